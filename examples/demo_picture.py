@@ -1,0 +1,97 @@
+"""The picture of the demo: digits, their spike trains, the readout over time, and accuracy against time steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import matplotlib
+import numpy as np
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+import keras_spiking_bp as ksbp
+
+BLUE, GREY, ORANGE = "#0072B2", "#B5B5B5", "#D55E00"  # told apart by the colour-blind too
+
+
+def outputs_over_time(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """`V[t] / t` at each time step t, (N, T, classes), for a model of `keras_spiking_bp.models`."""
+    inputs = keras.Input(images.shape[1:])
+    over_time = ksbp.SpikingRNN(model.get_layer("time").cell, return_sequences=True)
+    spikes = model.get_layer("encoder")(inputs)
+    return keras.Model(inputs, over_time(spikes)).predict(images, batch_size=100, verbose=0)
+
+
+def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:
+    """Draws three digits on their way through the network, and the accuracy of `outputs` (N, T, classes) over time."""
+    num_steps = outputs.shape[1]
+    steps = np.arange(1, num_steps + 1)
+    accuracy = (outputs.argmax(-1) == labels[:, None]).mean(0)
+
+    shown = [int(np.flatnonzero(labels == digit)[0]) for digit in (3, 5, 8)]
+    spikes = model.get_layer("encoder")(images[shown]).numpy()
+    over_time = ksbp.SpikingRNN(model.get_layer("time").cell, return_sequences=True)
+    potentials = over_time(spikes).numpy() * steps[:, None]
+
+    figure = plt.figure(figsize=(12.5, 6.6), layout="constrained")
+    digits, right = figure.subfigures(1, 2, width_ratios=[2.3, 1])
+    axes = digits.subplots(3, 3, width_ratios=[0.8, 1.5, 1.5])
+    titles = ["image", "input spikes", "readout potential V[t]"]
+    for column, title in enumerate(titles):
+        axes[0, column].set_title(title, fontsize=11)
+    for row, index in enumerate(shown):
+        picture, raster, readout = axes[row]
+        picture.imshow(images[index, ..., 0], cmap="gray_r")
+        picture.set_xticks([]), picture.set_yticks([])
+
+        when, where = np.nonzero(spikes[row].reshape(num_steps, -1))
+        raster.scatter(when + 1, where, s=1.5, color="black", linewidths=0)
+        raster.set(ylim=(784, 0), yticks=[0, 784], xlim=(0.5, num_steps + 0.5))
+        raster.set_ylabel("pixel", labelpad=-12)
+
+        label = labels[index]
+        wrong = [c for c in range(potentials.shape[-1]) if c != label]
+        readout.plot(steps, potentials[row][:, wrong], color=GREY, linewidth=1)
+        readout.plot(steps, potentials[row][:, label], color=BLUE, linewidth=2.5)
+        readout.annotate(
+            f"“{label}”",
+            (num_steps, potentials[row][-1, label]),
+            color=BLUE,
+            xytext=(4, -4),
+            textcoords="offset points",
+            fontsize=12,
+            fontweight="bold",
+            annotation_clip=False,
+        )
+        highest = potentials[row][:, wrong].max()
+        if row == 0:
+            readout.annotate(
+                "other digits", (num_steps, highest), color="#777777", xytext=(-66, 4), textcoords="offset points"
+            )
+        readout.set_xlim(1, num_steps)
+        if row == 2:
+            raster.set_xlabel("time step"), readout.set_xlabel("time step")
+        for axis in (raster, readout):
+            axis.spines[["top", "right"]].set_visible(False)
+
+    axis = right.subplots()
+    axis.plot(steps, 100 * accuracy, color=ORANGE, linewidth=2.5)
+    axis.annotate(
+        f"{100 * accuracy[-1]:.1f} %",
+        (num_steps, 100 * accuracy[-1]),
+        color=ORANGE,
+        fontweight="bold",
+        fontsize=13,
+        xytext=(-40, -18),
+        textcoords="offset points",
+    )
+    axis.set(xlabel="time steps", xlim=(1, num_steps), ylim=(0, 102))
+    axis.set_title(f"accuracy (%) on {len(labels):,} test digits\nagainst time steps", fontsize=11)
+    axis.grid(axis="y", color="#E5E5E5")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("A spiking LeNet reads handwritten digits from spikes", fontsize=14, fontweight="bold")
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path

@@ -1,0 +1,33 @@
+"""keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
+
+from keras_spiking_bp import datasets, gradients, losses, models
+from keras_spiking_bp._version import __version__
+from keras_spiking_bp.cells import (
+    Cell,
+    IFCell,
+    LIFCell,
+    ReadoutCell,
+    ResidualCell,
+    SequentialCell,
+    beta_from_tau,
+)
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.rnn import SpikingRNN
+
+__all__ = [
+    "Cell",
+    "ConstantEncoder",
+    "IFCell",
+    "LIFCell",
+    "PoissonEncoder",
+    "ReadoutCell",
+    "ResidualCell",
+    "SequentialCell",
+    "SpikingRNN",
+    "__version__",
+    "beta_from_tau",
+    "datasets",
+    "gradients",
+    "losses",
+    "models",
+]

@@ -1,0 +1,9 @@
+"""Cells: one time step of a spiking network."""
+
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.lif import IFCell, LIFCell, beta_from_tau
+from keras_spiking_bp.cells.readout import ReadoutCell
+from keras_spiking_bp.cells.residual import ResidualCell
+from keras_spiking_bp.cells.sequential import SequentialCell
+
+__all__ = ["Cell", "IFCell", "LIFCell", "ReadoutCell", "ResidualCell", "SequentialCell", "beta_from_tau"]

@@ -1,0 +1,209 @@
+"""What every cell can do: one time step, and the whole window at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.gradients import deliver_corrections, per_sample
+from keras_spiking_bp.validation import check_layer, check_static_shape
+
+#: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
+State = dict[str, tf.Tensor]
+
+
+class Cell(keras.layers.Layer):
+    """Base of all cells. A cell maps the inputs of ONE time step to its outputs; time is run by `SpikingRNN`.
+
+    Subclasses give
+
+    * `neurons`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
+      The state of a cell is a list with one dictionary for each of them.
+    * `step(inputs, states, time)`: one time step, `(outputs, new_states)`.
+    * `accumulate(total_inputs, states, num_steps)`: the window at once. Takes the inputs summed over the window and the
+      states after it; returns the outputs summed over the window, with the accumulated derivative.
+    * `affine_parts`: the layers that `accumulate` applies to sums over time, each with its input shape.
+    * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
+
+    Every cell is also a cell of plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
+    then goes through the loop by the authors' rule, but without the leak correction, which is known only at the end.
+
+    Cells compute in float32 whatever the global dtype policy is: a bfloat16 membrane potential never reaches its steady
+    state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.
+    """
+
+    emits = "spikes"
+
+    def __init__(self, **kwargs: Any):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        if self.dtype_policy.compute_dtype != "float32" or self.dtype_policy.variable_dtype != "float32":
+            raise ValueError(
+                "`dtype` of a cell must be 'float32' (the membrane potential needs it). Received: "
+                f"dtype={self.dtype_policy.name!r}. Give a lower precision to the synapse layer instead, such as "
+                "keras.layers.Conv2D(..., dtype='mixed_bfloat16')"
+            )
+        self.supports_masking = True
+        self.output_shape_of_step: tuple[int, ...] | None = None
+
+    @property
+    def neurons(self) -> list[NeuronCell]:
+        raise NotImplementedError
+
+    @property
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        raise NotImplementedError
+
+    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+        raise NotImplementedError
+
+    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
+
+    @property
+    def state_size(self) -> list[Any]:
+        """Shapes of the flat list of states, without the batch (-1 before the cell is built)."""
+        return [_rnn_size(shape) for neuron in self.neurons for shape in neuron.plain_state_shapes]
+
+    @property
+    def output_size(self) -> Any:
+        """Shape of the output of one step, without the batch."""
+        return _rnn_size(self.output_shape_of_step)
+
+    def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
+        """Membrane potentials at rest, and for each neuron with dropout the mask that holds over all time steps."""
+        return [tensor for neuron in self.neurons for tensor in neuron.plain_initial_state(batch_size)]
+
+    def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
+        """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
+        flat = list(states)
+        slot = tf.zeros(())
+        before = []
+        for neuron in self.neurons:
+            parts = [flat.pop(0) for _ in neuron.plain_state_shapes]
+            state = {"membrane": parts[0], "slot": slot}
+            if training and len(parts) > 1:
+                state["keep"] = 1.0 + parts[1]
+            before.append(state)
+        outputs, after = self.step(inputs, before, 1.0)
+        outputs = deliver_corrections(outputs, [s["slot"] for s in after], [tf.ones(())] * len(after))
+        flat = list(states)
+        new_flat = []
+        for neuron, state in zip(self.neurons, after, strict=True):
+            parts = [flat.pop(0) for _ in neuron.plain_state_shapes]
+            new_flat += [state["membrane"], *parts[1:]]
+        return tf.cast(outputs, self.compute_dtype), new_flat
+
+    def compute_output_shape(self, input_shape, *_):
+        return (input_shape[0], *self.output_shape_of_step)
+
+
+class NeuronCell(Cell):
+    """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
+
+    dropout = 0.0
+
+    def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.synapse = check_layer("synapse", synapse)
+
+    def build(self, input_shape: tuple) -> None:
+        self._input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
+        self.built = True
+
+    @property
+    def neurons(self) -> list[NeuronCell]:
+        return [self]
+
+    @property
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        return [(self.synapse, self._input_shape_of_step)]
+
+    def initial_state(
+        self,
+        batch_size: Any,
+        membrane: tf.Tensor | None = None,
+        recorded: bool = False,
+        bptt: bool = False,
+        dropout: bool = False,
+    ) -> State:
+        """The state before the first step.
+
+        Args:
+            batch_size: number of samples.
+            membrane: potential to start from, (B, ...) float32; None for rest.
+            recorded: also write down the spikes (`keras_spiking_bp.cells.record`).
+            bptt: also carry the `slot` through which `bptt` hands back the leak correction.
+            dropout: also draw the mask `keep` that holds over all steps.
+        """
+        if membrane is None:
+            membrane = tf.zeros((batch_size, *self.output_shape_of_step))
+        state = {"membrane": membrane}
+        if bptt:
+            state["slot"] = tf.zeros_like(membrane)
+        if dropout and self.dropout:
+            state["keep"] = self.draw_keep(batch_size)
+        return state
+
+    def correction(self, state: State) -> tf.Tensor:
+        """The leak correction of the derivative; 1 where no spike needs one."""
+        return tf.ones_like(state["membrane"])
+
+    def activity(self, state: State) -> dict[str, tf.Tensor]:
+        """What the neurons did over the window, from their final state."""
+        return {"membrane": state["membrane"]}
+
+    def draw_keep(self, batch_size: Any) -> tf.Tensor:
+        """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
+        raise NotImplementedError
+
+    @property
+    def plain_state_shapes(self) -> list[tuple[int, ...] | None]:
+        return [self.output_shape_of_step] * (2 if self.dropout else 1)
+
+    def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
+        states = [self.initial_state(batch_size)["membrane"]]
+        if self.dropout:  # kept as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
+            states.append(self.draw_keep(batch_size) - 1.0)
+        return states
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "synapse": keras.saving.serialize_keras_object(self.synapse)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> NeuronCell:
+        synapse = keras.saving.deserialize_keras_object(config.pop("synapse"), custom_objects=custom_objects)
+        return cls(synapse, **config)
+
+
+def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
+    per_step = check_static_shape("input_shape", input_shape[1:])
+    if not synapse.built:
+        synapse.build((None, *per_step))
+    output_shape = synapse.compute_output_shape((None, *per_step))
+    return per_step, check_static_shape("output shape of the synapse", output_shape[1:])
+
+
+def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32."""
+    return tf.cast(synapse(tf.cast(inputs, synapse.compute_dtype)), tf.float32)
+
+
+def total_of(layer: keras.layers.Layer, total_inputs: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The sum over `num_steps` steps (a scalar, or (B,)) of what an affine layer gives, from the sum of its inputs.
+
+    `num_steps * layer(total_inputs / num_steps)`: right for a bias too, which acts at each step.
+    """
+    mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs))
+    return per_sample(num_steps, mean) * mean
+
+
+def _rnn_size(shape: tuple[int, ...] | None) -> Any:
+    if shape is None:
+        return -1
+    return shape[0] if len(shape) == 1 else shape

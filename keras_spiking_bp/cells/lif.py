@@ -1,0 +1,211 @@
+"""The leaky integrate-and-fire neuron behind any synapse, and the pooling neuron (no leak)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells import record
+from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
+from keras_spiking_bp.gradients import leak_correction, lif_step_bptt, per_sample, spike_total
+from keras_spiking_bp.validation import (
+    check_beta,
+    check_choice,
+    check_positive,
+    check_rate,
+)
+
+
+def beta_from_tau(tau: float) -> float:
+    """The decay per step of a time constant: `beta = exp(-1 / tau)`, `tau` in time steps.
+
+    The paper's `tau_m = 100` gives 0.990.
+
+    Raises:
+        ValueError: if `tau` is not above 0.
+
+    Example:
+        >>> round(beta_from_tau(100.0), 5)
+        0.99005
+    """
+    return math.exp(-1.0 / check_positive("tau", tau))
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class LIFCell(NeuronCell):
+    """A synapse and a layer of leaky integrate-and-fire (LIF) neurons, for one time step.
+
+    With `I[t] = synapse(inputs[t])`:
+
+        membrane <- membrane + I[t]
+        spikes[t] = 1 if membrane > threshold else 0
+        membrane <- 0 where it fired ("zero"), or membrane - threshold * spikes[t] ("subtract")
+        membrane <- beta * membrane
+
+    Source: arXiv 1903.06379, "The Spiking Neuron"; the leak comes after fire and reset, as in the authors' code. The
+    derivative is in `keras_spiking_bp.gradients`.
+
+    Args:
+        synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
+        beta: decay of the membrane potential per time step, 0 < beta <= 1; `beta_from_tau` converts a time constant.
+        threshold: membrane potential above which a neuron fires, > 0.
+        reset_mechanism: `"zero"` (the paper) or `"subtract"`.
+        dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
+            time steps; the kept spikes count 1 / (1 - dropout).
+        seed: integer, or None, for the dropout masks.
+
+    Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them. Spikes are 0 or 1
+    (times 1 / (1 - dropout) in training), in the compute dtype of the synapse; the membrane potential is float32.
+
+    Raises:
+        TypeError: if `synapse` is not a layer.
+        ValueError: if another argument is out of its range.
+
+    Example:
+        >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.95)
+        >>> layer = SpikingRNN(cell, return_sequences=True)
+        >>> layer(np.ones((2, 5, 4), "float32")).shape
+        TensorShape([2, 5, 3])
+    """
+
+    def __init__(
+        self,
+        synapse: keras.layers.Layer,
+        beta: float = 0.99,
+        threshold: float = 1.0,
+        reset_mechanism: str = "zero",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(synapse, **kwargs)
+        self.beta = check_beta(beta)
+        self.threshold = check_positive("threshold", threshold)
+        self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, ("zero", "subtract"))
+        self.dropout = check_rate("dropout", dropout)
+        self.seed = seed
+        if self.dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+            self._dropout_state = self.seed_generator.state  # an attribute of ours, so that it is saved
+
+    @property
+    def slope_scale(self) -> float:
+        """The factor 1 / threshold of the derivative."""
+        return 1.0 / self.threshold
+
+    def draw_keep(self, batch_size: Any) -> tf.Tensor:
+        """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
+        shape = (batch_size, *self.output_shape_of_step)
+        kept = keras.random.uniform(shape, seed=self.seed_generator, dtype="float32") >= self.dropout
+        return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
+
+    def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:
+        state = super().initial_state(batch_size, **kwargs)
+        return state | record.start(state["membrane"]) if recorded else state
+
+    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+        """One time step. `time` (1-based; a scalar, or (B,)) is written down as the time of the spikes."""
+        spikes, state = self.fire(current_of(self.synapse, inputs), states[0], time)
+        return spikes, [state]
+
+    def fire(self, current: tf.Tensor, state: State, time: tf.Tensor | float) -> tuple[tf.Tensor, State]:
+        """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
+        new = dict(state)
+        if "slot" in state:
+            fired, new["membrane"], new["slot"] = lif_step_bptt(
+                state["membrane"],
+                current,
+                state["slot"],
+                forward=self._integrate,
+                slope_scale=self.slope_scale,
+                resets_to_zero=self.reset_mechanism == "zero",
+            )
+        else:
+            fired, new["membrane"] = self._integrate(state["membrane"], current)
+        if record.is_recorded(state):
+            new |= record.update(state, fired, self.beta, time)
+        spikes = fired * state["keep"] if "keep" in state else fired
+        return tf.cast(spikes, self.synapse.compute_dtype), new
+
+    def _integrate(self, membrane: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        membrane = membrane + current
+        spikes = tf.cast(membrane > self.threshold, tf.float32)
+        if self.reset_mechanism == "zero":
+            # 0 or beta, computed from the spikes: a select with a scalar costs twice as much
+            return spikes, membrane * (self.beta - self.beta * spikes)
+        membrane = membrane - self.threshold * spikes
+        return spikes, membrane if self.beta == 1 else self.beta * membrane
+
+    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+        """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
+        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps), states[0], num_steps)
+
+    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
+        """The neurons without their synapse, over the window: `net` is the current summed over time."""
+        slope = self.correction(state) * self.slope_scale
+        if self.reset_mechanism == "zero":
+            slope = slope * state["last_spike"] / per_sample(num_steps, net)
+        count = spike_total(net, state["spike_count"], slope)
+        return count * state["keep"] if "keep" in state else count
+
+    def correction(self, state: State) -> tf.Tensor:
+        """The leak correction of the derivative, from the recorded spikes."""
+        return leak_correction(state["spike_count"], state["leaky_trace"], self.beta)
+
+    def activity(self, state: State) -> dict[str, tf.Tensor]:
+        spikes = {name: state[name] for name in record.NAMES}
+        return super().activity(state) | spikes | {"leak_correction": self.correction(state)}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "beta": self.beta,
+            "threshold": self.threshold,
+            "reset_mechanism": self.reset_mechanism,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class IFCell(LIFCell):
+    """A synapse and a layer of integrate-and-fire neurons: no leak, no dropout.
+
+    With `keras.layers.AveragePooling2D(2)` as the synapse this is the paper's pooling neuron: like `LIFCell` with
+    `beta = 1`, but its derivative is 1 where it fired, without the factor 1 / threshold.
+
+    Args:
+        synapse: any Keras layer.
+        threshold: membrane potential above which a neuron fires, > 0; the paper's pooling neurons have 0.75.
+        reset_mechanism: `"zero"` (the paper) or `"subtract"`.
+
+    Shapes, dtypes and errors: as `LIFCell`.
+
+    Example:
+        >>> layer = SpikingRNN(IFCell(keras.layers.AveragePooling2D(2)))
+        >>> layer(np.ones((1, 10, 4, 4, 2), "float32")).shape
+        TensorShape([1, 2, 2, 2])
+    """
+
+    def __init__(
+        self,
+        synapse: keras.layers.Layer,
+        threshold: float = 0.75,
+        reset_mechanism: str = "zero",
+        **kwargs: Any,
+    ):
+        super().__init__(synapse, beta=1.0, threshold=threshold, reset_mechanism=reset_mechanism, **kwargs)
+
+    @property
+    def slope_scale(self) -> float:
+        """1: the derivative of a pooling neuron is 1 where it fired."""
+        return 1.0
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in ("beta", "dropout", "seed"):
+            del config[name]
+        return config

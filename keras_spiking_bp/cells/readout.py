@@ -1,0 +1,60 @@
+"""The last layer: a leaky integrator that never fires."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
+from keras_spiking_bp.gradients import leak_bptt, spike_total
+from keras_spiking_bp.validation import check_beta
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ReadoutCell(NeuronCell):
+    """A synapse and neurons that integrate and leak, but never fire and never reset.
+
+        membrane <- beta * (membrane + synapse(inputs[t]))
+
+    The output of a step is the membrane potential V[t]; `SpikingRNN` divides it by the number of steps, so that a
+    network gives V[T] / T. The derivative ignores the leak: `d (V[T] / T) / d I[t] = 1 / T` (arXiv 1903.06379, final
+    layer).
+
+    Args:
+        synapse: any Keras layer, such as `keras.layers.Dense(10, use_bias=False)`.
+        beta: decay of the membrane potential per time step, 0 < beta <= 1.
+
+    Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them, float32.
+
+    Raises:
+        TypeError: if `synapse` is not a layer.
+        ValueError: if `beta` is out of its range.
+
+    Example:
+        >>> layer = SpikingRNN(ReadoutCell(keras.layers.Dense(10, use_bias=False)))
+        >>> layer(np.ones((2, 5, 4), "float32")).shape
+        TensorShape([2, 10])
+    """
+
+    emits = "potential"
+
+    def __init__(self, synapse: keras.layers.Layer, beta: float = 0.99, **kwargs: Any):
+        super().__init__(synapse, **kwargs)
+        self.beta = check_beta(beta)
+
+    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+        """One time step: the output is the membrane potential after the leak."""
+        potential = states[0]["membrane"] + current_of(self.synapse, inputs)
+        bptt = "slot" in states[0]
+        membrane = leak_bptt(potential, self.beta) if bptt else self.beta * potential
+        return membrane, [{**states[0], "membrane": membrane}]
+
+    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+        """The final potential V[T], with derivative 1 to the current summed over time."""
+        net = total_of(self.synapse, total_inputs, num_steps)
+        return spike_total(net, states[0]["membrane"], 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "beta": self.beta}

@@ -1,0 +1,110 @@
+"""The residual block: two currents into one layer of neurons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_synapse, current_of, total_of
+from keras_spiking_bp.cells.lif import LIFCell
+from keras_spiking_bp.validation import check_layer, check_static_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ResidualCell(Cell):
+    """A body of cells with a shortcut around it, joined as currents in one layer of LIF neurons.
+
+        I[t] = junction.synapse(body(inputs[t])) + shortcut(inputs[t])
+
+    There is no neuron on the shortcut (arXiv 1903.06379, residual networks).
+
+    Args:
+        body: a cell that gives spikes, such as `LIFCell(Conv2D(...))`.
+        junction: a `LIFCell`; its synapse is the last of the main path, its neurons take both currents.
+        shortcut: a Keras layer from the inputs to the shape of the junction's current; None for the identity.
+
+    Raises:
+        TypeError: if `body` is not a cell, `junction` not a `LIFCell` or `shortcut` not a layer.
+        ValueError: if `body` gives no spikes, or the two currents differ in shape.
+
+    Example:
+        >>> conv = lambda: keras.layers.Conv2D(4, 3, padding="same", use_bias=False)
+        >>> block = ResidualCell(body=LIFCell(conv()), junction=LIFCell(conv()))
+        >>> SpikingRNN(block)(np.ones((1, 5, 8, 8, 4), "float32")).shape
+        TensorShape([1, 8, 8, 4])
+    """
+
+    def __init__(
+        self,
+        body: Cell,
+        junction: LIFCell,
+        shortcut: keras.layers.Layer | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(body, Cell):
+            raise TypeError(f"`body` must be a cell, such as LIFCell. Received: body={body!r}")
+        if body.emits != "spikes":
+            raise ValueError(f"`body` must give spikes, a readout cannot. Received: body={body!r}")
+        if not isinstance(junction, LIFCell):
+            raise TypeError(f"`junction` must be a LIFCell. Received: junction={junction!r}")
+        self.body = body
+        self.junction = junction
+        self.shortcut = check_layer("shortcut", shortcut, optional=True)
+
+    @property
+    def neurons(self) -> list[NeuronCell]:
+        return [*self.body.neurons, self.junction]
+
+    @property
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        parts = [*self.body.affine_parts, *self.junction.affine_parts]
+        return parts if self.shortcut is None else [*parts, (self.shortcut, self._input_shape_of_step)]
+
+    def build(self, input_shape: tuple) -> None:
+        shape = check_static_shape("input_shape", input_shape[1:])
+        if not self.body.built:
+            self.body.build((None, *shape))
+        if not self.junction.built:
+            self.junction.build((None, *self.body.output_shape_of_step))
+        self._input_shape_of_step, around = shape, shape
+        if self.shortcut is not None:
+            self._input_shape_of_step, around = build_synapse(self.shortcut, (None, *shape))
+        self.output_shape_of_step = self.junction.output_shape_of_step
+        if around != self.output_shape_of_step:
+            raise ValueError(
+                "`shortcut` must give a current of the same shape as the synapse of `junction`. Received: "
+                f"{around} around the body ({'identity' if self.shortcut is None else self.shortcut.name}), "
+                f"{self.output_shape_of_step} through it"
+            )
+        self.built = True
+
+    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+        """One time step through the body and around it."""
+        spikes, body_states = self.body.step(inputs, states[:-1], time)
+        around = tf.cast(inputs, tf.float32) if self.shortcut is None else current_of(self.shortcut, inputs)
+        current = current_of(self.junction.synapse, spikes) + around
+        outputs, junction_state = self.junction.fire(current, states[-1], time)
+        return outputs, [*body_states, junction_state]
+
+    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+        """The chain rule on totals, through the body and around it."""
+        total = self.body.accumulate(total_inputs, states[:-1], num_steps)
+        around = total_inputs if self.shortcut is None else total_of(self.shortcut, total_inputs, num_steps)
+        net = total_of(self.junction.synapse, total, num_steps) + around
+        return self.junction.count_spikes(net, states[-1], num_steps)
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {"body": self.body, "junction": self.junction, "shortcut": self.shortcut}
+        return {
+            **super().get_config(),
+            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> ResidualCell:
+        for name in ("body", "junction", "shortcut"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        return cls(**config)

@@ -1,0 +1,110 @@
+"""Cells in a row: a whole network as one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, total_of
+from keras_spiking_bp.validation import check_layer, check_static_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class SequentialCell(Cell):
+    """Runs cells one after another within the same time step: `outputs = cells[-1](... cells[0](inputs[t]))`.
+
+    Stateless Keras layers such as `Flatten` may stand between cells. A `ReadoutCell` can only be the last one.
+
+    Args:
+        cells: list of cells and stateless layers, with at least one cell.
+
+    Shapes: inputs as the first cell takes them, outputs as the last one gives them.
+
+    Raises:
+        TypeError: if an entry is not a layer.
+        ValueError: if there is no cell among them, or a `ReadoutCell` is followed by something.
+
+    Example:
+        >>> cell = SequentialCell([LIFCell(keras.layers.Dense(8)), ReadoutCell(keras.layers.Dense(3))])
+        >>> SpikingRNN(cell)(np.ones((2, 5, 4), "float32")).shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(self, cells: Sequence[keras.layers.Layer], **kwargs: Any):
+        super().__init__(**kwargs)
+        if not isinstance(cells, (list, tuple)):
+            raise TypeError(f"`cells` must be a list of cells and layers. Received: cells={cells!r}")
+        self.cells = [check_layer(f"cells[{i}]", cell) for i, cell in enumerate(cells)]
+        if not any(isinstance(cell, Cell) for cell in self.cells):
+            raise ValueError(f"`cells` must hold at least one spiking cell, such as LIFCell. Received: {cells!r}")
+        for i, cell in enumerate(self.cells[:-1]):
+            if isinstance(cell, Cell) and cell.emits == "potential":
+                raise ValueError(
+                    "`cells` may have a readout only at the end, since it gives no spikes. "
+                    f"Received: cells[{i}]={cell!r}"
+                )
+        self._input_shapes: list[tuple[int, ...]] = []
+
+    @property
+    def emits(self) -> str:
+        last = self.cells[-1]
+        return last.emits if isinstance(last, Cell) else "spikes"
+
+    @property
+    def neurons(self) -> list[NeuronCell]:
+        return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons]
+
+    @property
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        parts = []
+        for cell, shape in zip(self.cells, self._input_shapes, strict=True):
+            parts += cell.affine_parts if isinstance(cell, Cell) else [(cell, shape)]
+        return parts
+
+    def build(self, input_shape: tuple) -> None:
+        shape = (None, *check_static_shape("input_shape", input_shape[1:]))
+        self._input_shapes = []
+        for cell in self.cells:
+            self._input_shapes.append(shape[1:])
+            if not cell.built:
+                cell.build(shape)
+            shape = cell.compute_output_shape(shape)
+        self.output_shape_of_step = tuple(shape[1:])
+        self.built = True
+
+    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+        """One time step through all cells."""
+        states = list(states)
+        new_states = []
+        for cell in self.cells:
+            if isinstance(cell, Cell):
+                own = [states.pop(0) for _ in cell.neurons]
+                inputs, own = cell.step(inputs, own, time)
+                new_states += own
+            else:
+                inputs = cell(inputs)
+        return inputs, new_states
+
+    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+        """The chain rule on totals, cell by cell."""
+        states = list(states)
+        for cell in self.cells:
+            if isinstance(cell, Cell):
+                own = [states.pop(0) for _ in cell.neurons]
+                total_inputs = cell.accumulate(total_inputs, own, num_steps)
+            else:
+                total_inputs = total_of(cell, total_inputs, num_steps)
+        return total_inputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cells": [keras.saving.serialize_keras_object(c) for c in self.cells]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> SequentialCell:
+        cells = [
+            keras.saving.deserialize_keras_object(cell, custom_objects=custom_objects) for cell in config.pop("cells")
+        ]
+        return cls(cells, **config)

@@ -1,0 +1,111 @@
+"""From images to inputs over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int
+
+
+class Encoder(keras.layers.Layer):
+    """Base of the encoders: images (B, ...) to inputs over time (B, num_steps, ...)."""
+
+    def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.num_steps = check_positive_int("num_steps", num_steps)
+        self.scale = check_positive("scale", scale)
+
+    def _checked(self, images: tf.Tensor) -> tf.Tensor:
+        check_float_dtype("images", images.dtype)
+        return tf.debugging.check_numerics(images, f"`images` in encoder {self.name!r} have NaN or infinity")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class PoissonEncoder(Encoder):
+    """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`.
+
+    A spike is `sign(x)`, so that inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`).
+
+    Args:
+        num_steps: number of time steps T, at least 1.
+        scale: factor on the intensity, > 0.
+        seed: integer for a repeatable stream, or None. The stream's position is saved with the model.
+
+    Shapes: images (B, ...) of a floating dtype, to about [-1, 1]; spikes (B, T, ...) int8, each -1, 0 or 1.
+
+    Raises:
+        ValueError: if `num_steps` or `scale` is out of range.
+        TypeError: if the images are integers.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+
+    Example:
+        >>> spikes = PoissonEncoder(num_steps=100, seed=0)(np.array([[0.0, 1.0, -1.0]], "float32"))
+        >>> spikes.numpy().sum(axis=1).tolist()
+        [[0, 100, -100]]
+    """
+
+    def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
+        super().__init__(num_steps, scale, **kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._seed_state = self.seed_generator.state  # an attribute of ours, so that it is saved
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        images = self._checked(images)
+        probability = self.scale * tf.abs(images)
+        sign = tf.cast(tf.sign(images), tf.int8)
+        seed = tf.cast(self.seed_generator.next(), tf.int32)
+
+        def one_step(t):
+            step_seed = tf.random.experimental.stateless_fold_in(seed, t)
+            draws = tf.random.stateless_uniform(tf.shape(images), step_seed)
+            return tf.cast(draws < probability, tf.int8) * sign
+
+        # step by step: floats for all steps at once would take four times the memory of the spikes themselves
+        spikes = tf.map_fn(one_step, tf.range(self.num_steps), fn_output_signature=tf.int8)
+        return tf.transpose(spikes, [1, 0, *range(2, spikes.shape.rank)])
+
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        check_float_dtype("images", images.dtype)
+        shape = (images.shape[0], self.num_steps, *images.shape[1:])
+        return keras.KerasTensor(shape, dtype="int8")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ConstantEncoder(Encoder):
+    """Constant current: the image itself, times `scale`, at each step. No randomness.
+
+    Args:
+        num_steps: number of time steps T, at least 1.
+        scale: factor on the intensity, > 0.
+
+    Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
+
+    Raises:
+        ValueError: if `num_steps` or `scale` is out of range.
+        TypeError: if the images are integers.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+
+    Example:
+        >>> ConstantEncoder(num_steps=3)(np.array([[0.25]], "float32")).numpy().tolist()
+        [[[0.25], [0.25], [0.25]]]
+    """
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        currents = self.scale * self._checked(images)
+        return tf.repeat(currents[:, None], self.num_steps, axis=1)
+
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        check_float_dtype("images", images.dtype)
+        shape = (images.shape[0], self.num_steps, *images.shape[1:])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)

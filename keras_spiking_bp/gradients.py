@@ -1,0 +1,202 @@
+"""Every custom derivative of the library, and nothing else.
+
+The spike is a step function; its derivative is written down here instead of computed. Two rules carry it
+through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code):
+
+`accumulated`
+    the paper's chain rule on quantities summed over the whole window: `net = synapse(total_inputs)`,
+    `d spike_count / d net = correction / threshold` (the paper's approximate derivative with leak correction), here
+    times `last_spike / num_steps`, because no current after a neuron's last spike has an effect on it.
+    Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
+
+`bptt`
+    what the code does: autodiff through the loop, where at each step
+
+        d spikes[t] / d potential[t] = spikes[t] * correction / threshold     (correction as after the last step)
+        d membrane[t+1] / d potential[t] = 1 - spikes[t]    reset to zero: nothing flows through a reset
+                                         = 1                reset by subtraction: the reset is a constant
+        the leak counts as 1
+
+    Used by `lif_step_bptt`, `leak_bptt`, `deliver_corrections`.
+
+with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` in both (`leak_correction`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+try:  # knows whether a gradient tape watches; TensorFlow has no public name for it
+    from tensorflow.python.eager.record import could_possibly_record
+except ImportError:  # pragma: no cover - a TensorFlow that moved it: gradients stay right, inference slower
+
+    def could_possibly_record() -> bool:
+        """Assume that a tape watches."""
+        return True
+
+
+def gradient_wanted(training: bool | None) -> bool:
+    """Whether a derivative may be asked of what is computed now: in training, or under a gradient tape."""
+    return bool(training) or could_possibly_record()
+
+
+def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """One number a sample, shape (B,), reshaped so that it broadcasts against `like` (B, ...); a scalar stays."""
+    if values.shape.rank == 0:
+        return values
+    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
+
+
+def per_step(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """One number a sample and step, shape (B, T), reshaped so that it broadcasts against `like` (B, T, ...)."""
+    return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 2)], 0))
+
+
+def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float) -> tf.Tensor:
+    """The leak correction of the derivative: `1[spike_count > 0] + ln(beta) * leaky_trace / spike_count`.
+
+    Paper: `1 + f'(T) / gamma`, `f'(T) = ln(beta) * LF(T)`, `gamma` the spike count; 0 for a neuron that never fired.
+
+    Args:
+        spike_count: spikes of each neuron over the window (float32).
+        leaky_trace: `sum_k beta^(T - t_k)` over its spike times, same shape.
+        beta: decay per step.
+
+    Returns:
+        Tensor of the same shape, at most 1.
+    """
+    fired = tf.cast(spike_count > 0, leaky_trace.dtype)
+    if beta == 1:
+        return fired
+    return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
+
+
+# --- accumulated ------------------------------------------------------------------------------------------------------
+
+
+def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
+    """What a neuron gave over the window, with the accumulated derivative.
+
+    Forward: `total` (simulated: the spike count, or the final potential of a readout).
+    Backward: `d / d net = slope`; nothing to `total` and `slope`.
+    """
+
+    @tf.custom_gradient
+    def with_slope(net, total, slope):
+        def grad(*upstream):
+            return upstream[0] * slope, None, None
+
+        return tf.identity(total), grad
+
+    return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
+
+
+def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
+    """The sum of the inputs over the steps (simulated, in `total`), with its derivative.
+
+    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient, but for the
+    steps that are masked (`seen` (B, T) is False there), which get none.
+    """
+    if not sequences.dtype.is_floating:
+        return total
+
+    @tf.custom_gradient
+    def with_steps(sequences, total):
+        def grad(*upstream):
+            each = tf.cast(tf.expand_dims(upstream[0], 1), sequences.dtype)
+            if seen is not None:
+                return each * tf.cast(per_step(seen, each), each.dtype), None
+            return tf.broadcast_to(each, tf.shape(sequences)), None
+
+        return tf.identity(total), grad
+
+    return with_steps(sequences, total)
+
+
+def spread_over_steps(total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
+    """The output at each step, with the accumulated derivative.
+
+    Forward: `outputs` (B, T, ...), simulated. Backward: `total` (B, ...) gets the sum of the upstream gradient over the
+    steps that showed an output (`seen` (B, T), None for all), divided by `num_steps`: its mean over time.
+    """
+
+    @tf.custom_gradient
+    def with_mean(total, outputs, num_steps):
+        def grad(*upstream):
+            g = upstream[0]
+            if seen is not None:
+                g = g * tf.cast(per_step(seen, g), g.dtype)
+            g = tf.reduce_sum(g, axis=1)
+            return g / per_sample(num_steps, g), None, None
+
+        return tf.identity(outputs), grad
+
+    return with_mean(total, outputs, num_steps)
+
+
+# --- bptt -------------------------------------------------------------------------------------------------------------
+
+
+def lif_step_bptt(
+    membrane: tf.Tensor,
+    current: tf.Tensor,
+    slot: tf.Tensor,
+    forward,
+    slope_scale: float,
+    resets_to_zero: bool,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One step of a neuron with the derivative of the authors' code.
+
+    Forward: `forward(membrane, current)` returns spikes and the next membrane potential; `slot` passes unchanged.
+    Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so it
+    rides on the adjoint of `slot` (`deliver_corrections` puts it there):
+
+        g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes if resets_to_zero else 1)
+
+    goes to `membrane` and to `current` alike (the leak counts as 1), `g_slot` goes on to the earlier steps.
+    """
+
+    @tf.custom_gradient
+    def step(membrane, current, slot):
+        spikes, next_membrane = forward(membrane, current)
+
+        def grad(*upstream):
+            g_spikes, g_membrane, g_slot = upstream
+            fired = tf.cast(spikes, g_membrane.dtype)
+            passed = g_membrane * (1.0 - fired) if resets_to_zero else g_membrane
+            g = passed + tf.cast(g_spikes, g_membrane.dtype) * fired * (g_slot * slope_scale)
+            return g, g, g_slot
+
+        return (spikes, next_membrane, tf.identity(slot)), grad
+
+    return step(membrane, current, slot)
+
+
+def leak_bptt(potential: tf.Tensor, beta: float) -> tf.Tensor:
+    """The leak of a readout. Forward: `beta * potential`. Backward: 1 (the code does not differentiate the leak)."""
+
+    @tf.custom_gradient
+    def leak(potential):
+        return beta * potential, lambda *upstream: upstream[0]
+
+    return leak(potential)
+
+
+def deliver_corrections(output: tf.Tensor, slots: Sequence[tf.Tensor], corrections: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Starts the adjoint of each `slot` at its `correction`.
+
+    Forward: `output`. Backward: the upstream gradient to `output`, `corrections[i]` to `slots[i]`.
+    """
+    count = len(slots)
+
+    @tf.custom_gradient
+    def deliver(output, *slots_and_corrections):
+        def grad(*upstream):
+            return (upstream[0], *slots_and_corrections[count:], *[None] * count)
+
+        return tf.identity(output), grad
+
+    return deliver(output, *slots, *corrections)

@@ -1,0 +1,61 @@
+"""What all model factories share: initial weights, and encoder - network - output as one `keras.Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.encoders import Encoder, PoissonEncoder
+from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.validation import check_positive, check_positive_int, check_static_shape
+
+DEFAULT_NUM_STEPS = 100
+
+
+def initializer(kappa: float, seed: int | None) -> Callable[[], keras.initializers.Initializer]:
+    """Makes the initializers of successive layers: normal, standard deviation `sqrt(kappa / fan_in)`."""
+    check_positive("kappa", kappa)
+    seeds = keras.random.SeedGenerator(seed) if seed is None else iter(range(1000 * seed, 1000 * seed + 1000))
+
+    def make() -> keras.initializers.Initializer:
+        return keras.initializers.VarianceScaling(
+            kappa, mode="fan_in", distribution="untruncated_normal", seed=None if seed is None else next(seeds)
+        )
+
+    return make
+
+
+def assemble(
+    cell: Cell,
+    input_shape: tuple[int, ...],
+    num_steps: int | None,
+    encoder: keras.layers.Layer | str | None,
+    gradient: str,
+    seed: int | None,
+    name: str,
+) -> keras.Model:
+    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time."""
+    input_shape = check_static_shape("input_shape", input_shape)
+    if num_steps is not None:
+        num_steps = check_positive_int("num_steps", num_steps)
+    if encoder == "poisson":
+        encoder = PoissonEncoder(num_steps or DEFAULT_NUM_STEPS, seed=seed)
+    if encoder is None:
+        inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
+    elif isinstance(encoder, Encoder):
+        if num_steps is not None and num_steps != encoder.num_steps:
+            raise ValueError(
+                f"`num_steps` contradicts the encoder: num_steps={num_steps}, encoder.num_steps={encoder.num_steps}. "
+                "Give it to the encoder only"
+            )
+        inputs = keras.Input(input_shape, name="images")
+        spikes = encoder(inputs)
+    else:
+        raise TypeError(
+            "`encoder` must be 'poisson', an encoder such as PoissonEncoder(num_steps=50), or None for spikes as "
+            f"input. Received: encoder={encoder!r}"
+        )
+    outputs = SpikingRNN(cell, gradient=gradient, name="time")(spikes)
+    return keras.Model(inputs, outputs, name=name)

@@ -1,0 +1,285 @@
+"""`SpikingRNN`: runs a cell over time and carries the derivative back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.affine import is_affine
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.gradients import (
+    deliver_corrections,
+    gradient_wanted,
+    per_sample,
+    per_step,
+    spread_over_steps,
+    total_over_steps,
+)
+from keras_spiking_bp.time_loop import run_window
+from keras_spiking_bp.validation import check_choice, check_static_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class SpikingRNN(keras.layers.RNN):
+    """Runs a spiking cell over the time steps of its input, with spike-based backpropagation.
+
+    The output is the sum over the steps divided by their number: for a network that ends in a `ReadoutCell` its
+    potential `V[T] / T`, for one that ends in a spiking cell its firing rates `spike_count / T`. With
+    `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
+    counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
+
+    Two derivatives (the equations are in `keras_spiking_bp.gradients`):
+
+    * `"accumulated"`: the paper's chain rule on spike counts. The backward pass is that of an ordinary feed-forward
+      network, memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over
+      time of the incoming gradient; every input step gets the same gradient.
+    * `"bptt"`: the authors' code. Exact backpropagation through the loop under the paper's approximate derivative; time
+      and memory grow with T. Takes any synapse.
+
+    No gradient flows into `initial_state`.
+
+    Args:
+        cell: a cell, such as `SequentialCell([...])`: the whole network, one time step of it.
+        gradient: `"accumulated"` or `"bptt"`.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+
+    Call arguments:
+        sequences: input spikes or currents, (B, T, ...), of any real dtype.
+        initial_state: list as `return_state` gives it: the membrane potentials; for a network that ends in spikes,
+            their number so far; the number of steps so far, (B,).
+        mask: boolean (B, T), False for steps to skip.
+
+    Returns:
+        float32 tensor (B, ...), or (B, T, ...) with `return_sequences=True`; with `return_state=True` followed by the
+        states.
+
+    Raises:
+        TypeError: if `cell` is no cell of this library.
+        ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine where it
+            must be, or `mask` does not fit.
+
+    Example:
+        >>> cell = SequentialCell([
+        ...     LIFCell(keras.layers.Dense(20, use_bias=False)),
+        ...     ReadoutCell(keras.layers.Dense(3, use_bias=False)),
+        ... ])
+        >>> spikes = np.random.default_rng(0).integers(0, 2, (2, 25, 8)).astype("float32")
+        >>> SpikingRNN(cell)(spikes).shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        gradient: str = "accumulated",
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ):
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                "`cell` must be a cell of keras_spiking_bp, such as LIFCell or SequentialCell. "
+                f"Received: cell={cell!r} (type {type(cell).__name__})"
+            )
+        check_choice("gradient", gradient, ("accumulated", "bptt"))
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+        self.gradient = gradient
+
+    # --- shapes and states -------------------------------------------------------------------------------------------
+
+    def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
+        if len(sequences_shape) < 3:
+            raise ValueError(
+                "`sequences` must have the shape (batch, time steps, ...) with at least 3 dimensions. "
+                f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
+            )
+        check_static_shape("shape of one time step", sequences_shape[2:])
+        super().build(sequences_shape, initial_state_shape)
+        if self.gradient == "accumulated":
+            self._refuse_what_is_not_affine()
+
+    def _refuse_what_is_not_affine(self) -> None:
+        for layer, input_shape in self.cell.affine_parts:
+            if not is_affine(layer, input_shape):
+                raise ValueError(
+                    "`gradient='accumulated'` needs synapses that are affine, since it applies them to sums over time. "
+                    f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
+                    "normalisation inside. Use gradient='bptt', or another layer"
+                )
+
+    def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
+        batch_size, num_steps = sequences_shape[:2]
+        output_shape = self.cell.output_shape_of_step
+        steps = (num_steps,) if self.return_sequences else ()
+        output_shape = (batch_size, *steps, *output_shape)
+        if not self.return_state:
+            return output_shape
+        states = [(batch_size, *neuron.output_shape_of_step) for neuron in self.cell.neurons]
+        if self.cell.emits == "spikes":
+            states.append((batch_size, *self.cell.output_shape_of_step))
+        return (output_shape, *states, (batch_size,))
+
+    def compute_mask(self, _: Any, mask: Any) -> Any:
+        output_mask = mask if self.return_sequences else None
+        if not self.return_state:
+            return output_mask
+        return [output_mask] + [None] * (len(self.cell.neurons) + 1 + (self.cell.emits == "spikes"))
+
+    def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
+        """Membrane potentials at rest; spikes of the output so far, if it spikes; steps so far, (B,): all zero."""
+        zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons]
+        if self.cell.emits == "spikes":
+            zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
+        return [*zeros, tf.zeros((batch_size,))]
+
+    # --- the walk ----------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool | None = False,
+    ) -> Any:
+        gradient = self.gradient if gradient_wanted(training) else None
+        output, _, states = self._walk(sequences, initial_state, mask, training, gradient)
+        if self.stateful:
+            for variable, state in zip(self.states, states, strict=True):
+                variable.assign(state)
+        return (output, *states) if self.return_state else output
+
+    def observe(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
+        """Runs the network once and tells what its neurons did.
+
+        Args:
+            sequences, initial_state, mask: as in the call of the layer.
+
+        Returns:
+            The output of the layer (no states), and the activity: for each layer of neurons, by the name of its cell
+            in the order of the walk, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, but
+            for a readout, `spike_count`, `leaky_trace`, `last_spike` (1-based, 0: never) and `leak_correction`.
+
+        Example:
+            >>> layer = SpikingRNN(LIFCell(keras.layers.Dense(3), name="hidden"))
+            >>> _, activity = layer.observe(np.ones((2, 20, 4), "float32"))
+            >>> activity["hidden"]["spike_count"].shape
+            TensorShape([2, 3])
+        """
+        sequences = tf.convert_to_tensor(sequences)
+        if not self.built:
+            self.build(sequences.shape)
+        output, states, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
+        pairs = zip(self.cell.neurons, states, strict=True)
+        return output, {neuron.name: neuron.activity(state) for neuron, state in pairs}
+
+    def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
+        """The output with the derivative of `gradient` (None: none is wanted), neuron states, states to hand on."""
+        sequences, mask = self._checked(sequences, mask, training)
+        batch_size = tf.shape(sequences)[0]
+        if initial_state is None:
+            initial_state = self.states if self.stateful else self.get_initial_state(batch_size)
+        *membranes, steps_before = [tf.stop_gradient(tf.cast(s, tf.float32)) for s in initial_state]
+        count_before = membranes.pop() if self.cell.emits == "spikes" else 0.0
+        neurons = self.cell.neurons
+        states = [
+            neuron.initial_state(
+                batch_size,
+                membrane=membrane,
+                recorded=recorded or gradient is not None,
+                bptt=gradient == "bptt",
+                dropout=bool(training),
+            )
+            for neuron, membrane in zip(neurons, membranes, strict=True)
+        ]
+        window = run_window(
+            self.cell,
+            sequences,
+            states,
+            mask=mask,
+            keep_outputs=self.return_sequences,
+            zero_output_for_mask=self.zero_output_for_mask,
+            unroll=self.unroll,
+            differentiable=gradient == "bptt",
+        )
+        num_steps = tf.maximum(window.num_steps, 1.0)  # a sample may be masked throughout
+        steps = steps_before + window.num_steps
+        divisor = num_steps if self.cell.emits == "spikes" else tf.maximum(steps, 1.0)
+
+        if gradient == "accumulated":
+            # what the loop gave is constant; the derivative comes from one more walk, over the totals
+            window = window.without_gradient()
+            total_input = total_over_steps(sequences, window.total_input, mask)
+            total = self.cell.accumulate(total_input, window.states, num_steps)
+            window = dataclasses.replace(window, total=total)
+        elif gradient == "bptt":
+            slots = [state["slot"] for state in window.states]
+            corrections = [n.correction(state) for n, state in zip(neurons, window.states, strict=True)]
+            name = "outputs" if self.return_sequences else "total"
+            output = deliver_corrections(getattr(window, name), slots, corrections)
+            window = dataclasses.replace(window, **{name: output})
+
+        if not self.return_sequences:
+            total = count_before + window.total
+            output = total / per_sample(tf.maximum(steps, 1.0), total)
+        else:
+            output, shown = self._outputs_of_steps(window.outputs, steps_before, mask)
+            if gradient == "accumulated":
+                output = spread_over_steps(window.total, output, divisor, shown)
+        handed_on = [state["membrane"] for state in window.states]
+        if self.cell.emits == "spikes":
+            handed_on.append(count_before + window.total)
+        return output, window.states, [*handed_on, steps]
+
+    def _outputs_of_steps(self, outputs, steps_before, mask):
+        """The outputs of all steps, potentials divided by the steps so far; and which steps show one (None: all)."""
+        if mask is None:
+            steps = tf.range(1, tf.shape(outputs)[1] + 1)[None]
+            shown = None
+        else:
+            steps = tf.cumsum(tf.cast(mask, tf.int32), axis=1)
+            shown = mask if self.zero_output_for_mask else steps > 0
+        if self.cell.emits == "potential":
+            steps = tf.maximum(steps_before[:, None] + tf.cast(steps, tf.float32), 1.0)
+            outputs = outputs / per_step(steps, outputs)
+        return outputs, shown
+
+    def _checked(self, sequences, mask, training):
+        if training and sequences.dtype.is_floating:
+            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
+        if mask is not None:
+            mask = tf.cast(mask, tf.bool)
+            if mask.shape.rank != 2 or not mask.shape.is_compatible_with(sequences.shape[:2]):
+                raise ValueError(
+                    "`mask` must have the shape (batch, time steps) of the sequences, "
+                    f"{tuple(sequences.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
+                )
+        if self.go_backwards:
+            sequences = tf.reverse(sequences, [1])
+            mask = None if mask is None else tf.reverse(mask, [1])
+        return sequences, mask
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "gradient": self.gradient}

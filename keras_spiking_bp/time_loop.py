@@ -1,0 +1,132 @@
+"""The loop over time steps: one cell, all steps, with masks and running sums."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import Cell, State
+from keras_spiking_bp.gradients import per_sample
+
+
+@dataclasses.dataclass
+class Window:
+    """What a run over a window of T time steps gives.
+
+    Attributes:
+        total: sum of the output spikes over the unmasked steps, or the final potential of a readout, (B, ...).
+        outputs: output of each step, (B, T, ...), or None if they were not asked for.
+        total_input: sum of the inputs over the unmasked steps, (B, ...).
+        states: states of all neurons after the last step.
+        num_steps: unmasked steps of this window: a scalar, or (B,) where there is a mask; float32.
+    """
+
+    total: tf.Tensor
+    outputs: tf.Tensor | None
+    total_input: tf.Tensor
+    states: list[State]
+    num_steps: tf.Tensor
+
+    def without_gradient(self) -> Window:
+        """The same values as constants."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Window(
+            **{
+                name: None if value is None else tf.nest.map_structure(tf.stop_gradient, value)
+                for name, value in fields.items()
+            }
+        )
+
+
+def run_window(
+    cell: Cell,
+    sequences: tf.Tensor,
+    states: list[State],
+    mask: tf.Tensor | None = None,
+    keep_outputs: bool = False,
+    zero_output_for_mask: bool = False,
+    unroll: bool = False,
+    differentiable: bool = False,
+) -> Window:
+    """Runs `cell` over the time steps of `sequences` (B, T, ...).
+
+    At a masked step (mask (B, T) is False) states stay, and the output is that of the step before, or zero with
+    `zero_output_for_mask`. `differentiable` reads the inputs such that a gradient through the loop is cheap; else they
+    are sliced where they lie, with no copy of the sequence.
+    """
+    static_steps = sequences.shape[1]
+    num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
+    batch_size = tf.shape(sequences)[0]
+
+    if differentiable and sequences.dtype.is_floating and not unroll:
+        array = tf.TensorArray(sequences.dtype, num_steps, clear_after_read=False)
+        array = array.unstack(_swap_batch_and_time(sequences))
+        read = array.read
+    elif unroll:
+        read = tf.unstack(sequences, axis=1).__getitem__
+    else:
+        read = lambda t: tf.gather(sequences, t, axis=1)  # noqa: E731
+
+    def body(t, time, output, total_output, total_input, states, *array):
+        inputs = read(t)
+        if mask is None:
+            time = time + 1.0
+            new_output, states = cell.step(inputs, states, time)
+            output = tf.cast(new_output, tf.float32)
+            seen_output, seen_input = output, tf.cast(inputs, tf.float32)
+        else:
+            now = mask[:, t]
+            time = time + tf.cast(now, tf.float32)
+            new_output, new_states = cell.step(inputs, states, time)
+            new_output = tf.cast(new_output, tf.float32)
+            seen_output = _where(now, new_output, tf.zeros_like(new_output))
+            seen_input = tf.cast(inputs, tf.float32) * per_sample(tf.cast(now, tf.float32), inputs)
+            output = seen_output if zero_output_for_mask else _where(now, new_output, output)
+            states = [
+                {
+                    # the slot is no state: it stands for what comes from later steps
+                    name: value if name in ("slot", "keep") else _where(now, value, old[name])
+                    for name, value in new.items()
+                }
+                for new, old in zip(new_states, states, strict=True)
+            ]
+        if cell.emits == "spikes":
+            total_output = total_output + seen_output
+        total_input = total_input + tf.stop_gradient(seen_input)
+        array = [a.write(t, output) for a in array]
+        return (t + 1, time, output, total_output, total_input, states, *array)
+
+    zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
+    loop_vars = (
+        tf.constant(0),
+        tf.zeros(()) if mask is None else tf.zeros((batch_size,)),
+        zeros,
+        zeros,
+        tf.zeros((batch_size, *sequences.shape[2:])),
+        states,
+    )
+    if keep_outputs:
+        array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
+        loop_vars = (*loop_vars, array)
+    if unroll:
+        for t in range(num_steps):
+            loop_vars = body(t, *loop_vars[1:])
+    else:
+        loop_vars = tf.while_loop(lambda t, *_: t < num_steps, body, loop_vars, maximum_iterations=num_steps)
+    _, time, _, total_output, total_input, states, *array = loop_vars
+    return Window(
+        total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
+        outputs=_swap_batch_and_time(array[0].stack()) if array else None,
+        total_input=total_input,
+        states=states,
+        num_steps=tf.stop_gradient(time),
+    )
+
+
+def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+
+
+def _where(now: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+    return tf.where(per_sample(now, new), new, old)

@@ -1,0 +1,81 @@
+"""Checks of arguments: each error names the argument, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_beta(beta: Any) -> float:
+    """A decay per step, 0 < beta <= 1 (the derivative takes its logarithm)."""
+    if not (_is_number(beta) and 0 < beta <= 1):
+        raise ValueError(f"`beta` must be a number with 0 < beta <= 1 (1 means no leak). Received: beta={beta!r}")
+    return float(beta)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """A finite number above zero."""
+    if not (_is_number(value) and value > 0):
+        raise ValueError(f"`{name}` must be a number above 0. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_positive_int(name: str, value: Any) -> int:
+    """An integer of at least 1."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_rate(name: str, value: Any) -> float:
+    """A fraction with 0 <= value < 1."""
+    if not (_is_number(value) and 0 <= value < 1):
+        raise ValueError(f"`{name}` must be a number with 0 <= {name} < 1. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of a few names."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
+    return value
+
+
+def check_layer(name: str, value: Any, optional: bool = False) -> keras.layers.Layer | None:
+    """A Keras layer (an instance, not its class)."""
+    if (value is None and optional) or isinstance(value, keras.layers.Layer):
+        return value
+    raise TypeError(
+        f"`{name}` must be an instance of keras.layers.Layer"
+        f"{' or None' if optional else ''}, such as keras.layers.Dense(10, use_bias=False). "
+        f"Received: {name}={value!r} (type {type(value).__name__})"
+    )
+
+
+def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...]:
+    """The shape of one sample (without the batch), every entry known."""
+    shape = tuple(shape)
+    if any(size is None for size in shape):
+        raise ValueError(
+            f"`{name}` must be known in every dimension but the batch and the time steps, since each "
+            f"neuron has a membrane potential. Received: {name}={shape}. Give the full shape, as in "
+            "keras.Input((28, 28, 1))"
+        )
+    return shape
+
+
+def check_float_dtype(name: str, dtype: Any) -> None:
+    """Real-valued data, as an encoder takes it."""
+    if not keras.backend.is_float_dtype(dtype):
+        raise TypeError(
+            f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide "
+            f"8-bit images by 255 first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
+        )
