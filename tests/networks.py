@@ -1,0 +1,80 @@
+"""Builds the networks of tests/reference.py from the cells of the library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_spiking_bp as ksbp
+
+GOLDEN = Path(__file__).parent / "golden"
+FIXTURES = {f["name"]: f for f in json.loads((GOLDEN / "fixtures.json").read_text())}
+
+
+def golden(name):
+    """(network description, weights, all figures) of a golden fixture."""
+    figures = np.load(GOLDEN / f"{name}.npz")
+    weights = {key.removeprefix("weight/"): figures[key] for key in figures.files if key.startswith("weight/")}
+    return FIXTURES[name], weights, figures
+
+
+def synapse_layer(synapse, weights):
+    if synapse[0] == "dense":
+        return keras.layers.Dense(weights[synapse[1]].shape[1], use_bias=False)
+    if synapse[0] == "avg":
+        return keras.layers.AveragePooling2D(synapse[1], strides=synapse[2])
+    _, name, stride, padding = synapse
+    size, _, _, filters = weights[name].shape
+    conv = keras.layers.Conv2D(filters, size, strides=stride, padding="valid", use_bias=False)
+    return keras.Sequential([keras.layers.ZeroPadding2D(padding), conv]) if padding else conv
+
+
+def build_rnn(network, weights, dropout=None, reset="zero", **rnn_arguments):
+    """A built `SpikingRNN` with the weights of the network, and the names of its weights in their order."""
+    cells, names = [], []
+    nodes = list(network["nodes"])
+    beta, dropout = network["beta"], dropout or {}
+    shaped = len(network["input_shape"]) == 3
+
+    def lif(node):
+        synapse = node["inputs"][0]["synapse"]
+        names.append(synapse[1])
+        return ksbp.LIFCell(
+            synapse_layer(synapse, weights),
+            beta=beta,
+            threshold=node["threshold"],
+            reset_mechanism=reset,
+            dropout=dropout.get(node["name"], 0.0),
+            name=node["name"],
+        )
+
+    while nodes:
+        node = nodes.pop(0)
+        synapse = node["inputs"][0]["synapse"]
+        if shaped and synapse[0] == "dense":
+            cells.append(keras.layers.Flatten())
+            shaped = False
+        if node["kind"] == "LIF" and nodes and len(nodes[0]["inputs"]) == 2:
+            body, junction_node = lif(node), nodes.pop(0)
+            junction = lif(junction_node)
+            around = junction_node["inputs"][1]["synapse"]
+            if around[0] == "conv":
+                names.append(around[1])
+            cells.append(ksbp.ResidualCell(body, junction, synapse_layer(around, weights)))
+        elif node["kind"] == "LIF":
+            cells.append(lif(node))
+        elif node["kind"].startswith("IF"):
+            layer = synapse_layer(synapse, weights)
+            cells.append(
+                ksbp.IFCell(layer, threshold=node["threshold"], reset_mechanism=reset, name=node["name"])
+            )
+        else:
+            names.append(synapse[1])
+            cells.append(ksbp.ReadoutCell(synapse_layer(synapse, weights), beta=beta, name=node["name"]))
+    rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), **rnn_arguments)
+    rnn.build((None, None, *network["input_shape"]))
+    rnn.set_weights([weights[name] for name in names])
+    return rnn, names
