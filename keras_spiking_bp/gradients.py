@@ -25,7 +25,7 @@ with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` in both (`le
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -143,16 +143,16 @@ def spread_over_steps(total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor
 def lif_step_bptt(
     membrane: tf.Tensor,
     current: tf.Tensor,
-    slot: tf.Tensor,
-    forward,
+    slot: tf.Tensor | None,
+    forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     slope_scale: float,
     resets_to_zero: bool,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """One step of a neuron with the derivative of the authors' code.
 
     Forward: `forward(membrane, current)` returns spikes and the next membrane potential; `slot` passes unchanged.
     Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so it
-    rides on the adjoint of `slot` (`deliver_corrections` puts it there):
+    rides on the adjoint of `slot` (`deliver_corrections` puts it there); without a slot it is 1:
 
         g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes if resets_to_zero else 1)
 
@@ -160,19 +160,20 @@ def lif_step_bptt(
     """
 
     @tf.custom_gradient
-    def step(membrane, current, slot):
+    def step(membrane, current, *slot):
         spikes, next_membrane = forward(membrane, current)
 
         def grad(*upstream):
-            g_spikes, g_membrane, g_slot = upstream
-            fired = tf.cast(spikes, g_membrane.dtype)
-            passed = g_membrane * (1.0 - fired) if resets_to_zero else g_membrane
-            g = passed + tf.cast(g_spikes, g_membrane.dtype) * fired * (g_slot * slope_scale)
-            return g, g, g_slot
+            g_spikes, g_membrane, *g_slot = upstream
+            correction = g_slot[0] if g_slot else 1.0
+            passed = g_membrane * (1.0 - spikes) if resets_to_zero else g_membrane
+            g = passed + g_spikes * spikes * (correction * slope_scale)
+            return g, g, *g_slot
 
-        return (spikes, next_membrane, tf.identity(slot)), grad
+        return (spikes, next_membrane, *[tf.identity(s) for s in slot]), grad
 
-    return step(membrane, current, slot)
+    spikes, next_membrane, *slot = step(membrane, current, *([] if slot is None else [slot]))
+    return spikes, next_membrane, slot[0] if slot else None
 
 
 def leak_bptt(potential: tf.Tensor, beta: float) -> tf.Tensor:

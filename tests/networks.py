@@ -68,13 +68,12 @@ def build_rnn(network, weights, dropout=None, reset="zero", **rnn_arguments):
             cells.append(lif(node))
         elif node["kind"].startswith("IF"):
             layer = synapse_layer(synapse, weights)
-            cells.append(
-                ksbp.IFCell(layer, threshold=node["threshold"], reset_mechanism=reset, name=node["name"])
-            )
+            cells.append(ksbp.IFCell(layer, threshold=node["threshold"], reset_mechanism=reset, name=node["name"]))
         else:
             names.append(synapse[1])
             cells.append(ksbp.ReadoutCell(synapse_layer(synapse, weights), beta=beta, name=node["name"]))
     rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), **rnn_arguments)
     rnn.build((None, None, *network["input_shape"]))
-    rnn.set_weights([weights[name] for name in names])
+    for variable, name in zip(rnn.trainable_weights, names, strict=True):
+        variable.assign(weights[name])
     return rnn, names

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.gradients import deliver_corrections, per_sample
+from keras_spiking_bp.gradients import per_sample
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 #: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
@@ -80,23 +80,19 @@ class Cell(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
-        flat = list(states)
-        slot = tf.zeros(())
+        flat = iter(states)
+        of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons]
         before = []
-        for neuron in self.neurons:
-            parts = [flat.pop(0) for _ in neuron.plain_state_shapes]
-            state = {"membrane": parts[0], "slot": slot}
-            if training and len(parts) > 1:
-                state["keep"] = 1.0 + parts[1]
+        for membrane, *dropped in of_neurons:
+            state = {"membrane": membrane, "slot": None}
+            if training and dropped:
+                state["keep"] = 1.0 + dropped[0]
             before.append(state)
         outputs, after = self.step(inputs, before, 1.0)
-        outputs = deliver_corrections(outputs, [s["slot"] for s in after], [tf.ones(())] * len(after))
-        flat = list(states)
-        new_flat = []
-        for neuron, state in zip(self.neurons, after, strict=True):
-            parts = [flat.pop(0) for _ in neuron.plain_state_shapes]
-            new_flat += [state["membrane"], *parts[1:]]
-        return tf.cast(outputs, self.compute_dtype), new_flat
+        new_states = []
+        for state, (_, *dropped) in zip(after, of_neurons, strict=True):
+            new_states += [state["membrane"], *dropped]
+        return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape, *_):
         return (input_shape[0], *self.output_shape_of_step)

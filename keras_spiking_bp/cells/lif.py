@@ -104,7 +104,7 @@ class LIFCell(NeuronCell):
 
     def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:
         state = super().initial_state(batch_size, **kwargs)
-        return state | record.start(state["membrane"]) if recorded else state
+        return state | record.start(state["membrane"], self.beta) if recorded else state
 
     def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
         """One time step. `time` (1-based; a scalar, or (B,)) is written down as the time of the spikes."""
@@ -153,11 +153,11 @@ class LIFCell(NeuronCell):
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes."""
-        return leak_correction(state["spike_count"], state["leaky_trace"], self.beta)
+        written = record.read(state)
+        return leak_correction(written["spike_count"], written["leaky_trace"], self.beta)
 
     def activity(self, state: State) -> dict[str, tf.Tensor]:
-        spikes = {name: state[name] for name in record.NAMES}
-        return super().activity(state) | spikes | {"leak_correction": self.correction(state)}
+        return super().activity(state) | record.read(state) | {"leak_correction": self.correction(state)}
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,174 @@
+"""Networks of our own making against the NumPy oracle: fast leak, strided residual, dropout, reset by subtraction."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.networks import build_rnn
+from tests.reference import Simulation
+from tests.test_golden import assert_close
+
+SAFE_MARGIN = 3e-5  # no potential comes closer to its threshold: float32 must give the very same spikes
+
+
+def node(name, kind, threshold, *inputs):
+    return {
+        "name": name,
+        "kind": kind,
+        "threshold": threshold,
+        "inputs": [{"source": source, "synapse": list(synapse)} for source, *synapse in inputs],
+    }
+
+
+def plain(beta):
+    """Convolution, pooling, two fully connected layers."""
+    return {
+        "beta": beta,
+        "input_shape": [8, 8, 2],
+        "nodes": [
+            node("conv", "LIF", 1.0, ("in", "conv", "k1", 1, 1)),
+            node("pool", "IF", 0.75, ("conv", "avg", 2, 2)),
+            node("fc", "LIF", 0.9, ("pool", "dense", "w1")),
+            node("out", "readout", None, ("fc", "dense", "w2")),
+        ],
+    }, {"k1": (3, 3, 2, 6), "w1": (96, 20), "w2": (20, 4)}
+
+
+def strided_residual(beta):
+    """A block as in ResNet11: symmetric padding, stride 2 on both paths; then one with a sub-sampling shortcut."""
+    return {
+        "beta": beta,
+        "input_shape": [8, 8, 2],
+        "nodes": [
+            node("stem", "LIF", 1.0, ("in", "conv", "k0", 1, 1)),
+            node("a1", "LIF", 1.0, ("stem", "conv", "k1", 1, 1)),
+            node("b1", "LIF", 1.2, ("a1", "conv", "k2", 2, 1), ("stem", "conv", "ks", 2, 0)),
+            node("a2", "LIF", 1.0, ("b1", "conv", "k3", 1, 1)),
+            node("b2", "LIF", 1.0, ("a2", "conv", "k4", 2, 1), ("b1", "avg", 1, 2)),
+            node("out", "readout", None, ("b2", "dense", "w")),
+        ],
+    }, {
+        "k0": (3, 3, 2, 4),
+        "k1": (3, 3, 4, 6),
+        "k2": (3, 3, 6, 6),
+        "ks": (1, 1, 4, 6),
+        "k3": (3, 3, 6, 6),
+        "k4": (3, 3, 6, 6),
+        "w": (24, 4),
+    }
+
+
+def draw(shapes, network, seed, num_steps, rate=0.4, kappa=3.0):
+    rng = np.random.default_rng(seed)
+    weights = {
+        name: (rng.normal(size=shape) * np.sqrt(kappa / np.prod(shape[:-1]))).astype("float32")
+        for name, shape in shapes.items()
+    }
+    inputs = rng.choice([-1.0, 0.0, 1.0], (2, num_steps, *network["input_shape"]), p=[0.1, 1 - rate, rate - 0.1])
+    return weights, inputs.astype("float32"), rng
+
+
+def safe_case(make, beta, num_steps=20, keep=None, reset="zero"):
+    """The first seed of a case that stays clear of every threshold; every layer speaks in it."""
+    network, shapes = make(beta)
+    for seed in range(500):
+        weights, inputs, rng = draw(shapes, network, seed, num_steps)
+        simulation = Simulation(network, weights, inputs, keep=keep and keep(rng), reset=reset)
+        speaks = all(simulation.spikes[n["name"]].any() for n in network["nodes"][:-1])
+        if simulation.margin > SAFE_MARGIN and speaks:
+            return network, weights, inputs, simulation
+    raise AssertionError("no safe case found")
+
+
+def compare(rnn, names, inputs, simulation, gradient, training=False):
+    targets = np.eye(4)[[1, 3]]
+    with tf.GradientTape() as tape:
+        outputs = rnn(inputs, training=training)
+        loss = tf.reduce_sum((outputs - targets) ** 2)
+    assert_close(outputs, simulation.outputs, "outputs")
+    expected = getattr(simulation, f"grad_{gradient}")(2 * (simulation.outputs - targets))
+    for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
+        assert_close(actual, expected[name], name)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("beta", [0.99, 0.8, 1.0])
+@pytest.mark.parametrize("make", [plain, strided_residual])
+def test_gradients(make, beta, reset, gradient):
+    network, weights, inputs, simulation = safe_case(make, beta, reset=reset)
+    rnn, names = build_rnn(network, weights, reset=reset, gradient=gradient)
+    compare(rnn, names, inputs, simulation, gradient)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("make", [plain, strided_residual])
+def test_gradients_with_dropout(make, gradient, monkeypatch):
+    def keep(rng):
+        shapes = {"conv": (2, 8, 8, 6), "fc": (2, 20), "b1": (2, 4, 4, 6), "a2": (2, 4, 4, 6)}
+        return {name: (rng.random(shape) >= 0.5) / 0.5 for name, shape in shapes.items()}
+
+    network, weights, inputs, simulation = safe_case(make, 0.9, keep=keep)
+    dropout = {n["name"]: 0.5 for n in network["nodes"] if n["name"] in simulation.keep}
+    assert len(dropout) == 2
+    rnn, names = build_rnn(network, weights, dropout=dropout, gradient=gradient)
+    for neuron in rnn.cell.neurons:
+        if neuron.dropout:
+            mask = tf.constant(simulation.keep[neuron.name], tf.float32)
+            monkeypatch.setattr(neuron, "draw_keep", lambda batch_size, mask=mask: mask)
+    compare(rnn, names, inputs, simulation, gradient, training=True)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    units=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    batch=st.integers(1, 3),
+    num_steps=st.integers(1, 15),
+    beta=st.floats(0.3, 1.0),
+    threshold=st.floats(0.2, 2.0),
+    reset=st.sampled_from(["zero", "subtract"]),
+    seed=st.integers(0, 10_000),
+)
+def test_any_small_network(units, batch, num_steps, beta, threshold, reset, seed):
+    """Shapes, leaks, thresholds and real-valued inputs as they come: outputs, records, both gradients."""
+    rng = np.random.default_rng(seed)
+    beta, threshold = float(np.float32(beta)), float(np.float32(threshold))
+    names = [f"w{i}" for i in range(len(units))]
+    sizes = [3, *units]
+    weights = {name: rng.normal(size=sizes[i : i + 2]).astype("float32") for i, name in enumerate(names)}
+    sources = ["in", *(f"n{i}" for i in range(len(units)))]
+    nodes = [node(f"n{i}", "LIF", threshold, (sources[i], "dense", name)) for i, name in enumerate(names)]
+    nodes[-1]["kind"] = "readout"
+    network = {"beta": beta, "input_shape": [3], "nodes": nodes}
+    inputs = rng.normal(size=(batch, num_steps, 3)).astype("float32")
+    simulation = Simulation(network, weights, inputs, reset=reset)
+    assume(simulation.margin > SAFE_MARGIN)
+    for gradient in ("accumulated", "bptt"):
+        rnn, _ = build_rnn(network, weights, reset=reset, gradient=gradient)
+        with tf.GradientTape() as tape:
+            outputs = rnn(inputs)
+            loss = tf.reduce_sum(outputs**2)
+        np.testing.assert_allclose(outputs, simulation.outputs, rtol=1e-5, atol=1e-5)
+        expected = getattr(simulation, f"grad_{gradient}")(2 * simulation.outputs)
+        for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
+            scale = 1 + np.abs(expected[name]).max()
+            np.testing.assert_allclose(actual, expected[name], rtol=0, atol=1e-5 * scale)
+    _, activity = rnn.observe(inputs)
+    for of_node in nodes[:-1]:
+        record = activity[of_node["name"]]
+        np.testing.assert_array_equal(record["spike_count"], simulation.spike_count(of_node["name"]))
+        np.testing.assert_array_equal(record["last_spike"], simulation.last_spike(of_node["name"]))
+
+
+def test_the_accumulated_gradient_is_near_the_exact_one():
+    """With last / T the two rules point the same way (0.9 and more on large networks)."""
+    _, weights, _, simulation = safe_case(plain, 0.99, num_steps=40)
+    g = 2 * (simulation.outputs - np.eye(4)[[1, 3]])
+    exact, accumulated = simulation.grad_bptt(g), simulation.grad_accumulated(g)
+    for name in weights:
+        cosine = np.vdot(exact[name], accumulated[name]) / np.sqrt(
+            np.vdot(exact[name], exact[name]) * np.vdot(accumulated[name], accumulated[name])
+        )
+        assert cosine > 0.8, (name, cosine)

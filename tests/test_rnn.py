@@ -1,0 +1,316 @@
+"""`SpikingRNN`: time, states, masks, shapes; the same network in every form."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+GRADIENTS = ["accumulated", "bptt"]
+BINARY = 0.75  # a leak, and weights in eighths below, whose arithmetic is exact in binary: results must be equal
+
+
+def exact_weights(layer, seed=0):
+    rng = np.random.default_rng(seed)
+    for variable in layer.trainable_weights:
+        variable.assign(rng.integers(-6, 9, variable.shape) / 8)
+
+
+def conv_network(readout=True, **rnn_arguments):
+    cells = [
+        ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same", use_bias=False), beta=BINARY, name="conv"),
+        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool"),
+        keras.layers.Flatten(),
+        ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=BINARY, name="fc"),
+    ]
+    if readout:
+        cells.append(ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=BINARY, name="out"))
+    rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), **rnn_arguments)
+    rnn.build((None, None, 4, 4, 2))
+    exact_weights(rnn)
+    return rnn
+
+
+def spikes(batch=3, steps=8, seed=1):
+    return np.random.default_rng(seed).integers(-1, 2, (batch, steps, 4, 4, 2)).astype("float32")
+
+
+def same_network(rnn, **changes):
+    other = ksbp.SpikingRNN.from_config({**rnn.get_config(), **changes})
+    other.build((None, None, 4, 4, 2)) if not other.stateful else other.build((3, None, 4, 4, 2))
+    other.set_weights(rnn.get_weights()[: len(other.get_weights())])
+    return other
+
+
+def outputs_and_gradients(rnn, x, **arguments):
+    with tf.GradientTape() as tape:
+        outputs = rnn(x, **arguments)
+        loss = tf.reduce_sum(outputs**2)
+    return [outputs.numpy(), *[g.numpy() for g in tape.gradient(loss, rnn.trainable_weights)]]
+
+
+def assert_all_close(actual, expected, **tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, **(tolerance or {"rtol": 1e-6, "atol": 1e-6}))
+
+
+@pytest.mark.parametrize("readout", [True, False])
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_the_loop_equals_the_unrolled_loop(gradient, sequences, readout):
+    rnn = conv_network(readout, gradient=gradient, return_sequences=sequences)
+    x = spikes()
+    expected = outputs_and_gradients(rnn, x)
+    assert_all_close(outputs_and_gradients(same_network(rnn, unroll=True), x), expected)
+
+    as_graph = tf.function(lambda x: outputs_like_graph(rnn, x))
+    assert_all_close([o.numpy() for o in as_graph(x)], expected)
+
+
+def outputs_like_graph(rnn, x):
+    with tf.GradientTape() as tape:
+        outputs = rnn(x)
+        loss = tf.reduce_sum(outputs**2)
+    return [outputs, *tape.gradient(loss, rnn.trainable_weights)]
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_xla(gradient, sequences):
+    rnn = conv_network(gradient=gradient, return_sequences=sequences)
+    x = spikes()
+    compiled = tf.function(lambda x: outputs_like_graph(rnn, x), jit_compile=True)
+    actual = [o.numpy() for o in compiled(tf.constant(x))]
+    assert_all_close(actual, outputs_and_gradients(rnn, x), rtol=1e-5, atol=1e-5)
+
+
+def test_the_output_over_time():
+    rnn = conv_network(return_sequences=True)
+    x = spikes()
+    over_time = rnn(x).numpy()
+    last_only = same_network(rnn, return_sequences=False)
+    for t in (1, 4, 8):
+        np.testing.assert_array_equal(over_time[:, t - 1], last_only(x[:, :t]))
+
+
+def test_a_network_that_ends_in_spikes_gives_rates():
+    rnn = conv_network(readout=False, return_sequences=True)
+    trains = rnn(spikes()).numpy()
+    assert set(np.unique(trains)) == {0.0, 1.0}
+    rates = same_network(rnn, return_sequences=False)(spikes())
+    np.testing.assert_allclose(rates, trains.mean(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("readout", [True, False])
+def test_chunks_with_carried_state_equal_the_whole_sequence(readout):
+    whole = conv_network(readout)
+    x = spikes(steps=10)
+    expected = whole(x)
+
+    handing_on = same_network(whole, return_state=True)
+    first, *states = handing_on(x[:, :3])
+    second, *states = handing_on(x[:, 3:], initial_state=states)
+    np.testing.assert_array_equal(second, expected)
+    np.testing.assert_array_equal(states[-1], [10, 10, 10])
+    np.testing.assert_array_equal(first, whole(x[:, :3]))
+
+    stateful = same_network(whole, stateful=True)
+    stateful(x[:, :4])
+    np.testing.assert_array_equal(stateful(x[:, 4:]), expected)
+    stateful.reset_state()
+    np.testing.assert_array_equal(stateful(x), expected)
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("readout", [True, False])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_masked_steps_are_skipped(gradient, readout, sequences):
+    """A padded batch gives, sample by sample, what the samples give alone: outputs and gradients."""
+    rnn = conv_network(readout, gradient=gradient)
+    lengths = [8, 5, 6]
+    mask = np.zeros((3, 8), bool)
+    mask[0] = True
+    mask[1, :5] = True
+    mask[2, [0, 1, 3, 4, 6, 7]] = True  # gaps too
+    x = spikes()
+    alone = [outputs_and_gradients(rnn, x[i : i + 1][:, mask[i]]) for i in range(3)]
+    if sequences:  # the last step shows the last output
+        rnn = same_network(rnn, return_sequences=True)
+        with tf.GradientTape() as tape:
+            outputs = rnn(x, mask=mask)[:, -1]
+            if not readout:
+                outputs = tf.reduce_sum(rnn(x, mask=mask) * mask[..., None], 1) / np.array(lengths)[:, None]
+            loss = tf.reduce_sum(outputs**2)
+        together = [outputs, *tape.gradient(loss, rnn.trainable_weights)]
+    else:
+        together = outputs_and_gradients(rnn, x, mask=mask)
+    np.testing.assert_allclose(together[0], np.concatenate([a[0] for a in alone]), rtol=1e-6, atol=1e-6)
+    for actual, *of_samples in zip(together[1:], *[a[1:] for a in alone], strict=True):
+        np.testing.assert_allclose(actual, sum(of_samples), rtol=1e-5, atol=1e-5)
+
+
+def test_masked_outputs_repeat_or_are_zero():
+    mask = np.array([[True, True, False, True]] * 3)
+    x = spikes(steps=4)
+    outputs = conv_network(return_sequences=True)(x, mask=mask).numpy()
+    np.testing.assert_array_equal(outputs[:, 2], outputs[:, 1])
+    outputs = conv_network(return_sequences=True, zero_output_for_mask=True)(x, mask=mask).numpy()
+    assert not outputs[:, 2].any() and outputs[:, 3].any()
+
+
+def test_a_sample_that_is_masked_throughout_gives_zero():
+    mask = np.ones((3, 8), bool)
+    mask[1] = False
+    for gradient in GRADIENTS:
+        results = outputs_and_gradients(conv_network(gradient=gradient), spikes(), mask=mask)
+        assert not results[0][1].any()
+        assert all(np.isfinite(r).all() for r in results)
+
+
+def test_go_backwards():
+    rnn = conv_network(return_sequences=True)
+    backwards = same_network(rnn, go_backwards=True)
+    np.testing.assert_array_equal(backwards(spikes()), rnn(spikes()[:, ::-1]))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_the_gradient_to_the_inputs(gradient):
+    """accumulated: the same for each step; bptt: none after the last spike."""
+    rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(2, use_bias=False), beta=0.5), gradient=gradient)
+    x = tf.constant([[[2.0], [0.0], [0.0]]])  # one spike, at the first step
+    rnn.build(x.shape)
+    rnn.set_weights([np.ones((1, 2))])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(rnn(x))
+    correction = 1 + np.log(0.5) * 0.25
+    gradient_of_sum = 2 * correction / 3
+    expected = [gradient_of_sum / 3] * 3 if gradient == "accumulated" else [gradient_of_sum, 0, 0]
+    np.testing.assert_allclose(np.ravel(tape.gradient(loss, x)), expected, rtol=1e-5)
+
+
+def test_layers_of_cells_equal_one_cell_of_layers():
+    """Spike trains between SpikingRNN layers: the same numbers, forward and backward, as inside one SequentialCell."""
+    inside = conv_network()
+    x = spikes()
+    expected = outputs_and_gradients(inside, x)
+    first = ksbp.SpikingRNN(ksbp.SequentialCell(inside.cell.cells[:2]), return_sequences=True)
+    rest = ksbp.SpikingRNN(ksbp.SequentialCell(inside.cell.cells[2:]))
+    with tf.GradientTape() as tape:
+        outputs = rest(first(x))
+        loss = tf.reduce_sum(outputs**2)
+    gradients = tape.gradient(loss, inside.trainable_weights)
+    assert_all_close([outputs, *gradients], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_gradients_do_not_depend_on_the_training_flag(gradient):
+    rnn = conv_network(gradient=gradient)
+    expected = outputs_and_gradients(rnn, spikes(), training=True)
+    assert_all_close(outputs_and_gradients(rnn, spikes(), training=False), expected)
+
+
+def test_integer_spikes_are_taken():
+    rnn = conv_network()
+    np.testing.assert_array_equal(rnn(spikes().astype("int8")), rnn(spikes()))
+    np.testing.assert_array_equal(rnn(np.abs(spikes()).astype("bool")), rnn(np.abs(spikes())))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_unknown_batch_and_unknown_number_of_steps(gradient):
+    inputs = keras.Input((None, 4, 4, 2))
+    rnn = conv_network(gradient=gradient, return_state=True, return_sequences=True)
+    model = keras.Model(inputs, rnn(inputs))
+    assert model.output[0].shape == (None, None, 4)
+    assert [s.shape for s in model.output[1:]] == [(None, 4, 4, 3), (None, 2, 2, 3), (None, 6), (None, 4), (None,)]
+    for batch, steps in ((2, 5), (3, 8)):
+        outputs, *states = model.predict(spikes(batch, steps), verbose=0)
+        assert outputs.shape == (batch, steps, 4)
+        assert [s.shape[1:] for s in states] == [s.shape[1:] for s in model.output[1:]]
+
+
+def test_plain_keras_rnn_runs_every_cell():
+    """Each cell is a cell of keras.layers.RNN; the spikes are those of SpikingRNN."""
+    conv = lambda: keras.layers.Conv2D(2, 3, padding="same", use_bias=False)  # noqa: E731
+    cells = [
+        ksbp.LIFCell(conv(), beta=BINARY),
+        ksbp.IFCell(keras.layers.AveragePooling2D(2)),
+        ksbp.ResidualCell(ksbp.LIFCell(conv(), beta=BINARY), ksbp.LIFCell(conv(), beta=BINARY)),
+        ksbp.SequentialCell([ksbp.LIFCell(conv(), beta=BINARY), ksbp.IFCell(keras.layers.AveragePooling2D(2))]),
+    ]
+    for cell in cells:
+        ours = ksbp.SpikingRNN(cell, return_sequences=True)
+        ours.build((None, None, 4, 4, 2))
+        exact_weights(ours)
+        plain = keras.layers.RNN(cell, return_sequences=True)
+        np.testing.assert_array_equal(plain(spikes()), ours(spikes()))
+    readout = ksbp.ReadoutCell(keras.layers.Dense(3), beta=BINARY)
+    x = spikes().reshape(3, 8, 32)
+    over_time = ksbp.SpikingRNN(readout, return_sequences=True)(x)
+    plain = keras.layers.RNN(readout, return_sequences=True)(x)
+    np.testing.assert_allclose(plain, over_time * np.arange(1, 9)[:, None], rtol=1e-5)
+
+
+def test_plain_keras_rnn_trains():
+    """The derivative there is bptt without leak correction: for beta = 1 the very same."""
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=1.0),
+            ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=1.0),
+        ]
+    )
+    x = spikes().reshape(3, 8, 32)
+    ours = ksbp.SpikingRNN(cell, gradient="bptt")
+    ours.build(x.shape)
+    exact_weights(ours)
+    expected = outputs_and_gradients(ours, x)
+    with tf.GradientTape() as tape:
+        outputs = keras.layers.RNN(cell)(x) / 8
+        loss = tf.reduce_sum(outputs**2)
+    assert_all_close([outputs, *tape.gradient(loss, cell.trainable_weights)], expected)
+
+
+def test_dropout_in_plain_keras_rnn_is_held_over_time():
+    cell = ksbp.LIFCell(keras.layers.Dense(50, use_bias=False, kernel_initializer="ones"), dropout=0.5)
+    trains = keras.layers.RNN(cell, return_sequences=True)(np.ones((2, 6, 3), "float32"), training=True).numpy()
+    assert set(np.unique(trains)) == {0.0, 2.0}
+    np.testing.assert_array_equal(trains, np.repeat(trains[:, :1], 6, axis=1))
+    at_rest = keras.layers.RNN(cell, return_sequences=True)(np.ones((2, 6, 3), "float32"), training=False)
+    assert (at_rest.numpy() == 1).all()
+
+
+def test_observe_gives_the_activity_of_each_layer():
+    rnn = conv_network()
+    outputs, activity = rnn.observe(spikes())
+    np.testing.assert_array_equal(outputs, rnn(spikes()))
+    assert list(activity) == ["conv", "pool", "fc", "out"]
+    assert set(activity["fc"]) == {"membrane", "spike_count", "leaky_trace", "last_spike", "leak_correction"}
+    assert set(activity["out"]) == {"membrane"}
+    np.testing.assert_allclose(activity["out"]["membrane"] / 8, outputs, rtol=1e-6)
+    trains = ksbp.SpikingRNN(ksbp.SequentialCell(rnn.cell.cells[:1]), return_sequences=True)(spikes()).numpy()
+    np.testing.assert_array_equal(activity["conv"]["spike_count"], trains.sum(1))
+
+
+def test_what_is_not_affine_is_refused_by_name():
+    pooled = ksbp.IFCell(keras.layers.MaxPooling2D(2, name="the_pool"))
+    with pytest.raises(ValueError, match="the_pool.*MaxPooling2D"):
+        ksbp.SpikingRNN(pooled)(spikes())
+    assert ksbp.SpikingRNN(pooled, gradient="bptt")(spikes()).shape == (3, 2, 2, 2)
+    for layer in (
+        keras.layers.Dense(4, activation="relu"),
+        keras.Sequential([keras.layers.Dense(4), keras.layers.ReLU()]),
+        keras.layers.BatchNormalization(),
+    ):
+        with pytest.raises(ValueError, match=layer.name):
+            ksbp.SpikingRNN(ksbp.LIFCell(layer))(spikes())
+
+
+def test_a_bias_acts_at_each_step():
+    """accumulated = bptt for a readout, bias included (d out / d bias = 1)."""
+    x = spikes().reshape(3, 8, 32)
+    results = []
+    for gradient in GRADIENTS:
+        cell = ksbp.ReadoutCell(keras.layers.Dense(3, bias_initializer="ones", kernel_initializer="ones"), beta=0.9)
+        results.append(outputs_and_gradients(ksbp.SpikingRNN(cell, gradient=gradient), x))
+    assert_all_close(results[0], results[1], rtol=1e-5, atol=1e-5)
