@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-oldest lint bench clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
@@ -13,6 +13,13 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
+
+# the oldest TensorFlow and Keras of setup.cfg, in an environment of its own
+test-oldest: VENV = .venv-oldest
+test-oldest:
+	$(MAKE) VENV=$(VENV) $(VENV)/.test
+	$(BIN)/python -m pip install --quiet 'tensorflow==2.18.0' 'keras==3.8.0'
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -33,4 +40,4 @@ $(VENV)/.%: setup.cfg $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_output
+	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_output

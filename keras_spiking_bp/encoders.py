@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int
 
 
@@ -28,7 +29,7 @@ class Encoder(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class PoissonEncoder(Encoder):
+class PoissonEncoder(SavesItsSeed, Encoder):
     """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`.
 
     A spike is `sign(x)`, so that inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`).
@@ -54,8 +55,7 @@ class PoissonEncoder(Encoder):
     def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self._seed_state = self.seed_generator.state  # an attribute of ours, so that it is saved
+        self.start_stream(seed)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         images = self._checked(images)

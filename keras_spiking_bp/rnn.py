@@ -117,7 +117,7 @@ class SpikingRNN(keras.layers.RNN):
             self._refuse_what_is_not_affine()
 
     def _refuse_what_is_not_affine(self) -> None:
-        for layer, input_shape in self.cell.affine_parts:
+        for layer, input_shape in self.cell.affine_parts():
             if not is_affine(layer, input_shape):
                 raise ValueError(
                     "`gradient='accumulated'` needs synapses that are affine, since it applies them to sums over time. "
@@ -132,7 +132,7 @@ class SpikingRNN(keras.layers.RNN):
         output_shape = (batch_size, *steps, *output_shape)
         if not self.return_state:
             return output_shape
-        states = [(batch_size, *neuron.output_shape_of_step) for neuron in self.cell.neurons]
+        states = [(batch_size, *neuron.output_shape_of_step) for neuron in self.cell.neurons()]
         if self.cell.emits == "spikes":
             states.append((batch_size, *self.cell.output_shape_of_step))
         return (output_shape, *states, (batch_size,))
@@ -141,11 +141,11 @@ class SpikingRNN(keras.layers.RNN):
         output_mask = mask if self.return_sequences else None
         if not self.return_state:
             return output_mask
-        return [output_mask] + [None] * (len(self.cell.neurons) + 1 + (self.cell.emits == "spikes"))
+        return [output_mask] + [None] * (len(self.cell.neurons()) + 1 + (self.cell.emits == "spikes"))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
         """Membrane potentials at rest; spikes of the output so far, if it spikes; steps so far, (B,): all zero."""
-        zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons]
+        zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons()]
         if self.cell.emits == "spikes":
             zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
         return [*zeros, tf.zeros((batch_size,))]
@@ -192,7 +192,7 @@ class SpikingRNN(keras.layers.RNN):
         if not self.built:
             self.build(sequences.shape)
         output, states, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
-        pairs = zip(self.cell.neurons, states, strict=True)
+        pairs = zip(self.cell.neurons(), states, strict=True)
         return output, {neuron.name: neuron.activity(state) for neuron, state in pairs}
 
     def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
@@ -203,7 +203,7 @@ class SpikingRNN(keras.layers.RNN):
             initial_state = self.states if self.stateful else self.get_initial_state(batch_size)
         *membranes, steps_before = [tf.stop_gradient(tf.cast(s, tf.float32)) for s in initial_state]
         count_before = membranes.pop() if self.cell.emits == "spikes" else 0.0
-        neurons = self.cell.neurons
+        neurons = self.cell.neurons()
         states = [
             neuron.initial_state(
                 batch_size,

@@ -1,9 +1,9 @@
 """An independent simulation of spiking networks and of both gradients: NumPy, double precision, nothing else.
 
-A network is data, in the format of tests/golden/fixtures.json: nodes in order, each with `name`, `kind` ("LIF", "IF ..."
-or "readout ..."), `threshold` and `inputs`, a list of `{"source": node or "in", "synapse": [...]}` with a synapse
-`["dense", weight]`, `["conv", weight, stride, padding]` (symmetric zero padding) or `["avg", pool_size, stride]`; and `beta`
-for all LIF nodes and the readout.
+A network is data, in the format of tests/golden/fixtures.json: nodes in order, each with `name`, `kind` ("LIF",
+"IF ..." or "readout ..."), `threshold` and `inputs`, a list of `{"source": node or "in", "synapse": [...]}` with a
+synapse `["dense", weight]`, `["conv", weight, stride, padding]` (symmetric zero padding) or
+`["avg", pool_size, stride]`; and `beta` for all LIF nodes and the readout.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def backward(synapse, weights, x, g):
 
 
 class Simulation:
-    """Runs a network over `inputs` (B, T, ...) and keeps everything; `margin` is how near a LIF neuron came to its threshold.
+    """Runs a network over `inputs` (B, T, ...) and keeps everything.
+
+    `margin` is how near a LIF neuron came to its threshold.
 
     `keep` maps node names to dropout masks (B, ...), `reset` is "zero" or "subtract".
     """

@@ -63,11 +63,11 @@ def test_every_spike_of_every_neuron(name):
     rnn, _ = build_rnn(network, weights)
     cell = rnn.cell
     inputs = figures["inputs"].astype("float32")
-    states = [neuron.initial_state(len(inputs), recorded=True) for neuron in cell.neurons]
+    states = [neuron.initial_state(len(inputs), recorded=True) for neuron in cell.neurons()]
     for t in range(inputs.shape[1]):
         before = states
         _, states = cell.step(tf.constant(inputs[:, t]), states, t + 1.0)
-        for neuron, old, new in zip(cell.neurons, before, states, strict=True):
+        for neuron, old, new in zip(cell.neurons(), before, states, strict=True):
             if neuron.emits == "spikes":
                 spikes = new["spike_count"] - old["spike_count"]
                 np.testing.assert_array_equal(spikes, figures[f"spikes/{neuron.name}"][:, t], err_msg=neuron.name)

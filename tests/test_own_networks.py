@@ -114,7 +114,7 @@ def test_gradients_with_dropout(make, gradient, monkeypatch):
     dropout = {n["name"]: 0.5 for n in network["nodes"] if n["name"] in simulation.keep}
     assert len(dropout) == 2
     rnn, names = build_rnn(network, weights, dropout=dropout, gradient=gradient)
-    for neuron in rnn.cell.neurons:
+    for neuron in rnn.cell.neurons():
         if neuron.dropout:
             mask = tf.constant(simulation.keep[neuron.name], tf.float32)
             monkeypatch.setattr(neuron, "draw_keep", lambda batch_size, mask=mask: mask)

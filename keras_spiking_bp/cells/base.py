@@ -19,12 +19,12 @@ class Cell(keras.layers.Layer):
 
     Subclasses give
 
-    * `neurons`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
+    * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
       The state of a cell is a list with one dictionary for each of them.
     * `step(inputs, states, time)`: one time step, `(outputs, new_states)`.
     * `accumulate(total_inputs, states, num_steps)`: the window at once. Takes the inputs summed over the window and the
       states after it; returns the outputs summed over the window, with the accumulated derivative.
-    * `affine_parts`: the layers that `accumulate` applies to sums over time, each with its input shape.
+    * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
 
     Every cell is also a cell of plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
@@ -48,11 +48,9 @@ class Cell(keras.layers.Layer):
         self.supports_masking = True
         self.output_shape_of_step: tuple[int, ...] | None = None
 
-    @property
     def neurons(self) -> list[NeuronCell]:
         raise NotImplementedError
 
-    @property
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         raise NotImplementedError
 
@@ -67,7 +65,7 @@ class Cell(keras.layers.Layer):
     @property
     def state_size(self) -> list[Any]:
         """Shapes of the flat list of states, without the batch (-1 before the cell is built)."""
-        return [_rnn_size(shape) for neuron in self.neurons for shape in neuron.plain_state_shapes]
+        return [_rnn_size(shape) for neuron in self.neurons() for shape in neuron.plain_state_shapes]
 
     @property
     def output_size(self) -> Any:
@@ -76,12 +74,12 @@ class Cell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Membrane potentials at rest, and for each neuron with dropout the mask that holds over all time steps."""
-        return [tensor for neuron in self.neurons for tensor in neuron.plain_initial_state(batch_size)]
+        return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
         flat = iter(states)
-        of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons]
+        of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons()]
         before = []
         for membrane, *dropped in of_neurons:
             state = {"membrane": membrane, "slot": None}
@@ -111,11 +109,9 @@ class NeuronCell(Cell):
         self._input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
         self.built = True
 
-    @property
     def neurons(self) -> list[NeuronCell]:
         return [self]
 
-    @property
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [(self.synapse, self._input_shape_of_step)]
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
 from keras_spiking_bp.gradients import leak_correction, lif_step_bptt, per_sample, spike_total
+from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import (
     check_beta,
     check_choice,
@@ -35,7 +36,7 @@ def beta_from_tau(tau: float) -> float:
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class LIFCell(NeuronCell):
+class LIFCell(SavesItsSeed, NeuronCell):
     """A synapse and a layer of leaky integrate-and-fire (LIF) neurons, for one time step.
 
     With `I[t] = synapse(inputs[t])`:
@@ -88,8 +89,7 @@ class LIFCell(NeuronCell):
         self.dropout = check_rate("dropout", dropout)
         self.seed = seed
         if self.dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
-            self._dropout_state = self.seed_generator.state  # an attribute of ours, so that it is saved
+            self.start_stream(seed)
 
     @property
     def slope_scale(self) -> float:

@@ -14,7 +14,6 @@ import tensorflow as tf
 from keras_spiking_bp.gradients import per_sample
 
 
-
 def start(membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
     """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
     names = ["spike_count", "last_spike"] if beta == 1 else ["spike_count", "last_spike", "leaky_trace"]

@@ -54,13 +54,11 @@ class ResidualCell(Cell):
         self.junction = junction
         self.shortcut = check_layer("shortcut", shortcut, optional=True)
 
-    @property
     def neurons(self) -> list[NeuronCell]:
-        return [*self.body.neurons, self.junction]
+        return [*self.body.neurons(), self.junction]
 
-    @property
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        parts = [*self.body.affine_parts, *self.junction.affine_parts]
+        parts = [*self.body.affine_parts(), *self.junction.affine_parts()]
         return parts if self.shortcut is None else [*parts, (self.shortcut, self._input_shape_of_step)]
 
     def build(self, input_shape: tuple) -> None:

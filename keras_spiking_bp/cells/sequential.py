@@ -53,15 +53,13 @@ class SequentialCell(Cell):
         last = self.cells[-1]
         return last.emits if isinstance(last, Cell) else "spikes"
 
-    @property
     def neurons(self) -> list[NeuronCell]:
-        return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons]
+        return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons()]
 
-    @property
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = []
         for cell, shape in zip(self.cells, self._input_shapes, strict=True):
-            parts += cell.affine_parts if isinstance(cell, Cell) else [(cell, shape)]
+            parts += cell.affine_parts() if isinstance(cell, Cell) else [(cell, shape)]
         return parts
 
     def build(self, input_shape: tuple) -> None:
@@ -81,7 +79,7 @@ class SequentialCell(Cell):
         new_states = []
         for cell in self.cells:
             if isinstance(cell, Cell):
-                own = [states.pop(0) for _ in cell.neurons]
+                own = [states.pop(0) for _ in cell.neurons()]
                 inputs, own = cell.step(inputs, own, time)
                 new_states += own
             else:
@@ -93,7 +91,7 @@ class SequentialCell(Cell):
         states = list(states)
         for cell in self.cells:
             if isinstance(cell, Cell):
-                own = [states.pop(0) for _ in cell.neurons]
+                own = [states.pop(0) for _ in cell.neurons()]
                 total_inputs = cell.accumulate(total_inputs, own, num_steps)
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps)

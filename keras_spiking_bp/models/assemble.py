@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import keras
@@ -17,14 +18,10 @@ DEFAULT_NUM_STEPS = 100
 def initializer(kappa: float, seed: int | None) -> Callable[[], keras.initializers.Initializer]:
     """Makes the initializers of successive layers: normal, standard deviation `sqrt(kappa / fan_in)`."""
     check_positive("kappa", kappa)
-    seeds = keras.random.SeedGenerator(seed) if seed is None else iter(range(1000 * seed, 1000 * seed + 1000))
-
-    def make() -> keras.initializers.Initializer:
-        return keras.initializers.VarianceScaling(
-            kappa, mode="fan_in", distribution="untruncated_normal", seed=None if seed is None else next(seeds)
-        )
-
-    return make
+    seeds = itertools.repeat(None) if seed is None else itertools.count(1000 * seed)
+    return lambda: keras.initializers.VarianceScaling(
+        kappa, mode="fan_in", distribution="untruncated_normal", seed=next(seeds)
+    )
 
 
 def assemble(

@@ -9,6 +9,7 @@ import keras
 
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble, initializer
+from keras_spiking_bp.validation import check_positive_int
 
 
 def spiking_vgg(
@@ -60,6 +61,10 @@ def spiking_vgg(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
+    check_positive_int("classes", classes)
+    for stage in stages:
+        if stage != "pool" and (isinstance(stage, str) or len(stage) != 2):
+            raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
     start = initializer(kappa, seed)
     neuron = {"beta": beta, "threshold": threshold, "dropout": dropout}
     seeds = iter(range(1, len(stages) + len(dense_units) + 1))
@@ -110,7 +115,7 @@ def spiking_lenet(
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_lenet(num_steps=50).count_params(trainable_only=True)
+        >>> spiking_lenet(num_steps=50).count_params()
         517500
     """
     return spiking_vgg(

@@ -1,0 +1,30 @@
+"""Random streams whose position is saved with the model, so that a resumed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class SavesItsSeed:
+    """Mixin for layers: a `seed_generator`, its state saved in `.keras` and weights files but not counted as a weight.
+
+    (Keras saves the state of a `SeedGenerator` only if it is a weight of the layer; `model.count_params()` of a network
+    would then not be that of the paper.)
+    """
+
+    def start_stream(self, seed: int | None) -> None:
+        """Makes the generator. Call it in `__init__`."""
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if hasattr(self, "seed_generator"):
+            store["seed_state"] = keras.ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        if "seed_state" in store.keys():  # noqa: SIM118 - a store of Keras is no mapping
+            self.seed_generator.state.assign(store["seed_state"])
+            store = {name: store[name] for name in store.keys() if name != "seed_state"}  # noqa: SIM118
+        super().load_own_variables(store)

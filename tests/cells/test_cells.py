@@ -1,0 +1,177 @@
+"""The cells by themselves: arguments, shapes, precision, dropout."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+
+def dense(units=3, **kwargs):
+    return keras.layers.Dense(units, use_bias=False, **kwargs)
+
+
+def run(cell, x, **kwargs):
+    return ksbp.SpikingRNN(cell, return_sequences=True)(np.asarray(x, "float32"), **kwargs).numpy()
+
+
+def identity_cell(cell_class, **kwargs):
+    return cell_class(dense(1, kernel_initializer="ones"), **kwargs)
+
+
+def test_a_membrane_potential_by_hand():
+    """0.6 + 0.6 fires; reset to zero; leak 0.5; exactly at the threshold it does not fire."""
+    x = np.array([0.6, 0.8, 1.0, 0.5, 0.1]).reshape(1, 5, 1)
+    # potential before firing: 0.6, 1.1 (fires), 1.0 (no), 1.0 (no), 0.6
+    np.testing.assert_array_equal(run(identity_cell(ksbp.LIFCell, beta=0.5), x).ravel(), [0, 1, 0, 0, 0])
+    # subtract: 0.6, 1.1 (fires, 0.05 left), 1.05 (fires, 0.025 left), 0.525, 0.3625
+    cell = identity_cell(ksbp.LIFCell, beta=0.5, reset_mechanism="subtract")
+    np.testing.assert_array_equal(run(cell, x).ravel(), [0, 1, 1, 0, 0])
+
+
+def test_the_pooling_neuron_does_not_leak():
+    x = np.full((1, 4, 1), 0.25)
+    np.testing.assert_array_equal(run(identity_cell(ksbp.IFCell), x).ravel(), [0, 0, 0, 1])
+
+
+def test_the_readout_never_fires():
+    x = np.full((1, 3, 1), 2.0)
+    expected = np.array([1.0, 1.5, 1.75]) / [1, 2, 3]
+    np.testing.assert_allclose(run(identity_cell(ksbp.ReadoutCell, beta=0.5), x).ravel(), expected, rtol=1e-6)
+
+
+def test_beta_from_tau():
+    assert ksbp.beta_from_tau(100.0) == pytest.approx(np.exp(-0.01))
+    with pytest.raises(ValueError, match="`tau` must be a number above 0"):
+        ksbp.beta_from_tau(0)
+
+
+def test_dropout_is_one_mask_a_sample_held_over_time():
+    cell = ksbp.LIFCell(dense(400, kernel_initializer="ones"), dropout=0.25, seed=1)
+    x = np.ones((2, 5, 3))
+    trains = run(cell, x, training=True)
+    assert set(np.unique(trains)) == {0, np.float32(1 / 0.75)}
+    np.testing.assert_array_equal(trains, np.repeat(trains[:, :1], 5, axis=1))
+    assert (trains[0] != trains[1]).any()
+    assert (trains == 0).mean() == pytest.approx(0.25, abs=0.06)
+    assert (run(cell, x, training=True) != trains).any()  # a new mask each call
+    assert (run(cell, x, training=False) == 1).all()
+
+
+def test_dropout_state_is_saved(tmp_path):
+    cell = ksbp.LIFCell(dense(50, kernel_initializer="ones"), dropout=0.5)
+    model = keras.Sequential([keras.Input((5, 3)), ksbp.SpikingRNN(cell)])
+    model(np.ones((2, 5, 3), "float32"), training=True)
+    model.save(tmp_path / "m.keras")
+    expected = model(np.ones((2, 5, 3), "float32"), training=True)
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(np.ones((2, 5, 3), "float32"), training=True), expected)
+
+
+def test_low_precision_stays_in_the_synapse():
+    """bfloat16 synapses: float32 potentials, the steady state is right (a bfloat16 potential misses it by a third)."""
+    cell = ksbp.ReadoutCell(dense(1, kernel_initializer="ones", dtype="mixed_bfloat16"), beta=0.99)
+    outputs = run(cell, np.full((1, 2000, 1), 2**-8))
+    steady = 0.99 / (1 - 0.99) * 2**-8
+    assert outputs[0, -1, 0] * 2000 == pytest.approx(steady, rel=1e-3)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    cell = ksbp.LIFCell(dense())
+    assert cell.compute_dtype == "float32" and cell.synapse.compute_dtype == "bfloat16"
+    assert ksbp.SpikingRNN(cell)(np.ones((1, 3, 2), "float32")).dtype == tf.float32
+
+
+def test_a_residual_cell_by_hand():
+    """Identity shortcut: the junction sees body and input."""
+    body = identity_cell(ksbp.LIFCell, beta=1.0)
+    junction = identity_cell(ksbp.LIFCell, beta=1.0, threshold=1.5)
+    x = np.array([1.0, 1.0, 0.0]).reshape(1, 3, 1)
+    # body: 1.0 no, 2.0 fires, 0 no; junction: 1.0 no, 1.0 + 1 + 1 fires, 0 no
+    np.testing.assert_array_equal(run(ksbp.ResidualCell(body, junction), x).ravel(), [0, 1, 0])
+
+
+def test_a_residual_cell_with_a_body_of_several_cells():
+    body = ksbp.SequentialCell([ksbp.LIFCell(dense(5)), ksbp.LIFCell(dense(6))])
+    cell = ksbp.ResidualCell(body, ksbp.LIFCell(dense(4)), dense(4))
+    assert run(cell, np.ones((2, 3, 7))).shape == (2, 3, 4)
+    assert len(cell.neurons()) == 3
+
+
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.ReadoutCell])
+@pytest.mark.parametrize("beta", [0, -0.1, 1.5, float("nan"), "0.9", None, True])
+def test_bad_beta(cell_class, beta):
+    with pytest.raises(ValueError, match=r"`beta` must be a number with 0 < beta <= 1.*beta="):
+        cell_class(dense(), beta=beta)
+
+
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell])
+@pytest.mark.parametrize("threshold", [0, -1.0, float("inf"), "1"])
+def test_bad_threshold(cell_class, threshold):
+    with pytest.raises(ValueError, match=r"`threshold` must be a number above 0.*threshold="):
+        cell_class(dense(), threshold=threshold)
+
+
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell])
+def test_bad_reset(cell_class):
+    with pytest.raises(ValueError, match=r"`reset_mechanism` must be one of \['zero', 'subtract'\].*'none'"):
+        cell_class(dense(), reset_mechanism="none")
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, "0.5"])
+def test_bad_dropout(dropout):
+    with pytest.raises(ValueError, match=r"`dropout` must be a number with 0 <= dropout < 1.*dropout="):
+        ksbp.LIFCell(dense(), dropout=dropout)
+
+
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell, ksbp.ReadoutCell])
+@pytest.mark.parametrize("synapse", [None, 3, "dense", keras.layers.Dense, np.ones((2, 2))])
+def test_a_synapse_that_is_no_layer(cell_class, synapse):
+    with pytest.raises(TypeError, match=r"(?s)`synapse` must be an instance of keras.layers.Layer.*synapse="):
+        cell_class(synapse)
+
+
+def test_a_cell_in_low_precision_is_refused():
+    with pytest.raises(ValueError, match=r"`dtype` of a cell must be 'float32'.*synapse"):
+        ksbp.LIFCell(dense(), dtype="bfloat16")
+
+
+def test_bad_sequences_of_cells():
+    with pytest.raises(TypeError, match="`cells` must be a list"):
+        ksbp.SequentialCell(ksbp.LIFCell(dense()))
+    with pytest.raises(TypeError, match=r"`cells\[1\]` must be an instance of keras.layers.Layer"):
+        ksbp.SequentialCell([ksbp.LIFCell(dense()), "flatten"])
+    with pytest.raises(ValueError, match="at least one spiking cell"):
+        ksbp.SequentialCell([keras.layers.Flatten()])
+    with pytest.raises(ValueError, match="readout only at the end"):
+        ksbp.SequentialCell([ksbp.ReadoutCell(dense()), ksbp.LIFCell(dense())])
+
+
+def test_bad_residual_cells():
+    lif = lambda: ksbp.LIFCell(dense())  # noqa: E731
+    with pytest.raises(TypeError, match="`body` must be a cell"):
+        ksbp.ResidualCell(dense(), lif())
+    with pytest.raises(TypeError, match="`junction` must be a LIFCell"):
+        ksbp.ResidualCell(lif(), ksbp.ReadoutCell(dense()))
+    with pytest.raises(ValueError, match="`body` must give spikes"):
+        ksbp.ResidualCell(ksbp.ReadoutCell(dense()), lif())
+    with pytest.raises(TypeError, match="`shortcut` must be an instance"):
+        ksbp.ResidualCell(lif(), lif(), "identity")
+    with pytest.raises(ValueError, match=r"(?s)`shortcut` must give a current of the same shape.*\(7,\).*\(3,\)"):
+        run(ksbp.ResidualCell(lif(), lif()), np.ones((1, 2, 7)))
+
+
+def test_unknown_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"(?s)must be known in every dimension.*None"):
+        ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Conv2D(2, 3)))(keras.Input((5, None, None, 1)))
+
+
+def test_bad_rnn_arguments():
+    with pytest.raises(ValueError, match=r"`gradient` must be one of \['accumulated', 'bptt'\].*'surrogate'"):
+        ksbp.SpikingRNN(ksbp.LIFCell(dense()), gradient="surrogate")
+    with pytest.raises(TypeError, match=r"(?s)`cell` must be a cell of keras_spiking_bp.*GRUCell"):
+        ksbp.SpikingRNN(keras.layers.GRUCell(3))
+    with pytest.raises(ValueError, match=r"(?s)`sequences` must have the shape \(batch, time steps, ...\).*encoder"):
+        ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3), "float32"))
+    for mask in (np.ones((2, 4), bool), np.ones((2, 3, 1), bool), np.ones(3, bool)):
+        with pytest.raises(ValueError, match=r"`mask` must have the shape.*\(2, 3\).*Received"):
+            ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3, 5), "float32"), mask=mask)

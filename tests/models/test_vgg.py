@@ -1,0 +1,79 @@
+"""The factories of plain networks."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.models import spiking_lenet, spiking_vgg
+
+
+def test_lenet_is_the_paper_s():
+    model = spiking_lenet(num_steps=4)
+    assert model.count_params() == 517_500
+    assert model.input_shape == (None, 28, 28, 1) and model.output_shape == (None, 10)
+    cell = model.get_layer("time").cell
+    assert [n.name for n in cell.neurons()] == ["conv1", "pool1", "conv2", "pool2", "fc1", "readout"]
+    assert [getattr(n, "threshold", None) for n in cell.neurons()] == [1.0, 0.75, 1.0, 0.75, 1.0, None]
+    assert {n.beta for n in cell.neurons() if not isinstance(n, ksbp.IFCell)} == {0.99}
+    assert not any("bias" in w.path for w in model.weights)
+
+
+def small(**kwargs):
+    arguments = {"stages": [(4, 3), "pool"], "dense_units": [16], "num_steps": 5, **kwargs}
+    return spiking_vgg((8, 8, 2), 3, **arguments)
+
+
+@pytest.mark.parametrize("kappa", [2.0, 4.0])
+def test_initial_weights(kappa):
+    model = spiking_vgg((8, 8, 16), 3, [(64, 3)], [128], num_steps=2, kappa=kappa, seed=0)
+    for weight in model.trainable_weights[:2]:
+        fan_in = np.prod(weight.shape[:-1])
+        assert np.std(weight) == pytest.approx(np.sqrt(kappa / fan_in), rel=0.05)
+        assert np.abs(weight).max() > 2.5 * np.std(weight)  # a whole normal, not a truncated one
+
+
+def test_arguments_reach_the_cells():
+    model = small(beta=0.9, threshold=0.5, dropout=0.2, gradient="bptt", pool_threshold=0.6, policy="mixed_bfloat16")
+    conv, pool, fc, readout = model.get_layer("time").cell.neurons()
+    assert (conv.beta, fc.beta, readout.beta) == (0.9, 0.9, 0.9)
+    assert (conv.threshold, pool.threshold, fc.threshold) == (0.5, 0.6, 0.5)
+    assert (conv.dropout, pool.dropout, fc.dropout) == (0.2, 0.0, 0.2)
+    assert model.get_layer("time").gradient == "bptt"
+    assert {n.synapse.compute_dtype for n in (conv, pool, fc, readout)} == {"bfloat16"}
+
+
+def test_encoders():
+    x = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
+    assert small(encoder=ksbp.ConstantEncoder(7), num_steps=None)(x).shape == (2, 3)
+    spikes = small(encoder=None, num_steps=None)
+    assert spikes.input_shape == (None, None, 8, 8, 2)
+    for steps in (3, 6):
+        assert spikes(np.ones((2, steps, 8, 8, 2), "float32")).shape == (2, 3)
+    assert small(num_steps=None).get_layer("poisson_encoder").num_steps == 100
+
+
+def test_a_seed_fixes_weights_and_spikes():
+    x = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
+    a, b, c = small(seed=1, dropout=0.3), small(seed=1, dropout=0.3), small(seed=2, dropout=0.3)
+    np.testing.assert_array_equal(a(x, training=True), b(x, training=True))
+    assert (a(x).numpy() != c(x).numpy()).any()
+    first, second = (np.ravel(w)[:10] for w in a.trainable_weights[1:3])
+    assert (first != second).all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1.*num_steps=0"):
+        small(num_steps=0)
+    with pytest.raises(ValueError, match="`num_steps` contradicts the encoder"):
+        small(encoder=ksbp.PoissonEncoder(7))
+    with pytest.raises(TypeError, match="`encoder` must be"):
+        small(encoder=keras.layers.Flatten())
+    with pytest.raises(ValueError, match="`kappa` must be a number above 0"):
+        small(kappa=-1.0)
+    with pytest.raises(ValueError, match=r"`input_shape` must be known in every dimension"):
+        spiking_lenet(input_shape=(None, None, 1))
+    with pytest.raises(ValueError, match="`classes` must be an integer of at least 1"):
+        spiking_lenet(classes=0)
+    with pytest.raises(ValueError, match="`stages`"):
+        small(stages=["pooling"])

@@ -1,0 +1,105 @@
+"""Every public layer passes Keras' own checks; a public class without a case here fails the suite."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+keras_testing = pytest.importorskip("keras.src.testing", reason="Keras' own test kit is not in this Keras")
+
+
+def conv(filters=4, **kwargs):
+    return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, **kwargs)
+
+
+CELLS = {
+    "LIFCell": lambda: ksbp.LIFCell(conv(), beta=0.9, dropout=0.25, seed=1),
+    "IFCell": lambda: ksbp.IFCell(keras.layers.AveragePooling2D(2)),
+    "ReadoutCell": lambda: ksbp.ReadoutCell(keras.layers.Dense(3)),
+    "SequentialCell": lambda: ksbp.SequentialCell(
+        [ksbp.LIFCell(conv()), keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    ),
+    "ResidualCell": lambda: ksbp.ResidualCell(ksbp.LIFCell(conv()), ksbp.LIFCell(conv()), conv()),
+}
+OUTPUTS = {  # shape of a step, weights, generators
+    "LIFCell": ((6, 6, 4), 1, 1),
+    "IFCell": ((3, 3, 2), 0, 0),
+    "ReadoutCell": ((6, 6, 3), 2, 0),
+    "SequentialCell": ((3,), 3, 0),
+    "ResidualCell": ((6, 6, 4), 3, 0),
+}
+ENCODERS = {"PoissonEncoder": "int8", "ConstantEncoder": "float32"}
+OTHERS = {"Cell": "abstract", "SpikingRNN": "runs every case of the cells"}
+
+
+def test_every_public_class_has_a_case():
+    classes = {name for name in ksbp.__all__ if inspect.isclass(getattr(ksbp, name))}
+    assert classes == {*CELLS, *ENCODERS, *OTHERS}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class RunsACell(ksbp.SpikingRNN):
+    """`SpikingRNN` from plain keyword arguments, as `run_layer_test` wants it."""
+
+    def __init__(self, cell_name, **kwargs):
+        super().__init__(CELLS[cell_name](), **kwargs)
+        self.cell_name = cell_name
+
+    def get_config(self):
+        config = super().get_config()
+        del config["cell"]
+        return {**config, "cell_name": self.cell_name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class TestLayers(keras_testing.TestCase):
+    def test_cells(self):
+        for gradient in ("accumulated", "bptt"):
+            for sequences in (False, True):
+                for name, (shape, weights, generators) in OUTPUTS.items():
+                    with self.subTest(name=name, gradient=gradient, sequences=sequences):
+                        self.run_layer_test(
+                            RunsACell,
+                            init_kwargs={"cell_name": name, "gradient": gradient, "return_sequences": sequences},
+                            input_shape=(2, 5, 6, 6, 2),
+                            expected_output_shape=(2, 5, *shape) if sequences else (2, *shape),
+                            expected_num_seed_generators=generators,
+                            expected_num_non_trainable_variables=generators,
+                            expected_num_trainable_weights=weights,
+                            expected_num_non_trainable_weights=0,
+                            supports_masking=True,
+                            run_mixed_precision_check=False,  # layers are float32 by design
+                        )
+
+    def test_encoders(self):
+        for name, dtype in ENCODERS.items():
+            generators = int(name == "PoissonEncoder")
+            self.run_layer_test(
+                getattr(ksbp, name),
+                init_kwargs={"num_steps": 5, "scale": 0.5},
+                input_shape=(2, 6, 6, 2),
+                expected_output_shape=(2, 5, 6, 6, 2),
+                expected_output_dtype=dtype,
+                expected_num_seed_generators=generators,
+                expected_num_non_trainable_variables=generators,
+                expected_num_trainable_weights=0,
+                expected_num_non_trainable_weights=0,
+                supports_masking=False,
+                run_training_check=False,
+                run_mixed_precision_check=False,  # images stay float32 by design
+            )
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_round_trip_by_config(name):
+    cell = CELLS[name]()
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+    assert copy.get_config() == cell.get_config()
+    shape = (2, 4, 6, 6, 2)
+    assert ksbp.SpikingRNN(copy)(np.zeros(shape, "float32")).shape == (2, *OUTPUTS[name][0])

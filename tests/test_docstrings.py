@@ -1,0 +1,30 @@
+"""The examples in the docstrings run."""
+
+import doctest
+import importlib
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+MODULES = [m.name for m in pkgutil.walk_packages(ksbp.__path__, "keras_spiking_bp.")]
+NAMES = {name: getattr(ksbp, name) for name in ksbp.__all__} | {"keras": keras, "np": np}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.failed == 0
+
+
+def test_public_names_have_examples():
+    without = [
+        name
+        for name in ksbp.__all__
+        if callable(getattr(ksbp, name)) and name != "Cell" and ">>>" not in getattr(ksbp, name).__doc__
+    ]
+    assert not without

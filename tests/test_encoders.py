@@ -1,0 +1,95 @@
+"""The encoders: rates, signs, streams, saved state."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+
+def test_poisson_rates_are_the_intensities():
+    x = np.array([[0.0, 0.2, 0.5, 0.9, 1.0, 1.7, -0.3, -1.0]], "float32")
+    spikes = ksbp.PoissonEncoder(num_steps=20_000, seed=1)(x).numpy()[0].astype("float64")
+    assert set(np.unique(spikes)) == {-1, 0, 1}
+    p = np.minimum(np.abs(x[0]), 1)
+    tolerance = 4.5 * np.sqrt(p * (1 - p) / 20_000)  # 4.5 standard deviations; exact where p is 0 or 1
+    assert (np.abs(spikes.mean(0) - np.sign(x[0]) * p) <= tolerance + 1e-12).all()
+
+
+def test_poisson_steps_samples_and_calls_are_independent():
+    encoder = ksbp.PoissonEncoder(num_steps=200, seed=0)
+    x = np.full((4, 300), 0.5, "float32")
+    first, second = encoder(x).numpy().astype("float64"), encoder(x).numpy().astype("float64")
+    assert (first != second).mean() == pytest.approx(0.5, abs=0.02)
+    for a, b in [(first[:, :-1], first[:, 1:]), (first[:-1], first[1:]), (first[:, :-1], second[:, 1:])]:
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_scale():
+    spikes = ksbp.PoissonEncoder(num_steps=10_000, scale=0.5, seed=3)(np.array([[1.0]], "float32"))
+    assert spikes.numpy().mean() == pytest.approx(0.5, abs=0.025)
+    np.testing.assert_array_equal(ksbp.ConstantEncoder(2, scale=0.5)(np.array([[1.0]], "float32")), [[[0.5], [0.5]]])
+
+
+def test_the_same_seed_gives_the_same_stream_in_eager_mode_and_as_a_graph():
+    x = np.random.default_rng(0).random((3, 5), "float32")
+    streams = []
+    for as_graph in (False, True):
+        encoder = ksbp.PoissonEncoder(num_steps=30, seed=7)
+        call = tf.function(encoder) if as_graph else encoder
+        streams.append(np.stack([call(tf.constant(x)) for _ in range(2)]))
+    np.testing.assert_array_equal(streams[0], streams[1])
+    other = ksbp.PoissonEncoder(num_steps=30, seed=8)(x)
+    assert (other.numpy() != streams[0][0]).any()
+
+
+def test_set_random_seed_fixes_the_stream():
+    x = np.full((2, 50), 0.5, "float32")
+    streams = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        streams.append(ksbp.PoissonEncoder(num_steps=30)(x).numpy())
+    np.testing.assert_array_equal(*streams)
+
+
+def test_the_position_in_the_stream_is_saved(tmp_path):
+    model = keras.Sequential([keras.Input((6,)), ksbp.PoissonEncoder(num_steps=40, seed=7)])
+    x = np.full((2, 6), 0.5, "float32")
+    model(x)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    expected = model(x).numpy()
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(x), expected)
+    fresh = keras.models.clone_model(model)
+    fresh.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(fresh(x), expected)
+
+
+def test_low_precision_policies_do_not_touch_the_images():
+    """A bfloat16 image would have lost its last bits; the encoder sees float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    assert ksbp.PoissonEncoder(num_steps=2).compute_dtype == "float32"
+
+
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.ConstantEncoder])
+class TestBadInput:
+    @pytest.mark.parametrize("num_steps", [0, -1, 2.5, None, True, "10"])
+    def test_num_steps(self, encoder, num_steps):
+        with pytest.raises(ValueError, match=r"`num_steps` must be an integer of at least 1.*num_steps="):
+            encoder(num_steps)
+
+    @pytest.mark.parametrize("scale", [0, -1.0, float("nan"), "x"])
+    def test_scale(self, encoder, scale):
+        with pytest.raises(ValueError, match=r"`scale` must be a number above 0.*scale="):
+            encoder(10, scale=scale)
+
+    def test_integer_images(self, encoder):
+        with pytest.raises(TypeError, match=r"(?s)`images`.*floating.*divide.*255.*uint8"):
+            encoder(10)(np.zeros((2, 4, 4, 1), "uint8"))
+        with pytest.raises(TypeError, match="(?s)`images`.*uint8"):
+            encoder(10)(keras.Input((4, 4, 1), dtype="uint8"))
+
+    def test_nan(self, encoder):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+            encoder(10)(np.array([[0.0, np.nan]], "float32"))

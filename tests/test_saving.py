@@ -1,0 +1,118 @@
+"""Everything round-trips: `.keras`, weights file, config, clone, SavedModel in a fresh process."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+
+def network(**kwargs):
+    """Every kind of cell in one network, spikes as input."""
+
+    loud = keras.initializers.VarianceScaling(6.0)
+
+    def conv(filters):
+        return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=loud)
+
+    def lif(synapse, **arguments):
+        return ksbp.LIFCell(synapse, beta=0.75, **arguments)
+
+    strided = keras.Sequential(
+        [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(4, 3, strides=2, kernel_initializer=loud)]
+    )
+    cells = [
+        lif(conv(4), dropout=0.25, seed=3),
+        ksbp.IFCell(keras.layers.AveragePooling2D(2), threshold=0.5, reset_mechanism="subtract"),
+        ksbp.ResidualCell(lif(conv(4)), lif(conv(4))),
+        ksbp.ResidualCell(lif(conv(4)), lif(strided), keras.layers.Conv2D(4, 1, strides=2, use_bias=False)),
+        keras.layers.Flatten(),
+        lif(keras.layers.Dense(20, kernel_initializer=loud)),
+        ksbp.ReadoutCell(keras.layers.Dense(3)),
+    ]
+    inputs = keras.Input((None, 8, 8, 2))
+    return keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells), **kwargs)(inputs))
+
+
+X = np.random.default_rng(0).integers(-1, 2, (2, 6, 8, 8, 2)).astype("float32")
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_keras_file(tmp_path, gradient):
+    model = network(gradient=gradient, return_sequences=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert np.abs(model(X)).max() > 0.1  # not a silent network
+    np.testing.assert_array_equal(loaded(X), model(X))
+    np.testing.assert_array_equal(loaded(X, training=True), model(X, training=True))
+    assert loaded.layers[1].gradient == gradient
+
+
+def test_weights_file_config_and_clone(tmp_path):
+    model = network()
+    model.save_weights(tmp_path / "model.weights.h5")
+    for other in (keras.Model.from_config(model.get_config()), keras.models.clone_model(model)):
+        assert other.layers[1].cell is not model.layers[1].cell
+        assert (other(X).numpy() != model(X).numpy()).any()
+        other.load_weights(tmp_path / "model.weights.h5")
+        np.testing.assert_array_equal(other(X), model(X))
+    assert keras.models.model_from_json(model.to_json()).count_params() == model.count_params()
+
+
+def test_a_compiled_model_goes_on_training(tmp_path):
+    y = np.eye(3, dtype="float32")[[0, 2]]
+    model = network()
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=ksbp.losses.SumSquaredError())
+    model.fit(X, y, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    histories = [m.fit(X, y, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, loaded)]
+    assert histories[0] == histories[1]
+
+
+def in_a_fresh_process(program, *arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True, env=environment)
+
+
+def test_keras_file_in_a_fresh_process(tmp_path):
+    model = network()
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", X)
+    program = (
+        "import sys, keras, numpy as np, keras_spiking_bp\n"
+        "folder = sys.argv[1]\n"
+        "model = keras.models.load_model(folder + '/model.keras')\n"
+        "np.save(folder + '/y.npy', model(np.load(folder + '/x.npy')))\n"
+    )
+    in_a_fresh_process(program, tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), model(X))
+
+
+def test_saved_model_in_a_fresh_process_without_the_library(tmp_path):
+    """`model.export`: any batch size, any number of steps, and Poisson spikes drawn inside."""
+    model = network()
+    images = keras.Input((8, 8, 2))
+    with_encoder = keras.Model(images, model(ksbp.PoissonEncoder(num_steps=50, seed=0)(images)))
+    model.export(tmp_path / "spikes", verbose=False)
+    with_encoder.export(tmp_path / "images", verbose=False)
+    np.save(tmp_path / "x.npy", X)
+    program = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "folder = sys.argv[1]\n"
+        "x = np.load(folder + '/x.npy')\n"
+        "spikes = tf.saved_model.load(folder + '/spikes')\n"
+        "np.savez(folder + '/y.npz', a=spikes.serve(x), b=spikes.serve(x[:1, :4]))\n"
+        "images = tf.saved_model.load(folder + '/images')\n"
+        "y = images.serve(np.full((3, 8, 8, 2), 0.5, 'float32')).numpy()\n"
+        "assert y.shape == (3, 3) and np.isfinite(y).all() and (y[0] != y[1]).any()\n"
+        "assert 'keras_spiking_bp' not in sys.modules\n"
+    )
+    in_a_fresh_process(program, tmp_path)
+    served = np.load(tmp_path / "y.npz")
+    np.testing.assert_allclose(served["a"], model(X), rtol=1e-6)
+    np.testing.assert_allclose(served["b"], model(X[:1, :4]), rtol=1e-6)

@@ -1,0 +1,133 @@
+"""`fit` as Keras users know it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+GRADIENTS = ["accumulated", "bptt"]
+
+
+def model_for_digits(gradient="accumulated", seed=0, **kwargs):
+    kwargs = {"stages": [(8, 3), "pool"], "dense_units": [32], "num_steps": 12, **kwargs}
+    return ksbp.models.spiking_vgg((8, 8, 1), 10, gradient=gradient, seed=seed, **kwargs)
+
+
+def digits():
+    """1,797 real digits of 8 x 8 pixels that scikit-learn ships (it comes with mlxtend)."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    return (images[order].reshape(-1, 8, 8, 1) / 16).astype("float32"), labels[order]
+
+
+def compiled(model, rate=0.002):
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9), loss=ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"]
+    )
+    return model
+
+
+@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_it_learns_real_digits(gradient, policy):
+    x, y = digits()
+    model = compiled(model_for_digits(gradient, policy=policy))
+    model.fit(x[:1500], y[:1500], batch_size=32, epochs=4, verbose=0)
+    _, accuracy = model.evaluate(x[1500:], y[1500:], verbose=0)
+    assert accuracy > 0.85
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_the_same_seed_gives_the_same_run(gradient):
+    x, y = digits()
+    runs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        model = compiled(model_for_digits(gradient, seed=None, dropout=0.2))
+        model.fit(x[:256], y[:256], batch_size=32, epochs=2, verbose=0)
+        runs.append([w.numpy() for w in model.trainable_weights])
+    for a, b in zip(*runs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_global_policy_of_mixed_precision():
+    x, y = digits()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = compiled(model_for_digits())
+    history = model.fit(x[:512], y[:512], batch_size=32, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    assert model.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy_from_logits", "mse"])
+def test_any_keras_loss(loss):
+    x, y = digits()
+    if loss == "mse":
+        y = np.eye(10, dtype="float32")[y]
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = model_for_digits()
+    model.compile(keras.optimizers.Adam(0.003), loss=loss, metrics=["accuracy"])
+    history = model.fit(x[:512], y[:512], batch_size=32, epochs=3, verbose=0).history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+
+
+def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path):
+    x, y = digits()
+    model = compiled(model_for_digits())
+    data = tf.data.Dataset.from_tensor_slices((x[:200], y[:200])).batch(32).prefetch(1)
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss"),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
+    assert (tmp_path / "best.keras").exists() and len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert model.predict(data, verbose=0).shape == (200, 10)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_jit_compile_gives_the_same_training(gradient):
+    """Keras' default on a GPU. Spikes as input: XLA draws other random numbers."""
+    rng = np.random.default_rng(0)
+    spikes = rng.integers(0, 2, (16, 12, 8, 8, 1)).astype("float32")
+    labels = rng.integers(0, 10, 16)
+    weights = []
+    for jit_compile in (False, True):
+        model = model_for_digits(gradient, encoder=None)
+        model.compile(keras.optimizers.SGD(0.001), loss=ksbp.losses.SparseSumSquaredError(), jit_compile=jit_compile)
+        model.fit(spikes, labels, batch_size=8, epochs=1, shuffle=False, verbose=0)
+        weights.append([w.numpy() for w in model.trainable_weights])
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ["poisson", None])
+def test_nan_in_the_first_batch_stops_fit(encoder):
+    x, y = digits()
+    x = x[:64].copy()
+    x[5, 0, 0, 0] = np.nan
+    if encoder is None:
+        x = np.repeat(x[:, None], 12, axis=1)
+    model = compiled(model_for_digits(encoder=encoder))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+        model.fit(x, y[:64], batch_size=32, epochs=1, verbose=0)
+
+
+def test_memory_of_the_backward_pass_does_not_grow_with_time():
+    """The graph of a training step has no gradient of the time loop; bptt, as a check of the check, has one."""
+
+    def loops(gradient):
+        model = compiled(model_for_digits(gradient, encoder=None, num_steps=None))
+        spikes, labels = tf.zeros((2, 12, 8, 8, 1)), tf.zeros((2,), tf.int32)
+        model.train_on_batch(spikes, labels)
+        graph = tf.function(model.train_step).get_concrete_function((spikes, labels)).graph
+        return [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+
+    assert len(loops("accumulated")) == 1
+    assert len(loops("bptt")) == 2
