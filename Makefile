@@ -15,10 +15,10 @@ test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own
-test-oldest: VENV = .venv-oldest
-test-oldest:
-	$(MAKE) VENV=$(VENV) $(VENV)/.test
-	$(BIN)/python -m pip install --quiet 'tensorflow==2.18.0' 'keras==3.8.0'
+test-oldest: BIN = $(VENV)-oldest/bin
+test-oldest: $(VENV)-oldest/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0'
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
@@ -28,10 +28,10 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
-$(VENV)/bin/python:
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.10 to 3.13 is needed (TensorFlow supports no other). Choose one: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "On Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	$(PYTHON) -m venv $* || { echo "On Debian: apt-get install python3-venv"; rm -rf $*; exit 1; }
 
 # $(VENV)/.NAME: the package and its extra NAME are installed
 $(VENV)/.%: setup.cfg $(VENV)/bin/python
@@ -40,4 +40,4 @@ $(VENV)/.%: setup.cfg $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_output
+	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_output

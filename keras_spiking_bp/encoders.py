@@ -59,18 +59,21 @@ class PoissonEncoder(SavesItsSeed, Encoder):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         images = self._checked(images)
-        probability = self.scale * tf.abs(images)
-        sign = tf.cast(tf.sign(images), tf.int8)
         seed = tf.cast(self.seed_generator.next(), tf.int32)
 
-        def one_step(t):
-            step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-            draws = tf.random.stateless_uniform(tf.shape(images), step_seed)
-            return tf.cast(draws < probability, tf.int8) * sign
+        def spikes_of(image_and_index):
+            image, index = image_and_index
+            own_seed = tf.random.experimental.stateless_fold_in(seed, index)
+            draws = tf.random.stateless_uniform(tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
+            return tf.cast(draws < self.scale * tf.abs(image), tf.int8) * tf.cast(tf.sign(image), tf.int8)
 
-        # step by step: floats for all steps at once would take four times the memory of the spikes themselves
-        spikes = tf.map_fn(one_step, tf.range(self.num_steps), fn_output_signature=tf.int8)
-        return tf.transpose(spikes, [1, 0, *range(2, spikes.shape.rank)])
+        # image by image: the float draws of a whole batch would take four times the memory of its spikes
+        return tf.map_fn(
+            spikes_of,
+            (images, tf.range(tf.shape(images)[0])),
+            fn_output_signature=tf.TensorSpec((self.num_steps, *images.shape[1:]), tf.int8),
+            parallel_iterations=1,
+        )
 
     def compute_output_spec(self, images: Any) -> keras.KerasTensor:
         check_float_dtype("images", images.dtype)

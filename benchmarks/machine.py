@@ -1,0 +1,58 @@
+"""What was measured on: processor, memory, and the version of everything involved."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = (
+    "keras_spiking_bp",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "torch",
+    "snntorch",
+    "spikingjelly",
+    "norse",
+)
+
+
+def cpuinfo(key: str) -> str:
+    """First value of a key in /proc/cpuinfo, empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
+
+
+def version(package: str) -> str:
+    """Installed version, or the version in the source tree for a checkout."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        scope: dict[str, Any] = {}
+        path = Path(__file__).parent.parent / package / "_version.py"
+        if path.exists():
+            exec(path.read_text(), scope)
+        return scope.get("__version__", "not installed")
+
+
+def describe() -> dict[str, Any]:
+    """Machine and versions as plain data."""
+    flags = cpuinfo("flags").split()
+    family, model = cpuinfo("cpu family"), cpuinfo("model\t")
+    return {
+        "cpu": f"{cpuinfo('model name') or platform.processor()} (family {family}, model {model})",
+        "cores": psutil.cpu_count(),
+        "ram_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "avx512_bf16": "avx512_bf16" in flags,
+        "amx_bf16": "amx_bf16" in flags,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+        "date": datetime.date.today().isoformat(),
+    }

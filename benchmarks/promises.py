@@ -1,0 +1,96 @@
+"""What the library promises, beside what a run measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.registry import INFER_SPIKES, PEER, TRAIN, TUNED
+from benchmarks.results import Results
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A measured ratio and its limit; `tuned` is the same ratio against the fastest tuned peer."""
+
+    text: str
+    measured: float | None
+    limit: float
+    at_least: bool
+    tuned: float | None = None
+    aim: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Held or not; an aim is met or not."""
+        if self.measured is None:
+            return "not measured"
+        held = self.measured >= self.limit if self.at_least else self.measured <= self.limit
+        good, bad = ("met", "not met") if self.aim else ("held", "**not held**")
+        return good if held else bad
+
+    @property
+    def measured_text(self) -> str:
+        return "" if self.measured is None else f"{self.measured:.2f} x"
+
+    @property
+    def tuned_text(self) -> str:
+        return "" if self.tuned is None else f"{self.tuned:.2f} x"
+
+    @property
+    def limit_text(self) -> str:
+        bound = "at least" if self.at_least else "at most"
+        return f"{'aim: ' if self.aim else ''}{bound} {self.limit:g} x"
+
+
+def divided(a: float | None, b: float | None) -> float | None:
+    """`a / b`, None if one is missing."""
+    return None if a is None or b is None else a / b
+
+
+def promises(results: Results) -> Iterator[Promise]:
+    """All promises, for the sizes that the run had."""
+    main = [tuple(entry) for entry in results.settings["main"]]
+    for network, steps, batch in main:
+        yield from step_promises(results, network, steps, batch)
+    first, *_, last = results.settings["sweep_steps"]
+    for network, batch in results.settings["sweep"]:
+        key = (batch, TRAIN)
+        growth = divided(
+            results.peak("sweep", "ours", network, last, *key),
+            results.peak("sweep", "ours", network, first, *key),
+        )
+        text = f"{network}, batch {batch}: peak memory at T = {last} against T = {first}"
+        yield Promise(text, growth, 1.1, at_least=False)
+
+
+def step_promises(results: Results, network: str, steps: int, batch: int) -> Iterator[Promise]:
+    """Promises about the speed at one size."""
+    size = f"{network}, T = {steps}, batch {batch}"
+    where = (network, steps, batch)
+
+    def time(name: str, mode: str = TRAIN) -> float | None:
+        return results.time("main", name, *where, mode)
+
+    peer = results.fastest(PEER, "main", *where, TRAIN)[1]
+    tuned = results.fastest(TUNED, "main", *where, TRAIN)[1]
+
+    def speed_up(text: str, name: str, limit: float) -> Promise:
+        ours = time(name)
+        return Promise(f"{size}: {text}", divided(peer, ours), limit, True, divided(tuned, ours))
+
+    if network == "lenet":
+        yield speed_up("training step, speed-up over the fastest peer", "ours", 4.0)
+    elif steps == max(s for n, s, _ in results.settings["main"] if n == network):
+        yield speed_up("training step, speed-up over the fastest peer", "ours", 3.0)
+        yield speed_up("the same with bf16 synapses", "ours_bf16", 4.5)
+    bptt = time("ours_bptt")
+    text = f"{size}: bptt step against the fastest peer"
+    yield Promise(text, divided(bptt, peer), 1.3, False, divided(bptt, tuned))
+    for suffix, title in (("", "fp32"), ("_bf16", "bf16")):
+        bare = time("bare_synapses" + suffix, INFER_SPIKES)
+        text = f"{size}: training step against T x bare synapses, {title}"
+        yield Promise(text, divided(time("ours" + suffix), bare), 1.3, False, aim=True)
+        loop = time("bare_spiking" + suffix, INFER_SPIKES)
+        text = f"{size}: inference on spikes against the bare spiking loop, {title}"
+        yield Promise(text, divided(time("ours" + suffix, INFER_SPIKES), loop), 1.1, False)

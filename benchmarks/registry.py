@@ -1,0 +1,71 @@
+"""Every case that can be measured: its name, its title in the tables, and who builds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TRAIN = "train"  # encoder, forward, backward and SGD update
+INFER = "infer"  # encoder and forward
+INFER_SPIKES = "infer_spikes"  # forward only, the spikes of all steps are given
+MODES = (TRAIN, INFER, INFER_SPIKES)
+
+OURS = "ours"
+PEER = "peer"  # another library, used as its documentation recommends
+TUNED = "tuned peer"  # the same, with what PyTorch offers beyond that documentation
+PLAIN = "plain Keras"
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Case:
+    """`module.build(network, num_steps, batch, mode, **options)` returns the step to be timed."""
+
+    name: str
+    title: str
+    group: str
+    module: str
+    options: dict[str, Any] = field(default_factory=dict)
+    modes: tuple[str, ...] = (TRAIN, INFER)
+
+
+BF16 = {"bf16": True}
+BPTT = {"gradient": "bptt"}
+TUNE = {"tuned": True}
+
+_CASES = (
+    Case("ours", "ours, accumulated", OURS, "ours", {}, MODES),
+    Case("ours_bf16", "ours, accumulated, bf16 synapses", OURS, "ours", BF16, MODES),
+    Case("ours_bptt", "ours, bptt", OURS, "ours", BPTT, (TRAIN,)),
+    Case("ours_bptt_bf16", "ours, bptt, bf16 synapses", OURS, "ours", BPTT | BF16, (TRAIN,)),
+    Case("snntorch", "snnTorch", PEER, "peers.snntorch_net"),
+    Case("spikingjelly", "SpikingJelly (multi-step)", PEER, "peers.spikingjelly_net"),
+    Case("norse", "Norse", PEER, "peers.norse_net"),
+    Case("authors_rule", "authors' rule in PyTorch", PEER, "peers.authors_rule"),
+    Case("snntorch_tuned", "snnTorch, tuned", TUNED, "peers.snntorch_net", TUNE),
+    Case("spikingjelly_tuned", "SpikingJelly, tuned", TUNED, "peers.spikingjelly_net", TUNE),
+    Case("norse_tuned", "Norse, tuned", TUNED, "peers.norse_net", TUNE),
+    Case("authors_rule_tuned", "authors' rule, tuned", TUNED, "peers.authors_rule", TUNE),
+    Case("keras_rnn", "plain Keras RNN, autodiff", PLAIN, "keras_rnn"),
+    Case("bare_spiking", "bare spiking loop", LIMIT, "bare", {"spiking": True}, (INFER_SPIKES,)),
+    Case(
+        "bare_spiking_bf16",
+        "bare spiking loop, bf16 synapses",
+        LIMIT,
+        "bare",
+        {"spiking": True} | BF16,
+        (INFER_SPIKES,),
+    ),
+    Case("bare_synapses", "T x bare synapses, forward", LIMIT, "bare", {}, (INFER_SPIKES,)),
+    Case(
+        "bare_synapses_bf16",
+        "T x bare synapses, forward, bf16",
+        LIMIT,
+        "bare",
+        BF16,
+        (INFER_SPIKES,),
+    ),
+)
+
+CASES = {case.name: case for case in _CASES}
+SWEEP = ("ours", "ours_bptt", "snntorch", "spikingjelly", "norse", "authors_rule")

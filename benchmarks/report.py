@@ -1,0 +1,209 @@
+"""Writes the Markdown page and the plots from the JSON: `python -m benchmarks.report FILE`.
+
+Every figure on the page is computed from the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import plots
+from benchmarks.networks import NETWORKS
+from benchmarks.promises import promises
+from benchmarks.registry import CASES, INFER, INFER_SPIKES, PEER, TRAIN
+from benchmarks.results import Results
+
+INTRO = """# Benchmarks
+
+Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
+page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs or more, then
+up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where one takes long).
+Tables give the median, and the smallest and largest run in brackets.
+
+* **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
+  squared errors between V[T] / T and the one-hot label.
+* **Inference**: Poisson encoding and forward pass.
+* **Peak memory**: the largest resident memory of the whole process, libraries included. "After
+  imports" is what the libraries take before anything is built.
+* **Peers** are used as their own documentation recommends. "Tuned" peers go further than it does:
+  channels-last tensors for all, and `torch.compile` of one time step for snnTorch and Norse.
+* All compute the same networks with the same weights, thresholds and resets; batch and time steps
+  are those of the table. Fields without a figure: not measured.
+* The limits get the input spikes of all steps ready-made. "T x bare synapses" is the layers alone,
+  without neurons, forward only; "bare spiking loop" adds what a neuron needs: add, compare, reset
+  and leak.
+"""
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, first column left, the others right."""
+    header = list(header)
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def ratio(value: float | None, reference: float | None) -> str:
+    """`value / reference` with two digits after the point, empty if one is missing."""
+    return "" if value is None or reference is None else f"{value / reference:.2f}"
+
+
+def time_table(results: Results, network: str, steps: int, batch: int, mode: str) -> str:
+    """One row for each case, with ratios to ours and to the fastest peer."""
+
+    def time(name: str, in_mode: str = mode) -> float | None:
+        return results.time("main", name, network, steps, batch, in_mode)
+
+    ours = time("ours")
+    peer = results.fastest(PEER, "main", network, steps, batch, mode)
+    rows = []
+    for case in CASES.values():
+        limit = mode == TRAIN and case.name.startswith("bare_synapses")
+        shown_mode = INFER_SPIKES if limit else mode
+        record = results.find("main", case.name, network, steps, batch, shown_mode)
+        if record is None:
+            continue
+        value = time(case.name, shown_mode)
+        spread = results.status(record)
+        if value is not None:
+            times = results.times(record)
+            spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
+        rows.append([case.title, spread, ratio(value, ours), ratio(value, peer[1])])
+    return table(["", "seconds", "x ours", f"x fastest peer ({peer[0]})"], rows)
+
+
+def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
+    """Inference on ready-made spikes beside the bare loops."""
+    rows = []
+    for case in CASES.values():
+        value = results.time("main", case.name, network, steps, batch, INFER_SPIKES)
+        if value is not None:
+            limit = "bare_spiking" + ("_bf16" if case.options.get("bf16") else "")
+            bare = results.time("main", limit, network, steps, batch, INFER_SPIKES)
+            rows.append([case.title, seconds(value), ratio(value, bare)])
+    return table(["spikes given", "seconds", "x bare spiking loop"], rows)
+
+
+def memory_table(results: Results, network: str, steps: int, batch: int) -> str:
+    """Peak memory of training and inference."""
+    rows = []
+    for case in CASES.values():
+        train = results.find("main", case.name, network, steps, batch, TRAIN)
+        infer = results.find("main", case.name, network, steps, batch, INFER)
+        if train is None:
+            continue
+        imports = results.most(train, "rss_imports")
+        cells = [imports, results.most(train, "peak")]
+        cells.append(None if infer is None else results.most(infer, "peak"))
+        texts = ["" if cell is None else f"{cell / 1e9:.2f}" for cell in cells]
+        if results.most(train, "peak") is None:
+            texts[1] = results.status(train)
+        rows.append([case.title, *texts])
+    return table(["GB", "after imports", "training, peak", "inference, peak"], rows)
+
+
+def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
+    """One row for each case, one column for each T."""
+    all_steps = results.settings["sweep_steps"]
+    rows = []
+    for case in CASES.values():
+        cells = []
+        for steps in all_steps:
+            record = results.find("sweep", case.name, network, steps, batch, TRAIN)
+            if record is None:
+                cells.append("")
+            elif results.status(record) != "ok":
+                cells.append(results.status(record))
+            elif what == "time":
+                cells.append(seconds(median(results.times(record))))
+            else:
+                cells.append(f"{results.most(record, 'peak') / 1e9:.2f}")
+        if any(cells):
+            rows.append([case.title, *cells])
+    unit = "seconds" if what == "time" else "GB"
+    return table([unit, *[f"T = {steps}" for steps in all_steps]], rows)
+
+
+def machine_text(machine: dict[str, Any], others: float) -> str:
+    """Machine and versions as a list."""
+    yes = {True: "yes", False: "no"}
+    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
+    return (
+        "## Machine\n\n"
+        f"* {machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB of memory, "
+        f"{machine['system']}\n"
+        f"* bf16 instructions: AVX512_BF16 {yes[machine['avx512_bf16']]}, "
+        f"AMX {yes[machine['amx_bf16']]}\n"
+        f"* Python {machine['python']}, {versions}\n"
+        f"* {machine['date']}; each library with its default number of threads; while a case ran, other processes "
+        f"took at most {others:.0%} of the machine\n"
+    )
+
+
+def command(network: str, steps: int, batch: int, mode: str) -> str:
+    """How to repeat one row."""
+    return f"One row: `python -m benchmarks.case ours {network} {steps} {batch} {mode}`\n"
+
+
+def page_text(data: dict[str, Any], images: list[str]) -> str:
+    """The whole page."""
+    results = Results(data)
+    settings = data["settings"]
+    parts = [INTRO.format(**settings), machine_text(data["machine"], results.others())]
+    parts.append("## Promises\n")
+    rows = [[p.text, p.measured_text, p.limit_text, p.verdict, p.tuned_text] for p in promises(results)]
+    parts.append(table(["promise", "measured", "promised", "", "against the fastest tuned peer"], rows))
+    parts += [f"![]({image})\n" for image in images]
+    for network, steps, batch in settings["main"]:
+        parts.append(f"## {NETWORKS[network].title}, T = {steps}, batch {batch}\n")
+        parts.append("### Training step\n")
+        parts.append(time_table(results, network, steps, batch, TRAIN))
+        parts.append(command(network, steps, batch, TRAIN))
+        parts.append("### Inference\n")
+        parts.append(time_table(results, network, steps, batch, INFER))
+        parts.append(spikes_table(results, network, steps, batch))
+        parts.append(command(network, steps, batch, INFER))
+        parts.append("### Peak memory\n")
+        parts.append(memory_table(results, network, steps, batch))
+    for network, batch in settings["sweep"]:
+        parts.append(f"## Against T: {NETWORKS[network].title}, batch {batch}\n")
+        parts.append("Training step, and peak memory of the same process.\n")
+        parts.append(sweep_table(results, network, batch, "time"))
+        parts.append(sweep_table(results, network, batch, "memory"))
+        parts.append("All: `python -m benchmarks.run --section sweep`\n")
+    return "\n".join(parts)
+
+
+def write(data: dict[str, Any], page: Path) -> list[str]:
+    """Write page and plots; return their paths."""
+    results = Results(data)
+    folder = page.parent / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    images = [folder / "benchmarks-step-time.png", folder / "benchmarks-sweep.png"]
+    plots.bars(results, images[0])
+    plots.sweep(results, images[1])
+    page.write_text(page_text(data, [f"images/{path.name}" for path in images]))
+    return [str(page), *map(str, images)]
+
+
+def main() -> None:
+    """Read the JSON, write the page beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, nargs="?", default=Path("docs/benchmarks.json"))
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    page = args.output or args.results.with_suffix(".md")
+    print("\n".join(write(json.loads(args.results.read_text()), page)))
+
+
+if __name__ == "__main__":
+    main()

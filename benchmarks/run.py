@@ -1,0 +1,242 @@
+"""Measures everything in one run: `python -m benchmarks.run`.
+
+Each case runs in a process of its own, one after the other; the cases of one table follow each
+other closely and the whole table is gone through twice, so that a machine that drifts does not
+favour anyone. Results are saved after each process; `--resume` goes on where a run was cut off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import machine
+from benchmarks.registry import CASES, MODES, SWEEP, TRAIN
+from benchmarks.results import KEY
+
+ROOT = Path(__file__).parent.parent
+BUSY = 0.05  # share of the machine taken by others from which a figure is not to be trusted
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process to start."""
+
+    section: str  # "main" or "sweep"
+    case: str
+    network: str
+    steps: int
+    batch: int
+    mode: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes and limits of a run."""
+
+    main: tuple[tuple[str, int, int], ...] = (
+        ("lenet", 50, 64),
+        ("vgg9", 20, 16),
+        ("vgg9", 100, 16),
+    )
+    sweep: tuple[tuple[str, int], ...] = (("lenet", 32), ("vgg9", 16))
+    sweep_steps: tuple[int, ...] = (25, 50, 100, 200, 400)
+    rounds: int = 2
+    repeats: int = 4  # timed runs of one process in the main tables, and in the sweep below
+    sweep_repeats: int = 3
+    budget: float = 45.0  # seconds for the timed runs of one process
+    warmup: int = 2
+    memory_limit: float = 16.0  # GB
+    timeout: float = 600.0  # seconds for one process
+    attempts: int = 3  # for a process that others disturbed
+    patience: float = 300.0  # seconds to wait for a quiet machine
+
+
+QUICK = Settings(
+    main=(("lenet", 10, 8), ("vgg9", 5, 4)),
+    sweep=(("lenet", 8), ("vgg9", 4)),
+    sweep_steps=(5, 10),
+    rounds=1,
+    repeats=2,
+    sweep_repeats=1,
+    attempts=1,
+    patience=0.0,
+)
+
+
+def jobs(settings: Settings) -> Iterator[Job]:
+    """All processes of one round of the main tables."""
+    for network, steps, batch in settings.main:
+        for mode in MODES:
+            for case in CASES.values():
+                if mode in case.modes:
+                    yield Job("main", case.name, network, steps, batch, mode)
+
+
+def sweep_jobs(settings: Settings) -> Iterator[Job]:
+    """All processes of the sweep over T."""
+    for network, batch in settings.sweep:
+        for steps in settings.sweep_steps:
+            for name in SWEEP:
+                yield Job("sweep", name, network, steps, batch, TRAIN)
+
+
+def busy_seconds() -> float:
+    """CPU seconds that the whole machine has worked so far."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+
+
+def children_seconds() -> float:
+    """CPU seconds that the finished cases have worked so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def busy_share(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What `work` returns, and the share of the machine that processes of others took meanwhile."""
+    start, busy, own = time.monotonic(), busy_seconds(), children_seconds()
+    result = work()
+    others = (busy_seconds() - busy) - (children_seconds() - own)
+    capacity = (time.monotonic() - start) * (psutil.cpu_count() or 1)
+    return result, max(others / capacity, 0.0)
+
+
+def quiet_job(job: Job, settings: Settings) -> dict[str, Any]:
+    """`run_job` on a machine that does nothing else: waits for it, and tries again where it was disturbed."""
+    best: dict[str, Any] = {}
+    for _ in range(settings.attempts):
+        until = time.monotonic() + settings.patience
+        while busy_share(lambda: time.sleep(2))[1] > BUSY and time.monotonic() < until:
+            pass
+        result, others = busy_share(lambda: run_job(job, settings))
+        result["others"] = round(others, 3)
+        if not best or others < best["others"]:
+            best = result
+        if others <= BUSY:
+            break
+    return best
+
+
+def run_job(job: Job, settings: Settings) -> dict[str, Any]:
+    """Start one process, watch its memory and its time; return what it measured."""
+    repeats = settings.sweep_repeats if job.section == "sweep" else settings.repeats
+    command = [sys.executable, "-m", "benchmarks.case", job.case, job.network]
+    command += [str(job.steps), str(job.batch), job.mode]
+    command += ["--warmup", str(settings.warmup), "--repeats", str(repeats)]
+    command += ["--budget", str(settings.budget)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    start = time.monotonic()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err)
+        watched = psutil.Process(child.pid)
+        status, largest = "ok", 0
+        try:
+            while child.poll() is None:
+                try:
+                    largest = max(largest, watched.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    break
+                if largest > settings.memory_limit * 1e9:
+                    status = "out of memory"
+                elif time.monotonic() - start > settings.timeout:
+                    status = "timeout"
+                if status != "ok":
+                    child.kill()
+                    break
+                time.sleep(0.05)
+            child.wait()
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        out.seek(0)
+        err.seek(0)
+        if status != "ok":
+            return {"status": status, "largest_rss": largest}
+        if child.returncode == -9:
+            return {"status": "out of memory", "largest_rss": largest}
+        if child.returncode:
+            return {"status": "failed", "error": err.read()[-2000:]}
+        return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
+
+
+def one_line(result: dict[str, Any]) -> str:
+    """A result for the terminal."""
+    if result["status"] != "ok":
+        return result["status"] + "\n" + result.get("error", "")
+    times = sorted(result["times"])
+    median = times[len(times) // 2]
+    text = f"{median:8.3f} s, peak {result['peak'] / 1e9:.2f} GB"
+    if result["others"] > BUSY:
+        text += f", BUT other processes took {result['others']:.0%} of the machine"
+    return text
+
+
+def main() -> None:
+    """Run every job, save after each, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument("--only", nargs="+", choices=CASES, help="these cases only")
+    parser.add_argument("--section", choices=("main", "sweep"), help="this part only")
+    parser.add_argument("--rounds", type=int, help="how often to go through the main tables")
+    parser.add_argument("--results", type=Path, help="JSON file of all raw numbers")
+    parser.add_argument("--output", type=Path, help="the Markdown page")
+    parser.add_argument("--resume", action="store_true", help="go on with the JSON file")
+    args = parser.parse_args()
+
+    settings = QUICK if args.quick else Settings()
+    if args.rounds:
+        settings = Settings(**(asdict(settings) | {"rounds": args.rounds}))
+    folder = ROOT / ("build" if args.quick else "docs")
+    page = args.output or folder / "benchmarks.md"
+    results_path = args.results or page.with_suffix(".json")
+    results_path.parent.mkdir(parents=True, exist_ok=True)
+
+    data: dict[str, Any] = {"results": []}
+    if args.resume and results_path.exists():
+        data = json.loads(results_path.read_text())
+    # the numbers of a resumed run belong to one machine: say so where they do not
+    here = machine.describe()
+    if data.get("machine", here) | {"date": None} != here | {"date": None}:
+        parser.error(f"{results_path} was measured on another machine or with other versions")
+    data |= {"machine": here, "settings": asdict(settings)}
+    records = {tuple(r[key] for key in KEY): r for r in data["results"]}
+
+    todo = [(job, number) for number in range(settings.rounds) for job in jobs(settings)]
+    todo += [(job, 0) for job in sweep_jobs(settings)]
+    for job, number in todo:
+        if args.only and job.case not in args.only:
+            continue
+        if args.section and job.section != args.section:
+            continue
+        key = tuple(getattr(job, name) for name in KEY)
+        if key not in records:
+            records[key] = asdict(job) | {"runs": []}
+            data["results"].append(records[key])
+        runs = records[key]["runs"]
+        if len(runs) > number:
+            continue
+        print(" ".join(map(str, key)), end=" ", flush=True)
+        runs.append(quiet_job(job, settings))
+        print(one_line(runs[-1]), flush=True)
+        results_path.write_text(json.dumps(data, indent=1))
+    from benchmarks import report  # here, as a child's ru_maxrss starts at the size of its parent
+
+    print(f"written: {results_path}, {', '.join(report.write(data, page))}")
+
+
+if __name__ == "__main__":
+    main()

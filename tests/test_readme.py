@@ -1,0 +1,24 @@
+"""The code of the README runs as it stands (on fewer digits)."""
+
+import re
+from pathlib import Path
+
+import keras_spiking_bp as ksbp
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_snippets(monkeypatch, capsys):
+    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
+    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:64], y[:64]), (x_test[:32], y_test[:32])))
+    snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(snippets) == 3
+    names = {}
+    for snippet in snippets:
+        exec(snippet, names)
+    assert names["activity"]
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), target
