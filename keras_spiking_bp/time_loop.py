@@ -113,7 +113,13 @@ def run_window(
         for t in range(num_steps):
             loop_vars = body(t, *loop_vars[1:])
     else:
-        loop_vars = tf.while_loop(lambda t, *_: t < num_steps, body, loop_vars, maximum_iterations=num_steps)
+        loop_vars = tf.while_loop(
+            lambda t, *_: t < num_steps,
+            body,
+            loop_vars,
+            parallel_iterations=4,  # the first layers go on while the last ones still work on the step before
+            maximum_iterations=num_steps,
+        )
     _, time, _, total_output, total_input, states, *array = loop_vars
     return Window(
         total=total_output if cell.emits == "spikes" else states[-1]["membrane"],

@@ -124,17 +124,23 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 resets_to_zero=self.reset_mechanism == "zero",
             )
         else:
-            fired, new["membrane"] = self._integrate(state["membrane"], current)
+            recorded = record.is_recorded(state)
+            fired, new["membrane"] = self._integrate(state["membrane"], current, for_training=recorded)
         if record.is_recorded(state):
             new |= record.update(state, fired, self.beta, time)
         spikes = fired * state["keep"] if "keep" in state else fired
         return tf.cast(spikes, self.synapse.compute_dtype), new
 
-    def _integrate(self, membrane: tf.Tensor, current: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _integrate(
+        self, membrane: tf.Tensor, current: tf.Tensor, for_training: bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         membrane = membrane + current
         spikes = tf.cast(membrane > self.threshold, tf.float32)
         if self.reset_mechanism == "zero":
-            # 0 or beta, computed from the spikes: a select with a scalar costs twice as much
+            # a factor computed from the spikes: a select with a scalar costs twice as much
+            if for_training:  # membrane * (1 - spikes ** 2) in one pass over memory; device formats do not know it
+                membrane = tf.raw_ops.TanhGrad(y=spikes, dy=membrane)
+                return spikes, membrane if self.beta == 1 else self.beta * membrane
             return spikes, membrane * (self.beta - self.beta * spikes)
         membrane = membrane - self.threshold * spikes
         return spikes, membrane if self.beta == 1 else self.beta * membrane
