@@ -25,6 +25,7 @@ class SavesItsSeed:
 
     def load_own_variables(self, store: Any) -> None:
         if "seed_state" in store.keys():  # noqa: SIM118 - a store of Keras is no mapping
-            self.seed_generator.state.assign(store["seed_state"])
+            if hasattr(self, "seed_generator"):  # else the weights come from a network with dropout, this has none
+                self.seed_generator.state.assign(store["seed_state"])
             store = {name: store[name] for name in store.keys() if name != "seed_state"}  # noqa: SIM118
         super().load_own_variables(store)

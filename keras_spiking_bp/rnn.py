@@ -19,7 +19,7 @@ from keras_spiking_bp.gradients import (
     total_over_steps,
 )
 from keras_spiking_bp.time_loop import run_window
-from keras_spiking_bp.validation import check_choice, check_static_shape
+from keras_spiking_bp.validation import check_choice, check_float32_policy, check_static_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -101,6 +101,7 @@ class SpikingRNN(keras.layers.RNN):
             zero_output_for_mask=zero_output_for_mask,
             **kwargs,
         )
+        check_float32_policy("SpikingRNN", self.dtype_policy)
         self.gradient = gradient
 
     # --- shapes and states -------------------------------------------------------------------------------------------
@@ -269,6 +270,11 @@ class SpikingRNN(keras.layers.RNN):
     def _checked(self, sequences, mask, training):
         if training and sequences.dtype.is_floating:
             sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
+        if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
+            raise ValueError(
+                f"`sequences` must have the batch size of the carried states of this stateful layer, "
+                f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
+            )
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             if mask.shape.rank != 2 or not mask.shape.is_compatible_with(sequences.shape[:2]):

@@ -79,3 +79,13 @@ def check_float_dtype(name: str, dtype: Any) -> None:
             f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide "
             f"8-bit images by 255 first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
         )
+
+
+def check_float32_policy(what: str, policy: keras.DTypePolicy) -> None:
+    """The dtype policy of what holds membrane potentials."""
+    if policy.compute_dtype != "float32" or policy.variable_dtype != "float32":
+        raise ValueError(
+            f"`dtype` of {what} must be 'float32' (the membrane potential needs it). Received: dtype={policy.name!r}. "
+            "Give a lower precision to the synapse layer instead, such as "
+            "keras.layers.Conv2D(..., dtype='mixed_bfloat16')"
+        )

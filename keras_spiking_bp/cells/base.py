@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.gradients import per_sample
-from keras_spiking_bp.validation import check_layer, check_static_shape
+from keras_spiking_bp.validation import check_float32_policy, check_layer, check_static_shape
 
 #: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
@@ -39,12 +39,7 @@ class Cell(keras.layers.Layer):
     def __init__(self, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        if self.dtype_policy.compute_dtype != "float32" or self.dtype_policy.variable_dtype != "float32":
-            raise ValueError(
-                "`dtype` of a cell must be 'float32' (the membrane potential needs it). Received: "
-                f"dtype={self.dtype_policy.name!r}. Give a lower precision to the synapse layer instead, such as "
-                "keras.layers.Conv2D(..., dtype='mixed_bfloat16')"
-            )
+        check_float32_policy("a cell", self.dtype_policy)
         self.supports_masking = True
         self.output_shape_of_step: tuple[int, ...] | None = None
 

@@ -135,6 +135,28 @@ def test_a_cell_in_low_precision_is_refused():
         ksbp.LIFCell(dense(), dtype="bfloat16")
 
 
+def test_a_layer_in_low_precision_is_refused():
+    with pytest.raises(ValueError, match=r"`dtype` of SpikingRNN must be 'float32'.*synapse"):
+        ksbp.SpikingRNN(ksbp.LIFCell(dense()), dtype="mixed_bfloat16")
+
+
+def test_a_stateful_layer_refuses_another_batch_size():
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(dense()), stateful=True)
+    layer(np.ones((2, 3, 4), "float32"))
+    with pytest.raises(ValueError, match=r"`sequences` must have the batch size.*2.*\(5, 3, 4\)"):
+        layer(np.ones((5, 3, 4), "float32"))
+
+
+def test_weights_with_dropout_load_into_a_network_without(tmp_path):
+    models = []
+    for dropout in (0.5, 0.0):
+        cell = ksbp.LIFCell(dense(4), dropout=dropout)
+        models.append(keras.Sequential([keras.Input((5, 3)), ksbp.SpikingRNN(cell)]))
+    models[0].save_weights(tmp_path / "m.weights.h5")
+    models[1].load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(models[1].get_weights()[0], models[0].get_weights()[0])
+
+
 def test_bad_sequences_of_cells():
     with pytest.raises(TypeError, match="`cells` must be a list"):
         ksbp.SequentialCell(ksbp.LIFCell(dense()))
