@@ -129,6 +129,8 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
     ax.set_yscale("log")
     ax.set_xticks(all_steps, [str(steps) for steps in all_steps])
     ax.minorticks_off()
+    if what == "memory":  # so wide that a per cent looks like a per cent
+        ax.set_ylim(0.25, 20)
     low, high = ax.get_ylim()
     ticks = [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
