@@ -1,6 +1,6 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import datasets, gradients, losses, models
+from keras_spiking_bp import datasets, gradients, losses, models, training
 from keras_spiking_bp._version import __version__
 from keras_spiking_bp.cells import (
     Cell,
@@ -30,4 +30,5 @@ __all__ = [
     "gradients",
     "losses",
     "models",
+    "training",
 ]

@@ -59,7 +59,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         images = self._checked(images)
-        seed = tf.cast(self.seed_generator.next(), tf.int32)
+        seed = self.next_seed()
 
         def spikes_of(image_and_index):
             image, index = image_and_index

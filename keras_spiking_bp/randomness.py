@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class SavesItsSeed:
@@ -17,6 +18,14 @@ class SavesItsSeed:
     def start_stream(self, seed: int | None) -> None:
         """Makes the generator. Call it in `__init__`."""
         self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def next_seed(self) -> tf.Tensor:
+        """The seed of the next draw, an int32 pair for the stateless random functions; each replica has its own."""
+        seed = tf.cast(self.seed_generator.next(), tf.int32)
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)

@@ -99,7 +99,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
         """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
         shape = (batch_size, *self.output_shape_of_step)
-        kept = keras.random.uniform(shape, seed=self.seed_generator, dtype="float32") >= self.dropout
+        kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
         return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
 
     def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:

@@ -1,0 +1,185 @@
+"""Trains one of the paper's networks on one of its data sets, and reports. Interrupted, it goes on where it was.
+
+python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
+
+Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (the same command, given again, goes
+on from it), `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
+
+OVERRIDES = (
+    "epochs",
+    "num_steps",
+    "test_steps",
+    "batch_size",
+    "learning_rate",
+    "dropout",
+    "kappa",
+    "gradient",
+    "policy",
+)
+
+
+class Curve(keras.callbacks.Callback):
+    """Writes a line of `curve.csv` after each epoch: its logs, learning rate and seconds."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(self.path.open())) if self.path.exists() else []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {
+            "epoch": epoch + 1,
+            **{name: f"{value:.6g}" for name, value in logs.items()},
+            "learning_rate": f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.6g}",
+            "seconds": f"{time.perf_counter() - self._start:.1f}",
+        }
+        rows = [r for r in self.rows() if int(r["epoch"]) <= epoch] + [row]
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def test(model: keras.Model, batches: tf.data.Dataset) -> dict:
+    """Accuracy of `model`, with its 95 % interval (Wilson), and the spikes of each layer, over all test batches."""
+    *encoder, time_layer = model.layers[1:]
+
+    @tf.function(reduce_retracing=True)
+    def run(images):
+        for layer in encoder:
+            images = layer(images)
+        outputs, activity = time_layer.observe(images)
+        counts = {name: of["spike_count"] for name, of in activity.items() if "spike_count" in of}
+        return outputs, {name: tf.reduce_sum(count) for name, count in counts.items()}
+
+    right = samples = 0
+    spikes: dict[str, float] = {}
+    for images, labels in batches:
+        outputs, counts = run(images)
+        right += int((outputs.numpy().argmax(-1) == labels.numpy().argmax(-1)).sum())
+        samples += len(labels)
+        for name, count in counts.items():
+            spikes[name] = spikes.get(name, 0.0) + float(count)
+    neurons = {n.name: math.prod(n.output_shape_of_step) for n in time_layer.cell.neurons()}
+    p, z = right / samples, 1.96
+    middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
+    half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
+    return {
+        "accuracy": p,
+        "interval_95": [middle - half, middle + half],
+        "samples": samples,
+        "spikes_per_sample": {name: count / samples for name, count in spikes.items()},
+        "spikes_per_neuron": {name: count / samples / neurons[name] for name, count in spikes.items()},
+    }
+
+
+def load(args: argparse.Namespace, chosen: Recipe):
+    """The data: training set, and the test set or the validation split in its place."""
+    images = ksbp.datasets.load_images(chosen.dataset, args.data_dir)
+    return images.with_validation(args.validation, args.seed) if args.validation else images
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--recipe", default="fast", choices=list(RECIPES))
+    for name in OVERRIDES:
+        kind = {f.name: f.type for f in dataclasses.fields(Recipe)}[name].split(" |")[0]
+        parser.add_argument(f"--{name.replace('_', '-')}", type={"int": int, "float": float, "str": str}[kind])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validation", type=int, default=0, help="test on so many images of the training set instead")
+    parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--data-note", default="", help="what the report should say of the data, as 'lossy copy'")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--save-every", type=int, default=200, help="batches between two checkpoints")
+    parser.add_argument("--verbose", type=int, default=1)
+    args = parser.parse_args(arguments)
+    if args.output is None:
+        args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{args.recipe}-seed{args.seed}"
+    return args
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    args = parse(arguments)
+    changes = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    chosen = dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
+    data = load(args, chosen)
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(args.seed)
+    batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
+    model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
+    chosen.compile(model, batches.steps_per_epoch)
+    curve = Curve(args.output / "curve.csv")
+    ksbp.training.fit(
+        model,
+        batches,
+        chosen.epochs,
+        args.output / "checkpoint",
+        save_every=args.save_every,
+        callbacks=[curve, keras.callbacks.TensorBoard(args.output / "tensorboard")],
+        verbose=args.verbose,
+    )
+    model.save(args.output / "model.keras")
+
+    tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
+    tester.set_weights(model.get_weights())
+    rows = curve.rows()
+    seconds = [float(row["seconds"]) for row in rows]
+    report = {
+        "command": "python -m examples.reproduce " + " ".join(arguments or sys.argv[1:]),
+        "recipe": dataclasses.asdict(chosen),
+        "seed": args.seed,
+        "data": {
+            "name": chosen.dataset,
+            "training_samples": batches.num_examples,
+            "tested_on": f"{args.validation} images of the training set" if args.validation else "test set",
+            "note": args.data_note,
+        },
+        "test": test(tester, data.test_batches(200)),
+        "training_accuracy": float(rows[-1]["accuracy"]),
+        "training_seconds": sum(seconds),
+        "seconds_per_epoch": float(np.median(seconds)),
+        "machine": {
+            "cores": os.cpu_count(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    (args.output / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+    return report
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Batches whose order depends on the seed and the epoch alone: a resumed training sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.validation import check_positive_int
+
+#: `(example, seed) -> input of the network`; `seed` is an int32 pair for the stateless random functions of TensorFlow.
+Preparation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Batches:
+    """Shuffled batches of one epoch after the other, from data that fits in memory (or the names of files).
+
+    Epoch e visits the examples in an order drawn from `(seed, e)`, and prepares example i of it with random numbers
+    from `(seed, e, i)`: any batch of any epoch can be had without the ones before. The examples left over by the last
+    full batch wait for another epoch.
+
+    Args:
+        examples: (N, ...) array: images, or paths of files.
+        labels: (N, ...) array.
+        batch_size: examples in a batch, 1 to N.
+        prepare: makes the input of the network from one example, with a seed for random augmentation; None for the
+            example itself. Runs inside tf.data.
+        seed: integer.
+
+    Raises:
+        ValueError: if there are not as many labels as examples, or less examples than a batch takes.
+
+    Example:
+        >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
+        >>> [x.shape[0] for x, y in batches.epoch(0)]
+        [4, 4]
+        >>> whole = [x.numpy().tolist() for x, _ in batches.epoch(5)]
+        >>> rest = [x.numpy().tolist() for x, _ in batches.epoch(5, first_batch=1)]
+        >>> rest == whole[1:]
+        True
+    """
+
+    def __init__(
+        self,
+        examples: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        prepare: Preparation | None = None,
+        seed: int = 0,
+    ):
+        if len(examples) != len(labels):
+            raise ValueError(f"`labels` must be as many as `examples`. Received: {len(labels)} and {len(examples)}")
+        self.batch_size = check_positive_int("batch_size", batch_size)
+        if self.batch_size > len(examples):
+            raise ValueError(
+                f"`batch_size` must be at most the number of examples, {len(examples)}. Received: {batch_size}"
+            )
+        self.num_examples = len(examples)
+        self.seed = int(seed)
+        self._examples = tf.convert_to_tensor(examples)
+        self._labels = tf.convert_to_tensor(labels)
+        self._prepare = prepare
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch."""
+        return self.num_examples // self.batch_size
+
+    def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
+        """The batches of one epoch from `first_batch` on: pairs (inputs, labels)."""
+        dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
+        cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
+        return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+
+    def epochs(self, first: int, end: int) -> tf.data.Dataset:
+        """The batches of the epochs `first` to `end - 1`, one after the other, `steps_per_epoch` each."""
+        dataset = tf.data.Dataset.range(first, end).flat_map(lambda epoch: self._epoch(epoch, 0, 0, 1))
+        cardinality = tf.data.experimental.assert_cardinality((end - first) * self.steps_per_epoch)
+        return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+
+    def shard(self, epoch: int, first_batch: int, index: int, of: int) -> tf.data.Dataset:
+        """The part of each batch of `epoch` that falls to worker `index` of `of` workers."""
+        if self.batch_size % of:
+            raise ValueError(
+                f"`batch_size` must be a multiple of the number of workers, {of}. Received: {self.batch_size}"
+            )
+        dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, index, of)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def description(self) -> dict[str, Any]:
+        """What makes two trainings see the same data."""
+        return {"num_examples": self.num_examples, "batch_size": self.batch_size, "seed": self.seed}
+
+    def _epoch(self, epoch: tf.Tensor, first_batch: int, worker: int, workers: int) -> tf.data.Dataset:
+        epoch = tf.cast(epoch, tf.int32)
+        seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0]), epoch)
+        order = tf.random.experimental.stateless_shuffle(tf.range(self.num_examples), seed)
+        order = tf.reshape(order[: self.steps_per_epoch * self.batch_size], (self.steps_per_epoch, self.batch_size))
+        share = self.batch_size // workers
+        order = tf.reshape(order[first_batch:, worker * share : (worker + 1) * share], [-1])
+
+        def example(i):
+            x = tf.gather(self._examples, i)
+            if self._prepare is not None:
+                x = self._prepare(x, tf.random.experimental.stateless_fold_in(seed, i))
+            return x, tf.gather(self._labels, i)
+
+        dataset = tf.data.Dataset.from_tensor_slices(order)
+        return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(share, drop_remainder=True)

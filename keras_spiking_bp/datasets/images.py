@@ -1,0 +1,162 @@
+"""The image data sets of the paper, through TensorFlow Datasets: normalised, augmented, one-hot."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.validation import check_choice
+
+Split = tuple[np.ndarray, np.ndarray]
+
+#: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
+#: CIFAR-10: the figures of the authors' code. SVHN: no flips, a mirrored digit is another one.
+_NORMS = {
+    "mnist": ((0.0,), (1.0,)),
+    "fashion_mnist": ((0.0,), (1.0,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.557, 0.549, 0.5534)),
+    "svhn_cropped": (None, None),
+}
+_AUGMENTATIONS = {"mnist": (2, False), "fashion_mnist": (2, True), "cifar10": (4, True), "svhn_cropped": (4, False)}
+IMAGE_SETS = tuple(_NORMS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images with labels, as `load_images` gives them.
+
+    Attributes:
+        name: name of the data set.
+        train, test: images (N, H, W, C) uint8 and labels (N,) int32.
+        mean, scale: the network sees `(image / 255 - mean) / scale`, per channel.
+        classes: number of classes.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (H, W, C)."""
+        return self.train[0].shape[1:]
+
+    def with_validation(self, size: int, seed: int = 0) -> ImageSet:
+        """The same with `size` images of the training set, drawn by `seed`, in the place of the test set.
+
+        For choosing hyper-parameters: the test set is not touched.
+        """
+        images, labels = self.train
+        if not 0 < size < len(images):
+            raise ValueError(f"`size` must be between 1 and {len(images) - 1}. Received: size={size!r}")
+        order = np.random.default_rng(seed).permutation(len(images))
+        chosen, rest = order[:size], order[size:]
+        return dataclasses.replace(self, train=(images[rest], labels[rest]), test=(images[chosen], labels[chosen]))
+
+    def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
+        """The training set in batches: images (B, H, W, C) float32, labels one-hot (B, classes) float32.
+
+        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST) and flips CIFAR-10 and
+        Fashion-MNIST left to right.
+        """
+        padding, flips = _AUGMENTATIONS[self.name]
+
+        def prepare(image, random):
+            if augment:
+                shape = image.shape
+                image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
+                image = tf.image.stateless_random_crop(image, shape, random)
+                if flips:
+                    image = tf.image.stateless_random_flip_left_right(image, random + 1)
+            return self._normalised(image)
+
+        images, labels = self.train
+        return Batches(images, self._one_hot(labels), batch_size, prepare, seed)
+
+    def test_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The test set in order, normalised, one-hot, the last batch smaller."""
+        images, labels = self.test
+        dataset = tf.data.Dataset.from_tensor_slices((images, self._one_hot(labels)))
+        dataset = dataset.batch(batch_size).map(lambda x, y: (self._normalised(x), y))
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def normalised(self, images: np.ndarray) -> np.ndarray:
+        """What the network sees of uint8 images: float32."""
+        return self._normalised(tf.convert_to_tensor(images)).numpy()
+
+    def _normalised(self, images: tf.Tensor) -> tf.Tensor:
+        return (tf.cast(images, tf.float32) / 255.0 - self.mean) / self.scale
+
+    def _one_hot(self, labels: np.ndarray) -> np.ndarray:
+        return np.eye(self.classes, dtype="float32")[labels]
+
+
+def load_images(name: str, data_dir: str | os.PathLike | None = None, download: bool = True) -> ImageSet:
+    """One of the paper's image data sets, in memory, by `tensorflow_datasets`.
+
+    MNIST and Fashion-MNIST are scaled to [0, 1]; CIFAR-10 with mean and scale of the authors' code to about [-1, 1];
+    SVHN with mean and twice the standard deviation of its training set (without the "extra" images).
+
+    Args:
+        name: `"mnist"`, `"fashion_mnist"`, `"cifar10"` or `"svhn_cropped"`.
+        data_dir: folder with prepared TFDS data; None for TFDS' own choice (`TFDS_DATA_DIR`, or the home folder).
+        download: whether to fetch what is not there.
+
+    Raises:
+        ValueError: if the name is unknown.
+        ImportError: if tensorflow-datasets is not installed.
+        FileNotFoundError: if the data is not there and is not to be, or cannot be, downloaded.
+
+    Example:
+        >>> images = load_images("mnist")  # doctest: +SKIP
+        >>> images.train[0].shape  # doctest: +SKIP
+        (60000, 28, 28, 1)
+    """
+    check_choice("name", name, IMAGE_SETS)
+    builder = _prepared_builder(name, data_dir, download)
+    splits = {}
+    for split in ("train", "test"):
+        whole = builder.as_dataset(split=split, batch_size=-1)
+        splits[split] = (whole["image"].numpy(), whole["label"].numpy().astype("int32"))
+    mean, scale = _NORMS[name]
+    if mean is None:
+        pixels = splits["train"][0]
+        mean = tuple(float(m) for m in pixels.mean((0, 1, 2)) / 255)
+        scale = tuple(float(2 * s) for s in pixels.std((0, 1, 2)) / 255)
+    return ImageSet(name, splits["train"], splits["test"], mean, scale, builder.info.features["label"].num_classes)
+
+
+def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError("`load_images` needs tensorflow-datasets: pip install 'keras-spiking-bp[data]'") from error
+    builder = tfds.builder(name, data_dir=data_dir)
+    if builder.is_prepared():
+        return builder
+    where = f"The data set {name!r} is not in `data_dir`, {builder.data_dir}"
+    if not download:
+        raise FileNotFoundError(f"{where}, and download=False")
+    # TFDS itself tries for minutes before it gives up
+    url = next(iter(builder.url_infos))
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:
+        pass  # the host is there; what it makes of HEAD is its own affair
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{where}, and {url} cannot be reached: {error}. Prepare the data where there is a network "
+            f"(`tfds build {name}`), copy the folder and give its parent as `data_dir`"
+        ) from error
+    builder.download_and_prepare()
+    return builder

@@ -1,0 +1,113 @@
+"""A killed training, resumed, equals the uninterrupted one."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+SCRIPT = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras, numpy as np
+import keras_spiking_bp as ksbp
+
+folder, kill_at, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+rng = np.random.default_rng(0)
+images, labels = rng.uniform(0, 1, (60, 8, 8, 1)).astype("float32"), rng.integers(0, 3, 60)
+model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [12], num_steps=8, dropout=0.3, seed=1)
+rate = keras.optimizers.schedules.CosineDecay(0.01, 18)
+model.compile(keras.optimizers.SGD(rate, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
+
+class Kill(keras.callbacks.Callback):
+    seen = 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen == kill_at:
+            os.kill(os.getpid(), 9)
+
+batches = ksbp.datasets.Batches(images, labels, batch_size=10, seed=2)
+validation = (images[:20], labels[:20])
+curve = ksbp.training.fit(model, batches, 3, folder, save_every=2, callbacks=[Kill()], verbose=0,
+                          validation_data=validation)
+np.savez(output, *model.get_weights())
+import json
+print(json.dumps(curve))
+"""
+
+
+def run(tmp_path, name, kill_at):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    output = tmp_path / f"{name}.npz"
+    arguments = [sys.executable, tmp_path / "script.py", tmp_path / name, str(kill_at), output]
+    return subprocess.run(arguments, capture_output=True, text=True), output
+
+
+def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
+    whole, whole_weights = run(tmp_path, "whole", -1)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    for kill_at in (9, 7):  # in the middle of an epoch after a save; a batch after an epoch: that batch is lost
+        name = f"killed-{kill_at}"
+        killed, _ = run(tmp_path, name, kill_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+        resumed, weights = run(tmp_path, name, -1)
+        assert resumed.returncode == 0, resumed.stderr[-2000:]
+        assert json.loads(resumed.stdout) == json.loads(whole.stdout)
+        for a, b in zip(np.load(whole_weights).values(), np.load(weights).values(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def small_model():
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0)
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
+    return model
+
+
+def batches(seed=0, size=4):
+    return ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), size, seed=seed)
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+    with pytest.raises(ValueError, match="belongs to another training: .*'seed': 0.*'seed': 1"):
+        ksbp.training.fit(small_model(), batches(seed=1), 2, tmp_path, verbose=0)
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    curve = ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
+    model = small_model()
+    before = model.get_weights()
+    assert ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0) == curve
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))  # the trained weights
+
+
+def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+
+    def fails(*args, **kwargs):
+        raise OSError("no space left")
+
+    model = small_model()
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", fails)
+        with pytest.raises(OSError, match="no space"):
+            ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0)
+    curve = ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
+    assert len(curve) == 2
+
+
+@pytest.mark.parametrize("argument", ["epochs", "save_every"])
+def test_bad_numbers(tmp_path, argument):
+    with pytest.raises(ValueError, match=f"`{argument}` must be an integer of at least 1"):
+        ksbp.training.fit(small_model(), batches(), **{"epochs": 1, "folder": tmp_path, argument: 0})
+
+
+def test_an_uncompiled_model(tmp_path):
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3)
+    with pytest.raises(ValueError, match=r"model.compile\("):
+        ksbp.training.fit(model, batches(), 1, tmp_path)
