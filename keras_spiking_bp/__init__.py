@@ -1,7 +1,9 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import datasets, gradients, losses, models, training
+from keras_spiking_bp import callbacks, datasets, gradients, losses, models, training
 from keras_spiking_bp._version import __version__
+from keras_spiking_bp.calibration import calibrate
+from keras_spiking_bp.cell_summary import summary
 from keras_spiking_bp.cells import (
     Cell,
     IFCell,
@@ -26,9 +28,12 @@ __all__ = [
     "SpikingRNN",
     "__version__",
     "beta_from_tau",
+    "calibrate",
+    "callbacks",
     "datasets",
     "gradients",
     "losses",
     "models",
+    "summary",
     "training",
 ]

@@ -108,8 +108,12 @@ PAPER = {
 
 #: Ours: few time steps, momentum, a cosine schedule, accumulated gradients.
 FAST = {
-    ("lenet", "mnist"): Recipe("lenet", "mnist", 20, 100, 64, 0.004, 15, momentum=0.9, augment=True),
-    ("lenet", "fashion_mnist"): Recipe("lenet", "fashion_mnist", 20, 100, 64, 0.004, 15, momentum=0.9),
+    ("lenet", "mnist"): Recipe(
+        "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
+    ),
+    ("lenet", "fashion_mnist"): Recipe(
+        "lenet", "fashion_mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5
+    ),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}

@@ -183,18 +183,25 @@ class SpikingRNN(keras.layers.RNN):
             in the order of the walk, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, but
             for a readout, `spike_count`, `leaky_trace`, `last_spike` (1-based, 0: never) and `leak_correction`.
 
+        Raises:
+            ValueError: if two cells have the same name.
+
         Example:
             >>> layer = SpikingRNN(LIFCell(keras.layers.Dense(3), name="hidden"))
             >>> _, activity = layer.observe(np.ones((2, 20, 4), "float32"))
             >>> activity["hidden"]["spike_count"].shape
             TensorShape([2, 3])
         """
+        names = [neuron.name for neuron in self.cell.neurons()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"`observe` tells cells apart by name, and these names stand for more than one: {twice}")
         sequences = tf.convert_to_tensor(sequences)
         if not self.built:
             self.build(sequences.shape)
         output, states, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
-        pairs = zip(self.cell.neurons(), states, strict=True)
-        return output, {neuron.name: neuron.activity(state) for neuron, state in pairs}
+        activities = [n.activity(state) for n, state in zip(self.cell.neurons(), states, strict=True)]
+        return output, dict(zip(names, activities, strict=True))
 
     def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
         """The output with the derivative of `gradient` (None: none is wanted), neuron states, states to hand on."""

@@ -24,6 +24,7 @@ class Cell(keras.layers.Layer):
     * `step(inputs, states, time)`: one time step, `(outputs, new_states)`.
     * `accumulate(total_inputs, states, num_steps)`: the window at once. Takes the inputs summed over the window and the
       states after it; returns the outputs summed over the window, with the accumulated derivative.
+    * `sources()`: for each of the neurons the layers whose outputs add up to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
 
@@ -44,6 +45,9 @@ class Cell(keras.layers.Layer):
         self.output_shape_of_step: tuple[int, ...] | None = None
 
     def neurons(self) -> list[NeuronCell]:
+        raise NotImplementedError
+
+    def sources(self) -> list[list[keras.layers.Layer]]:
         raise NotImplementedError
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
@@ -106,6 +110,9 @@ class NeuronCell(Cell):
 
     def neurons(self) -> list[NeuronCell]:
         return [self]
+
+    def sources(self) -> list[list[keras.layers.Layer]]:
+        return [[self.synapse]]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [(self.synapse, self._input_shape_of_step)]

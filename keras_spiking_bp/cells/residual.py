@@ -57,6 +57,10 @@ class ResidualCell(Cell):
     def neurons(self) -> list[NeuronCell]:
         return [*self.body.neurons(), self.junction]
 
+    def sources(self) -> list[list[keras.layers.Layer]]:
+        around = [] if self.shortcut is None else [self.shortcut]
+        return [*self.body.sources(), [self.junction.synapse, *around]]
+
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = [*self.body.affine_parts(), *self.junction.affine_parts()]
         return parts if self.shortcut is None else [*parts, (self.shortcut, self._input_shape_of_step)]

@@ -46,7 +46,7 @@ class SequentialCell(Cell):
                     "`cells` may have a readout only at the end, since it gives no spikes. "
                     f"Received: cells[{i}]={cell!r}"
                 )
-        self._input_shapes: list[tuple[int, ...]] = []
+        self.input_shapes_of_step: list[tuple[int, ...]] = []
 
     @property
     def emits(self) -> str:
@@ -56,17 +56,20 @@ class SequentialCell(Cell):
     def neurons(self) -> list[NeuronCell]:
         return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons()]
 
+    def sources(self) -> list[list[keras.layers.Layer]]:
+        return [layers for cell in self.cells if isinstance(cell, Cell) for layers in cell.sources()]
+
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = []
-        for cell, shape in zip(self.cells, self._input_shapes, strict=True):
+        for cell, shape in zip(self.cells, self.input_shapes_of_step, strict=True):
             parts += cell.affine_parts() if isinstance(cell, Cell) else [(cell, shape)]
         return parts
 
     def build(self, input_shape: tuple) -> None:
         shape = (None, *check_static_shape("input_shape", input_shape[1:]))
-        self._input_shapes = []
+        self.input_shapes_of_step = []
         for cell in self.cells:
-            self._input_shapes.append(shape[1:])
+            self.input_shapes_of_step.append(shape[1:])
             if not cell.built:
                 cell.build(shape)
             shape = cell.compute_output_shape(shape)

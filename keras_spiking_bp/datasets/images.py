@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
 from keras_spiking_bp.validation import check_choice
-
-Split = tuple[np.ndarray, np.ndarray]
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
 #: CIFAR-10: the figures of the authors' code. SVHN: no flips, a mirrored digit is another one.
@@ -56,12 +55,8 @@ class ImageSet:
 
         For choosing hyper-parameters: the test set is not touched.
         """
-        images, labels = self.train
-        if not 0 < size < len(images):
-            raise ValueError(f"`size` must be between 1 and {len(images) - 1}. Received: size={size!r}")
-        order = np.random.default_rng(seed).permutation(len(images))
-        chosen, rest = order[:size], order[size:]
-        return dataclasses.replace(self, train=(images[rest], labels[rest]), test=(images[chosen], labels[chosen]))
+        train, test = hold_out(self.train, size, seed)
+        return dataclasses.replace(self, train=train, test=test)
 
     def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
         """The training set in batches: images (B, H, W, C) float32, labels one-hot (B, classes) float32.
@@ -81,12 +76,12 @@ class ImageSet:
             return self._normalised(image)
 
         images, labels = self.train
-        return Batches(images, self._one_hot(labels), batch_size, prepare, seed)
+        return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order, normalised, one-hot, the last batch smaller."""
         images, labels = self.test
-        dataset = tf.data.Dataset.from_tensor_slices((images, self._one_hot(labels)))
+        dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
         dataset = dataset.batch(batch_size).map(lambda x, y: (self._normalised(x), y))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -96,9 +91,6 @@ class ImageSet:
 
     def _normalised(self, images: tf.Tensor) -> tf.Tensor:
         return (tf.cast(images, tf.float32) / 255.0 - self.mean) / self.scale
-
-    def _one_hot(self, labels: np.ndarray) -> np.ndarray:
-        return np.eye(self.classes, dtype="float32")[labels]
 
 
 def load_images(name: str, data_dir: str | os.PathLike | None = None, download: bool = True) -> ImageSet:

@@ -1,27 +1,15 @@
-"""What all model factories share: initial weights, and encoder - network - output as one `keras.Model`."""
+"""What all model factories share: encoder - network - output as one `keras.Model`."""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Callable
 
 import keras
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.encoders import Encoder, PoissonEncoder
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.validation import check_positive, check_positive_int, check_static_shape
+from keras_spiking_bp.validation import check_positive_int, check_static_shape
 
 DEFAULT_NUM_STEPS = 100
-
-
-def initializer(kappa: float, seed: int | None) -> Callable[[], keras.initializers.Initializer]:
-    """Makes the initializers of successive layers: normal, standard deviation `sqrt(kappa / fan_in)`."""
-    check_positive("kappa", kappa)
-    seeds = itertools.repeat(None) if seed is None else itertools.count(1000 * seed)
-    return lambda: keras.initializers.VarianceScaling(
-        kappa, mode="fan_in", distribution="untruncated_normal", seed=next(seeds)
-    )
 
 
 def assemble(

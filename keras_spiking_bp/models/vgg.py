@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, SequentialCell
-from keras_spiking_bp.models.assemble import assemble, initializer
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.cells import SequentialCell
+from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.models.parts import Parts
 
 
 def spiking_vgg(
@@ -61,37 +61,26 @@ def spiking_vgg(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    check_positive_int("classes", classes)
     for stage in stages:
         if stage != "pool" and (isinstance(stage, str) or len(stage) != 2):
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
-    start = initializer(kappa, seed)
-    neuron = {"beta": beta, "threshold": threshold, "dropout": dropout}
-    seeds = iter(range(1, len(stages) + len(dense_units) + 1))
-
-    def next_seed() -> int | None:
-        return None if seed is None else seed + next(seeds)
-
+    smallest = 2 ** sum(stage == "pool" for stage in stages)
+    if any(size is not None and size < smallest for size in input_shape[:2]):
+        raise ValueError(
+            f"`input_shape` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
+    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, seed)
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
     for stage in stages:
         if stage == "pool":
             pools += 1
-            pooling = keras.layers.AveragePooling2D(2, dtype=policy)
-            cells.append(IFCell(pooling, threshold=pool_threshold, name=f"pool{pools}"))
-            continue
-        filters, kernel_size = stage
-        convolutions += 1
-        convolution = keras.layers.Conv2D(
-            filters, kernel_size, padding="same", use_bias=False, kernel_initializer=start(), dtype=policy
-        )
-        cells.append(LIFCell(convolution, seed=next_seed(), name=f"conv{convolutions}", **neuron))
-    cells.append(keras.layers.Flatten(name="flatten"))
-    for i, units in enumerate(dense_units, start=1):
-        dense = keras.layers.Dense(units, use_bias=False, kernel_initializer=start(), dtype=policy)
-        cells.append(LIFCell(dense, seed=next_seed(), name=f"fc{i}", **neuron))
-    last = keras.layers.Dense(classes, use_bias=False, kernel_initializer=start(), dtype=policy)
-    cells.append(ReadoutCell(last, beta=beta, name="readout"))
+            cells.append(parts.pool(f"pool{pools}"))
+        else:
+            convolutions += 1
+            cells.append(parts.lif(parts.convolution(*stage), f"conv{convolutions}"))
+    cells += parts.head(dense_units, classes)
     return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
 
 
@@ -123,6 +112,86 @@ def spiking_lenet(
         classes,
         stages=[(20, 5), "pool", (50, 5), "pool"],
         dense_units=[200],
+        num_steps=num_steps,
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        gradient=gradient,
+        name=name,
+        **kwargs,
+    )
+
+
+def spiking_vgg7(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    name: str = "spiking_vgg7",
+    **kwargs: Any,
+) -> keras.Model:
+    """The paper's spiking VGG7 (SVHN): 64 - 64 - pool - 128 - 128 - pool - 256 - pool - 1024 - classes.
+
+    The authors' code of this network is not public; five convolutions and two fully connected layers are our reading.
+
+    Args:
+        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_vgg7(num_steps=20).output_shape
+        (None, 10)
+    """
+    return spiking_vgg(
+        input_shape,
+        classes,
+        stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"],
+        dense_units=[1024],
+        num_steps=num_steps,
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        gradient=gradient,
+        name=name,
+        **kwargs,
+    )
+
+
+def spiking_vgg9(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    name: str = "spiking_vgg9",
+    **kwargs: Any,
+) -> keras.Model:
+    """The paper's spiking VGG9 (CIFAR-10): 64 - 64 - pool - 128 - 128 - pool - 256 - 256 - 256 - pool - 1024 - classes.
+
+    It has 5,938,880 weights on 32x32x3 and 10 classes.
+
+    Args:
+        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_vgg9(num_steps=20).output_shape
+        (None, 10)
+    """
+    return spiking_vgg(
+        input_shape,
+        classes,
+        stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"],
+        dense_units=[1024],
         num_steps=num_steps,
         beta=beta,
         threshold=threshold,

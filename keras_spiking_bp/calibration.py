@@ -1,0 +1,136 @@
+"""Scales the weights of a network on sample data, so that each layer speaks before training begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
+
+_FACTORS = (2.0**-8, 2.0**8)  # the weights of a layer are scaled within these
+_TRIALS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibratedLayer:
+    """What `calibrate` did to one layer.
+
+    Attributes:
+        name: name of the cell.
+        factor: what its weights were multiplied by.
+        rate_before: spikes per neuron and step with the layers before already scaled, its own weights not.
+        rate: the same after scaling.
+    """
+
+    name: str
+    factor: float
+    rate_before: float
+    rate: float
+
+
+def calibrate(
+    model: keras.Model,
+    inputs: Any,
+    firing_rate: float | Mapping[str, float] = 0.1,
+    tolerance: float = 0.05,
+    verbose: int = 0,
+) -> list[CalibratedLayer]:
+    """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
+
+    A deep spiking network with the paper's initial weights hardly speaks: with few time steps its last layers are
+    silent, and no gradient passes a silent layer. (With reset to zero and a threshold, scaling the weights by a factor
+    is scaling the threshold by its inverse.) The factor is found by bisection, since the rate grows with it. In a
+    residual block the currents of main path and shortcut are scaled alike. Layers without weights (pooling) and the
+    readout stay as they are.
+
+    Args:
+        model: a built functional model with one `SpikingRNN`.
+        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once.
+        firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
+            cell (layers that are not named stay as they are).
+        tolerance: relative deviation from `firing_rate` that is left.
+        verbose: 1 prints a line for each layer.
+
+    Returns:
+        What was done, layer by layer.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN`.
+        ValueError: if a rate is out of range, a name unknown, or a layer cannot be brought to its rate.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1)).astype("float32")
+        >>> for layer in calibrate(model, images, firing_rate=0.1):
+        ...     print(layer.name, round(layer.rate, 1))
+        conv1 0.1
+        fc1 0.1
+    """
+    layer = spiking_layer(model)
+    neurons, sources = layer.cell.neurons(), layer.cell.sources()
+    weights = {
+        neuron.name: [variable for source in own for variable in source.trainable_weights]
+        for neuron, own in zip(neurons, sources, strict=True)
+        if neuron.emits == "spikes"
+    }
+    targets = _targets(firing_rate, weights)
+    spikes = input_over_time(model)(tf.convert_to_tensor(inputs))
+    observe = activity_of(model)
+    num_steps = spikes.shape[1]
+
+    done = []
+    for name, target in targets.items():
+        start = [variable.numpy() for variable in weights[name]]
+
+        def rate_with(factor: float, name: str = name, start: list[np.ndarray] = start) -> float:
+            for variable, value in zip(weights[name], start, strict=True):
+                variable.assign(factor * value)
+            return firing_rates(observe(spikes), num_steps)[name]
+
+        before = rate = rate_with(1.0)
+        low, high = _FACTORS
+        factor = 1.0
+        for _ in range(_TRIALS):
+            if abs(rate - target) <= tolerance * target:
+                break
+            low, high = (factor, high) if rate < target else (low, factor)
+            # the first guesses go by factors of 2, for the answer is seldom far
+            near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
+            factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
+            rate = rate_with(factor)
+        else:
+            rate_with(1.0)
+            raise ValueError(
+                f"Layer {name!r} cannot be brought to `firing_rate` {target}: with its weights times {factor:.3g} it "
+                f"fires at {rate:.3g}. Its input may be silent, or too few time steps or samples leave only a few "
+                f"values that a rate can have ({num_steps} steps, {spikes.shape[0]} samples)"
+            )
+        done.append(CalibratedLayer(name, factor, before, rate))
+        if verbose:
+            print(f"{name}: weights x {factor:.3f}, firing rate {before:.4f} -> {rate:.4f}", flush=True)
+    return done
+
+
+def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, list]) -> dict[str, float]:
+    scaled = [name for name, own in weights.items() if own]
+    if isinstance(firing_rate, Mapping):
+        unknown = sorted(set(firing_rate) - set(scaled))
+        if unknown:
+            raise ValueError(
+                f"`firing_rate` must name spiking layers with weights, {scaled}. Received: {unknown} besides"
+            )
+        targets = {name: firing_rate[name] for name in scaled if name in firing_rate}
+    else:
+        targets = dict.fromkeys(scaled, firing_rate)
+    for name, target in targets.items():
+        if not 0 < target < 1:
+            raise ValueError(
+                f"`firing_rate` must be above 0 and below 1 (spikes per neuron and step). Received: {target!r} for "
+                f"layer {name!r}"
+            )
+    return targets

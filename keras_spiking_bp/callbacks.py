@@ -1,0 +1,150 @@
+"""What to watch while a spiking network trains."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.validation import check_positive, check_positive_int
+
+_SILENT_SHARE = 0.99
+_SATURATED_RATE, _SATURATED_SHARE = 0.9, 0.5
+
+
+class HealthWarning(UserWarning):
+    """Something is wrong with a network in training."""
+
+
+class Health(keras.callbacks.Callback):
+    """Watches a spiking network during `fit`, and says which layer is ill and what to do.
+
+    On sample inputs, before the first batch, after every `every` batches and after each epoch:
+
+    * a layer is silent if more than 99 % of its neurons fire for no sample: no gradient passes it, and it will hardly
+      ever wake up again;
+    * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
+      depends on its input;
+    * weights explode if their standard deviation has grown `growth`-fold since the training began.
+
+    Each finding is a `HealthWarning`, once for each layer. NaN in the loss or the weights stops the training, with the
+    layers named.
+
+    Args:
+        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once, with random numbers
+            of the callback's own: the training is the same with it and without.
+        every: batches between two looks.
+        growth: above 1.
+
+    Attributes:
+        firing_rates: spikes per neuron and step of each layer at the last look.
+
+    Raises:
+        ValueError: if `every` or `growth` is out of range.
+        TypeError: (in `fit`) if the model has no `SpikingRNN`.
+
+    Example:
+        >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)
+        >>> model.compile(keras.optimizers.SGD(0.01), losses.SparseSumSquaredError())
+        >>> x, y = np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32")
+        >>> health = callbacks.Health(x)
+        >>> _ = model.fit(x, y, verbose=0, callbacks=[health])
+        >>> list(health.firing_rates)
+        ['conv1']
+    """
+
+    def __init__(self, inputs: Any, every: int = 100, growth: float = 100.0):
+        super().__init__()
+        self.every = check_positive_int("every", every)
+        self.growth = check_positive("growth", growth)
+        if self.growth <= 1:
+            raise ValueError(f"`growth` must be above 1. Received: growth={growth!r}")
+        self.firing_rates: dict[str, float] = {}
+        self._inputs = inputs
+        self._said: set[tuple[str, str]] = set()
+
+    def on_train_begin(self, logs=None):
+        layer = spiking_layer(self.model)
+        encoder = input_over_time(self.model)
+        # the encoder's own stream must not move
+        states = [(v, v.numpy()) for v in encoder.variables]
+        self._spikes = encoder(tf.convert_to_tensor(self._inputs))
+        for variable, value in states:
+            variable.assign(value)
+        self._observe = activity_of(self.model)
+        self._weights = {
+            neuron.name: [v for source in sources for v in source.trainable_weights]
+            for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
+        }
+        self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}
+        self._look()
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not np.isfinite(loss):
+            self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
+        elif (batch + 1) % self.every == 0:
+            self._look()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._look()
+
+    def _look(self) -> None:
+        for name, own in self._weights.items():
+            for first, now in zip(self._spread_at_first[name], _spreads(own), strict=True):
+                if not np.isfinite(now):
+                    self._stop_for_nan("weights are no numbers any more")
+                    return
+                if first and now > self.growth * first:
+                    self._say(
+                        "explode", name,
+                        f"The weights of layer {name!r} explode: their standard deviation grew from {first:.3g} to "
+                        f"{now:.3g}. Use a smaller learning rate, or clip the gradient (`clipnorm` of the optimizer)",
+                    )  # fmt: skip
+        activity = self._observe(self._spikes)
+        num_steps = self._spikes.shape[1]
+        self.firing_rates = firing_rates(activity, num_steps)
+        for name in self.firing_rates:
+            count = activity[name]["spike_count"].numpy()
+            neurons, samples = count[0].size, len(count)
+            silent = (count.max(0) == 0).mean()
+            saturated = (count > _SATURATED_RATE * num_steps).mean()
+            if silent > _SILENT_SHARE:
+                self._say(
+                    "silent", name,
+                    f"Layer {name!r} is silent: {silent:.1%} of its {neurons} neurons fire for none of {samples} "
+                    f"samples in {num_steps} time steps, so no gradient passes it. Before training, scale the weights with "
+                    "keras_spiking_bp.calibrate, or take more time steps; if it fell silent in training, start again "
+                    "with a smaller learning rate",
+                )  # fmt: skip
+            elif saturated > _SATURATED_SHARE:
+                self._say(
+                    "saturated", name,
+                    f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
+                    f"{_SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, or before training smaller "
+                    "weights (keras_spiking_bp.calibrate)",
+                )  # fmt: skip
+
+    def _say(self, illness: str, name: str, text: str) -> None:
+        if (illness, name) not in self._said:
+            self._said.add((illness, name))
+            warnings.warn(text, HealthWarning, stacklevel=2)
+
+    def _stop_for_nan(self, what: str) -> None:
+        ill = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
+        where = f"Weights with NaN or infinity: layers {ill}. " if ill else "The weights are still finite. "
+        warnings.warn(
+            f"Training is stopped: {what}. {where}Use a smaller learning rate or `clipnorm`, and look for NaN in the "
+            "data",
+            HealthWarning,
+            stacklevel=2,
+        )
+        self.model.stop_training = True
+
+
+def _spreads(variables: list[Any]) -> list[float]:
+    return [float(np.std(variable.numpy())) for variable in variables]

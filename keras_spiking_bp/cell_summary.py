@@ -1,0 +1,108 @@
+"""The cell tree of a model as a readable table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import keras
+
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.observe import spiking_layers
+from keras_spiking_bp.rnn import SpikingRNN
+
+_HEADER = ("name", "neuron", "synapse", "output", "weights", "neurons")
+
+
+def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = print) -> None:
+    """Prints the cells of a spiking network: name, neuron, synapse, output shape, weights, neurons.
+
+    Args:
+        model: a built `keras.Model` with one or more `SpikingRNN` layers, or such a layer.
+        print_fn: called with each line.
+
+    Raises:
+        TypeError: if there is no `SpikingRNN`.
+        ValueError: if it is not built.
+
+    Example:
+        >>> summary(models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[]))
+        name      neuron                  synapse                output  weights  neurons
+        ---------------------------------------------------------------------------------
+        conv1     LIF 0.99, threshold 1   Conv2D 3x3, 4           8x8x4       36      256
+        pool1     IF, threshold 0.75      AveragePooling2D 2x2    4x4x4        0       64
+        flatten                           Flatten                    64        0        0
+        readout   readout 0.99            Dense 3                     3      192        3
+        total                                                                228      323
+    """
+    for layer in spiking_layers(model):
+        if not layer.built:
+            raise ValueError(f"`model` must be built: layer {layer.name!r} has not seen an input yet")
+        rows = list(_rows(layer.cell, 0))
+        total = ("total", "", "", "", sum(row[4] for row in rows), sum(row[5] for row in rows))
+        table = [_HEADER] + [tuple(f"{x:,}" if isinstance(x, int) else x for x in row) for row in [*rows, total]]
+        widths = [max(len(row[i]) for row in table) for i in range(len(_HEADER))]
+        lines = []
+        for row in table:
+            left = [f"{x:{width + 1}}" for x, width in zip(row[:3], widths, strict=False)]
+            right = [f"{x:>{width}}" for x, width in zip(row[3:], widths[3:], strict=True)]
+            lines.append("  ".join(left + right))
+        lines.insert(1, "-" * len(lines[0]))
+        for line in lines:
+            print_fn(line)
+
+
+def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
+    """One row for each layer of neurons, shortcut and stateless layer of the tree."""
+    indent = "  " * depth
+    if isinstance(cell, SequentialCell):
+        for part, shape in zip(cell.cells, cell.input_shapes_of_step, strict=True):
+            if isinstance(part, Cell):
+                yield from _rows(part, depth)
+            else:
+                output = part.compute_output_shape((None, *shape))[1:]
+                yield (indent + part.name, "", _synapse(part), _shape(output), part.count_params(), 0)
+    elif isinstance(cell, ResidualCell):
+        yield (indent + cell.name, "", "residual block", _shape(cell.output_shape_of_step), 0, 0)
+        yield from _rows(cell.body, depth + 1)
+        around = cell.shortcut
+        if around is None:
+            yield (f"{indent}  shortcut", "", "identity", _shape(cell.output_shape_of_step), 0, 0)
+        else:
+            weights = around.count_params()
+            yield (f"{indent}  shortcut", "", _synapse(around), _shape(cell.output_shape_of_step), weights, 0)
+        yield from _rows(cell.junction, depth + 1)
+    else:
+        neurons = math.prod(cell.output_shape_of_step)
+        output = _shape(cell.output_shape_of_step)
+        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.synapse.count_params(), neurons)
+
+
+def _neuron(cell: NeuronCell) -> str:
+    if isinstance(cell, IFCell):
+        return f"IF, threshold {cell.threshold:g}"
+    if isinstance(cell, LIFCell):
+        dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
+        return f"LIF {cell.beta:g}, threshold {cell.threshold:g}{dropout}"
+    if isinstance(cell, ReadoutCell):
+        return f"readout {cell.beta:g}"
+    return type(cell).__name__
+
+
+def _synapse(layer: keras.layers.Layer) -> str:
+    if isinstance(layer, keras.Sequential):
+        return " + ".join(_synapse(part) for part in layer.layers if not isinstance(part, keras.layers.ZeroPadding2D))
+    text = type(layer).__name__
+    for name in ("kernel_size", "pool_size"):
+        if hasattr(layer, name):
+            text += " " + "x".join(str(size) for size in getattr(layer, name))
+    strides = getattr(layer, "strides", None)
+    if isinstance(strides, tuple) and strides != getattr(layer, "pool_size", (1,) * len(strides)):
+        text += "/" + str(strides[0])
+    size = getattr(layer, "filters", None) or getattr(layer, "units", None)
+    return f"{text}{',' if ' ' in text else ''} {size}" if size else text
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)

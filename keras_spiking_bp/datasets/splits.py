@@ -1,0 +1,23 @@
+"""What the data sets share: examples held out for validation, labels as one-hot rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Examples (N, ...) and their labels (N,).
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
+    """The split in two: the rest, and `size` examples drawn by `seed`."""
+    examples, labels = split
+    if not 0 < size < len(examples):
+        raise ValueError(f"`size` must be between 1 and {len(examples) - 1}. Received: size={size!r}")
+    order = np.random.default_rng(seed).permutation(len(examples))
+    chosen, rest = order[:size], order[size:]
+    return (examples[rest], labels[rest]), (examples[chosen], labels[chosen])
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows (N, classes) float32, 1 at the label."""
+    return np.eye(classes, dtype="float32")[labels]

@@ -1,0 +1,197 @@
+"""Residual convolutional spiking networks: a stem, residual blocks, fully connected layers, a readout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.cells import ResidualCell, SequentialCell
+from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.models.parts import Parts
+
+
+def spiking_resnet(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    blocks: Sequence[tuple[int, int]],
+    dense_units: Sequence[int],
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    encoder: keras.layers.Layer | str | None = "poisson",
+    policy: str | None = None,
+    kappa: float = 1.0,
+    pool_threshold: float = 0.75,
+    stem_filters: int = 64,
+    seed: int | None = None,
+    name: str = "spiking_resnet",
+) -> keras.Model:
+    """A residual spiking network, from its blocks (arXiv 1903.06379; no biases anywhere).
+
+    A 3x3 convolution and a pooling layer as the stem, then the blocks. A block `(filters, strides)` is a 3x3
+    convolution with LIF neurons and a second one with `strides`, whose current is added to that of the shortcut and
+    goes into one layer of LIF neurons, the junction. The shortcut is a 1x1 convolution with the same strides; where the
+    number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
+    convolutions are padded on all sides.
+
+    Args:
+        input_shape: shape of one image, (H, W, C).
+        classes: number of classes, at least 1.
+        blocks: `(filters, strides)` of each residual block.
+        dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
+        num_steps, beta, threshold, dropout, gradient, encoder, policy, pool_threshold, seed, name: as in `spiking_vgg`.
+        kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
+            currents meet in a junction.
+        stem_filters: filters of the first convolution.
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> model = spiking_resnet((8, 8, 1), 3, blocks=[(8, 2)], dense_units=[], num_steps=5, stem_filters=4)
+        >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
+        (2, 3)
+    """
+    for block in blocks:
+        if isinstance(block, (str, int)) or len(block) != 2:
+            raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
+    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, seed)
+    cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
+    channels = stem_filters
+    for i, (filters, strides) in enumerate(blocks, start=1):
+        block = f"block{i}"
+        body = parts.lif(parts.convolution(filters, 3), f"{block}_body")
+        junction = parts.lif(parts.convolution(filters, 3, strides), f"{block}_junction")
+        if filters != channels:
+            shortcut = parts.convolution(filters, 1, strides)
+        elif strides > 1:
+            shortcut = keras.layers.AveragePooling2D(1, strides=strides, dtype=policy)
+        else:
+            shortcut = None
+        cells.append(ResidualCell(body, junction, shortcut, name=block))
+        channels = filters
+    cells += parts.head(dense_units, classes)
+    return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
+
+
+def spiking_resnet7(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    name: str = "spiking_resnet7",
+    **kwargs: Any,
+) -> keras.Model:
+    """The paper's spiking ResNet7 (SVHN): 64 - pool - [128, strides 2] - [256, strides 2] - 1024 - classes.
+
+    The authors' code of this network is not public; the blocks are our reading.
+
+    Args:
+        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_resnet7(num_steps=20).output_shape
+        (None, 10)
+    """
+    return spiking_resnet(
+        input_shape,
+        classes,
+        blocks=[(128, 2), (256, 2)],
+        dense_units=[1024],
+        num_steps=num_steps,
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        gradient=gradient,
+        name=name,
+        **kwargs,
+    )
+
+
+def spiking_resnet9(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    name: str = "spiking_resnet9",
+    **kwargs: Any,
+) -> keras.Model:
+    """The paper's spiking ResNet9 (CIFAR-10): 64 - pool - [128] - [256, strides 2] - [512, strides 2] - 1024 - classes.
+
+    The authors' code of this network is not public; the blocks are our reading.
+
+    Args:
+        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_resnet9(num_steps=20).output_shape
+        (None, 10)
+    """
+    return spiking_resnet(
+        input_shape,
+        classes,
+        blocks=[(128, 1), (256, 2), (512, 2)],
+        dense_units=[1024],
+        num_steps=num_steps,
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        gradient=gradient,
+        name=name,
+        **kwargs,
+    )
+
+
+def spiking_resnet11(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    beta: float = 0.99,
+    threshold: float = 1.0,
+    dropout: float = 0.0,
+    gradient: str = "accumulated",
+    name: str = "spiking_resnet11",
+    **kwargs: Any,
+) -> keras.Model:
+    """The paper's spiking ResNet11: 64 - pool - [128] - [256, strides 2] - [512] - [512, strides 2] - 1024 - classes.
+
+    It has 17,936,064 weights on 32x32x3 and 10 classes.
+
+    Args:
+        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_resnet11(num_steps=20).output_shape
+        (None, 10)
+    """
+    return spiking_resnet(
+        input_shape,
+        classes,
+        blocks=[(128, 1), (256, 2), (512, 1), (512, 2)],
+        dense_units=[1024],
+        num_steps=num_steps,
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        gradient=gradient,
+        name=name,
+        **kwargs,
+    )
