@@ -4,6 +4,9 @@ python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--
 
 Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (the same command, given again, goes
 on from it), `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+
+`--strategy mirrored` trains on all GPUs of the machine. `--strategy multiworker` on several machines: the same command
+on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share.
 """
 
 from __future__ import annotations
@@ -101,10 +104,22 @@ def test(model: keras.Model, batches: tf.data.Dataset) -> dict:
     }
 
 
+def strategy_of(name: str) -> tf.distribute.Strategy:
+    """Which devices take part."""
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()  # reads TF_CONFIG
+    return tf.distribute.get_strategy()
+
+
 def load(args: argparse.Namespace, chosen: Recipe):
     """The data: training set, and the test set or the validation split in its place."""
-    images = ksbp.datasets.load_images(chosen.dataset, args.data_dir)
-    return images.with_validation(args.validation, args.seed) if args.validation else images
+    if chosen.dataset == "nmnist":
+        data = ksbp.datasets.load_nmnist(args.data_dir, chosen.num_steps)
+    else:
+        data = ksbp.datasets.load_images(chosen.dataset, args.data_dir)
+    return data.with_validation(args.validation, args.seed) if args.validation else data
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -116,13 +131,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         kind = {f.name: f.type for f in dataclasses.fields(Recipe)}[name].split(" |")[0]
         parser.add_argument(f"--{name.replace('_', '-')}", type={"int": int, "float": float, "str": str}[kind])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--validation", type=int, default=0, help="test on so many images of the training set instead")
+    parser.add_argument("--validation", type=int, default=0, help="test on so many samples of the training set instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="", help="what the report should say of the data, as 'lossy copy'")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--save-every", type=int, default=200, help="batches between two checkpoints")
+    parser.add_argument("--strategy", default="one", choices=["one", "mirrored", "multiworker"], help="which devices")
     parser.add_argument("--verbose", type=int, default=1)
     args = parser.parse_args(arguments)
+    if args.dataset == "nmnist" and args.data_dir is None:
+        parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
     if args.output is None:
         args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{args.recipe}-seed{args.seed}"
     return args
@@ -132,25 +150,32 @@ def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
     changes = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
     chosen = dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
+    strategy = strategy_of(args.strategy)  # before anything else of TensorFlow: several machines want it so
+    chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)
     args.output.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
-    model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
-    chosen.compile(model, batches.steps_per_epoch)
+    with strategy.scope():
+        model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
+        chosen.compile(model, batches.steps_per_epoch)
     curve = Curve(args.output / "curve.csv")
-    ksbp.training.fit(
-        model,
-        batches,
-        chosen.epochs,
-        args.output / "checkpoint",
-        save_every=args.save_every,
-        callbacks=[curve, keras.callbacks.TensorBoard(args.output / "tensorboard")],
-        verbose=args.verbose,
-    )
+    how = {
+        "save_every": args.save_every,
+        "callbacks": [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else [],
+        "verbose": args.verbose,
+    }
+    if args.strategy == "multiworker":
+        ksbp.training.fit_multi_worker(model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how)
+    else:
+        ksbp.training.fit(model, batches, chosen.epochs, args.output / "checkpoint", **how)
+    if not chief:
+        return {}
     model.save(args.output / "model.keras")
 
+    # events are binned into steps by the data set, images become spikes in the network
+    test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
     tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
     tester.set_weights(model.get_weights())
     rows = curve.rows()
@@ -162,14 +187,16 @@ def main(arguments: list[str] | None = None) -> dict:
         "data": {
             "name": chosen.dataset,
             "training_samples": batches.num_examples,
-            "tested_on": f"{args.validation} images of the training set" if args.validation else "test set",
+            "tested_on": f"{args.validation} samples of the training set" if args.validation else "test set",
             "note": args.data_note,
         },
-        "test": test(tester, data.test_batches(200)),
+        "test": test(tester, test_data.test_batches(200)),
         "training_accuracy": float(rows[-1]["accuracy"]),
         "training_seconds": sum(seconds),
         "seconds_per_epoch": float(np.median(seconds)),
         "machine": {
+            "strategy": args.strategy,
+            "devices": strategy.num_replicas_in_sync,
             "cores": os.cpu_count(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,

@@ -117,9 +117,9 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "silent", name,
                     f"Layer {name!r} is silent: {silent:.1%} of its {neurons} neurons fire for none of {samples} "
-                    f"samples in {num_steps} time steps, so no gradient passes it. Before training, scale the weights with "
-                    "keras_spiking_bp.calibrate, or take more time steps; if it fell silent in training, start again "
-                    "with a smaller learning rate",
+                    f"samples in {num_steps} time steps, so no gradient passes it. Before training, scale the weights "
+                    "with keras_spiking_bp.calibrate, or take more time steps; if it fell silent in training, start "
+                    "again with a smaller learning rate",
                 )  # fmt: skip
             elif saturated > _SATURATED_SHARE:
                 self._say(

@@ -21,6 +21,14 @@ def golden(name):
     return FIXTURES[name], weights, figures
 
 
+def noisy_patterns(samples, shape=(8, 8, 2), classes=4):
+    """Images that a network can learn: one random pattern a class, with noise."""
+    rng = np.random.default_rng(1)
+    patterns, labels = rng.uniform(-1, 1, (classes, *shape)), rng.integers(0, classes, samples)
+    images = patterns[labels] + rng.normal(0, 0.3, (samples, *shape))
+    return np.clip(images, -1, 1).astype("float32"), labels
+
+
 def synapse_layer(synapse, weights):
     if synapse[0] == "dense":
         return keras.layers.Dense(weights[synapse[1]].shape[1], use_bias=False)

@@ -17,7 +17,7 @@ from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
 from keras_spiking_bp.validation import check_positive_int
 
 #: The camera looks at each digit in three movements of 100 ms. Recordings end between 297 and 336 ms, most near 308 ms;
-#: 0.3 % of the events come after 300 ms (counted in 1,100 recordings), and a longer window would end in empty steps.
+#: 0.25 % of the events come after 300 ms (counted in 1,100 recordings), and a longer window would end in empty steps.
 DURATION_US = 300_000
 
 _SIZE = 34
@@ -88,6 +88,8 @@ class EventSet:
 def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = DURATION_US) -> EventSet:
     """N-MNIST (Orchard et al., Frontiers in Neuroscience 9:437, 2015) from its files; nothing is downloaded.
 
+    The files are at https://www.garrickorchard.com/datasets/n-mnist.
+
     Args:
         data_dir: folder with the official `Train/0..9/*.bin` and `Test/0..9/*.bin` (the unzipped archives), or with the
             subset of 1,000 and 100 recordings: `train1K.txt`, `test100.txt` (number and label a line) and `*.bs2`.
@@ -99,9 +101,15 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
         FileNotFoundError: if the folder or a recording is missing, or the folder has neither layout.
 
     Example:
-        >>> events = load_nmnist("data/nmnist", num_steps=50)  # doctest: +SKIP
-        >>> next(iter(events.batches(16).epoch(0)))[0].shape  # doctest: +SKIP
-        TensorShape([16, 50, 34, 34, 2])
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("Train/7/00001.bin", "Test/7/00002.bin"):
+        ...         (Path(folder) / name).parent.mkdir(parents=True)
+        ...         _ = (Path(folder) / name).write_bytes(bytes([3, 4, 128, 0, 200]))
+        ...     events = load_nmnist(folder, num_steps=50)
+        ...     spikes, labels = next(iter(events.batches(batch_size=1).epoch(0)))
+        >>> spikes.shape, np.argmax(labels).item()
+        (TensorShape([1, 50, 34, 34, 2]), 7)
     """
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)

@@ -1,0 +1,93 @@
+"""The order of the data, and its randomness, follow from seed and epoch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_spiking_bp.datasets import Batches
+
+
+def numbers(n=12, batch_size=4, seed=0, prepare=None):
+    """Example i is the number i, its label 100 + i."""
+    return Batches(np.arange(n), 100 + np.arange(n), batch_size, prepare, seed)
+
+
+def noise(example, seed):
+    """Adds a random number below 1: order and randomness can both be seen."""
+    return tf.cast(example, tf.float32) + tf.random.stateless_uniform([], seed)
+
+
+def seen(dataset):
+    """All examples of a data set, in their order."""
+    return np.concatenate([x.numpy() for x, _ in dataset])
+
+
+def test_order_and_randomness_follow_from_seed_and_epoch():
+    used = numbers(seed=5, prepare=noise)
+    for epoch in (0, 1):
+        seen(used.epoch(epoch))
+    tf.random.set_seed(99)
+    fresh = numbers(seed=5, prepare=noise)
+    np.testing.assert_array_equal(seen(used.epoch(3)), seen(fresh.epoch(3)))
+    order = np.floor(seen(fresh.epoch(3)))
+    assert (np.floor(seen(fresh.epoch(4))) != order).any()
+    assert (np.floor(seen(numbers(seed=6, prepare=noise).epoch(3))) != order).any()
+
+
+def test_each_example_once_an_epoch_with_its_label():
+    for epoch in range(3):
+        examples, labels = zip(*numbers().epoch(epoch), strict=True)
+        assert [len(x) for x in examples] == [4, 4, 4]
+        assert sorted(np.concatenate(examples)) == list(range(12))
+        np.testing.assert_array_equal(np.concatenate(labels), 100 + np.concatenate(examples))
+
+
+def test_what_the_last_full_batch_leaves_over_comes_in_another_epoch():
+    batches = numbers(n=11)
+    assert batches.steps_per_epoch == 2
+    epochs = [seen(batches.epoch(epoch)).tolist() for epoch in range(10)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert set().union(*epochs) == set(range(11))
+
+
+def test_epochs_are_epoch_after_epoch():
+    batches = numbers(prepare=noise)
+    together = batches.epochs(2, 5)
+    assert together.cardinality() == 9
+    np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(e)) for e in (2, 3, 4)]))
+
+
+def test_an_epoch_from_its_middle():
+    batches = numbers(prepare=noise)
+    rest = batches.epoch(1, first_batch=2)
+    assert rest.cardinality() == 1
+    np.testing.assert_array_equal(seen(rest), seen(batches.epoch(1))[8:])
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_shares_of_the_workers_are_the_batch(workers):
+    batches = numbers(prepare=noise)
+    shares = [list(batches.shard(1, 1, worker, workers)) for worker in range(workers)]
+    for i, (examples, labels) in enumerate(batches.epoch(1, first_batch=1)):
+        np.testing.assert_array_equal(np.concatenate([share[i][0] for share in shares]), examples)
+        np.testing.assert_array_equal(np.concatenate([share[i][1] for share in shares]), labels)
+    assert {len(share) for share in shares} == {2}
+
+
+def test_randomness_differs_between_epochs_and_between_examples():
+    def of_epoch(epoch):
+        return np.sort(seen(numbers(prepare=noise).epoch(epoch))) % 1
+
+    assert len(set(of_epoch(0))) == 12
+    assert (of_epoch(0) != of_epoch(1)).all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`labels` must be as many as `examples`. Received: 2 and 3"):
+        Batches(np.zeros(3), np.zeros(2), 1)
+    with pytest.raises(ValueError, match="`batch_size` must be at most the number of examples, 12. Received: 13"):
+        numbers(batch_size=13)
+    with pytest.raises(ValueError, match="`batch_size` must be an integer of at least 1"):
+        numbers(batch_size=0)
+    with pytest.raises(ValueError, match="`batch_size` must be a multiple of the number of workers, 3. Received: 4"):
+        numbers().shard(0, 0, 0, 3)

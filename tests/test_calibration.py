@@ -1,0 +1,120 @@
+"""Each layer is brought to its rate, and a deep network that was dead learns."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
+from tests.networks import noisy_patterns
+
+IMAGES = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 2)).astype("float32")
+
+
+def deep(num_steps=12, **kwargs):
+    stages = [(8, 3), (8, 3), "pool", (8, 3), (8, 3), (8, 3)]
+    return ksbp.models.spiking_vgg((8, 8, 2), 4, stages, [24], num_steps=num_steps, seed=0, **kwargs)
+
+
+def rates(model, seed=5):
+    """On spikes of a stream of its own."""
+    steps = model.layers[1].num_steps
+    return firing_rates(activity_of(model)(ksbp.PoissonEncoder(steps, seed=seed)(IMAGES)), steps)
+
+
+@pytest.mark.parametrize("target", [0.05, 0.2])
+def test_each_layer_fires_at_the_rate(target):
+    model = deep(num_steps=25)
+    done = ksbp.calibrate(model, IMAGES, target)
+    now = rates(model)
+    assert [layer.name for layer in done] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1"]
+    for layer in done:
+        assert layer.rate == pytest.approx(target, rel=0.05)
+        assert now[layer.name] == pytest.approx(target, rel=0.3)  # other spikes of the same images
+
+
+def test_scaling_is_all_that_happens():
+    model, other = deep(), deep()
+    done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.1)}
+    names = [n.name for n in model.get_layer("time").cell.neurons() if n.synapse.weights]
+    for name, a, b in zip(names, model.get_weights(), other.get_weights(), strict=True):
+        factor = done[name].factor if name in done else 1.0  # the readout stays
+        np.testing.assert_array_equal(a, np.float32(factor) * b)
+
+
+def test_chosen_layers_only():
+    model, other = deep(), deep()
+    (done,) = ksbp.calibrate(model, IMAGES, {"conv2": 0.15})
+    assert done.name == "conv2" and done.rate == pytest.approx(0.15, rel=0.05)
+    changed = [(a != b).any() for a, b in zip(model.get_weights(), other.get_weights(), strict=True)]
+    assert changed == [False, True, False, False, False, False, False]
+
+
+def test_both_currents_of_a_junction_are_scaled():
+    make = lambda: ksbp.models.spiking_resnet((8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0)  # noqa: E731
+    model, other = make(), make()
+    done = {layer.name: layer.factor for layer in ksbp.calibrate(model, IMAGES, 0.1)}
+    assert set(done) == {"stem", "block1_body", "block1_junction"}
+    block, before = (m.get_layer("time").cell.cells[2] for m in (model, other))
+    for part in ("junction.synapse", "shortcut"):
+        a, b = block, before
+        for name in part.split("."):
+            a, b = getattr(a, name), getattr(b, name)
+        np.testing.assert_array_equal(a.get_weights()[0], np.float32(done["block1_junction"]) * b.get_weights()[0])
+
+
+def test_a_network_that_is_dead_learns_with_it():
+    x, y = noisy_patterns(200)
+
+    def accuracy(calibrated):
+        model = deep(num_steps=10, kappa=0.7)
+        if calibrated:
+            ksbp.calibrate(model, x[:16], 0.1)
+        model.compile(
+            keras.optimizers.SGD(0.003, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"]
+        )
+        model.fit(x[:160], y[:160], batch_size=16, epochs=6, verbose=0)
+        return model.evaluate(x[160:], y[160:], verbose=0)[1], rates(model)["fc1"]
+
+    dead, its_rate = accuracy(calibrated=False)
+    alive, _ = accuracy(calibrated=True)
+    assert its_rate == 0 and dead < 0.5
+    assert alive > 0.8
+
+
+def test_a_silent_input_is_named():
+    model = deep()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: .* fires at 0\. Its"):
+        ksbp.calibrate(model, np.zeros_like(IMAGES), 0.1)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, {"conv1": -0.1}])
+def test_bad_rates(rate):
+    with pytest.raises(ValueError, match="`firing_rate` must be above 0 and below 1"):
+        ksbp.calibrate(deep(), IMAGES, rate)
+
+
+def test_unknown_layers():
+    with pytest.raises(ValueError, match=r"`firing_rate` must name spiking layers .* Received: \['pool1'\]"):
+        ksbp.calibrate(deep(), IMAGES, {"pool1": 0.1})
+
+
+def test_models_without_or_with_two_spiking_layers():
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(TypeError, match="`model` must have a SpikingRNN layer"):
+        ksbp.calibrate(dense, IMAGES)
+    inputs = x = keras.Input((5, 3))
+    for _ in range(2):
+        x = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), return_sequences=True)(x)
+    with pytest.raises(ValueError, match="must have one SpikingRNN layer"):
+        ksbp.calibrate(keras.Model(inputs, x), np.ones((2, 5, 3), "float32"))
+
+
+def test_what_is_in_front_of_the_network():
+    model = deep(num_steps=7)
+    assert input_over_time(model)(IMAGES).shape == (8, 7, 8, 8, 2)
+    spikes_in, spikes = deep(encoder=None), np.repeat(IMAGES[:, None], 12, axis=1)
+    np.testing.assert_array_equal(input_over_time(spikes_in)(spikes), spikes)

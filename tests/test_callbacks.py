@@ -1,0 +1,131 @@
+"""An ill network is named, a healthy one left in peace."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.callbacks import Health, HealthWarning
+from tests.networks import noisy_patterns
+
+X, Y = noisy_patterns(32)
+
+
+def model(rate=0.001, seed=0, **kwargs):
+    network = ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool", (8, 3)], [12], num_steps=12, seed=seed, **kwargs)
+    ksbp.calibrate(network, X[:8], 0.15)
+    network.compile(keras.optimizers.SGD(rate), ksbp.losses.SparseSumSquaredError())
+    return network
+
+
+def layer(network, name):
+    return next(n for n in network.get_layer("time").cell.neurons() if n.name == name)
+
+
+def scale(network, name, factor):
+    (kernel,) = layer(network, name).synapse.weights
+    kernel.assign(factor * kernel)
+
+
+def warnings_of(network, health, **kwargs):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.fit(X, Y, batch_size=8, verbose=0, callbacks=[health], **kwargs)
+    return [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+
+
+def test_a_healthy_network():
+    health = Health(X[:8], every=2)
+    assert warnings_of(model(), health, epochs=2) == []
+    assert list(health.firing_rates) == ["conv1", "pool1", "conv2", "fc1"]
+    assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
+
+
+def test_training_is_the_same_with_it_and_without():
+    runs = []
+    for callbacks in ([], [Health(X[:8], every=1)]):
+        network = model(dropout=0.2)
+        network.fit(X, Y, batch_size=8, verbose=0, epochs=2, callbacks=callbacks)
+        runs.append(network.get_weights())
+    for a, b in zip(*runs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_silent_layer_is_named_once():
+    network = model(rate=1e-9)
+    scale(network, "conv2", 1e-3)
+    told = warnings_of(network, Health(X[:8], every=1), epochs=2)
+    assert len(told) == 2
+    assert told[0].startswith("Layer 'conv2' is silent: 100.0% of its 128 neurons fire for none of 8 samples in 12 ")
+    assert "keras_spiking_bp.calibrate" in told[0]
+    assert told[1].startswith("Layer 'fc1' is silent")
+
+
+def test_a_large_learning_rate():
+    told = warnings_of(model(rate=1.0), Health(X[:8], every=1), epochs=2)
+    assert any("explode" in text and "smaller learning rate" in text for text in told)
+
+
+def test_a_saturated_layer():
+    network = model(rate=1e-9)
+    kernel = layer(network, "conv2").synapse.weights[0]
+    kernel.assign(np.full(kernel.shape, 5.0))
+    told = warnings_of(network, Health(X[:8]))
+    assert any(text.startswith("Layer 'conv2' is saturated: ") for text in told)
+
+
+def test_exploding_weights():
+    network = model(rate=1e-9)
+
+    class Explode(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            scale(self.model, "fc1", 1000.0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.fit(X, Y, batch_size=8, verbose=0, callbacks=[Health(X[:8], every=1), Explode()])
+    told = [str(w.message) for w in caught if "explode" in str(w.message)]
+    assert len(told) == 1 and told[0].startswith("The weights of layer 'fc1' explode: their standard deviation grew ")
+
+
+def test_nan_stops_the_training_and_names_the_layers():
+    network = model()
+    kernel = layer(network, "fc1").synapse.weights[0]
+
+    class Spoil(keras.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.batches += 1
+            if batch == 1:
+                kernel.assign(np.full(kernel.shape, np.nan))
+
+    spoil = Spoil()
+    told = warnings_of_all(network, [spoil, Health(X[:8], every=1)])
+    assert any(text.startswith("Training is stopped: ") and "fc1" in text for text in told)
+    assert spoil.batches < 10  # of 20
+
+
+def warnings_of_all(network, callbacks):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.fit(X, Y, batch_size=8, epochs=5, verbose=0, callbacks=callbacks)
+    return [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"every": 0}, "`every` must be an integer"), ({"growth": 1.0}, "`growth` must be above 1")],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Health(X[:8], **arguments)
+
+
+def test_a_model_without_neurons():
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    network.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
+        network.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0, callbacks=[Health(np.ones((2, 3)))])

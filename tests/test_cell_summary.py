@@ -1,0 +1,42 @@
+"""The table of cells names every layer and adds up."""
+
+import keras
+import pytest
+
+import keras_spiking_bp as ksbp
+
+
+def lines_of(model):
+    lines = []
+    ksbp.summary(model, print_fn=lines.append)
+    return lines
+
+
+def test_a_residual_network():
+    model = ksbp.models.spiking_resnet((12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25)
+    lines = lines_of(model)
+    rows = {line.split()[0]: line for line in lines[2:]}
+    for name in ("stem", "pool1", "block1_body", "block3_junction", "shortcut", "flatten", "fc1", "readout"):
+        assert name in rows
+    assert "LIF 0.99, threshold 1, dropout 0.25" in rows["fc1"]
+    assert "Conv2D 3x3/2, 8" in rows["block3_junction"] and "2x2x8" in rows["block3_junction"]
+    assert "AveragePooling2D 1x1/2" in next(line for line in lines if "AveragePooling2D 1x1" in line)
+    weights, neurons = (int(n.replace(",", "")) for n in rows["total"].split()[1:])
+    assert weights == model.count_params()
+    stem_and_pool, blocks = (144 + 36) * 64, (36 + 36) * 6 + (36 + 9) * 6 + (9 + 4) * 8
+    assert neurons == stem_and_pool + blocks + 16 + 4
+    assert len({len(line) for line in lines}) == 1  # columns line up
+
+
+def test_an_identity_shortcut_and_a_bare_layer():
+    conv = lambda: keras.layers.Conv2D(2, 3, padding="same", use_bias=False)  # noqa: E731
+    layer = ksbp.SpikingRNN(ksbp.ResidualCell(ksbp.LIFCell(conv()), ksbp.LIFCell(conv())))
+    with pytest.raises(ValueError, match="must be built"):
+        ksbp.summary(layer)
+    layer.build((None, 5, 4, 4, 2))
+    assert any("identity" in line for line in lines_of(layer))
+
+
+def test_a_model_without_neurons():
+    with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
+        ksbp.summary(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))

@@ -1,0 +1,181 @@
+"""The image data sets: on images by hand, on TFDS' random stand-ins, and on the real MNIST where it is."""
+
+import dataclasses
+import io
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_spiking_bp.datasets import IMAGE_SETS, ImageSet, load_images
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "tfds"
+SHAPES = {
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "svhn_cropped": (32, 32, 3),
+}
+
+
+def by_hand(name="cifar10", n=9):
+    """Random images; image i has the label i % 3."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(1, 256, (2, n, 8, 8, 3)).astype("uint8"), np.arange(n, dtype="int32") % 3
+    return ImageSet(name, (images[0], labels), (images[1], labels), (0.5, 0.4, 0.3), (0.6, 0.7, 0.8), 3)
+
+
+def normalised(images):
+    """NumPy's own of the images by hand."""
+    return (images / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.6, 0.7, 0.8])
+
+
+def test_batches_are_normalised_images_with_their_labels():
+    data = by_hand()
+    images, labels = next(iter(data.batches(9, seed=1).epoch(0)))
+    assert images.dtype == "float32" and labels.dtype == "float32"
+    left = list(range(9))
+    for image, label in zip(images, labels, strict=True):
+        i = next(i for i in left if np.allclose(image, normalised(data.train[0][i]), atol=1e-6))
+        assert label.numpy().tolist() == np.eye(3)[i % 3].tolist()
+        left.remove(i)
+
+
+def test_test_batches_are_in_order_and_whole():
+    data = by_hand()
+    batches = list(data.test_batches(4))
+    assert [len(x) for x, _ in batches] == [4, 4, 1]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    np.testing.assert_allclose(images, normalised(data.test[0]), atol=1e-6)
+    np.testing.assert_array_equal(labels, np.eye(3)[np.arange(9) % 3])
+    np.testing.assert_array_equal(data.normalised(data.test[0]), images)
+
+
+@pytest.mark.parametrize(
+    "name, padding, flips", [("mnist", 2, 0), ("fashion_mnist", 2, 1), ("cifar10", 4, 1), ("svhn_cropped", 4, 0)]
+)
+def test_augmentation_is_a_shift_with_black_around_and_a_flip_where_allowed(name, padding, flips):
+    """Each augmented image is found among all shifts and flips of the original, made in NumPy."""
+    data = by_hand(name, n=1)
+    image, label = data.train[0][0], data.train[1]
+    data = dataclasses.replace(data, train=(np.repeat(image[None], 200, 0), np.repeat(label, 200)))
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    shifts = range(2 * padding + 1)
+    crops = {(i, j, 0): padded[i : i + 8, j : j + 8] for i in shifts for j in shifts}
+    crops |= {(i, j, 1): crop[:, ::-1] for (i, j, _), crop in crops.items()}
+    all_of_them = normalised(np.array(list(crops.values()))).reshape(len(crops), -1)
+
+    found = []
+    for x in next(iter(data.batches(200, augment=True, seed=3).epoch(0)))[0].numpy():
+        (matches,) = np.nonzero(np.abs(all_of_them - x.reshape(-1)).max(1) < 1e-5)
+        assert len(matches) == 1
+        found.append(list(crops)[matches[0]])
+    rows, columns, flipped = (set(values) for values in zip(*found, strict=True))
+    assert rows == columns == set(shifts)
+    assert flipped == ({0, 1} if flips else {0})
+    assert len(set(found)) > 0.6 * len(shifts) ** 2 * len(flipped)  # rows, columns and flips are drawn apart
+
+
+def test_augmentation_is_repeatable_and_another_one_in_each_epoch():
+    data = by_hand(n=1)
+    data = dataclasses.replace(data, train=(np.repeat(data.train[0], 16, 0), np.repeat(data.train[1], 16)))
+
+    def of_epoch(epoch, seed=0):
+        return next(iter(data.batches(16, augment=True, seed=seed).epoch(epoch)))[0].numpy()
+
+    np.testing.assert_array_equal(of_epoch(1), of_epoch(1))
+    assert (of_epoch(0) != of_epoch(1)).any()
+    assert (of_epoch(0) != of_epoch(0, seed=1)).any()
+
+
+def test_validation_is_a_part_of_the_training_set():
+    data = by_hand()
+    split = data.with_validation(4, seed=1)
+    assert len(split.train[0]) == 5 and len(split.test[0]) == 4
+    together = np.concatenate([split.train[0], split.test[0]])
+    where = [next(i for i in range(9) if (image == data.train[0][i]).all()) for image in together]
+    assert sorted(where) == list(range(9))  # disjoint, and none is lost
+    np.testing.assert_array_equal(np.concatenate([split.train[1], split.test[1]]), data.train[1][where])
+    np.testing.assert_array_equal(data.with_validation(4, seed=1).test[0], split.test[0])
+    assert (data.with_validation(4, seed=2).test[0] != split.test[0]).any()
+
+
+def test_a_validation_of_none_or_all():
+    for size in (0, 9):
+        with pytest.raises(ValueError, match=f"`size` must be between 1 and 8. Received: size={size}"):
+            by_hand().with_validation(size)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """TFDS gives random pixels and labels for each data set; its hosts seem to be there."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO())
+    # data that was never prepared has no size, and TFDS makes one batch of it all of the largest integer
+    monkeypatch.setattr(tfds.core.SplitDict, "total_num_examples", 6)
+    with tfds.testing.mock_data(num_examples=6):
+        yield
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_shapes_and_normalisation_of_each_data_set(name, stand_ins):
+    data = load_images(name)
+    assert data.input_shape == SHAPES[name] and data.classes == 10
+    for images, labels in (data.train, data.test):
+        assert images.shape == (6, *SHAPES[name]) and images.dtype == "uint8"
+        assert labels.shape == (6,) and labels.dtype == "int32"
+    mean, scale = 0.0, 1.0
+    if name == "cifar10":
+        mean, scale = [0.4914, 0.4822, 0.4465], [0.557, 0.549, 0.5534]
+    if name == "svhn_cropped":
+        pixels = data.train[0].reshape(-1, 3) / 255
+        mean, scale = pixels.mean(0), 2 * pixels.std(0)
+    expected = (data.test[0] / 255 - mean) / scale
+    assert abs(expected).max() > 0.7
+    np.testing.assert_allclose(next(iter(data.test_batches(6)))[0], expected, atol=1e-5)
+
+
+def test_a_host_that_does_not_answer_head_is_there(stand_ins, monkeypatch):
+    def refuses(request, **kwargs):
+        raise urllib.error.HTTPError(request.full_url, 405, "Method Not Allowed", {}, None)
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuses)
+    assert load_images("mnist").train[0].shape == (6, 28, 28, 1)
+
+
+def test_missing_data_without_a_network(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    start = time.perf_counter()
+    with pytest.raises(FileNotFoundError, match=r"'mnist' is not in `data_dir`.*no network.*tfds build mnist"):
+        load_images("mnist", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"'mnist' is not in `data_dir`.*download=False"):
+        load_images("mnist", tmp_path, download=False)
+    assert time.perf_counter() - start < 10
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match=r"`name` must be one of \['mnist', .*\]. Received: name='cifar100'"):
+        load_images("cifar100")
+
+
+def test_without_tensorflow_datasets(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match=r"keras-spiking-bp\[data\]"):
+        load_images("mnist")
+
+
+@pytest.mark.skipif(not (REAL / "mnist").exists(), reason="no prepared MNIST in ../shared/data/tfds")
+def test_the_real_mnist():
+    """Against its published figures: images of each digit, mean and standard deviation of the pixels."""
+    data = load_images("mnist", REAL, download=False)
+    assert np.bincount(data.train[1]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert len(data.test[1]) == 10000
+    assert abs(data.train[0].mean() / 255 - 0.1307) < 1e-4
+    assert abs(data.train[0].std() / 255 - 0.3081) < 1e-4

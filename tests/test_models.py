@@ -1,0 +1,154 @@
+"""The paper's networks: sizes, weights, gradients, saving; what each factory refuses."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from tests.networks import noisy_patterns
+from tests.reference import Simulation
+from tests.test_own_networks import SAFE_MARGIN, compare, draw, node
+
+WEIGHTS = {  # paper.md gives those of LeNet, VGG9 and ResNet11; the others are summed by hand from the layers
+    "spiking_lenet": 25 * 20 + 25 * 20 * 50 + 7 * 7 * 50 * 200 + 200 * 10,
+    "spiking_vgg7": 9 * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256) + 16 * 256 * 1024 + 10240,
+    "spiking_vgg9": 5_938_880,
+    "spiking_resnet7": 9 * (3 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256)
+    + (64 * 128 + 128 * 256)
+    + 16 * 256 * 1024
+    + 10240,
+    "spiking_resnet9": 9 * (3 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512 * 512)
+    + (64 * 128 + 128 * 256 + 256 * 512)
+    + 16 * 512 * 1024
+    + 10240,
+    "spiking_resnet11": 17_936_064,
+}
+FACTORIES = {name: getattr(ksbp.models, name) for name in WEIGHTS}
+
+
+def test_every_factory_is_here():
+    assert set(ksbp.models.__all__) == {*WEIGHTS, "spiking_vgg", "spiking_resnet"}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_number_of_weights(name):
+    assert FACTORIES[name](num_steps=3).count_params() == WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_initial_weights(name):
+    model = FACTORIES[name](num_steps=3, seed=4)
+    kappa = 1 if "resnet" in name else 2
+    for weight in model.trainable_weights:
+        values = weight.numpy()
+        if values.size > 10_000:
+            expected = np.sqrt(kappa / np.prod(values.shape[:-1]))
+            assert values.std() == pytest.approx(expected, rel=0.03)
+    draws = [w.numpy().ravel()[:500] for w in model.trainable_weights if w.shape.num_elements() >= 500]
+    assert all(abs(np.corrcoef(a, b)[0, 1]) < 0.3 for a, b in zip(draws, draws[1:], strict=False))
+
+
+# small relatives of all six: narrow, on small images
+SMALL = {
+    "plain": lambda **kwargs: ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, stages=[(6, 3), (6, 3), "pool", (8, 3), "pool"], dense_units=[12], **kwargs
+    ),
+    "residual": lambda **kwargs: ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, blocks=[(6, 1), (8, 2), (8, 2)], dense_units=[12], stem_filters=4, **kwargs
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
+    x, y = noisy_patterns(96)
+    model = make(num_steps=12, seed=1, dropout=0.1, gradient=gradient, policy=policy)
+    ksbp.calibrate(model, x[:16], 0.15)
+    model.compile(keras.optimizers.SGD(0.004, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
+    before = model.get_weights()
+    history = model.fit(x, y, batch_size=8, epochs=10, verbose=0).history
+    assert history["loss"][-1] < 0.95 * history["loss"][0]
+    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_gradients_of_a_residual_network(gradient):
+    """Stem, pool, [6, stride 1], [6, stride 2, sub-sampling shortcut], [8, stride 2], readout; against the oracle."""
+    network = {
+        "beta": 0.95,
+        "input_shape": [12, 12, 2],
+        "nodes": [
+            node("stem", "LIF", 0.9, ("in", "conv", "k0", 1, 1)),
+            node("pool", "IF", 0.75, ("stem", "avg", 2, 2)),
+            node("a1", "LIF", 0.9, ("pool", "conv", "k1", 1, 1)),
+            node("b1", "LIF", 0.9, ("a1", "conv", "k2", 1, 1), ("pool", "conv", "s1", 1, 0)),
+            node("a2", "LIF", 0.9, ("b1", "conv", "k3", 1, 1)),
+            node("b2", "LIF", 0.9, ("a2", "conv", "k4", 2, 1), ("b1", "avg", 1, 2)),
+            node("a3", "LIF", 0.9, ("b2", "conv", "k5", 1, 1)),
+            node("b3", "LIF", 0.9, ("a3", "conv", "k6", 2, 1), ("b2", "conv", "s3", 2, 0)),
+            node("out", "readout", None, ("b3", "dense", "w")),
+        ],
+    }
+    shapes = {
+        "k0": (3, 3, 2, 4), "k1": (3, 3, 4, 6), "k2": (3, 3, 6, 6), "s1": (1, 1, 4, 6), "k3": (3, 3, 6, 6),
+        "k4": (3, 3, 6, 6), "k5": (3, 3, 6, 8), "k6": (3, 3, 8, 8), "s3": (1, 1, 6, 8), "w": (32, 4),
+    }  # fmt: skip
+    model = ksbp.models.spiking_resnet(
+        (12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [], stem_filters=4, encoder=None, num_steps=20,
+        beta=0.95, threshold=0.9, gradient=gradient,
+    )  # fmt: skip
+    for seed in range(500):
+        weights, inputs, _ = draw(shapes, network, seed, num_steps=20)
+        simulation = Simulation(network, weights, inputs)
+        if simulation.margin > SAFE_MARGIN / 3 and all(s.any() for s in list(simulation.spikes.values())[:-1]):
+            break
+    else:
+        raise AssertionError("no safe case found")
+    names = list(shapes)
+    for variable, name in zip(model.trainable_weights, names, strict=True):
+        variable.assign(weights[name])
+    compare(model, names, inputs, simulation, gradient)
+
+
+def test_any_input_size_and_class_count():
+    assert ksbp.models.spiking_vgg9((17, 24, 1), 3, num_steps=2).output_shape == (None, 3)
+    assert ksbp.models.spiking_resnet7((19, 16, 2), 5, num_steps=2).output_shape == (None, 5)
+
+
+def test_thresholds_betas_and_dropout_reach_the_neurons():
+    model = ksbp.models.spiking_resnet7(beta=0.9, threshold=1.5, dropout=0.25, pool_threshold=0.5, num_steps=2)
+    for neuron in model.get_layer("time").cell.neurons():
+        if isinstance(neuron, ksbp.IFCell):
+            assert (neuron.threshold, neuron.dropout) == (0.5, 0.0)
+        elif isinstance(neuron, ksbp.LIFCell):
+            assert (neuron.beta, neuron.threshold, neuron.dropout) == (0.9, 1.5, 0.25)
+    assert neuron.beta == 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_shape": (4, 4, 3)}, r"`input_shape` must be at least 8 x 8 .* input_shape=\(4, 4, 3\)"),
+        ({"input_shape": (None, 32, 3)}, "`input_shape` must be known"),
+        ({"classes": 0}, "`classes` must be an integer of at least 1"),
+        ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
+        ({"beta": 1.5}, "`beta` must be"),
+        ({"threshold": -1.0}, "`threshold` must be"),
+        ({"kappa": 0.0}, "`kappa` must be"),
+        ({"gradient": "exact"}, "`gradient` must be one of"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments})
+
+
+@pytest.mark.parametrize("blocks", [[64], [(64,)], ["pool"]])
+def test_bad_blocks(blocks):
+    with pytest.raises(ValueError, match="`blocks` must hold pairs"):
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[])

@@ -1,0 +1,320 @@
+"""Event recordings, against a decoding by a plain Python loop."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from examples import reproduce
+from keras_spiking_bp.datasets import events_to_spikes, load_nmnist, read_events
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "nmnist_small"
+
+
+def recording(*events):
+    """Bytes of events (x, y, polarity, time)."""
+    return b"".join(bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for x, y, p, t in events)
+
+
+def decoded(data):
+    """The events of a recording, byte by byte."""
+    events, late = [], 0
+    for i in range(0, len(data), 5):
+        x, y, a, b, c = data[i : i + 5]
+        if y == 240:
+            late += 8192
+        else:
+            events.append((x, y, a >> 7, (a & 127) * 65536 + b * 256 + c + late))
+    return events
+
+
+def binned(events, num_steps, duration_us):
+    """Spikes of events, step by step: a step takes the times from its start to before its end."""
+    spikes = np.zeros((num_steps, 34, 34, 2), "int8")
+    for x, y, p, time in events:
+        for step in range(num_steps):
+            if step * duration_us <= time * num_steps < (step + 1) * duration_us:
+                spikes[step, y, x, p] = 1
+    return spikes
+
+
+def random_recording(n, seed):
+    """Any bytes, but for pixels on the sensor; now and then the clock runs over."""
+    rng = np.random.default_rng(seed)
+    data = rng.integers(0, 256, (n, 5))
+    data[:, :2] %= 34
+    data[rng.random(n) < 0.05, 1] = 240
+    return data.astype("uint8").tobytes()
+
+
+def digits(n, seed, until=300_000):
+    """A recording with times inside of the usual window."""
+    rng = np.random.default_rng(seed)
+    columns = [rng.integers(0, high, n) for high in (34, 34, 2, until)]
+    return recording(*np.stack(columns, 1).tolist())
+
+
+@pytest.fixture
+def official(tmp_path):
+    """Two recordings a class for training, one for the test."""
+    for split, numbers in (("Train", (7, 31)), ("Test", (4,))):
+        for label, number in itertools.product(range(10), numbers):
+            path = tmp_path / split / str(label) / f"{number:05d}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(digits(60, seed=100 * number + label))
+    return tmp_path
+
+
+@pytest.fixture
+def subset(tmp_path):
+    (tmp_path / "train1K.txt").write_text("#sample #class\n1\t5\n2\t0\n10\t5\n")
+    (tmp_path / "test100.txt").write_text("#sample #class\n60001\t7\n")
+    for number in (1, 2, 3, 10, 60001):
+        (tmp_path / f"{number}.bs2").write_bytes(digits(20, seed=number))
+    return tmp_path
+
+
+def test_reading_by_hand(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes([1, 2, 0, 0, 9]) + bytes([33, 0, 0x80, 1, 2]) + bytes([0, 33, 0xFF, 255, 255]))
+    x, y, polarity, time = read_events(path)
+    assert (x.tolist(), y.tolist()) == ([1, 33, 0], [2, 0, 33])
+    assert polarity.tolist() == [0, 1, 1]
+    assert time.tolist() == [9, 258, 2**23 - 1]
+    assert {column.dtype for column in (x, y, polarity, time)} == {np.dtype("int32")}
+
+
+def test_a_clock_that_ran_over_is_no_event_and_makes_the_rest_later(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(recording((1, 1, 0, 8000), (0, 240, 0, 0), (2, 2, 1, 5), (0, 240, 1, 0), (3, 3, 0, 6)))
+    x, _, _, time = read_events(path)
+    assert x.tolist() == [1, 2, 3]
+    assert time.tolist() == [8000, 8192 + 5, 2 * 8192 + 6]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_bytes(tmp_path, seed):
+    """Times to 8.4 seconds: times the number of steps they leave 32 bits."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(random_recording(400, seed))
+    events = decoded(path.read_bytes())
+    assert list(zip(*(column.tolist() for column in read_events(path)), strict=True)) == events
+    assert 0 < len(events) < 400 and max(time for *_, time in events) * 300 > 2**31
+    for num_steps, duration_us in ((7, 5_000_001), (300, 8_400_000)):
+        spikes = events_to_spikes(*read_events(path), num_steps, duration_us)
+        assert spikes.dtype == tf.int8
+        np.testing.assert_array_equal(spikes, binned(events, num_steps, duration_us))
+
+
+@pytest.mark.parametrize(
+    "num_steps, duration_us, steps", [(2, 10, "0000011111"), (3, 10, "0000111222"), (1, 4, "0000")]
+)
+def test_edges_of_the_bins(num_steps, duration_us, steps):
+    """One event a microsecond, each at its own pixel; those after the window, or before it, fall away."""
+    time = np.arange(-1, 15)
+    spikes = events_to_spikes(np.arange(16), np.zeros(16, int), np.ones(16, int), time, num_steps, duration_us)
+    expected = [[int(step), 0, x, 1] for x, step in enumerate(steps, start=1)]
+    assert np.argwhere(spikes).tolist() == expected
+
+
+def test_a_pixel_spikes_once_in_a_step():
+    """300 events would be 44 in an int8."""
+    ones = np.ones(300, int)
+    spikes = events_to_spikes(3 * ones, 5 * ones, 0 * ones, 2 * ones, 2, 10)
+    assert np.argwhere(spikes).tolist() == [[0, 5, 3, 0]] and spikes.numpy().max() == 1
+
+
+def test_no_event(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"")
+    spikes = events_to_spikes(*read_events(tmp_path / "a.bin"), num_steps=2)
+    np.testing.assert_array_equal(spikes, np.zeros((2, 34, 34, 2)))
+
+
+def test_the_official_layout(official):
+    data = load_nmnist(official, num_steps=3)
+    assert data.input_shape == (34, 34, 2) and data.classes == 10 and data.num_steps == 3
+    for (paths, labels), split, names in (
+        (data.train, "Train", ["00007.bin", "00031.bin"]),
+        (data.test, "Test", ["00004.bin"]),
+    ):
+        assert paths.tolist() == [str(official / split / str(i) / name) for i in range(10) for name in names]
+        assert labels.tolist() == np.repeat(np.arange(10), len(names)).tolist() and labels.dtype == "int32"
+
+
+def test_the_layout_of_the_small_subset(subset):
+    data = load_nmnist(subset, num_steps=3)
+    assert data.train[0].tolist() == [str(subset / f"{number}.bs2") for number in (1, 2, 10)]
+    assert data.train[1].tolist() == [5, 0, 5]
+    assert data.test[0].tolist() == [str(subset / "60001.bs2")] and data.test[1].tolist() == [7]
+
+
+def expected_of(paths, num_steps, duration_us=300_000):
+    return np.array([binned(decoded(Path(path).read_bytes()), num_steps, duration_us) for path in paths])
+
+
+def test_batches(official):
+    data = load_nmnist(official, num_steps=5)
+    batches = data.batches(10, seed=2)
+    spikes, labels = (np.concatenate(parts) for parts in zip(*batches.epoch(0), strict=True))
+    assert spikes.dtype == "int8" and labels.dtype == "float32" and batches.steps_per_epoch == 2
+    expected = expected_of(data.train[0], 5)
+    where = [next(i for i in range(20) if (spikes[j] == expected[i]).all()) for j in range(20)]
+    assert sorted(where) == list(range(20)) and where != list(range(20))
+    np.testing.assert_array_equal(labels, np.eye(10)[data.train[1][where]])
+
+
+def test_test_batches_are_in_order_and_whole(official):
+    data = load_nmnist(official, num_steps=4, duration_us=200_000)
+    batches = list(data.test_batches(4))
+    assert [len(x) for x, _ in batches] == [4, 4, 2]
+    spikes, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    np.testing.assert_array_equal(spikes, expected_of(data.test[0], 4, 200_000))
+    np.testing.assert_array_equal(labels, np.eye(10))
+    assert spikes.sum() < expected_of(data.test[0], 4).sum()  # events after the window fell away
+
+
+def test_a_file_is_read_when_its_batch_comes(subset):
+    batches = load_nmnist(subset, num_steps=2).batches(3)
+    for number in (1, 2, 10):
+        (subset / f"{number}.bs2").write_bytes(recording((number, 0, 1, 0)))
+    spikes, _ = next(iter(batches.epoch(0)))
+    assert sorted(np.argwhere(spikes)[:, 3]) == [1, 2, 10]
+
+
+def test_augmentation_shifts_all_steps_alike(subset):
+    """Each augmented recording is found among all shifts of the originals, made in NumPy."""
+    data = load_nmnist(subset, num_steps=3)
+    padded = np.pad(expected_of(data.train[0], 3), ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0)))
+    shifted = {(i, j): padded[:, :, i : i + 34, j : j + 34] for i in range(5) for j in range(5)}
+    batches = data.batches(3, augment=True, seed=4)
+    found = []
+    for epoch in range(15):
+        for spikes, label in zip(*next(iter(batches.epoch(epoch))), strict=True):
+            matches = [
+                (shift, data.train[1][k])
+                for shift, originals in shifted.items()
+                for k in range(3)
+                if (originals[k] == spikes.numpy()).all()
+            ]
+            assert [label_of for _, label_of in matches] == [np.argmax(label)]
+            found += [shift for shift, _ in matches]
+    rows, columns = zip(*found, strict=True)
+    assert set(rows) == set(columns) == set(range(5))
+    assert len(set(found)) > 12  # rows and columns are drawn apart
+
+
+def test_augmentation_is_repeatable_and_another_one_in_each_epoch(official):
+    data = load_nmnist(official, num_steps=2)
+
+    def of_epoch(epoch, seed=0):
+        spikes, labels = next(iter(data.batches(20, augment=True, seed=seed).epoch(epoch)))
+        return spikes.numpy()[np.argsort(labels.numpy().argmax(1), kind="stable")]
+
+    np.testing.assert_array_equal(of_epoch(1), of_epoch(1))
+    assert (of_epoch(0) != of_epoch(1)).any(axis=(1, 2, 3, 4)).sum() > 10
+    assert (of_epoch(0) != of_epoch(0, seed=1)).any()
+
+
+def test_validation_is_a_part_of_the_training_set(official):
+    data = load_nmnist(official, num_steps=2)
+    split = data.with_validation(6, seed=1)
+    assert len(split.train[0]) == 14 and len(split.test[0]) == 6 and split.num_steps == 2
+    paths = np.concatenate([split.train[0], split.test[0]]).tolist()
+    assert sorted(paths) == sorted(data.train[0].tolist())
+    labels = np.concatenate([split.train[1], split.test[1]]).tolist()
+    assert labels == [int(Path(path).parent.name) for path in paths]
+    with pytest.raises(ValueError, match="`size` must be between 1 and 19. Received: size=20"):
+        data.with_validation(20)
+
+
+def test_missing_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`data_dir` must be a folder that exists. Received: data_dir='.*no'"):
+        load_nmnist(tmp_path / "no", 2)
+    with pytest.raises(FileNotFoundError, match=r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for"):
+        load_nmnist(tmp_path, 2)
+
+
+@pytest.mark.parametrize("of_test", ["Test", "test100.txt"])
+def test_missing_test_data(of_test, request):
+    folder = request.getfixturevalue("official" if of_test == "Test" else "subset")
+    (folder / of_test).rename(folder / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="and 0 for the test"):
+        load_nmnist(folder, 2)
+
+
+def test_a_listed_recording_that_is_missing(subset):
+    (subset / "2.bs2").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no recording '.*2\.bs2'"):
+        load_nmnist(subset, 2)
+    with pytest.raises(FileNotFoundError, match=r"no recording '.*2\.bs2'"):
+        read_events(subset / "2.bs2")
+
+
+def test_a_recording_cut_off(subset):
+    (subset / "10.bs2").write_bytes(bytes(12))
+    for reads in (lambda: load_nmnist(subset, 2), lambda: read_events(subset / "10.bs2")):
+        with pytest.raises(ValueError, match=r"multiple of 5 bytes. Received: '.*10\.bs2' of 12 bytes"):
+            reads()
+
+
+def test_events_of_another_camera(subset):
+    path = subset / "60001.bs2"
+    batches = load_nmnist(subset, 2).test_batches(1)
+    for event in ((34, 0, 1, 1), (0, 34, 1, 1), (0, 241, 1, 1)):
+        path.write_bytes(recording((1, 1, 1, 1), event))
+        for reads in (lambda: list(batches), lambda: read_events(path)):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=r"outside of the 34 x 34 pixels(?s:.*)60001\.bs2"):
+                reads()
+
+
+@pytest.mark.parametrize("argument", ["num_steps", "duration_us"])
+def test_bad_numbers(subset, argument):
+    for value in (0, 2.5):
+        arguments = {"num_steps": 2, argument: value}
+        message = f"`{argument}` must be an integer of at least 1. Received: {argument}={value}"
+        with pytest.raises(ValueError, match=message):
+            load_nmnist(subset, **arguments)
+        with pytest.raises(ValueError, match=message):
+            events_to_spikes([0], [0], [0], [0], **arguments)
+
+
+def test_a_polarity_of_minus_one():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="does not index"):
+        events_to_spikes([0], [0], [-1], [0], 2)
+
+
+def test_reproduce_trains_with_the_steps_of_training_and_tests_with_those_of_the_test(official, tmp_path, monkeypatch):
+    shapes = []
+    test = reproduce.test
+
+    def spy(model, batches):
+        shapes.append(next(iter(batches))[0].shape)
+        return test(model, batches)
+
+    monkeypatch.setattr(reproduce, "test", spy)
+    arguments = "--network lenet --dataset nmnist --recipe paper --epochs 1 --num-steps 2 --test-steps 3 --verbose 0"
+    folders = ["--data-dir", str(official), "--output", str(tmp_path / "output"), "--batch-size", "10"]
+    report = reproduce.main(arguments.split() + folders)
+    assert shapes == [(10, 3, 34, 34, 2)]
+    assert report["data"]["training_samples"] == 20 and report["test"]["samples"] == 10
+
+
+def test_reproduce_asks_for_the_folder(capsys):
+    with pytest.raises(SystemExit):
+        reproduce.parse(["--network", "lenet", "--dataset", "nmnist"])
+    assert "needs --data-dir" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="no N-MNIST recordings in ../shared/data/nmnist_small")
+def test_real_recordings():
+    data = load_nmnist(REAL, num_steps=20)
+    assert (len(data.train[0]), len(data.test[0])) == (1000, 100)
+    path = data.test[0][0]
+    events = decoded(Path(path).read_bytes())
+    assert list(zip(*(column.tolist() for column in read_events(path)), strict=True)) == events
+    spikes, labels = next(iter(data.test_batches(1)))
+    np.testing.assert_array_equal(spikes[0], binned(events, 20, 300_000))
+    assert path.endswith("60001.bs2") and np.argmax(labels) == 7
+    assert np.mean([time < 300_000 for *_, time in events]) > 0.98  # the window keeps all three movements
