@@ -1,6 +1,8 @@
 """The paper's networks: sizes, weights, gradients, saving; what each factory refuses."""
 
 import itertools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -154,3 +156,35 @@ def test_bad_arguments(arguments, message):
 def test_bad_blocks(blocks):
     with pytest.raises(ValueError, match="`blocks` must hold pairs"):
         ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_full_size(name, policy, tmp_path):
+    """Each of the six, as it is: builds, is calibrated, trains, is saved, reloaded, and exported to a fresh process."""
+    model = FACTORIES[name](encoder=None, num_steps=12, seed=0, dropout=0.1, policy=policy)
+    spikes = np.random.default_rng(0).integers(-1, 2, (4, *model.input_shape[1:])).astype("float32")
+    ksbp.calibrate(model, spikes, 0.15)
+    model.compile(keras.optimizers.SGD(0.001, momentum=0.9), ksbp.losses.SparseSumSquaredError())
+    before = model.get_weights()
+    model.fit(spikes, np.arange(4), batch_size=4, epochs=2, verbose=0)
+    assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    assert {w.dtype for w in model.weights} == {"float32"}
+    expected = model.predict(spikes, verbose=0)
+    assert np.isfinite(expected).all() and np.abs(expected).max() > 0.01
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(spikes, verbose=0), expected)
+    model.export(tmp_path / "exported", verbose=False)
+    np.save(tmp_path / "spikes.npy", spikes)
+    served = """
+import sys, numpy as np, tensorflow as tf
+folder = sys.argv[1]
+model = tf.saved_model.load(folder + "/exported")
+np.save(folder + "/out.npy", model.serve(np.load(folder + "/spikes.npy")))
+"""
+    subprocess.run([sys.executable, "-c", served, str(tmp_path)], check=True, timeout=300)
+    outputs = np.load(tmp_path / "out.npy")
+    np.testing.assert_allclose(outputs, expected, atol=0.05)  # a rounding may flip a spike
+    np.testing.assert_array_equal(outputs.argmax(-1), expected.argmax(-1))

@@ -8,11 +8,12 @@ import keras_spiking_bp as ksbp
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_snippets(monkeypatch, capsys):
+def test_snippets(monkeypatch, capsys, tmp_path):
     (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
     monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:64], y[:64]), (x_test[:32], y_test[:32])))
     snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(snippets) == 3
+    assert len(snippets) == 4
+    monkeypatch.chdir(tmp_path)
     names = {}
     for snippet in snippets:
         exec(snippet, names)

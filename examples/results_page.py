@@ -1,0 +1,163 @@
+"""Makes `docs/results.md` and its picture of learning curves from the reports of `examples.reproduce`.
+
+python -m examples.results_page [--reports docs/results] [--output docs/results.md]
+
+Every figure comes from a report (a JSON file in the folder of reports). What has no report is "not run".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from keras_spiking_bp.recipes import PAPER
+
+#: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
+REPORTED = {
+    ("lenet", "mnist"): 99.59,
+    ("lenet", "nmnist"): 99.09,
+    ("vgg7", "svhn_cropped"): None,
+    ("resnet7", "svhn_cropped"): None,
+    ("vgg9", "cifar10"): None,
+    ("resnet9", "cifar10"): 90.35,
+    ("resnet11", "cifar10"): 90.95,
+}
+TITLES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "svhn_cropped": "SVHN",
+    "nmnist": "N-MNIST",
+    "lenet": "LeNet",
+    "vgg7": "VGG7",
+    "vgg9": "VGG9",
+    "resnet7": "ResNet7",
+    "resnet9": "ResNet9",
+    "resnet11": "ResNet11",
+}
+INTRO = """# Results
+
+Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
+paper reports (arXiv 1903.06379; only figures that other publications confirm are repeated here). Each figure is that of
+one training with one seed, after its last epoch; hyper-parameters were chosen on training data. The interval is the
+95 % Wilson interval that the number of test samples allows. "Not run" means just that. Made by
+`python -m examples.results_page` from the reports in `docs/results/`.
+"""
+
+
+def load(folder: Path) -> list[dict]:
+    """The reports, those of the same network and data together."""
+    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    order = {pair: i for i, pair in enumerate([*REPORTED, ("lenet", "fashion_mnist"), ("vgg9", "fashion_mnist")])}
+    return sorted(reports, key=lambda r: order.get((r["recipe"]["network"], r["recipe"]["dataset"]), len(order)))
+
+
+def page(reports: list[dict], picture: str) -> str:
+    """The page as Markdown."""
+    lines = [
+        INTRO,
+        "| network | data | test accuracy | 95 % interval | paper | T in training / test | epochs | training time |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    done = set()
+    for report in reports:
+        recipe, test = report["recipe"], report["test"]
+        pair = recipe["network"], recipe["dataset"]
+        done.add(pair)
+        note = f" ({report['data']['note']})" if report["data"]["note"] else ""
+        low, high = (100 * bound for bound in test["interval_95"])
+        lines.append(
+            f"| {TITLES[pair[0]]} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
+            f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {recipe['num_steps']} / {recipe['test_steps']} "
+            f"| {len(report['curve'])} of {recipe['epochs']} | {_duration(report['training_seconds'])} |"
+        )
+    for pair in REPORTED:
+        if pair not in done:
+            lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | |")
+    lines += ["", f"![Training accuracy after each epoch]({picture})", "", "## Each run", ""]
+    for report in reports:
+        lines += _run(report)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _paper(pair: tuple[str, str]) -> str:
+    if pair not in REPORTED:
+        return "not in the paper"
+    return f"{REPORTED[pair]:.2f}" if REPORTED[pair] else "reported, not confirmed"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+
+
+def _run(report: dict) -> list[str]:
+    recipe, machine, data = report["recipe"], report["machine"], report["data"]
+    spikes = report["test"]["spikes_per_neuron"]
+    per_epoch = statistics.median(float(row["seconds"]) for row in report["curve"])
+    settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
+    lines = [
+        f"### {TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}",
+        "",
+        f"`{report['command']}`",
+        "",
+        f"* Data: {data['training_samples']:,} training samples, {report['test']['samples']:,} of the "
+        f"{data['tested_on']}{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
+        f"* Recipe: {', '.join(settings)}.",
+        f"* Time: {per_epoch:.0f} s an epoch (median of {len(report['curve'])}), "
+        f"{_duration(report['training_seconds'])} in all, on {machine['cores']} CPU cores; TensorFlow "
+        f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}.",
+        f"* Training accuracy of the last epoch {float(report['curve'][-1]['accuracy']):.4f}.",
+        f"* Spikes of a neuron in {recipe['test_steps']} time steps: "
+        + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
+        + ".",
+    ]
+    paper = PAPER.get((recipe["network"], recipe["dataset"]))
+    if paper:
+        hours = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs / 3600
+        lines.append(
+            f"* The paper's recipe has {paper.epochs} epochs of T = {paper.num_steps}: at this run's time per sample "
+            f"and time step, with `{recipe['gradient']}`, about {hours:,.0f} hours here (an estimate)."
+        )
+    return [*lines, ""]
+
+
+def draw(reports: list[dict], path: Path) -> None:
+    """Training accuracy after each epoch, one line a run."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    styles = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v")]
+    for i, report in enumerate(reports):
+        color, marker = styles[i % len(styles)]
+        recipe = report["recipe"]
+        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}"
+        epochs = [int(row["epoch"]) for row in report["curve"]]
+        accuracy = [float(row["accuracy"]) for row in report["curve"]]
+        axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=label)
+    axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reports", type=Path, default=Path("docs/results"))
+    parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
+    args = parser.parse_args(arguments)
+    reports = load(args.reports)
+    picture = args.output.parent / "images" / "learning_curves.png"
+    draw(reports, picture)
+    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix()))
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The page of results says what the reports say, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from examples import results_page
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def report(**changes):
+    row = {"accuracy": "0.5", "loss": "9", "learning_rate": "0.1"}
+    return {
+        "command": "python -m examples.reproduce --network lenet --dataset mnist",
+        "recipe": {
+            "network": "lenet", "dataset": "mnist", "num_steps": 20, "test_steps": 40, "batch_size": 64,
+            "epochs": 3, "gradient": "accumulated", "policy": None, "drop_epochs": [],
+        },
+        "seed": 7,
+        "data": {"training_samples": 60000, "tested_on": "test set", "note": "half of it"},
+        "test": {
+            "accuracy": 0.98765, "interval_95": [0.985, 0.99], "samples": 10000, "spikes_per_neuron": {"conv1": 1.5}
+        },
+        "training_seconds": 3600.0,
+        "machine": {"cores": 2, "tensorflow": "2.21", "keras": "3.15", "python": "3.11"},
+        "curve": [{"epoch": "1", "seconds": "100", **row}, {"epoch": "2", "seconds": "120", **row}],
+        **changes,
+    }  # fmt: skip
+
+
+def test_figures(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(report()))
+    results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
+    page = (tmp_path / "results.md").read_text()
+    row = "| LeNet | MNIST (half of it) | **98.77** | 98.50 to 99.00 | 99.59 | 20 / 40 | 2 of 3 | 60 min |"
+    assert row in page
+    assert "| ResNet11 | CIFAR-10 | not run | | 90.95 | | | |" in page
+    assert "| VGG9 | CIFAR-10 | not run | | reported, not confirmed | | | |" in page
+    # 110 s an epoch at T = 20; the paper: 125 epochs, T = 100
+    assert f"about {110 * 5 * 125 / 3600:,.0f} hours here (an estimate)" in page
+    assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
+
+
+def test_the_committed_page_is_made_from_the_committed_reports():
+    reports = results_page.load(DOCS / "results")
+    if not reports:
+        pytest.skip("no reports yet")
+    assert (DOCS / "results.md").read_text() == results_page.page(reports, "images/learning_curves.png")
