@@ -7,7 +7,7 @@ import dataclasses
 import keras
 
 from keras_spiking_bp import models
-from keras_spiking_bp.encoders import PoissonEncoder
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.validation import check_choice
 
@@ -29,7 +29,8 @@ class Recipe:
         dropout: of the LIF neurons.
         kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
         firing_rate: spikes per neuron and step that each layer is scaled to before training (`calibrate`), or None.
-        scale: factor on the image in the Poisson encoder.
+        encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
+        scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
         gradient: `"bptt"` (the authors' code) or `"accumulated"`.
         policy: dtype policy of the synapses, or None.
@@ -48,6 +49,7 @@ class Recipe:
     dropout: float = 0.0
     kappa: float = 2.0
     firing_rate: float | None = None
+    encoder: str = "poisson"
     scale: float = 1.0
     augment: bool = False
     gradient: str = "accumulated"
@@ -56,7 +58,12 @@ class Recipe:
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""
         factory = getattr(models, f"spiking_{self.network}")
-        encoder = None if self.dataset == "nmnist" else PoissonEncoder(num_steps, self.scale, seed=seed)
+        if self.dataset == "nmnist":
+            encoder = None
+        elif self.encoder == "constant":
+            encoder = ConstantEncoder(num_steps, self.scale)
+        else:
+            encoder = PoissonEncoder(num_steps, self.scale, seed=seed)
         return factory(
             input_shape,
             classes,

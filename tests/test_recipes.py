@@ -1,0 +1,73 @@
+"""The recipes are those of the paper, and reach the network and the optimizer."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.recipes import FAST, PAPER, recipe
+
+
+@pytest.mark.parametrize(
+    ("pair", "rate", "batch", "epochs", "drops", "dropout", "kappa"),
+    [  # paper.md, section 3
+        (("lenet", "mnist"), 0.0085, 64, 125, (75,), 0.0, 2.0),
+        (("vgg9", "cifar10"), 0.0033, 16, 150, (70, 100, 125), 0.2, 2.0),
+        (("resnet11", "cifar10"), 0.0025, 16, 150, (70, 100, 125), 0.25, 1.0),
+    ],
+)
+def test_the_papers(pair, rate, batch, epochs, drops, dropout, kappa):
+    own = recipe(*pair, "paper")
+    assert (own.learning_rate, own.batch_size, own.epochs, own.drop_epochs) == (rate, batch, epochs, drops)
+    assert (own.dropout, own.kappa, own.num_steps, own.test_steps) == (dropout, kappa, 100, 100)
+    assert (own.momentum, own.weight_decay, own.gradient, own.firing_rate) == (0.0, 5e-4, "bptt", None)
+
+
+def test_the_learning_rate_falls_by_5():
+    schedule = recipe("vgg9", "cifar10", "paper").schedule(steps_per_epoch=10)
+    steps = [0, 699, 701, 1001, 1251]
+    np.testing.assert_allclose(
+        [float(schedule(step)) for step in steps], 0.0033 / 5.0 ** np.array([0, 0, 1, 2, 3]), rtol=1e-6
+    )
+
+
+def test_a_cosine():
+    schedule = dataclasses.replace(recipe("lenet", "mnist"), learning_rate=0.2, epochs=4).schedule(5)
+    np.testing.assert_allclose([float(schedule(s)) for s in (0, 10, 20)], [0.2, 0.1, 0.0], atol=1e-7)
+
+
+@pytest.mark.parametrize("recipes", [PAPER, FAST], ids=["paper", "fast"])
+def test_each_builds_its_network(recipes):
+    shapes = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "nmnist": (34, 34, 2)}
+    for (network, dataset), own in recipes.items():
+        assert (own.network, own.dataset) == (network, dataset)
+        model = own.build(shapes.get(dataset, (32, 32, 3)), 10, num_steps=2, seed=0)
+        own.compile(model, steps_per_epoch=3)
+        assert model.name == f"spiking_{network}"
+        time = model.get_layer("time")
+        assert time.gradient == own.gradient
+        assert {n.dropout for n in time.cell.neurons() if type(n) is ksbp.LIFCell} == {own.dropout}
+        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
+        assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
+
+
+def test_weight_decay_is_that_of_the_paper():
+    """One step of plain SGD: w - rate * (gradient + decay * w)."""
+    own = dataclasses.replace(recipe("lenet", "mnist", "paper"), weight_decay=0.5, learning_rate=0.1, drop_epochs=(9,))
+    model = own.build((8, 8, 1), 3, num_steps=2, seed=0)
+    own.compile(model, steps_per_epoch=10)
+    before = model.get_weights()
+    silent = np.zeros((2, 8, 8, 1), "float32")  # no spikes, no gradient
+    model.train_on_batch(silent, np.eye(3, dtype="float32")[:2])
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a * (1 - 0.1 * 0.5), rtol=1e-5)
+
+
+def test_no_such_recipe():
+    with pytest.raises(ValueError, match=r"There is no recipe 'fast' for `network` 'vgg16' .* 'lenet on mnist'"):
+        recipe("vgg16", "mnist")
+    with pytest.raises(ValueError, match="`which` must be one of"):
+        recipe("lenet", "mnist", "slow")
