@@ -97,7 +97,7 @@ def test(model: keras.Model, batches: tf.data.Dataset) -> dict:
     half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
     return {
         "accuracy": p,
-        "interval_95": [middle - half, middle + half],
+        "interval_95": [max(middle - half, 0.0), min(middle + half, 1.0)],
         "samples": samples,
         "spikes_per_sample": {name: count / samples for name, count in spikes.items()},
         "spikes_per_neuron": {name: count / samples / neurons[name] for name, count in spikes.items()},

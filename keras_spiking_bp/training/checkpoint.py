@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: keras.Model, position: Position) -> None:
-        """Writes everything, then removes the checkpoint before."""
+        """Writes everything, then removes the checkpoint before. All workers must call it, each after `restore`."""
+        metrics = self._gather_metrics()
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
@@ -59,7 +61,7 @@ class Checkpoint:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
-        np.savez(unfinished / "metrics.npz", *[v.numpy() for v in _metric_variables(model)])
+        np.savez(unfinished / "metrics.npz", *metrics)
         state = {"data": self._data, **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         finished = self.folder / name
@@ -70,15 +72,18 @@ class Checkpoint:
                 shutil.rmtree(old)
 
     def restore(self, model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> Position:
-        """Brings the model to the last save, if there is one.
+        """Brings the model to the last save, if there is one. Builds its metrics and its optimizer in any case.
 
         Args:
-            model: built and compiled as the one that was saved.
+            model: built and compiled as the one that was saved; of any number of replicas.
             batch: any (inputs, labels), for the shapes of the metrics.
 
         Raises:
             ValueError: if the checkpoint is of a training on other data, or of another order of it.
         """
+        _build(model, batch)
+        variables = _metric_variables(model)
+        self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
         finished = self._finished()
         if not finished:
             return Position()
@@ -90,28 +95,70 @@ class Checkpoint:
                 f"The checkpoint in {str(self.folder)!r} belongs to another training: its data is {data}, this one's "
                 f"{self._data}. Give another folder, or remove that one"
             )
-        _build_metrics(model, batch)
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         model.load_weights(folder / "model.weights.h5")
         self._metrics = list(np.load(folder / "metrics.npz").values())
         return Position(**state)
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Brings the sums of the metrics in the middle of an epoch back; `fit` starts each epoch at zero."""
-        for variable, value in zip(_metric_variables(model), self._metrics, strict=True):
-            variable.assign(value)
+        strategy = model.distribute_strategy
+        variables = _metric_variables(model)
+        pairs = zip(variables, self._metrics, strict=True)
+        saved = [_for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync) for v, value in pairs]
+
+        def assign():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for variable, values in zip(variables, saved, strict=True):
+                variable.assign(tf.gather(values, replica))
+
+        strategy.run(tf.function(assign))
 
     def _finished(self) -> list[Path]:
         return sorted(path.parent for path in self.folder.glob("epoch-*/position.json"))
+
+
+def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
+    """A function that stacks what `read` gives in each replica of each worker: (replicas, ...). All must call it."""
+
+    @tf.function
+    def gather():
+        replica = tf.distribute.get_replica_context()
+        return [replica.all_gather(tf.expand_dims(value, 0), axis=0) for value in read()]
+
+    return lambda: [strategy.experimental_local_results(value)[0].numpy() for value in strategy.run(gather)]
+
+
+def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
+    """The sums of as many replicas as saved them; if there are more or less of them now, the first has all."""
+    if len(values) == replicas:
+        return values
+    first, others = values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
+    return np.concatenate([first, others])
 
 
 def _metric_variables(model: keras.Model) -> list[Any]:
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
-def _build_metrics(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
+def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
+    """Makes the variables of metrics and optimizer, which Keras would make in the first step."""
     inputs, labels = batch
     outputs = tf.zeros((tf.shape(inputs)[0], *model.output_shape[1:]))
-    model.compute_metrics(inputs, labels, outputs)
-    model.reset_metrics()
+    # stateless: the variables are made, not updated, which is forbidden outside a replica
+    with model.distribute_strategy.scope(), keras.StatelessScope():
+        model.compute_metrics(inputs, labels, outputs)
+    with model.distribute_strategy.scope():
+        if model.distribute_strategy.num_replicas_in_sync > 1:
+            _let_replicas_add_for_themselves(_metric_variables(model))
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+
+
+def _let_replicas_add_for_themselves(variables: list[Any]) -> None:
+    """Keras before 3.10 keeps the sums of metrics equal in all replicas, and counts what was there once for each."""
+    on_read = tf.VariableSynchronization.ON_READ
+    for variable in variables:
+        if variable.value.synchronization != on_read:
+            zeros = tf.zeros(variable.shape, variable.dtype)
+            aggregation = tf.VariableAggregation.SUM
+            variable._value = tf.Variable(zeros, trainable=False, synchronization=on_read, aggregation=aggregation)

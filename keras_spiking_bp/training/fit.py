@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
@@ -28,9 +29,13 @@ def fit(
     dropout, the place in the data and the sums of the metrics. Not restored: what callbacks and layers of other
     libraries keep for themselves.
 
+    Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
+    Each device takes its share of a batch, with dropout and Poisson spikes of its own; without these the result is that
+    of one device, but for rounding. Several machines: `fit_multi_worker`.
+
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
-        batches: the training data.
+        batches: the training data; its batch size a multiple of the number of devices.
         epochs: number of epochs in all.
         folder: where the checkpoint lies.
         save_every: batches between two saves; None: at the end of each epoch only.
@@ -41,7 +46,8 @@ def fit(
         The curve: the logs of each epoch from the first one, before the interruption too.
 
     Raises:
-        ValueError: if a number is not at least 1, the model is not compiled, or `folder` has another training.
+        ValueError: if a number is not at least 1, the model is not compiled or is one of several machines, the devices
+            do not divide the batch, or `folder` has another training.
 
     Example:
         >>> import tempfile
@@ -52,14 +58,12 @@ def fit(
         >>> len(curve)
         2
     """
-    check_positive_int("epochs", epochs)
-    if save_every is not None:
-        check_positive_int("save_every", save_every)
-    if not model.compiled:
-        raise ValueError("`model` must be compiled: call model.compile(optimizer, loss) first")
+    check_training(model, batches, epochs, save_every)
+    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     checkpoint = Checkpoint(folder, batches)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))))
-    saver = _Saver(checkpoint, position, batches.steps_per_epoch, save_every)
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every)
     callbacks = [saver, *callbacks]  # first: a callback that stops or changes the model sees it saved
 
     if position.batch and position.epoch < epochs:
@@ -80,7 +84,22 @@ def fit(
     return position.curve
 
 
-class _Saver(keras.callbacks.Callback):
+def check_training(model: keras.Model, batches: Batches, epochs: int, save_every: int | None) -> None:
+    """The arguments of `fit` and `fit_multi_worker`."""
+    check_positive_int("epochs", epochs)
+    if save_every is not None:
+        check_positive_int("save_every", save_every)
+    if not model.compiled:
+        raise ValueError("`model` must be compiled: call model.compile(optimizer, loss) first")
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if batches.batch_size % replicas:
+        raise ValueError(
+            f"`batches` must have a batch size that is a multiple of the number of devices, {replicas}. "
+            f"Received: a batch size of {batches.batch_size}"
+        )
+
+
+class Saver(keras.callbacks.Callback):
     """Keeps the position, and saves."""
 
     def __init__(self, checkpoint: Checkpoint, position: Position, steps_per_epoch: int, save_every: int | None):

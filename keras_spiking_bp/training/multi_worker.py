@@ -1,0 +1,141 @@
+"""`fit` for several machines. Keras' own fails there (keras issue 20585), so the loop over the batches is ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
+from keras_spiking_bp.training.fit import Saver, check_training
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one of all workers that writes files. True where there is one process only.
+
+    It is the task `chief` of `TF_CONFIG`, or its worker 0 if it names no chief.
+
+    Args:
+        strategy: any strategy.
+
+    Example:
+        >>> is_chief(tf.distribute.get_strategy())
+        True
+    """
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return True
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
+
+
+def fit_multi_worker(
+    model: keras.Model,
+    batches: Batches,
+    epochs: int,
+    folder: str | os.PathLike,
+    strategy: tf.distribute.MultiWorkerMirroredStrategy,
+    save_every: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int = 1,
+) -> list[dict[str, float]]:
+    """`fit` on several machines: each takes its share of every batch, their gradients are added.
+
+    Start the same program on each machine, with its `TF_CONFIG` in the environment; make the strategy before anything
+    else of TensorFlow. If one of them dies the others end with `tf.errors.UnavailableError` after some seconds; start
+    all of them anew, and they go on as if nothing had happened.
+
+    The result is that of one process with the whole batch, but for rounding, and but for randomness: each device has
+    dropout and Poisson spikes of its own. The losses of this library sum over the batch, so the gradients of the
+    devices add up to that of the batch. It holds for losses that take the mean, too: Keras divides the mean of each
+    share by the number of devices (and penalties on weights likewise). A `train_step` of your own must do the same.
+
+    Args:
+        model: built and compiled in `strategy.scope()`.
+        batches: the whole training data, the same on each machine; its batch size a multiple of the number of devices.
+        epochs: number of epochs in all.
+        folder: where the checkpoint lies, on a file system that all machines share. The chief writes, all read.
+        strategy: a `tf.distribute.MultiWorkerMirroredStrategy`.
+        save_every: batches between two saves; None: at the end of each epoch only.
+        callbacks: called on the machine that gives them; `on_train_batch_end` without logs. One that sets
+            `model.stop_training` must be given on all, and do the same there: `on_epoch_end` has the logs of all.
+        verbose: as for `model.fit`, on the chief.
+
+    Returns:
+        The curve: the logs of each epoch from the first one, over all machines.
+
+    Raises:
+        ValueError: as `fit`; or if `strategy` is another one, or not that of the model; or if the machines find
+            different checkpoints.
+
+    Example:
+        >>> strategy = tf.distribute.MultiWorkerMirroredStrategy()  # doctest: +SKIP
+        >>> with strategy.scope():  # doctest: +SKIP
+        ...     model = models.spiking_vgg((4, 4, 1), 2, stages=[(2, 3)], dense_units=[], num_steps=5, seed=0)
+        ...     model.compile(keras.optimizers.SGD(0.01), loss=losses.SparseSumSquaredError())
+        >>> data = datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), batch_size=4)
+        >>> curve = fit_multi_worker(model, data, 2, "/shared/checkpoint", strategy)  # doctest: +SKIP
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "`strategy` must be a tf.distribute.MultiWorkerMirroredStrategy; `fit` takes models of other strategies. "
+            f"Received: strategy={strategy!r}"
+        )
+    if model.distribute_strategy is not strategy:
+        raise ValueError("`model` must be built and compiled in the scope of `strategy`: with strategy.scope(): ...")
+    check_training(model, batches, epochs, save_every)
+
+    chief = is_chief(strategy)
+    checkpoint = Checkpoint(folder, batches, writes=chief)
+    gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier training
+    position = checkpoint.restore(model, next(iter(batches.epoch(0))))
+    (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
+    if (positions != positions[0]).any():
+        raise ValueError(
+            f"`folder` must be on a file system that all machines share. They found checkpoints at (epoch, batch): "
+            f"{sorted(set(map(tuple, positions.tolist())))}"
+        )
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every)
+    calls = keras.callbacks.CallbackList(
+        [saver, *callbacks],
+        add_progbar=chief and verbose != 0,
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=batches.steps_per_epoch,
+    )
+
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
+
+    step = tf.function(step, autograph=False)
+    model.stop_training = False
+    calls.on_train_begin()
+    for epoch in range(position.epoch, epochs):
+        model.reset_metrics()
+        calls.on_epoch_begin(epoch)
+        rest = batches.steps_per_epoch - position.batch
+        for batch, data in zip(range(rest), _shares(batches, epoch, position.batch, strategy), strict=False):
+            calls.on_train_batch_begin(batch)
+            step(data)
+            calls.on_train_batch_end(batch)
+        calls.on_epoch_end(epoch, {name: float(value) for name, value in model.get_metrics_result().items()})
+        if model.stop_training:
+            break
+    calls.on_train_end()
+    return position.curve
+
+
+def _shares(batches: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy):
+    """The batches of one epoch from `first_batch` on, shared out to all devices of all machines."""
+
+    def of_machine(context):
+        share = batches.shard(epoch, first_batch, context.input_pipeline_id, context.num_input_pipelines)
+        # endless, for then the machines need not tell each other before each batch whether there is one
+        return share.rebatch(batches.batch_size // strategy.num_replicas_in_sync, drop_remainder=True).repeat()
+
+    return strategy.distribute_datasets_from_function(of_machine)

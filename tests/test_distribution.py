@@ -1,0 +1,295 @@
+"""Several devices and several machines train as one process does.
+
+The trainings run in processes of their own, which are this file with arguments: TensorFlow takes its devices at start.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+SIZE, STEPS, BATCH, EPOCHS = (6, 6, 1), 5, 8, 3
+TIMEOUT = 150  # seconds; a hang fails
+
+
+def model_of(strategy, random):
+    """Images and randomness, or spikes and none. The loss of this library, or (`random` is "mean") one with a mean."""
+    encoder = ksbp.PoissonEncoder(STEPS, seed=3) if random is True else None
+    with strategy.scope():
+        model = ksbp.models.spiking_vgg(
+            SIZE, 3, [(4, 3)], [], STEPS, dropout=0.3 if random is True else 0.0, encoder=encoder, seed=1
+        )
+        loss = "sparse_categorical_crossentropy" if random == "mean" else ksbp.losses.SparseSumSquaredError()
+        rate = keras.optimizers.schedules.CosineDecay(0.01, 9)
+        model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3), loss, metrics=["accuracy"])
+    return model
+
+
+def batches_of(random):
+    rng = np.random.default_rng(0)
+    shape = (24, *SIZE) if random is True else (24, STEPS, *SIZE)
+    examples = rng.uniform(0, 1, shape).astype("float32") if random is True else rng.integers(0, 2, shape, "int8")
+    return ksbp.datasets.Batches(examples, rng.integers(0, 3, 24), BATCH, seed=2)
+
+
+class Kill(keras.callbacks.Callback):
+    """In the second epoch, a batch after a save."""
+
+    seen = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(strategy, folder, name, random, callbacks=()):
+    """Trains, or goes on; writes curve and weights."""
+    model, batches = model_of(strategy, random), batches_of(random)
+    how = {"save_every": 2, "callbacks": callbacks, "verbose": 0}
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        curve = ksbp.training.fit_multi_worker(model, batches, EPOCHS, folder / name, strategy, **how)
+        name = f"{name}-{strategy.cluster_resolver.task_id}"
+    else:
+        curve = ksbp.training.fit(model, batches, EPOCHS, folder / name, **how)
+    (folder / f"{name}.json").write_text(json.dumps(curve))
+    np.savez(folder / f"{name}.npz", *model.get_weights())
+    return model
+
+
+def trained(folder, name):
+    curve = json.loads((folder / f"{name}.json").read_text())
+    return curve, list(np.load(folder / f"{name}.npz").values())
+
+
+def assert_close(one, other):
+    """Not bitwise: each device sums over its share of the batch before the sums are added, which rounds otherwise."""
+    for a, b in zip(one[0], other[0], strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    for a, b in zip(one[1], other[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+
+
+def assert_equal(one, other):
+    assert one[0] == other[0]
+    for a, b in zip(one[1], other[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- what runs in a process of its own --------------------------------------------------------------------------------
+
+
+def two_devices():
+    device = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def draws(strategy, folder):
+    """Spikes and dropout masks of the same images in each replica, twice."""
+    with strategy.scope():
+        encoder = ksbp.PoissonEncoder(STEPS, seed=3)
+        cell = ksbp.LIFCell(keras.layers.Dense(50), dropout=0.5, seed=4)
+        cell.build((None, 5))
+    images = tf.fill((2, 5), 0.5)
+
+    @tf.function
+    def draw():
+        return strategy.run(lambda: (encoder(images), cell.draw_keep(2)))
+
+    drawn = {}
+    for time in range(2):
+        for what, values in zip(("spikes", "keep"), draw(), strict=True):
+            for replica, value in enumerate(strategy.experimental_local_results(values)):
+                drawn[f"{what}-{replica}-{time}"] = value.numpy()
+    np.savez(folder / "draws.npz", **drawn)
+
+
+def mirrored(folder, task):
+    strategy = two_devices()
+    if task == "resume":
+        train(strategy, folder, "killed", True)
+        return
+    draws(strategy, folder)
+    train(strategy, folder, "sum", False)
+    train(strategy, folder, "mean", "mean")
+    train(strategy, folder, "whole", True)
+    train(strategy, folder, "killed", True, [Kill()])
+
+
+def worker(folder, task):
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    kill = [Kill()] if ksbp.training.is_chief(strategy) else []
+    if task == "resume":
+        train(strategy, folder, "killed", True)
+        own = folder if ksbp.training.is_chief(strategy) else folder / "of its own"
+        try:
+            train(strategy, own, "killed", True)
+        except ValueError as error:
+            (folder / f"error-{strategy.cluster_resolver.task_id}.txt").write_text(str(error))
+        return
+    train(strategy, folder, "sum", False)
+    train(strategy, folder, "whole", True)
+    train(strategy, folder, "killed", True, kill)
+
+
+def start(what, folder, task, **environment):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.test_distribution", what, folder, task],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+    )
+
+
+def run(what, folder, task):
+    """The exit status; the process is ended if it hangs."""
+    process = start(what, folder, task)
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    print(output[-2000:])
+    return process.returncode
+
+
+def run_workers(folder, task):
+    """The exit status of the chief, whose end ends the other one after a while, and of that one."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    processes = []
+    for index in range(2):
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        processes.append(start("worker", folder, task, TF_CONFIG=json.dumps(config)))
+    chief, other = processes
+    try:
+        print(chief.communicate(timeout=TIMEOUT)[0][-2000:])
+        if chief.returncode == 0:
+            print(other.communicate(timeout=TIMEOUT)[0][-2000:])
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return chief.returncode, other.returncode
+
+
+# --- the tests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    strategy = tf.distribute.get_strategy()
+    train(strategy, folder, "sum", False)
+    train(strategy, folder, "mean", "mean")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_replicas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mirrored")
+    assert run("mirrored", folder, "train") == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    chief, other = run_workers(folder, "train")
+    assert chief == -signal.SIGKILL and other != 0
+    return folder
+
+
+@pytest.mark.parametrize("loss", ["sum", "mean"])
+def test_two_devices_train_as_one(one_device, two_replicas, loss):
+    assert_close(trained(two_replicas, loss), trained(one_device, loss))
+
+
+def test_replicas_draw_differently(two_replicas):
+    drawn = np.load(two_replicas / "draws.npz")
+    for what in ("spikes", "keep"):
+        kinds = [drawn[f"{what}-{replica}-{time}"].tobytes() for replica in range(2) for time in range(2)]
+        assert len(set(kinds)) == 4
+    assert 0.3 < np.mean([np.abs(drawn[f"spikes-{r}-0"]) for r in range(2)]) < 0.7
+
+
+def test_a_single_replica_draws_the_stream_of_no_strategy():
+    encoder = ksbp.PoissonEncoder(STEPS, seed=3)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with strategy.scope():
+        same = ksbp.PoissonEncoder(STEPS, seed=3)
+    images = tf.fill((2, 5), 0.5)
+    for _ in range(2):
+        np.testing.assert_array_equal(strategy.run(same, args=(images,)), encoder(images))
+
+
+def test_a_killed_training_on_two_devices_resumed_is_the_uninterrupted_one(two_replicas):
+    assert not (two_replicas / "killed.json").exists()
+    assert [path.name for path in (two_replicas / "killed").iterdir()] == ["epoch-0001-batch-000002"]
+    assert run("mirrored", two_replicas, "resume") == 0
+    assert_equal(trained(two_replicas, "killed"), trained(two_replicas, "whole"))
+
+
+def test_two_workers_train_as_one_process(one_device, two_workers):
+    assert_equal(trained(two_workers, "sum-1"), trained(two_workers, "sum-0"))
+    assert_close(trained(two_workers, "sum-0"), trained(one_device, "sum"))
+
+
+def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(two_workers):
+    assert [path.name for path in (two_workers / "killed").iterdir()] == ["epoch-0001-batch-000002"]
+    assert run_workers(two_workers, "resume") == (0, 0)
+    for index in range(2):
+        assert_equal(trained(two_workers, f"killed-{index}"), trained(two_workers, f"whole-{index}"))
+        error = (two_workers / f"error-{index}.txt").read_text()  # of a worker that sees another folder
+        assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path, replicas):
+    """The metrics of a checkpoint in the middle of an epoch are the sums of each device."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    strategy = tf.distribute.get_strategy()
+    with pytest.raises(KeyboardInterrupt):
+        train(strategy, tmp_path, "sum", False, [Stop()])
+    (file,) = (tmp_path / "sum").glob("*/metrics.npz")
+    metrics = np.load(file).values()
+    np.savez(file, *[np.repeat(sums, replicas, axis=0) / replicas for sums in metrics])
+    train(strategy, tmp_path, "sum", False)
+    assert_close(trained(tmp_path, "sum"), trained(one_device, "sum"))
+
+
+def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):
+    model = model_of(tf.distribute.get_strategy(), False)
+    monkeypatch.setattr(type(model), "distribute_strategy", type("Three", (), {"num_replicas_in_sync": 3})())
+    with pytest.raises(ValueError, match="multiple of the number of devices, 3. Received: a batch size of 8"):
+        ksbp.training.fit(model, batches_of(False), 1, tmp_path)
+
+
+def test_another_strategy_is_refused(tmp_path):
+    strategy = tf.distribute.get_strategy()
+    with pytest.raises(ValueError, match="`strategy` must be a tf.distribute.MultiWorkerMirroredStrategy"):
+        ksbp.training.fit_multi_worker(model_of(strategy, False), batches_of(False), 1, tmp_path, strategy)
+
+
+if __name__ == "__main__":
+    {"mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,85 @@
+"""examples/reproduce.py on a few made-up images."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from examples import reproduce
+from keras_spiking_bp.datasets.images import ImageSet
+
+FILES = ["checkpoint", "curve.csv", "model.keras", "report.json", "tensorboard"]
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def split(size):
+        return rng.integers(0, 256, (size, 12, 12, 1), "uint8"), rng.integers(0, 10, size).astype("int32")
+
+    images = ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: images)
+
+
+def run(output, *arguments, epochs=2):
+    return reproduce.main(
+        f"--network lenet --dataset mnist --epochs {epochs} --num-steps 5 --test-steps 4 --batch-size 8 "
+        f"--dropout 0.1 --kappa 8 --verbose 0 --output {output}".split()
+        + list(arguments)
+    )
+
+
+def rows_of(output):
+    return list(csv.DictReader((output / "curve.csv").open()))
+
+
+def test_it_trains_and_reports_and_goes_on(few_images, tmp_path):
+    report = run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
+    assert report["data"] == {"name": "mnist", "training_samples": 24, "tested_on": "test set", "note": ""}
+    assert report["test"]["samples"] == 10
+    assert report["test"]["interval_95"][0] <= report["test"]["accuracy"] <= report["test"]["interval_95"][1]
+    assert report["test"]["spikes_per_sample"].keys() == report["test"]["spikes_per_neuron"].keys() != set()
+    assert report["machine"]["strategy"] == "one" and report["machine"]["devices"] == 1
+    rows = rows_of(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"epoch", "accuracy", "loss", "learning_rate", "seconds"}
+    assert report["training_accuracy"] == float(rows[-1]["accuracy"])
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+
+    assert run(tmp_path) == report  # nothing is left to train
+    assert rows_of(tmp_path) == rows
+
+    longer = run(tmp_path, epochs=3)
+    assert rows_of(tmp_path)[:2] == rows and len(rows_of(tmp_path)) == 3
+    assert longer["test"]["samples"] == 10
+
+
+def test_the_validation_split(few_images, tmp_path):
+    report = run(tmp_path, "--validation", "6", "--data-note", "made up", epochs=1)
+    assert report["test"]["samples"] == 6
+    assert report["data"] == {
+        "name": "mnist",
+        "training_samples": 18,
+        "tested_on": "6 samples of the training set",
+        "note": "made up",
+    }
+
+
+def test_mirrored(few_images, tmp_path):
+    one = run(tmp_path / "one", epochs=1)
+    mirrored = run(tmp_path / "mirrored", "--strategy", "mirrored", epochs=1)
+    assert mirrored["machine"]["strategy"] == "mirrored"
+    if mirrored["machine"]["devices"] == 1:
+        assert mirrored["test"] == one["test"]
+
+
+def test_workers_that_are_not_the_chief_report_nothing(few_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(ksbp.training, "is_chief", lambda strategy: False)
+    assert run(tmp_path, epochs=1) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
