@@ -3,7 +3,7 @@
 python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
 Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (the same command, given again, goes
-on from it), `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+on from it), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--strategy mirrored` trains on all GPUs of the machine. `--strategy multiworker` on several machines: the same command
 on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share.
@@ -25,23 +25,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 
-OVERRIDES = (
-    "epochs",
-    "num_steps",
-    "test_steps",
-    "batch_size",
-    "learning_rate",
-    "dropout",
-    "kappa",
-    "gradient",
-    "policy",
-)
+#: What the command line may change of a recipe.
+OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]
 
 
 class Curve(keras.callbacks.Callback):
@@ -122,14 +112,31 @@ def load(args: argparse.Namespace, chosen: Recipe):
     return data.with_validation(args.validation, args.seed) if args.validation else data
 
 
+def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
+    """Writes down what is trained in this folder, or refuses to go on with something else."""
+    own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
+    if path.exists():
+        there = json.loads(path.read_text())
+        differs = [f"{name} {there.get(name)} -> {value}" for name, value in own.items() if there.get(name) != value]
+        if differs:
+            raise SystemExit(
+                f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
+            )
+    path.write_text(json.dumps(own, indent=1) + "\n")
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", required=True)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--recipe", default="fast", choices=list(RECIPES))
-    for name in OVERRIDES:
-        kind = {f.name: f.type for f in dataclasses.fields(Recipe)}[name].split(" |")[0]
-        parser.add_argument(f"--{name.replace('_', '-')}", type={"int": int, "float": float, "str": str}[kind])
+    for field in OVERRIDES:
+        option = f"--{field.name.replace('_', '-')}"
+        kind = field.type.split(" |")[0]
+        if kind == "bool":
+            parser.add_argument(option, action=argparse.BooleanOptionalAction)
+        else:
+            parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="test on so many samples of the training set instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -148,24 +155,28 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
-    changes = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     chosen = dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
     strategy = strategy_of(args.strategy)  # before anything else of TensorFlow: several machines want it so
     chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)
     args.output.mkdir(parents=True, exist_ok=True)
+    if chief:
+        keep_or_refuse(args.output / "recipe.json", chosen, args)
 
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
     with strategy.scope():
         model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
+        sample = next(iter(batches.epoch(0)))[0][:16]
+        if chosen.firing_rate:
+            ksbp.calibrate(model, sample, chosen.firing_rate, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     curve = Curve(args.output / "curve.csv")
-    how = {
-        "save_every": args.save_every,
-        "callbacks": [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else [],
-        "verbose": args.verbose,
-    }
+    callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
+    if args.strategy == "one":
+        callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
+    how = {"save_every": args.save_every, "callbacks": callbacks, "verbose": args.verbose}
     if args.strategy == "multiworker":
         ksbp.training.fit_multi_worker(model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how)
     else:
@@ -179,7 +190,6 @@ def main(arguments: list[str] | None = None) -> dict:
     tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
     tester.set_weights(model.get_weights())
     rows = curve.rows()
-    seconds = [float(row["seconds"]) for row in rows]
     report = {
         "command": "python -m examples.reproduce " + " ".join(arguments or sys.argv[1:]),
         "recipe": dataclasses.asdict(chosen),
@@ -191,9 +201,8 @@ def main(arguments: list[str] | None = None) -> dict:
             "note": args.data_note,
         },
         "test": test(tester, test_data.test_batches(200)),
-        "training_accuracy": float(rows[-1]["accuracy"]),
-        "training_seconds": sum(seconds),
-        "seconds_per_epoch": float(np.median(seconds)),
+        "training_seconds": sum(float(row["seconds"]) for row in rows),
+        "curve": rows,
         "machine": {
             "strategy": args.strategy,
             "devices": strategy.num_replicas_in_sync,

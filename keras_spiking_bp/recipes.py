@@ -118,6 +118,9 @@ FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
     ),
+    ("lenet", "nmnist"): Recipe(
+        "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
+    ),
     ("lenet", "fashion_mnist"): Recipe(
         "lenet", "fashion_mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5
     ),

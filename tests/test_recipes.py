@@ -67,7 +67,7 @@ def test_weight_decay_is_that_of_the_paper():
 
 
 def test_no_such_recipe():
-    with pytest.raises(ValueError, match=r"There is no recipe 'fast' for `network` 'vgg16' .* 'lenet on mnist'"):
+    with pytest.raises(ValueError, match=r"There is no recipe 'fast' for `network` 'vgg16' .*'lenet on mnist'"):
         recipe("vgg16", "mnist")
     with pytest.raises(ValueError, match="`which` must be one of"):
         recipe("lenet", "mnist", "slow")

@@ -10,7 +10,7 @@ import keras_spiking_bp as ksbp
 from examples import reproduce
 from keras_spiking_bp.datasets.images import ImageSet
 
-FILES = ["checkpoint", "curve.csv", "model.keras", "report.json", "tensorboard"]
+FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
 
 
 @pytest.fixture
@@ -49,15 +49,25 @@ def test_it_trains_and_reports_and_goes_on(few_images, tmp_path):
     rows = rows_of(tmp_path)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[0]) == {"epoch", "accuracy", "loss", "learning_rate", "seconds"}
-    assert report["training_accuracy"] == float(rows[-1]["accuracy"])
+    assert report["curve"] == rows
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
 
     assert run(tmp_path) == report  # nothing is left to train
     assert rows_of(tmp_path) == rows
 
-    longer = run(tmp_path, epochs=3)
-    assert rows_of(tmp_path)[:2] == rows and len(rows_of(tmp_path)) == 3
-    assert longer["test"]["samples"] == 10
+    with pytest.raises(SystemExit, match="another recipe: epochs 2 -> 3"):
+        run(tmp_path, epochs=3)
+
+
+def test_options_of_the_recipe(few_images, tmp_path):
+    options = "--firing-rate 0.1 --encoder constant --augment --weight-decay 0 --momentum 0.5"
+    report = run(tmp_path, *options.split(), epochs=1)
+    changed = {
+        name: report["recipe"][name] for name in ("firing_rate", "encoder", "augment", "weight_decay", "momentum")
+    }
+    assert changed == {
+        "firing_rate": 0.1, "encoder": "constant", "augment": True, "weight_decay": 0.0, "momentum": 0.5
+    }  # fmt: skip
 
 
 def test_the_validation_split(few_images, tmp_path):
