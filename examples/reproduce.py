@@ -112,6 +112,22 @@ def load(args: argparse.Namespace, chosen: Recipe):
     return data.with_validation(args.validation, args.seed) if args.validation else data
 
 
+def command(arguments: list[str]) -> str:
+    """The command that was given, without the folders of this machine and what changes no result."""
+    shown, skip = ["python -m examples.reproduce"], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--output", "--verbose", "--save-every"):
+            skip = True
+        elif argument == "--data-dir":
+            shown.append("--data-dir FOLDER")
+            skip = True
+        else:
+            shown.append(f"'{argument}'" if " " in argument else argument)
+    return " ".join(shown)
+
+
 def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
     """Writes down what is trained in this folder, or refuses to go on with something else."""
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
@@ -191,7 +207,7 @@ def main(arguments: list[str] | None = None) -> dict:
     tester.set_weights(model.get_weights())
     rows = curve.rows()
     report = {
-        "command": "python -m examples.reproduce " + " ".join(arguments or sys.argv[1:]),
+        "command": command(sys.argv[1:] if arguments is None else arguments),
         "recipe": dataclasses.asdict(chosen),
         "seed": args.seed,
         "data": {

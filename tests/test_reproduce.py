@@ -93,3 +93,10 @@ def test_workers_that_are_not_the_chief_report_nothing(few_images, tmp_path, mon
     monkeypatch.setattr(ksbp.training, "is_chief", lambda strategy: False)
     assert run(tmp_path, epochs=1) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_the_command_of_the_report_names_no_folder():
+    given = ["--network", "lenet", "--data-dir", "/home/me", "--output", "/tmp", "--verbose", "2", "--data-note", "a b"]
+    assert reproduce.command(given) == (
+        "python -m examples.reproduce --network lenet --data-dir FOLDER --data-note 'a b'"
+    )
