@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> dict:
         model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
         sample = next(iter(batches.epoch(0)))[0][:16]
         if chosen.firing_rate:
-            ksbp.calibrate(model, sample, chosen.firing_rate, verbose=int(args.verbose > 0))
+            ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     curve = Curve(args.output / "curve.csv")
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.validation import check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # the weights of a layer are scaled within these
 _TRIALS = 20
@@ -37,22 +38,25 @@ def calibrate(
     model: keras.Model,
     inputs: Any,
     firing_rate: float | Mapping[str, float] = 0.1,
+    output_std: float | None = None,
     tolerance: float = 0.05,
     verbose: int = 0,
 ) -> list[CalibratedLayer]:
     """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
 
     A deep spiking network with the paper's initial weights hardly speaks: with few time steps its last layers are
-    silent, and no gradient passes a silent layer. (With reset to zero and a threshold, scaling the weights by a factor
-    is scaling the threshold by its inverse.) The factor is found by bisection, since the rate grows with it. In a
-    residual block the currents of main path and shortcut are scaled alike. Layers without weights (pooling) and the
-    readout stay as they are.
+    silent, and no gradient passes a silent layer. (Scaling the weights by a factor is scaling the threshold by its
+    inverse.) The factor is found by bisection, since the rate grows with it. In a residual block the currents of main
+    path and shortcut are scaled alike. Layers without weights (pooling) stay as they are.
 
     Args:
         model: a built functional model with one `SpikingRNN`.
         inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
             cell (layers that are not named stay as they are).
+        output_std: standard deviation that the outputs `V[T] / T` are to have over samples and classes: the weights of
+            the readout are scaled to it. None leaves them. With a cross-entropy loss some 0.7 serves: the outputs are
+            logits then, and those of a readout with the paper's initial weights hardly differ.
         tolerance: relative deviation from `firing_rate` that is left.
         verbose: 1 prints a line for each layer.
 
@@ -61,7 +65,8 @@ def calibrate(
 
     Raises:
         TypeError: if the model has no `SpikingRNN`.
-        ValueError: if a rate is out of range, a name unknown, or a layer cannot be brought to its rate.
+        ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, or a layer
+            cannot be brought to its rate.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -79,6 +84,12 @@ def calibrate(
         if neuron.emits == "spikes"
     }
     targets = _targets(firing_rate, weights)
+    if output_std is not None:
+        check_positive("output_std", output_std)
+        if layer.cell.emits == "spikes":
+            raise ValueError(
+                f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
+            )
     spikes = input_over_time(model)(tf.convert_to_tensor(inputs))
     observe = activity_of(model)
     num_steps = spikes.shape[1]
@@ -113,6 +124,20 @@ def calibrate(
         done.append(CalibratedLayer(name, factor, before, rate))
         if verbose:
             print(f"{name}: weights x {factor:.3f}, firing rate {before:.4f} -> {rate:.4f}", flush=True)
+    if output_std is not None:
+        readout = neurons[-1]
+        std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / num_steps
+        if std == 0:
+            raise ValueError(
+                f"`output_std` cannot be reached: the readout {readout.name!r} gives the same for all samples"
+            )
+        for variable in readout.synapse.trainable_weights:
+            variable.assign(output_std / std * variable)
+        if verbose:
+            print(
+                f"{readout.name}: weights x {output_std / std:.3f}, output std {std:.4f} -> {output_std:.4f}",
+                flush=True,
+            )
     return done
 
 

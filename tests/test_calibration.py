@@ -42,6 +42,21 @@ def test_scaling_is_all_that_happens():
         np.testing.assert_array_equal(a, np.float32(factor) * b)
 
 
+def test_the_spread_of_the_outputs():
+    model = deep(encoder=ksbp.ConstantEncoder(12), num_steps=None)
+    ksbp.calibrate(model, IMAGES, 0.1, output_std=0.7)
+    assert model(IMAGES).numpy().std() == pytest.approx(0.7, rel=1e-4)
+
+
+def test_there_must_be_a_readout_for_it():
+    inputs = keras.Input((5, 3))
+    spiking = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(inputs))
+    with pytest.raises(ValueError, match="`output_std` needs a network that ends in a ReadoutCell"):
+        ksbp.calibrate(spiking, np.ones((2, 5, 3), "float32"), 0.3, output_std=0.5)
+    with pytest.raises(ValueError, match="`output_std` must be a number above 0"):
+        ksbp.calibrate(deep(), IMAGES, 0.1, output_std=0.0)
+
+
 def test_chosen_layers_only():
     model, other = deep(), deep()
     (done,) = ksbp.calibrate(model, IMAGES, {"conv2": 0.15})
