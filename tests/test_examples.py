@@ -1,12 +1,14 @@
 """The examples run, on fewer digits and steps."""
 
+import json
 import re
 import sys
 
+import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, demo
+from examples import compare_gradients, demo, wake_vgg9
 
 
 @pytest.fixture
@@ -38,3 +40,19 @@ def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_pat
     monkeypatch.setattr(compare_gradients, "train", None)  # nothing is left to train
     compare_gradients.main()
     assert page.read_text() == first
+
+
+def test_wake_vgg9(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
+    images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir: images)
+    for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
+        monkeypatch.setattr(wake_vgg9, name, value)
+    with pytest.warns(ksbp.callbacks.HealthWarning, match="Layer 'fc1' is silent"):
+        wake_vgg9.main(["--steps", "2", "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
+    silent, speaking = json.loads((tmp_path / "page.json").read_text())
+    assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
+    assert len(speaking["accuracy"]) == 2

@@ -1,0 +1,114 @@
+"""A VGG9 that is silent with the paper's initial weights and few time steps, and learns once it is calibrated.
+
+python -m examples.wake_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
+
+Trains the same network twice on the same batches of CIFAR-10, without and with `calibrate`, and writes down the firing
+rates before training and the training accuracy on the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
+
+NUM_STEPS, BATCH_SIZE, LEARNING_RATE, SEED = 25, 32, 1e-4, 0
+PART = 50  # batches over which an accuracy is taken
+
+
+class Parts(keras.callbacks.Callback):
+    """Mean training accuracy of each `PART` batches."""
+
+    def on_train_begin(self, logs=None):
+        self.accuracy = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % PART == 0:
+            self.accuracy.append(float(logs["accuracy"]))
+            self.model.reset_metrics()
+
+
+def train(images: ksbp.datasets.ImageSet, calibrated: bool, steps: int) -> dict:
+    """One training of `steps` batches."""
+    keras.utils.set_random_seed(SEED)
+    model = ksbp.models.spiking_vgg9(images.input_shape, images.classes, num_steps=NUM_STEPS, seed=SEED)
+    batches = images.batches(BATCH_SIZE, seed=SEED)
+    sample = next(iter(batches.epoch(0)))[0][:16]
+    if calibrated:
+        ksbp.calibrate(model, sample, 0.1, output_std=0.7, verbose=1)
+
+    def rates() -> dict[str, float]:
+        return firing_rates(activity_of(model)(input_over_time(model)(sample)), NUM_STEPS)
+
+    before = rates()
+    model.compile(
+        keras.optimizers.Adam(LEARNING_RATE),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    parts = Parts()
+    health = ksbp.callbacks.Health(sample, every=PART)
+    model.fit(batches.epoch(0).take(steps), verbose=2, callbacks=[parts, health])
+    return {"calibrated": calibrated, "rates_before": before, "rates_after": rates(), "accuracy": parts.accuracy}
+
+
+def page(runs: list[dict], steps: int) -> str:
+    """The runs as Markdown."""
+    names = list(runs[0]["rates_before"])
+    ends = [PART * (i + 1) * BATCH_SIZE for i in range(steps // PART)]
+    lines = [
+        "# A deep network, woken",
+        "",
+        f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, initial weights of the paper, batch {BATCH_SIZE},",
+        f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; once as it is, once after",
+        "`calibrate(model, images, 0.1, output_std=0.7)` on 16 training images. Made by",
+        "`python -m examples.wake_vgg9`.",
+        "",
+        "Spikes per neuron and time step, before and after training:",
+        "",
+        "| | " + " | ".join(names) + " |",
+        "| --- |" + " --- |" * len(names),
+    ]
+    for run in runs:
+        what = "calibrated" if run["calibrated"] else "not calibrated"
+        for when in ("before", "after"):
+            rates = run[f"rates_{when}"]
+            lines.append(f"| {what}, {when} | " + " | ".join(f"{rates[name]:.4f}" for name in names) + " |")
+    lines += [
+        "",
+        f"Training accuracy, mean over each {PART} batches:",
+        "",
+        "| | " + " | ".join(f"to image {end:,}" for end in ends) + " |",
+        "| --- |" + " --- |" * len(ends),
+    ]
+    for run in runs:
+        what = "calibrated" if run["calibrated"] else "not calibrated"
+        lines.append(f"| {what} | " + " | ".join(f"{a:.3f}" for a in run["accuracy"]) + " |")
+    lines += ["", f"TensorFlow {tf.__version__}, Keras {keras.__version__}, on {os.cpu_count()} CPU cores.", ""]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir")
+    parser.add_argument("--steps", type=int, default=150, help=f"batches, a multiple of {PART}")
+    parser.add_argument("--output", type=Path, default=Path("docs/calibration.md"))
+    args = parser.parse_args(arguments)
+    images = ksbp.datasets.load_images("cifar10", args.data_dir)
+    runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
+    args.output.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
+    args.output.write_text(page(runs, args.steps))
+    print(args.output.read_text())
+
+
+if __name__ == "__main__":
+    main()
