@@ -49,7 +49,8 @@ def test_each_builds_its_network(recipes):
         time = model.get_layer("time")
         assert time.gradient == own.gradient
         assert {n.dropout for n in time.cell.neurons() if type(n) is ksbp.LIFCell} == {own.dropout}
-        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.AdamW}[own.optimizer]
+        assert isinstance(model.optimizer, kind)
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
 
