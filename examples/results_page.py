@@ -47,8 +47,8 @@ INTRO = """# Results
 Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
 paper reports (arXiv 1903.06379; only figures that other publications confirm are repeated here). Each figure is that of
 one training with one seed, after its last epoch; hyper-parameters were chosen on training data. The interval is the
-95 % Wilson interval that the number of test samples allows. "Not run" means just that. Made by
-`python -m examples.results_page` from the reports in `docs/results/`.
+95 % Wilson interval that the number of test samples allows. Times are of the wall clock, beside other work on the same
+machine. "Not run" means just that. Made by `python -m examples.results_page` from the reports in `docs/results/`.
 """
 
 
@@ -123,7 +123,7 @@ def _run(report: dict) -> list[str]:
         hours = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs / 3600
         lines.append(
             f"* The paper's recipe has {paper.epochs} epochs of T = {paper.num_steps}: at this run's time per sample "
-            f"and time step, with `{recipe['gradient']}`, about {hours:,.0f} hours here (an estimate)."
+            f"and time step, with `{recipe['gradient']}`, about {hours:,.0f} hours for this training set (an estimate)."
         )
     return [*lines, ""]
 
