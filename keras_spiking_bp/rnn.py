@@ -18,7 +18,7 @@ from keras_spiking_bp.gradients import (
     spread_over_steps,
     total_over_steps,
 )
-from keras_spiking_bp.time_loop import run_window
+from keras_spiking_bp.time_loop import Window, run_window
 from keras_spiking_bp.validation import check_choice, check_float32_policy, check_static_shape
 
 
@@ -211,7 +211,6 @@ class SpikingRNN(keras.layers.RNN):
             initial_state = self.states if self.stateful else self.get_initial_state(batch_size)
         *membranes, steps_before = [tf.stop_gradient(tf.cast(s, tf.float32)) for s in initial_state]
         count_before = membranes.pop() if self.cell.emits == "spikes" else 0.0
-        neurons = self.cell.neurons()
         states = [
             neuron.initial_state(
                 batch_size,
@@ -220,7 +219,7 @@ class SpikingRNN(keras.layers.RNN):
                 bptt=gradient == "bptt",
                 dropout=bool(training),
             )
-            for neuron, membrane in zip(neurons, membranes, strict=True)
+            for neuron, membrane in zip(self.cell.neurons(), membranes, strict=True)
         ]
         window = run_window(
             self.cell,
@@ -232,34 +231,42 @@ class SpikingRNN(keras.layers.RNN):
             unroll=self.unroll,
             differentiable=gradient == "bptt",
         )
-        num_steps = tf.maximum(window.num_steps, 1.0)  # a sample may be masked throughout
-        steps = steps_before + window.num_steps
-        divisor = num_steps if self.cell.emits == "spikes" else tf.maximum(steps, 1.0)
-
         if gradient == "accumulated":
-            # what the loop gave is constant; the derivative comes from one more walk, over the totals
-            window = window.without_gradient()
-            total_input = total_over_steps(sequences, window.total_input, mask)
-            total = self.cell.accumulate(total_input, window.states, num_steps)
-            window = dataclasses.replace(window, total=total)
+            window = self._with_accumulated_derivative(window, sequences, mask)
         elif gradient == "bptt":
-            slots = [state["slot"] for state in window.states]
-            corrections = [n.correction(state) for n, state in zip(neurons, window.states, strict=True)]
-            name = "outputs" if self.return_sequences else "total"
-            output = deliver_corrections(getattr(window, name), slots, corrections)
-            window = dataclasses.replace(window, **{name: output})
-
-        if not self.return_sequences:
-            total = count_before + window.total
-            output = total / per_sample(tf.maximum(steps, 1.0), total)
-        else:
-            output, shown = self._outputs_of_steps(window.outputs, steps_before, mask)
-            if gradient == "accumulated":
-                output = spread_over_steps(window.total, output, divisor, shown)
+            window = self._with_corrections(window)
+        output = self._output(window, mask, count_before, steps_before, spread=gradient == "accumulated")
         handed_on = [state["membrane"] for state in window.states]
         if self.cell.emits == "spikes":
             handed_on.append(count_before + window.total)
-        return output, window.states, [*handed_on, steps]
+        return output, window.states, [*handed_on, steps_before + window.num_steps]
+
+    def _with_accumulated_derivative(self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None) -> Window:
+        """What the loop gave is constant; the derivative of the total comes from one more walk, over the totals."""
+        window = window.without_gradient()
+        total_input = total_over_steps(sequences, window.total_input, mask)
+        total = self.cell.accumulate(total_input, window.states, tf.maximum(window.num_steps, 1.0))
+        return dataclasses.replace(window, total=total)
+
+    def _with_corrections(self, window: Window) -> Window:
+        """The gradient goes back through the loop; the leak corrections are known now, and set out with it."""
+        slots = [state["slot"] for state in window.states]
+        corrections = [n.correction(state) for n, state in zip(self.cell.neurons(), window.states, strict=True)]
+        name = "outputs" if self.return_sequences else "total"
+        output = deliver_corrections(getattr(window, name), slots, corrections)
+        return dataclasses.replace(window, **{name: output})
+
+    def _output(self, window: Window, mask, count_before, steps_before, spread: bool) -> tf.Tensor:
+        """The total over the steps so far, or the output of each step, with the derivative of the total (`spread`)."""
+        steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be masked throughout
+        if not self.return_sequences:
+            total = count_before + window.total
+            return total / per_sample(steps, total)
+        output, shown = self._outputs_of_steps(window.outputs, steps_before, mask)
+        if not spread:
+            return output
+        divisor = tf.maximum(window.num_steps, 1.0) if self.cell.emits == "spikes" else steps
+        return spread_over_steps(window.total, output, divisor, shown)
 
     def _outputs_of_steps(self, outputs, steps_before, mask):
         """The outputs of all steps, potentials divided by the steps so far; and which steps show one (None: all)."""

@@ -83,14 +83,7 @@ def run_window(
             seen_output = _where(now, new_output, tf.zeros_like(new_output))
             seen_input = tf.cast(inputs, tf.float32) * per_sample(tf.cast(now, tf.float32), inputs)
             output = seen_output if zero_output_for_mask else _where(now, new_output, output)
-            states = [
-                {
-                    # the slot is no state: it stands for what comes from later steps
-                    name: value if name in ("slot", "keep") else _where(now, value, old[name])
-                    for name, value in new.items()
-                }
-                for new, old in zip(new_states, states, strict=True)
-            ]
+            states = [_held_back(now, new, old) for new, old in zip(new_states, states, strict=True)]
         if cell.emits == "spikes":
             total_output = total_output + seen_output
         total_input = total_input + tf.stop_gradient(seen_input)
@@ -132,6 +125,14 @@ def run_window(
 
 def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+
+
+def _held_back(now: tf.Tensor, new: State, old: State) -> State:
+    """The new state of the samples that have this step, the old one of those whose step is masked.
+
+    Not of `slot`, which stands for what comes from later steps, and `keep`, which is the same in all.
+    """
+    return {name: new[name] if name in ("slot", "keep") else _where(now, new[name], old[name]) for name in new}
 
 
 def _where(now: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
