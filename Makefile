@@ -14,11 +14,13 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
 
-# the oldest TensorFlow and Keras of setup.cfg, in an environment of its own
+# the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which
+# tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes)
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0'
+	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
+		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev

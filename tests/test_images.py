@@ -4,6 +4,7 @@ import dataclasses
 import io
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -179,3 +180,9 @@ def test_the_real_mnist():
     assert len(data.test[1]) == 10000
     assert abs(data.train[0].mean() / 255 - 0.1307) < 1e-4
     assert abs(data.train[0].std() / 255 - 0.3081) < 1e-4
+
+
+def test_a_tfds_that_does_not_load(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.ModuleType("tensorflow_datasets"))
+    with pytest.raises(ImportError, match="tensorflow-metadata<1.18"):
+        load_images("mnist")

@@ -133,6 +133,11 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError("`load_images` needs tensorflow-datasets: pip install 'keras-spiking-bp[data]'") from error
+    if not hasattr(tfds, "builder"):  # its import fails without an error
+        raise ImportError(
+            "tensorflow-datasets could not be loaded. With an older TensorFlow it needs an older companion: "
+            "pip install 'tensorflow-metadata<1.18'"
+        )
     builder = tfds.builder(name, data_dir=data_dir)
     if builder.is_prepared():
         return builder
