@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.training.checkpoint import Checkpoint
 
 SCRIPT = """
 import os, sys
@@ -99,6 +100,36 @@ def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
             ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0)
     curve = ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
     assert len(curve) == 2
+
+
+def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = True
+
+    stopped = small_model()
+    assert ksbp.training.fit(stopped, batches(), 1, tmp_path / "a", callbacks=[Stop()], verbose=0) == []
+    resumed, whole = small_model(), small_model()
+    curve = ksbp.training.fit(resumed, batches(), 1, tmp_path / "a", verbose=0)
+    assert curve == ksbp.training.fit(whole, batches(), 1, tmp_path / "b", verbose=0)
+    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nan_does_not_replace_a_good_checkpoint(tmp_path):
+    good = small_model()
+    ksbp.training.fit(good, batches(), 1, tmp_path, verbose=0)
+
+    class Spoil(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.trainable_weights[-1].assign(np.nan * self.model.trainable_weights[-1])
+
+    ksbp.training.fit(small_model(), batches(), 2, tmp_path, callbacks=[Spoil()], verbose=0)
+    again = small_model()
+    position = Checkpoint(tmp_path, batches()).restore(again, next(iter(batches().epoch(0))))
+    assert position.epoch == 1
+    for a, b in zip(again.get_weights(), good.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("argument", ["epochs", "save_every"])

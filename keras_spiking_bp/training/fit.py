@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
@@ -119,9 +120,14 @@ class Saver(keras.callbacks.Callback):
         due = self._save_every and self._position.batch - self._last_save >= self._save_every
         if due and self._position.batch < self._steps_per_epoch:
             self._last_save = self._position.batch
-            self._checkpoint.save(self.model, self._position)
+            self._save(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._position.epoch, self._position.batch = epoch + 1, 0
-        self._position.curve.append({name: float(value) for name, value in logs.items()})
-        self._checkpoint.save(self.model, self._position)
+        if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle
+            self._position.epoch, self._position.batch = epoch + 1, 0
+            self._position.curve.append({name: float(value) for name, value in logs.items()})
+        self._save(logs)
+
+    def _save(self, logs: dict | None) -> None:
+        if np.isfinite((logs or {}).get("loss", 0.0)):  # a training that broke down does not replace a good checkpoint
+            self._checkpoint.save(self.model, self._position)
