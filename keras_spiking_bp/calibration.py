@@ -66,7 +66,7 @@ def calibrate(
     Raises:
         TypeError: if the model has no `SpikingRNN`.
         ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, or a layer
-            cannot be brought to its rate.
+            cannot be brought to its rate: all weights are then as they were.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -94,6 +94,7 @@ def calibrate(
     observe = activity_of(model)
     num_steps = spikes.shape[1]
 
+    untouched = [(variable, variable.numpy()) for own in weights.values() for variable in own]
     done = []
     for name, target in targets.items():
         start = [variable.numpy() for variable in weights[name]]
@@ -115,7 +116,8 @@ def calibrate(
             factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
             rate = rate_with(factor)
         else:
-            rate_with(1.0)
+            for variable, value in untouched:
+                variable.assign(value)
             raise ValueError(
                 f"Layer {name!r} cannot be brought to `firing_rate` {target}: with its weights times {factor:.3g} it "
                 f"fires at {rate:.3g}. Its input may be silent, or too few time steps or samples leave only a few "

@@ -106,6 +106,15 @@ def test_a_silent_input_is_named():
         np.testing.assert_array_equal(a, b)
 
 
+def test_what_fails_leaves_all_weights_as_they_were():
+    model = deep()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Layer 'fc1' cannot be brought"):
+        ksbp.calibrate(model, IMAGES, {"conv1": 0.2, "fc1": 1e-9})
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0, {"conv1": -0.1}])
 def test_bad_rates(rate):
     with pytest.raises(ValueError, match="`firing_rate` must be above 0 and below 1"):
