@@ -35,8 +35,8 @@ class Health(keras.callbacks.Callback):
     layers named.
 
     Args:
-        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once, with random numbers
-            of the callback's own: the training is the same with it and without.
+        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once; the random stream of
+            the encoder is put back, so that the training is the same with the callback and without.
         every: batches between two looks.
         growth: above 1.
 

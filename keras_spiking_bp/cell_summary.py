@@ -37,8 +37,6 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
         total                                                                228      323
     """
     for layer in spiking_layers(model):
-        if not layer.built:
-            raise ValueError(f"`model` must be built: layer {layer.name!r} has not seen an input yet")
         rows = list(_rows(layer.cell, 0))
         total = ("total", "", "", "", sum(row[4] for row in rows), sum(row[5] for row in rows))
         table = [_HEADER] + [tuple(f"{x:,}" if isinstance(x, int) else x for x in row) for row in [*rows, total]]

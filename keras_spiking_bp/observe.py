@@ -15,10 +15,11 @@ Activity = dict[str, dict[str, tf.Tensor]]
 
 
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
-    """The `SpikingRNN` layers of a model, in the order of the walk.
+    """The built `SpikingRNN` layers of a model, in the order of the walk.
 
     Raises:
         TypeError: if there is none.
+        ValueError: if one is not built.
     """
     layers = [model] if isinstance(model, SpikingRNN) else getattr(model, "layers", [])
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
@@ -27,6 +28,9 @@ def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
             "`model` must have a SpikingRNN layer, as the networks of keras_spiking_bp.models have. "
             f"Received: model={model!r}"
         )
+    for layer in spiking:
+        if not layer.built:
+            raise ValueError(f"`model` must be built: its layer {layer.name!r} has not seen an input yet")
     return spiking
 
 
@@ -43,14 +47,12 @@ def spiking_layer(model: keras.Model) -> SpikingRNN:
             "`model` must have one SpikingRNN layer with the whole network in its cell. "
             f"Received: {len(layers)}, {[layer.name for layer in layers]}"
         )
-    if not layers[0].built:
-        raise ValueError(f"`model` must be built: its layer {layers[0].name!r} has not seen an input yet")
     return layers[0]
 
 
 def input_over_time(model: keras.Model) -> keras.Model:
     """The part of a functional model in front of its `SpikingRNN`: from the model's inputs to those of each step."""
-    return keras.Model(model.inputs, spiking_layer(model).input)
+    return keras.Model(model.input, spiking_layer(model).input)
 
 
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Split = tuple[np.ndarray, np.ndarray]
+from keras_spiking_bp.datasets.splits import Split
 
 
 def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
