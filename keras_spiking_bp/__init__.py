@@ -1,6 +1,6 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import callbacks, datasets, gradients, losses, models, training
+from keras_spiking_bp import analysis, callbacks, datasets, gradients, losses, models, training
 from keras_spiking_bp._version import __version__
 from keras_spiking_bp.calibration import calibrate
 from keras_spiking_bp.cell_summary import summary
@@ -27,6 +27,7 @@ __all__ = [
     "SequentialCell",
     "SpikingRNN",
     "__version__",
+    "analysis",
     "beta_from_tau",
     "calibrate",
     "callbacks",

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.observe import SATURATED_RATE, activity_of, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
 _SILENT_SHARE = 0.99
-_SATURATED_RATE, _SATURATED_SHARE = 0.9, 0.5
+_SATURATED_SHARE = 0.5
 
 
 class HealthWarning(UserWarning):
@@ -112,7 +112,7 @@ class Health(keras.callbacks.Callback):
             count = activity[name]["spike_count"].numpy()
             neurons, samples = count[0].size, len(count)
             silent = (count.max(0) == 0).mean()
-            saturated = (count > _SATURATED_RATE * num_steps).mean()
+            saturated = (count > SATURATED_RATE * num_steps).mean()
             if silent > _SILENT_SHARE:
                 self._say(
                     "silent", name,
@@ -125,7 +125,7 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
-                    f"{_SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, or before training smaller "
+                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, or before training smaller "
                     "weights (keras_spiking_bp.calibrate)",
                 )  # fmt: skip
 

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.rnn import SpikingRNN
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` tells of it.
 Activity = dict[str, dict[str, tf.Tensor]]
+
+#: A neuron is called saturated if it fires in more than this share of the time steps.
+SATURATED_RATE = 0.9
 
 
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
@@ -64,6 +68,36 @@ def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
         return layer.observe(spikes)[1]
 
     return activity
+
+
+def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
+    """What each neuron does in each time step: for a few samples, since all of it is kept.
+
+    Args:
+        model: a built functional model with one `SpikingRNN`.
+        inputs: inputs of the model, (B, ...).
+
+    Returns:
+        For each layer of neurons, by name, `membrane` after each step and, but for a readout, `spikes` (0 or 1), both
+        (B, T, ...) float32.
+    """
+    layer = spiking_layer(model)
+    neurons = layer.cell.neurons()
+    sequences = input_over_time(model)(tf.convert_to_tensor(inputs))
+
+    @tf.function(reduce_retracing=True)
+    def step(inputs, states, time):
+        return layer.cell.step(inputs, states, time)[1]
+
+    states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
+    found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}
+    for t in range(sequences.shape[1]):
+        before, states = states, step(sequences[:, t], states, tf.constant(t + 1.0))
+        for of, old, new in zip(found.values(), before, states, strict=True):
+            of.setdefault("membrane", []).append(new["membrane"].numpy())
+            if "spike_count" in new:
+                of.setdefault("spikes", []).append((new["spike_count"] - old["spike_count"]).numpy())
+    return {name: {what: np.stack(values, 1) for what, values in of.items()} for name, of in found.items()}
 
 
 def firing_rates(activity: Activity, num_steps: int) -> dict[str, float]:

@@ -138,7 +138,7 @@ _FEW_STEPS = {
     "encoder": "constant",
 }
 
-#: Ours, with accumulated gradients. On grey digits and events: momentum and a cosine schedule. Beyond them: very few
+#: Ours, with accumulated gradients. On grey images and events: momentum and a cosine schedule. Beyond them: very few
 #: time steps, with the image as a current (no noise of the input), layers that speak from the start, and a loss that
 #: has nothing to gain from silence, as the squared error has. What each has shown, or not, is in docs/results.md.
 FAST = {
@@ -148,7 +148,9 @@ FAST = {
     ("lenet", "nmnist"): Recipe(
         "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
     ),
-    ("lenet", "fashion_mnist"): Recipe("lenet", "fashion_mnist", 10, 10, 64, 2e-3, 15, **_FEW_STEPS),
+    ("lenet", "fashion_mnist"): Recipe(
+        "lenet", "fashion_mnist", 20, 100, 64, 0.002, 18, momentum=0.9, weight_decay=5e-3
+    ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 6, 6, 32, 1e-4, 5, **_FEW_STEPS),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 6, 6, 32, 1e-4, 5, kappa=1.0, **_FEW_STEPS),
 }

@@ -1,0 +1,73 @@
+"""How much each layer fires."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.run import Run, as_run
+from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.connections import INPUT
+
+
+class Activity(Table):
+    """Spikes of each layer; the last row is the whole network (without the input)."""
+
+    def plot(self, axis: Any = None) -> Any:
+        """Draws the firing rate of each layer; returns the matplotlib axes."""
+        return pictures.firing_rates(self, axis)
+
+
+def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Activity:
+    """How much each layer of a spiking network fires on `data`.
+
+    Args:
+        model: a built model with one `SpikingRNN`, or what `analysis.run` gave.
+        data: inputs of the model, as in `analysis.run`.
+        batch_size, verbose: as in `analysis.run`.
+
+    Returns:
+        A table with a row for the input (if it is spikes), each layer of neurons and `"total"`:
+
+        * `layer`, `neurons`;
+        * `spikes`: per sample, over all time steps;
+        * `spikes_per_neuron`: per sample;
+        * `firing_rate`: spikes per neuron and time step;
+        * `silent`: share of the neurons that fired for no sample;
+        * `saturated`: share of samples and neurons with a spike in more than 90 % of the steps.
+
+    Raises:
+        TypeError, ValueError: as `analysis.run`.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> table = analysis.activity(model, images, verbose=0)
+        >>> [row["layer"] for row in table.rows]
+        ['input', 'conv1', 'pool1', 'fc1', 'total']
+    """
+    done = as_run(model, data, None, batch_size, verbose)
+    rows = []
+    for name, neurons in done.neurons.items():
+        rows.append(
+            _row(name, neurons, float(done.spikes[name].sum(1).mean()), done.num_steps)
+            | {"silent": done.silent.get(name), "saturated": done.saturated.get(name)}
+        )
+    inner = [row for row in rows if row["layer"] != INPUT]
+    neurons = sum(row["neurons"] for row in inner)
+    total = _row("total", neurons, sum(row["spikes"] for row in inner), done.num_steps)
+    for name in ("silent", "saturated"):
+        total[name] = sum(row[name] * row["neurons"] for row in inner) / neurons
+    return Activity([*rows, total])
+
+
+def _row(layer: str, neurons: int, spikes: float, num_steps: int) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "neurons": neurons,
+        "spikes": spikes,
+        "spikes_per_neuron": spikes / neurons,
+        "firing_rate": spikes / neurons / num_steps,
+    }

@@ -1,0 +1,124 @@
+"""Several networks side by side: spiking ones, and ANNs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
+from keras_spiking_bp.analysis.over_time import AccuracyOverTime
+from keras_spiking_bp.analysis.run import Run, class_indices, run
+from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.connections import synapses_of
+from keras_spiking_bp.rnn import SpikingRNN
+
+
+class Comparison(Table):
+    """A row for each network at full length, and for each spiking network at equal accuracy.
+
+    Attributes:
+        curves: accuracy over time of each spiking network, by name.
+        target: the accuracy of the rows "at equal accuracy".
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], curves: dict[str, AccuracyOverTime], target: float | None):
+        super().__init__(rows)
+        self.curves = curves
+        self.target = target
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws accuracy over time and energy of all networks; returns the two matplotlib axes."""
+        return pictures.comparison(self, axes)
+
+
+def compare(
+    networks: Mapping[str, keras.Model | Run],
+    data: Any = None,
+    labels: Any = None,
+    accuracy: float | None = None,
+    costs: Costs = FLOAT32_45NM,
+    batch_size: int = 50,
+    verbose: int = 1,
+) -> Comparison:
+    """Accuracy, steps, spikes, operations and energy of several networks, at full length and at equal accuracy.
+
+    Args:
+        networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions and pooling
+            (ANNs); or what `analysis.run` gave, with labels.
+        data, labels: as in `analysis.run`, the same for all; None if all networks are runs.
+        accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.
+        costs: energy per operation.
+        batch_size, verbose: as in `analysis.run`.
+
+    Returns:
+        A table; in each row `network`, `at` (`"full length"` or `"equal accuracy"`), `accuracy`, `steps` (1 for an
+        ANN), and per sample `spikes`, `accumulates`, `macs`, `energy_nj` (neuron updates included where they cost
+        anything). At equal accuracy, a spiking network takes the fewest steps from which on it is at least as accurate;
+        one that never is has no row.
+
+    Raises:
+        TypeError, ValueError: as `analysis.run`; ValueError too if `networks` is empty or `accuracy` out of range.
+
+    Example:
+        >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> table = analysis.compare({"a": make(0), "b": make(1)}, images, np.arange(6) % 3, verbose=0)
+        >>> [(row["network"], row["at"]) for row in table.rows[:2]]
+        [('a', 'full length'), ('b', 'full length')]
+    """
+    if not networks:
+        raise ValueError("`networks` must hold at least one network. Received: none")
+    if accuracy is not None and not 0 < accuracy <= 1:
+        raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
+    rows, curves = [], {}
+    for name, network in networks.items():
+        if not isinstance(network, Run) and not _is_spiking(network):
+            rows.append(_ann_row(name, network, data, labels, costs, batch_size, verbose))
+            continue
+        curves[name] = AccuracyOverTime(
+            network if isinstance(network, Run) else run(network, data, labels, batch_size, verbose)
+        )
+        rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
+    if accuracy is None and curves:
+        accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
+    for name, curve in curves.items():
+        steps = curve.steps_to_reach(accuracy)
+        if steps is not None:
+            rows.append(_row(name, "equal accuracy", curve, steps, costs))
+    return Comparison(rows, curves, accuracy)
+
+
+def _is_spiking(network: Any) -> bool:
+    return any(isinstance(layer, SpikingRNN) for layer in getattr(network, "layers", []))
+
+
+def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
+    row = curve.rows[steps - 1]
+    neurons = sum(n for layer, n in curve.run.neurons.items() if layer in curve.run.silent)
+    energy = costs.of(row["accumulates"], row["macs"]) + costs.of_updates(neurons * steps)
+    return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
+
+
+def _ann_row(name, network, data, labels, costs, batch_size, verbose) -> dict[str, Any]:
+    if isinstance(data, tf.data.Dataset):
+        right = [(network.predict_on_batch(x).argmax(-1) == class_indices(y)).mean() * len(x) for x, y in data]
+        accuracy = sum(right) / sum(len(x) for x, _ in data)
+    else:
+        outputs = network.predict(np.asarray(data), batch_size=batch_size, verbose=verbose)
+        accuracy = (outputs.argmax(-1) == class_indices(labels)).mean()
+    macs, accumulates = synapses_of(network)
+    return {
+        "network": name,
+        "at": "full length",
+        "accuracy": float(accuracy),
+        "steps": 1,
+        "spikes": None,
+        "accumulates": accumulates,
+        "macs": macs,
+        "energy_nj": costs.of(accumulates, macs) / 1000,
+    }

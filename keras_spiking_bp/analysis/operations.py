@@ -1,0 +1,79 @@
+"""What an inference computes: synaptic operations of the spiking network, and of the same ANN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.run import Run, as_run
+from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.connections import INPUT
+
+#: The columns that count.
+COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
+
+
+class Operations(Table):
+    """Operations of each connection, per sample; the last row is the whole network.
+
+    Attributes:
+        neuron_updates: neurons times time steps: integrate, leak, compare. Not counted in the rows.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], neuron_updates: int):
+        super().__init__(rows)
+        self.neuron_updates = neuron_updates
+
+    def plot(self, axis: Any = None) -> Any:
+        """Draws the operations of each connection beside those of the ANN; returns the matplotlib axes."""
+        return pictures.operations(self, axis)
+
+
+def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
+    """Synaptic operations per sample, exactly counted, beside the operations of the same network as an ANN.
+
+    A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
+    strides it reaches fewer (`keras_spiking_bp.connections.fan_out`). An input that is no spikes (a constant current)
+    costs a multiply-accumulate (MAC) for each value that is not 0, synapse and time step. The ANN needs one MAC for
+    each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too.
+
+    Args:
+        model: a built model with one `SpikingRNN`, or what `analysis.run` gave.
+        data: inputs of the model, as in `analysis.run`.
+        batch_size, verbose: as in `analysis.run`.
+
+    Returns:
+        A table with a row for each connection and `"total"`: `connection`, `synapses`, `accumulates` and `macs` of the
+        spiking network, `ann_accumulates` and `ann_macs`; all per sample.
+
+    Raises:
+        TypeError, ValueError: as `analysis.run`.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> table = analysis.operations(model, images, verbose=0)
+        >>> [(row["connection"], row["synapses"]) for row in table.rows][:2]
+        [('input -> conv1', 1936), ('conv1 -> pool1', 256)]
+    """
+    done = as_run(model, data, None, batch_size, verbose)
+    rows = []
+    for path, synapses in zip(done.connections, done.synapses, strict=True):
+        counted = float(done.operations[path.name].sum(1).mean())
+        multiplies = done.multiplies(path)
+        rows.append(
+            {
+                "connection": path.name,
+                "synapses": synapses,
+                "accumulates": 0.0 if multiplies else counted,
+                "macs": counted if multiplies else 0.0,
+                "ann_accumulates": synapses if path.is_pooling() else 0,
+                "ann_macs": 0 if path.is_pooling() else synapses,
+            }
+        )
+    total = {"connection": "total", "synapses": sum(done.synapses)}
+    total |= {name: sum(row[name] for row in rows) for name in COUNTS}
+    neurons = sum(number for name, number in done.neurons.items() if name != INPUT)
+    return Operations([*rows, total], neurons * done.num_steps)

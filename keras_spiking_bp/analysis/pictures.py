@@ -1,0 +1,210 @@
+"""Pictures of spiking networks, readable in print and for the colour-blind.
+
+Each function draws on the matplotlib axes that it is given, or on a new figure, and returns the axes. They need
+matplotlib (`pip install matplotlib`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.observe import spiking_layer, traces
+from keras_spiking_bp.validation import check_choice, check_positive_int
+
+if TYPE_CHECKING:
+    from keras_spiking_bp.analysis.table import Table
+
+# Okabe and Ito's palette: told apart by the colour-blind, and by their lightness in print
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
+)  # fmt: skip
+COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK)
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+_GREY = "#999999"
+
+
+def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, axis: Any = None) -> Any:
+    """Spike raster: a mark for each spike, time steps to the right, up to `neurons` of each layer from top to bottom.
+
+    Args:
+        model: a built model with one `SpikingRNN`.
+        inputs: inputs of the model, (B, ...).
+        sample: which of them to draw.
+        neurons: of each layer so many are drawn, evenly spread over it.
+        axis: matplotlib axes; None for a new figure.
+
+    Raises:
+        TypeError, ValueError: as `observe.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
+    """
+    number = check_positive_int("neurons", neurons)
+    of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
+    axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
+    top, ticks = 0, []
+    for i, (name, spikes) in enumerate(of_layers.items()):
+        flat = spikes[0].reshape(len(spikes[0]), -1)
+        shown = flat[:, np.unique(np.linspace(0, flat.shape[1] - 1, number).astype(int))]
+        when, which = np.nonzero(shown)
+        axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=1.2)
+        ticks.append((top + shown.shape[1] / 2, name))
+        top += shown.shape[1] + 0.15 * number
+    axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
+    axis.set_yticks(*zip(*ticks, strict=True))
+    axis.tick_params(axis="y", length=0)
+    return axis
+
+
+def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neurons: int = 4, axis: Any = None) -> Any:
+    """Membrane potentials of the most active neurons of a layer after each time step, their spikes, the threshold.
+
+    Args:
+        model, inputs, sample, axis: as in `raster`.
+        layer: name of the layer of neurons, such as `"conv1"`.
+        neurons: how many are drawn.
+
+    Raises:
+        TypeError, ValueError: as `raster`; ValueError if there is no layer of this name.
+    """
+    number = check_positive_int("neurons", neurons)
+    cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons()}
+    trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
+    potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
+    active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
+    axis = _axes(axis)
+    steps = np.arange(1, len(potential) + 1)
+    for i, neuron in enumerate(np.argsort(-active, kind="stable")[:number]):
+        style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
+        axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", **style)
+        if "spikes" in trace:
+            fired = steps[trace["spikes"][0].reshape(potential.shape)[:, neuron] > 0]
+            axis.plot(fired, np.full(len(fired), cells[layer].threshold), "|", color=style["color"], markersize=11)
+    if "spikes" in trace:
+        axis.axhline(cells[layer].threshold, color=_GREY, linewidth=1)
+        axis.annotate("threshold, spikes above", (steps[-1], cells[layer].threshold), ha="right", va="bottom",
+                      xytext=(0, 7), textcoords="offset points", color="#666666", fontsize=9)  # fmt: skip
+        axis.margins(y=0.15)
+    axis.set(xlabel="time step", ylabel="membrane potential", title=f"membrane potentials of {layer}")
+    axis.set_xlim(1, len(potential))
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    return axis
+
+
+def firing_rates(activity: Table, axis: Any = None) -> Any:
+    """Bars: spikes per neuron and time step of each layer, from the table of `analysis.activity`."""
+    rows = [row for row in activity.rows if row["layer"] != "total"]
+    axis = _axes(axis, height=1.2 + 0.32 * len(rows))
+    colors = [_GREY if row["layer"] == "input" else BLUE for row in rows]
+    bars = axis.barh([row["layer"] for row in rows], [row["firing_rate"] for row in rows], color=colors)
+    axis.bar_label(bars, [f"{row['firing_rate']:.3f}" for row in rows], padding=3, fontsize=9)
+    axis.invert_yaxis()
+    axis.margins(x=0.14)
+    axis.set(xlabel="spikes per neuron and time step", title="firing rate of each layer")
+    return axis
+
+
+def operations(table: Table, axis: Any = None) -> Any:
+    """Bars: operations of each connection, spiking and ANN, from the table of `analysis.operations`."""
+    rows = table.rows[:-1]
+    pairs = [(r["accumulates"] + r["macs"], r["ann_accumulates"] + r["ann_macs"]) for r in rows]
+    names = [row["connection"] for row in rows]
+    axis = _pairs(names, pairs, axis)
+    axis.set(xlabel="operations per sample", title="synaptic operations")
+    return axis
+
+
+def energy(table: Table, axis: Any = None) -> Any:
+    """Bars: energy of each connection, spiking and ANN, from the table of `analysis.energy`."""
+    pairs = [(row["energy_nj"], row["ann_energy_nj"]) for row in table.rows]
+    axis = _pairs([row["connection"] for row in table.rows], pairs, axis)
+    axis.set(xlabel="energy per sample (nJ), estimated", title="energy")
+    return axis
+
+
+def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
+    """Accuracy above, spikes below, against time steps, from the table of `analysis.accuracy_over_time`."""
+    upper, lower = axes if axes is not None else _figure(2, height=5.2, sharex=True)
+    steps = [row["steps"] for row in curve.rows]
+    upper.plot(steps, [100 * row["accuracy"] for row in curve.rows], color=BLUE, linewidth=2)
+    upper.annotate(f"{100 * curve.rows[-1]['accuracy']:.2f} %", (steps[-1], 100 * curve.rows[-1]["accuracy"]),
+                   xytext=(0, -16), textcoords="offset points", ha="right", color=BLUE, fontweight="bold")  # fmt: skip
+    upper.set(ylabel="accuracy (%)", title="accuracy and spikes against time steps")
+    lower.plot(steps, [row["spikes"] for row in curve.rows], color=ORANGE, linewidth=2, linestyle="--")
+    lower.set(xlabel="time steps", ylabel="spikes per sample", ylim=(0, None))
+    for axis in (upper, lower):
+        axis.set_xlim(1, max(steps[-1], 2))
+        axis.grid(axis="y", color="#E5E5E5")
+        _plain(axis)
+    return upper, lower
+
+
+def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
+    """Accuracy over time of each network, and its energy, from the table of `analysis.compare`."""
+    left, right = axes if axes is not None else _figure(1, 2, width=11.5, height=4.2)
+    colors = {}
+    for row in table.rows:
+        colors.setdefault(row["network"], len(colors))
+    longest = max((curve.run.num_steps for curve in table.curves.values()), default=1)
+    for row in table.rows:
+        if row["spikes"] is None:
+            i = colors[row["network"]]
+            left.axhline(100 * row["accuracy"], color=COLORS[i % 7], linestyle=LINES[i % 7], label=row["network"])
+    for name, curve in table.curves.items():
+        i = colors[name]
+        points = [(r["steps"], 100 * r["accuracy"]) for r in curve.rows]
+        left.plot(*zip(*points, strict=True), color=COLORS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=name)
+    if table.target is not None:
+        left.axhline(100 * table.target, color=_GREY, linewidth=0.8)
+    best = max(row["accuracy"] for row in table.rows)
+    lowest = min(row["accuracy"] for row in table.rows)
+    left.set(xlabel="time steps", ylabel="accuracy (%)", title="accuracy against time steps")
+    left.set(ylim=(100 * max(0, 2.5 * lowest - 1.5 * best - 0.01), 100 * best + 0.3), xlim=(1, max(longest, 2)))
+    left.legend(frameon=False, loc="lower right")
+    names = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
+    bars = right.barh(names, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white",
+                      color=[COLORS[colors[row["network"]] % 7] for row in table.rows])  # fmt: skip
+    right.bar_label(bars, [f"{row['energy_nj'] / 1000:.3g}" for row in table.rows], padding=3, fontsize=9)
+    right.invert_yaxis()
+    right.margins(x=0.14)
+    right.tick_params(axis="y", labelsize=8, length=0)
+    right.set(xlabel="energy per sample (µJ), estimated", title="energy")
+    _plain(left), _plain(right)
+    return left, right
+
+
+def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any:
+    """Two bars for each name: the spiking network, and the ANN (hatched)."""
+    axis = _axes(axis, height=1.5 + 0.45 * len(names))
+    y = np.arange(len(names))
+    axis.barh(y - 0.2, [pair[0] for pair in pairs], 0.38, color=BLUE, label="spiking network")
+    axis.barh(y + 0.2, [pair[1] for pair in pairs], 0.38, color="#F0C9A8", edgecolor=ORANGE, hatch="////", label="ANN")
+    axis.set_yticks(y, names)
+    axis.invert_yaxis()
+    axis.legend(frameon=False, loc="best")
+    return axis
+
+
+def _one(inputs: Any, sample: int) -> Any:
+    if not 0 <= sample < len(inputs):
+        raise ValueError(f"`sample` must be from 0 to {len(inputs) - 1}. Received: sample={sample!r}")
+    return inputs[sample : sample + 1]
+
+
+def _axes(axis: Any, height: float = 3.6) -> Any:
+    axis = _figure(1, height=height) if axis is None else axis
+    _plain(axis)
+    return axis
+
+
+def _plain(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _figure(rows: int, columns: int = 1, width: float = 6.4, height: float = 3.6, **kwargs: Any) -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **kwargs)[1]

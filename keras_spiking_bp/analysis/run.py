@@ -1,0 +1,252 @@
+"""One pass of a network over data, with everything counted that the analysis asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.connections import INPUT, Connection, connections, fan_out
+from keras_spiking_bp.observe import SATURATED_RATE, input_over_time, spiking_layer
+from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.validation import check_positive_int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a network did on N samples in T time steps. `run` makes it; all functions of `analysis` read it.
+
+    Attributes:
+        outputs: `V[t] / t` at each step t (of a network that ends in spikes, its firing rates so far), (N, T, ...).
+        labels: class indices (N,), or None.
+        neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
+        spikes: spikes of each of them in each step, (N, T).
+        silent: for each of them the share of its neurons that fired for no sample.
+        saturated: for each of them the share of samples and neurons with a spike in more than 90 % of the steps.
+        connections: who feeds whom.
+        synapses: number of synapses of each connection.
+        operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each value that
+            is not 0, where the input is no spikes) counts once for each synapse that it reaches.
+        spiking_input: whether the input consists of spikes (-1, 0 or 1).
+    """
+
+    outputs: np.ndarray
+    labels: np.ndarray | None
+    neurons: dict[str, int]
+    spikes: dict[str, np.ndarray]
+    silent: dict[str, float]
+    saturated: dict[str, float]
+    connections: tuple[Connection, ...]
+    synapses: tuple[int, ...]
+    operations: dict[str, np.ndarray]
+    spiking_input: bool
+
+    @property
+    def num_steps(self) -> int:
+        return self.outputs.shape[1]
+
+    @property
+    def samples(self) -> int:
+        return len(self.outputs)
+
+    def correct(self) -> np.ndarray:
+        """Whether the class with the largest output is right, at each step, boolean (N, T).
+
+        Raises:
+            ValueError: if there are no labels, or the outputs are not one number a class.
+        """
+        if self.labels is None:
+            raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
+        if self.outputs.ndim != 3:
+            raise ValueError(f"The output must be one number a class. It has the shape {self.outputs.shape[2:]}")
+        return self.outputs.argmax(-1) == self.labels[:, None]
+
+    def multiplies(self, path: Connection) -> bool:
+        """Whether this connection multiplies: weights on an input that is no spikes."""
+        return path.source == INPUT and not self.spiking_input and not path.is_pooling()
+
+    def so_far(self) -> dict[str, np.ndarray]:
+        """`spikes` (without the input), `accumulates` and `macs` of each sample up to each step, (N, T)."""
+        none = np.zeros((self.samples, self.num_steps))
+        inner = [spikes for name, spikes in self.spikes.items() if name != INPUT]
+        by_kind = {"accumulates": [none], "macs": [none]}
+        for path in self.connections:
+            by_kind["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
+        return {name: sum(parts).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
+
+
+def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
+    """Runs a spiking network once over `data` and counts spikes and operations, step by step.
+
+    Args:
+        model: a built functional model with one `SpikingRNN`; the network's output is that layer's.
+        data: inputs of the model as an array, (N, ...), or a `tf.data.Dataset` of batches: of inputs, or of
+            `(inputs, labels)`.
+        labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or nobody asks.
+        batch_size: samples at a time, for an array.
+        verbose: 1 shows a progress bar.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN`.
+        ValueError: if it is not built, has no spiking neurons or synapses that cannot be counted; if `data` is empty,
+            or `labels` does not fit.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> done = analysis.run(model, images, verbose=0)
+        >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
+        ((6, 10, 3), (6, 10), 64)
+    """
+    layer = spiking_layer(model)
+    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
+        raise ValueError(
+            f"`model` must have spiking neurons to analyse. Its layer {layer.name!r} has a readout only, which never "
+            "fires"
+        )
+    paths = tuple(connections(layer.cell, layer.input.shape[2:]))
+    fans = [fan_out(path.layers, path.source_shape) for path in paths]
+    encode = input_over_time(model)
+    count = _counter(layer, paths, fans)
+    neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
+
+    parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": []}
+    most = dict.fromkeys(neurons, 0)
+    saturated = dict.fromkeys(neurons, 0.0)
+    spiking_input, samples = True, 0
+    batches, number = _batches(data, labels, check_positive_int("batch_size", batch_size))
+    bar = keras.utils.Progbar(number, verbose=verbose)
+    for i, (inputs, of_batch) in enumerate(batches, start=1):
+        currents = encode(inputs)
+        outputs, spikes, operations, totals, is_spikes = count(currents)
+        for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
+            parts[name].append(value.numpy())
+        if of_batch is not None:
+            parts["labels"].append(of_batch)
+        for name, total in totals.items():
+            most[name] = np.maximum(most[name], total.numpy().max(0))
+            saturated[name] += (total.numpy() > SATURATED_RATE * outputs.shape[1]).mean() * len(outputs)
+        spiking_input &= bool(is_spikes)
+        samples += len(outputs)
+        bar.update(i)
+    if not samples:
+        raise ValueError("`data` must hold at least one sample. Received: no sample")
+    if number is None:
+        bar.update(i, finalize=True)
+
+    spikes = np.concatenate(parts["spikes"])
+    names = [INPUT, *neurons]
+    if spiking_input:
+        neurons = {INPUT: math.prod(layer.input.shape[2:]), **neurons}
+    operations = np.concatenate(parts["operations"])
+    return Run(
+        outputs=np.concatenate(parts["outputs"]),
+        labels=np.concatenate(parts["labels"]) if parts["labels"] else None,
+        neurons=neurons,
+        spikes={name: spikes[:, :, i] for i, name in enumerate(names) if name in neurons},
+        silent={name: float((np.asarray(count) == 0).mean()) for name, count in most.items()},
+        saturated={name: share / samples for name, share in saturated.items()},
+        connections=paths,
+        synapses=tuple(round(fan.sum()) for fan in fans),
+        operations={path.name: operations[:, :, i] for i, path in enumerate(paths)},
+        spiking_input=spiking_input,
+    )
+
+
+def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, verbose: int) -> Run:
+    """`model` itself if it is a `Run` already, else a run of it over `data`."""
+    if isinstance(model, Run):
+        if data is not None:
+            raise ValueError("`data` must be None where a Run is given, which has seen its data already")
+        return model
+    if data is None:
+        raise ValueError("`data` must be given. Received: data=None")
+    return run(model, data, labels, batch_size, verbose)
+
+
+def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]) -> Callable:
+    """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
+    cell = layer.cell
+    spiking = [neuron.emits == "spikes" for neuron in cell.neurons()]
+    names = [neuron.name for neuron, fires in zip(cell.neurons(), spiking, strict=True) if fires]
+
+    def per_sample_sum(x):
+        return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)
+
+    @tf.function(reduce_retracing=True)
+    def count(sequences):
+        batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
+        states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
+        arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]
+
+        def step(t, states, seen, outputs, spikes, operations):
+            now = tf.cast(t + 1, tf.float32)
+            inputs = tf.gather(sequences, t, axis=1)
+            output, new = cell.step(inputs, states, now)
+            fired = {INPUT: tf.cast(inputs != 0, tf.float32)}
+            counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
+            for name, (state, before) in zip(names, counted, strict=True):
+                fired[name] = state["spike_count"] - before["spike_count"]
+            seen = seen + tf.cast(output, tf.float32)
+            shown = seen if cell.emits == "spikes" else tf.cast(output, tf.float32)
+            reached = [  # exact: counts of spikes times fan-outs pass what float32 holds
+                per_sample_sum(tf.cast(fired[path.source], tf.float64) * fan)
+                for path, fan in zip(paths, fans, strict=True)
+            ]
+            return (
+                t + 1,
+                new,
+                seen,
+                outputs.write(t, shown / now),
+                spikes.write(t, tf.stack([per_sample_sum(x) for x in fired.values()], 1)),
+                operations.write(t, tf.stack(reached, 1)),
+            )
+
+        zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
+        _, states, _, *arrays = tf.while_loop(
+            lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
+        )
+        outputs, spikes, operations = (_batch_first(array.stack()) for array in arrays)
+        totals = [state["spike_count"] for state, fires in zip(states, spiking, strict=True) if fires]
+        is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
+        return outputs, spikes, operations, dict(zip(names, totals, strict=True)), is_spikes
+
+    return count
+
+
+def _batch_first(x: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+
+
+def _batches(
+    data: Any, labels: Any, batch_size: int
+) -> tuple[Iterator[tuple[tf.Tensor, np.ndarray | None]], int | None]:
+    """Batches `(inputs, class indices or None)`, and how many there are, if that is known."""
+    if isinstance(data, tf.data.Dataset):
+        if labels is not None:
+            raise ValueError("`labels` must be None where `data` is a Dataset: let it give (inputs, labels)")
+        number = int(data.cardinality())
+        pairs = (batch if isinstance(batch, tuple) else (batch, None) for batch in data)
+        return ((x, None if y is None else class_indices(y)) for x, y in pairs), number if number >= 0 else None
+    if not len(data):
+        raise ValueError("`data` must hold at least one sample. Received: no sample")
+    if labels is not None:
+        labels = class_indices(labels)
+        if len(labels) != len(data):
+            raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {len(data)} samples")
+    starts = range(0, len(data), batch_size)
+    return (
+        (tf.convert_to_tensor(data[i : i + batch_size]), None if labels is None else labels[i : i + batch_size])
+        for i in starts
+    ), len(starts)
+
+
+def class_indices(labels: Any) -> np.ndarray:
+    """Labels as class indices (N,), from indices or one-hot (N, classes)."""
+    labels = np.asarray(labels)
+    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)

@@ -1,0 +1,212 @@
+"""Who feeds whom in a network of cells, and how many synapses each spike reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+
+#: The name of what comes in from outside.
+INPUT = "input"
+
+
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """A path from one layer of neurons to the next.
+
+    Attributes:
+        source: name of the neurons that send, or `INPUT`.
+        target: name of the neurons whose current it adds to.
+        layers: what a spike goes through on its way, in order; empty for the identity.
+        source_shape: shape of what the source sends, without the batch.
+    """
+
+    source: str
+    target: str
+    layers: tuple[keras.layers.Layer, ...]
+    source_shape: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.source} -> {self.target}"
+
+    def is_pooling(self) -> bool:
+        """Whether it has no weights of its own that could be multiplied with: pooling, or the identity."""
+        return not any(layer.weights for layer in self.layers)
+
+
+def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
+    """All connections of a built cell, in the order of the walk.
+
+    Args:
+        cell: a cell, such as that of a `SpikingRNN`.
+        input_shape: shape of one time step of its input, without the batch.
+
+    Raises:
+        TypeError: if the tree holds a cell of a kind that this library does not know.
+    """
+    found: list[Connection] = []
+    _walk(cell, Connection(INPUT, "", (), tuple(input_shape)), found)
+    return found
+
+
+def _walk(cell: keras.layers.Layer, so_far: Connection, found: list[Connection]) -> Connection:
+    """Adds the connections of `cell`, entered by the path `so_far`; returns the path that leaves it."""
+    if isinstance(cell, SequentialCell):
+        for part in cell.cells:
+            so_far = _walk(part, so_far, found)
+        return so_far
+    if isinstance(cell, ResidualCell):
+        end_of_body = _walk(cell.body, so_far, found)
+        leaves = _walk(cell.junction, end_of_body, found)
+        around = () if cell.shortcut is None else (cell.shortcut,)
+        found.append(_through(so_far, around, cell.junction.name))
+        return leaves
+    if isinstance(cell, NeuronCell):
+        found.append(_through(so_far, (cell.synapse,), cell.name))
+        return Connection(cell.name, "", (), cell.output_shape_of_step)
+    if isinstance(cell, Cell):
+        raise TypeError(
+            f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
+            "synapse, SequentialCell, ResidualCell"
+        )
+    return _through(so_far, (cell,), "")
+
+
+def _through(so_far: Connection, layers: tuple[keras.layers.Layer, ...], target: str) -> Connection:
+    return dataclasses.replace(so_far, target=target, layers=(*so_far.layers, *layers))
+
+
+def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
+    """For each element of the source the number of synapses that it reaches through `layers`.
+
+    Borders, strides, dilation and groups are counted as they are: a pixel in the corner reaches fewer synapses of a
+    3x3 convolution than one in the middle. A window of a pooling layer counts as one synapse to each of its elements;
+    the identity as one.
+
+    Args:
+        layers: built layers, as `Connection.layers`.
+        source_shape: shape of the source, without the batch.
+
+    Returns:
+        float64 array of the shape `source_shape`.
+
+    Raises:
+        ValueError: if a layer is of a kind whose synapses are not known, or there are two layers of synapses with no
+            neurons between them.
+
+    Example:
+        >>> conv = keras.layers.Conv2D(1, 3, padding="same")
+        >>> fan_out((conv,), (3, 3, 1))[..., 0].astype(int).tolist()
+        [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
+    """
+    steps = [part for layer in layers for part in _parts(layer)]
+    counted = [part for part in steps if not isinstance(part, (*_PASSES_ON, keras.layers.Rescaling))]
+    if len(counted) > 1:
+        raise ValueError(
+            f"The layers {[part.name for part in counted]} follow each other with no neurons between them: a spike "
+            "has no count of synapses there. Put a cell around each"
+        )
+    x = tf.zeros((1, *source_shape))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = x
+        for part in steps:
+            if isinstance(part, _PASSES_ON):
+                y = part(y, training=False)
+            elif not isinstance(part, keras.layers.Rescaling):  # which is a weight on the way, and moves nothing
+                y = _with_ones(part, y)
+        reached = tf.reduce_sum(y)
+    return tape.gradient(reached, x)[0].numpy().astype("float64")
+
+
+_PASSES_ON = (
+    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.Identity, keras.layers.Dropout,
+    keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D,
+    keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.InputLayer,
+)  # fmt: skip
+_PER_ELEMENT = (
+    keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.BatchNormalization,
+    keras.layers.Rescaling,
+)  # fmt: skip
+_WITH_WEIGHTS = (
+    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)  # fmt: skip
+_GLOBAL_POOLING = (
+    keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
+)  # fmt: skip
+_POOLING = {  # the convolution with the same windows
+    keras.layers.AveragePooling1D: keras.layers.Conv1D, keras.layers.MaxPooling1D: keras.layers.Conv1D,
+    keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
+    keras.layers.AveragePooling3D: keras.layers.Conv3D, keras.layers.MaxPooling3D: keras.layers.Conv3D,
+}  # fmt: skip
+
+
+def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    if isinstance(layer, keras.Sequential):
+        return [part for inner in layer.layers for part in _parts(inner)]
+    return [layer]
+
+
+def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    """A layer of synapses with each of its weights 1."""
+    kind = type(layer)
+    if kind in _WITH_WEIGHTS:
+        config = layer.get_config()
+        initializer = "depthwise_initializer" if "depthwise_initializer" in config else "kernel_initializer"
+        config |= {initializer: "ones", "use_bias": False, "activation": None, "dtype": "float32"}
+        return kind.from_config(config)(x)
+    if kind in _GLOBAL_POOLING:
+        return x
+    if kind in _POOLING:  # all channels alike, so the channels may be a sum over single ones
+        if layer.data_format != "channels_last":
+            raise ValueError(
+                f"The layer {layer.name!r} must have data_format='channels_last' for its synapses to count"
+            )
+        windows = _POOLING[kind](
+            1, layer.pool_size, strides=layer.strides, padding=layer.padding, use_bias=False, kernel_initializer="ones",
+            dtype="float32",
+        )  # fmt: skip
+        return windows(x)
+    raise ValueError(
+        f"The synapses of the layer {layer.name!r} ({kind.__name__}) cannot be counted: known are dense layers, "
+        "convolutions and pooling, and layers that only move or drop values"
+    )
+
+
+def synapses_of(ann: keras.Model) -> tuple[int, int]:
+    """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
+
+    One MAC for each synapse of a dense layer or convolution, one accumulate for each element of a pooling window and of
+    an `Add`. Activations, and batch normalisation (which can be folded into the weights), count nothing.
+
+    Raises:
+        ValueError: if it holds a layer whose synapses are not known.
+
+    Example:
+        >>> synapses_of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
+        (72, 0)
+    """
+    macs = accumulates = 0
+    for layer in ann.layers:
+        if isinstance(layer, keras.Model):
+            inner = synapses_of(layer)
+            macs, accumulates = macs + inner[0], accumulates + inner[1]
+        elif isinstance(layer, keras.layers.Add):
+            accumulates += (len(layer.input) - 1) * math.prod(layer.output.shape[1:])
+        elif not isinstance(layer, (*_PASSES_ON, *_PER_ELEMENT)):
+            synapses = round(fan_out((layer,), layer.input.shape[1:]).sum())
+            if layer.weights:
+                macs += synapses
+            else:
+                accumulates += synapses
+    return macs, accumulates

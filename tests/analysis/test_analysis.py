@@ -1,0 +1,201 @@
+"""Activity, accuracy over time, energy and comparison: against the NumPy simulation and by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp import analysis
+from keras_spiking_bp.observe import traces
+from tests.networks import build_rnn, golden
+from tests.reference import Simulation
+
+
+@pytest.fixture(scope="module", params=["dense_fast_leak", "conv_pool", "residual"])
+def simulated(request):
+    """A golden network as a model, its input spikes, and its independent simulation."""
+    network, weights, figures = golden(request.param)
+    rnn, _ = build_rnn(network, weights)
+    inputs = keras.Input(figures["inputs"].shape[1:])
+    return keras.Model(inputs, rnn(inputs)), figures["inputs"], Simulation(network, weights, figures["inputs"])
+
+
+@pytest.fixture(scope="module")
+def small():
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+    images = np.random.default_rng(0).uniform(0, 1, (7, 8, 8, 1)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    return model, images, labels, analysis.run(model, images, labels, batch_size=3, verbose=0)
+
+
+def test_activity_equals_the_simulation(simulated):
+    model, spikes, simulation = simulated
+    rows = {row["layer"]: row for row in analysis.activity(model, spikes, batch_size=2, verbose=0).rows}
+    steps = spikes.shape[1]
+    for node in simulation.nodes[:-1]:
+        count, row = simulation.spike_count(node["name"]), rows[node["name"]]
+        assert row["neurons"] == count[0].size
+        assert row["spikes"] == pytest.approx(count.sum() / len(count))
+        assert row["firing_rate"] == pytest.approx(count.mean() / steps)
+        assert row["silent"] == pytest.approx((count.max(0) == 0).mean())
+        assert row["saturated"] == pytest.approx((count > 0.9 * steps).mean())
+    assert rows["input"]["spikes"] == pytest.approx(np.abs(spikes).sum() / len(spikes))
+    inner = [row for name, row in rows.items() if name not in ("input", "total")]
+    assert rows["total"]["spikes"] == pytest.approx(sum(row["spikes"] for row in inner))
+    assert rows["total"]["neurons"] == sum(row["neurons"] for row in inner)
+
+
+def test_traces_equal_the_simulation(simulated):
+    model, spikes, simulation = simulated
+    found = traces(model, spikes)
+    for node in simulation.nodes:
+        np.testing.assert_allclose(found[node["name"]]["membrane"], simulation.membranes[node["name"]], atol=2e-5)
+        if "spikes" in found[node["name"]]:
+            np.testing.assert_array_equal(found[node["name"]]["spikes"], simulation.spikes[node["name"]])
+
+
+def test_outputs_over_time_are_those_of_the_layer(simulated):
+    model, spikes, _ = simulated
+    sequences = ksbp.SpikingRNN(model.layers[-1].cell, return_sequences=True)
+    done = analysis.run(model, spikes, batch_size=2, verbose=0)
+    np.testing.assert_allclose(done.outputs, sequences(spikes), rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_that_ends_in_spikes_gives_rates():
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (5, 6, 4)).astype("float32")
+    np.testing.assert_allclose(analysis.run(model, spikes, verbose=0).outputs[:, -1], model(spikes), rtol=1e-6)
+
+
+def test_accuracy_over_time_counts_what_was_spent_until_then(small):
+    _, _, labels, done = small
+    curve = analysis.accuracy_over_time(done)
+    assert [row["steps"] for row in curve.rows] == list(range(1, 11))
+    for t in (0, 4, 9):
+        row = curve.rows[t]
+        assert row["accuracy"] == pytest.approx((done.outputs[:, t].argmax(-1) == labels).mean())
+        inner = [spikes for name, spikes in done.spikes.items() if name != "input"]
+        assert row["spikes"] == pytest.approx(sum(s[:, : t + 1].sum() for s in inner) / 7)
+        assert row["accumulates"] == pytest.approx(sum(o[:, : t + 1].sum() for o in done.operations.values()) / 7)
+    assert curve.rows[-1]["accumulates"] == pytest.approx(analysis.operations(done).rows[-1]["accumulates"])
+
+
+def test_steps_to_reach_an_accuracy_is_the_first_that_holds(small):
+    curve = analysis.accuracy_over_time(small[-1])
+    for row, accuracy in zip(curve.rows, [0.5, 0.8, 0.7, 0.8, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9], strict=True):
+        row["accuracy"] = accuracy
+    assert [curve.steps_to_reach(a) for a in (0.5, 0.75, 0.8, 0.9, 0.95)] == [1, 4, 4, 6, None]
+
+
+def test_early_exit_stops_each_sample_when_it_is_sure(small):
+    _, _, labels, done = small
+    margins = [0.0, 0.02, 1e9]
+    table = analysis.accuracy_over_time(done).early_exit(margins)
+    spent = done.so_far()["accumulates"]
+    for margin, row in zip(margins, table.rows, strict=True):
+        steps, right, operations = [], [], []
+        for n in range(7):
+            for t in range(10):
+                second, first = np.sort(done.outputs[n, t])[-2:]
+                if first - second > margin or t == 9:
+                    break
+            steps.append(t + 1), right.append(done.outputs[n, t].argmax() == labels[n]), operations.append(spent[n, t])
+        assert row["steps"] == pytest.approx(np.mean(steps))
+        assert row["accuracy"] == pytest.approx(np.mean(right))
+        assert row["accumulates"] == pytest.approx(np.mean(operations))
+    assert table.rows[-1]["steps"] == 10
+    with pytest.raises(ValueError, match=r"`margins` must be at least 0.*-1"):
+        analysis.accuracy_over_time(done).early_exit([-1])
+
+
+def test_energy_is_operations_times_costs(small):
+    done = small[-1]
+    counted = analysis.operations(done)
+    costs = analysis.Costs(accumulate=2, mac=3, neuron_update=5, memory_access=7)
+    table = analysis.energy(counted, costs=costs)
+    for row, of in zip(table.rows, counted.rows[:-1], strict=False):
+        assert row["energy_nj"] == pytest.approx(of["accumulates"] * (2 + 3 * 7) / 1000)
+        assert row["ann_energy_nj"] == pytest.approx(
+            (of["ann_macs"] * (3 + 2 * 7) + of["ann_accumulates"] * (2 + 3 * 7)) / 1000
+        )
+    neurons = (8 * 8 * 4 + 4 * 4 * 4 + 16) * 10
+    assert table.rows[-2]["connection"] == "neurons"
+    assert table.rows[-2]["energy_nj"] == pytest.approx(neurons * (5 + 2 * 7) / 1000)
+    assert table.rows[-1]["energy_nj"] == pytest.approx(sum(row["energy_nj"] for row in table.rows[:-1]))
+    plain = analysis.energy(done).rows[-1]
+    assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
+    with pytest.raises(ValueError, match=r"`mac` must be at least 0.*-1"):
+        analysis.Costs(mac=-1)
+
+
+def test_comparison_at_full_length_and_at_equal_accuracy(small):
+    model, images, labels, done = small
+    ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    other = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=6, seed=1)
+    table = analysis.compare({"ANN": ann, "one": done, "other": other}, images, labels, verbose=0)
+    full = {row["network"]: row for row in table.rows if row["at"] == "full length"}
+    assert full["ANN"]["macs"] == 64 * 3
+    assert full["ANN"]["energy_nj"] == pytest.approx(64 * 3 * 4.6 / 1000)
+    assert full["ANN"]["accuracy"] == pytest.approx((ann(images).numpy().argmax(-1) == labels).mean())
+    assert full["one"]["steps"] == 10 and full["other"]["steps"] == 6
+    assert full["one"]["energy_nj"] == pytest.approx(analysis.energy(done).rows[-1]["energy_nj"])
+    assert table.target == min(full["one"]["accuracy"], full["other"]["accuracy"])
+    equal = {row["network"]: row for row in table.rows if row["at"] == "equal accuracy"}
+    for name in ("one", "other"):
+        assert equal[name]["steps"] == table.curves[name].steps_to_reach(table.target)
+    batches = tf.data.Dataset.from_tensor_slices((images, keras.utils.to_categorical(labels, 3))).batch(3)
+    again = analysis.compare({"ANN": ann, "one": model}, batches, verbose=0)
+    assert again.rows[0]["accuracy"] == pytest.approx(full["ANN"]["accuracy"])
+
+
+def test_data_may_be_a_dataset(small):
+    model, images, labels, _ = small
+    spikes = model.layers[1](images)
+    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0)
+    inner.set_weights([v.numpy() for v in model.trainable_weights])
+    arrays = analysis.run(inner, spikes, labels, verbose=0)
+    one_hot = keras.utils.to_categorical(labels, 3)
+    dataset = tf.data.Dataset.from_tensor_slices((spikes, one_hot)).batch(4)
+    batches = analysis.run(inner, dataset, verbose=0)
+    np.testing.assert_array_equal(batches.labels, labels)
+    np.testing.assert_allclose(batches.outputs, arrays.outputs, rtol=1e-5, atol=1e-6)
+    for name in arrays.operations:
+        np.testing.assert_array_equal(batches.operations[name], arrays.operations[name])
+
+
+def test_tables_print_and_go_to_pandas(small):
+    table = analysis.activity(small[-1])
+    lines = table.to_markdown().splitlines()
+    assert len(lines) == 2 + len(table) and len({len(line) for line in lines}) == 1
+    assert lines[0].startswith("| layer ") and "spikes per neuron" in lines[0]
+    assert lines[-1].startswith("| total ") and repr(table) == table.to_markdown()
+    assert all(row.keys() == table.rows[0].keys() for row in table.rows)
+
+
+def test_bad_input_is_refused(small):
+    model, images, labels, done = small
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    with pytest.raises(TypeError, match="must have a SpikingRNN"):
+        analysis.activity(plain, images)
+    inputs = keras.Input((5, 4))
+    readout = keras.Model(inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))(inputs))
+    with pytest.raises(ValueError, match="must have spiking neurons"):
+        analysis.operations(readout, np.zeros((1, 5, 4), "float32"))
+    with pytest.raises(ValueError, match="`data` must hold at least one sample"):
+        analysis.activity(model, images[:0])
+    with pytest.raises(ValueError, match="`data` must hold at least one sample"):
+        analysis.activity(model, tf.data.Dataset.from_tensor_slices(images).batch(2).take(0), verbose=0)
+    with pytest.raises(ValueError, match="`data` must be given"):
+        analysis.energy(model)
+    with pytest.raises(ValueError, match="`data` must be None where a Run"):
+        analysis.activity(done, images)
+    with pytest.raises(ValueError, match="`labels` must be one for each sample. Received: 6 for 7"):
+        analysis.accuracy_over_time(model, images, labels[:6])
+    with pytest.raises(ValueError, match="`labels` must be given"):
+        analysis.accuracy_over_time(model, images, verbose=0)
+    with pytest.raises(ValueError, match="`networks` must hold"):
+        analysis.compare({}, images, labels)
+    with pytest.raises(ValueError, match=r"`accuracy` must be above 0.*99"):
+        analysis.compare({"a": model}, images, labels, accuracy=99)

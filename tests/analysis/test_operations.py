@@ -1,0 +1,167 @@
+"""Synaptic operations against a count that follows each spike through each synapse."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.connections import fan_out, synapses_of
+from keras_spiking_bp.observe import traces
+from tests.analysis import brute_force
+
+STEPS, SAMPLES = 6, 3
+
+
+def conv(filters, size=3, strides=1, padding=1):
+    layer = keras.layers.Conv2D(filters, size, strides=strides, padding="valid", use_bias=False)
+    return keras.Sequential([keras.layers.ZeroPadding2D(padding), layer]) if padding else layer
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Strided and padded convolutions, both kinds of shortcut and the identity, pooling with a rest, dense layers."""
+    keras.utils.set_random_seed(3)
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), threshold=0.3, name="a"),
+            ksbp.ResidualCell(
+                ksbp.LIFCell(conv(4), threshold=0.3, name="b"),
+                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
+                keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
+            ),
+            ksbp.ResidualCell(
+                ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")
+            ),
+            ksbp.ResidualCell(
+                ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
+                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
+                keras.layers.AveragePooling2D(1, strides=2),
+            ),
+            ksbp.IFCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
+            keras.layers.Flatten(),
+            ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
+            ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
+        ]
+    )
+    inputs = keras.Input((STEPS, 11, 10, 2))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+
+
+@pytest.fixture(scope="module")
+def spikes():
+    return np.random.default_rng(0).integers(-1, 2, (SAMPLES, STEPS, 11, 10, 2)).astype("float32")
+
+
+def test_operations_equal_the_brute_force_count_exactly(network, spikes):
+    count = {
+        "input -> a": ("input", lambda s: brute_force.conv(s, 3, 1, 1, 4)),
+        "a -> b": ("a", lambda s: brute_force.conv(s, 3, 1, 1, 4)),
+        "b -> c": ("b", lambda s: brute_force.conv(s, 3, 2, 1, 6)),
+        "a -> c": ("a", lambda s: brute_force.conv(s, 1, 2, 0, 6)),
+        "c -> d": ("c", lambda s: brute_force.conv(s, 3, 1, 1, 5)),
+        "d -> e": ("d", lambda s: brute_force.conv(s, 3, 1, 1, 6)),
+        "c -> e": ("c", lambda s: int((s != 0).sum())),
+        "e -> f": ("e", lambda s: brute_force.conv(s, 3, 1, 1, 5)),
+        "f -> g": ("f", lambda s: brute_force.conv(s, 3, 2, 1, 6)),
+        "e -> g": ("e", lambda s: brute_force.pool(s, 1, 2)),
+        "g -> h": ("g", lambda s: brute_force.pool(s, 2, 2)),
+        "h -> i": ("h", lambda s: brute_force.dense(s, 7)),
+        "i -> j": ("i", lambda s: brute_force.dense(s, 3)),
+    }
+    sent = {name: trace["spikes"] for name, trace in traces(network, spikes).items() if "spikes" in trace}
+    sent["input"] = spikes
+    done = ksbp.analysis.run(network, spikes, batch_size=2, verbose=0)
+    assert list(done.operations) == list(count)
+    for name, (source, by_hand) in count.items():
+        expected = [[by_hand(sent[source][n, t]) for t in range(STEPS)] for n in range(SAMPLES)]
+        assert np.sum(expected) > 0, name
+        np.testing.assert_array_equal(done.operations[name], expected, err_msg=name)
+
+    table = ksbp.analysis.operations(done)
+    assert [row["connection"] for row in table.rows] == [*count, "total"]
+    for row in table.rows[:-1]:
+        assert row["accumulates"] == pytest.approx(done.operations[row["connection"]].sum() / SAMPLES)
+        assert row["macs"] == 0
+
+
+def test_synapses_equal_the_count_for_a_spike_everywhere(network, spikes):
+    done = ksbp.analysis.run(network, spikes, verbose=0)
+    ones = {path.name: np.ones(path.source_shape) for path in done.connections}
+    synapses = dict(zip(ones, done.synapses, strict=True))
+    assert synapses["input -> a"] == brute_force.conv(ones["input -> a"], 3, 1, 1, 4)
+    assert synapses["b -> c"] == brute_force.conv(ones["b -> c"], 3, 2, 1, 6)
+    assert synapses["g -> h"] == brute_force.pool(ones["g -> h"], 2, 2)
+    total = ksbp.analysis.operations(done).rows[-1]
+    assert total["ann_macs"] + total["ann_accumulates"] == sum(done.synapses)
+    assert total["ann_accumulates"] == synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2D(6, 3, groups=2),
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+        keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
+        keras.layers.Conv2D(5, 4, strides=3, padding="same"),
+        keras.layers.Conv2DTranspose(3, 3, strides=2),
+        keras.layers.AveragePooling2D(3, strides=2, padding="same"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ],
+)
+def test_fan_out_of_unusual_layers(layer):
+    """Against the derivative of the layer itself, with weights that cannot cancel."""
+    x = np.zeros((1, 7, 8, 4), "float32")
+    layer.build(x.shape)
+    for variable in layer.trainable_weights:
+        variable.assign(np.random.default_rng(0).uniform(1, 2, variable.shape))
+    reached = np.zeros(x.shape[1:])
+    for index in np.ndindex(*x.shape[1:]):
+        one = x.copy()
+        one[(0, *index)] = 1
+        reached[index] = ((layer(one).numpy() - layer(x).numpy()) != 0).sum()
+    np.testing.assert_array_equal(fan_out((layer,), x.shape[1:]), reached)
+
+
+def test_a_constant_current_costs_multiplications():
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], encoder=ksbp.ConstantEncoder(5), seed=0)
+    images = np.full((2, 8, 8, 1), 0.7, "float32")
+    images[0, :4] = 0
+    row, pooling = ksbp.analysis.operations(model, images, verbose=0).rows[:2]
+    synapses = brute_force.conv(np.ones((8, 8, 1)), 3, 1, 1, 4)
+    half = brute_force.conv(images[0] > 0, 3, 1, 1, 4)
+    assert (row["accumulates"], row["macs"]) == (0, 5 * (synapses + half) / 2)
+    assert pooling["macs"] == 0
+    assert [r["layer"] for r in ksbp.analysis.activity(model, images, verbose=0).rows] == ["conv1", "pool1", "total"]
+
+
+def test_an_ordinary_network_is_counted_as_its_spiking_counterpart():
+    snn = ksbp.models.spiking_lenet(num_steps=2)
+    ann = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(20, 5, padding="same", activation="relu"),
+            keras.layers.AveragePooling2D(2),
+            keras.layers.Conv2D(50, 5, padding="same", activation="relu"),
+            keras.layers.AveragePooling2D(2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(200, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    total = ksbp.analysis.operations(snn, np.zeros((1, 28, 28, 1), "float32"), verbose=0).rows[-1]
+    assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
+
+
+def test_what_cannot_be_counted_is_refused_by_name():
+    spikes = np.ones((1, 3, 8, 8, 1), "float32")
+
+    def model(synapse):
+        inputs = keras.Input((3, 8, 8, 1))
+        return keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(synapse), gradient="bptt")(inputs))
+
+    with pytest.raises(ValueError, match=r"'sep' \(SeparableConv2D\) cannot be counted"):
+        ksbp.analysis.operations(model(keras.layers.SeparableConv2D(2, 3, name="sep")), spikes, verbose=0)
+    two = keras.Sequential([keras.layers.Conv2D(2, 3, name="one"), keras.layers.Conv2D(2, 3, name="two")])
+    with pytest.raises(ValueError, match=r"\['one', 'two'\] follow each other with no neurons"):
+        ksbp.analysis.operations(model(two), spikes, verbose=0)

@@ -1,0 +1,70 @@
+"""The pictures draw what the tables say (that they look well is judged by eye)."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp import analysis
+from keras_spiking_bp.observe import traces
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def setting():
+    cell = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0)
+    spikes = np.random.default_rng(0).integers(0, 2, (5, 10, 8, 8, 1)).astype("float32")
+    return cell, spikes, analysis.run(cell, spikes, np.arange(5) % 3, verbose=0)
+
+
+def test_bars_are_as_long_as_the_figures(setting):
+    done = setting[-1]
+    table = analysis.activity(done)
+    widths = [bar.get_width() for bar in table.plot().patches]
+    assert widths == [row["firing_rate"] for row in table.rows[:-1]]
+    energy = analysis.energy(done)
+    drawn = [bar.get_width() for bar in energy.plot().patches]
+    assert drawn == [row["energy_nj"] for row in energy.rows] + [row["ann_energy_nj"] for row in energy.rows]
+    operations = analysis.operations(done)
+    assert operations.plot().patches[0].get_width() == operations.rows[0]["accumulates"]
+
+
+def test_curves_are_the_rows(setting):
+    curve = analysis.accuracy_over_time(setting[-1])
+    upper, lower = curve.plot()
+    np.testing.assert_allclose(upper.lines[0].get_ydata(), [100 * row["accuracy"] for row in curve.rows])
+    np.testing.assert_allclose(lower.lines[0].get_ydata(), [row["spikes"] for row in curve.rows])
+
+
+def test_raster_has_a_mark_for_each_spike_and_traces_are_potentials(setting):
+    model, spikes, _ = setting
+    found = traces(model, spikes[1:2])
+    axis = analysis.pictures.raster(model, spikes, sample=1, neurons=1000)
+    marks = sum(len(collection.get_segments()) for collection in axis.collections)
+    assert marks == sum(int(of["spikes"].sum()) for of in found.values() if "spikes" in of)
+    axis = analysis.pictures.membranes(model, spikes, "readout", sample=1, neurons=1)
+    assert any(np.allclose(axis.lines[0].get_ydata(), potential) for potential in found["readout"]["membrane"][0].T)
+
+
+def test_comparison_shows_each_row(setting):
+    done = setting[-1]
+    table = analysis.compare({"a": done, "b": done})
+    left, right = table.plot()
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
+    assert len(right.patches) == len(table.rows)
+
+
+def test_bad_input_is_refused(setting):
+    model, spikes, _ = setting
+    with pytest.raises(ValueError, match="`sample` must be from 0 to 4. Received: sample=5"):
+        analysis.pictures.raster(model, spikes, sample=5)
+    with pytest.raises(ValueError, match="`layer` must be one of .*'conv1'"):
+        analysis.pictures.membranes(model, spikes, "conv9")
