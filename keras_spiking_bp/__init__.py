@@ -8,11 +8,13 @@ from keras_spiking_bp.cells import (
     Cell,
     IFCell,
     LIFCell,
+    MaxPoolingCell,
     ReadoutCell,
     ResidualCell,
     SequentialCell,
     beta_from_tau,
 )
+from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -21,6 +23,7 @@ __all__ = [
     "ConstantEncoder",
     "IFCell",
     "LIFCell",
+    "MaxPoolingCell",
     "PoissonEncoder",
     "ReadoutCell",
     "ResidualCell",
@@ -28,9 +31,11 @@ __all__ = [
     "SpikingRNN",
     "__version__",
     "analysis",
+    "ann_counterpart",
     "beta_from_tau",
     "calibrate",
     "callbacks",
+    "copy_weights",
     "datasets",
     "gradients",
     "losses",

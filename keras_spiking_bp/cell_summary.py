@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
@@ -83,6 +83,8 @@ def _neuron(cell: NeuronCell) -> str:
     if isinstance(cell, LIFCell):
         dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
         return f"LIF {cell.beta:g}, threshold {cell.threshold:g}{dropout}"
+    if isinstance(cell, MaxPoolingCell):
+        return "maximum of counts"
     if isinstance(cell, ReadoutCell):
         return f"readout {cell.beta:g}"
     return type(cell).__name__

@@ -133,7 +133,7 @@ class SpikingRNN(keras.layers.RNN):
         output_shape = (batch_size, *steps, *output_shape)
         if not self.return_state:
             return output_shape
-        states = [(batch_size, *neuron.output_shape_of_step) for neuron in self.cell.neurons()]
+        states = [(batch_size, *neuron.state_shape_of_step) for neuron in self.cell.neurons()]
         if self.cell.emits == "spikes":
             states.append((batch_size, *self.cell.output_shape_of_step))
         return (output_shape, *states, (batch_size,))
@@ -181,7 +181,8 @@ class SpikingRNN(keras.layers.RNN):
         Returns:
             The output of the layer (no states), and the activity: for each layer of neurons, by the name of its cell
             in the order of the walk, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, but
-            for a readout, `spike_count`, `leaky_trace`, `last_spike` (1-based, 0: never) and `leak_correction`.
+            for a readout, `spike_count`; of LIF and pooling neurons also `leaky_trace`, `last_spike` (1-based, 0:
+            never) and `leak_correction`.
 
         Raises:
             ValueError: if two cells have the same name.

@@ -2,8 +2,18 @@
 
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.lif import IFCell, LIFCell, beta_from_tau
+from keras_spiking_bp.cells.max_pooling import MaxPoolingCell
 from keras_spiking_bp.cells.readout import ReadoutCell
 from keras_spiking_bp.cells.residual import ResidualCell
 from keras_spiking_bp.cells.sequential import SequentialCell
 
-__all__ = ["Cell", "IFCell", "LIFCell", "ReadoutCell", "ResidualCell", "SequentialCell", "beta_from_tau"]
+__all__ = [
+    "Cell",
+    "IFCell",
+    "LIFCell",
+    "MaxPoolingCell",
+    "ReadoutCell",
+    "ResidualCell",
+    "SequentialCell",
+    "beta_from_tau",
+]

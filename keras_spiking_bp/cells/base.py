@@ -108,6 +108,11 @@ class NeuronCell(Cell):
         self._input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
         self.built = True
 
+    @property
+    def state_shape_of_step(self) -> tuple[int, ...] | None:
+        """Shape of `membrane`, without the batch (None before the cell is built)."""
+        return self.output_shape_of_step
+
     def neurons(self) -> list[NeuronCell]:
         return [self]
 
@@ -135,7 +140,7 @@ class NeuronCell(Cell):
             dropout: also draw the mask `keep` that holds over all steps.
         """
         if membrane is None:
-            membrane = tf.zeros((batch_size, *self.output_shape_of_step))
+            membrane = tf.zeros((batch_size, *self.state_shape_of_step))
         state = {"membrane": membrane}
         if bptt:
             state["slot"] = tf.zeros_like(membrane)
@@ -157,7 +162,7 @@ class NeuronCell(Cell):
 
     @property
     def plain_state_shapes(self) -> list[tuple[int, ...] | None]:
-        return [self.output_shape_of_step] * (2 if self.dropout else 1)
+        return [self.state_shape_of_step] * (2 if self.dropout else 1)
 
     def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
         states = [self.initial_state(batch_size)["membrane"]]

@@ -1,0 +1,150 @@
+"""The ordinary network that a spiking one stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.observe import spiking_layer
+
+
+def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
+    """The same network as an ordinary Keras model: ReLU for LIF neurons, plain pooling, the same synapses and dropout.
+
+    It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
+    `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells.
+
+    Args:
+        model: a built functional model with one `SpikingRNN`. Of its encoder only the shape of the images counts; if
+            it has none, the counterpart takes one time step of its input.
+        share_weights: True lets both models have the same synapse layers, so that training one trains the other; False
+            gives the counterpart layers of its own, with the present weights (`copy_weights` carries them over again,
+            both ways).
+        name: name of the new model.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
+        ValueError: if it is not built.
+
+    Example:
+        >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, dropout=0.2)
+        >>> ann = ann_counterpart(snn)
+        >>> [layer.name for layer in ann.layers][1:5]
+        ['conv1', 'conv1_relu', 'conv1_dropout', 'pool1']
+    """
+    layer = spiking_layer(model)
+    encoded = any(isinstance(part, Encoder) for part in model.layers)
+    inputs = keras.Input(model.input.shape[1:] if encoded else layer.input.shape[2:], name="images")
+
+    def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
+        if share_weights:
+            return of
+        config = keras.saving.serialize_keras_object(of)
+        config["config"] = {**config["config"], "name": called}
+        return keras.saving.deserialize_keras_object(config)
+
+    outputs = _ann(layer.cell, inputs, synapse)
+    if outputs.dtype != "float32":
+        outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
+    ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
+    if not share_weights:
+        copy_weights(model, ann)
+    return ann
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies the weights of a spiking network to its counterpart, or back.
+
+    Args:
+        source, target: a model with one `SpikingRNN` and what `ann_counterpart` made of it, or of a network with the
+            same names and shapes; in either order.
+
+    Raises:
+        ValueError: if a layer of one is not in the other, or has another shape. Nothing is copied then.
+
+    Example:
+        >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)
+        >>> ann = ann_counterpart(snn)
+        >>> copy_weights(ann, snn)
+    """
+    spiking_source = _is_spiking(source)
+    if spiking_source == _is_spiking(target):
+        raise ValueError(
+            "`source` and `target` must be a spiking network and its ANN counterpart. Received: two "
+            f"{'spiking networks' if spiking_source else 'ordinary ones'}; between those, use set_weights"
+        )
+    spiking, ordinary = (source, target) if spiking_source else (target, source)
+    there = {layer.name: layer for layer in ordinary.layers}
+    pairs = []
+    for name, synapse in _synapses(spiking_layer(spiking).cell):
+        if name not in there:
+            raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")
+        own, other = synapse.weights, there[name].weights
+        shapes = [[tuple(v.shape) for v in weights] for weights in (own, other)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"The weights of layer {name!r} differ in shape: {shapes[0]} in the spiking network, {shapes[1]} in "
+                "the other"
+            )
+        pairs += zip(other, own, strict=True) if spiking_source else zip(own, other, strict=True)
+    for to, of in pairs:
+        to.assign(np.asarray(of))
+
+
+def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
+    """The outputs of the counterpart of `cell` on `x`."""
+    if isinstance(cell, SequentialCell):
+        for part in cell.cells:
+            x = _ann(part, x, synapse)
+        return x
+    if isinstance(cell, ResidualCell):
+        body = synapse(cell.junction.synapse, cell.junction.name)(_ann(cell.body, x, synapse))
+        around = x if cell.shortcut is None else synapse(cell.shortcut, _shortcut_name(cell))(x)
+        return _activated(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
+    if isinstance(cell, NeuronCell):
+        return _activated(cell, synapse(cell.synapse, cell.name)(x))
+    if isinstance(cell, Cell):
+        raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")
+    return synapse(cell, cell.name)(x)
+
+
+def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
+    """What stands for the neurons: nothing for a readout and for pooling, else ReLU and the dropout of the cell."""
+    pools = isinstance(cell, MaxPoolingCell) or (isinstance(cell, IFCell) and not cell.synapse.weights)
+    if not isinstance(cell, LIFCell) or pools:
+        return x
+    x = keras.layers.ReLU(name=f"{cell.name}_relu")(x)
+    return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
+
+
+def _synapses(cell: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """All layers with weights, by the names that they have in the counterpart."""
+    if isinstance(cell, SequentialCell):
+        for part in cell.cells:
+            yield from _synapses(part)
+    elif isinstance(cell, ResidualCell):
+        yield from _synapses(cell.body)
+        yield from _synapses(cell.junction)
+        if cell.shortcut is not None and cell.shortcut.weights:
+            yield _shortcut_name(cell), cell.shortcut
+    elif isinstance(cell, NeuronCell):
+        if cell.synapse.weights:
+            yield cell.name, cell.synapse
+    elif cell.weights:
+        yield cell.name, cell
+
+
+def _shortcut_name(cell: ResidualCell) -> str:
+    return f"{cell.junction.name}_shortcut"
+
+
+def _is_spiking(model: keras.Model) -> bool:
+    try:
+        return bool(spiking_layer(model))
+    except TypeError:
+        return False

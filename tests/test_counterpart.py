@@ -1,0 +1,107 @@
+"""The ANN counterpart: against a stock Keras network, with weights shared and copied both ways."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+
+def images(shape=(8, 8, 1), number=4):
+    return np.random.default_rng(0).uniform(-1, 1, (number, *shape)).astype("float32")
+
+
+def test_is_the_stock_network_with_the_same_weights():
+    snn = ksbp.models.spiking_lenet(num_steps=3, dropout=0.2, seed=0)
+    ann = ksbp.ann_counterpart(snn)
+    stock = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(20, 5, padding="same", use_bias=False, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.AveragePooling2D(2),
+            keras.layers.Conv2D(50, 5, padding="same", use_bias=False, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.AveragePooling2D(2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(200, use_bias=False, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(10, use_bias=False),
+        ]
+    )
+    stock.set_weights([v.numpy() for v in snn.trainable_weights])
+    x = images((28, 28, 1))
+    np.testing.assert_allclose(ann(x), stock(x), rtol=1e-5, atol=1e-6)
+    kinds = [type(layer) for layer in ann.layers if not isinstance(layer, keras.layers.ReLU)]
+    assert kinds.count(keras.layers.Dropout) == 3
+    assert ann.count_params() == snn.count_params()
+
+
+def test_residual_network_adds_currents_before_the_activation():
+    snn = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[], num_steps=3, seed=0
+    )
+    ann = ksbp.ann_counterpart(snn)
+    assert ann.count_params() == snn.count_params()
+    x = images((8, 8, 2))
+    block = snn.get_layer("time").cell.cells[2]
+    stem, pool = snn.get_layer("time").cell.cells[:2]
+    relu = keras.ops.relu
+    start = pool.synapse(relu(stem.synapse(x)))
+    around = start if block.shortcut is None else block.shortcut(start)
+    expected = relu(block.junction.synapse(relu(block.body.synapse(start))) + around)
+    inner = keras.Model(ann.input, ann.get_layer(f"{block.junction.name}_relu").output)
+    np.testing.assert_allclose(inner(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_shared_weights_are_the_same_variables():
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=0)
+    ann = ksbp.ann_counterpart(snn, share_weights=True)
+    assert [id(v) for v in ann.trainable_weights] == [id(v) for v in snn.trainable_weights]
+
+
+@pytest.mark.parametrize("make", [
+    lambda seed: ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=seed),
+    lambda seed: ksbp.models.spiking_resnet((8, 8, 1), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[5],
+                                            num_steps=4, seed=seed),
+])  # fmt: skip
+def test_weights_are_copied_both_ways(make):
+    snn, other = make(0), make(1)
+    ann = ksbp.ann_counterpart(snn)
+    ann.compile("sgd", "mse")
+    ann.fit(images(), np.eye(3, dtype="float32")[[0, 1, 2, 0]], verbose=0)
+    ksbp.copy_weights(ann, other)
+    ksbp.copy_weights(ann, snn)
+    for a, b in zip(snn.trainable_weights, other.trainable_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    x = images()
+    np.testing.assert_allclose(ksbp.ann_counterpart(other)(x), ann(x), rtol=1e-6)
+    before = ann(x).numpy()
+    ksbp.copy_weights(make(2), ann)
+    assert np.abs(ann(x) - before).max() > 1e-3
+
+
+def test_trains_saves_and_takes_low_precision(tmp_path):
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4, policy="mixed_bfloat16", dropout=0.1)
+    ann = ksbp.ann_counterpart(snn)
+    ann.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
+    ann.fit(images(), np.eye(3, dtype="float32")[[0, 1, 2, 0]], verbose=0)
+    ann.save(tmp_path / "ann.keras")
+    x = images()
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "ann.keras")(x), ann(x))
+    assert ann(x).dtype == "float32"
+
+
+def test_bad_input_is_refused():
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4)
+    ann = ksbp.ann_counterpart(snn)
+    with pytest.raises(TypeError, match="must have a SpikingRNN"):
+        ksbp.ann_counterpart(ann)
+    with pytest.raises(ValueError, match="two ordinary ones"):
+        ksbp.copy_weights(ann, ann)
+    wider = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [17], num_steps=4)
+    with pytest.raises(ValueError, match="layer 'fc1' differ in shape"):
+        ksbp.copy_weights(ann, wider)
+    deeper = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), (4, 3)], [16], num_steps=4)
+    with pytest.raises(ValueError, match="`source` has no layer 'conv2'"):
+        ksbp.copy_weights(ann, deeper)
