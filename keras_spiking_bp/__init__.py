@@ -14,6 +14,7 @@ from keras_spiking_bp.cells import (
     SequentialCell,
     beta_from_tau,
 )
+from keras_spiking_bp.conversion import convert_to_snn
 from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.rnn import SpikingRNN
@@ -35,6 +36,7 @@ __all__ = [
     "beta_from_tau",
     "calibrate",
     "callbacks",
+    "convert_to_snn",
     "copy_weights",
     "datasets",
     "gradients",

@@ -1,0 +1,5 @@
+"""From an ordinary network to a spiking one."""
+
+from keras_spiking_bp.conversion.convert import convert_to_snn
+
+__all__ = ["convert_to_snn"]

@@ -1,0 +1,240 @@
+"""Converted networks: what they give approaches what the ordinary network gives, as 1 / num_steps."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import activity_of, input_over_time
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(0, 1, (24, 12, 12, 2)).astype("float32")
+
+
+def normalised_conv(x, filters, strides=1, relu=True):
+    x = layers.Conv2D(filters, 3, strides=strides, padding="same")(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def residual():
+    """Max pooling; residual blocks with an identity, a convolution and a closed body; depthwise; global pooling."""
+    x = inputs = keras.Input((12, 12, 2))
+    x = layers.MaxPooling2D(2)(normalised_conv(x, 8))
+    x = layers.ReLU()(layers.Add()([normalised_conv(normalised_conv(x, 8), 8, relu=False), x]))
+    around = layers.BatchNormalization()(layers.Conv2D(10, 1, strides=2)(x))
+    body = normalised_conv(normalised_conv(x, 10, 2), 10, relu=False)
+    x = layers.ReLU()(layers.Add()([around, body]))
+    x = layers.Activation("relu")(layers.Add()([normalised_conv(x, 10), x]))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(x)
+    x = layers.Activation("relu")(layers.BatchNormalization(scale=False)(x))
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    x = layers.Dropout(0.3)(layers.Dense(20, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(5)(x))
+
+
+def plain():
+    """Padding, average pooling, a nested model, dense layers with normalisation; a softmax of its own at the end."""
+    inner = keras.Sequential([layers.ZeroPadding2D(1), layers.Conv2D(8, 3, strides=2, use_bias=False)])
+    return keras.Sequential(
+        [
+            keras.Input((12, 12, 2)),
+            layers.Conv2D(6, 5, activation="relu"),
+            layers.AveragePooling2D(2),
+            inner,
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(16, use_bias=False),
+            layers.BatchNormalization(center=False),
+            layers.ReLU(),
+            layers.Dense(5),
+            layers.Softmax(),
+        ]
+    )
+
+
+def trained_looking(ann):
+    """Random weights, biases and statistics, so that nothing is 0 or 1 by chance."""
+    rng = np.random.default_rng(1)
+    for variable in ann.weights:
+        if "seed" in variable.path:
+            continue
+        if "kernel" in variable.path:
+            fan_in = np.prod(variable.shape[:-1])
+            variable.assign(rng.normal(0, (2 / fan_in) ** 0.5, variable.shape))
+        elif "variance" in variable.path or "gamma" in variable.path:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        else:
+            variable.assign(rng.normal(0, 0.1, variable.shape))
+    return ann
+
+
+def logits_of(ann, images):
+    if isinstance(ann.layers[-1], layers.Softmax):
+        ann = keras.Model(ann.inputs, ann.layers[-1].input)
+    return ann.predict(images, verbose=0)
+
+
+@pytest.mark.parametrize("make", [residual, plain])
+@pytest.mark.parametrize("method, percentile", [("max", 99.9), ("percentile", 100)])
+def test_error_falls_as_one_over_the_number_of_steps(make, method, percentile):
+    ann = trained_looking(make())
+    expected = logits_of(ann, IMAGES)
+    errors = []
+    for steps in (100, 1600):
+        snn = ksbp.convert_to_snn(ann, IMAGES, steps, method=method, percentile=percentile)
+        errors.append(np.abs(snn.predict(IMAGES, verbose=0) - expected).max() / np.abs(expected).max())
+    assert errors[1] < errors[0] / 5 and errors[1] < 0.02
+
+
+def test_firing_rates_are_activations_over_what_a_spike_stands_for():
+    ann = trained_looking(plain())
+    snn = ksbp.convert_to_snn(ann, IMAGES, 400, percentile=99)
+    activity = activity_of(snn)(input_over_time(snn)(IMAGES))
+    activations = ann.layers[0](IMAGES).numpy()
+    norm = np.percentile(activations, 99)
+    rate = activity["conv1"]["spike_count"].numpy() / 400
+    np.testing.assert_allclose(rate, np.minimum(activations / norm, 1), atol=1.01 / 400)
+    pooled = ann.layers[1](np.minimum(activations, norm)).numpy()
+    norm = np.percentile(ann.layers[1](activations), 99)
+    rate = activity["pool1"]["spike_count"].numpy() / 400
+    np.testing.assert_allclose(rate, np.minimum(pooled / norm, 1), atol=0.02)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_neurons_take_the_reset_and_the_dropout(reset):
+    snn = ksbp.convert_to_snn(trained_looking(residual()), IMAGES, 10, reset_mechanism=reset)
+    neurons = {n.name: n for n in snn.get_layer("time").cell.neurons()}
+    spiking = [n for n in neurons.values() if isinstance(n, ksbp.LIFCell)]
+    assert {n.reset_mechanism for n in spiking} == {reset} and {n.beta for n in spiking} == {1.0}
+    assert neurons["fc1"].dropout == 0.3 and neurons["conv1"].dropout == 0
+
+
+def test_poisson_input_and_scale():
+    ann = trained_looking(plain())
+    expected = logits_of(ann, IMAGES)
+    encoder = ksbp.PoissonEncoder(800, scale=0.5, seed=0)
+    snn = ksbp.convert_to_snn(ann, IMAGES, method="max", encoder=encoder)
+    found = snn.predict(IMAGES, verbose=0)
+    assert np.abs(found - expected).max() < 0.15 * np.abs(expected).max()
+
+
+def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
+    """SNN -> ANN -> SNN -> file -> SNN, then trained on."""
+    source = ksbp.models.spiking_resnet(
+        (12, 12, 2), 5, [(4, 1), (6, 2), (6, 2)], dense_units=[10], num_steps=5, stem_filters=4, dropout=0.1, seed=0
+    )
+    ann = ksbp.ann_counterpart(source)
+    snn = ksbp.convert_to_snn(ann, IMAGES, 600, method="max")
+    expected = ann.predict(IMAGES, verbose=0)
+    assert np.abs(snn.predict(IMAGES, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
+    assert len(snn.get_layer("time").cell.neurons()) == len(source.get_layer("time").cell.neurons())
+
+    short = ksbp.convert_to_snn(ann, IMAGES, 8)
+    short.save(tmp_path / "snn.keras")
+    loaded = keras.saving.load_model(tmp_path / "snn.keras")
+    np.testing.assert_allclose(loaded(IMAGES), short(IMAGES), rtol=1e-5, atol=1e-6)
+    loaded.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = loaded.fit(IMAGES, np.arange(24) % 5, epochs=6, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+def test_the_ann_is_left_as_it_was():
+    ann = trained_looking(residual())
+    before = [variable.numpy() for variable in ann.weights]
+    ksbp.convert_to_snn(ann, IMAGES, 5)
+    for old, variable in zip(before, ann.weights, strict=True):
+        np.testing.assert_array_equal(old, variable)
+
+
+def chain(*parts):
+    return keras.Sequential([keras.Input((12, 12, 2)), *parts, layers.Flatten(), layers.Dense(3)])
+
+
+def graph(build):
+    inputs = keras.Input((12, 12, 2))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(build(inputs))))
+
+
+def twice(x):
+    layer = layers.Conv2D(2, 3, padding="same", activation="relu")
+    return layer(layer(x))
+
+
+def unrectified_add(x):
+    x = layers.Conv2D(2, 3, padding="same", activation="relu")(x)
+    return layers.Add(name="sum")([layers.Conv2D(2, 3, padding="same", activation="relu")(x), x])
+
+
+REFUSED = {
+    "an unknown layer": (lambda: chain(layers.LayerNormalization(name="ln")), r"'ln' \(LayerNormalization\)"),
+    "another activation": (lambda: chain(layers.Conv2D(2, 3, activation="tanh", name="c")), "'c'.*'tanh'"),
+    "ReLU6": (lambda: chain(layers.Conv2D(2, 3), layers.ReLU(6.0, name="six")), "'six'.*only a plain ReLU"),
+    "normalisation at the input": (lambda: chain(layers.BatchNormalization(name="bn")), "'bn'.*folded"),
+    "two layers with weights": (
+        lambda: chain(layers.Conv2D(2, 3), layers.Conv2D(2, 3, name="second"), layers.ReLU()),
+        "'second'.*no ReLU between",
+    ),
+    "pooling before the ReLU": (
+        lambda: chain(layers.Conv2D(2, 3), layers.MaxPooling2D(2, name="pool"), layers.ReLU()), "'pool'.*no ReLU",
+    ),
+    "no readout": (
+        lambda: keras.Sequential([keras.Input((12, 12, 2)), layers.Conv2D(2, 3, activation="relu")]), "must end in",
+    ),
+    "a shared layer": (lambda: graph(twice), "used 2 times"),
+    "a sum without ReLU": (lambda: graph(unrectified_add), r"'sum'.*there must be a ReLU"),
+    "branches that do not meet": (
+        lambda: graph(lambda x: layers.Concatenate(name="join")([layers.ReLU()(x), x])), "do not meet in an Add",
+    ),
+    "channels first": (
+        lambda: chain(layers.AveragePooling2D(2, data_format="channels_first", name="cf")), "'cf'.*channels_last",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_converted_is_refused_by_name(case):
+    make, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        ksbp.convert_to_snn(make(), "not looked at before the network is understood", 5)
+
+
+def test_bad_arguments_are_refused():
+    ann = plain()
+    for arguments, error, message in (
+        ({"method": "mean"}, ValueError, "`method` must be one of .*'mean'"),
+        ({"percentile": 0}, ValueError, "`percentile` must be above 0.*percentile=0"),
+        ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
+        ({"encoder": "poisson"}, TypeError, "`encoder` must be an encoder.*'poisson'"),
+        ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
+    ):
+        with pytest.raises(error, match=message):
+            ksbp.convert_to_snn(ann, IMAGES, **arguments)
+    with pytest.raises(ValueError, match=r"`sample_data` must hold images of the shape \(12, 12, 2\)"):
+        ksbp.convert_to_snn(ann, IMAGES[:, :5], 5)
+    with pytest.raises(ValueError, match="`sample_data` must hold"):
+        ksbp.convert_to_snn(ann, IMAGES[:0], 5)
+    with pytest.raises(TypeError, match="Sequential or functional"):
+        ksbp.convert_to_snn(keras.layers.Dense(3), IMAGES, 5)
+    silent = chain(layers.Conv2D(2, 3, name="dead", kernel_initializer="zeros"), layers.ReLU())
+    with pytest.raises(ValueError, match="'dead' gives 0 for 99.9 %"):
+        ksbp.convert_to_snn(silent, IMAGES, 5)
+
+
+def test_real_digits_with_max_pooling_addition_and_normalisation():
+    """Trained on real digits: the converted network loses at most 1 point."""
+    (images, labels), (test_images, test_labels) = ksbp.datasets.mnist_5k(0)
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((28, 28, 1))
+    x = layers.MaxPooling2D(2)(normalised_conv(x, 8))
+    x = layers.ReLU()(layers.Add()([normalised_conv(normalised_conv(x, 8), 8, relu=False), x]))
+    x = layers.Flatten()(layers.MaxPooling2D(2)(x))
+    ann = keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+    ann.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    ann.fit(images, labels, batch_size=64, epochs=2, verbose=0)
+    accuracy = ann.evaluate(test_images, test_labels, verbose=0)[1]
+    assert accuracy > 0.9
+    snn = ksbp.convert_to_snn(ann, images[:200], 64)
+    curve = ksbp.analysis.accuracy_over_time(snn, test_images, test_labels, verbose=0)
+    assert curve.rows[-1]["accuracy"] > accuracy - 0.01
