@@ -59,6 +59,16 @@ def input_over_time(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, spiking_layer(model).input)
 
 
+def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
+    """Inputs of the model as inputs of each time step; the random stream of the encoder stays where it was."""
+    encoder = input_over_time(model)
+    states = [(variable, variable.numpy()) for variable in encoder.variables]
+    sequences = encoder(tf.convert_to_tensor(inputs))
+    for variable, value in states:
+        variable.assign(value)
+    return sequences
+
+
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
     """A function from a batch of spikes, as `input_over_time` gives them, to the activity of all neurons."""
     layer = spiking_layer(model)
@@ -81,9 +91,13 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
         For each layer of neurons, by name, `membrane` after each step and, but for a readout, `spikes` (0 or 1), both
         (B, T, ...) float32.
     """
+    return traces_of_spikes(model, input_over_time(model)(tf.convert_to_tensor(inputs)))
+
+
+def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict[str, np.ndarray]]:
+    """`traces`, from the inputs of each time step (B, T, ...)."""
     layer = spiking_layer(model)
     neurons = layer.cell.neurons()
-    sequences = input_over_time(model)(tf.convert_to_tensor(inputs))
 
     @tf.function(reduce_retracing=True)
     def step(inputs, states, time):

@@ -1,4 +1,4 @@
-"""What to watch while a spiking network trains."""
+"""Names ill layers while a spiking network trains."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_spiking_bp.observe import SATURATED_RATE, activity_of, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates, spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
 _SILENT_SHARE = 0.99
@@ -69,12 +68,7 @@ class Health(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         layer = spiking_layer(self.model)
-        encoder = input_over_time(self.model)
-        # the encoder's own stream must not move
-        states = [(v, v.numpy()) for v in encoder.variables]
-        self._spikes = encoder(tf.convert_to_tensor(self._inputs))
-        for variable, value in states:
-            variable.assign(value)
+        self._spikes = encoded(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._weights = {
             neuron.name: [v for source in sources for v in source.trainable_weights]

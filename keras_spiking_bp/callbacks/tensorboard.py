@@ -1,0 +1,89 @@
+"""Firing rates, spike rasters and membrane potentials for TensorBoard."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.observe import activity_of, encoded, firing_rates, spiking_layer, traces_of_spikes
+from keras_spiking_bp.validation import check_positive_int
+
+_PIXELS = 4  # a spike is a square of so many
+
+
+class SpikingTensorBoard(keras.callbacks.Callback):
+    """Writes what the neurons do on sample inputs during `fit`, before the first epoch and after each `every`-th.
+
+    * scalars `firing_rate/LAYER`: spikes per neuron and time step, over all samples;
+    * images `raster/LAYER`: the spikes of the first sample, a row for each neuron, time to the right;
+    * histograms `membrane/LAYER`: the membrane potentials of the first sample, over all neurons and steps.
+
+    It stands beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder.
+    TensorBoard itself must be installed (`pip install tensorboard`).
+
+    Args:
+        log_dir: folder for the logs; they go to its subfolder `neurons`.
+        inputs: sample inputs of the model, (B, ...): some 16 images serve. Encoded once; the random stream of the
+            encoder is put back, so that the training is the same with the callback and without.
+        every: epochs between two records.
+        neurons: at most so many of a layer are in its raster, evenly spread over it.
+
+    Raises:
+        ImportError: if TensorBoard is not installed.
+        ValueError: if `every` or `neurons` is out of range.
+        TypeError: (in `fit`) if the model has no `SpikingRNN`.
+
+    Example:
+        >>> import tempfile
+        >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)
+        >>> model.compile(keras.optimizers.SGD(0.01), losses.SparseSumSquaredError())
+        >>> x, y = np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32")
+        >>> board = callbacks.SpikingTensorBoard(tempfile.mkdtemp(), x)
+        >>> _ = model.fit(x, y, verbose=0, callbacks=[board])
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, inputs: Any, every: int = 1, neurons: int = 64):
+        super().__init__()
+        try:
+            import tensorboard  # noqa: F401 - tf.summary writes by it
+        except ImportError as error:
+            raise ImportError("SpikingTensorBoard needs TensorBoard: pip install tensorboard") from error
+        self.log_dir = os.fspath(log_dir)
+        self.every = check_positive_int("every", every)
+        self.neurons = check_positive_int("neurons", neurons)
+        self._inputs = inputs
+
+    def on_train_begin(self, logs=None):
+        spiking_layer(self.model)
+        self._spikes = encoded(self.model, self._inputs)
+        self._observe = activity_of(self.model)
+        self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
+        self._write(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0:
+            self._write(epoch + 1)
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+    def _write(self, step: int) -> None:
+        rates = firing_rates(self._observe(self._spikes), self._spikes.shape[1])
+        with self._writer.as_default(step=step):
+            for name, rate in rates.items():
+                tf.summary.scalar(f"firing_rate/{name}", rate)
+            for name, trace in traces_of_spikes(self.model, self._spikes[:1]).items():
+                tf.summary.histogram(f"membrane/{name}", trace["membrane"])
+                if "spikes" in trace:
+                    tf.summary.image(f"raster/{name}", self._raster(trace["spikes"][0])[None])
+        self._writer.flush()
+
+    def _raster(self, spikes: np.ndarray) -> np.ndarray:
+        """Spikes (T, ...) as a picture, black on white, uint8 (rows, columns, 1)."""
+        flat = spikes.reshape(len(spikes), -1)
+        shown = flat[:, np.unique(np.linspace(0, flat.shape[1] - 1, self.neurons).astype(int))].T
+        return (255 * (1 - np.kron(shown, np.ones((_PIXELS, _PIXELS)))))[..., None].astype("uint8")

@@ -1,0 +1,69 @@
+"""What is written for TensorBoard is what the neurons did."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import traces
+
+pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+LABELS = np.arange(6) % 3
+
+
+def make():
+    keras.utils.set_random_seed(0)
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=10, seed=0)
+    model.compile(keras.optimizers.SGD(0.001), ksbp.losses.SparseSumSquaredError())
+    return model
+
+
+def written(folder):
+    """{step: {tag: tensor}} of all event files."""
+    found = {}
+    for path in sorted((folder / "neurons").iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(event.step, {})[value.tag] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def test_rates_rasters_and_potentials_are_those_of_the_network(tmp_path):
+    model = make()
+    before = traces(make(), IMAGES)  # the same seed: the same spikes as the callback's
+    board = ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, neurons=16)
+    model.fit(IMAGES, LABELS, epochs=2, verbose=0, callbacks=[board])
+    found = written(tmp_path)
+    assert sorted(found) == [0, 1, 2]
+    first = found[0]
+    assert {tag.split("/")[0] for tag in first} == {"firing_rate", "raster", "membrane"}
+    spikes = before["conv1"]["spikes"]
+    assert first["firing_rate/conv1"] == pytest.approx(spikes.mean())
+    width, height, picture = first["raster/conv1"]
+    assert (int(width), int(height)) == (40, 64)
+    shown = spikes[0].reshape(10, -1)[:, np.linspace(0, 255, 16).astype(int)].T
+    np.testing.assert_array_equal(tf.io.decode_png(picture)[::4, ::4, 0] == 0, shown == 1)
+    assert first["membrane/readout"][:, 2].sum() == 10 * 3  # a histogram of all steps and classes
+
+
+def test_training_is_the_same_with_it_and_without(tmp_path):
+    one, other = make(), make()
+    one.fit(IMAGES, LABELS, epochs=2, verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])
+    other.fit(IMAGES, LABELS, epochs=2, verbose=0)
+    for a, b in zip(one.trainable_weights, other.trainable_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_every_and_bad_arguments(tmp_path):
+    make().fit(IMAGES, LABELS, epochs=3, verbose=0,
+               callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, every=2)])  # fmt: skip
+    assert sorted(written(tmp_path)) == [0, 2]
+    with pytest.raises(ValueError, match="`every` must be an integer of at least 1. Received: every=0"):
+        ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, every=0)
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    plain.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="must have a SpikingRNN"):
+        plain.fit(IMAGES, np.zeros((6, 3)), verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])
