@@ -64,14 +64,9 @@ def main() -> None:
     accuracy = (outputs[:, -1].argmax(-1) == y_test).mean()
 
     print(f"\ntest accuracy: {accuracy:.3f}   (MNIST-5k subset, 1,000 digits not seen in training)")
-    spikes = encoder(x_test)
-    _, activity = model.get_layer("time").observe(spikes)
     print(f"spikes per image in {args.num_steps} time steps:")
-    for name, of_layer in activity.items():
-        if "spike_count" in of_layer:
-            count = of_layer["spike_count"].numpy()
-            per_neuron = count.mean()
-            print(f"  {name:8s} {count.sum() / len(count):8.1f}   ({per_neuron:.2f} per neuron)")
+    for row in ksbp.analysis.activity(model, x_test, verbose=0).rows:
+        print(f"  {row['layer']:8s} {row['spikes']:8.1f}   ({row['spikes_per_neuron']:.2f} per neuron)")
     print(f"time per epoch: {sum(times.seconds) / len(times.seconds):.1f} s")
     picture = draw_picture(model, x_test, y_test, outputs, args.output / "demo.png")
     print(f"model: {args.output / 'spiking_lenet.keras'}\npicture: {picture}")

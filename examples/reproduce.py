@@ -61,36 +61,19 @@ class Curve(keras.callbacks.Callback):
             writer.writerows(rows)
 
 
-def test(model: keras.Model, batches: tf.data.Dataset) -> dict:
+def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
     """Accuracy of `model`, with its 95 % interval (Wilson), and the spikes of each layer, over all test batches."""
-    *encoder, time_layer = model.layers[1:]
-
-    @tf.function(reduce_retracing=True)
-    def run(images):
-        for layer in encoder:
-            images = layer(images)
-        outputs, activity = time_layer.observe(images)
-        counts = {name: of["spike_count"] for name, of in activity.items() if "spike_count" in of}
-        return outputs, {name: tf.reduce_sum(count) for name, count in counts.items()}
-
-    right = samples = 0
-    spikes: dict[str, float] = {}
-    for images, labels in batches:
-        outputs, counts = run(images)
-        right += int((outputs.numpy().argmax(-1) == labels.numpy().argmax(-1)).sum())
-        samples += len(labels)
-        for name, count in counts.items():
-            spikes[name] = spikes.get(name, 0.0) + float(count)
-    neurons = {n.name: math.prod(n.output_shape_of_step) for n in time_layer.cell.neurons()}
-    p, z = right / samples, 1.96
+    done = ksbp.analysis.run(model, batches, verbose=verbose)
+    p, z, samples = float(done.correct()[:, -1].mean()), 1.96, done.samples
     middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
     half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
+    rows = [row for row in ksbp.analysis.activity(done).rows if row["layer"] not in ("input", "total")]
     return {
         "accuracy": p,
         "interval_95": [max(middle - half, 0.0), min(middle + half, 1.0)],
         "samples": samples,
-        "spikes_per_sample": {name: count / samples for name, count in spikes.items()},
-        "spikes_per_neuron": {name: count / samples / neurons[name] for name, count in spikes.items()},
+        "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
+        "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
     }
 
 
@@ -112,16 +95,19 @@ def load(args: argparse.Namespace, chosen: Recipe):
     return data.with_validation(args.validation, args.seed) if args.validation else data
 
 
-def command(arguments: list[str]) -> str:
+_PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPORT"}
+
+
+def command(arguments: list[str], module: str = "examples.reproduce") -> str:
     """The command that was given, without the folders of this machine and what changes no result."""
-    shown, skip = ["python -m examples.reproduce"], False
+    shown, skip = [f"python -m {module}"], False
     for argument in arguments:
         if skip:
             skip = False
         elif argument in ("--output", "--verbose", "--save-every"):
             skip = True
-        elif argument == "--data-dir":
-            shown.append("--data-dir FOLDER")
+        elif argument in _PLACES:
+            shown.append(f"{argument} {_PLACES[argument]}")
             skip = True
         else:
             shown.append(f"'{argument}'" if " " in argument else argument)

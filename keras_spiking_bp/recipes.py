@@ -149,7 +149,7 @@ FAST = {
         "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
     ),
     ("lenet", "fashion_mnist"): Recipe(
-        "lenet", "fashion_mnist", 20, 100, 64, 0.002, 18, momentum=0.9, weight_decay=5e-3
+        "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 6, 6, 32, 1e-4, 5, **_FEW_STEPS),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 6, 6, 32, 1e-4, 5, kappa=1.0, **_FEW_STEPS),

@@ -3,25 +3,12 @@
 import csv
 import json
 
-import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
-from keras_spiking_bp.datasets.images import ImageSet
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
-
-
-@pytest.fixture
-def few_images(monkeypatch):
-    rng = np.random.default_rng(0)
-
-    def split(size):
-        return rng.integers(0, 256, (size, 12, 12, 1), "uint8"), rng.integers(0, 10, size).astype("int32")
-
-    images = ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
-    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: images)
 
 
 def run(output, *arguments, epochs=2):

@@ -1,0 +1,158 @@
+"""The paper's comparison: an ANN, the spiking network converted from it, one trained directly, and a hybrid of both.
+
+python -m examples.compare --network lenet --dataset mnist [--direct model.keras] [...]
+
+* ANN: the same network with ReLU, trained with Adam and cross-entropy;
+* converted: its weights in integrate-and-fire neurons, thresholds balanced, nothing trained;
+* direct: trained with spike-based backpropagation, as `examples.reproduce` does (which is run if there is no model);
+* hybrid: converted for few time steps, then trained with spike-based backpropagation for an epoch or so.
+
+Writes `comparison.json` and `comparison.png` to the output folder, and keeps the trained networks there: the same
+command goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import matplotlib
+import tensorflow as tf
+
+matplotlib.use("agg")
+
+import keras_spiking_bp as ksbp
+from examples import reproduce
+from examples.training import trained_ann
+from keras_spiking_bp.recipes import Recipe, recipe
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="lenet")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--direct", type=Path, help="the directly trained network; none: train it now")
+    parser.add_argument("--direct-report", type=Path, help="its report.json, if it was not made by the fast recipe")
+    parser.add_argument("--ann-epochs", type=int, default=6)
+    parser.add_argument("--ann-batch-size", type=int, default=64)
+    parser.add_argument("--converted-steps", type=int, default=100)
+    parser.add_argument("--percentile", type=float, default=99.9)
+    parser.add_argument("--hybrid-steps", type=int, default=10)
+    parser.add_argument("--hybrid-epochs", type=int, default=1)
+    parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
+    parser.add_argument("--hybrid-batch-size", type=int, default=64)
+    parser.add_argument("--samples", type=int, help="test on so many samples; none: all")
+    parser.add_argument("--batch-size", type=int, default=100, help="of the test")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--data-note", default="")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--verbose", type=int, default=1)
+    args = parser.parse_args(arguments)
+    args.output = args.output or Path("checkpoints") / f"compare-{args.network}-{args.dataset}"
+    return args
+
+
+def hybrid(converted: keras.Model, data, args: argparse.Namespace) -> keras.Model:
+    """A converted network, trained on with spike-based backpropagation."""
+    path = args.output / "hybrid.keras"
+    if path.exists():
+        return keras.saving.load_model(path)
+    batches = data.batches(args.hybrid_batch_size, False, args.seed)
+    steps = args.hybrid_epochs * batches.steps_per_epoch
+    converted.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(args.hybrid_learning_rate, steps)),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    folder = path.with_suffix(".checkpoint")
+    ksbp.training.fit(converted, batches, args.hybrid_epochs, folder, verbose=args.verbose)
+    converted.save(path)
+    return converted
+
+
+def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
+    """The network trained by `examples.reproduce`, with the time steps of its test; and its recipe."""
+    path = args.direct or args.output / "direct" / "model.keras"
+    if not path.exists():
+        options = ["--network", args.network, "--dataset", args.dataset, "--output", str(path.parent)]
+        options += ["--seed", str(args.seed), "--data-note", args.data_note]
+        reproduce.main(options + (["--data-dir", args.data_dir] if args.data_dir else []))
+    report = args.direct_report or path.parent / "report.json"
+    if report.exists():
+        known = json.loads(report.read_text())["recipe"]
+        chosen = dataclasses.replace(chosen, **{**known, "drop_epochs": tuple(known["drop_epochs"])})
+    model = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
+    model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+    return model, chosen
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    args = parse(arguments)
+    args.output.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(args.seed)
+    data = ksbp.datasets.load_images(args.dataset, args.data_dir)
+    images, labels = data.test
+    images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
+    sample = data.normalised(data.train[0][:500])
+
+    trained, chosen = direct(recipe(args.network, args.dataset), data, args)
+    fresh = chosen.build(data.input_shape, data.classes, 1, args.seed)
+    ann = trained_ann(
+        ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
+        args.ann_batch_size, seed=args.seed, verbose=args.verbose,
+    )  # fmt: skip
+    how = {"percentile": args.percentile}
+    mixed = hybrid(ksbp.convert_to_snn(ann, sample, args.hybrid_steps, **how), data, args)
+    networks = {
+        "ANN": ann,
+        "converted": ksbp.convert_to_snn(ann, sample, args.converted_steps, **how),
+        "direct": trained,
+        "hybrid": mixed,
+    }
+    table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)
+    print(table.to_markdown())
+    figure = table.plot()[0].figure
+    figure.suptitle(f"{args.network} on {args.dataset}", fontweight="bold")
+    figure.savefig(args.output / "comparison.png", dpi=130)
+
+    report = {
+        "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.compare"),
+        "network": args.network,
+        "dataset": args.dataset,
+        "note": args.data_note,
+        "samples": len(images),
+        "seed": args.seed,
+        "direct_recipe": dataclasses.asdict(chosen),
+        "rows": table.rows,
+        "target": table.target,
+        "curves": {name: curve.rows for name, curve in table.curves.items()},
+        "early_exit": {name: curve.early_exit(_margins(curve)).rows for name, curve in table.curves.items()},
+        "rates": {name: ksbp.analysis.activity(curve.run).rows for name, curve in table.curves.items()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    (args.output / "comparison.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _margins(curve) -> list[float]:
+    """Margins that span what the outputs of a network are: their units differ."""
+    spread = float(curve.run.outputs[:, -1].std())
+    return [factor * spread for factor in (0.25, 0.5, 1.0, 1.5, 2.0)]
+
+
+if __name__ == "__main__":
+    main()
