@@ -2,7 +2,8 @@
 
 python -m examples.results_page [--reports docs/results] [--output docs/results.md]
 
-Every figure comes from a report (a JSON file in the folder of reports). What has no report is "not run".
+Every figure comes from a report (a JSON file in the folder of reports); those of `examples.compare` are in
+`docs/comparison`. What has no report is "not run".
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from examples import comparison_section
 from keras_spiking_bp.recipes import PAPER
 
 #: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
@@ -60,7 +62,7 @@ def load(folder: Path) -> list[dict]:
     return sorted(reports, key=lambda r: order.get((r["recipe"]["network"], r["recipe"]["dataset"]), len(order)))
 
 
-def page(reports: list[dict], picture: str) -> str:
+def page(reports: list[dict], picture: str, comparisons: list[tuple[dict, str]] = ()) -> str:
     """The page as Markdown."""
     lines = [
         INTRO,
@@ -82,7 +84,12 @@ def page(reports: list[dict], picture: str) -> str:
     for pair in OUR_PAIRS:
         if pair not in done:
             lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | |")
-    lines += ["", f"![Training accuracy after each epoch]({picture})", "", "## Each run", ""]
+    lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
+    if comparisons:
+        lines.append(comparison_section.INTRO)
+    for report, remarks in comparisons:
+        lines += comparison_section.lines(report, remarks, TITLES)
+    lines += ["## Each run", ""]
     for report in reports:
         lines += _run(report)
     return "\n".join(lines).rstrip() + "\n"
@@ -151,12 +158,16 @@ def draw(reports: list[dict], path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, default=Path("docs/results"))
+    parser.add_argument("--comparisons", type=Path, default=Path("docs/comparison"))
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args(arguments)
     reports = load(args.reports)
     picture = args.output.parent / "images" / "learning_curves.png"
     draw(reports, picture)
-    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix()))
+    comparisons = comparison_section.load(args.comparisons)
+    for report, _ in comparisons:
+        comparison_section.draw(report, picture.with_name(f"comparison-{comparison_section.name(report)}.png"))
+    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix(), comparisons))
     print(args.output)
 
 

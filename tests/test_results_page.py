@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from examples import results_page
+from examples import comparison_section, conversion_page, results_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -49,4 +49,13 @@ def test_the_committed_page_is_made_from_the_committed_reports():
     reports = results_page.load(DOCS / "results")
     if not reports:
         pytest.skip("no reports yet")
-    assert (DOCS / "results.md").read_text() == results_page.page(reports, "images/learning_curves.png")
+    comparisons = comparison_section.load(DOCS / "comparison")
+    page = results_page.page(reports, "images/learning_curves.png", comparisons)
+    assert (DOCS / "results.md").read_text() == page
+
+
+def test_the_committed_page_of_conversion_is_made_from_the_committed_reports():
+    reports = conversion_page.load(DOCS / "conversion")
+    if not reports:
+        pytest.skip("no reports yet")
+    assert (DOCS / "conversion.md").read_text() == conversion_page.page(reports, "images/conversion.png")

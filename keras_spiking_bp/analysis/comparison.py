@@ -22,11 +22,11 @@ class Comparison(Table):
     """A row for each network at full length, and for each spiking network at equal accuracy.
 
     Attributes:
-        curves: accuracy over time of each spiking network, by name.
+        curves: accuracy over time of each spiking network, by name (`AccuracyOverTime`).
         target: the accuracy of the rows "at equal accuracy".
     """
 
-    def __init__(self, rows: list[dict[str, Any]], curves: dict[str, AccuracyOverTime], target: float | None):
+    def __init__(self, rows: list[dict[str, Any]], curves: Mapping[str, Table], target: float | None):
         super().__init__(rows)
         self.curves = curves
         self.target = target

@@ -28,13 +28,13 @@ _GREY = "#999999"
 
 
 def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, axis: Any = None) -> Any:
-    """Spike raster: a mark for each spike, time steps to the right, up to `neurons` of each layer from top to bottom.
+    """Spike raster: a mark for each spike, time steps to the right, layers from top to bottom.
 
     Args:
         model: a built model with one `SpikingRNN`.
         inputs: inputs of the model, (B, ...).
         sample: which of them to draw.
-        neurons: of each layer so many are drawn, evenly spread over it.
+        neurons: of each layer so many are drawn at most, evenly spread over those that fire.
         axis: matplotlib axes; None for a new figure.
 
     Raises:
@@ -46,14 +46,17 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
     top, ticks = 0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
-        shown = flat[:, np.unique(np.linspace(0, flat.shape[1] - 1, number).astype(int))]
-        when, which = np.nonzero(shown)
-        axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=1.2)
-        ticks.append((top + shown.shape[1] / 2, name))
-        top += shown.shape[1] + 0.15 * number
+        active = np.flatnonzero(flat.any(0))
+        spread = np.unique(np.linspace(0, max(len(active) - 1, 0), number).astype(int))
+        when, which = np.nonzero(flat[:, active[spread]] if len(active) else flat[:, :1])
+        axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=2)
+        rows = max(len(spread), number // 4)
+        share = f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"
+        ticks.append((top + rows / 2, share))
+        top += rows + 0.15 * number
     axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
     axis.set_yticks(*zip(*ticks, strict=True))
-    axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="y", length=0, labelsize=8)
     return axis
 
 
@@ -111,7 +114,8 @@ def operations(table: Table, axis: Any = None) -> Any:
     pairs = [(r["accumulates"] + r["macs"], r["ann_accumulates"] + r["ann_macs"]) for r in rows]
     names = [row["connection"] for row in rows]
     axis = _pairs(names, pairs, axis)
-    axis.set(xlabel="operations per sample", title="synaptic operations")
+    axis.set(xlabel="operations per sample (thousands)", title="synaptic operations")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f}")
     return axis
 
 
@@ -146,7 +150,7 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     colors = {}
     for row in table.rows:
         colors.setdefault(row["network"], len(colors))
-    longest = max((curve.run.num_steps for curve in table.curves.values()), default=1)
+    longest = max((len(curve) for curve in table.curves.values()), default=1)
     for row in table.rows:
         if row["spikes"] is None:
             i = colors[row["network"]]

@@ -23,7 +23,7 @@ class Table:
         texts = [[_text(row[name]) for name in header] for row in self.rows]
         titles = [name.replace("_", " ") for name in header]
         widths = [max(len(title), *(len(text[i]) for text in texts)) for i, title in enumerate(titles)]
-        number = [isinstance(self.rows[0][name], (int, float)) for name in header]
+        number = [any(isinstance(row[name], (int, float)) for row in self.rows) for name in header]
 
         def line(cells):
             return (

@@ -1,0 +1,152 @@
+"""The part of `docs/results.md` that stands the paper's comparison beside ours, from reports of `examples.compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+from keras_spiking_bp.analysis.comparison import Comparison
+from keras_spiking_bp.analysis.table import Table
+
+INTRO = """## The paper's comparison
+
+The same network four times: as an ANN (ReLU, Adam, cross-entropy), converted from it (integrate-and-fire neurons,
+constant current as input), trained directly with spike-based backpropagation, and a hybrid (converted for few time
+steps, then trained with spike-based backpropagation). Operations are synaptic operations per image, exactly counted:
+accumulates (AC), and multiply-accumulates (MAC) where the input is no spikes. Energy: 0.9 pJ for an AC, 4.6 pJ for a
+MAC (45 nm, 32-bit floating point), synapses only, an estimate. "At equal accuracy" is the accuracy that all spiking
+networks reach; each takes the fewest steps from which on it holds it.
+"""
+
+
+def load(folder: Path) -> list[tuple[dict, str]]:
+    """Reports, and what is remarked on each (a file beside it with the ending `.md`), LeNet first."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        remarks = path.with_suffix(".md")
+        found.append((json.loads(path.read_text()), remarks.read_text() if remarks.exists() else ""))
+    return found
+
+
+def name(report: dict) -> str:
+    return f"{report['network']}-{report['dataset']}"
+
+
+def lines(report: dict, remarks: str, titles: dict[str, str]) -> list[str]:
+    """The section on one report as lines of Markdown."""
+    note = f" ({report['note']})" if report["note"] else ""
+    machine = report["machine"]
+    return [
+        f"### {titles[report['network']]} on {titles[report['dataset']]}: ANN, converted, direct, hybrid",
+        "",
+        f"`{report['command']}`",
+        "",
+        f"{report['samples']:,} test images{note}, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
+        f"{machine['keras']}.",
+        "",
+        f"![Accuracy against time steps, and energy](images/comparison-{name(report)}.png)",
+        "",
+        *_rows(report),
+        "",
+        "| the paper says | here |",
+        "| --- | --- |",
+        *(f"| {says} | {here} |" for says, here in _statements(report)),
+        "",
+        "Stopping early: each image takes the fewest steps after which its two largest outputs differ by the margin.",
+        "",
+        *_early_exit(report),
+        "",
+        *([remarks.strip(), ""] if remarks.strip() else []),
+    ]
+
+
+def draw(report: dict, path: Path) -> None:
+    """Accuracy over time of each network, and its energy."""
+    curves = {of: Table(rows) for of, rows in report["curves"].items()}
+    left, _ = Comparison(report["rows"], curves, report["target"]).plot()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left.figure.savefig(path, dpi=130)
+    plt.close(left.figure)
+
+
+def _rows(report: dict) -> list[str]:
+    lines = [
+        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in report["rows"]:
+        spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
+        lines.append(
+            f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
+            f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} |"
+        )
+    return lines
+
+
+def _statements(report: dict) -> list[tuple[str, str]]:
+    """What the paper states, and what our figures make of it."""
+    full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
+    equal = {row["network"]: row for row in report["rows"] if row["at"] == "equal accuracy"}
+    ann, converted, direct, mixed = (full[of] for of in ("ANN", "converted", "direct", "hybrid"))
+    points = {of: 100 * (row["accuracy"] - ann["accuracy"]) for of, row in full.items()}
+    found = [
+        (
+            "A network trained directly is nearly as accurate as the same ANN, and as a converted one.",
+            f"{_verdict(points['direct'] > -1)}: against the ANN direct {points['direct']:+.2f}, converted "
+            f"{points['converted']:+.2f}, hybrid {points['hybrid']:+.2f} percentage points.",
+        )
+    ]
+    if "direct" in equal and "converted" in equal:
+        a, b = equal["direct"], equal["converted"]
+        fewer = [of for of in ("steps", "spikes") if a[of] < b[of]]
+        operations = [row["accumulates"] + row["macs"] for row in (a, b)]
+        found.append(
+            (
+                "At equal accuracy, direct training needs fewer spikes and operations than conversion.",
+                f"{_verdict(len(fewer) == 2 and operations[0] < operations[1])}: at {100 * report['target']:.2f} %, "
+                f"{a['steps']} against {b['steps']} steps, {a['spikes']:,.0f} against {b['spikes']:,.0f} spikes, "
+                f"{operations[0] / 1e6:.2f} against {operations[1] / 1e6:.2f} million operations.",
+            )
+        )
+    rates = [row["firing_rate"] for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
+    found.append(
+        (
+            "Deeper layers fire more rarely.",
+            f"{_verdict(rates[-1] < rates[0])}: from {rates[0]:.3f} in the first to {rates[-1]:.3f} spikes per neuron "
+            "and step in the last layer of the directly trained network.",
+        )
+    )
+    cheapest = min((direct, mixed, *equal.values()), key=lambda row: row["energy_nj"])
+    ratio = ann["energy_nj"] / cheapest["energy_nj"]
+    found.append(
+        (
+            "A spiking network needs less energy for its synapses than the ANN.",
+            f"{_verdict(ratio > 1)}: the cheapest of the trained or shortened ones ({cheapest['network']}, "
+            f"{cheapest['at']}, {cheapest['steps']} steps) needs {1 / ratio:.2f} of the ANN's; direct at full length "
+            f"{direct['energy_nj'] / ann['energy_nj']:.2f}, converted {converted['energy_nj'] / ann['energy_nj']:.2f}.",
+        )
+    )
+    return found
+
+
+def _early_exit(report: dict) -> list[str]:
+    lines = [
+        "| network | margin | accuracy (%) | mean steps | spikes | AC + MAC (million) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for of, rows in report["early_exit"].items():
+        for row in rows:
+            lines.append(
+                f"| {of} | {row['margin']:.3g} | {100 * row['accuracy']:.2f} | {row['steps']:.1f} "
+                f"| {row['spikes']:,.0f} | {(row['accumulates'] + row['macs']) / 1e6:.2f} |"
+            )
+    return lines
+
+
+def _verdict(agrees: bool) -> str:
+    return "Agrees" if agrees else "Does not agree"

@@ -1,0 +1,100 @@
+"""Makes `docs/conversion.md` and its picture from the reports of `examples.convert`.
+
+python -m examples.conversion_page [--reports docs/conversion] [--output docs/conversion.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+from examples.results_page import TITLES
+
+SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
+INTRO = """# What conversion loses
+
+`keras_spiking_bp.convert_to_snn` makes a spiking network of a trained ordinary one. Here: the accuracy of the
+converted network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one
+pass, for three ways of balancing thresholds and resetting. Made by `python -m examples.conversion_page` from the
+reports in `docs/conversion/`; the commands below make those.
+"""
+
+
+def load(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+
+def title(report: dict) -> str:
+    network = {"vgg_bn": "VGG with batch normalisation"}.get(report["network"]) or TITLES[report["network"]]
+    return f"{network} on {TITLES[report['dataset']]}"
+
+
+def page(reports: list[dict], picture: str) -> str:
+    """The page as Markdown."""
+    lines = [INTRO, f"![Accuracy against time steps]({picture})", ""]
+    for report in reports:
+        last = len(next(iter(report["curves"].values())))
+        shown = [steps for steps in SHOWN if steps < last] + [last]
+        note = f" ({report['note']})" if report["note"] else ""
+        lines += [
+            f"## {title(report)}",
+            "",
+            f"`{report['command']}`",
+            "",
+            f"{report['samples']:,} test images{note}; the ANN has {100 * report['ann_accuracy']:.2f} %. Accuracy in % "
+            "after so many time steps, and in the last column what is lost at the end, in percentage points:",
+            "",
+            f"| balanced by | {' | '.join(str(steps) for steps in shown)} | lost |",
+            f"| --- |{' ---: |' * (len(shown) + 1)}",
+        ]
+        for name, rows in report["curves"].items():
+            figures = [100 * rows[steps - 1]["accuracy"] for steps in shown]
+            lost = 100 * report["ann_accuracy"] - figures[-1]
+            lines.append(f"| {name} | {' | '.join(f'{x:.2f}' for x in figures)} | {lost:.2f} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def draw(reports: list[dict], path: Path) -> None:
+    """Accuracy over time, one panel a network."""
+    figure, panels = plt.subplots(
+        1, len(reports), figsize=(5.2 * len(reports), 3.8), layout="constrained", squeeze=False
+    )
+    styles = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-.")]
+    for panel, report in zip(panels[0], reports, strict=True):
+        for (name, rows), (color, line) in zip(report["curves"].items(), styles, strict=True):
+            steps, accuracy = [row["steps"] for row in rows], [100 * row["accuracy"] for row in rows]
+            panel.plot(steps, accuracy, color=color, linestyle=line, linewidth=2, label=name)
+        panel.axhline(100 * report["ann_accuracy"], color="#888888", linewidth=1)
+        panel.annotate("ANN", (1, 100 * report["ann_accuracy"]), va="bottom", color="#666666")
+        panel.set(xlabel="time steps (logarithmic)", xscale="log", xlim=(1, None), title=title(report))
+        panel.set_ylim(100 * report["ann_accuracy"] - 25, 100 * report["ann_accuracy"] + 2)
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].set_ylabel("test accuracy (%)")
+    panels[0, -1].legend(frameon=False, loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reports", type=Path, default=Path("docs/conversion"))
+    parser.add_argument("--output", type=Path, default=Path("docs/conversion.md"))
+    args = parser.parse_args(arguments)
+    reports = load(args.reports)
+    picture = args.output.parent / "images" / "conversion.png"
+    draw(reports, picture)
+    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix()))
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()
