@@ -17,7 +17,7 @@ def test_snippets(monkeypatch, capsys, tmp_path):
     names = {}
     for snippet in snippets:
         exec(snippet, names)
-    assert names["activity"]
+    assert names["model"]
 
 
 def test_linked_files_exist():
