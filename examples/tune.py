@@ -1,0 +1,100 @@
+"""Searches for spiking networks that are accurate and fire little, on real digits; draws the Pareto front.
+
+python -m examples.tune [--trials 12] [--epochs 3] [--output checkpoints/tune]
+
+Data: 3,000 training digits of the MNIST-5k subset, 1,000 others to compare the trials on (test digits are left alone).
+Writes `trials.csv` and `pareto.png` to the output folder; the same command goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import keras_tuner
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.tuning import SpikingHyperModel
+
+
+def rows_of(tuner: keras_tuner.Tuner) -> list[dict]:
+    """Accuracy, spikes, operations and hyper-parameters of each finished trial."""
+    rows = []
+    for name, trial in sorted(tuner.oracle.trials.items()):
+        if trial.status == "COMPLETED":
+            values = {key: trial.metrics.get_last_value(key) for key in ("val_accuracy", "spikes", "operations")}
+            rows.append({"trial": name, **values, **trial.hyperparameters.values})
+    return rows
+
+
+def pareto(rows: list[dict]) -> list[dict]:
+    """The trials to which no other is at least as accurate with fewer spikes, by their spikes."""
+    front: list[dict] = []
+    for row in sorted(rows, key=lambda row: (row["spikes"], -row["val_accuracy"])):
+        if not front or row["val_accuracy"] > front[-1]["val_accuracy"]:
+            front.append(row)
+    return front
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Accuracy against spikes of all trials, the front among them."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    axes.scatter([r["spikes"] for r in rows], [100 * r["val_accuracy"] for r in rows], color="#999999", label="trial")
+    front = pareto(rows)
+    axes.plot(
+        [r["spikes"] for r in front], [100 * r["val_accuracy"] for r in front], color="#0072B2", marker="o",
+        drawstyle="steps-post", label="Pareto front",
+    )  # fmt: skip
+    for row in front:
+        axes.annotate(f"T {row['num_steps']}, width {row['width']:g}", (row["spikes"], 100 * row["val_accuracy"]),
+                      xytext=(5, -11), textcoords="offset points", fontsize=8)  # fmt: skip
+    axes.set(xscale="log", xlabel="spikes per image (logarithmic)", ylabel="accuracy (%) on digits held out")
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> list[dict]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--training-samples", type=int, default=3000)
+    parser.add_argument("--held-out", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("checkpoints/tune"))
+    parser.add_argument("--verbose", type=int, default=1)
+    args = parser.parse_args(arguments)
+    (x, y), _ = ksbp.datasets.mnist_5k(args.seed)
+    y = keras.utils.to_categorical(y, 10)
+    n, m = args.training_samples, args.held_out
+    tuner = keras_tuner.RandomSearch(
+        SpikingHyperModel((28, 28, 1), 10, seed=args.seed), objective=keras_tuner.Objective("val_accuracy", "max"),
+        max_trials=args.trials, seed=args.seed, directory=args.output, project_name="trials",
+    )  # fmt: skip
+    tuner.search(
+        x[:n], y[:n], validation_data=(x[n : n + m], y[n : n + m]), batch_size=32, epochs=args.epochs,
+        verbose=args.verbose,
+    )  # fmt: skip
+    rows = rows_of(tuner)
+    with (args.output / "trials.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows, args.output / "pareto.png")
+    for row in pareto(rows):
+        print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A search space of spiking networks for KerasTuner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp import analysis
+from keras_spiking_bp.encoders import PoissonEncoder
+from keras_spiking_bp.losses import SumSquaredError
+from keras_spiking_bp.models import spiking_vgg
+
+try:
+    import keras_tuner
+except ImportError as error:
+    raise ImportError("keras_spiking_bp.tuning needs KerasTuner: pip install 'keras-spiking-bp[tuner]'") from error
+
+
+class SpikingHyperModel(keras_tuner.HyperModel):
+    """Plain convolutional spiking networks, for every tuner of KerasTuner.
+
+    The space (each entry can be fixed or narrowed by the tuner's `hyperparameters`):
+
+    | name | values | what |
+    | --- | --- | --- |
+    | `beta` | 0.9, 0.95, 0.98, 0.99, 0.995, 1 | decay of the membrane potential |
+    | `threshold` | 0.5 to 2, logarithmic | of all LIF neurons |
+    | `num_steps` | 5 to 30 by 5 | time steps T |
+    | `dropout` | 0 to 0.4 by 0.1 | of the LIF neurons |
+    | `learning_rate` | 1e-4 to 1e-2, logarithmic | of Adam |
+    | `width` | 0.5, 1, 2 | factor on filters and units |
+
+    A trial reports the metrics of the last epoch of `fit`, and on the validation inputs `spikes` (per sample, all
+    layers) and `operations` (synaptic operations per sample), so that accuracy and cost can be weighed against each
+    other.
+
+    Args:
+        input_shape: shape of one image, (H, W, C).
+        classes: number of classes.
+        stages, dense_units: as in `models.spiking_vgg`, at width 1; the default is LeNet.
+        encoder_scale: of the Poisson encoder.
+        seed: integer that fixes weights, dropout and input spikes of each trial, or None.
+
+    Example:
+        >>> from keras_spiking_bp.tuning import SpikingHyperModel
+        >>> import keras_tuner
+        >>> model = SpikingHyperModel((28, 28, 1), 10).build(keras_tuner.HyperParameters())
+        >>> model.count_params()
+        517500
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        stages: Sequence[tuple[int, int] | str] = ((20, 5), "pool", (50, 5), "pool"),
+        dense_units: Sequence[int] = (200,),
+        encoder_scale: float = 0.5,
+        seed: int | None = None,
+    ):
+        super().__init__()
+        self.input_shape = input_shape
+        self.classes = classes
+        self.stages = stages
+        self.dense_units = dense_units
+        self.encoder_scale = encoder_scale
+        self.seed = seed
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """One network of the space, compiled with the paper's loss (one-hot labels) and Adam."""
+        width = hp.Choice("width", (0.5, 1.0, 2.0), default=1.0)
+        wide = lambda size: max(1, round(width * size))  # noqa: E731
+        model = spiking_vgg(
+            self.input_shape,
+            self.classes,
+            [stage if stage == "pool" else (wide(stage[0]), stage[1]) for stage in self.stages],
+            [wide(units) for units in self.dense_units],
+            beta=hp.Choice("beta", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0), default=0.99),
+            threshold=hp.Float("threshold", 0.5, 2.0, sampling="log", default=1.0),
+            dropout=hp.Float("dropout", 0.0, 0.4, step=0.1, default=0.0),
+            encoder=PoissonEncoder(hp.Int("num_steps", 5, 30, step=5, default=20), self.encoder_scale, seed=self.seed),
+            seed=self.seed,
+        )
+        rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+        model.compile(keras.optimizers.Adam(rate), loss=SumSquaredError(), metrics=["accuracy"])
+        return model
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Trains one network; its metrics, and what it spends on the inputs of `validation_data`.
+
+        Raises:
+            ValueError: if there is no `validation_data=(inputs, labels)`.
+        """
+        if kwargs.get("validation_data") is None:
+            raise ValueError("`validation_data` must be given as (inputs, labels): trials are compared on it")
+        history = model.fit(*args, **kwargs).history
+        done = analysis.run(model, np.asarray(kwargs["validation_data"][0]), verbose=0)
+        spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
+        metrics = {name: float(values[-1]) for name, values in history.items()}
+        return metrics | {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}

@@ -1,0 +1,59 @@
+"""The search space builds what it says, and a search reports accuracy and spikes of every trial."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+keras_tuner = pytest.importorskip("keras_tuner", reason="keras-tuner is not installed (extra: tuner)")
+
+from examples import tune  # noqa: E402
+from keras_spiking_bp import analysis  # noqa: E402
+from keras_spiking_bp.tuning import SpikingHyperModel  # noqa: E402
+
+
+def small(**kwargs):
+    return SpikingHyperModel((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[6], seed=0, **kwargs)
+
+
+def test_the_network_has_the_chosen_values():
+    hp = keras_tuner.HyperParameters()
+    for name, value in {
+        "beta": 0.95, "threshold": 0.7, "num_steps": 15, "dropout": 0.2, "learning_rate": 0.004, "width": 2.0
+    }.items():  # fmt: skip
+        hp.Fixed(name, value)
+    model = small().build(hp)
+    conv, _, fc, readout = model.get_layer("time").cell.neurons()
+    assert (conv.beta, conv.threshold, conv.dropout, readout.beta) == (0.95, 0.7, 0.2, 0.95)
+    assert conv.output_shape_of_step == (8, 8, 8) and fc.output_shape_of_step == (12,)
+    assert model.layers[1].num_steps == 15
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.004)
+
+
+def test_a_trial_reports_what_the_network_spends():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
+    space, hp = small(), keras_tuner.HyperParameters()
+    model = space.build(hp)
+    metrics = space.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0)
+    assert {"loss", "val_accuracy", "spikes", "operations"} <= metrics.keys()
+    total = analysis.activity(model, x, verbose=0).rows[-1]  # other input spikes, the same distribution
+    assert metrics["spikes"] == pytest.approx(total["spikes"], rel=0.1)
+    with pytest.raises(ValueError, match="`validation_data` must be given"):
+        space.fit(hp, model, x, y)
+
+
+def test_the_front_is_what_nothing_beats():
+    rows = [{"spikes": s, "val_accuracy": a} for s, a in [(5, 0.5), (3, 0.4), (4, 0.3), (9, 0.9), (7, 0.5), (3, 0.2)]]
+    assert [(r["spikes"], r["val_accuracy"]) for r in tune.pareto(rows)] == [(3, 0.4), (5, 0.5), (9, 0.9)]
+
+
+def test_the_example_searches_and_goes_on(tmp_path):
+    options = ["--trials", "2", "--epochs", "1", "--training-samples", "64", "--held-out", "32", "--verbose", "0"]
+    rows = tune.main([*options, "--output", str(tmp_path)])
+    assert len(rows) == 2 and all(row["spikes"] > 0 for row in rows)
+    written = list(csv.DictReader((tmp_path / "trials.csv").open()))
+    assert [float(row["spikes"]) for row in written] == [row["spikes"] for row in rows]
+    assert (tmp_path / "pareto.png").stat().st_size > 5000
+    assert tune.main([*options, "--output", str(tmp_path)]) == rows  # nothing is tried anew
