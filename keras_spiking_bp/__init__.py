@@ -14,6 +14,7 @@ from keras_spiking_bp.cells import (
     beta_from_tau,
 )
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.interchange import from_nir, to_nir
 from keras_spiking_bp.rnn import SpikingRNN
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "calibrate",
     "callbacks",
     "datasets",
+    "from_nir",
     "gradients",
     "losses",
     "models",
     "summary",
+    "to_nir",
     "training",
 ]
