@@ -51,6 +51,7 @@ def from_nir(
         float32. `SpikingRNN(model.layers[-1].cell, return_sequences=True)` gives each step.
 
     Raises:
+        TypeError: if `graph` is no graph.
         ValueError: if `graph` has a node, a parameter or a connection that no cell has; it is named.
 
     Example:
@@ -62,6 +63,8 @@ def from_nir(
         >>> bool(np.all(model(spikes) == layer(spikes)))
         True
     """
+    if not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
+        raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
     reader = _Reader(graph, dt)

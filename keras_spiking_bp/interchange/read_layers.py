@@ -73,7 +73,7 @@ def _conv(name, node, signal):
 
 
 def _padding(name: str, node: Any, size: Pair) -> str | Pair:
-    """ "same" or "valid" where it is that, else what is padded on both sides of each axis."""
+    """The padding as Keras calls it, "same" or "valid"; or what is padded on both sides of each axis."""
     strides, dilation = _pair(node.stride), _pair(node.dilation)
     if isinstance(node.padding, str):
         if node.padding == "same" and strides != (1, 1):

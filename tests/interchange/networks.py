@@ -1,4 +1,4 @@
-"""Networks that go through NIR: with weights such that sums are exact in any order, and no potential meets a threshold."""
+"""Networks for NIR: sums of their weights are exact in any order, and no potential meets a threshold."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _step(name, node, x, potentials, dt):
     if kind == "Affine":
         return x @ np.asarray(node.weight, "float64").T + node.bias
     if kind == "Flatten":
-        assert (node.start_dim, node.end_dim) == (0, -1)
+        assert node.start_dim == 0 and node.end_dim in (-1, x.ndim - 2)
         return x.reshape(len(x), -1)
     if kind == "Conv2d":
         return _conv(np.asarray(node.weight, "float64"), node, x) + np.asarray(node.bias)[:, None, None]
