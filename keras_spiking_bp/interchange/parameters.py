@@ -24,6 +24,11 @@ import numpy as np
 _TOLERANCE = 1e-5  # of parameters that went through float32
 
 
+def leaks(beta: float) -> bool:
+    """Whether the neurons, in float32, have a decay below 1."""
+    return bool(np.float32(beta) < 1)
+
+
 def leaky(beta: float, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
 

@@ -133,7 +133,7 @@ class _Writer:
 
     def _neurons(self, cell: NeuronCell, ones: np.ndarray) -> Any:
         if type(cell) is ReadoutCell:
-            if cell.beta == 1:
+            if not parameters.leaks(cell.beta):
                 return self.nir.I(r=parameters.without_leak(self.dt) * ones)
             tau, r = parameters.leaky(cell.beta, self.dt)
             return self.nir.LI(tau=tau * ones, r=np.float32(cell.beta) * r * ones, v_leak=0 * ones)
@@ -148,7 +148,7 @@ class _Writer:
                 f"they fire. Received: reset_mechanism={cell.reset_mechanism!r}. Train the network with 'zero'"
             )
         common = {"v_threshold": np.float32(cell.threshold) * ones, "v_reset": 0 * ones}
-        if cell.beta == 1:
+        if not parameters.leaks(cell.beta):
             return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
         tau, r = parameters.leaky(cell.beta, self.dt)
         return self.nir.LIF(tau=tau * ones, r=r * ones, v_leak=0 * ones, **common)

@@ -47,7 +47,7 @@ def _check_layer(layer: keras.layers.Layer) -> None:
     if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
         raise ValueError(
             f"The layer {layer.name!r} must have no activation, since NIR has no node for it. "
-            f"Received: activation={layer.activation.__name__}"
+            f"Received: activation={layer.activation!r}"
         )
 
 

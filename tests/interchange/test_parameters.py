@@ -34,6 +34,10 @@ def test_beta_comes_back_exactly_in_float32(dt):
         assert found["threshold"] == 1
 
 
+def test_a_decay_that_is_1_in_float32_is_none():
+    assert [parameters.leaks(beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
+
+
 def test_gain_goes_into_the_threshold():
     found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)  # as Norse writes it
     assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
