@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-oldest lint bench clean
+.PHONY: demo test test-nir test-slow test-oldest lint bench clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
+
+# networks of ours in other libraries, theirs in ours (installs torch)
+test-nir: $(VENV)/.nir-test
+	$(BIN)/python -m pytest tests/interchange
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

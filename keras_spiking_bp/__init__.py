@@ -17,6 +17,7 @@ from keras_spiking_bp.cells import (
 from keras_spiking_bp.conversion import convert_to_snn
 from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.interchange import from_nir, to_nir
 from keras_spiking_bp.rnn import SpikingRNN
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "convert_to_snn",
     "copy_weights",
     "datasets",
+    "from_nir",
     "gradients",
     "losses",
     "models",
     "summary",
+    "to_nir",
     "training",
 ]

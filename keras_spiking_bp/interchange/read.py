@@ -1,0 +1,205 @@
+"""`from_nir`: a NIR graph as a network of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+
+from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange.axes import Signal, swapped
+from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scale_weights
+from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.validation import check_positive
+
+if TYPE_CHECKING:
+    import nir
+
+_SPIKING, _READOUTS = ("IF", "LIF"), ("I", "LI")
+_ALLOWED = sorted(["Input", "Output", *_SPIKING, *_READOUTS, *READERS])
+_DEFAULT_DT = 1e-4
+
+
+def from_nir(
+    graph: nir.NIRGraph,
+    dt: float | None = None,
+    encoder: Encoder | str | None = None,
+    num_steps: int | None = None,
+    gradient: str = "accumulated",
+    name: str = "from_nir",
+) -> keras.Model:
+    """A network from a graph of NIR, as `to_nir`, snnTorch, SpikingJelly and others write it.
+
+    A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` an
+    `IFCell`, an `LI` or `I` at the end a `ReadoutCell`; two paths that meet in one layer of neurons become a
+    `ResidualCell` (docs/nir.md has the table). The neurons reset to zero, as NIR's do. Pictures are (H, W, C) here.
+
+    `from_nir(nir.read(path))` loads a file.
+
+    Args:
+        graph: a `nir.NIRGraph` with one input and one output.
+        dt: length of a time step in seconds, > 0. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's
+            and SpikingJelly's; Norse's is 1e-3).
+        encoder, num_steps, gradient, name: as in `models.spiking_vgg`; without an encoder the input is spikes
+            (B, T, ...).
+
+    Returns:
+        A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
+        float32. `SpikingRNN(model.layers[-1].cell, return_sequences=True)` gives each step.
+
+    Raises:
+        TypeError: if `graph` is no graph.
+        ValueError: if `graph` has a node, a parameter or a connection that no cell has; it is named.
+
+    Example:
+        >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.75)
+        >>> layer = SpikingRNN(cell)
+        >>> layer.build((None, None, 4))
+        >>> model = from_nir(to_nir(layer))
+        >>> spikes = np.ones((2, 10, 4), "float32")
+        >>> bool(np.all(model(spikes) == layer(spikes)))
+        True
+    """
+    if not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
+        raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
+    metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
+    dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
+    reader = _Reader(graph, dt)
+    start, input_shape = reader.input()
+    parts, signal = reader.network(start, Signal(input_shape))
+    signal.check_order("The output of the graph")
+    return assemble(SequentialCell(parts, name="network"), input_shape, num_steps, encoder, gradient, None, name)
+
+
+class _Reader:
+    """Follows the edges of a graph from its input to its output."""
+
+    def __init__(self, graph: nir.NIRGraph, dt: float):
+        self.nodes, self.dt = graph.nodes, dt
+        self.sources = {name: [a for a, b in graph.edges if b == name] for name in self.nodes}
+        self.followers = {name: [b for a, b in graph.edges if a == name] for name in self.nodes}
+        for name in self.nodes:
+            if self._kind(name) not in _ALLOWED:
+                raise ValueError(
+                    f"`graph` has the node {name!r} of type {self._kind(name)}, for which there is no cell. "
+                    f"Allowed are {', '.join(_ALLOWED)}"
+                )
+        for kind in ("Input", "Output"):
+            found = [name for name in self.nodes if self._kind(name) == kind]
+            if len(found) != 1:
+                raise ValueError(f"`graph` must have one {kind} node. Received: {found}")
+        if not any(self._kind(name) in _SPIKING + _READOUTS for name in self.nodes):
+            raise ValueError(f"`graph` must have neurons. Received: {[self._kind(name) for name in self.nodes]}")
+
+    def _kind(self, name: str) -> str:
+        return type(self.nodes[name]).__name__
+
+    def input(self) -> tuple[str, tuple[int, ...]]:
+        """The name of the input node, and the shape of a step with channels last."""
+        name = next(name for name in self.nodes if self._kind(name) == "Input")
+        shape = tuple(int(size) for size in self.nodes[name].input_type["input"])
+        if len(shape) not in (1, 3):
+            raise ValueError(
+                f"The input of `graph` must be one step of one sample, (N,) or (C, H, W). Received: {shape}. In "
+                "snnTorch, export with ignore_dims=[0], which leaves out the batch"
+            )
+        return name, swapped(shape, "last")
+
+    def network(self, start: str, signal: Signal) -> tuple[list[keras.layers.Layer], Signal]:
+        """All cells, and layers without neurons, behind the input."""
+        blocks, name, signal = self._behind(start, signal)
+        cells, layers, last, signal = self._from(name, signal)
+        if self._kind(last) != "Output":
+            raise ValueError(
+                f"The node {last!r} has the inputs {self.sources[last]}, which is no residual block. "
+                "Recurrent connections have no cell"
+            )
+        return [*blocks, *cells, *layers], signal
+
+    def _from(self, name: str, signal: Signal):
+        """From a node up to the output, or to neurons where paths meet.
+
+        Returns the cells, the layers behind the last of them, the node where it ends, and the signal that arrives.
+        """
+        cells: list[keras.layers.Layer] = []
+        layers: list[keras.layers.Layer] = []
+        while self._kind(name) != "Output" and len(self.sources[name]) == 1:
+            if self._kind(name) in READERS:
+                layer, signal = read_layer(name, self.nodes[name], signal)
+                layers.append(layer)
+            else:
+                synapse = layers.pop() if layers else keras.layers.Identity()
+                cells, layers = [*cells, *layers, self._cell(name, synapse)], []
+            blocks, name, signal = self._behind(name, signal)
+            if blocks:
+                cells, layers = [*cells, *layers, *blocks], []
+        return cells, layers, name, signal
+
+    def _behind(self, name: str, signal: Signal) -> tuple[list[ResidualCell], str, Signal]:
+        """The residual blocks right behind a node, and the node behind these."""
+        blocks = []
+        while len(self.followers[name]) > 1:
+            block, name, signal = self._block(name, signal)
+            blocks.append(block)
+        if not self.followers[name]:
+            raise ValueError(f"The node {name!r} must lead to the output of `graph`. Received: no edge from it")
+        return blocks, self.followers[name][0], signal
+
+    def _block(self, name: str, signal: Signal) -> tuple[ResidualCell, str, Signal]:
+        """The residual block behind a node, the name of its junction, and the current that arrives there."""
+        paths = [self._from(follower, signal) for follower in self.followers[name]]
+        paths.sort(key=lambda path: len(path[0]))  # first the one without neurons
+        junction = paths[0][2]
+        if not (
+            len(paths) == len(self.sources[junction]) == 2
+            and paths[1][2] == junction
+            and not paths[0][0]
+            and paths[1][0]
+            and self._kind(junction) in _SPIKING
+        ):
+            raise ValueError(
+                f"The node {name!r} sends its output to {self.followers[name]}, which is no residual block: two paths, "
+                "one with neurons and one without, that meet in one LIF or IF node"
+            )
+        (_, around, _, shortcut), (body, through, _, current) = paths
+        for arriving in (shortcut, current):
+            arriving.check_order(f"The node {junction!r}")
+        cell = ResidualCell(
+            body[0] if len(body) == 1 else SequentialCell(body),
+            self._cell(junction, _joined(through)),
+            _joined(around) if around else None,
+            name=f"{keras_name(junction)}_block",
+        )
+        return cell, junction, current
+
+    def _cell(self, name: str, synapse: keras.layers.Layer) -> NeuronCell:
+        node, kind = self.nodes[name], self._kind(name)
+        if kind in _READOUTS:
+            return self._readout(name, synapse)
+        dropout = float(node.metadata.get("dropout", 0.0))
+        if kind == "LIF":
+            found = parameters.read_lif(name, node, self.dt)
+            return LIFCell(synapse, dropout=dropout, name=keras_name(name), **found)
+        found = parameters.read_if(name, node, self.dt)
+        if node.metadata.get("cell") == "LIFCell":  # without leak; its derivative is not that of a pooling neuron
+            return LIFCell(synapse, beta=1.0, dropout=dropout, name=keras_name(name), **found)
+        return IFCell(synapse, name=keras_name(name), **found)
+
+    def _readout(self, name: str, synapse: keras.layers.Layer) -> ReadoutCell:
+        node, kind = self.nodes[name], self._kind(name)
+        if [self._kind(follower) for follower in self.followers[name]] != ["Output"]:
+            raise ValueError(f"The {kind} node {name!r} gives no spikes: it must be the last before the output")
+        beta, factor = (parameters.read_li if kind == "LI" else parameters.read_i)(name, node, self.dt)
+        if factor != 1 and not scale_weights(synapse, factor):
+            raise ValueError(
+                f"The current of node {name!r} must be scaled by r dt / (tau - dt) = {factor:g}, and there are no "
+                "weights right before it that could take the factor"
+            )
+        return ReadoutCell(synapse, beta=beta, name=keras_name(name))
+
+
+def _joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
+    return layers[0] if len(layers) == 1 else keras.Sequential(layers or [keras.layers.Identity()])

@@ -1,0 +1,120 @@
+"""Nodes of NIR as the layers of a synapse."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.interchange.axes import Signal, dense_from_nir
+
+Pair = tuple[int, int]
+
+
+def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
+    """The layer of a node on `signal`, built and with its weights, and what it gives."""
+    return READERS[type(node).__name__](name, node, signal)
+
+
+def scale_weights(layer: keras.layers.Layer, factor: float) -> bool:
+    """Multiplies the weights of an affine layer; whether it has any."""
+    layer.set_weights([factor * weight for weight in layer.get_weights()])
+    return bool(layer.weights)
+
+
+def keras_name(name: str) -> str:
+    """The name of a node, as Keras takes it."""
+    return re.sub(r"\W", "_", name)
+
+
+def _dense(name, node, signal):
+    weight = np.asarray(node.weight, "float32")
+    if weight.ndim != 2 or signal.shape != weight.shape[1:]:
+        raise ValueError(
+            f"`weight` of node {name!r} must be (out, in) on a flat input. "
+            f"Received: weight of shape {weight.shape} on {signal.shape}"
+        )
+    bias = getattr(node, "bias", None)
+    layer = keras.layers.Dense(len(weight), use_bias=bias is not None, name=keras_name(name))
+    layer.build((None, *signal.shape))
+    kernel = dense_from_nir(weight, signal)
+    layer.set_weights([kernel] if bias is None else [kernel, np.asarray(bias, "float32")])
+    return layer, Signal((len(weight),))
+
+
+def _conv(name, node, signal):
+    weight, bias = np.asarray(node.weight, "float32"), np.asarray(node.bias, "float32")
+    if int(node.groups) != 1:
+        raise ValueError(f"`groups` of node {name!r} must be 1. Received: groups={int(node.groups)}")
+    if len(signal.shape) != 3 or signal.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"`weight` of node {name!r} must be (out, channels, kernel height, kernel width) on pictures. "
+            f"Received: weight of shape {weight.shape} on {signal.shape}, channels last"
+        )
+    strides, dilation, size = _pair(node.stride), _pair(node.dilation), weight.shape[2:]
+    padding = _padding(name, node, size)
+    layer = conv = keras.layers.Conv2D(
+        len(weight),
+        size,
+        strides=strides,
+        padding=padding if isinstance(padding, str) else "valid",
+        dilation_rate=dilation,
+        use_bias=bool(np.any(bias)),  # NIR has no convolution without
+        name=keras_name(name),
+    )
+    conv.build((None, *signal.shape))
+    kernel = weight.transpose(2, 3, 1, 0)
+    conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
+    if not isinstance(padding, str):
+        layer = keras.Sequential([keras.layers.ZeroPadding2D(padding), conv], name=f"{conv.name}_padded")
+    return layer, _output(layer, signal)
+
+
+def _padding(name: str, node: Any, size: Pair) -> str | Pair:
+    """The padding as Keras calls it, "same" or "valid"; or what is padded on both sides of each axis."""
+    strides, dilation = _pair(node.stride), _pair(node.dilation)
+    if isinstance(node.padding, str):
+        if node.padding == "same" and strides != (1, 1):
+            raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
+        return node.padding
+    padding = _pair(node.padding)
+    if padding == (0, 0):
+        return "valid"
+    same = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
+    return "same" if same and strides == (1, 1) else padding
+
+
+def _average_pooling(name, node, signal):
+    if any(_pair(node.padding)):
+        raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_pair(node.padding)}")
+    layer = keras.layers.AveragePooling2D(_pair(node.kernel_size), strides=_pair(node.stride), name=keras_name(name))
+    return layer, _output(layer, signal)
+
+
+def _flatten(name, node, signal):
+    rank = len(signal.shape)
+    if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, rank - 1):
+        raise ValueError(
+            f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
+            f"Received: start_dim={int(node.start_dim)}, end_dim={int(node.end_dim)}"
+        )
+    return keras.layers.Flatten(name=keras_name(name)), signal.flat()
+
+
+READERS = {
+    "Affine": _dense,
+    "AvgPool2d": _average_pooling,
+    "Conv2d": _conv,
+    "Flatten": _flatten,
+    "Linear": _dense,
+}
+
+
+def _output(layer: keras.layers.Layer, signal: Signal) -> Signal:
+    return Signal(tuple(layer.compute_output_shape((None, *signal.shape))[1:]))
+
+
+def _pair(value: Any) -> Pair:
+    return tuple(int(size) for size in np.broadcast_to(np.asarray(value), (2,)))

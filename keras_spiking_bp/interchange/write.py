@@ -1,0 +1,164 @@
+"""`to_nir`: a network of ours as a NIR graph."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange.axes import Signal, swapped
+from keras_spiking_bp.interchange.write_layers import write_layers
+from keras_spiking_bp.observe import spiking_layer
+from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.validation import check_positive
+
+if TYPE_CHECKING:
+    import nir
+
+
+def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
+    """A spiking network as a graph of NIR, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
+
+    A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, a readout
+    `LI`, a neuron without leak `IF` or `I`, each layer of a synapse a node of its own (docs/nir.md has the table). A
+    simulator with the rule `v <- v + dt / tau * (r I - v)` gives the same spikes at each step. Pictures are
+    (C, H, W) in NIR; weights are transposed for it, those behind a `Flatten` too.
+
+    Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
+    the rule of the gradient. Dropout is kept in the metadata of its node; `dt` in that of the graph.
+
+    `nir.write(path, graph)` saves it.
+
+    Args:
+        model: a built `keras.Model` with one `SpikingRNN`, or such a layer.
+        dt: length of a time step in seconds, > 0. snnTorch reads with 1e-4.
+
+    Returns:
+        A `nir.NIRGraph` of float32 parameters, with one input and one output.
+
+    Raises:
+        ImportError: if the package nir is not installed.
+        TypeError: if there is no `SpikingRNN`.
+        ValueError: if the network has something that NIR cannot say: `reset_mechanism="subtract"`,
+            `go_backwards=True`, or a layer without a node.
+
+    Example:
+        >>> cell = SequentialCell([
+        ...     LIFCell(keras.layers.Dense(8, use_bias=False), beta=0.75, name="hidden"),
+        ...     ReadoutCell(keras.layers.Dense(3), name="readout"),
+        ... ])
+        >>> layer = SpikingRNN(cell)
+        >>> layer.build((None, None, 4))
+        >>> graph = to_nir(layer)
+        >>> {name: type(node).__name__ for name, node in graph.nodes.items()}
+        {'input': 'Input', 'hidden_synapse': 'Linear', 'hidden': 'LIF', 'readout_synapse': 'Affine', 'readout': 'LI',
+         'output': 'Output'}
+    """
+    try:
+        import nir
+    except ImportError as error:
+        raise ImportError("`to_nir` needs the package nir: pip install 'keras-spiking-bp[nir]'") from error
+    cell = _network(model)
+    graph = _Writer(nir, check_positive("dt", dt))
+    signal = Signal(tuple(cell.affine_parts()[0][1]))
+    if len(signal.shape) not in (1, 3):
+        raise ValueError(f"The input of a step must be flat, (N,), or a picture, (H, W, C). Received: {signal.shape}")
+    graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
+    last, signal = graph.cell(cell, "input", signal)
+    signal.check_order("The output of the network")
+    graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
+    graph.edges.append((last, "output"))
+    return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
+
+
+def _network(model: keras.Model | SpikingRNN) -> Cell:
+    """The cell of the one `SpikingRNN` of a model that has nothing else to say."""
+    rnn = spiking_layer(model)
+    others = [] if model is rnn else [layer for layer in model.layers if layer is not rnn]
+    for layer in others:
+        if not isinstance(layer, (keras.layers.InputLayer, Encoder)):
+            raise ValueError(
+                "`model` must have nothing but an encoder around its SpikingRNN. "
+                f"Received: the layer {layer.name!r} ({type(layer).__name__}). Give the SpikingRNN alone"
+            )
+    if rnn.go_backwards:
+        raise ValueError(f"`model` must run forwards in time. Received: go_backwards=True in {rnn.name!r}")
+    return rnn.cell
+
+
+class _Writer:
+    """The nodes and edges so far. Each method gives the name of its last node, and what that one sends."""
+
+    def __init__(self, nir: ModuleType, dt: float):
+        self.nir, self.dt = nir, dt
+        self.nodes: dict[str, Any] = {}
+        self.edges: list[tuple[str, str]] = []
+
+    def cell(self, cell: keras.layers.Layer, source: str, signal: Signal) -> tuple[str, Signal]:
+        if isinstance(cell, SequentialCell):
+            for part in cell.cells:
+                source, signal = self.cell(part, source, signal)
+            return source, signal
+        if isinstance(cell, ResidualCell):
+            body, spikes = self.cell(cell.body, source, signal)
+            around = (source, signal)
+            if cell.shortcut is not None:
+                around = self.layers(cell.shortcut, source, signal, f"{cell.junction.name}_shortcut")
+            through = self.layers(cell.junction.synapse, body, spikes, f"{cell.junction.name}_synapse")
+            for _, current in (through, around):
+                current.check_order(f"The junction of the block {cell.name!r}")
+            return self.neurons(cell.junction, [through[0], around[0]], through[1])
+        if isinstance(cell, NeuronCell):
+            last, current = self.layers(cell.synapse, source, signal, f"{cell.name}_synapse")
+            return self.neurons(cell, [last], current)
+        return self.layers(cell, source, signal, cell.name)
+
+    def layers(self, layer: keras.layers.Layer, source: str, signal: Signal, name: str) -> tuple[str, Signal]:
+        for node, sent in write_layers(self.nir, layer, signal):
+            source, signal = self.add(name, node, [source]), sent
+        return source, signal
+
+    def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[str, Signal]:
+        node = self._neurons(cell, np.ones(swapped(current.shape, "first"), "float32"))
+        node.metadata = {"cell": type(cell).__name__}
+        if cell.dropout:
+            node.metadata["dropout"] = cell.dropout
+        return self.add(cell.name, node, sources), current
+
+    def _neurons(self, cell: NeuronCell, ones: np.ndarray) -> Any:
+        if type(cell) is ReadoutCell:
+            if not parameters.leaks(cell.beta):
+                return self.nir.I(r=parameters.without_leak(self.dt) * ones)
+            tau, r = parameters.leaky(cell.beta, self.dt)
+            return self.nir.LI(tau=tau * ones, r=np.float32(cell.beta) * r * ones, v_leak=0 * ones)
+        if type(cell) not in (LIFCell, IFCell):
+            raise ValueError(
+                f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
+                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell and ResidualCell"
+            )
+        if cell.reset_mechanism != "zero":
+            raise ValueError(
+                f"The cell {cell.name!r} must have reset_mechanism='zero': the neurons of NIR are set to v_reset when "
+                f"they fire. Received: reset_mechanism={cell.reset_mechanism!r}. Train the network with 'zero'"
+            )
+        common = {"v_threshold": np.float32(cell.threshold) * ones, "v_reset": 0 * ones}
+        if not parameters.leaks(cell.beta):
+            return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
+        tau, r = parameters.leaky(cell.beta, self.dt)
+        return self.nir.LIF(tau=tau * ones, r=r * ones, v_leak=0 * ones, **common)
+
+    def add(self, name: str, node: Any, sources: list[str]) -> str:
+        """Puts a node behind its sources, whose outputs NIR adds up; returns its name, made unique."""
+        unique, i = name, 0
+        while unique in self.nodes or unique == "output":
+            i += 1
+            unique = f"{name}_{i}"
+        self.nodes[unique] = node
+        self.edges += [(source, unique) for source in sources]
+        return unique

@@ -1,0 +1,154 @@
+"""Synapses as nodes of NIR."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, swapped
+
+Pair = tuple[int, int]
+
+
+def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> Iterator[tuple[Any, Signal]]:
+    """The nodes of a synapse on `signal`, in order, each with what it gives. No node: the identity."""
+    parts = _in_a_row(layer)
+    for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
+        _check_layer(part)
+        if type(part) is keras.layers.ZeroPadding2D:
+            if type(behind) is not keras.layers.Conv2D:
+                raise ValueError(f"The layer {part.name!r} (ZeroPadding2D) must stand right before a Conv2D")
+            continue  # the convolution takes it in
+        padding = _symmetric(before) if type(before) is keras.layers.ZeroPadding2D else (0, 0)
+        node, signal = _WRITERS[type(part)](nir, part, signal, padding)
+        if node is not None:
+            yield node, signal
+
+
+def _in_a_row(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    if type(layer) is not keras.Sequential:
+        return [layer]
+    return [part for inner in layer.layers for part in _in_a_row(inner)]
+
+
+def _check_layer(layer: keras.layers.Layer) -> None:
+    if type(layer) not in _WRITERS:
+        raise ValueError(
+            f"The layer {layer.name!r} ({type(layer).__name__}) has no node in NIR. Allowed are Dense, Conv2D (with a "
+            "ZeroPadding2D before it), AveragePooling2D, Flatten, and keras.Sequential of these"
+        )
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise ValueError(f"The layer {layer.name!r} must have data_format='channels_last', as our cells have")
+    if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
+        raise ValueError(
+            f"The layer {layer.name!r} must have no activation, since NIR has no node for it. "
+            f"Received: activation={layer.activation!r}"
+        )
+
+
+def _conv(nir, layer, signal, padding):
+    padded = (*(size + 2 * more for size, more in zip(signal.shape, padding, strict=False)), signal.shape[-1])
+    output = _output(layer, padded)
+    if layer.groups != 1:
+        raise ValueError(f"The layer {layer.name!r} must have groups=1. Received: groups={layer.groups}")
+    own = ((0, 0), (0, 0)) if layer.padding == "valid" else _padding_of_same(layer, padded)
+    if all(before == after for before, after in own):
+        total = tuple(before + more for (before, _), more in zip(own, padding, strict=True))
+    elif layer.strides == (1, 1) and not any(padding):
+        total = "same"
+    else:
+        raise ValueError(
+            f"The layer {layer.name!r} pads its sides unequally (padding='same' with strides {layer.strides} on "
+            f"{signal.shape}), and NIR pads them equally. Use "
+            "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')])"
+        )
+    node = nir.Conv2d(
+        input_shape=signal.shape[:2],
+        weight=_float32(layer.kernel).transpose(3, 2, 0, 1),
+        stride=tuple(layer.strides),
+        padding=total,
+        dilation=tuple(layer.dilation_rate),
+        groups=1,
+        bias=_float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32"),
+    )
+    if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
+        raise ValueError(
+            f"The layer {layer.name!r} must have a square kernel: the package nir infers shapes from one side of it. "
+            f"Received: kernel_size={layer.kernel_size}"
+        )
+    return node, output
+
+
+def _dense(nir, layer, signal, _):
+    if len(signal.shape) != 1:
+        raise ValueError(
+            f"The layer {layer.name!r} must have a flat input. Received: {signal.shape}. Put a Flatten before it, or "
+            "use Conv2D with a kernel of 1"
+        )
+    weight = dense_to_nir(_float32(layer.kernel), signal)
+    node = nir.Affine(weight, _float32(layer.bias)) if layer.use_bias else nir.Linear(weight)
+    return node, _output(layer, signal.shape)
+
+
+def _average_pooling(nir, layer, signal, _):
+    if layer.padding == "same" and any(max(sides) for sides in _padding_of_same(layer, signal.shape)):
+        raise ValueError(
+            f"The layer {layer.name!r} must have padding='valid': NIR's average counts what is padded. "
+            f"Received: padding='same' on {signal.shape}"
+        )
+    node = nir.AvgPool2d(np.array(layer.pool_size), np.array(layer.strides), np.array((0, 0)))
+    return node, _output(layer, signal.shape)
+
+
+def _flatten(nir, layer, signal, _):
+    if len(signal.shape) == 1:
+        return None, signal
+    shape = {"input": np.array(swapped(signal.shape, "first"))}
+    return nir.Flatten(shape, start_dim=0, end_dim=-1), signal.flat()
+
+
+def _identity(nir, layer, signal, _):
+    return None, signal
+
+
+_WRITERS: dict[type, Any] = {
+    keras.layers.AveragePooling2D: _average_pooling,
+    keras.layers.Conv2D: _conv,
+    keras.layers.Dense: _dense,
+    keras.layers.Flatten: _flatten,
+    keras.layers.Identity: _identity,
+    keras.layers.ZeroPadding2D: _identity,
+}
+
+
+def _symmetric(layer: keras.layers.ZeroPadding2D) -> Pair:
+    (top, bottom), (left, right) = layer.padding
+    if top != bottom or left != right:
+        raise ValueError(
+            f"The layer {layer.name!r} must pad opposite sides equally, as NIR does. Received: padding={layer.padding}"
+        )
+    return top, left
+
+
+def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
+    return Signal(tuple(layer.compute_output_shape((None, *shape))[1:]))
+
+
+def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[Pair]:
+    """What padding='same' puts before and after each of the two axes of a picture."""
+    window = getattr(layer, "pool_size", None) or layer.kernel_size
+    sides = []
+    for i, dilation in enumerate(getattr(layer, "dilation_rate", (1, 1))):
+        size, stride = shape[i], layer.strides[i]
+        total = max((math.ceil(size / stride) - 1) * stride + dilation * (window[i] - 1) + 1 - size, 0)
+        sides.append((total // 2, total - total // 2))
+    return sides
+
+
+def _float32(variable: keras.Variable) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable), "float32")

@@ -1,0 +1,26 @@
+"""The code of docs/nir.md runs as it stands."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+nir = pytest.importorskip("nir")
+PAGE = Path(__file__).parent.parent.parent / "docs" / "nir.md"
+FILES, SNNTORCH = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_files(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(FILES, names)
+    assert names["same"](np.zeros((2, 8, 8, 1), "float32")).shape == (2, 3)
+
+
+def test_snntorch():
+    pytest.importorskip("snntorch", reason="needs pip install 'keras-spiking-bp[nir-test]' (make test-nir)")
+    names = {}
+    exec(SNNTORCH, names)
+    np.testing.assert_array_equal(np.stack(names["theirs"], 1), names["ours"])
+    assert 0 < np.mean(names["theirs"]) < 1

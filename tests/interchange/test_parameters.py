@@ -1,0 +1,73 @@
+"""The parameters of neurons, both ways."""
+
+import math
+
+import numpy as np
+import pytest
+
+from keras_spiking_bp.interchange import parameters
+
+nir = pytest.importorskip("nir")
+DT = 1e-4
+
+
+def node(kind, **changed):
+    fields = {"tau": 1e-2, "r": 100.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0}
+    names = {
+        "LIF": fields,
+        "LI": ("tau", "r", "v_leak"),
+        "IF": ("r", "v_threshold", "v_reset"),
+        "I": ("r",),
+    }[kind]
+    values = {name: changed.get(name, fields[name]) for name in names}
+    return getattr(nir, kind)(**{name: np.broadcast_to(np.float32(v), (3,)) for name, v in values.items()})
+
+
+@pytest.mark.parametrize("dt", [1e-4, 1e-3, 1.0])
+def test_beta_comes_back_exactly_in_float32(dt):
+    for beta in [*np.linspace(0.75, 0.9999, 500), math.exp(-1 / 100), math.exp(-1 / 20)]:
+        tau, r = parameters.leaky(beta, dt)
+        assert np.float32(1) - np.float32(dt) / tau == np.float32(beta)  # as a reader in float32
+        np.testing.assert_allclose(r * dt / tau, 1, rtol=1e-6)
+        found = parameters.read_lif("n", node("LIF", tau=tau, r=r), dt)
+        assert np.float32(found["beta"]) == np.float32(beta)
+        assert found["threshold"] == 1
+
+
+def test_a_decay_that_is_1_in_float32_is_none():
+    assert [parameters.leaks(beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
+
+
+def test_gain_goes_into_the_threshold():
+    found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)  # as Norse writes it
+    assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
+
+
+def test_readout():
+    beta, factor = parameters.read_li("n", node("LI", tau=1e-2, r=1.0), 1e-3)
+    assert (beta, factor) == pytest.approx((0.9, 0.1 / 0.9), rel=1e-6)
+    tau, r = parameters.leaky(0.99, DT)
+    assert parameters.read_li("n", node("LI", tau=tau, r=0.99 * r), DT) == (pytest.approx(0.99), 1.0)
+    assert parameters.read_i("n", node("I", r=1 / DT), DT) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("r", [1.0, 1 / DT])
+def test_without_leak(r):
+    assert parameters.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"threshold": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("read", "kind", "changed", "message"),
+    [
+        (parameters.read_lif, "LIF", {"v_leak": 0.1}, "`v_leak` of node 'n' must be 0"),
+        (parameters.read_lif, "LIF", {"v_reset": -0.5}, "`v_reset` of node 'n' must be 0"),
+        (parameters.read_lif, "LIF", {"v_threshold": (1, 2, 3)}, "same for all its neurons.*1 to 3"),
+        (parameters.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
+        (parameters.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
+        (parameters.read_lif, "LIF", {"tau": DT}, "`dt` must be smaller than the time constant"),
+        (parameters.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
+    ],
+)
+def test_refusals(read, kind, changed, message):
+    with pytest.raises(ValueError, match=message):
+        read("n", node(kind, **changed), DT)

@@ -1,0 +1,177 @@
+"""`from_nir`: our own graphs and those of others, by hand; what has no cell is refused by name."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from tests.interchange import nir_reader
+from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network
+
+nir = pytest.importorskip("nir")
+
+
+def same_graph(a, b):
+    assert list(a.nodes) == list(b.nodes)
+    assert sorted(a.edges) == sorted(b.edges)
+    for name, node in a.nodes.items():
+        np.testing.assert_equal(node.to_dict(), b.nodes[name].to_dict())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_round_trip_through_a_file(name, tmp_path):
+    layer, x = network(name)
+    graph = ksbp.to_nir(layer, dt=1e-3)
+    nir.write(tmp_path / "network.nir", graph)
+    model = ksbp.from_nir(nir.read(tmp_path / "network.nir"))
+    model.save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(every_step(model)(x), layer(x))
+    same_graph(ksbp.to_nir(model, dt=1e-3), graph)
+
+
+def test_readout_and_encoder():
+    model = ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], dense_units=[6], dropout=0.25, encoder=None)
+    graph = ksbp.to_nir(model)
+    back = ksbp.from_nir(graph, gradient="bptt", name="mine")
+    spikes = (np.random.default_rng(0).random((2, 20, 8, 8, 2)) < 0.5).astype("float32")
+    np.testing.assert_array_equal(back(spikes), model(spikes))
+    assert (back.name, back.layers[-1].gradient) == ("mine", "bptt")
+    assert [neuron.dropout for neuron in back.layers[-1].cell.neurons()] == [0.25, 0, 0.25, 0]
+    same_graph(ksbp.to_nir(back), graph)
+    assert ksbp.from_nir(graph, encoder="poisson", num_steps=9)(np.zeros((2, 8, 8, 2), "float32")).shape == (2, 3)
+
+
+def test_it_trains():
+    model = ksbp.from_nir(ksbp.to_nir(network("residual")[0]))
+    model.compile(keras.optimizers.SGD(0.01), loss="mse")
+    before = model.get_weights()
+    model.fit(network("residual")[1], np.zeros((4, 10)), verbose=0)
+    assert not any(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_neurons_without_leak():
+    cells = [lif(conv(2), beta=1.0, dropout=0.5), ksbp.IFCell(conv(2)), ksbp.ReadoutCell(conv(2), beta=1.0)]
+    layer, x = built(cells, (4, 4, 2))
+    graph = ksbp.to_nir(layer)
+    assert [type(node).__name__ for node in graph.nodes.values()][2::2] == ["IF", "IF", "I"]
+    back = every_step(ksbp.from_nir(graph))
+    np.testing.assert_array_equal(back(x), layer(x))
+    assert [type(n).__name__ for n in back.cell.neurons()] == ["LIFCell", "IFCell", "ReadoutCell"]
+    assert back.cell.neurons()[0].dropout == 0.5
+    sent = nir_reader.run(graph, channels_first(x), 1e-4)["output"] / np.arange(1, 41)[:, None, None, None]
+    np.testing.assert_allclose(channels_first(back(x).numpy()), sent, rtol=1e-4, atol=1e-5)
+
+
+def graph_of(*nodes):
+    return nir.NIRGraph.from_list(*nodes)
+
+
+def full(value, shape=3):
+    return np.full(shape, value, "float32")
+
+
+def neurons(shape=3, **changed):
+    values = {"tau": 1e-2, "r": 1.0, "v_leak": 0.0, "v_threshold": 0.1234567, "v_reset": 0.0} | changed
+    return nir.LIF(**{name: full(value, shape) for name, value in values.items()})
+
+
+def weight(*shape):
+    return np.random.default_rng(0).normal(0.3, 1, shape).astype("float32")
+
+
+HAND_WRITTEN = {  # as Norse writes them: dt = 1e-3, r = 1
+    "scaled current": lambda: graph_of(nir.Affine(weight(3, 4), weight(3)), neurons()),
+    "scaled readout": lambda: graph_of(
+        nir.Linear(weight(3, 4)),
+        neurons(),
+        nir.Affine(weight(2, 3), weight(2)),
+        nir.LI(full(5e-3, 2), full(1, 2), full(0, 2)),
+    ),
+    "neurons behind neurons": lambda: graph_of(nir.Linear(weight(3, 4)), neurons(), neurons(v_threshold=0.05)),
+    "a weight behind the last neurons": lambda: graph_of(nir.Linear(weight(3, 4)), neurons(), nir.Linear(weight(2, 3))),
+    "pictures": lambda: graph_of(
+        nir.Conv2d((6, 5), weight(3, 2, 3, 3), (1, 2), (1, 0), (1, 1), 1, weight(3)),
+        neurons((3, 6, 2), v_threshold=0.0456789),
+        nir.Conv2d((6, 2), weight(4, 3, 2, 2), 1, "same", 1, 1, weight(4)),
+        nir.Flatten({"input": np.array([4, 6, 2])}, 0, 2),
+        nir.Linear(weight(3, 48)),
+        neurons(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HAND_WRITTEN)
+def test_graphs_of_others(name):
+    graph = HAND_WRITTEN[name]()
+    shape = tuple(graph.nodes["input"].input_type["input"])
+    x = (np.random.default_rng(1).random((3, 30, *shape)) < 0.4).astype("float32")
+    model = ksbp.from_nir(graph, dt=1e-3)
+    outputs = every_step(model)(np.moveaxis(x, 2, -1)).numpy()
+    expected = nir_reader.run(graph, x, 1e-3)["output"]
+    if model.layers[-1].cell.emits == "potential":
+        expected = expected / np.arange(1, 31)[:, None]
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dt():
+    graph = graph_of(nir.Linear(weight(3, 4)), neurons())
+    betas = [ksbp.from_nir(graph, dt=dt).layers[-1].cell.neurons()[0].beta for dt in (None, 1e-4, 1e-3)]
+    assert betas == pytest.approx([0.99, 0.99, 0.9])
+    graph.metadata = {"dt": 1e-3}
+    assert ksbp.from_nir(graph).layers[-1].cell.neurons()[0].beta == pytest.approx(0.9)
+
+
+def joined(edges, **nodes):
+    nodes = {"input": nir.Input(np.array([3])), "output": nir.Output(np.array([3]))} | nodes
+    return nir.NIRGraph(nodes, [tuple(edge.split("-")) for edge in edges.split()])
+
+
+def linear():
+    return nir.Linear(weight(3, 3))
+
+
+def cuba():
+    return nir.CubaLIF(full(1), full(1), full(1), full(0), full(1), full(0))
+
+
+REFUSED = {
+    "'cubalif' of type CubaLIF.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), cuba()),
+    "must have neurons": lambda: graph_of(linear()),
+    "Recurrent connections have no cell": lambda: joined(
+        "input-w w-n n-u u-n n-output", w=linear(), n=neurons(), u=linear()
+    ),
+    "sends its output to .*no residual block": lambda: joined(
+        "input-w input-u w-n u-n n-output", w=linear(), u=linear(), n=neurons()
+    ),
+    "one Input node.*'input', 'other'": lambda: joined(
+        "input-n other-n n-output", other=nir.Input(np.array([3])), n=neurons()
+    ),
+    "gives no spikes": lambda: graph_of(linear(), nir.LI(full(1e-2), full(1), full(0)), linear(), neurons()),
+    "no weights right before": lambda: graph_of(neurons(), nir.LI(full(1e-2), full(1), full(0))),
+    "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([2, 3])), neurons((2, 3))),
+    "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
+    "`groups` of node": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([2, 6, 6])),
+            "c": nir.Conv2d((6, 6), weight(2, 1, 3, 3), 1, 1, 1, 2, weight(2)),
+            "n": neurons((2, 6, 6)),
+            "output": nir.Output(np.array([2, 6, 6])),
+        },
+        [("input", "c"), ("c", "n"), ("n", "output")],
+        type_check=False,
+    ),
+    "other order": lambda: graph_of(neurons((2, 3, 3)), nir.Flatten({"input": np.array([2, 3, 3])}, 0)),
+}
+
+
+def test_refuses_what_is_no_graph():
+    with pytest.raises(TypeError, match="`graph` must be a nir.NIRGraph.*nir.read"):
+        ksbp.from_nir("network.nir")
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refusals(message):
+    with pytest.raises(ValueError, match=message):
+        ksbp.from_nir(REFUSED[message]())

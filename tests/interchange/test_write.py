@@ -1,0 +1,149 @@
+"""`to_nir`: graphs that an independent reader runs to the spikes of an independent simulation."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from tests.interchange import nir_reader
+from tests.interchange.networks import NETWORKS, built, channels_first, conv, dense, lif, network
+from tests.networks import FIXTURES, build_rnn, golden
+from tests.reference import Simulation
+
+nir = pytest.importorskip("nir")
+
+
+@pytest.mark.parametrize("dt", [1e-4, 1.0])
+@pytest.mark.parametrize("name", FIXTURES)
+def test_golden_networks_run_alike_outside(name, dt):
+    description, weights, _ = golden(name)
+    rnn, _ = build_rnn(description, weights)
+    x = (np.random.default_rng(0).random((3, 30, *description["input_shape"])) < 0.4).astype("float32")
+    expected = Simulation(description, weights, x)
+    sent = nir_reader.run(ksbp.to_nir(rnn, dt=dt), channels_first(x), dt)
+    for node in description["nodes"]:
+        if node["kind"].startswith("readout"):
+            np.testing.assert_allclose(sent[node["name"]], expected.membranes[node["name"]], atol=1e-5)
+        else:
+            spikes = channels_first(expected.spikes[node["name"]])
+            assert 0 < spikes.mean() < 1
+            np.testing.assert_array_equal(sent[node["name"]], spikes)
+
+
+SYNAPSES = {
+    "kernel of even size": lambda: conv(4, 2),
+    "dilation": lambda: conv(4, 3, dilation_rate=2),
+    "valid, strides of two kinds, bias": lambda: conv(4, 3, strides=(2, 1), padding="valid", use_bias=True),
+    "same with strides, equal sides": lambda: conv(4, 3, strides=2),
+    "1x1 with strides": lambda: conv(4, 1, strides=2),
+    "padding of two kinds": lambda: keras.Sequential(
+        [keras.layers.ZeroPadding2D((2, 0)), conv(4, strides=2, padding="valid")]
+    ),
+    "padded before same": lambda: keras.Sequential([keras.layers.ZeroPadding2D(1), conv(4)]),
+    "every second pixel": lambda: keras.layers.AveragePooling2D(1, strides=2),
+    "pooling of a rest": lambda: keras.layers.AveragePooling2D((2, 3)),
+    "same pooling that pads nothing": lambda: keras.layers.AveragePooling2D((7, 3), padding="same"),
+    "several layers": lambda: keras.Sequential([conv(3), keras.layers.AveragePooling2D(2), conv(4, use_bias=True)]),
+    "nothing": lambda: keras.layers.Identity(),
+}
+
+
+@pytest.mark.parametrize("name", SYNAPSES)
+def test_synapses(name):
+    layer, x = built([lif(SYNAPSES[name](), name="n")], (7, 9, 2))
+    graph = ksbp.to_nir(layer)
+    spikes = layer(x).numpy()
+    assert 0 < spikes.mean() < 1
+    np.testing.assert_array_equal(nir_reader.run(graph, channels_first(x), 1e-4)["n"], channels_first(spikes))
+    back = ksbp.SpikingRNN(ksbp.from_nir(graph).layers[-1].cell, return_sequences=True)
+    np.testing.assert_array_equal(back(x), spikes)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_types_fit_and_parameters_are_float32(name):
+    graph = ksbp.to_nir(network(name)[0], dt=1e-3)
+    assert graph.check_types()
+    assert graph.metadata == {"dt": 1e-3}
+    for node in graph.nodes.values():
+        for parameter in ("weight", "bias", "tau", "r", "v_leak", "v_threshold", "v_reset"):
+            assert getattr(node, parameter, np.float32(0)).dtype == "float32"
+
+
+def test_names():
+    cells = [lif(dense(4), name="output"), lif(dense(4), name="output"), ksbp.ReadoutCell(dense(2), name="input")]
+    graph = ksbp.to_nir(built(cells, (3,))[0])
+    assert list(graph.nodes)[1:] == [
+        "output_synapse",
+        "output_1",
+        "output_synapse_1",
+        "output_2",
+        "input_synapse",
+        "input_1",
+        "output",
+    ]
+
+
+def test_whole_models():
+    model = ksbp.models.spiking_resnet((8, 8, 2), 3, blocks=[(4, 1), (8, 2), (8, 2)], dense_units=[6], stem_filters=4)
+    graph = ksbp.to_nir(model)
+    assert {type(node).__name__ for node in graph.nodes.values()} == {
+        "AvgPool2d", "Conv2d", "Flatten", "IF", "Input", "LI", "LIF", "Linear", "Output",
+    }  # fmt: skip
+    assert len(graph.edges) == len(graph.nodes) - 1 + 3
+
+
+def padded(*padding):
+    return keras.Sequential([keras.layers.ZeroPadding2D(padding), conv(2, padding="valid")])
+
+
+REFUSED = {
+    "reset_mechanism='zero'.*Train": [lif(conv(2), reset_mechanism="subtract", name="n")],
+    "'n' .MaxPooling2D. has no node.*Allowed are Dense": [lif(keras.layers.MaxPooling2D(2, name="n"))],
+    "DepthwiseConv2D": [lif(keras.layers.DepthwiseConv2D(3))],
+    "no activation.*relu": [lif(conv(2, activation="relu"))],
+    "groups=1": [lif(conv(2, groups=2))],
+    "square kernel.*3, 1": [lif(conv(2, (3, 1), padding="valid"))],
+    "flat input": [lif(dense(3))],
+    "pad opposite sides equally": [lif(padded((1, 0), (1, 1)))],
+    "pads its sides unequally.*ZeroPadding2D": [lif(conv(2, 2, strides=3))],
+    "average counts": [lif(keras.layers.AveragePooling2D(4, padding="same"))],
+    "right before a Conv2D": [lif(keras.layers.ZeroPadding2D(1))],
+    "other order": [lif(conv(2)), keras.layers.Flatten()],
+    "other order.*": [
+        keras.layers.Flatten(),
+        ksbp.ResidualCell(lif(dense(98)), lif(dense(98))),
+    ],
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_refusals(message):
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(REFUSED[message]), gradient="bptt")
+    layer.build((None, None, 7, 7, 2))
+    with pytest.raises(ValueError, match=message):
+        ksbp.to_nir(layer)
+
+
+def test_refuses_what_is_around():
+    x = keras.Input((5, 4))
+    spikes = ksbp.SpikingRNN(lif(dense(3)))(x)
+    with pytest.raises(ValueError, match="nothing but an encoder.*Softmax"):
+        ksbp.to_nir(keras.Model(x, keras.layers.Softmax()(spikes)))
+    with pytest.raises(ValueError, match="forwards in time"):
+        ksbp.to_nir(keras.Model(x, ksbp.SpikingRNN(lif(dense(3)), go_backwards=True)(x)))
+    with pytest.raises(ValueError, match="a picture.*Received: .5, 4."):
+        pairs = ksbp.SpikingRNN(ksbp.SequentialCell([keras.layers.Flatten(), lif(dense(3))]))
+        pairs.build((None, None, 5, 4))
+        ksbp.to_nir(pairs)
+    with pytest.raises(TypeError, match="must have a SpikingRNN"):
+        ksbp.to_nir(keras.Sequential([keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match="`dt` must be a number above 0"):
+        ksbp.to_nir(keras.Model(x, spikes), dt=0)
+
+
+def test_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-spiking-bp\[nir\]'"):
+        ksbp.to_nir(network("dense")[0])
