@@ -1,6 +1,6 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import callbacks, datasets, gradients, losses, models, training
+from keras_spiking_bp import callbacks, datasets, export, gradients, losses, models, training
 from keras_spiking_bp._version import __version__
 from keras_spiking_bp.calibration import calibrate
 from keras_spiking_bp.cell_summary import summary
@@ -31,6 +31,7 @@ __all__ = [
     "calibrate",
     "callbacks",
     "datasets",
+    "export",
     "gradients",
     "losses",
     "models",
