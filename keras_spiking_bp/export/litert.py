@@ -87,9 +87,7 @@ def export_litert(
 
 def _window_of_images(network: Network, num_steps: int | None, batch_size: int) -> Form:
     if network.front is None:
-        raise ValueError(
-            "`inputs='images'` needs a model that starts with images. This one takes spikes: inputs='spikes'"
-        )
+        raise ValueError("`inputs='images'` needs a model that starts with images. Give inputs='spikes' for this one")
     if network.encoder is not None:
         raise ValueError(
             f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {network.encoder.name!r} draws random "

@@ -33,7 +33,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         >>> import pathlib, tempfile
         >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "step.onnx"
-        >>> export.export_onnx(model, path)  # doctest: +SKIP
+        >>> export.export_onnx(model, path)
     """
     try:
         import tf2onnx

@@ -61,7 +61,7 @@ def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path, network):
         given |= in_a_fresh_process(tmp_path / f"{form}.tflite", inputs, tmp_path)
     assert (tmp_path / "step.tflite").stat().st_size < 0.4 * (tmp_path / "float.tflite").stat().st_size
     model, found = rounded(model, tmp_path / "step.tflite")
-    assert found >= 3
+    assert found >= 2
     assert share_flipped(given, in_the_library(model, inputs)) <= 0.001
     np.testing.assert_allclose(given["outputs"][:, -1], 20 * given["window"], rtol=0, atol=1e-5)
 
@@ -109,7 +109,7 @@ def test_a_free_number_of_steps_must_be_given(tmp_path):
     model = lenet(encoder=None)
     with pytest.raises(ValueError, match="`num_steps` must be given"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite")
-    with pytest.raises(ValueError, match="This one takes spikes: inputs='spikes'"):
+    with pytest.raises(ValueError, match="Give inputs='spikes' for this one"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
     with pytest.raises(ValueError, match="`num_steps` is that of the encoder"):
         model = lenet(encoder=ksbp.ConstantEncoder(5))

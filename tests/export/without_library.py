@@ -13,7 +13,7 @@ import numpy as np
 
 def stream(step, names, shapes, spikes):
     """Calls `step(spikes, potentials)` for each time step; what it gave, (B, T, ...)."""
-    potentials = {name: np.zeros((len(spikes), *shape), "float32") for name, shape in zip(names, shapes)}
+    potentials = {name: np.zeros((len(spikes), *shape), "float32") for name, shape in zip(names, shapes, strict=True)}
     given = {name: [] for name in ["outputs", *names]}
     for t in range(spikes.shape[1]):
         outputs, potentials = step(spikes[:, t], potentials)
@@ -64,7 +64,7 @@ def onnx(path, spikes):
 
     def step(now, potentials):
         outputs, *new = session.run(None, {"spikes": now, **potentials})
-        return outputs, dict(zip(names, new))
+        return outputs, dict(zip(names, new, strict=True))
 
     return stream(step, names, [state.shape[1:] for state in states], spikes)
 
