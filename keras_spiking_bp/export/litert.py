@@ -62,22 +62,9 @@ def export_litert(
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
     network.check_float32("LiteRT")
-    if form == "step":
-        if inputs == "images" or num_steps is not None:
-            raise ValueError(
-                "`form='step'` takes the inputs of one step: leave `inputs` and `num_steps` out. "
-                f"Received: inputs={inputs!r}, num_steps={num_steps!r}"
-            )
-        exported = step_form(network, batch_size)
-    elif inputs == "images":
-        exported = _window_of_images(network, num_steps, batch_size)
-    else:
-        num_steps = network.num_steps if num_steps is None else num_steps
-        if num_steps is None:
-            raise ValueError("`num_steps` must be given, since the number of time steps of `model` is free")
-        exported = spikes_form(network, batch_size, check_positive_int("num_steps", num_steps))
+    exported = _chosen_form(network, form, inputs, num_steps, batch_size)
     with written_whole(path, overwrite) as file:
-        saved_model = file.parent / "saved_model"
+        saved_model = file.with_name(f"{file.name}.saved_model")
         write_signatures(network, [exported], saved_model)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[exported.name])
         if weights == "int8":
@@ -85,14 +72,26 @@ def export_litert(
         file.write_bytes(converter.convert())
 
 
-def _window_of_images(network: Network, num_steps: int | None, batch_size: int) -> Form:
+def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:
+    if form == "step":
+        if inputs == "images" or num_steps is not None:
+            raise ValueError(
+                "`form='step'` takes the inputs of one step: leave `inputs` and `num_steps` out. "
+                f"Received: inputs={inputs!r}, num_steps={num_steps!r}"
+            )
+        return step_form(network, batch_size)
+    if inputs == "spikes":
+        num_steps = network.num_steps if num_steps is None else num_steps
+        if num_steps is None:
+            raise ValueError("`num_steps` must be given, since the number of time steps of `model` is free")
+        return spikes_form(network, batch_size, check_positive_int("num_steps", num_steps))
     if network.front is None:
         raise ValueError("`inputs='images'` needs a model that starts with images. Give inputs='spikes' for this one")
     if network.encoder is not None:
         raise ValueError(
             f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {network.encoder.name!r} draws random "
-            "numbers, and LiteRT has no operation for it. Use inputs='spikes' and draw the spikes outside, or a "
-            "ConstantEncoder"
+            "numbers from a seed, and LiteRT has no operation for it. Use inputs='spikes' and draw the spikes outside, "
+            "or a ConstantEncoder"
         )
     if num_steps is not None:
         raise ValueError(f"`num_steps` is that of the encoder with inputs='images'. Received: num_steps={num_steps!r}")

@@ -21,9 +21,9 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     | `images` | `images` (B, ...): the spikes are drawn inside | `outputs`, as the model gives them |
     | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
-    | `step` | `spikes` (B, ...) of one time step; `membrane_<cell>` of all cells, zeros at first | `outputs`: V[t], to
-      be divided by t, or the spikes of the step; `membrane_<cell>` of all cells |
+    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; `membrane_<cell>` of all cells |
 
+    The state before the first step is zeros. The `outputs` of a step are V[t], to be divided by t, or its spikes.
     `images` is there if the model starts with an encoder, `images_with_seed` if that is a `PoissonEncoder`.
     `serving_default` is `images`, or `spikes` where there are no images.
 

@@ -1,5 +1,6 @@
 """LiteRT: the numbers of the library in a process without it and without TensorFlow."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,11 +76,11 @@ def test_constant_currents_from_images(tmp_path):
 
 
 def test_an_output_at_each_step(tmp_path):
-    model = lenet(num_steps=6)
-    model.layers[-1].return_sequences = True
+    inputs = keras.Input((6, 12, 12, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(lenet().layers[-1].cell, return_sequences=True)(inputs))
     ksbp.export.export_litert(model, tmp_path / "window.tflite", batch_size=3)
     serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")
-    expected = model.layers[-1](spikes(num_steps=6))
+    expected = model(spikes(num_steps=6))
     assert expected.shape == (3, 6, 4)
     np.testing.assert_allclose(serve(spikes=spikes(num_steps=6))["outputs"], expected, atol=1e-5)
 

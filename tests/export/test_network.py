@@ -1,7 +1,9 @@
 """What cannot be exported is refused before anything is computed, with the way out."""
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.export.networks import lenet
@@ -63,6 +65,9 @@ def test_cells_of_one_name(tmp_path):
 def test_a_sequential_model(tmp_path):
     model = keras.Sequential([keras.Input((4,)), ksbp.PoissonEncoder(5), small()])
     ksbp.export.export_saved_model(model, tmp_path / "saved_model")
+    serve = tf.saved_model.load(tmp_path / "saved_model").signatures["images"]
+    images = np.random.default_rng(0).random((2, 4), "float32")
+    np.testing.assert_allclose(serve(images=tf.constant(images))["outputs"], model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"form": "step"}])

@@ -85,6 +85,15 @@ def test_arguments_of_the_layer_that_fix_a_shape_make_no_difference(tmp_path, ar
             np.testing.assert_allclose(serve(spikes=tf.constant(batch))["outputs"], expected, atol=1e-5)
 
 
+def test_a_fixed_batch_is_free_in_the_file(tmp_path):
+    images = keras.Input(batch_shape=(2, 12, 12, 1))
+    spiking = ksbp.SpikingRNN(lenet().layers[-1].cell, stateful=True)
+    loaded = exported(keras.Model(images, spiking(ksbp.PoissonEncoder(5, seed=0)(images))), tmp_path)
+    assert loaded.signatures["images"](images=tf.constant(IMAGES))["outputs"].shape == (5, 4)
+    seed = tf.constant([1, 2])
+    assert loaded.signatures["images_with_seed"](images=tf.constant(IMAGES), seed=seed)["outputs"].shape == (5, 4)
+
+
 def test_an_output_at_each_step(tmp_path):
     cell = ksbp.LIFCell(keras.layers.Dense(5, kernel_initializer="ones"), beta=0.5, reset_mechanism="subtract")
     inputs = keras.Input((None, 4))
