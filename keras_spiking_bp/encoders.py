@@ -58,8 +58,25 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         self.start_stream(seed)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        images = self._checked(images)
-        seed = self.next_seed()
+        return self.encode(images, self.next_seed())
+
+    def encode(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The spikes that a given seed draws; the layer's own stream stays where it is.
+
+        Args:
+            images: as in the call of the layer.
+            seed: integer pair, shape (2,), as for `tf.random.stateless_uniform`.
+
+        Returns:
+            Spikes (B, T, ...) int8. Those of an image depend on the seed and its place in the batch only.
+
+        Example:
+            >>> encoder = PoissonEncoder(num_steps=5)
+            >>> images = np.full((2, 3), 0.5, "float32")
+            >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
+            True
+        """
+        images = self._checked(tf.convert_to_tensor(images))
 
         def spikes_of(image_and_index):
             image, index = image_and_index

@@ -44,6 +44,21 @@ def test_the_same_seed_gives_the_same_stream_in_eager_mode_and_as_a_graph():
     assert (other.numpy() != streams[0][0]).any()
 
 
+def test_a_given_seed():
+    x = np.random.default_rng(0).random((3, 5), "float32")
+    encoder = ksbp.PoissonEncoder(num_steps=30, seed=7)
+    state = encoder.seed_generator.state.numpy()
+    first = encoder.encode(x, (1, 2)).numpy()
+    np.testing.assert_array_equal(encoder.encode(x[:2], (1, 2)), first[:2])
+    assert (encoder.encode(x, (1, 3)).numpy() != first).any()
+    np.testing.assert_array_equal(encoder.seed_generator.state, state)  # the layer's own stream stays where it is
+    seed = encoder.next_seed()
+    encoder.seed_generator.state.assign(state)
+    np.testing.assert_array_equal(encoder(x), encoder.encode(x, seed))
+    with pytest.raises(TypeError, match="`images` must have a floating-point dtype"):
+        encoder.encode(np.ones((2, 3), "uint8"), (1, 2))
+
+
 def test_set_random_seed_fixes_the_stream():
     x = np.full((2, 50), 0.5, "float32")
     streams = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, demo, wake_vgg9
+from examples import compare_gradients, demo, export_all, wake_vgg9
 
 
 @pytest.fixture
@@ -56,3 +56,18 @@ def test_wake_vgg9(monkeypatch, tmp_path):
     silent, speaking = json.loads((tmp_path / "page.json").read_text())
     assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
     assert len(speaking["accuracy"]) == 2
+
+
+def test_export_all(tmp_path, capsys):
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
+    ksbp.models.spiking_lenet((12, 12, 1), 4, encoder=None, seed=0).save(tmp_path / "x.keras")
+    arguments = ["--model", str(tmp_path / "x.keras"), "--output", str(tmp_path / "made"), "--num-steps", "5"]
+    export_all.main(arguments)
+    printed = capsys.readouterr().out
+    names = ["saved_model", "step.onnx", *(f"{f}_{w}.tflite" for f in ("step", "window") for w in ("float32", "int8"))]
+    assert {path.name for path in (tmp_path / "made").iterdir()} == set(names)
+    for name in names:
+        assert re.search(rf"{name}  \d+\.\d\d MB", printed)
+    with pytest.raises(FileExistsError):
+        export_all.main(arguments)
+    export_all.main([*arguments, "--overwrite"])

@@ -1,0 +1,53 @@
+"""All files of a trained network: SavedModel, LiteRT, ONNX. Each runs without this library (docs/export.md).
+
+python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--overwrite]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import keras_spiking_bp as ksbp
+
+
+def export_all(model: keras.Model, folder: Path, num_steps: int | None = None, overwrite: bool = False) -> list[Path]:
+    """Makes the files, for one sample a call in LiteRT; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "saved_model"]
+    ksbp.export.export_saved_model(model, files[-1], overwrite=overwrite)
+    for form, steps in (("window", num_steps), ("step", None)):
+        for weights in ("float32", "int8"):
+            files.append(folder / f"{form}_{weights}.tflite")
+            ksbp.export.export_litert(
+                model, files[-1], form=form, num_steps=steps, weights=weights, overwrite=overwrite
+            )
+    files.append(folder / "step.onnx")
+    ksbp.export.export_onnx(model, files[-1], overwrite=overwrite)
+    return files
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a .keras file")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--num-steps", type=int, help="time steps of the LiteRT window (those of the model)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    args = parser.parse_args(arguments)
+    model = keras.models.load_model(args.model)
+    for path in export_all(model, args.output, args.num_steps, args.overwrite):
+        print(f"{path}  {size(path) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Whole files only: what fails leaves nothing behind, and what is there is not overwritten by accident."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
+    """A place beside `path` to write a file or folder to, moved to `path` at the end of the block, if it succeeds.
+
+    The folder of the place is temporary and may take intermediate files.
+
+    Raises:
+        FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced only if it is a SavedModel.
+        FileNotFoundError: if the folder of `path` is not there.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        raise FileExistsError(f"`path` is a folder that is no SavedModel, and is not replaced: {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`path` must lie in a folder that is there. Received: path={str(path)!r}")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        written = temporary / path.name
+        yield written
+        if path.is_dir():  # a folder can only be moved to a name that is free
+            path.rename(temporary / "replaced")
+        written.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

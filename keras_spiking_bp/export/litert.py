@@ -1,0 +1,98 @@
+"""LiteRT (once TensorFlow Lite): the whole window or one step, for phones and microcontrollers."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.export.forms import Form, images_form, spikes_form, step_form
+from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.export.saved_model import write_signatures
+from keras_spiking_bp.validation import check_choice, check_positive_int
+
+
+def export_litert(
+    model: keras.Model,
+    path: str | os.PathLike,
+    form: str = "window",
+    inputs: str = "spikes",
+    num_steps: int | None = None,
+    batch_size: int = 1,
+    weights: str = "float32",
+    overwrite: bool = False,
+) -> None:
+    """Writes a LiteRT file with one signature of fixed shapes, built-in operations only.
+
+    The signature has the inputs and outputs of the signature of the same name in `export_saved_model`: `spikes` or
+    `images` for the window, `step` for one time step.
+
+    Args:
+        model: as in `export_saved_model`.
+        path: the file to make. It appears when it is complete, or not at all.
+        form: `"window"`, all time steps a call, or `"step"`, one.
+        inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder draws
+            nothing at random.
+        num_steps: time steps of the window; None for those of the model.
+        batch_size: samples a call.
+        weights: `"float32"`, or `"int8"` for a quarter of the size: weights of 1,024 numbers and more are rounded to
+            8 bits, per output channel. Nothing else is rounded but signed or real-valued inputs of the first synapse
+            (to 8 bits): spikes of 0 and 1 pass exactly.
+        overwrite: replace a file that is there.
+
+    Raises:
+        TypeError: as `export_saved_model`.
+        ValueError: as `export_saved_model`; if an argument is out of range, T is free and `num_steps` not given, or
+            the format cannot do it: random spikes inside, synapses in a lower precision.
+        FileExistsError, FileNotFoundError: as `export_saved_model`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "step.tflite"
+        >>> export.export_litert(model, path, form="step")
+        >>> path.stat().st_size > 0
+        True
+    """
+    check_choice("form", form, ("window", "step"))
+    check_choice("inputs", inputs, ("spikes", "images"))
+    check_choice("weights", weights, ("float32", "int8"))
+    batch_size = check_positive_int("batch_size", batch_size)
+    network = Network(model)
+    network.check_float32("LiteRT")
+    exported = _chosen_form(network, form, inputs, num_steps, batch_size)
+    with written_whole(path, overwrite) as file:
+        saved_model = file.with_name(f"{file.name}.saved_model")
+        write_signatures(network, [exported], saved_model)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[exported.name])
+        if weights == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        file.write_bytes(converter.convert())
+
+
+def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:
+    if form == "step":
+        if inputs == "images" or num_steps is not None:
+            raise ValueError(
+                "`form='step'` takes the inputs of one step: leave `inputs` and `num_steps` out. "
+                f"Received: inputs={inputs!r}, num_steps={num_steps!r}"
+            )
+        return step_form(network, batch_size)
+    if inputs == "spikes":
+        num_steps = network.num_steps if num_steps is None else num_steps
+        if num_steps is None:
+            raise ValueError("`num_steps` must be given, since the number of time steps of `model` is free")
+        return spikes_form(network, batch_size, check_positive_int("num_steps", num_steps))
+    if network.front is None:
+        raise ValueError("`inputs='images'` needs a model that starts with images. Give inputs='spikes' for this one")
+    if network.encoder is not None:
+        raise ValueError(
+            f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {network.encoder.name!r} draws random "
+            "numbers from a seed, and LiteRT has no operation for it. Use inputs='spikes' and draw the spikes outside, "
+            "or a ConstantEncoder"
+        )
+    if num_steps is not None:
+        raise ValueError(f"`num_steps` is that of the encoder with inputs='images'. Received: num_steps={num_steps!r}")
+    return images_form(network, batch_size)

@@ -1,0 +1,76 @@
+"""A model taken apart for export: what is in front of time, and the layer that runs in time."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_spiking_bp.encoders import PoissonEncoder
+from keras_spiking_bp.observe import spiking_layer
+from keras_spiking_bp.rnn import SpikingRNN
+
+
+class Network:
+    """The parts of a model that ends in its one `SpikingRNN`.
+
+    Args:
+        model: a built functional or sequential model.
+
+    Attributes:
+        layer: runs the cell of the model over any number of steps, from rest at each call.
+        step_shape: shape of the inputs of one time step, without the batch.
+        num_steps: T of the model, or None if it is free.
+        front: from images to the inputs of all steps; None if the model starts with those.
+        encoder: the `PoissonEncoder` right in front of time, or None.
+        before_encoder: from images to what `encoder` gets; None where there is none.
+        variables: all variables of the model.
+
+    Raises:
+        TypeError: if `model` is no such model, or has no `SpikingRNN`.
+        ValueError: if it has several, several inputs, or layers behind it.
+    """
+
+    def __init__(self, model: keras.Model):
+        layer = spiking_layer(model)
+        if not getattr(model, "outputs", None):
+            raise TypeError(
+                "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
+                f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+            )
+        if len(model.inputs) != 1:
+            raise ValueError(f"`model` must have one input. Received: {len(model.inputs)}")
+        outputs = keras.tree.flatten(layer.output)
+        if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
+            raise ValueError(
+                f"`model` must end in its SpikingRNN layer {layer.name!r}, which is called once. Export "
+                f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it to "
+                "the output"
+            )
+        self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
+            layer.cell,
+            gradient=layer.gradient,
+            return_sequences=layer.return_sequences,
+            go_backwards=layer.go_backwards,
+            name="window",
+        )
+        _, self.num_steps, *step_shape = layer.input.shape
+        self.step_shape = tuple(step_shape)
+        self.variables = model.variables
+        self.images = model.inputs[0]
+        self.front = None if self.images is layer.input else keras.Model(self.images, layer.input)
+        encoders = [e for e in model.layers if isinstance(e, PoissonEncoder) and e.output is layer.input]
+        self.encoder = encoders[0] if encoders else None
+        self.before_encoder = keras.Model(self.images, self.encoder.input) if encoders else None
+
+    def check_float32(self, file_format: str) -> None:
+        """Refuses synapses in a precision that the format does not know.
+
+        Raises:
+            ValueError: if a layer computes in another precision than float32.
+        """
+        lower = [layer for layer in self.layer._flatten_layers() if layer.compute_dtype not in ("float32", None)]
+        if lower:
+            raise ValueError(
+                f"`model` must compute in float32 for {file_format}. Received: layer {lower[0].name!r} of dtype policy "
+                f"{lower[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the weights: "
+                "new_model.set_weights(model.get_weights())"
+            )

@@ -1,0 +1,63 @@
+"""ONNX: one time step, for any runtime of that format."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.export.forms import step_form
+from keras_spiking_bp.export.network import Network
+
+
+def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Writes an ONNX file of one time step, with any batch size.
+
+    Inputs and outputs are those of the `step` signature of `export_saved_model`, in its order. Names are unique in an
+    ONNX graph: what goes in as `membrane_<cell>` comes out as `next_membrane_<cell>`.
+
+    Args:
+        model: as in `export_saved_model`.
+        path: the file to make. It appears when it is complete, or not at all.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ImportError: if tf2onnx is not installed.
+        TypeError: as `export_saved_model`.
+        ValueError: as `export_saved_model`; if a synapse computes in a lower precision than float32.
+        FileExistsError, FileNotFoundError: as `export_saved_model`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "step.onnx"
+        >>> export.export_onnx(model, path)
+    """
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError("export_onnx needs the package tf2onnx: pip install tf2onnx") from error
+
+    network = Network(model)
+    network.check_float32("ONNX")
+    form = step_form(network)
+
+    names = [spec.name for spec in form.inputs]
+    next_names = ["outputs", *(f"next_{name}" for name in names[1:])]
+
+    def step(*tensors):
+        outputs = form.function(*tensors)
+        return {new: outputs[name] for new, name in zip(next_names, ["outputs", *names[1:]], strict=True)}
+
+    with written_whole(path, overwrite) as file:
+        function = tf.function(step, input_signature=form.inputs, autograph=False)
+        onnx_model, _ = tf2onnx.convert.from_function(function, form.inputs)
+        outputs = {output.name: output for output in onnx_model.graph.output}
+        for output in [outputs[name] for name in next_names]:  # TensorFlow has sorted them
+            onnx_model.graph.output.remove(output)
+            onnx_model.graph.output.append(output)
+        for tensor in [*onnx_model.graph.input, *onnx_model.graph.output]:
+            tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        file.write_bytes(onnx_model.SerializeToString())

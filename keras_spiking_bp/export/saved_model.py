@@ -1,0 +1,68 @@
+"""SavedModel: serves without this library, with all forms of a network as signatures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
+from keras_spiking_bp.export.network import Network
+
+
+def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Writes a SavedModel that runs in TensorFlow alone, with any batch size.
+
+    | signature | inputs | outputs |
+    | --- | --- | --- |
+    | `images` | `images` (B, ...): the spikes are drawn inside | `outputs`, as the model gives them |
+    | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
+    | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
+    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; `membrane_<cell>` of all cells |
+
+    The state before the first step is zeros. The `outputs` of a step are V[t], to be divided by t, or its spikes.
+    `images` is there if the model starts with an encoder, `images_with_seed` if that is a `PoissonEncoder`.
+    `serving_default` is `images`, or `spikes` where there are no images.
+
+    Args:
+        model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
+            that layer is `stateful` or not.
+        path: the folder to make. It appears when it is complete, or not at all.
+        overwrite: replace a SavedModel that is there.
+
+    Raises:
+        TypeError: if `model` is no such model.
+        ValueError: if `model` has several inputs, several `SpikingRNN`, layers behind it, runs backwards, or has two
+            cells of one name.
+        FileExistsError: if something is at `path`, without `overwrite`.
+        FileNotFoundError: if the folder of `path` is not there.
+
+    Example:
+        >>> import tempfile, tensorflow as tf
+        >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
+        >>> folder = tempfile.mkdtemp() + "/saved_model"
+        >>> export.export_saved_model(model, folder)
+        >>> loaded = tf.saved_model.load(folder)
+        >>> loaded.signatures["images"](images=tf.zeros((2, 8, 8, 1)))["outputs"].shape
+        TensorShape([2, 3])
+    """
+    network = Network(model)
+    forms = [spikes_form(network), step_form(network)]
+    if network.front is not None:
+        forms.insert(0, images_form(network))
+    if network.encoder is not None:
+        forms.append(images_with_seed_form(network))
+    with written_whole(path, overwrite) as folder:
+        write_signatures(network, forms, folder)
+
+
+def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
+    """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
+    module = tf.Module()
+    module.model_variables = [variable.value for variable in network.variables]
+    signatures = {form.name: form.traced() for form in forms}
+    signatures["serving_default"] = signatures[forms[0].name]
+    tf.saved_model.save(module, str(folder), signatures=signatures)

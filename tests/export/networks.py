@@ -1,0 +1,78 @@
+"""Networks to export, what the library says of them, and what their files say in a fresh process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+PROGRAM = Path(__file__).parent / "without_library.py"
+
+
+def exact(model):
+    """The same model with weights that are exact in binary: sums do not depend on their order. (Leaks of 0.5 too.)"""
+    model.set_weights([np.round(weights * 64) / 64 for weights in model.get_weights()])
+    return model
+
+
+def lenet(**kwargs):
+    """A spiking LeNet on 12 x 12 pixels."""
+    return ksbp.models.spiking_lenet((12, 12, 1), 4, beta=0.5, kappa=6.0, seed=0, **kwargs)
+
+
+def resnet(**kwargs):
+    """A residual network with all three kinds of shortcut."""
+    blocks = [(16, 1), (16, 2), (24, 2)]
+    return ksbp.models.spiking_resnet(
+        (12, 12, 1), 4, blocks, dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0, **kwargs
+    )
+
+
+def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):
+    """Spikes (B, T, ...): -1 (or `low`), 0 and 1."""
+    return np.random.default_rng(0).integers(low, 2, (samples, num_steps, *shape)).astype("float32")
+
+
+def in_the_library(model, inputs):
+    """As `without_library.py`: step by step, and the output of the `window`; and the number of spikes in it."""
+    layer = model.layers[-1]
+    stepper = ksbp.SpikingRNN(layer.cell, return_state=True)
+    step = tf.function(lambda now, states: stepper(now, initial_state=states))
+    states, outputs, silent = stepper.get_initial_state(len(inputs)), [], []
+    for t in range(inputs.shape[1]):
+        output, *states = step(inputs[:, t : t + 1], states)
+        outputs.append(output * (t + 1))
+        silent.append([np.abs(state) < 1e-6 for state in states])
+    names = [f"membrane_{neuron.name}" for neuron in layer.cell.neurons()]
+    given = {name: np.stack(values, axis=1) for name, values in zip(names, zip(*silent, strict=True), strict=False)}
+    activity = layer.observe(inputs)[1].values()
+    num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity if "spike_count" in neuron)
+    return {**given, "outputs": np.stack(outputs, axis=1), "window": layer(inputs).numpy(), "num_spikes": num_spikes}
+
+
+def in_a_fresh_process(file, inputs, folder):
+    """What `without_library.py` says."""
+    np.save(folder / "spikes.npy", inputs)
+    command = [sys.executable, "-I", PROGRAM, file, folder / "spikes.npy", folder / "result.npz"]
+    subprocess.run([str(part) for part in command], check=True)
+    return dict(np.load(folder / "result.npz"))
+
+
+def assert_the_same(given, expected):
+    """Step by step and over the window, in a network that is not silent."""
+    assert expected["membrane_readout"].shape == expected["outputs"].shape
+    assert np.abs(expected["outputs"][:, -1]).max() > 0.1
+    for name in given.keys() & expected.keys():
+        np.testing.assert_allclose(given[name], expected[name], rtol=0, atol=1e-5, err_msg=name)
+    if "outputs" in given:
+        num_steps = given["outputs"].shape[1]
+        np.testing.assert_allclose(given["outputs"][:, -1], num_steps * expected["window"], rtol=0, atol=1e-5)
+
+
+def share_flipped(given, expected):
+    """Spikes of all neurons that are in one but not in the other, per spike of `expected`."""
+    names = [name for name in expected if name.startswith("membrane_")]
+    return sum((given[name] != expected[name]).sum() for name in names) / expected["num_spikes"]

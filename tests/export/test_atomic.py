@@ -1,0 +1,56 @@
+"""A file is there whole or not at all, and none is replaced by accident."""
+
+import functools
+
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from tests.export.networks import lenet
+
+EXPORTS = {
+    "saved_model": ksbp.export.export_saved_model,
+    "step.tflite": functools.partial(ksbp.export.export_litert, form="step"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
+    model = lenet(num_steps=5)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk"):
+        save = tf.saved_model.save
+
+        def fail(*args, **kwargs):
+            save(*args, **kwargs)
+            raise OSError("the disk is full")
+
+        broken.setattr(tf.saved_model, "save", fail)
+        EXPORTS[name](model, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+    EXPORTS[name](model, tmp_path / name)
+    before = _contents(tmp_path)
+    with pytest.raises(FileExistsError, match="is there already.*overwrite=True"):
+        EXPORTS[name](model, tmp_path / name)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk"):
+        broken.setattr(tf.saved_model, "save", fail)
+        EXPORTS[name](model, tmp_path / name, overwrite=True)
+    assert _contents(tmp_path) == before
+
+    EXPORTS[name](model, tmp_path / name, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_folder_and_another_folder(tmp_path):
+    model = lenet(num_steps=5)
+    with pytest.raises(FileNotFoundError, match="`path` must lie in a folder that is there"):
+        ksbp.export.export_saved_model(model, tmp_path / "missing" / "saved_model")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(FileExistsError, match="no SavedModel, and is not replaced"):
+        ksbp.export.export_saved_model(model, tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"

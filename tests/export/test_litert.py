@@ -1,0 +1,118 @@
+"""LiteRT: the numbers of the library in a process without it and without TensorFlow."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from tests.export.networks import (
+    assert_the_same,
+    exact,
+    in_a_fresh_process,
+    in_the_library,
+    lenet,
+    resnet,
+    share_flipped,
+    spikes,
+)
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert to run the files")
+
+NETWORKS = pytest.mark.parametrize("network", [lenet, resnet])
+
+
+@NETWORKS
+def test_window_and_steps_in_a_fresh_process(tmp_path, network):
+    model = exact(network(num_steps=100))
+    expected = in_the_library(model, spikes())
+    for form in ("window", "step"):
+        file = tmp_path / f"{form}.tflite"
+        ksbp.export.export_litert(model, file, form=form, batch_size=3)
+        given = in_a_fresh_process(file, spikes(), tmp_path)
+        assert ("window" in given) == (form == "window")
+        assert_the_same(given, expected)
+
+
+def rounded(model, file):
+    """The model with the 8-bit weights of a LiteRT file; how many of its weight tensors have 8 bits."""
+    reader = interpreter.Interpreter(str(file))
+    reader.allocate_tensors()
+    weights, found = model.get_weights(), 0
+    for detail in reader.get_tensor_details():
+        scales = detail["quantization_parameters"]["scales"]
+        if detail["dtype"] != np.int8 or not len(scales):
+            continue
+        tensor = np.moveaxis(reader.get_tensor(detail["index"]), 0, -1) * scales  # output channels come first there
+        near = [w.shape == tensor.shape and np.abs(w - tensor).max() < np.abs(w).max() / 127 for w in weights]
+        weights[near.index(True)] = tensor.astype("float32")
+        found += 1
+    model.set_weights(weights)
+    return model, found
+
+
+@NETWORKS
+def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path, network):
+    model = network(num_steps=20)
+    inputs = spikes(num_steps=20, low=0)
+    ksbp.export.export_litert(model, tmp_path / "float.tflite", form="step", batch_size=3)
+    given = {}
+    for form in ("step", "window"):
+        ksbp.export.export_litert(model, tmp_path / f"{form}.tflite", form=form, batch_size=3, weights="int8")
+        given |= in_a_fresh_process(tmp_path / f"{form}.tflite", inputs, tmp_path)
+    assert (tmp_path / "step.tflite").stat().st_size < 0.4 * (tmp_path / "float.tflite").stat().st_size
+    model, found = rounded(model, tmp_path / "step.tflite")
+    assert found >= 2
+    assert share_flipped(given, in_the_library(model, inputs)) <= 0.001
+    np.testing.assert_allclose(given["outputs"][:, -1], 20 * given["window"], rtol=0, atol=1e-5)
+
+
+def test_constant_currents_from_images(tmp_path):
+    model = lenet(encoder=ksbp.ConstantEncoder(5))
+    ksbp.export.export_litert(model, tmp_path / "images.tflite", inputs="images", batch_size=2)
+    serve = interpreter.Interpreter(str(tmp_path / "images.tflite")).get_signature_runner("images")
+    images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 1)).astype("float32")
+    np.testing.assert_allclose(serve(images=images)["outputs"], model(images), atol=1e-5)
+
+
+def test_an_output_at_each_step(tmp_path):
+    inputs = keras.Input((6, 12, 12, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(lenet().layers[-1].cell, return_sequences=True)(inputs))
+    ksbp.export.export_litert(model, tmp_path / "window.tflite", batch_size=3)
+    serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")
+    expected = model(spikes(num_steps=6))
+    assert expected.shape == (3, 6, 4)
+    np.testing.assert_allclose(serve(spikes=spikes(num_steps=6))["outputs"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"form": "steps"}, r"`form` must be one of \['window', 'step'\]. Received: form='steps'"),
+        ({"weights": "int4"}, r"`weights` must be one of \['float32', 'int8'\]"),
+        ({"inputs": "pixels"}, r"`inputs` must be one of \['spikes', 'images'\]"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
+        ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
+        ({"form": "step", "num_steps": 3}, "`form='step'` takes the inputs of one step.*num_steps=3"),
+        ({"form": "step", "inputs": "images"}, "`form='step'` takes the inputs of one step.*inputs='images'"),
+        ({"inputs": "images"}, "PoissonEncoder 'poisson_encoder.*' draws random numbers.*Use inputs='spikes'"),
+    ],
+)
+def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
+    model = lenet(num_steps=5)
+    monkeypatch.setattr(tf, "function", None)  # refused before anything is traced
+    with pytest.raises(ValueError, match=match):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_free_number_of_steps_must_be_given(tmp_path):
+    model = lenet(encoder=None)
+    with pytest.raises(ValueError, match="`num_steps` must be given"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite")
+    with pytest.raises(ValueError, match="Give inputs='spikes' for this one"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+    with pytest.raises(ValueError, match="`num_steps` is that of the encoder"):
+        model = lenet(encoder=ksbp.ConstantEncoder(5))
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images", num_steps=7)
+    assert not list(tmp_path.iterdir())

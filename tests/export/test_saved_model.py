@@ -1,0 +1,127 @@
+"""SavedModel: the numbers of the library in a process without it, for all four signatures."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from tests.export.networks import assert_the_same, exact, in_a_fresh_process, in_the_library, lenet, resnet, spikes
+
+IMAGES = np.random.default_rng(1).uniform(-1, 1, (5, 12, 12, 1)).astype("float32")
+
+
+def exported(model, tmp_path):
+    ksbp.export.export_saved_model(model, tmp_path / "saved_model")
+    return tf.saved_model.load(tmp_path / "saved_model")
+
+
+@pytest.mark.parametrize("network", [lenet, resnet])
+def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, network):
+    model = exact(network(num_steps=25))
+    ksbp.export.export_saved_model(model, tmp_path / "saved_model")
+    given = in_a_fresh_process(tmp_path / "saved_model", spikes(), tmp_path)
+    assert given.keys() >= {"outputs", "window", "membrane_readout"}
+    assert_the_same(given, in_the_library(model, spikes()))
+
+
+def test_images_draw_the_same_spikes_as_the_model(tmp_path):
+    model = lenet(num_steps=10)
+    serve = exported(model, tmp_path).signatures["images"]
+    for images in (IMAGES, IMAGES[:2]):  # two calls of one stream, with batches of different sizes
+        np.testing.assert_allclose(serve(images=tf.constant(images))["outputs"], model(images), atol=1e-5)
+
+
+def test_images_with_a_seed(tmp_path):
+    model = lenet(num_steps=10)
+    loaded = exported(model, tmp_path)
+
+    def serve(*seed):
+        return loaded.signatures["images_with_seed"](images=tf.constant(IMAGES), seed=tf.constant(seed))["outputs"]
+
+    expected = model.layers[-1](model.layers[1].encode(IMAGES, (1, 2)))
+    np.testing.assert_allclose(serve(1, 2), expected, atol=1e-5)
+    np.testing.assert_array_equal(serve(1, 2), serve(1, 2))
+    assert (serve(1, 2) != serve(1, 3)).numpy().any()
+
+
+def test_layers_in_front_of_the_encoder(tmp_path):
+    images = keras.Input((12, 12, 1), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(images)
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(images, ksbp.SpikingRNN(cell)(ksbp.PoissonEncoder(8, seed=0)(scaled)))
+    loaded = exported(model, tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 1), "uint8")
+    expected = model(pixels)
+    np.testing.assert_allclose(loaded.signatures["images"](images=tf.constant(pixels))["outputs"], expected, atol=1e-5)
+    seeded = loaded.signatures["images_with_seed"](images=tf.constant(pixels), seed=tf.constant([0, 0]))
+    assert seeded["outputs"].shape == (2, 3)
+
+
+def test_signatures(tmp_path):
+    own = {
+        "poisson": {"images", "images_with_seed", "spikes", "step", "serving_default"},
+        ksbp.ConstantEncoder(5): {"images", "spikes", "step", "serving_default"},
+        None: {"spikes", "step", "serving_default"},
+    }
+    for i, (encoder, names) in enumerate(own.items()):
+        ksbp.export.export_saved_model(lenet(encoder=encoder), tmp_path / str(i))
+        signatures = tf.saved_model.load(tmp_path / str(i)).signatures
+        assert set(signatures) == names
+        (default,) = signatures["serving_default"].structured_input_signature[1]
+        assert default == ("images" if "images" in names else "spikes")
+
+
+@pytest.mark.parametrize("arguments", [{"stateful": True}, {"return_state": True}, {"unroll": True}])
+def test_arguments_of_the_layer_that_fix_a_shape_make_no_difference(tmp_path, arguments):
+    cell = lenet().layers[-1].cell
+    x = spikes(num_steps=4)
+    inputs = keras.Input(batch_shape=(2, 4, 12, 12, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, **arguments)(inputs))
+    serve = exported(model, tmp_path).signatures["spikes"]
+    for batch in (x, x[:1, :3]):
+        expected = ksbp.SpikingRNN(cell)(batch)
+        for _ in range(2):  # no state is left behind
+            np.testing.assert_allclose(serve(spikes=tf.constant(batch))["outputs"], expected, atol=1e-5)
+
+
+def test_a_fixed_batch_is_free_in_the_file(tmp_path):
+    images = keras.Input(batch_shape=(2, 12, 12, 1))
+    spiking = ksbp.SpikingRNN(lenet().layers[-1].cell, stateful=True)
+    loaded = exported(keras.Model(images, spiking(ksbp.PoissonEncoder(5, seed=0)(images))), tmp_path)
+    assert loaded.signatures["images"](images=tf.constant(IMAGES))["outputs"].shape == (5, 4)
+    seed = tf.constant([1, 2])
+    assert loaded.signatures["images_with_seed"](images=tf.constant(IMAGES), seed=seed)["outputs"].shape == (5, 4)
+
+
+def test_an_output_at_each_step(tmp_path):
+    cell = ksbp.LIFCell(keras.layers.Dense(5, kernel_initializer="ones"), beta=0.5, reset_mechanism="subtract")
+    inputs = keras.Input((None, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, return_sequences=True)(inputs))
+    x = spikes(2, 6, (4,))
+    loaded = exported(model, tmp_path)
+    outputs = loaded.signatures["spikes"](spikes=tf.constant(x))["outputs"]
+    assert 0 < outputs.numpy().mean() < 1
+    np.testing.assert_array_equal(outputs, model(x))
+    membrane = tf.zeros((2, 5))
+    for t in range(6):
+        new = loaded.signatures["step"](spikes=tf.constant(x[:, t]), **{f"membrane_{cell.name}": membrane})
+        membrane = new[f"membrane_{cell.name}"]
+        np.testing.assert_array_equal(new["outputs"], outputs[:, t])
+
+
+def test_low_precision(tmp_path):
+    model = lenet(num_steps=5, policy="mixed_bfloat16")
+    serve = exported(model, tmp_path).signatures["spikes"]
+    x = spikes(num_steps=5)
+    np.testing.assert_allclose(serve(spikes=tf.constant(x))["outputs"], model.layers[-1](x), atol=1e-5)
+
+
+def test_nothing_of_training_is_in_the_file(tmp_path):
+    model = lenet(num_steps=5, dropout=0.2)
+    model.compile("adam", loss=ksbp.losses.SparseSumSquaredError())
+    model.fit(IMAGES, np.zeros(5, "int32"), verbose=0)
+    exported(model, tmp_path)
+    assert b"TanhGrad" not in (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
+    size = sum(file.stat().st_size for file in (tmp_path / "saved_model" / "variables").iterdir())
+    assert size < 4.1 * model.count_params() + 10_000  # weights, not the two moments of each
