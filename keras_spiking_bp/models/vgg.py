@@ -8,8 +8,11 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import SequentialCell
-from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.encoders import PoissonEncoder
+from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble
 from keras_spiking_bp.models.parts import Parts
+from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained
+from keras_spiking_bp.validation import check_choice
 
 
 def spiking_vgg(
@@ -92,6 +95,7 @@ def spiking_lenet(
     threshold: float = 1.0,
     dropout: float = 0.0,
     gradient: str = "accumulated",
+    weights: str | None = None,
     name: str = "spiking_lenet",
     **kwargs: Any,
 ) -> keras.Model:
@@ -99,6 +103,9 @@ def spiking_lenet(
 
     Args:
         input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")` tells
+            how, and what they reach); images in [0, 1], white digits on black. The encoder is then
+            `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
         **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
 
     Returns, raises: as `spiking_vgg`.
@@ -106,8 +113,22 @@ def spiking_lenet(
     Example:
         >>> spiking_lenet(num_steps=50).count_params()
         517500
+        >>> (_, _), (digits, labels) = datasets.mnist_5k()
+        >>> outputs = spiking_lenet(num_steps=25, weights="mnist", seed=0).predict(digits[:100], verbose=0)
+        >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
+        True
     """
-    return spiking_vgg(
+    if weights is not None:
+        check_choice("weights", weights, tuple(PRETRAINED))
+        if (beta, threshold) != (0.99, 1.0):
+            raise ValueError(
+                f"`weights={weights!r}` were trained with beta=0.99 and threshold=1. Received: beta={beta!r}, "
+                f"threshold={threshold!r}"
+            )
+        if kwargs.get("encoder", "poisson") == "poisson":
+            num_steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
+            kwargs["encoder"] = PoissonEncoder(num_steps, scale=0.5, seed=kwargs.get("seed"))
+    model = spiking_vgg(
         input_shape,
         classes,
         stages=[(20, 5), "pool", (50, 5), "pool"],
@@ -120,6 +141,9 @@ def spiking_lenet(
         name=name,
         **kwargs,
     )
+    if weights is not None:
+        load_pretrained(model, weights)
+    return model
 
 
 def spiking_vgg7(
