@@ -105,7 +105,7 @@ class NeuronCell(Cell):
         self.synapse = check_layer("synapse", synapse)
 
     def build(self, input_shape: tuple) -> None:
-        self._input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
+        self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
         self.built = True
 
     @property
@@ -120,7 +120,7 @@ class NeuronCell(Cell):
         return [[self.synapse]]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return [(self.synapse, self._input_shape_of_step)]
+        return [(self.synapse, self.input_shape_of_step)]
 
     def initial_state(
         self,

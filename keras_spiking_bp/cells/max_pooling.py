@@ -51,7 +51,7 @@ class MaxPoolingCell(NeuronCell):
 
     @property
     def state_shape_of_step(self) -> tuple[int, ...] | None:
-        return self._input_shape_of_step if self.built else None
+        return self.input_shape_of_step if self.built else None
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return []  # a maximum, but of sums over time: `accumulate` is exact

@@ -63,7 +63,7 @@ class ResidualCell(Cell):
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = [*self.body.affine_parts(), *self.junction.affine_parts()]
-        return parts if self.shortcut is None else [*parts, (self.shortcut, self._input_shape_of_step)]
+        return parts if self.shortcut is None else [*parts, (self.shortcut, self.input_shape_of_step)]
 
     def build(self, input_shape: tuple) -> None:
         shape = check_static_shape("input_shape", input_shape[1:])
@@ -71,9 +71,9 @@ class ResidualCell(Cell):
             self.body.build((None, *shape))
         if not self.junction.built:
             self.junction.build((None, *self.body.output_shape_of_step))
-        self._input_shape_of_step, around = shape, shape
+        self.input_shape_of_step, around = shape, shape
         if self.shortcut is not None:
-            self._input_shape_of_step, around = build_synapse(self.shortcut, (None, *shape))
+            self.input_shape_of_step, around = build_synapse(self.shortcut, (None, *shape))
         self.output_shape_of_step = self.junction.output_shape_of_step
         if around != self.output_shape_of_step:
             raise ValueError(

@@ -53,6 +53,11 @@ class SequentialCell(Cell):
         last = self.cells[-1]
         return last.emits if isinstance(last, Cell) else "spikes"
 
+    @property
+    def input_shape_of_step(self) -> tuple[int, ...]:
+        """Shape of the input of one step, without the batch, once built."""
+        return self.input_shapes_of_step[0]
+
     def neurons(self) -> list[NeuronCell]:
         return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons()]
 

@@ -70,7 +70,7 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
         return {"outputs": tf.cast(outputs, tf.float32), **potentials}
 
     shapes = {"spikes": network.step_shape}
-    shapes |= {name: neuron.output_shape_of_step for name, neuron in zip(names, cell.neurons(), strict=True)}
+    shapes |= {name: neuron.state_shape_of_step for name, neuron in zip(names, cell.neurons(), strict=True)}
     return Form("step", step, [tf.TensorSpec((batch_size, *shape), tf.float32, name) for name, shape in shapes.items()])
 
 

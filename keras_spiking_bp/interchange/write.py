@@ -66,7 +66,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         raise ImportError("`to_nir` needs the package nir: pip install 'keras-spiking-bp[nir]'") from error
     cell = _network(model)
     graph = _Writer(nir, check_positive("dt", dt))
-    signal = Signal(tuple(cell.affine_parts()[0][1]))
+    signal = Signal(tuple(cell.input_shape_of_step))
     if len(signal.shape) not in (1, 3):
         raise ValueError(f"The input of a step must be flat, (N,), or a picture, (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))

@@ -125,3 +125,27 @@ def test_nothing_of_training_is_in_the_file(tmp_path):
     assert b"TanhGrad" not in (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
     size = sum(file.stat().st_size for file in (tmp_path / "saved_model" / "variables").iterdir())
     assert size < 4.1 * model.count_params() + 10_000  # weights, not the two moments of each
+
+
+def test_steps_of_a_converted_network_with_max_pooling(tmp_path):
+    """The state of max pooling is shaped like its inputs: a stream of it equals the window."""
+    ann = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.MaxPooling2D(2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    images = np.random.default_rng(0).uniform(0, 1, (5, 8, 8, 1)).astype("float32")
+    snn = ksbp.convert_to_snn(ann, images, num_steps=20)
+    ksbp.export.export_saved_model(snn, tmp_path / "snn")
+    loaded = tf.saved_model.load(str(tmp_path / "snn"))
+    step = loaded.signatures["step"]
+    inputs = step.structured_input_signature[1]
+    state = {name: tf.zeros((5, *spec.shape[1:])) for name, spec in inputs.items() if name != "spikes"}
+    for _ in range(20):
+        state = step(spikes=tf.constant(images), **state)
+        output = state.pop("outputs")
+    np.testing.assert_allclose(output / 20, snn(images), rtol=1e-5, atol=1e-6)

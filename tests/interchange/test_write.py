@@ -147,3 +147,10 @@ def test_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-spiking-bp\[nir\]'"):
         ksbp.to_nir(network("dense")[0])
+
+
+def test_max_pooling_is_refused_by_name():
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="largest"))
+    layer.build((None, None, 4, 4, 1))
+    with pytest.raises(ValueError, match=r"\(MaxPooling2D\) has no node in NIR"):
+        ksbp.to_nir(layer)
