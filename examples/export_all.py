@@ -1,6 +1,6 @@
 """All files of a trained network: SavedModel, LiteRT, ONNX. Each runs without this library (docs/export.md).
 
-python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--overwrite]
+python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--batch-size 1] [--overwrite]
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import keras
 import keras_spiking_bp as ksbp
 
 
-def export_all(model: keras.Model, folder: Path, num_steps: int | None = None, overwrite: bool = False) -> list[Path]:
-    """Makes the files, for one sample a call in LiteRT; returns their paths."""
+def export_all(
+    model: keras.Model, folder: Path, num_steps: int | None = None, batch_size: int = 1, overwrite: bool = False
+) -> list[Path]:
+    """Makes the files; returns their paths. `num_steps` (None: those of the model) and `batch_size` are for LiteRT."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "saved_model"]
     ksbp.export.export_saved_model(model, files[-1], overwrite=overwrite)
@@ -25,7 +27,7 @@ def export_all(model: keras.Model, folder: Path, num_steps: int | None = None, o
         for weights in ("float32", "int8"):
             files.append(folder / f"{form}_{weights}.tflite")
             ksbp.export.export_litert(
-                model, files[-1], form=form, num_steps=steps, weights=weights, overwrite=overwrite
+                model, files[-1], form, num_steps=steps, batch_size=batch_size, weights=weights, overwrite=overwrite
             )
     files.append(folder / "step.onnx")
     ksbp.export.export_onnx(model, files[-1], overwrite=overwrite)
@@ -42,10 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="a .keras file")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
     parser.add_argument("--num-steps", type=int, help="time steps of the LiteRT window (those of the model)")
+    parser.add_argument("--batch-size", type=int, default=1, help="samples a call in LiteRT")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(arguments)
     model = keras.models.load_model(args.model)
-    for path in export_all(model, args.output, args.num_steps, args.overwrite):
+    for path in export_all(model, args.output, args.num_steps, args.batch_size, args.overwrite):
         print(f"{path}  {size(path) / 1e6:.2f} MB")
 
 

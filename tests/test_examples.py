@@ -70,4 +70,3 @@ def test_export_all(tmp_path, capsys):
         assert re.search(rf"{name}  \d+\.\d\d MB", printed)
     with pytest.raises(FileExistsError):
         export_all.main(arguments)
-    export_all.main([*arguments, "--overwrite"])
