@@ -31,7 +31,7 @@ matplotlib.use("agg")
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
-from examples.training import trained_ann
+from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
 
 
@@ -61,24 +61,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def hybrid(converted: keras.Model, data, args: argparse.Namespace) -> keras.Model:
-    """A converted network, trained on with spike-based backpropagation."""
-    path = args.output / "hybrid.keras"
-    if path.exists():
-        return keras.saving.load_model(path)
-    batches = data.batches(args.hybrid_batch_size, False, args.seed)
-    steps = args.hybrid_epochs * batches.steps_per_epoch
-    converted.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(args.hybrid_learning_rate, steps)),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    folder = path.with_suffix(".checkpoint")
-    ksbp.training.fit(converted, batches, args.hybrid_epochs, folder, verbose=args.verbose)
-    converted.save(path)
-    return converted
-
-
 def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
     """The network trained by `examples.reproduce`, with the time steps of its test; and its recipe."""
     path = args.direct or args.output / "direct" / "model.keras"
@@ -104,18 +86,21 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     sample = data.normalised(data.train[0][:500])
 
-    trained, chosen = direct(recipe(args.network, args.dataset), data, args)
+    by_spikes, chosen = direct(recipe(args.network, args.dataset), data, args)
     fresh = chosen.build(data.input_shape, data.classes, 1, args.seed)
-    ann = trained_ann(
+    ann = trained(
         ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
         args.ann_batch_size, seed=args.seed, verbose=args.verbose,
     )  # fmt: skip
     how = {"percentile": args.percentile}
-    mixed = hybrid(ksbp.convert_to_snn(ann, sample, args.hybrid_steps, **how), data, args)
+    mixed = trained(
+        ksbp.convert_to_snn(ann, sample, args.hybrid_steps, **how), data, args.hybrid_epochs,
+        args.output / "hybrid.keras", False, args.hybrid_batch_size, args.hybrid_learning_rate, args.seed, args.verbose,
+    )  # fmt: skip
     networks = {
         "ANN": ann,
         "converted": ksbp.convert_to_snn(ann, sample, args.converted_steps, **how),
-        "direct": trained,
+        "direct": by_spikes,
         "hybrid": mixed,
     }
     table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)

@@ -21,7 +21,8 @@ INTRO = """# What conversion loses
 
 `keras_spiking_bp.convert_to_snn` makes a spiking network of a trained ordinary one. Here: the accuracy of the
 converted network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one
-pass, for three ways of balancing thresholds and resetting. Made by `python -m examples.conversion_page` from the
+pass, for three ways of balancing thresholds and resetting; and, where it was run, after training on with spike-based
+backpropagation for few time steps (hybrid training). Made by `python -m examples.conversion_page` from the
 reports in `docs/conversion/`; the commands below make those.
 """
 
@@ -39,7 +40,7 @@ def page(reports: list[dict], picture: str) -> str:
     """The page as Markdown."""
     lines = [INTRO, f"![Accuracy against time steps]({picture})", ""]
     for report in reports:
-        last = len(next(iter(report["curves"].values())))
+        last = max(len(rows) for rows in report["curves"].values())
         shown = [steps for steps in SHOWN if steps < last] + [last]
         note = f" ({report['note']})" if report["note"] else ""
         lines += [
@@ -54,9 +55,9 @@ def page(reports: list[dict], picture: str) -> str:
             f"| --- |{' ---: |' * (len(shown) + 1)}",
         ]
         for name, rows in report["curves"].items():
-            figures = [100 * rows[steps - 1]["accuracy"] for steps in shown]
-            lost = 100 * report["ann_accuracy"] - figures[-1]
-            lines.append(f"| {name} | {' | '.join(f'{x:.2f}' for x in figures)} | {lost:.2f} |")
+            figures = [f"{100 * rows[steps - 1]['accuracy']:.2f}" if steps <= len(rows) else "" for steps in shown]
+            lost = 100 * (report["ann_accuracy"] - rows[-1]["accuracy"])
+            lines.append(f"| {name} | {' | '.join(figures)} | {lost:.2f} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -66,9 +67,9 @@ def draw(reports: list[dict], path: Path) -> None:
     figure, panels = plt.subplots(
         1, len(reports), figsize=(5.2 * len(reports), 3.8), layout="constrained", squeeze=False
     )
-    styles = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-.")]
+    styles = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", "-")]
     for panel, report in zip(panels[0], reports, strict=True):
-        for (name, rows), (color, line) in zip(report["curves"].items(), styles, strict=True):
+        for (name, rows), (color, line) in zip(report["curves"].items(), styles, strict=False):
             steps, accuracy = [row["steps"] for row in rows], [100 * row["accuracy"] for row in rows]
             panel.plot(steps, accuracy, color=color, linestyle=line, linewidth=2, label=name)
         panel.axhline(100 * report["ann_accuracy"], color="#888888", linewidth=1)

@@ -1,5 +1,7 @@
 """What conversion loses, against the number of time steps, for several ways of balancing thresholds.
 
+With `--hybrid-steps`, also what spike-based backpropagation wins back at few time steps (hybrid training).
+
 python -m examples.convert --network lenet --dataset mnist [--num-steps 100] [...]
 
 `lenet` is the ANN counterpart of the paper's network, `vgg_bn` a VGG with batch normalisation and max pooling. Writes
@@ -23,7 +25,7 @@ from keras import layers
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
-from examples.training import trained_ann
+from examples.training import trained
 
 #: How thresholds are balanced and neurons reset.
 METHODS = {
@@ -60,6 +62,9 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--epochs", type=int, default=6, help="of the ANN")
     parser.add_argument("--batch-size", type=int, default=64, help="of the training")
     parser.add_argument("--num-steps", type=int, default=100)
+    parser.add_argument("--hybrid-steps", type=int, help="train on with so many time steps (hybrid training)")
+    parser.add_argument("--hybrid-epochs", type=int, default=1)
+    parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--samples", type=int, help="test on so many samples; none: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -71,7 +76,7 @@ def main(arguments: list[str] | None = None) -> dict:
     keras.utils.set_random_seed(args.seed)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
     called = f"{args.network}-{args.dataset}"
-    ann = trained_ann(
+    ann = trained(
         NETWORKS[args.network](data.input_shape, data.classes), data, args.epochs, args.output / f"{called}.keras",
         batch_size=args.batch_size, seed=args.seed, verbose=args.verbose,
     )  # fmt: skip
@@ -79,12 +84,19 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     accuracy = float((ann.predict(images, verbose=args.verbose).argmax(-1) == labels).mean())
     sample = data.normalised(data.train[0][:500])
+    networks = {name: ksbp.convert_to_snn(ann, sample, args.num_steps, **how) for name, how in METHODS.items()}
+    if args.hybrid_steps:
+        name = f"percentile 99.9, then trained for {args.hybrid_steps} steps"
+        networks[name] = trained(
+            ksbp.convert_to_snn(ann, sample, args.hybrid_steps), data, args.hybrid_epochs,
+            args.output / f"{called}-hybrid.keras", False, args.batch_size, args.hybrid_learning_rate, args.seed,
+            args.verbose,
+        )  # fmt: skip
     curves = {}
-    for name, how in METHODS.items():
-        snn = ksbp.convert_to_snn(ann, sample, args.num_steps, **how)
+    for name, snn in networks.items():
         curve = ksbp.analysis.accuracy_over_time(snn, images, labels, batch_size=100, verbose=args.verbose)
         curves[name] = curve.rows
-        print(f"{name}: {curve.rows[-1]['accuracy']:.4f} after {args.num_steps} steps, ANN {accuracy:.4f}", flush=True)
+        print(f"{name}: {curve.rows[-1]['accuracy']:.4f} after {len(curve)} steps, ANN {accuracy:.4f}", flush=True)
     report = {
         "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.convert"),
         "network": args.network,

@@ -39,7 +39,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     """
     layer = spiking_layer(model)
     encoded = any(isinstance(part, Encoder) for part in model.layers)
-    inputs = keras.Input(model.input.shape[1:] if encoded else layer.input.shape[2:], name="images")
+    inputs = keras.Input(model.inputs[0].shape[1:] if encoded else layer.input.shape[2:], name="images")
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:

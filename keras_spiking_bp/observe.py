@@ -56,7 +56,7 @@ def spiking_layer(model: keras.Model) -> SpikingRNN:
 
 def input_over_time(model: keras.Model) -> keras.Model:
     """The part of a functional model in front of its `SpikingRNN`: from the model's inputs to those of each step."""
-    return keras.Model(model.input, spiking_layer(model).input)
+    return keras.Model(model.inputs[0], spiking_layer(model).input)
 
 
 def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:

@@ -33,8 +33,9 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
 
 @pytest.mark.parametrize("network", ["lenet", "vgg_bn"])
 def test_conversion_curves(few_images, tmp_path, network):
-    options = f"--network {network} --epochs 1 --batch-size 8 --num-steps 4 --samples 6 --verbose 0"
+    options = f"--network {network} --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
     report = convert.main([*options.split(), "--output", str(tmp_path)])
-    assert list(report["curves"]) == list(convert.METHODS)
-    assert all(len(rows) == 4 for rows in report["curves"].values())
+    *names, hybrid = report["curves"]
+    assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
+    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
     assert json.loads((tmp_path / f"{network}-mnist.json").read_text()) == report
