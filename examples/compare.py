@@ -57,6 +57,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--verbose", type=int, default=1)
     args = parser.parse_args(arguments)
+    if args.direct is not None and not args.direct.exists():
+        parser.error(f"--direct: there is no {args.direct}")
     args.output = args.output or Path("checkpoints") / f"compare-{args.network}-{args.dataset}"
     return args
 
@@ -96,6 +98,7 @@ def main(arguments: list[str] | None = None) -> dict:
     mixed = trained(
         ksbp.convert_to_snn(ann, sample, args.hybrid_steps, **how), data, args.hybrid_epochs,
         args.output / "hybrid.keras", False, args.hybrid_batch_size, args.hybrid_learning_rate, args.seed, args.verbose,
+        note=f"{args.hybrid_steps} steps, percentile {args.percentile}, ANN of {args.ann_epochs} epochs",
     )  # fmt: skip
     networks = {
         "ANN": ann,

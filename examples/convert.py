@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> dict:
         networks[name] = trained(
             ksbp.convert_to_snn(ann, sample, args.hybrid_steps), data, args.hybrid_epochs,
             args.output / f"{called}-hybrid.keras", False, args.batch_size, args.hybrid_learning_rate, args.seed,
-            args.verbose,
+            args.verbose, note=f"{args.hybrid_steps} steps, ANN of {args.epochs} epochs",
         )  # fmt: skip
     curves = {}
     for name, snn in networks.items():

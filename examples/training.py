@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import keras
@@ -12,9 +13,20 @@ from keras_spiking_bp.datasets.images import ImageSet
 
 def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
-    learning_rate: float = 1e-3, seed: int = 0, verbose: int = 1,
+    learning_rate: float = 1e-3, seed: int = 0, verbose: int = 1, note: str = "",
 ) -> keras.Model:  # fmt: skip
-    """`model` trained with Adam and cross-entropy on logits; read from `path` if it has been, else kept there."""
+    """`model` trained with Adam and cross-entropy on logits; read from `path` if it has been, else kept there.
+
+    Exits if what is there was trained with other settings (`note` says what else made it).
+    """
+    settings = {
+        "data": data.name, "epochs": epochs, "augment": augment, "batch_size": batch_size,
+        "learning_rate": learning_rate, "seed": seed, "note": note,
+    }  # fmt: skip
+    beside = path.with_suffix(".settings.json")
+    if beside.exists() and json.loads(beside.read_text()) != settings:
+        raise SystemExit(f"{path} was made with other settings, {beside.read_text()}. Give another --output")
+    beside.write_text(json.dumps(settings))
     if path.exists():
         return keras.saving.load_model(path)
     batches = data.batches(batch_size, augment, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.layer_graph import calls
 
 #: The name of what comes in from outside.
 INPUT = "input"
@@ -50,9 +52,13 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
 
     Raises:
         TypeError: if the tree holds a cell of a kind that this library does not know.
+        ValueError: if a layer with weights stands behind the last neurons.
     """
     found: list[Connection] = []
-    _walk(cell, Connection(INPUT, "", (), tuple(input_shape)), found)
+    end = _walk(cell, Connection(INPUT, "", (), tuple(input_shape)), found)
+    behind = [layer.name for layer in end.layers if layer.weights]
+    if behind:
+        raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
     return found
 
 
@@ -107,7 +113,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
     """
     steps = [part for layer in layers for part in _parts(layer)]
-    counted = [part for part in steps if not isinstance(part, (*_PASSES_ON, keras.layers.Rescaling))]
+    counted = [part for part in steps if not isinstance(part, (*_PASSES_ON, *_ONE_TO_ONE))]
     if len(counted) > 1:
         raise ValueError(
             f"The layers {[part.name for part in counted]} follow each other with no neurons between them: a spike "
@@ -118,9 +124,9 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         tape.watch(x)
         y = x
         for part in steps:
-            if isinstance(part, _PASSES_ON):
-                y = part(y, training=False)
-            elif not isinstance(part, keras.layers.Rescaling):  # which is a weight on the way, and moves nothing
+            if isinstance(part, _PASSES_ON):  # in full precision, whatever the policy: these are counts
+                y = type(part).from_config({**part.get_config(), "dtype": "float32"})(y, training=False)
+            elif not isinstance(part, _ONE_TO_ONE):
                 y = _with_ones(part, y)
         reached = tf.reduce_sum(y)
     return tape.gradient(reached, x)[0].numpy().astype("float64")
@@ -129,12 +135,13 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
 _PASSES_ON = (
     keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.Identity, keras.layers.Dropout,
     keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D,
-    keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.InputLayer,
+    keras.layers.Cropping2D, keras.layers.Cropping3D,
 )  # fmt: skip
-_PER_ELEMENT = (
-    keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.BatchNormalization,
-    keras.layers.Rescaling,
+_ONE_TO_ONE = (  # a factor for each element: part of a weight on the way, which moves nothing
+    keras.layers.Rescaling, keras.layers.BatchNormalization,
 )  # fmt: skip
+_PER_ELEMENT = (keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, *_ONE_TO_ONE)
+_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 _WITH_WEIGHTS = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
@@ -186,27 +193,42 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 def synapses_of(ann: keras.Model) -> tuple[int, int]:
     """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
 
-    One MAC for each synapse of a dense layer or convolution, one accumulate for each element of a pooling window and of
-    an `Add`. Activations, and batch normalisation (which can be folded into the weights), count nothing.
+    One MAC for each synapse of a dense layer or convolution (padding is no synapse), one accumulate for each element of
+    a pooling window, and for what an `Add` takes unweighted, as an identity shortcut. Activations, and batch
+    normalisation (which can be folded into the weights), count nothing.
 
     Raises:
-        ValueError: if it holds a layer whose synapses are not known.
+        TypeError: if it is neither Sequential nor functional.
+        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
 
     Example:
         >>> synapses_of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
         (72, 0)
     """
     macs = accumulates = 0
-    for layer in ann.layers:
+    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding on its way to a layer with weights
+    weighted: set[str] = set()  # layers whose outputs are sums of weights
+    found = calls(ann)
+    takers = collections.Counter(source for call in found for source in call.sources)
+    for call in found:
+        layer, name = call.layer, call.layer.name
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        before, shape = padded.get(call.sources[0], ((), call.shapes[0]))
         if isinstance(layer, keras.Model):
             inner = synapses_of(layer)
             macs, accumulates = macs + inner[0], accumulates + inner[1]
+            weighted.add(name)
         elif isinstance(layer, keras.layers.Add):
-            accumulates += (len(layer.input) - 1) * math.prod(layer.output.shape[1:])
+            # what others take too came to the Add as it is
+            unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
+            accumulates += unweighted * math.prod(call.shapes[0])
+        elif isinstance(layer, _PADDING):
+            padded[name] = ((*before, layer), shape)
+        elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:
+            weighted.add(name)
         elif not isinstance(layer, (*_PASSES_ON, *_PER_ELEMENT)):
-            synapses = round(fan_out((layer,), layer.input.shape[1:]).sum())
-            if layer.weights:
-                macs += synapses
-            else:
-                accumulates += synapses
+            synapses = round(fan_out((*before, layer), shape).sum())
+            macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
+            weighted.add(name)
     return macs, accumulates

@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.observe import spiking_layer
+from keras_spiking_bp.observe import output_layer, spiking_layer
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
     """The same network as an ordinary Keras model: ReLU for LIF neurons, plain pooling, the same synapses and dropout.
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
-    `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells.
+    `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
+    unless they are shared.
 
     Args:
-        model: a built functional model with one `SpikingRNN`. Of its encoder only the shape of the images counts; if
-            it has none, the counterpart takes one time step of its input.
+        model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
+            counterpart takes one time step of the input.
         share_weights: True lets both models have the same synapse layers, so that training one trains the other; False
             gives the counterpart layers of its own, with the present weights (`copy_weights` carries them over again,
             both ways).
@@ -29,7 +30,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
-        ValueError: if it is not built.
+        ValueError: if it is not built, or does not end in its `SpikingRNN`.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, dropout=0.2)
@@ -37,9 +38,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         >>> [layer.name for layer in ann.layers][1:5]
         ['conv1', 'conv1_relu', 'conv1_dropout', 'pool1']
     """
-    layer = spiking_layer(model)
-    encoded = any(isinstance(part, Encoder) for part in model.layers)
-    inputs = keras.Input(model.inputs[0].shape[1:] if encoded else layer.input.shape[2:], name="images")
+    layer = output_layer(model)
+    encoders = [part for part in model.layers if isinstance(part, Encoder)]
+    inputs = keras.Input(model.inputs[0].shape[1:] if encoders else layer.input.shape[2:], name="images")
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
@@ -48,7 +49,10 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         config["config"] = {**config["config"], "name": called}
         return keras.saving.deserialize_keras_object(config)
 
-    outputs = _ann(layer.cell, inputs, synapse)
+    images = inputs
+    if encoders and encoders[0].input is not model.inputs[0]:
+        images = keras.Model(model.inputs[0], encoders[0].input, name="before_encoder")(inputs)
+    outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
     ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
@@ -105,19 +109,17 @@ def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> k
     if isinstance(cell, ResidualCell):
         body = synapse(cell.junction.synapse, cell.junction.name)(_ann(cell.body, x, synapse))
         around = x if cell.shortcut is None else synapse(cell.shortcut, _shortcut_name(cell))(x)
-        return _activated(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
+        return _rectified(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
     if isinstance(cell, NeuronCell):
-        return _activated(cell, synapse(cell.synapse, cell.name)(x))
+        x = synapse(cell.synapse, cell.name)(x)
+        return _rectified(cell, x) if isinstance(cell, LIFCell) and cell.synapse.weights else x  # else it pools
     if isinstance(cell, Cell):
         raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")
     return synapse(cell, cell.name)(x)
 
 
-def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
-    """What stands for the neurons: nothing for a readout and for pooling, else ReLU and the dropout of the cell."""
-    pools = isinstance(cell, MaxPoolingCell) or (isinstance(cell, IFCell) and not cell.synapse.weights)
-    if not isinstance(cell, LIFCell) or pools:
-        return x
+def _rectified(cell: LIFCell, x: keras.KerasTensor) -> keras.KerasTensor:
+    """What stands for LIF neurons: ReLU, and their dropout."""
     x = keras.layers.ReLU(name=f"{cell.name}_relu")(x)
     return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.rnn import SpikingRNN
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` tells of it.
@@ -54,9 +55,35 @@ def spiking_layer(model: keras.Model) -> SpikingRNN:
     return layers[0]
 
 
+def output_layer(model: keras.Model) -> SpikingRNN:
+    """The one `SpikingRNN` of a model that ends in it.
+
+    Raises:
+        TypeError, ValueError: as `spiking_layer`; ValueError too if there are layers behind it.
+    """
+    layer = spiking_layer(model)
+    outputs = keras.tree.flatten(layer.output)
+    if not any(model.outputs[0] is output for output in outputs):
+        raise ValueError(
+            f"`model` must end in its SpikingRNN layer {layer.name!r}, and has layers behind it. Give "
+            f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output)"
+        )
+    return layer
+
+
 def input_over_time(model: keras.Model) -> keras.Model:
-    """The part of a functional model in front of its `SpikingRNN`: from the model's inputs to those of each step."""
-    return keras.Model(model.inputs[0], spiking_layer(model).input)
+    """The part of a functional model in front of its `SpikingRNN`: from the model's inputs to those of each step.
+
+    Raises:
+        TypeError, ValueError: as `spiking_layer`; ValueError too if a mask comes with them.
+    """
+    layer = spiking_layer(model)
+    if isinstance(layer.input, list):
+        raise ValueError(
+            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
+            "sequences to their length instead"
+        )
+    return keras.Model(model.inputs[0], layer.input)
 
 
 def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
@@ -91,13 +118,16 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
         For each layer of neurons, by name, `membrane` after each step and, but for a readout, `spikes` (0 or 1), both
         (B, T, ...) float32.
     """
-    return traces_of_spikes(model, input_over_time(model)(tf.convert_to_tensor(inputs)))
+    return traces_of_spikes(model, encoded(model, inputs))
 
 
 def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict[str, np.ndarray]]:
     """`traces`, from the inputs of each time step (B, T, ...)."""
     layer = spiking_layer(model)
     neurons = layer.cell.neurons()
+    unique_names(layer.cell)
+    if layer.go_backwards:
+        sequences = tf.reverse(sequences, [1])
 
     @tf.function(reduce_retracing=True)
     def step(inputs, states, time):

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.affine import is_affine
-from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.base import Cell, unique_names
 from keras_spiking_bp.gradients import (
     deliver_corrections,
     gradient_wanted,
@@ -193,10 +193,7 @@ class SpikingRNN(keras.layers.RNN):
             >>> activity["hidden"]["spike_count"].shape
             TensorShape([2, 3])
         """
-        names = [neuron.name for neuron in self.cell.neurons()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"`observe` tells cells apart by name, and these names stand for more than one: {twice}")
+        names = unique_names(self.cell)
         sequences = tf.convert_to_tensor(sequences)
         if not self.built:
             self.build(sequences.shape)

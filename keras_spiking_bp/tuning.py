@@ -94,10 +94,14 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         Raises:
             ValueError: if there is no `validation_data=(inputs, labels)`.
         """
-        if kwargs.get("validation_data") is None:
-            raise ValueError("`validation_data` must be given as (inputs, labels): trials are compared on it")
+        validation = kwargs.get("validation_data")
+        if not isinstance(validation, tuple):
+            raise ValueError(
+                "`validation_data` must be given as (inputs, labels), arrays: trials are compared on it. "
+                f"Received: {type(validation).__name__}"
+            )
         history = model.fit(*args, **kwargs).history
-        done = analysis.run(model, np.asarray(kwargs["validation_data"][0]), verbose=0)
+        done = analysis.run(model, np.asarray(validation[0]), verbose=0)
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         metrics = {name: float(values[-1]) for name, values in history.items()}
         return metrics | {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}

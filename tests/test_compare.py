@@ -29,6 +29,10 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
     again = {row["network"]: row for row in compare.main(options)["rows"] if row["at"] == "full length"}
     for name in ("ANN", "converted", "hybrid"):  # nothing is trained anew, nothing random is in them
         assert again[name] == full[name]
+    with pytest.raises(SystemExit, match="ann.keras was made with other settings"):
+        compare.main([*options, "--ann-epochs", "2"])
+    with pytest.raises(SystemExit):
+        compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
 
 
 @pytest.mark.parametrize("network", ["lenet", "vgg_bn"])

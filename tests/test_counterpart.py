@@ -105,3 +105,16 @@ def test_bad_input_is_refused():
     deeper = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), (4, 3)], [16], num_steps=4)
     with pytest.raises(ValueError, match="`source` has no layer 'conv2'"):
         ksbp.copy_weights(ann, deeper)
+
+
+def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused():
+    inputs = keras.Input((8, 8, 1))
+    encoded = ksbp.ConstantEncoder(3)(keras.layers.Rescaling(1 / 255)(inputs))
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False))])
+    snn = keras.Model(inputs, ksbp.SpikingRNN(cell)(encoded))
+    x = 255 * images()
+    expected = (x / 255).reshape(4, -1) @ snn.trainable_weights[0].numpy()
+    np.testing.assert_allclose(ksbp.ann_counterpart(snn)(x), expected, rtol=1e-5, atol=1e-5)
+    behind = keras.Model(inputs, keras.layers.Dense(2)(snn.output))
+    with pytest.raises(ValueError, match="must end in its SpikingRNN layer"):
+        ksbp.ann_counterpart(behind)

@@ -40,8 +40,9 @@ def test_a_trial_reports_what_the_network_spends():
     assert {"loss", "val_accuracy", "spikes", "operations"} <= metrics.keys()
     total = analysis.activity(model, x, verbose=0).rows[-1]  # other input spikes, the same distribution
     assert metrics["spikes"] == pytest.approx(total["spikes"], rel=0.1)
-    with pytest.raises(ValueError, match="`validation_data` must be given"):
-        space.fit(hp, model, x, y)
+    for validation in (None, x):
+        with pytest.raises(ValueError, match="`validation_data` must be given"):
+            space.fit(hp, model, x, y, validation_data=validation)
 
 
 def test_the_front_is_what_nothing_beats():

@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
-from keras_spiking_bp.analysis.run import Run, class_indices, run
+from keras_spiking_bp.analysis.run import Run, as_run, batches_of
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.connections import synapses_of
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.validation import check_positive_int
 
 
 class Comparison(Table):
@@ -78,10 +78,10 @@ def compare(
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not _is_spiking(network):
-            rows.append(_ann_row(name, network, data, labels, costs, batch_size, verbose))
+            rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
         curves[name] = AccuracyOverTime(
-            network if isinstance(network, Run) else run(network, data, labels, batch_size, verbose)
+            network if isinstance(network, Run) else as_run(network, data, labels, batch_size, verbose)
         )
         rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
     if accuracy is None and curves:
@@ -99,23 +99,27 @@ def _is_spiking(network: Any) -> bool:
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
     row = curve.rows[steps - 1]
-    neurons = sum(n for layer, n in curve.run.neurons.items() if layer in curve.run.silent)
-    energy = costs.of(row["accumulates"], row["macs"]) + costs.of_updates(neurons * steps)
+    energy = costs.of(row["accumulates"], row["macs"]) + costs.of_updates(curve.run.updates * steps)
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
 
-def _ann_row(name, network, data, labels, costs, batch_size, verbose) -> dict[str, Any]:
-    if isinstance(data, tf.data.Dataset):
-        right = [(network.predict_on_batch(x).argmax(-1) == class_indices(y)).mean() * len(x) for x, y in data]
-        accuracy = sum(right) / sum(len(x) for x, _ in data)
-    else:
-        outputs = network.predict(np.asarray(data), batch_size=batch_size, verbose=verbose)
-        accuracy = (outputs.argmax(-1) == class_indices(labels)).mean()
+def _ann_row(name, network, data, labels, costs, batch_size) -> dict[str, Any]:
+    if data is None:
+        raise ValueError(f"`data` must be given for the ANN {name!r}. Received: data=None")
+    right = samples = 0
+    batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
+    for inputs, classes in batches:
+        if classes is None:
+            raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
+        right += (np.asarray(network(inputs, training=False)).argmax(-1) == classes).sum()
+        samples += len(classes)
+    if not samples:
+        raise ValueError("`data` must hold at least one sample. Received: no sample")
     macs, accumulates = synapses_of(network)
     return {
         "network": name,
         "at": "full length",
-        "accuracy": float(accuracy),
+        "accuracy": float(right / samples),
         "steps": 1,
         "spikes": None,
         "accumulates": accumulates,

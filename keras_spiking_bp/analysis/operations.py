@@ -9,7 +9,6 @@ import keras
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.connections import INPUT
 
 #: The columns that count.
 COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
@@ -19,7 +18,8 @@ class Operations(Table):
     """Operations of each connection, per sample; the last row is the whole network.
 
     Attributes:
-        neuron_updates: neurons times time steps: integrate, leak, compare. Not counted in the rows.
+        neuron_updates: potentials (those of the readout too) times time steps: integrate, leak, compare. Not counted in
+            the rows.
     """
 
     def __init__(self, rows: list[dict[str, Any]], neuron_updates: int):
@@ -75,5 +75,4 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         )
     total = {"connection": "total", "synapses": sum(done.synapses)}
     total |= {name: sum(row[name] for row in rows) for name in COUNTS}
-    neurons = sum(number for name, number in done.neurons.items() if name != INPUT)
-    return Operations([*rows, total], neurons * done.num_steps)
+    return Operations([*rows, total], done.updates * done.num_steps)

@@ -51,10 +51,12 @@ class AccuracyOverTime(Table):
             `spikes`, `accumulates` and `macs`.
 
         Raises:
-            ValueError: if a margin is negative.
+            ValueError: if there is no margin or a negative one, or the network has one output only.
         """
-        if any(not margin >= 0 for margin in margins):
-            raise ValueError(f"`margins` must be at least 0 each. Received: margins={list(margins)}")
+        if not len(margins) or any(not margin >= 0 for margin in margins):
+            raise ValueError(f"`margins` must be numbers of at least 0. Received: margins={list(margins)}")
+        if self.run.outputs.shape[-1] < 2:
+            raise ValueError("A network with one output has no second largest to be sure against")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
         correct, spent = self.run.correct(), self.run.so_far()
         samples = np.arange(self.run.samples)

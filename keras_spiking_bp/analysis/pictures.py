@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.observe import spiking_layer, traces
 from keras_spiking_bp.validation import check_choice, check_positive_int
 
@@ -42,6 +43,8 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
     """
     number = check_positive_int("neurons", neurons)
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
+    if not of_layers:
+        raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
     top, ticks = 0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
@@ -72,7 +75,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         TypeError, ValueError: as `raster`; ValueError if there is no layer of this name.
     """
     number = check_positive_int("neurons", neurons)
-    cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons()}
+    cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
     trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]

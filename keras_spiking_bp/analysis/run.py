@@ -11,8 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells import MaxPoolingCell
+from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection, connections, fan_out
-from keras_spiking_bp.observe import SATURATED_RATE, input_over_time, spiking_layer
+from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.observe import SATURATED_RATE, input_over_time, output_layer
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_positive_int
 
@@ -33,6 +36,7 @@ class Run:
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each value that
             is not 0, where the input is no spikes) counts once for each synapse that it reaches.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
+        updates: potentials that are updated at each step: those of all neurons, the readout's too.
     """
 
     outputs: np.ndarray
@@ -45,6 +49,7 @@ class Run:
     synapses: tuple[int, ...]
     operations: dict[str, np.ndarray]
     spiking_input: bool
+    updates: int
 
     @property
     def num_steps(self) -> int:
@@ -80,11 +85,12 @@ class Run:
         return {name: sum(parts).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
 
 
-def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
+def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
     """Runs a spiking network once over `data` and counts spikes and operations, step by step.
 
     Args:
-        model: a built functional model with one `SpikingRNN`; the network's output is that layer's.
+        model: a built functional model that ends in its one `SpikingRNN`. The random stream of its encoder is put back:
+            the same call gives the same again.
         data: inputs of the model as an array, (N, ...), or a `tf.data.Dataset` of batches: of inputs, or of
             `(inputs, labels)`.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or nobody asks.
@@ -93,8 +99,9 @@ def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_si
 
     Raises:
         TypeError: if the model has no `SpikingRNN`.
-        ValueError: if it is not built, has no spiking neurons or synapses that cannot be counted; if `data` is empty,
-            or `labels` does not fit.
+        ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
+            neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless or not in
+            batches, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -103,15 +110,10 @@ def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_si
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    layer = spiking_layer(model)
-    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
-        raise ValueError(
-            f"`model` must have spiking neurons to analyse. Its layer {layer.name!r} has a readout only, which never "
-            "fires"
-        )
+    layer, encode = _checked(model), input_over_time(model)
     paths = tuple(connections(layer.cell, layer.input.shape[2:]))
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
-    encode = input_over_time(model)
+    stream = [(variable, variable.numpy()) for variable in encode.variables]
     count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
@@ -119,9 +121,10 @@ def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_si
     most = dict.fromkeys(neurons, 0)
     saturated = dict.fromkeys(neurons, 0.0)
     spiking_input, samples = True, 0
-    batches, number = _batches(data, labels, check_positive_int("batch_size", batch_size))
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     bar = keras.utils.Progbar(number, verbose=verbose)
     for i, (inputs, of_batch) in enumerate(batches, start=1):
+        _check_rank(inputs, model)
         currents = encode(inputs)
         outputs, spikes, operations, totals, is_spikes = count(currents)
         for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
@@ -134,8 +137,12 @@ def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_si
         spiking_input &= bool(is_spikes)
         samples += len(outputs)
         bar.update(i)
+    for variable, value in stream:
+        variable.assign(value)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
+    if not spiking_input:
+        _refuse_pooled_currents(layer, paths)
     if number is None:
         bar.update(i, finalize=True)
 
@@ -155,18 +162,56 @@ def run(model: keras.Model | SpikingRNN, data: Any, labels: Any = None, batch_si
         synapses=tuple(round(fan.sum()) for fan in fans),
         operations={path.name: operations[:, :, i] for i, path in enumerate(paths)},
         spiking_input=spiking_input,
+        updates=sum(math.prod(neuron.state_shape_of_step) for neuron in layer.cell.neurons()),
     )
 
 
 def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, verbose: int) -> Run:
-    """`model` itself if it is a `Run` already, else a run of it over `data`."""
+    """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`."""
     if isinstance(model, Run):
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
-        return model
+        return model if labels is None else dataclasses.replace(model, labels=_checked_labels(labels, model.samples))
     if data is None:
         raise ValueError("`data` must be given. Received: data=None")
     return run(model, data, labels, batch_size, verbose)
+
+
+def _checked(model: keras.Model) -> SpikingRNN:
+    """The layer to analyse."""
+    layer = output_layer(model)
+    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
+        raise ValueError(
+            f"`model` must have spiking neurons to analyse. Its layer {layer.name!r} has a readout only, which never "
+            "fires"
+        )
+    if layer.go_backwards:
+        raise ValueError(f"`model` must not have go_backwards=True in {layer.name!r}. Reverse the data instead")
+    reserved = {INPUT, "total"} & set(unique_names(layer.cell))
+    if reserved:
+        raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
+    return layer
+
+
+def _check_rank(inputs: Any, model: keras.Model) -> None:
+    expected = model.inputs[0].shape
+    for tensor in keras.tree.flatten(inputs):
+        if len(tensor.shape) != len(expected):
+            raise ValueError(
+                f"`data` must give batches of inputs of the shape {tuple(expected)}. Received: {tuple(tensor.shape)}. "
+                "A Dataset must be batched"
+            )
+
+
+def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
+    """Max pooling of currents gives currents, which are no spikes to count."""
+    pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
+    pooled = [path.target for path in paths if path.source == INPUT and path.target in pools]
+    if pooled:
+        raise ValueError(
+            f"The max pooling {pooled[0]!r} gets an input that is no spikes, so that what it gives cannot be counted "
+            "as spikes. Use a PoissonEncoder, or put neurons in front of it"
+        )
 
 
 def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]) -> Callable:
@@ -191,7 +236,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
             fired = {INPUT: tf.cast(inputs != 0, tf.float32)}
             counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
             for name, (state, before) in zip(names, counted, strict=True):
-                fired[name] = state["spike_count"] - before["spike_count"]
+                fired[name] = tf.cast(state["spike_count"] != before["spike_count"], tf.float32)
             seen = seen + tf.cast(output, tf.float32)
             shown = seen if cell.emits == "spikes" else tf.cast(output, tf.float32)
             reached = [  # exact: counts of spikes times fan-outs pass what float32 holds
@@ -212,7 +257,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
             lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
         )
         outputs, spikes, operations = (_batch_first(array.stack()) for array in arrays)
-        totals = [state["spike_count"] for state, fires in zip(states, spiking, strict=True) if fires]
+        totals = [tf.abs(state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires]
         is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
         return outputs, spikes, operations, dict(zip(names, totals, strict=True)), is_spikes
 
@@ -223,27 +268,41 @@ def _batch_first(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
-def _batches(
+def batches_of(
     data: Any, labels: Any, batch_size: int
 ) -> tuple[Iterator[tuple[tf.Tensor, np.ndarray | None]], int | None]:
     """Batches `(inputs, class indices or None)`, and how many there are, if that is known."""
+    if isinstance(data, Batches):
+        data = data.epoch(0)
     if isinstance(data, tf.data.Dataset):
         if labels is not None:
             raise ValueError("`labels` must be None where `data` is a Dataset: let it give (inputs, labels)")
         number = int(data.cardinality())
-        pairs = (batch if isinstance(batch, tuple) else (batch, None) for batch in data)
-        return ((x, None if y is None else class_indices(y)) for x, y in pairs), number if number >= 0 else None
+        if number == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("`data` must end: this Dataset repeats for ever. Use `take`")
+        pairs = (batch[:2] if isinstance(batch, tuple) and len(batch) > 1 else (batch, None) for batch in data)
+        return ((x, _checked_labels(y, _size(x))) for x, y in pairs), number if number >= 0 else None
     if not len(data):
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    if labels is not None:
-        labels = class_indices(labels)
-        if len(labels) != len(data):
-            raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {len(data)} samples")
+    labels = _checked_labels(labels, len(data))
     starts = range(0, len(data), batch_size)
     return (
         (tf.convert_to_tensor(data[i : i + batch_size]), None if labels is None else labels[i : i + batch_size])
         for i in starts
     ), len(starts)
+
+
+def _size(inputs: Any) -> int:
+    return len(keras.tree.flatten(inputs)[0])
+
+
+def _checked_labels(labels: Any, samples: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    labels = class_indices(labels)
+    if len(labels) != samples:
+        raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {samples} samples")
+    return labels
 
 
 def class_indices(labels: Any) -> np.ndarray:

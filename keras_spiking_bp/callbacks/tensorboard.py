@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.observe import activity_of, encoded, firing_rates, spiking_layer, traces_of_spikes
 from keras_spiking_bp.validation import check_positive_int
 
@@ -58,11 +59,13 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._inputs = inputs
 
     def on_train_begin(self, logs=None):
-        spiking_layer(self.model)
+        cells = spiking_layer(self.model).cell.neurons()
+        self._without_potential = {cell.name for cell in cells if isinstance(cell, MaxPoolingCell)}
         self._spikes = encoded(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
-        self._write(0)
+        if int(self.model.optimizer.iterations) == 0:  # a resumed training has written it
+            self._write(0)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
@@ -77,7 +80,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
             for name, rate in rates.items():
                 tf.summary.scalar(f"firing_rate/{name}", rate)
             for name, trace in traces_of_spikes(self.model, self._spikes[:1]).items():
-                tf.summary.histogram(f"membrane/{name}", trace["membrane"])
+                if name not in self._without_potential:
+                    tf.summary.histogram(f"membrane/{name}", trace["membrane"])
                 if "spikes" in trace:
                     tf.summary.image(f"raster/{name}", self._raster(trace["spikes"][0])[None])
         self._writer.flush()

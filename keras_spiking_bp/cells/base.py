@@ -179,6 +179,19 @@ class NeuronCell(Cell):
         return cls(synapse, **config)
 
 
+def unique_names(cell: Cell) -> list[str]:
+    """The names of the neurons of a cell, in the order of the walk.
+
+    Raises:
+        ValueError: if two have the same name.
+    """
+    names = [neuron.name for neuron in cell.neurons()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"Cells are told apart by name, and these names stand for more than one: {twice}")
+    return names
+
+
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
     per_step = check_static_shape("input_shape", input_shape[1:])

@@ -77,7 +77,7 @@ class MaxPoolingCell(NeuronCell):
         return self._pooled(before + total_inputs) - self._pooled(before)
 
     def _pooled(self, seen: tf.Tensor) -> tf.Tensor:
-        return tf.cast(self.synapse(seen), tf.float32)
+        return self.synapse.call(seen)  # not cast to its policy: bfloat16 cannot count beyond 256
 
     def activity(self, state: State) -> dict[str, tf.Tensor]:
         return super().activity(state) | {"spike_count": state["spike_count"]}

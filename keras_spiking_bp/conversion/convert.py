@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells import IFCell, LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
 from keras_spiking_bp.conversion.fold import folded, scaled
 from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.stages import MAXIMUM, Pooling, Readout, Reshaping, Residual, Stage, stages
 from keras_spiking_bp.encoders import ConstantEncoder, Encoder
 from keras_spiking_bp.models.assemble import assemble
-from keras_spiking_bp.validation import check_choice, check_positive_int
+from keras_spiking_bp.validation import check_choice, check_positive_int, check_static_shape
 
 
 def convert_to_snn(
@@ -36,7 +36,7 @@ def convert_to_snn(
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
-    An average pooling layer becomes pooling neurons with the threshold `norm / norm_of_input`; max pooling a
+    An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a
     `MaxPoolingCell`; `Add` a `ResidualCell`, whose shortcut is scaled like a synapse; the last layer a readout without
     leak, so that the output is the ANN's logits as far as the spikes can tell.
 
@@ -45,7 +45,7 @@ def convert_to_snn(
     ReLU, Add (of one branch with a ReLU and one without, followed by a ReLU), and a linear or softmax layer at the end.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` goes on training it with spike-based
-    backpropagation (hybrid training; dropout behind a ReLU is kept for that).
+    backpropagation (hybrid training; dropout right behind a ReLU is kept for that, other dropout is not).
 
     Args:
         ann: the trained network.
@@ -86,8 +86,12 @@ def convert_to_snn(
     elif not isinstance(encoder, Encoder):
         raise TypeError(f"`encoder` must be an encoder, such as PoissonEncoder(50). Received: encoder={encoder!r}")
     plan = stages(read(ann))
+    shape = check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:])
+    if isinstance(sample_data, tf.data.Dataset):
+        raise TypeError("`sample_data` must be an array, such as the first batch of the Dataset that was given")
     images = np.asarray(sample_data, "float32")
-    shape = tuple(ann.inputs[0].shape[1:])
+    if not np.isfinite(images).all():
+        raise ValueError("`sample_data` must be finite numbers. It has NaN or infinity")
     if not len(images) or images.shape[1:] != shape:
         raise ValueError(
             f"`sample_data` must hold images of the shape {shape} that `ann` takes. Received: shape {images.shape}"
@@ -124,7 +128,8 @@ class _Converter:
                 return MaxPoolingCell(layer, name=name), _apply(layer, inputs), unit
             outputs = _apply(layer, inputs)
             norm = self._norm(outputs, stage.layer.name)
-            return IFCell(layer, norm / unit, self.reset, name=name), outputs, norm
+            # no IFCell: its derivative has no 1 / threshold, which belongs to this threshold
+            return LIFCell(layer, 1.0, norm / unit, self.reset, name=name), outputs, norm
         if isinstance(stage, Residual):
             return self._residual(stage, inputs, unit)
         layer = folded(stage.synapse, inputs.shape[1:], stage.synapse.weighted.name)

@@ -82,23 +82,23 @@ def stages(parts: Sequence[Part]) -> list[Stage]:
     Raises:
         ValueError: if a layer cannot be converted, or not at its place; it is named.
     """
-    found, rest = _grouped(parts)
+    found, rest = _grouped(parts, rectified=False)
     if rest is None or rest.weighted is None:
         raise ValueError("`ann` must end in a Dense or convolutional layer, linear or with a softmax behind it")
     return [*found, Readout(rest)]
 
 
-def _grouped(parts: Sequence[Part]) -> tuple[list[Stage], Synapse | None]:
-    """The stages, and the synapse that is left open at the end."""
+def _grouped(parts: Sequence[Part], rectified: bool) -> tuple[list[Stage], Synapse | None]:
+    """The stages, and the synapse that is left open at the end. `rectified`: no negative number comes in."""
     found: list[Stage] = []
     open_synapse: Synapse | None = None
     adding: Residual | None = None  # a residual block that waits for its ReLU
     for i, part in enumerate(parts):
-        last = i == len(parts) - 1
+        last = all(_is_nothing(behind) for behind in parts[i + 1 :])
         _refuse_if(getattr(part, "data_format", None) == "channels_first", part, "it must be channels_last")
         if isinstance(part, Branches):
             _refuse_if(open_synapse or adding, part.add, "its branches must begin behind a ReLU or pooling")
-            adding = _residual(part)
+            adding = _residual(part, rectified)
         elif _is_nothing(part):
             behind_neurons = found and isinstance(found[-1], (Neurons, Residual)) and not (open_synapse or adding)
             if isinstance(part, keras.layers.Dropout) and behind_neurons:
@@ -111,8 +111,9 @@ def _grouped(parts: Sequence[Part]) -> tuple[list[Stage], Synapse | None]:
                 _refuse_if(open_synapse.weighted is None, part, "it stands behind padding alone")
                 found.append(Neurons(open_synapse))
                 open_synapse = None
-            elif not found:
-                _refuse_if(True, part, "it stands at the input")
+            else:  # behind a ReLU it does nothing
+                _refuse_if(not rectified, part, "there is no layer with weights before it")
+            rectified = True
         elif adding is not None:
             _refuse_if(True, part, f"behind {adding.name!r} there must be a ReLU")
         elif isinstance(part, WEIGHTED):
@@ -121,7 +122,7 @@ def _grouped(parts: Sequence[Part]) -> tuple[list[Stage], Synapse | None]:
             open_synapse.layers.append(part)
             if _activation(part) == "relu":
                 found.append(Neurons(open_synapse))
-                open_synapse = None
+                open_synapse, rectified = None, True
             else:
                 softmax_at_the_end = _activation(part) == "softmax" and last
                 _refuse_if(not softmax_at_the_end and _activation(part) != "linear", part,
@@ -133,7 +134,9 @@ def _grouped(parts: Sequence[Part]) -> tuple[list[Stage], Synapse | None]:
             open_synapse = Synapse([part])
         elif isinstance(part, (*AVERAGE, *MAXIMUM, keras.layers.Flatten)):
             _refuse_if(open_synapse, part, "there is no ReLU between it and the layer with weights before")
-            found.append(Reshaping(part) if isinstance(part, keras.layers.Flatten) else Pooling(part))
+            pools = not isinstance(part, keras.layers.Flatten)
+            _refuse_if(pools and not rectified, part, "it must stand behind a ReLU, since spikes have no sign")
+            found.append(Pooling(part) if pools else Reshaping(part))
         elif not (_is_softmax(part) and last):
             raise ValueError(f"The layer {part.name!r} ({type(part).__name__}) cannot be converted. What can: {_KNOWN}")
     if adding is not None:
@@ -141,7 +144,7 @@ def _grouped(parts: Sequence[Part]) -> tuple[list[Stage], Synapse | None]:
     return found, open_synapse
 
 
-def _residual(branches: Branches) -> Residual:
+def _residual(branches: Branches, rectified: bool) -> Residual:
     """Which branch is the body, with neurons in it, and which the shortcut."""
     first, second = branches.first, branches.second
     if not _has_neurons(first):
@@ -151,7 +154,7 @@ def _residual(branches: Branches) -> Residual:
             f"The layer {branches.add.name!r} (Add) must have one branch with a ReLU, the other without. Received: "
             f"{'none' if not _has_neurons(first) else 'both'} with one"
         )
-    body, joint = _grouped(first)
+    body, joint = _grouped(first, rectified)
     shortcut = Synapse()
     for part in second:
         _refuse_if(getattr(part, "data_format", None) == "channels_first", part, "it must be channels_last")
@@ -178,6 +181,8 @@ def _fold(layer: keras.layers.BatchNormalization, synapse: Synapse | None) -> No
     fits = synapse is not None and synapse.weighted is not None and synapse.normalisation is None
     _refuse_if(not fits, layer, "it can only be folded into a Conv2D, DepthwiseConv2D or Dense layer right before it")
     _refuse_if(synapse.layers[-1] is not synapse.weighted, layer, "there is a layer between it and the weights")
+    last_axis = 3 if not isinstance(synapse.weighted, keras.layers.Dense) else layer.axis
+    _refuse_if(layer.axis not in (-1, last_axis), layer, f"it must normalise channels, and has axis={layer.axis}")
     synapse.normalisation = layer
 
 

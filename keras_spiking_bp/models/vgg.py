@@ -120,10 +120,11 @@ def spiking_lenet(
     """
     if weights is not None:
         check_choice("weights", weights, tuple(PRETRAINED))
-        if (beta, threshold) != (0.99, 1.0):
+        neurons = beta, threshold, kwargs.get("pool_threshold", 0.75)
+        if neurons != (0.99, 1.0, 0.75):
             raise ValueError(
-                f"`weights={weights!r}` were trained with beta=0.99 and threshold=1. Received: beta={beta!r}, "
-                f"threshold={threshold!r}"
+                f"`weights={weights!r}` were trained with beta=0.99, threshold=1, pool_threshold=0.75. Received: "
+                f"{neurons}"
             )
         if kwargs.get("encoder", "poisson") == "poisson":
             num_steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps

@@ -106,7 +106,7 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
         assert row["accuracy"] == pytest.approx(np.mean(right))
         assert row["accumulates"] == pytest.approx(np.mean(operations))
     assert table.rows[-1]["steps"] == 10
-    with pytest.raises(ValueError, match=r"`margins` must be at least 0.*-1"):
+    with pytest.raises(ValueError, match=r"`margins` must be numbers of at least 0.*-1"):
         analysis.accuracy_over_time(done).early_exit([-1])
 
 
@@ -120,7 +120,7 @@ def test_energy_is_operations_times_costs(small):
         assert row["ann_energy_nj"] == pytest.approx(
             (of["ann_macs"] * (3 + 2 * 7) + of["ann_accumulates"] * (2 + 3 * 7)) / 1000
         )
-    neurons = (8 * 8 * 4 + 4 * 4 * 4 + 16) * 10
+    neurons = (8 * 8 * 4 + 4 * 4 * 4 + 16 + 3) * 10
     assert table.rows[-2]["connection"] == "neurons"
     assert table.rows[-2]["energy_nj"] == pytest.approx(neurons * (5 + 2 * 7) / 1000)
     assert table.rows[-1]["energy_nj"] == pytest.approx(sum(row["energy_nj"] for row in table.rows[:-1]))
@@ -199,3 +199,104 @@ def test_bad_input_is_refused(small):
         analysis.compare({}, images, labels)
     with pytest.raises(ValueError, match=r"`accuracy` must be above 0.*99"):
         analysis.compare({"a": model}, images, labels, accuracy=99)
+
+
+def test_models_that_cannot_be_followed_are_refused(small):
+    spikes = np.ones((2, 5, 4), "float32")
+
+    def model(layer, mask=False, behind=False, inputs=None):
+        inputs = keras.Input((5, 4))
+        x = layer(keras.layers.Masking()(inputs) if mask else inputs)
+        return keras.Model(inputs, keras.layers.Dense(2)(x) if behind else x)
+
+    def lif(name="lif", **kwargs):
+        return ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), name=name), **kwargs)
+
+    for built, message in (
+        (model(lif(), behind=True), "must end in its SpikingRNN layer"),
+        (model(lif(), mask=True), "gets a mask"),
+        (model(lif(go_backwards=True)), "go_backwards=True"),
+        (model(lif(name="total")), r"must not be called \['total'\]"),
+        (
+            model(ksbp.SpikingRNN(ksbp.SequentialCell([
+                ksbp.LIFCell(keras.layers.Dense(3), name="twin"), ksbp.LIFCell(keras.layers.Dense(3), name="twin"),
+            ]))), r"more than one: \['twin'\]",
+        ),
+        (
+            model(ksbp.SpikingRNN(ksbp.SequentialCell([
+                ksbp.LIFCell(keras.layers.Dense(3)), keras.layers.Dense(2, name="d"),
+            ]))),
+            r"\['d'\] lead to no neurons",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            analysis.run(built, spikes, verbose=0)
+
+
+def test_data_that_cannot_be_read_is_refused(small):
+    model, images, labels, done = small
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    for data, message in (
+        (dataset.batch(2).repeat(), "`data` must end"),
+        (tf.data.Dataset.from_tensor_slices(images), "A Dataset must be batched"),
+        (dataset.batch(2).map(lambda x, y: (x, y[:1])), "`labels` must be one for each sample. Received: 1 for 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            analysis.run(model, data, verbose=0)
+    ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match="`data` must be given for the ANN 'a'"):
+        analysis.compare({"a": ann, "b": done})
+    with pytest.raises(ValueError, match="`labels` must be given"):
+        analysis.compare({"a": ann}, images)
+    with pytest.raises(ValueError, match="`labels` must be one for each sample. Received: 1 for 7"):
+        analysis.compare({"a": ann}, images, labels[:1])
+
+
+def test_our_batches_and_sample_weights_are_taken(small):
+    model, images, labels, _ = small
+    batches = ksbp.datasets.Batches(images, labels, batch_size=3)
+    assert analysis.run(model, batches, verbose=0).samples == 6
+    weighted = tf.data.Dataset.from_tensor_slices((images, labels, np.ones(7))).batch(4)
+    np.testing.assert_array_equal(analysis.run(model, weighted, verbose=0).labels, labels)
+
+
+def test_labels_may_come_later(small):
+    model, images, labels, _ = small
+    at_once = analysis.accuracy_over_time(model, images, labels, verbose=0)
+    later = analysis.accuracy_over_time(analysis.run(model, images, verbose=0), labels=labels)
+    assert later.rows == at_once.rows
+
+
+def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
+    model, images, _, _ = small
+    once, again = (analysis.run(model, images, batch_size=3, verbose=0) for _ in range(2))
+    np.testing.assert_array_equal(again.outputs, once.outputs)
+    np.testing.assert_array_equal(traces(model, images)["conv1"]["spikes"], traces(model, images)["conv1"]["spikes"])
+
+
+def test_max_pooling_is_analysed_by_its_spikes():
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Dense(6), name="a"), keras.layers.Reshape((6, 1)),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), keras.layers.Flatten(),
+        ksbp.ReadoutCell(keras.layers.Dense(2), name="out"),
+    ])  # fmt: skip
+    inputs = keras.Input((9, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (5, 9, 4)).astype("float32")
+    done = analysis.run(model, spikes, verbose=0)
+    found = traces(model, spikes)
+    counts = found["a"]["spikes"].cumsum(1).reshape(5, 9, 3, 2).max(-1)
+    np.testing.assert_array_equal(done.spikes["largest"].cumsum(1), counts.sum(-1))
+    assert done.updates == 6 + 6 + 2
+    with pytest.raises(ValueError, match="`layer` must be one of"):
+        analysis.pictures.membranes(model, spikes, "largest")
+
+    first = ksbp.SequentialCell([
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), ksbp.LIFCell(keras.layers.Dense(3)),
+    ])  # fmt: skip
+    inputs = keras.Input((9, 4, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(first)(inputs))
+    signed = np.random.default_rng(0).integers(-1, 2, (5, 9, 4, 1)).astype("float32")
+    assert analysis.run(model, signed, verbose=0).spikes["largest"].min() >= 0
+    with pytest.raises(ValueError, match="'largest' gets an input that is no spikes"):
+        analysis.run(model, 0.5 * signed, verbose=0)

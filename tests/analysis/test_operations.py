@@ -153,6 +153,33 @@ def test_an_ordinary_network_is_counted_as_its_spiking_counterpart():
     assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
 
 
+def test_a_residual_ann_is_counted_as_its_spiking_counterpart():
+    """Padding in a layer of its own, convolved and identical shortcuts."""
+    snn = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    total = ksbp.analysis.operations(snn, np.zeros((1, 8, 8, 2), "float32"), verbose=0).rows[-1]
+    assert synapses_of(ksbp.ann_counterpart(snn)) == (total["ann_macs"], total["ann_accumulates"])
+
+
+def test_counts_do_not_depend_on_the_precision_of_the_layers():
+    flatten = keras.layers.Flatten(dtype="mixed_bfloat16")
+    dense = keras.layers.Dense(257, dtype="mixed_bfloat16")
+    assert (fan_out((flatten, dense), (2, 2, 1)) == 257).all()
+    padding = keras.layers.ZeroPadding2D(1, dtype="mixed_bfloat16")
+    same = keras.layers.Conv2D(50, 3, padding="same")
+    np.testing.assert_array_equal(
+        fan_out((padding, keras.layers.Conv2D(50, 3)), (5, 5, 2)), fan_out((same,), (5, 5, 2))
+    )
+
+
+def test_an_ann_that_cannot_be_followed_is_refused_by_name():
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4, name="shared")
+    with pytest.raises(ValueError, match="'shared' is used 2 times"):
+        synapses_of(keras.Model(inputs, dense(dense(inputs))))
+    with pytest.raises(ValueError, match="outside of a layer"):
+        synapses_of(keras.Model(inputs, dense(inputs) + inputs))
+
+
 def test_what_cannot_be_counted_is_refused_by_name():
     spikes = np.ones((1, 3, 8, 8, 1), "float32")
 

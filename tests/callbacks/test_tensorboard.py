@@ -67,3 +67,19 @@ def test_every_and_bad_arguments(tmp_path):
     plain.compile("sgd", "mse")
     with pytest.raises(TypeError, match="must have a SpikingRNN"):
         plain.fit(IMAGES, np.zeros((6, 3)), verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])
+
+
+def test_a_resumed_training_writes_no_second_beginning(tmp_path):
+    model = make()
+    board = ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)
+    model.fit(IMAGES, LABELS, epochs=1, verbose=0, callbacks=[board])
+    before = sum(1 for _ in (tmp_path / "neurons").iterdir())
+    model.fit(IMAGES, LABELS, epochs=2, initial_epoch=1, verbose=0, callbacks=[board])
+    assert sorted(written(tmp_path)) == [0, 1, 2] and before == 1
+    last = sorted((tmp_path / "neurons").iterdir())[-1]
+    steps = {tf.compat.v1.Event.FromString(r.numpy()).step for r in tf.data.TFRecordDataset(str(last))}
+    assert 2 in steps and not any(
+        tf.compat.v1.Event.FromString(r.numpy()).summary.value
+        for r in tf.data.TFRecordDataset(str(last))
+        if tf.compat.v1.Event.FromString(r.numpy()).step == 0
+    )

@@ -61,3 +61,10 @@ def test_carried_state_continues_the_counts():
 def test_other_layers_are_refused():
     with pytest.raises(TypeError, match="`synapse` must be a max pooling layer.*AveragePooling2D"):
         ksbp.MaxPoolingCell(keras.layers.AveragePooling2D(2))
+
+
+def test_low_precision_counts_on():
+    """bfloat16 has no 257: the counts must not be in the precision of the layer."""
+    pooling = keras.layers.MaxPooling2D(2, dtype="mixed_bfloat16")
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling), return_sequences=True)
+    assert (layer(np.ones((1, 300, 2, 2, 1), "float32")).numpy() == 1).all()

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
@@ -140,6 +141,27 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     assert history[-1] < history[0]
 
 
+def test_gradients_of_a_converted_network_are_those_of_the_ann():
+    """In the limit of many steps, where spike counts are activations; pooling thresholds are not 1."""
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, activation="relu", use_bias=False)(inputs)
+    x = layers.AveragePooling2D(2)(x)
+    ann = keras.Model(inputs, layers.Dense(3, use_bias=False)(layers.Flatten()(x)))
+    images = IMAGES[:8, :6, :6]
+    snn = ksbp.convert_to_snn(ann, images, 800, method="max")
+    weight = np.random.default_rng(3).normal(size=(8, 3)).astype("float32")
+    gradients = []
+    for model in (ann, snn):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images, training=True) * weight)
+        gradients.append(tape.gradient(loss, model.trainable_weights[0]).numpy().ravel())
+    ratio = snn.trainable_weights[0].numpy().ravel() / ann.trainable_weights[0].numpy().ravel()
+    assert np.ptp(ratio) < 1e-4 * ratio[0]
+    ours = gradients[1] * ratio[0]  # in the units of the ANN
+    assert np.corrcoef(ours, gradients[0])[0, 1] > 0.98
+    assert np.linalg.norm(ours) / np.linalg.norm(gradients[0]) == pytest.approx(1, abs=0.05)
+
+
 def test_the_ann_is_left_as_it_was():
     ann = trained_looking(residual())
     before = [variable.numpy() for variable in ann.weights]
@@ -157,6 +179,15 @@ def graph(build):
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(build(inputs))))
 
 
+def test_what_does_nothing_is_left_out():
+    """A ReLU behind a ReLU or pooling; the linear layer of mixed precision behind a softmax."""
+    front = [layers.Conv2D(2, 3, activation="relu"), layers.AveragePooling2D(2), layers.ReLU(), layers.Flatten()]
+    end = [layers.Dense(3, activation="softmax"), layers.Activation("linear")]
+    ann = keras.Sequential([keras.Input((12, 12, 2)), *front, *end])
+    snn = ksbp.convert_to_snn(ann, IMAGES, 5)
+    assert [n.name for n in snn.get_layer("time").cell.neurons()] == ["conv1", "pool1", "readout"]
+
+
 def twice(x):
     layer = layers.Conv2D(2, 3, padding="same", activation="relu")
     return layer(layer(x))
@@ -167,7 +198,22 @@ def unrectified_add(x):
     return layers.Add(name="sum")([layers.Conv2D(2, 3, padding="same", activation="relu")(x), x])
 
 
+def switched(x):
+    return layers.ReLU()(layers.Conv2D(2, 3)(x)) + 1.0
+
+
 REFUSED = {
+    "a ReLU with nothing before it": (
+        lambda: graph(lambda x: layers.ReLU(name="stray")(layers.Flatten()(x))),
+        "'stray'.*no layer with weights before it",
+    ),
+    "average pooling of the input": (lambda: chain(layers.AveragePooling2D(2, name="first")), "'first'.*behind a ReLU"),
+    "max pooling of the input": (lambda: chain(layers.MaxPooling2D(2, name="first")), "'first'.*behind a ReLU"),
+    "normalisation of another axis": (
+        lambda: chain(layers.Conv2D(2, 3), layers.BatchNormalization(axis=1, name="rows"), layers.ReLU()),
+        "'rows'.*must normalise channels, and has axis=1",
+    ),
+    "something outside of a layer": (lambda: graph(switched), "outside of a layer. Use a layer for it"),
     "an unknown layer": (lambda: chain(layers.LayerNormalization(name="ln")), r"'ln' \(LayerNormalization\)"),
     "another activation": (lambda: chain(layers.Conv2D(2, 3, activation="tanh", name="c")), "'c'.*'tanh'"),
     "ReLU6": (lambda: chain(layers.Conv2D(2, 3), layers.ReLU(6.0, name="six")), "'six'.*only a plain ReLU"),
@@ -215,6 +261,10 @@ def test_bad_arguments_are_refused():
         ksbp.convert_to_snn(ann, IMAGES[:, :5], 5)
     with pytest.raises(ValueError, match="`sample_data` must hold"):
         ksbp.convert_to_snn(ann, IMAGES[:0], 5)
+    with pytest.raises(ValueError, match="`sample_data` must be finite"):
+        ksbp.convert_to_snn(ann, np.full((2, 12, 12, 2), np.nan), 5)
+    with pytest.raises(TypeError, match="`sample_data` must be an array"):
+        ksbp.convert_to_snn(ann, tf.data.Dataset.from_tensor_slices(IMAGES), 5)
     with pytest.raises(TypeError, match="Sequential or functional"):
         ksbp.convert_to_snn(keras.layers.Dense(3), IMAGES, 5)
     silent = chain(layers.Conv2D(2, 3, name="dead", kernel_initializer="zeros"), layers.ReLU())

@@ -1,0 +1,79 @@
+"""Which layer of an ordinary Keras model takes the output of which."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A layer at its place in a model.
+
+    Attributes:
+        layer: the layer.
+        sources: names of the layers whose outputs it takes, in order.
+        shapes: shapes of these, without the batch.
+    """
+
+    layer: keras.layers.Layer
+    sources: tuple[str, ...]
+    shapes: tuple[tuple[int | None, ...], ...]
+
+
+def calls(model: keras.Model) -> list[Call]:
+    """The layers of a Sequential or functional model in the order of the model, from its public config.
+
+    Raises:
+        TypeError: if `model` is neither.
+        ValueError: if it is not built, has several inputs or outputs, uses a layer twice, or computes something outside
+            of a layer.
+    """
+    if isinstance(model, keras.Sequential):
+        return _of_sequential(model)
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations") or "layers" not in model.get_config():
+        raise TypeError(
+            "An ANN must be a Sequential or functional Keras model, whose layers can be followed. "
+            f"Received: {model!r} (type {type(model).__name__})"
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        number = len(model.inputs), len(model.outputs)
+        raise ValueError(f"An ANN must have one input and one output. Received: {number[0]}, {number[1]}")
+    operations = {operation.name: operation for operation in model.operations}
+    found = []
+    for config in model.get_config()["layers"]:
+        operation, inbound = operations[config["name"]], config["inbound_nodes"]
+        if not isinstance(operation, keras.layers.Layer):
+            raise ValueError(
+                f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
+                "for it, such as keras.layers.Add or keras.layers.ReLU"
+            )
+        if len(inbound) > 1:
+            raise ValueError(f"The layer {operation.name!r} is used {len(inbound)} times, which cannot be followed")
+        tensors = _tensors(inbound)
+        names = tuple(tensor["keras_history"][0] for tensor in tensors)
+        found.append(Call(operation, names, tuple(tuple(tensor["shape"][1:]) for tensor in tensors)))
+    return found
+
+
+def _of_sequential(model: keras.Sequential) -> list[Call]:
+    if not model.built:
+        raise ValueError("An ANN must be built: give it a keras.Input, or call it once")
+    found, shape, source = [], tuple(model.inputs[0].shape), "input"
+    for layer in model.layers:
+        found.append(Call(layer, (source,), (shape[1:],)))
+        shape, source = tuple(layer.compute_output_shape(shape)), layer.name
+    return found
+
+
+def _tensors(config: Any) -> list[dict[str, Any]]:
+    """What a serialised call takes: the config of each tensor among its arguments."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "__keras_tensor__":
+            return [config["config"]]
+        return [tensor for value in config.values() for tensor in _tensors(value)]
+    if isinstance(config, (list, tuple)):
+        return [tensor for value in config for tensor in _tensors(value)]
+    return []
