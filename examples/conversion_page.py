@@ -79,7 +79,7 @@ def draw(reports: list[dict], path: Path) -> None:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("test accuracy (%)")
-    panels[0, -1].legend(frameon=False, loc="lower right")
+    panels[0, -1].legend(loc="lower right", framealpha=0.9, edgecolor="none", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
