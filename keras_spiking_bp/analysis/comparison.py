@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.data import batches_of
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
-from keras_spiking_bp.analysis.run import Run, as_run, batches_of
+from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.connections import synapses_of
 from keras_spiking_bp.rnn import SpikingRNN

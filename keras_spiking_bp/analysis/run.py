@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.analysis.data import batches_of, check_rank, checked_labels
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection, connections, fan_out
-from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.observe import SATURATED_RATE, input_over_time, output_layer
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_positive_int
@@ -124,7 +124,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     bar = keras.utils.Progbar(number, verbose=verbose)
     for i, (inputs, of_batch) in enumerate(batches, start=1):
-        _check_rank(inputs, model)
+        check_rank(inputs, model)
         currents = encode(inputs)
         outputs, spikes, operations, totals, is_spikes = count(currents)
         for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
@@ -171,7 +171,7 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
     if isinstance(model, Run):
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
-        return model if labels is None else dataclasses.replace(model, labels=_checked_labels(labels, model.samples))
+        return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
     if data is None:
         raise ValueError("`data` must be given. Received: data=None")
     return run(model, data, labels, batch_size, verbose)
@@ -191,16 +191,6 @@ def _checked(model: keras.Model) -> SpikingRNN:
     if reserved:
         raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
     return layer
-
-
-def _check_rank(inputs: Any, model: keras.Model) -> None:
-    expected = model.inputs[0].shape
-    for tensor in keras.tree.flatten(inputs):
-        if len(tensor.shape) != len(expected):
-            raise ValueError(
-                f"`data` must give batches of inputs of the shape {tuple(expected)}. Received: {tuple(tensor.shape)}. "
-                "A Dataset must be batched"
-            )
 
 
 def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
@@ -266,46 +256,3 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
 
 def _batch_first(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
-
-
-def batches_of(
-    data: Any, labels: Any, batch_size: int
-) -> tuple[Iterator[tuple[tf.Tensor, np.ndarray | None]], int | None]:
-    """Batches `(inputs, class indices or None)`, and how many there are, if that is known."""
-    if isinstance(data, Batches):
-        data = data.epoch(0)
-    if isinstance(data, tf.data.Dataset):
-        if labels is not None:
-            raise ValueError("`labels` must be None where `data` is a Dataset: let it give (inputs, labels)")
-        number = int(data.cardinality())
-        if number == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("`data` must end: this Dataset repeats for ever. Use `take`")
-        pairs = (batch[:2] if isinstance(batch, tuple) and len(batch) > 1 else (batch, None) for batch in data)
-        return ((x, _checked_labels(y, _size(x))) for x, y in pairs), number if number >= 0 else None
-    if not len(data):
-        raise ValueError("`data` must hold at least one sample. Received: no sample")
-    labels = _checked_labels(labels, len(data))
-    starts = range(0, len(data), batch_size)
-    return (
-        (tf.convert_to_tensor(data[i : i + batch_size]), None if labels is None else labels[i : i + batch_size])
-        for i in starts
-    ), len(starts)
-
-
-def _size(inputs: Any) -> int:
-    return len(keras.tree.flatten(inputs)[0])
-
-
-def _checked_labels(labels: Any, samples: int) -> np.ndarray | None:
-    if labels is None:
-        return None
-    labels = class_indices(labels)
-    if len(labels) != samples:
-        raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {samples} samples")
-    return labels
-
-
-def class_indices(labels: Any) -> np.ndarray:
-    """Labels as class indices (N,), from indices or one-hot (N, classes)."""
-    labels = np.asarray(labels)
-    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
