@@ -1,4 +1,4 @@
-"""Lets mkdocstrings read our docstrings: section titles in the words that it knows."""
+"""Lets mkdocstrings read our docstrings: their section titles and definitions, in the Markdown that it knows."""
 
 import re
 
@@ -7,12 +7,12 @@ import griffe
 TITLES = {"Example": "Examples", "Call arguments": "Other Parameters"}
 
 
-class Titles(griffe.Extension):
-    """`Example:` becomes `Examples:`, whose `>>>` lines are shown as code."""
+class Wording(griffe.Extension):
+    """`Example:` becomes `Examples:`, whose `>>>` lines are shown as code; a term above its text a definition."""
 
     def on_object(self, *, obj, **kwargs):
         if obj.docstring:
-            found = "|".join(TITLES)
-            obj.docstring.value = re.sub(
-                rf"^( *)({found}):$", lambda m: f"{m[1]}{TITLES[m[2]]}:", obj.docstring.value, flags=re.MULTILINE
-            )
+            text = obj.docstring.value
+            titles = rf"^( *)({'|'.join(TITLES)}):$"
+            text = re.sub(titles, lambda match: f"{match[1]}{TITLES[match[2]]}:", text, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r"^(`\w+`)\n    (?=\S)", r"\1\n:   ", text, flags=re.MULTILINE)
