@@ -9,14 +9,29 @@
 
 # %%
 import keras
-import matplotlib.pyplot as plt
-import numpy as np
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.pictures import BLUE, ORANGE
 
 keras.utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k()  # 4,000 and 1,000 digits
+encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
+layers = {"stages": [(8, 5), "pool", (16, 5), "pool"], "dense_units": [64]}
+model = ksbp.models.spiking_vgg((28, 28, 1), 10, **layers, encoder=encoder, seed=0)
+ksbp.calibrate(model, x_train[:16], firing_rate=0.07)  # no layer is silent at the start
+model.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
+history = model.fit(x_train, y_train, batch_size=32, epochs=3, validation_data=(x_test, y_test), verbose=2)
+
+# %% [markdown]
+# From `compile` on it is a Keras model like any other.
+#
+# ## What is in it
+#
+# Two convolutions, two pooling layers and a dense one. Behind each stand *leaky integrate-and-fire neurons*: each adds
+# up what comes in (its *membrane potential*), sends a spike when that passes a threshold, and starts again from zero.
+# The last layer, the readout, only adds up; the class with the highest potential is the answer.
+
+# %%
+ksbp.summary(model)
 
 # %% [markdown]
 # ## From an image to spikes
@@ -25,7 +40,11 @@ keras.utils.set_random_seed(0)
 # `scale`). No single step shows the digit. The mean over the steps comes closer with every step.
 
 # %%
-encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
+import matplotlib.pyplot as plt
+import numpy as np
+
+from keras_spiking_bp.analysis.pictures import BLUE, ORANGE
+
 spikes = encoder(x_test[:1]).numpy()[0, ..., 0]  # (20, 28, 28), zeros and ones
 
 pictures = [x_test[0, ..., 0], spikes[0], spikes[1], spikes[:5].mean(0), spikes.mean(0)]
@@ -36,36 +55,6 @@ for axis, picture, title in zip(axes, pictures, titles, strict=True):
     axis.set(title=title, xlabel="pixel", xticks=[0, 27], yticks=[0, 27])
 axes[0].set_ylabel("pixel")
 plt.show()
-
-# %% [markdown]
-# ## The ten lines
-#
-# Two convolutions, two pooling layers and a dense one, as in LeNet. Behind each stand *leaky integrate-and-fire
-# neurons*: each adds up what comes in (its *membrane potential*), sends a spike when that passes a threshold, and
-# starts again from zero. The last layer only adds up; the class with the highest potential is the answer.
-
-# %%
-cell = ksbp.SequentialCell(
-    [
-        ksbp.LIFCell(keras.layers.Conv2D(8, 5, padding="same", use_bias=False), name="conv1"),
-        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool1"),
-        ksbp.LIFCell(keras.layers.Conv2D(16, 5, padding="same", use_bias=False), name="conv2"),
-        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool2"),
-        keras.layers.Flatten(),
-        ksbp.LIFCell(keras.layers.Dense(64, use_bias=False), name="dense"),
-        ksbp.ReadoutCell(keras.layers.Dense(10, use_bias=False), name="readout"),
-    ]
-)
-images = keras.Input((28, 28, 1))
-model = keras.Model(images, ksbp.SpikingRNN(cell)(encoder(images)))  # SpikingRNN runs the cell over all time steps
-ksbp.calibrate(model, x_train[:16], firing_rate=0.07)  # no layer is silent at the start
-model.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
-
-# %% [markdown]
-# From here on it is a Keras model like any other.
-
-# %%
-history = model.fit(x_train, y_train, batch_size=32, epochs=3, validation_data=(x_test, y_test), verbose=2)
 
 # %% [markdown]
 # ## What the network does with a digit
