@@ -41,6 +41,9 @@ def test_every_page_is_in_the_navigation():
 
 def test_every_public_name_is_on_an_api_page():
     shown = re.findall(r"^::: keras_spiking_bp\.(\S+)$", "\n".join(PAGES.values()), re.MULTILINE)
+    package = Path(ksbp.__path__[0])
+    modules = {name for name in shown if (package / f"{name.replace('.', '/')}.py").exists()}
+    assert modules == {"analysis.pictures", "gradients"}  # else a function is hidden by the module of its name
     shown = {re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in shown}  # run.run: a function in a module of its name
     public = {name for name in ksbp.__all__ if not hasattr(getattr(ksbp, name), "__path__")} - {"__version__"}
     for module in ("analysis", "callbacks", "datasets", "export", "models", "training"):

@@ -100,8 +100,9 @@ table.plot()
 plt.show()
 
 # %% [markdown]
-# "At equal accuracy": the fewest steps from which on each is as accurate as the less accurate of the two. The converted
-# network gets the image itself as a current, and pays multiplications for it in its first layer, at every step.
+# "At equal accuracy": the fewest steps from which on each spiking network is as accurate as the less accurate of the
+# two. The converted network gets the image itself as a current, and pays multiplications for it in its first layer, at
+# every step. A cost means something only beside an accuracy: look at what the ANN reaches, too.
 #
 # What is counted, and how: [analysis](../../docs/analysis.md). Next: [export and
 # streaming](5_export_and_streaming.ipynb).

@@ -31,6 +31,7 @@ def write(source: Path) -> Path:
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i}"  # random ones would make every diff long
         cell.metadata = {}
+        cell.source = cell.source.strip()
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not _is_log(output)]
     notebook.metadata.pop("language_info", None)
