@@ -1,9 +1,10 @@
 # make demo: set up, train a spiking LeNet on real digits, draw the picture.   make test: set up, run the tests.
+# make docs: set up, build the documentation site (site/index.html).
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-nir test-slow test-oldest lint bench clean
+.PHONY: demo test test-nir test-slow test-oldest lint docs notebooks bench clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
@@ -31,6 +32,13 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+# run the notebooks of examples/notebooks anew, from their .py files
+notebooks: $(VENV)/.notebooks
+	$(BIN)/python -m examples.notebooks
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
@@ -46,4 +54,4 @@ $(VENV)/.%: setup.cfg $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .hypothesis build dist *.egg-info demo_output
+	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info demo_output

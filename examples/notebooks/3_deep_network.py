@@ -1,0 +1,134 @@
+# %% [markdown]
+# # A deep network on colour images
+#
+# Deep spiking networks fail in a way of their own: each layer passes on fewer spikes than it gets, until the last ones
+# are silent. A silent layer has no gradient, and nothing is learned. Here is a network of six spiking layers with
+# weights, brought to life.
+
+# %%
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.analysis.pictures import BLUE, ORANGE
+
+keras.utils.set_random_seed(0)
+
+# %% [markdown]
+# ## The images
+#
+# CIFAR-10, if TensorFlow Datasets has it on this machine already (`tfds build cifar10`). If not, real handwritten
+# digits, each in a colour of its own: easier, but the network must find the form and ignore the colour.
+
+# %%
+
+
+def tinted(digits, seed):
+    """Digits (N, 28, 28, 1), each in a random colour on black, (N, 28, 28, 3)."""
+    return digits * np.random.default_rng(seed).uniform(0.3, 1, (len(digits), 1, 1, 3)).astype("float32")
+
+
+try:
+    cifar = ksbp.datasets.load_images("cifar10", download=False).with_validation(1000)  # the test set is not touched
+    (x_train, y_train), (x_test, y_test) = cifar.train, cifar.test
+    x_train, y_train = cifar.normalised(x_train[:4000]), y_train[:4000]
+    x_test, what = cifar.normalised(x_test), "CIFAR-10"
+except (FileNotFoundError, ImportError):
+    (digits, y_train), (test_digits, y_test) = ksbp.datasets.mnist_5k()
+    x_train, x_test, what = tinted(digits, seed=1), tinted(test_digits, seed=2), "tinted MNIST-5k digits"
+
+figure, axes = plt.subplots(1, 8, figsize=(9, 1.5), layout="constrained")
+for axis, image, label in zip(axes, x_train, y_train, strict=False):
+    low = min(image.min(), 0)
+    axis.imshow((image - low) / (image.max() - low))
+    axis.set(title=f"class {label}", xticks=[], yticks=[])
+figure.suptitle(f"{what}: {len(x_train):,} for training, {len(x_test):,} for the test", fontsize=10)
+plt.show()
+
+# %% [markdown]
+# ## A deep network is born silent
+#
+# Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. For so few, the image
+# comes in as a constant current instead of random spikes (`ConstantEncoder`). How often does a neuron of each layer
+# fire?
+
+# %%
+model = ksbp.models.spiking_vgg(
+    x_train.shape[1:],
+    10,
+    stages=[(8, 3), (12, 3), "pool", (16, 3), (24, 3), "pool", (32, 3)],
+    dense_units=[64],
+    encoder=ksbp.ConstantEncoder(num_steps=8),
+    seed=0,
+)
+silent = ksbp.analysis.activity(model, x_train[:32], verbose=0)
+
+# %% [markdown]
+# `calibrate` scales the weights of each layer, first to last, until its neurons fire at the rate you choose on some
+# sample images; and the readout, until its outputs differ enough to be logits.
+
+# %%
+ksbp.calibrate(model, x_train[:32], firing_rate=0.1, output_std=2.0)
+awake = ksbp.analysis.activity(model, x_train[:32], verbose=0)
+
+rates = [[row["firing_rate"] for row in table.rows[:-1]] for table in (silent, awake)]
+names = [row["layer"] for row in awake.rows[:-1]]
+place = np.arange(len(names))
+figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+axis.bar(place - 0.2, rates[0], 0.38, color=ORANGE, label="before")
+axis.bar(place + 0.2, rates[1], 0.38, color=BLUE, label="after calibrate")
+axis.set_xticks(place, names)
+axis.set(xlabel="layer, from first to last", ylabel="spikes per neuron and step")
+axis.margins(y=0.25)
+axis.legend(frameon=False, ncols=2)
+axis.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# ## Training
+#
+# Cross-entropy, and Adam with a learning rate that is small and falls: in deep spiking networks the gradients of the
+# layers differ widely in size, and Adam gives each weight a step of its own. `callbacks.Health` warns if a layer falls
+# silent, saturates or explodes.
+
+# %%
+epochs, batch_size = 4, 32
+rate = keras.optimizers.schedules.CosineDecay(5e-4, epochs * len(x_train) // batch_size)
+model.compile(
+    keras.optimizers.Adam(rate),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+)
+health = ksbp.callbacks.Health(x_train[:16])
+history = model.fit(
+    x_train,
+    y_train,
+    batch_size=batch_size,
+    epochs=epochs,
+    validation_data=(x_test, y_test),
+    callbacks=[health],
+    verbose=2,
+).history
+
+# %%
+figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+for name, label, color, style in (
+    ("accuracy", "training (mean over the epoch)", ORANGE, "--o"),
+    ("val_accuracy", "test", BLUE, "-s"),
+):
+    axis.plot(range(1, epochs + 1), [100 * value for value in history[name]], style, color=color, label=label)
+axis.set(xlabel="epoch", ylabel="accuracy (%)", xticks=range(1, epochs + 1), ylim=(0, 102), title=what)
+axis.legend(frameon=False, loc="lower right")
+axis.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# ## How deep, how long
+#
+# A minute of training is a beginning, not a result. # `models.spiking_vgg9` and `spiking_resnet11` are the paper's
+# networks for CIFAR-10; the same recipe, for days instead of seconds: `python -m examples.reproduce --network vgg9
+# --dataset cifar10`. What was reached: [results](../../docs/results.md). What goes wrong:
+# [training](../../docs/training.md).
+#
+# Next: [how sparse and how cheap](4_sparse_and_cheap.ipynb).
