@@ -25,10 +25,10 @@ networks reach; each takes the fewest steps from which on it holds it.
 
 
 def load(folder: Path) -> list[tuple[dict, str]]:
-    """Reports, and what is remarked on each (a file beside it with the ending `.md`), LeNet first."""
+    """Reports, and what is remarked on each (a file beside it with the ending `.txt`), LeNet first."""
     found = []
     for path in sorted(folder.glob("*.json")):
-        remarks = path.with_suffix(".md")
+        remarks = path.with_suffix(".txt")
         found.append((json.loads(path.read_text()), remarks.read_text() if remarks.exists() else ""))
     return found
 
