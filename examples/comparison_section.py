@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+from examples.titles import TITLES
 from keras_spiking_bp.analysis.comparison import Comparison
 from keras_spiking_bp.analysis.table import Table
 
@@ -37,12 +38,12 @@ def name(report: dict) -> str:
     return f"{report['network']}-{report['dataset']}"
 
 
-def lines(report: dict, remarks: str, titles: dict[str, str]) -> list[str]:
+def lines(report: dict, remarks: str) -> list[str]:
     """The section on one report as lines of Markdown."""
     note = f" ({report['note']})" if report["note"] else ""
     machine = report["machine"]
     return [
-        f"### {titles[report['network']]} on {titles[report['dataset']]}: ANN, converted, direct, hybrid",
+        f"### {TITLES[report['network']]} on {TITLES[report['dataset']]}: ANN, converted, direct, hybrid",
         "",
         f"`{report['command']}`",
         "",

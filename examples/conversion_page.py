@@ -14,7 +14,7 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-from examples.results_page import TITLES
+from examples.titles import TITLES
 
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# What conversion loses
@@ -34,6 +34,17 @@ def load(folder: Path) -> list[dict]:
 def title(report: dict) -> str:
     network = {"vgg_bn": "VGG with batch normalisation"}.get(report["network"]) or TITLES[report["network"]]
     return f"{network} on {TITLES[report['dataset']]}"
+
+
+def hybrids(reports: list[dict]) -> list[str]:
+    """A line of Markdown for each network that was trained on after conversion: what it reached."""
+    return [
+        f"* {title(report)}: **{100 * rows[-1]['accuracy']:.2f} %** of {report['samples']:,} test images in "
+        f"{len(rows)} time steps (`{report['command']}`)."
+        for report in reports
+        for name, rows in report["curves"].items()
+        if "trained" in name
+    ]
 
 
 def page(reports: list[dict], picture: str) -> str:
@@ -65,7 +76,7 @@ def page(reports: list[dict], picture: str) -> str:
 def draw(reports: list[dict], path: Path) -> None:
     """Accuracy over time, one panel a network."""
     figure, panels = plt.subplots(
-        1, len(reports), figsize=(5.2 * len(reports), 3.8), layout="constrained", squeeze=False
+        1, len(reports), figsize=(5.2 * len(reports), 4.4), layout="constrained", squeeze=False
     )
     styles = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", "-")]
     for panel, report in zip(panels[0], reports, strict=True):
@@ -79,7 +90,8 @@ def draw(reports: list[dict], path: Path) -> None:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("test accuracy (%)")
-    panels[0, -1].legend(loc="lower right", framealpha=0.9, edgecolor="none", fontsize=9)
+    handles, labels = max((panel.get_legend_handles_labels() for panel in panels[0]), key=lambda pair: len(pair[1]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

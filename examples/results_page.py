@@ -3,7 +3,7 @@
 python -m examples.results_page [--reports docs/results] [--output docs/results.md]
 
 Every figure comes from a report (a JSON file in the folder of reports); those of `examples.compare` are in
-`docs/comparison`. What has no report is "not run".
+`docs/comparison`, of `examples.convert` in `docs/conversion`. What has no report is "not run".
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from examples import comparison_section
+from examples import comparison_section, conversion_page
+from examples.titles import TITLES
 from keras_spiking_bp.recipes import PAPER
 
 #: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
@@ -32,19 +33,6 @@ REPORTED = {
     ("resnet11", "cifar10"): 90.95,
 }
 OUR_PAIRS = [*REPORTED, ("lenet", "fashion_mnist")]
-TITLES = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "svhn_cropped": "SVHN",
-    "nmnist": "N-MNIST",
-    "lenet": "LeNet",
-    "vgg7": "VGG7",
-    "vgg9": "VGG9",
-    "resnet7": "ResNet7",
-    "resnet9": "ResNet9",
-    "resnet11": "ResNet11",
-}
 INTRO = """# Results
 
 Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
@@ -62,7 +50,9 @@ def load(folder: Path) -> list[dict]:
     return sorted(reports, key=lambda r: order.get((r["recipe"]["network"], r["recipe"]["dataset"]), len(order)))
 
 
-def page(reports: list[dict], picture: str, comparisons: list[tuple[dict, str]] = ()) -> str:
+def page(
+    reports: list[dict], picture: str, comparisons: list[tuple[dict, str]] = (), conversions: list[dict] = ()
+) -> str:
     """The page as Markdown."""
     lines = [
         INTRO,
@@ -85,10 +75,18 @@ def page(reports: list[dict], picture: str, comparisons: list[tuple[dict, str]] 
         if pair not in done:
             lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | |")
     lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
+    if conversion_page.hybrids(conversions):
+        lines += [
+            "Hybrid training: an ordinary network is trained first, converted, then trained on with spike-based "
+            "backpropagation ([Conversion](conversion.md)):",
+            "",
+            *conversion_page.hybrids(conversions),
+            "",
+        ]
     if comparisons:
         lines.append(comparison_section.INTRO)
     for report, remarks in comparisons:
-        lines += comparison_section.lines(report, remarks, TITLES)
+        lines += comparison_section.lines(report, remarks)
     lines += ["## Each run", ""]
     for report in reports:
         lines += _run(report)
@@ -159,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, default=Path("docs/results"))
     parser.add_argument("--comparisons", type=Path, default=Path("docs/comparison"))
+    parser.add_argument("--conversions", type=Path, default=Path("docs/conversion"))
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args(arguments)
     reports = load(args.reports)
@@ -167,7 +166,9 @@ def main(arguments: list[str] | None = None) -> None:
     comparisons = comparison_section.load(args.comparisons)
     for report, _ in comparisons:
         comparison_section.draw(report, picture.with_name(f"comparison-{comparison_section.name(report)}.png"))
-    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix(), comparisons))
+    conversions = conversion_page.load(args.conversions)
+    place = picture.relative_to(args.output.parent).as_posix()
+    args.output.write_text(page(reports, place, comparisons, conversions))
     print(args.output)
 
 

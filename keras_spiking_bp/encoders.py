@@ -89,7 +89,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             spikes_of,
             (images, tf.range(tf.shape(images)[0])),
             fn_output_signature=tf.TensorSpec((self.num_steps, *images.shape[1:]), tf.int8),
-            parallel_iterations=2,
+            parallel_iterations=None if tf.executing_eagerly() else 2,
         )
 
     def compute_output_spec(self, images: Any) -> keras.KerasTensor:

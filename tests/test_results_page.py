@@ -50,7 +50,8 @@ def test_the_committed_page_is_made_from_the_committed_reports():
     if not reports:
         pytest.skip("no reports yet")
     comparisons = comparison_section.load(DOCS / "comparison")
-    page = results_page.page(reports, "images/learning_curves.png", comparisons)
+    conversions = conversion_page.load(DOCS / "conversion")
+    page = results_page.page(reports, "images/learning_curves.png", comparisons, conversions)
     assert (DOCS / "results.md").read_text() == page
 
 

@@ -110,10 +110,11 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    layer, encode = _checked(model), input_over_time(model)
+    layer, front = _checked(model), input_over_time(model)
     paths = tuple(connections(layer.cell, layer.input.shape[2:]))
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
-    stream = [(variable, variable.numpy()) for variable in encode.variables]
+    encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # image by image, if eagerly
+    stream = [(variable, variable.numpy()) for variable in front.variables]
     count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 

@@ -1,0 +1,15 @@
+"""What networks and data sets are called on the pages of results."""
+
+TITLES = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "svhn_cropped": "SVHN",
+    "nmnist": "N-MNIST",
+    "lenet": "LeNet",
+    "vgg7": "VGG7",
+    "vgg9": "VGG9",
+    "resnet7": "ResNet7",
+    "resnet9": "ResNet9",
+    "resnet11": "ResNet11",
+}
