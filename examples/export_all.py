@@ -6,6 +6,7 @@ python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--b
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import keras_spiking_bp as ksbp
+
+
+SUFFIXES = (".tflite", ".onnx")
 
 
 def export_all(
@@ -47,6 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=1, help="samples a call in LiteRT")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     args = parser.parse_args(arguments)
+    if importlib.util.find_spec("tf2onnx") is None:  # before the first file is made, not after the fifth
+        parser.error("the ONNX file needs tf2onnx: pip install 'keras-spiking-bp[export]'")
+    there = sorted(path.name for path in args.output.glob("*") if path.name == "saved_model" or path.suffix in SUFFIXES)
+    if there and not args.overwrite:
+        parser.error(f"{args.output} has {', '.join(there)} already. Give another folder, or --overwrite")
     model = keras.models.load_model(args.model)
     for path in export_all(model, args.output, args.num_steps, args.batch_size, args.overwrite):
         print(f"{path}  {size(path) / 1e6:.2f} MB")

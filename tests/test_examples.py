@@ -42,6 +42,18 @@ def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_pat
     assert page.read_text() == first
 
 
+def test_export_all_says_what_is_missing_before_it_begins(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit), monkeypatch.context() as patch:
+        patch.setattr(export_all.importlib.util, "find_spec", lambda name: None)
+        export_all.main(["--model", "model.keras", "--output", str(tmp_path)])
+    assert "pip install 'keras-spiking-bp[export]'" in capsys.readouterr().err
+    pytest.importorskip("tf2onnx")
+    (tmp_path / "step.onnx").touch()
+    with pytest.raises(SystemExit):
+        export_all.main(["--model", "model.keras", "--output", str(tmp_path)])
+    assert "has step.onnx already" in capsys.readouterr().err
+
+
 def test_wake_vgg9(monkeypatch, tmp_path):
     rng = np.random.default_rng(0)
     split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
