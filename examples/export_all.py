@@ -16,7 +16,6 @@ import keras
 
 import keras_spiking_bp as ksbp
 
-
 SUFFIXES = (".tflite", ".onnx")
 
 

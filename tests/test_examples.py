@@ -80,5 +80,5 @@ def test_export_all(tmp_path, capsys):
     assert {path.name for path in (tmp_path / "made").iterdir()} == set(names)
     for name in names:
         assert re.search(rf"{name}  \d+\.\d\d MB", printed)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(SystemExit):
         export_all.main(arguments)
