@@ -5,7 +5,8 @@ python -m examples.compare --network lenet --dataset mnist [--direct model.keras
 * ANN: the same network with ReLU, trained with Adam and cross-entropy;
 * converted: its weights in integrate-and-fire neurons, thresholds balanced, nothing trained;
 * direct: trained with spike-based backpropagation, as `examples.reproduce` does (which is run if there is no model);
-* hybrid: converted for few time steps, then trained with spike-based backpropagation for an epoch or so.
+* hybrid: converted for few time steps (and calibrated, where a deep network would be silent with so few), then trained
+  with spike-based backpropagation for an epoch or so.
 
 Writes `comparison.json` and `comparison.png` to the output folder, and keeps the trained networks there: the same
 command goes on where it was interrupted.
@@ -46,6 +47,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--converted-steps", type=int, default=100)
     parser.add_argument("--percentile", type=float, default=99.9)
     parser.add_argument("--hybrid-steps", type=int, default=10)
+    parser.add_argument("--hybrid-percentile", type=float, default=99.9)
+    parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to it before it is trained on")
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--hybrid-batch-size", type=int, default=64)
@@ -94,15 +97,18 @@ def main(arguments: list[str] | None = None) -> dict:
         ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
         args.ann_batch_size, seed=args.seed, verbose=args.verbose,
     )  # fmt: skip
-    how = {"percentile": args.percentile}
+    start = ksbp.convert_to_snn(ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile)
+    if args.hybrid_firing_rate:
+        ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
     mixed = trained(
-        ksbp.convert_to_snn(ann, sample, args.hybrid_steps, **how), data, args.hybrid_epochs,
-        args.output / "hybrid.keras", False, args.hybrid_batch_size, args.hybrid_learning_rate, args.seed, args.verbose,
-        note=f"{args.hybrid_steps} steps, percentile {args.percentile}, ANN of {args.ann_epochs} epochs",
+        start, data, args.hybrid_epochs, args.output / "hybrid.keras", False, args.hybrid_batch_size,
+        args.hybrid_learning_rate, args.seed, args.verbose,
+        note=f"{args.hybrid_steps} steps, percentile {args.hybrid_percentile}, rate {args.hybrid_firing_rate}, "
+        f"ANN of {args.ann_epochs} epochs",
     )  # fmt: skip
     networks = {
         "ANN": ann,
-        "converted": ksbp.convert_to_snn(ann, sample, args.converted_steps, **how),
+        "converted": ksbp.convert_to_snn(ann, sample, args.converted_steps, percentile=args.percentile),
         "direct": by_spikes,
         "hybrid": mixed,
     }
