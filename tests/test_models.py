@@ -31,7 +31,7 @@ FACTORIES = {name: getattr(ksbp.models, name) for name in WEIGHTS}
 
 
 def test_every_factory_is_here():
-    assert set(ksbp.models.__all__) == {*WEIGHTS, "spiking_vgg", "spiking_resnet"}
+    assert set(ksbp.models.__all__) == {*WEIGHTS, "spiking_vgg", "spiking_resnet", "model_card"}
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
