@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 from examples.titles import TITLES
+from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.comparison import Comparison
 from keras_spiking_bp.analysis.table import Table
 
@@ -93,7 +94,115 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     """What the paper states, and what our figures make of it."""
     full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
     equal = {row["network"]: row for row in report["rows"] if row["at"] == "equal accuracy"}
-    ann, converted, direct, mixed = (full[of] for of in ("ANN", "converted", "direct", "hybrid"))
+    ann, converted, direct = (full[of] for of in ("ANN", "converted", "direct"))
+    points = {of: 100 * (row["accuracy"] - ann["accuracy"]) for of, row in full.items()}
+    near = points["direct"] > -1 and points["direct"] > points["converted"] - 1
+    found = [
+        (
+            "A network trained directly is as accurate as the ANN and a converted one, nearly (here: to 1 point).",
+            f"{_verdict(near)}: against the ANN direct {points['direct']:+.2f}, converted "
+            f"{points['converted']:+.2f}, hybrid {points['hybrid']:+.2f} percentage points.",
+        )
+    ]
+    if "direct" in equal and "converted" in equal:
+        a, b = equal["direct"], equal["converted"]
+        fewer = [of for of in ("steps", "spikes") if a[of] < b[of]]
+        operations = [row["accumulates"] + row["macs"] for row in (a, b)]
+        found.append(
+            (
+                "At equal accuracy, direct training needs fewer spikes and operations than conversion.",
+                f"{_verdict(len(fewer) == 2 and operations[0] < operations[1])}: at {100 * report['target']:.2f} %, "
+                f"{a['steps']} against {b['steps']} steps, {a['spikes']:,.0f} against {b['spikes']:,.0f} spikes, "
+                f"{operations[0] / 1e6:.2f} against {operations[1] / 1e6:.2f} million operations.",
+            )
+        )
+    rates = [row["firing_rate"] for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
+    found.append(
+        (
+            "Deeper layers fire more rarely.",
+            f"{_verdict(rates[-1] < rates[0])}: from {rates[0]:.3f} in the first to {rates[-1]:.3f} spikes per neuron "
+            "and step in the last layer of the directly trained network.",
+        )
+    )
+    near = _cheapest(report, ann["accuracy"] - 0.01)
+    here = "none comes within 1 point of its accuracy"
+    if near:
+        of, row, energy = near
+        here = (
+            f"of those within 1 point of its accuracy the cheapest is {of} after {row['steps']} steps, with "
+            f"{energy / ann['energy_nj']:.2f} of its energy"
+        )
+    agrees = near is not None and near[2] < ann["energy_nj"]
+    found.append(
+        (
+            "A spiking network needs less energy for its synapses than the ANN.",
+            f"{_verdict(agrees)}: {here}; at full length direct needs {direct['energy_nj'] / ann['energy_nj']:.2f}, "
+            f"converted {converted['energy_nj'] / ann['energy_nj']:.2f}.",
+        )
+    )
+    return found
+
+
+def name(report: dict) -> str:
+    return f"{report['network']}-{report['dataset']}"
+
+
+def lines(report: dict, remarks: str) -> list[str]:
+    """The section on one report as lines of Markdown."""
+    note = f" ({report['note']})" if report["note"] else ""
+    machine = report["machine"]
+    return [
+        f"### {TITLES[report['network']]} on {TITLES[report['dataset']]}: ANN, converted, direct, hybrid",
+        "",
+        f"`{report['command']}`",
+        "",
+        f"{report['samples']:,} test images{note}, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
+        f"{machine['keras']}.",
+        "",
+        f"![Accuracy against time steps, and energy](images/comparison-{name(report)}.png)",
+        "",
+        *_rows(report),
+        "",
+        "| the paper says | here |",
+        "| --- | --- |",
+        *(f"| {says} | {here} |" for says, here in _statements(report)),
+        "",
+        "Stopping early: each image takes the fewest steps after which its two largest outputs differ by the margin.",
+        "",
+        *_early_exit(report),
+        "",
+        *([remarks.strip(), ""] if remarks.strip() else []),
+    ]
+
+
+def draw(report: dict, path: Path) -> None:
+    """Accuracy over time of each network, and its energy."""
+    curves = {of: Table(rows) for of, rows in report["curves"].items()}
+    left, _ = Comparison(report["rows"], curves, report["target"]).plot()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left.figure.savefig(path, dpi=130)
+    plt.close(left.figure)
+
+
+def _rows(report: dict) -> list[str]:
+    lines = [
+        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in report["rows"]:
+        spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
+        lines.append(
+            f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
+            f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} |"
+        )
+    return lines
+
+
+def _statements(report: dict) -> list[tuple[str, str]]:
+    """What the paper states, and what our figures make of it."""
+    full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
+    equal = {row["network"]: row for row in report["rows"] if row["at"] == "equal accuracy"}
+    ann, converted, direct = (full[of] for of in ("ANN", "converted", "direct"))
     points = {of: 100 * (row["accuracy"] - ann["accuracy"]) for of, row in full.items()}
     near = points["direct"] > -1 and points["direct"] > points["converted"] - 1
     found = [
@@ -134,6 +243,18 @@ def _statements(report: dict) -> list[tuple[str, str]]:
         )
     )
     return found
+
+
+def _cheapest(report: dict, accuracy: float) -> tuple[str, dict, float] | None:
+    """The network, row and energy (nJ) of the cheapest way to hold this accuracy until the end."""
+    ways = []
+    for of, rows in report["curves"].items():
+        below = [i for i, row in enumerate(rows) if row["accuracy"] < accuracy]
+        first = below[-1] + 1 if below else 0
+        if first < len(rows):
+            row = rows[first]
+            ways.append((of, row, FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000))
+    return min(ways, key=lambda way: way[2], default=None)
 
 
 def _early_exit(report: dict) -> list[str]:

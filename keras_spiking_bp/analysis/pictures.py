@@ -172,13 +172,17 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     names = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
     bars = right.barh(names, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white",
                       color=[COLORS[colors[row["network"]] % 7] for row in table.rows])  # fmt: skip
-    right.bar_label(bars, [f"{row['energy_nj'] / 1000:.3g}" for row in table.rows], padding=3, fontsize=9)
+    right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize=9)
     right.invert_yaxis()
     right.margins(x=0.14)
     right.tick_params(axis="y", labelsize=8, length=0)
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
     _plain(left), _plain(right)
     return left, right
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any:
