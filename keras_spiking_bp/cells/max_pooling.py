@@ -58,6 +58,7 @@ class MaxPoolingCell(NeuronCell):
 
     def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:
         state = super().initial_state(batch_size, **kwargs)
+        state["pooled"] = self._pooled(state["membrane"])
         if recorded:
             state["spike_count"] = tf.zeros((batch_size, *self.output_shape_of_step))
         return state
@@ -66,7 +67,10 @@ class MaxPoolingCell(NeuronCell):
         """One time step."""
         new = dict(states[0])
         new["membrane"] = states[0]["membrane"] + tf.cast(inputs, tf.float32)
-        spikes = self._pooled(new["membrane"]) - self._pooled(states[0]["membrane"])
+        new["pooled"] = self._pooled(new["membrane"])
+        # carried along, for pooling once a step is enough; a step that stands alone has the counts only
+        before = states[0]["pooled"] if "pooled" in states[0] else self._pooled(states[0]["membrane"])
+        spikes = new["pooled"] - before
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
         return spikes, [new]
