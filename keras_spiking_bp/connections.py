@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
-from keras_spiking_bp.layer_graph import calls
+from keras_spiking_bp.layer_graph import calls, copy_of
 
 #: The name of what comes in from outside.
 INPUT = "input"
@@ -125,7 +125,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         y = x
         for part in steps:
             if isinstance(part, _PASSES_ON):  # in full precision, whatever the policy: these are counts
-                y = type(part).from_config({**part.get_config(), "dtype": "float32"})(y, training=False)
+                y = copy_of(part)(y, training=False)
             elif not isinstance(part, _ONE_TO_ONE):
                 y = _with_ones(part, y)
         reached = tf.reduce_sum(y)
@@ -168,10 +168,8 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     """A layer of synapses with each of its weights 1."""
     kind = type(layer)
     if kind in _WITH_WEIGHTS:
-        config = layer.get_config()
-        initializer = "depthwise_initializer" if "depthwise_initializer" in config else "kernel_initializer"
-        config |= {initializer: "ones", "use_bias": False, "activation": None, "dtype": "float32"}
-        return kind.from_config(config)(x)
+        ones = {name: "ones" for name in ("kernel_initializer", "depthwise_initializer") if hasattr(layer, name)}
+        return copy_of(layer, use_bias=False, activation=None, **ones)(x)
     if kind in _GLOBAL_POOLING:
         return x
     if kind in _POOLING:  # all channels alike, so the channels may be a sum over single ones

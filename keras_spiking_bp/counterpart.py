@@ -10,7 +10,7 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.observe import output_layer, spiking_layer
+from keras_spiking_bp.observe import is_spiking, output_layer, spiking_layer
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
@@ -76,8 +76,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         >>> ann = ann_counterpart(snn)
         >>> copy_weights(ann, snn)
     """
-    spiking_source = _is_spiking(source)
-    if spiking_source == _is_spiking(target):
+    spiking_source = is_spiking(source)
+    if spiking_source == is_spiking(target):
         raise ValueError(
             "`source` and `target` must be a spiking network and its ANN counterpart. Received: two "
             f"{'spiking networks' if spiking_source else 'ordinary ones'}; between those, use set_weights"
@@ -143,10 +143,3 @@ def _synapses(cell: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Laye
 
 def _shortcut_name(cell: ResidualCell) -> str:
     return f"{cell.junction.name}_shortcut"
-
-
-def _is_spiking(model: keras.Model) -> bool:
-    try:
-        return bool(spiking_layer(model))
-    except TypeError:
-        return False

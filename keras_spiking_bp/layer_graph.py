@@ -1,4 +1,4 @@
-"""Which layer of an ordinary Keras model takes the output of which."""
+"""Layers of an ordinary Keras model: which takes the output of which; copies."""
 
 from __future__ import annotations
 
@@ -77,3 +77,8 @@ def _tensors(config: Any) -> list[dict[str, Any]]:
     if isinstance(config, (list, tuple)):
         return [tensor for value in config for tensor in _tensors(value)]
     return []
+
+
+def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+    """An unbuilt layer with the same config, in float32, but for `changes`."""
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})

@@ -19,6 +19,11 @@ Activity = dict[str, dict[str, tf.Tensor]]
 SATURATED_RATE = 0.9
 
 
+def is_spiking(model: Any) -> bool:
+    """Whether a model has a `SpikingRNN` layer."""
+    return any(isinstance(layer, SpikingRNN) for layer in getattr(model, "layers", []))
+
+
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
     """The built `SpikingRNN` layers of a model, in the order of the walk.
 
@@ -59,14 +64,21 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     """The one `SpikingRNN` of a model that ends in it.
 
     Raises:
-        TypeError, ValueError: as `spiking_layer`; ValueError too if there are layers behind it.
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
+            ValueError if there are layers behind it.
     """
     layer = spiking_layer(model)
+    if not getattr(model, "outputs", None):
+        raise TypeError(
+            "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
+            f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
     outputs = keras.tree.flatten(layer.output)
-    if not any(model.outputs[0] is output for output in outputs):
+    if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
-            f"`model` must end in its SpikingRNN layer {layer.name!r}, and has layers behind it. Give "
-            f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output)"
+            f"`model` must end in its SpikingRNN layer {layer.name!r}, which is called once, and has layers behind it. "
+            f"Give keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it "
+            "to the output"
         )
     return layer
 

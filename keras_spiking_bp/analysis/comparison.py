@@ -15,7 +15,7 @@ from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.connections import synapses_of
-from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.observe import is_spiking
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -78,7 +78,7 @@ def compare(
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
     rows, curves = [], {}
     for name, network in networks.items():
-        if not isinstance(network, Run) and not _is_spiking(network):
+        if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
         curves[name] = AccuracyOverTime(
@@ -92,10 +92,6 @@ def compare(
         if steps is not None:
             rows.append(_row(name, "equal accuracy", curve, steps, costs))
     return Comparison(rows, curves, accuracy)
-
-
-def _is_spiking(network: Any) -> bool:
-    return any(isinstance(layer, SpikingRNN) for layer in getattr(network, "layers", []))
 
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:

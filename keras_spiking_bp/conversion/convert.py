@@ -14,6 +14,7 @@ from keras_spiking_bp.conversion.fold import folded, scaled
 from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.stages import MAXIMUM, Pooling, Readout, Reshaping, Residual, Stage, stages
 from keras_spiking_bp.encoders import ConstantEncoder, Encoder
+from keras_spiking_bp.layer_graph import copy_of
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.validation import check_choice, check_positive_int, check_static_shape
 
@@ -120,10 +121,10 @@ class _Converter:
 
     def _cell(self, stage: Stage, inputs: np.ndarray, unit: float):
         if isinstance(stage, Reshaping):
-            layer = _copy(stage.layer)
+            layer = copy_of(stage.layer)
             return layer, _apply(layer, inputs), unit
         if isinstance(stage, Pooling):
-            name, layer = self._name("pool"), _copy(stage.layer)
+            name, layer = self._name("pool"), copy_of(stage.layer)
             if isinstance(layer, MAXIMUM):
                 return MaxPoolingCell(layer, name=name), _apply(layer, inputs), unit
             outputs = _apply(layer, inputs)
@@ -169,10 +170,6 @@ class _Converter:
     def _name(self, kind: str) -> str:
         self.names[kind] = self.names.get(kind, 0) + 1
         return f"{kind}{self.names[kind]}"
-
-
-def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
 def _apply(layer: keras.layers.Layer, inputs: np.ndarray, batch_size: int = 50) -> np.ndarray:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.conversion.stages import WEIGHTED, Synapse
+from keras_spiking_bp.layer_graph import copy_of
 
 
 def folded(synapse: Synapse, shape: tuple[int, ...], called: str) -> keras.layers.Layer:
@@ -45,11 +46,9 @@ def scaled(layer: keras.layers.Layer, weights: float, bias: float) -> keras.laye
 
 
 def _copy(layer: keras.layers.Layer, with_bias: bool) -> keras.layers.Layer:
-    config = layer.get_config()
-    config["dtype"] = "float32"
-    if isinstance(layer, WEIGHTED):
-        config |= {"activation": None, "use_bias": layer.use_bias or with_bias}
-    return type(layer).from_config(config)
+    if not isinstance(layer, WEIGHTED):
+        return copy_of(layer)
+    return copy_of(layer, activation=None, use_bias=layer.use_bias or with_bias)
 
 
 def _assign(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.observe import spiking_layer
+from keras_spiking_bp.observe import output_layer
 from keras_spiking_bp.rnn import SpikingRNN
 
 
@@ -30,21 +30,9 @@ class Network:
     """
 
     def __init__(self, model: keras.Model):
-        layer = spiking_layer(model)
-        if not getattr(model, "outputs", None):
-            raise TypeError(
-                "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
-                f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
-            )
+        layer = output_layer(model)
         if len(model.inputs) != 1:
             raise ValueError(f"`model` must have one input. Received: {len(model.inputs)}")
-        outputs = keras.tree.flatten(layer.output)
-        if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
-            raise ValueError(
-                f"`model` must end in its SpikingRNN layer {layer.name!r}, which is called once. Export "
-                f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it to "
-                "the output"
-            )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,
             gradient=layer.gradient,
