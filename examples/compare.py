@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -26,12 +25,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import matplotlib
-import tensorflow as tf
 
 matplotlib.use("agg")
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from examples.machine import machine
 from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
 
@@ -131,12 +130,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "curves": {name: curve.rows for name, curve in table.curves.items()},
         "early_exit": {name: curve.early_exit(_margins(curve)).rows for name, curve in table.curves.items()},
         "rates": {name: ksbp.analysis.activity(curve.run).rows for name, curve in table.curves.items()},
-        "machine": {
-            "cores": os.cpu_count(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
     (args.output / "comparison.json").write_text(json.dumps(report, indent=1) + "\n")
     return report

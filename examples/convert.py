@@ -13,18 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from examples.machine import machine
 from examples.training import trained
 
 #: How thresholds are balanced and neurons reset.
@@ -105,12 +104,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "samples": len(images),
         "ann_accuracy": accuracy,
         "curves": curves,
-        "machine": {
-            "cores": os.cpu_count(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
     (args.output / f"{called}.json").write_text(json.dumps(report, indent=1) + "\n")
     return report

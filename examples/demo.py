@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import keras_spiking_bp as ksbp
-from examples.demo_picture import draw_picture, outputs_over_time
+from examples.demo_picture import draw_picture
 
 
 class EpochTimes(keras.callbacks.Callback):
@@ -60,15 +60,15 @@ def main() -> None:
     model.fit(x_train, y_train, batch_size=batch_size, epochs=args.epochs, callbacks=[times])
     model.save(args.output / "spiking_lenet.keras")
 
-    outputs = outputs_over_time(model, x_test)
-    accuracy = (outputs[:, -1].argmax(-1) == y_test).mean()
+    done = ksbp.analysis.run(model, x_test, y_test, verbose=0)
+    accuracy = done.correct()[:, -1].mean()
 
     print(f"\ntest accuracy: {accuracy:.3f}   (MNIST-5k subset, 1,000 digits not seen in training)")
     print(f"spikes per image in {args.num_steps} time steps:")
-    for row in ksbp.analysis.activity(model, x_test, verbose=0).rows:
+    for row in ksbp.analysis.activity(done).rows:
         print(f"  {row['layer']:8s} {row['spikes']:8.1f}   ({row['spikes_per_neuron']:.2f} per neuron)")
     print(f"time per epoch: {sum(times.seconds) / len(times.seconds):.1f} s")
-    picture = draw_picture(model, x_test, y_test, outputs, args.output / "demo.png")
+    picture = draw_picture(model, x_test, y_test, done.outputs, args.output / "demo.png")
     print(f"model: {args.output / 'spiking_lenet.keras'}\npicture: {picture}")
 
 

@@ -11,17 +11,9 @@ import numpy as np
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import encoded, traces_of_spikes
 
 BLUE, GREY, ORANGE = "#0072B2", "#B5B5B5", "#D55E00"  # told apart by the colour-blind too
-
-
-def outputs_over_time(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """`V[t] / t` at each time step t, (N, T, classes), for a model of `keras_spiking_bp.models`."""
-    inputs = keras.Input(images.shape[1:])
-    over_time = ksbp.SpikingRNN(model.get_layer("time").cell, return_sequences=True)
-    spikes = model.get_layer("encoder")(inputs)
-    return keras.Model(inputs, over_time(spikes)).predict(images, batch_size=100, verbose=0)
 
 
 def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:
@@ -31,9 +23,8 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
     accuracy = (outputs.argmax(-1) == labels[:, None]).mean(0)
 
     shown = [int(np.flatnonzero(labels == digit)[0]) for digit in (3, 5, 8)]
-    spikes = model.get_layer("encoder")(images[shown]).numpy()
-    over_time = ksbp.SpikingRNN(model.get_layer("time").cell, return_sequences=True)
-    potentials = over_time(spikes).numpy() * steps[:, None]
+    spikes = encoded(model, images[shown]).numpy()
+    potentials = traces_of_spikes(model, spikes)["readout"]["membrane"]
 
     figure = plt.figure(figsize=(12.5, 6.6), layout="constrained")
     digits, right = figure.subfigures(1, 2, width_ratios=[2.3, 1])

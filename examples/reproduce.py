@@ -17,7 +17,6 @@ import dataclasses
 import json
 import math
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ import keras
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples.machine import machine
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 
 #: What the command line may change of a recipe.
@@ -208,10 +208,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "machine": {
             "strategy": args.strategy,
             "devices": strategy.num_replicas_in_sync,
-            "cores": os.cpu_count(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
+            **machine(),
         },
     }
     (args.output / "report.json").write_text(json.dumps(report, indent=1) + "\n")

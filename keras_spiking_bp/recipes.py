@@ -138,9 +138,10 @@ _FEW_STEPS = {
     "encoder": "constant",
 }
 
-#: Ours, with accumulated gradients. On grey images and events: momentum and a cosine schedule. Beyond them: very few
-#: time steps, with the image as a current (no noise of the input), layers that speak from the start, and a loss that
-#: has nothing to gain from silence, as the squared error has. What each has shown, or not, is in docs/results.md.
+#: Ours, with accumulated gradients and a cosine schedule. On digits and events: momentum. On Fashion-MNIST: Adam, for
+#: with momentum the first layer's weights run away (docs/training.md). On colour images: very few time steps, with the
+#: image as a current (no noise of the input), layers that speak from the start, and a loss that has nothing to gain
+#: from silence, as the squared error has. What each has shown, or not, is in docs/results.md.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
