@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from examples.titles import TITLES
 from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.comparison import Comparison
+from keras_spiking_bp.analysis.over_time import steps_to_reach
 from keras_spiking_bp.analysis.table import Table
 
 INTRO = """## The paper's comparison
@@ -147,10 +148,9 @@ def _cheapest(report: dict, accuracy: float) -> tuple[str, dict, float] | None:
     """The network, row and energy (nJ) of the cheapest way to hold this accuracy until the end."""
     ways = []
     for of, rows in report["curves"].items():
-        below = [i for i, row in enumerate(rows) if row["accuracy"] < accuracy]
-        first = below[-1] + 1 if below else 0
-        if first < len(rows):
-            row = rows[first]
+        steps = steps_to_reach(rows, accuracy)
+        if steps is not None:
+            row = rows[steps - 1]
             ways.append((of, row, FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000))
     return min(ways, key=lambda way: way[2], default=None)
 

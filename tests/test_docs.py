@@ -6,24 +6,20 @@ from pathlib import Path
 import pytest
 
 import keras_spiking_bp as ksbp
+from tests.pages import ROOT, run, snippets
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
-SNIPPETS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, text in PAGES.items()}
-
-
 #: Pages whose snippets need packages that not everybody has are run by tests of their own.
 ELSEWHERE = {"nir.md", "export.md"}
 
 
-@pytest.mark.parametrize("name", [name for name, snippets in SNIPPETS.items() if snippets and name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE])
 def test_snippets(name, monkeypatch, tmp_path):
     (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
     monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:64], y[:64]), (x_test[:32], y_test[:32])))
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for snippet in SNIPPETS[name]:
-        exec(snippet, names)
+    run(DOCS / name)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -1,23 +1,19 @@
 """The code of the README runs as it stands (on fewer digits)."""
 
 import re
-from pathlib import Path
 
 import keras_spiking_bp as ksbp
+from tests.pages import ROOT, run, snippets
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 
 
 def test_snippets(monkeypatch, capsys, tmp_path):
     (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
     monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:64], y[:64]), (x_test[:32], y_test[:32])))
-    snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(snippets) == 4
+    assert len(snippets(README)) == 4
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for snippet in snippets:
-        exec(snippet, names)
-    assert names["model"]
+    assert run(README)["model"]
 
 
 def test_linked_files_exist():

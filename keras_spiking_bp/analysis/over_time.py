@@ -13,6 +13,13 @@ from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 
 
+def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
+    """As `AccuracyOverTime.steps_to_reach`, from rows such as its own, one for each number of steps from 1 on."""
+    below = [row["steps"] for row in rows if row["accuracy"] < accuracy]
+    steps = (below[-1] if below else 0) + 1
+    return steps if steps <= len(rows) else None
+
+
 class AccuracyOverTime(Table):
     """A row for each number of time steps: what the network knows, and has spent, after so many.
 
@@ -33,9 +40,7 @@ class AccuracyOverTime(Table):
 
     def steps_to_reach(self, accuracy: float) -> int | None:
         """The smallest number of steps from which on the accuracy is at least `accuracy`; None if there is none."""
-        below = [row["steps"] for row in self.rows if row["accuracy"] < accuracy]
-        steps = (below[-1] if below else 0) + 1
-        return steps if steps <= self.run.num_steps else None
+        return steps_to_reach(self.rows, accuracy)
 
     def early_exit(self, margins: Sequence[float]) -> Table:
         """What stopping early costs and saves: each sample stops when it is sure.

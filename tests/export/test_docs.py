@@ -1,23 +1,19 @@
 """The code of docs/export.md runs as it stands, and its three streams agree."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+from tests.pages import ROOT, run, snippets
+
+PAGE = ROOT / "docs" / "export.md"
 
 
 def test_snippets(monkeypatch, tmp_path):
     for package in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
         pytest.importorskip(package, reason="needs the packages of the extra `export`")
-    snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(snippets) == 4
+    assert len(snippets(PAGE)) == 4
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for snippet in snippets:
-        exec(snippet, names)
+    names = run(PAGE)
     window = names["loaded"].signatures["spikes"](spikes=names["spikes"])["outputs"]
     assert np.abs(window).max() > 0
     for name in ("prediction", "prediction_litert", "prediction_onnx"):

@@ -1,14 +1,12 @@
 """The code of docs/nir.md runs as it stands."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.pages import ROOT, snippets
+
 nir = pytest.importorskip("nir")
-PAGE = Path(__file__).parent.parent.parent / "docs" / "nir.md"
-FILES, SNNTORCH = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+FILES, SNNTORCH = snippets(ROOT / "docs" / "nir.md")
 
 
 def test_files(monkeypatch, tmp_path):
