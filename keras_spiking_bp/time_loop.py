@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
+import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, State
@@ -102,17 +104,19 @@ def run_window(
     if keep_outputs:
         array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
         loop_vars = (*loop_vars, array)
-    if unroll:
-        for t in range(num_steps):
-            loop_vars = body(t, *loop_vars[1:])
-    else:
-        loop_vars = tf.while_loop(
-            lambda t, *_: t < num_steps,
-            body,
-            loop_vars,
-            parallel_iterations=4,  # the first layers go on while the last ones still work on the step before
-            maximum_iterations=num_steps,
-        )
+    # a gradient through the loop adds up the steps' shares of a weight in float32 only if each step casts for itself
+    with contextlib.nullcontext() if differentiable else _weights_cast_once(cell):
+        if unroll:
+            for t in range(num_steps):
+                loop_vars = body(t, *loop_vars[1:])
+        else:
+            loop_vars = tf.while_loop(
+                lambda t, *_: t < num_steps,
+                body,
+                loop_vars,
+                parallel_iterations=4,  # the first layers go on while the last ones still work on the step before
+                maximum_iterations=num_steps,
+            )
     _, time, _, total_output, total_input, states, *array = loop_vars
     return Window(
         total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
@@ -121,6 +125,22 @@ def run_window(
         states=states,
         num_steps=tf.stop_gradient(time),
     )
+
+
+def _weights_cast_once(cell: Cell) -> contextlib.AbstractContextManager:
+    """Within it, layers of mixed precision find their weights cast already, not once a time step."""
+    cast = [
+        (weight, tf.cast(weight.value, layer.compute_dtype))
+        for layer in cell._flatten_layers()
+        for weight in layer._trainable_variables
+        if weight._autocast and weight.dtype != layer.compute_dtype
+    ]
+    if not cast:
+        return contextlib.nullcontext()
+    scope = keras.StatelessScope([(v, v.value) for v in cell.variables])
+    for update in cast:
+        scope.add_update(update)
+    return scope
 
 
 def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:

@@ -115,35 +115,40 @@ class LIFCell(SavesItsSeed, NeuronCell):
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
         new = dict(state)
         if "slot" in state:
-            fired, new["membrane"], new["slot"] = lif_step_bptt(
+            spikes, new["membrane"], new["slot"] = lif_step_bptt(
                 state["membrane"],
                 current,
                 state["slot"],
-                forward=self._integrate,
+                forward=lambda *of_step: self._integrate(*of_step)[1:],
                 slope_scale=self.slope_scale,
                 resets_to_zero=self.reset_mechanism == "zero",
             )
+            fired = spikes
         else:
             recorded = record.is_recorded(state)
-            fired, new["membrane"] = self._integrate(state["membrane"], current, for_training=recorded)
+            fired, spikes, new["membrane"] = self._integrate(state["membrane"], current, for_training=recorded)
         if record.is_recorded(state):
-            new |= record.update(state, fired, self.beta, time)
-        spikes = fired * state["keep"] if "keep" in state else fired
+            new |= record.update(state, spikes, self.beta, time)
+        if "keep" in state:
+            spikes = spikes * state["keep"]
+        elif self.synapse.compute_dtype != "float32":
+            spikes = fired  # from booleans to bfloat16 costs half of what it costs from float32
         return tf.cast(spikes, self.synapse.compute_dtype), new
 
     def _integrate(
         self, membrane: tf.Tensor, current: tf.Tensor, for_training: bool = True
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        membrane = membrane + current
-        spikes = tf.cast(membrane > self.threshold, tf.float32)
-        if self.reset_mechanism == "zero":
-            # a factor computed from the spikes: a select with a scalar costs twice as much
-            if for_training:  # membrane * (1 - spikes ** 2) in one pass over memory; device formats do not know it
-                membrane = tf.raw_ops.TanhGrad(y=spikes, dy=membrane)
-                return spikes, membrane if self.beta == 1 else self.beta * membrane
-            return spikes, membrane * (self.beta - self.beta * spikes)
-        membrane = membrane - self.threshold * spikes
-        return spikes, membrane if self.beta == 1 else self.beta * membrane
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Which neurons fired (boolean), the same as spikes (float32), and the membrane potential of the next step."""
+        potential = membrane + current
+        fired = potential > self.threshold
+        spikes = tf.cast(fired, tf.float32)
+        if self.reset_mechanism == "subtract":
+            membrane = potential - self.threshold * spikes
+        elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats do not know it
+            membrane = tf.raw_ops.TanhGrad(y=spikes, dy=potential)
+        else:  # a factor computed from the spikes: a select with a scalar costs twice as much
+            return fired, spikes, potential * (self.beta - self.beta * spikes)
+        return fired, spikes, membrane if self.beta == 1 else self.beta * membrane
 
     def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
         """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
