@@ -142,13 +142,13 @@ def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict
         sequences = tf.reverse(sequences, [1])
 
     @tf.function(reduce_retracing=True)
-    def step(inputs, states, time):
-        return layer.cell.step(inputs, states, time)[1]
+    def step(inputs, states):
+        return layer.cell.step(inputs, states)[1]
 
     states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
     found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}
     for t in range(sequences.shape[1]):
-        before, states = states, step(sequences[:, t], states, tf.constant(t + 1.0))
+        before, states = states, step(sequences[:, t], states)
         for of, old, new in zip(found.values(), before, states, strict=True):
             of.setdefault("membrane", []).append(new["membrane"].numpy())
             if "spike_count" in new:

@@ -197,12 +197,13 @@ class SpikingRNN(keras.layers.RNN):
         sequences = tf.convert_to_tensor(sequences)
         if not self.built:
             self.build(sequences.shape)
-        output, states, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
-        activities = [n.activity(state) for n, state in zip(self.cell.neurons(), states, strict=True)]
+        output, window, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
+        states = zip(self.cell.neurons(), window.states, strict=True)
+        activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
         return output, dict(zip(names, activities, strict=True))
 
     def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
-        """The output with the derivative of `gradient` (None: none is wanted), neuron states, states to hand on."""
+        """The output with the derivative of `gradient` (None: none is wanted), what the loop gave, states to hand on."""
         sequences, mask = self._checked(sequences, mask, training)
         batch_size = tf.shape(sequences)[0]
         if initial_state is None:
@@ -237,7 +238,7 @@ class SpikingRNN(keras.layers.RNN):
         handed_on = [state["membrane"] for state in window.states]
         if self.cell.emits == "spikes":
             handed_on.append(count_before + window.total)
-        return output, window.states, [*handed_on, steps_before + window.num_steps]
+        return output, window, [*handed_on, steps_before + window.num_steps]
 
     def _with_accumulated_derivative(self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None) -> Window:
         """What the loop gave is constant; the derivative of the total comes from one more walk, over the totals."""

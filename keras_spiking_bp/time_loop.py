@@ -70,17 +70,15 @@ def run_window(
     else:
         read = lambda t: tf.gather(sequences, t, axis=1)  # noqa: E731
 
-    def body(t, time, output, total_output, total_input, states, *array):
+    def body(t, output, total_output, total_input, states, *array):
         inputs = read(t)
         if mask is None:
-            time = time + 1.0
-            new_output, states = cell.step(inputs, states, time)
+            new_output, states = cell.step(inputs, states)
             output = tf.cast(new_output, tf.float32)
             seen_output, seen_input = output, tf.cast(inputs, tf.float32)
         else:
             now = mask[:, t]
-            time = time + tf.cast(now, tf.float32)
-            new_output, new_states = cell.step(inputs, states, time)
+            new_output, new_states = cell.step(inputs, states)
             new_output = tf.cast(new_output, tf.float32)
             seen_output = _where(now, new_output, tf.zeros_like(new_output))
             seen_input = tf.cast(inputs, tf.float32) * per_sample(tf.cast(now, tf.float32), inputs)
@@ -90,12 +88,11 @@ def run_window(
             total_output = total_output + seen_output
         total_input = total_input + tf.stop_gradient(seen_input)
         array = [a.write(t, output) for a in array]
-        return (t + 1, time, output, total_output, total_input, states, *array)
+        return (t + 1, output, total_output, total_input, states, *array)
 
     zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
     loop_vars = (
         tf.constant(0),
-        tf.zeros(()) if mask is None else tf.zeros((batch_size,)),
         zeros,
         zeros,
         tf.zeros((batch_size, *sequences.shape[2:])),
@@ -117,13 +114,13 @@ def run_window(
                 parallel_iterations=4,  # the first layers go on while the last ones still work on the step before
                 maximum_iterations=num_steps,
             )
-    _, time, _, total_output, total_input, states, *array = loop_vars
+    _, _, total_output, total_input, states, *array = loop_vars
     return Window(
         total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
         outputs=_swap_batch_and_time(array[0].stack()) if array else None,
         total_input=total_input,
         states=states,
-        num_steps=tf.stop_gradient(time),
+        num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
     )
 
 

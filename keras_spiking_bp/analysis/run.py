@@ -223,7 +223,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
         def step(t, states, seen, outputs, spikes, operations):
             now = tf.cast(t + 1, tf.float32)
             inputs = tf.gather(sequences, t, axis=1)
-            output, new = cell.step(inputs, states, now)
+            output, new = cell.step(inputs, states)
             fired = {INPUT: tf.cast(inputs != 0, tf.float32)}
             counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
             for name, (state, before) in zip(names, counted, strict=True):

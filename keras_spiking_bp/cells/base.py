@@ -21,7 +21,7 @@ class Cell(keras.layers.Layer):
 
     * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
       The state of a cell is a list with one dictionary for each of them.
-    * `step(inputs, states, time)`: one time step, `(outputs, new_states)`.
+    * `step(inputs, states)`: one time step, `(outputs, new_states)`.
     * `accumulate(total_inputs, states, num_steps)`: the window at once. Takes the inputs summed over the window and the
       states after it; returns the outputs summed over the window, with the accumulated derivative.
     * `sources()`: for each of the neurons the layers whose outputs add up to its current.
@@ -53,7 +53,7 @@ class Cell(keras.layers.Layer):
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         raise NotImplementedError
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+    def step(self, inputs: tf.Tensor, states: list[State]):
         raise NotImplementedError
 
     def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
@@ -85,7 +85,7 @@ class Cell(keras.layers.Layer):
             if training and dropped:
                 state["keep"] = 1.0 + dropped[0]
             before.append(state)
-        outputs, after = self.step(inputs, before, 1.0)
+        outputs, after = self.step(inputs, before)
         new_states = []
         for state, (_, *dropped) in zip(after, of_neurons, strict=True):
             new_states += [state["membrane"], *dropped]
@@ -152,8 +152,8 @@ class NeuronCell(Cell):
         """The leak correction of the derivative; 1 where no spike needs one."""
         return tf.ones_like(state["membrane"])
 
-    def activity(self, state: State) -> dict[str, tf.Tensor]:
-        """What the neurons did over the window, from their final state."""
+    def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the neurons did over the window of `num_steps`, from their final state."""
         return {"membrane": state["membrane"]}
 
     def draw_keep(self, batch_size: Any) -> tf.Tensor:

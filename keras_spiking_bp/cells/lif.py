@@ -106,12 +106,12 @@ class LIFCell(SavesItsSeed, NeuronCell):
         state = super().initial_state(batch_size, **kwargs)
         return state | record.start(state["membrane"], self.beta) if recorded else state
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
-        """One time step. `time` (1-based; a scalar, or (B,)) is written down as the time of the spikes."""
-        spikes, state = self.fire(current_of(self.synapse, inputs), states[0], time)
+    def step(self, inputs: tf.Tensor, states: list[State]):
+        """One time step."""
+        spikes, state = self.fire(current_of(self.synapse, inputs), states[0])
         return spikes, [state]
 
-    def fire(self, current: tf.Tensor, state: State, time: tf.Tensor | float) -> tuple[tf.Tensor, State]:
+    def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
         new = dict(state)
         if "slot" in state:
@@ -128,7 +128,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             recorded = record.is_recorded(state)
             fired, spikes, new["membrane"] = self._integrate(state["membrane"], current, for_training=recorded)
         if record.is_recorded(state):
-            new |= record.update(state, spikes, self.beta, time)
+            new |= record.update(state, spikes, self.beta)
         if "keep" in state:
             spikes = spikes * state["keep"]
         elif self.synapse.compute_dtype != "float32":
@@ -158,17 +158,21 @@ class LIFCell(SavesItsSeed, NeuronCell):
         """The neurons without their synapse, over the window: `net` is the current summed over time."""
         slope = self.correction(state) * self.slope_scale
         if self.reset_mechanism == "zero":
-            slope = slope * state["last_spike"] / per_sample(num_steps, net)
+            slope = slope * record.last_spike(state, num_steps) / per_sample(num_steps, net)
         count = spike_total(net, state["spike_count"], slope)
         return count * state["keep"] if "keep" in state else count
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes."""
-        written = record.read(state)
-        return leak_correction(written["spike_count"], written["leaky_trace"], self.beta)
+        return leak_correction(state["spike_count"], record.leaky_trace(state), self.beta)
 
-    def activity(self, state: State) -> dict[str, tf.Tensor]:
-        return super().activity(state) | record.read(state) | {"leak_correction": self.correction(state)}
+    def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        return super().activity(state, num_steps) | {
+            "spike_count": state["spike_count"],
+            "leaky_trace": record.leaky_trace(state),
+            "last_spike": record.last_spike(state, num_steps),
+            "leak_correction": self.correction(state),
+        }
 
     def get_config(self) -> dict[str, Any]:
         return {

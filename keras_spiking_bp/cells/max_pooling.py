@@ -63,7 +63,7 @@ class MaxPoolingCell(NeuronCell):
             state["spike_count"] = tf.zeros((batch_size, *self.output_shape_of_step))
         return state
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+    def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""
         new = dict(states[0])
         new["membrane"] = states[0]["membrane"] + tf.cast(inputs, tf.float32)
@@ -83,5 +83,5 @@ class MaxPoolingCell(NeuronCell):
     def _pooled(self, seen: tf.Tensor) -> tf.Tensor:
         return self.synapse.call(seen)  # not cast to its policy: bfloat16 cannot count beyond 256
 
-    def activity(self, state: State) -> dict[str, tf.Tensor]:
-        return super().activity(state) | {"spike_count": state["spike_count"]}
+    def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        return super().activity(state, num_steps) | {"spike_count": state["spike_count"]}

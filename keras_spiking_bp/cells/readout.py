@@ -44,7 +44,7 @@ class ReadoutCell(NeuronCell):
         super().__init__(synapse, **kwargs)
         self.beta = check_beta(beta)
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+    def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step: the output is the membrane potential after the leak."""
         potential = states[0]["membrane"] + current_of(self.synapse, inputs)
         bptt = "slot" in states[0]

@@ -2,9 +2,10 @@
 
     spike_count <- spike_count + spikes[t]                 gamma in the paper
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
-    last_spike  <- t (1-based) where spikes[t] = 1         0 for a neuron that never fired
+    silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
 
-Each is float32 and shaped like the membrane potential. In a graph, entries that nobody reads cost nothing.
+Each is float32 and shaped like the membrane potential. In a graph, entries that nobody reads cost nothing. The time of
+the last spike follows from the silence after it: written down instead, it would take one more array in every step.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from keras_spiking_bp.gradients import per_sample
 
 def start(membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
     """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
-    names = ["spike_count", "last_spike"] if beta == 1 else ["spike_count", "last_spike", "leaky_trace"]
+    names = ["spike_count", "silence"] if beta == 1 else ["spike_count", "silence", "leaky_trace"]
     return {name: tf.zeros_like(membrane) for name in names}
 
 
@@ -25,25 +26,24 @@ def is_recorded(state: dict[str, tf.Tensor]) -> bool:
     return "spike_count" in state
 
 
-def update(
-    state: dict[str, tf.Tensor], spikes: tf.Tensor, beta: float, time: tf.Tensor | float
-) -> dict[str, tf.Tensor]:
-    """The record after one more step, with the spikes (0 or 1, float32) of time step `time`."""
+def update(state: dict[str, tf.Tensor], spikes: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
+    """The record after one more step, with its spikes (0 or 1, float32)."""
     spikes = tf.stop_gradient(spikes)
-    time = per_sample(tf.convert_to_tensor(time), spikes)
+    longer = tf.stop_gradient(state["silence"]) + 1.0
     new = {
         "spike_count": tf.stop_gradient(state["spike_count"]) + spikes,
-        "last_spike": tf.maximum(tf.stop_gradient(state["last_spike"]), spikes * time),
+        "silence": tf.raw_ops.TanhGrad(y=spikes, dy=longer),  # longer * (1 - spikes ** 2) in one pass over memory
     }
     if "leaky_trace" in state:
         new["leaky_trace"] = beta * tf.stop_gradient(state["leaky_trace"]) + spikes
     return new
 
 
-def read(state: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The whole record: `spike_count`, `leaky_trace`, `last_spike`."""
-    return {
-        "spike_count": state["spike_count"],
-        "leaky_trace": state.get("leaky_trace", state["spike_count"]),
-        "last_spike": state["last_spike"],
-    }
+def last_spike(state: dict[str, tf.Tensor], num_steps: tf.Tensor) -> tf.Tensor:
+    """The time of the last spike in a window of `num_steps` (a scalar, or (B,)): 1-based, 0 for one that never fired."""
+    return per_sample(num_steps, state["silence"]) - state["silence"]
+
+
+def leaky_trace(state: dict[str, tf.Tensor]) -> tf.Tensor:
+    """`sum_k beta^(T - t_k)` over the spike times."""
+    return state.get("leaky_trace", state["spike_count"])

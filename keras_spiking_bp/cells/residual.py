@@ -83,12 +83,12 @@ class ResidualCell(Cell):
             )
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+    def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step through the body and around it."""
-        spikes, body_states = self.body.step(inputs, states[:-1], time)
+        spikes, body_states = self.body.step(inputs, states[:-1])
         around = tf.cast(inputs, tf.float32) if self.shortcut is None else current_of(self.shortcut, inputs)
         current = current_of(self.junction.synapse, spikes) + around
-        outputs, junction_state = self.junction.fire(current, states[-1], time)
+        outputs, junction_state = self.junction.fire(current, states[-1])
         return outputs, [*body_states, junction_state]
 
     def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:

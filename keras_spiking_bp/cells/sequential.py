@@ -81,14 +81,14 @@ class SequentialCell(Cell):
         self.output_shape_of_step = tuple(shape[1:])
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State], time: tf.Tensor | float):
+    def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step through all cells."""
         states = list(states)
         new_states = []
         for cell in self.cells:
             if isinstance(cell, Cell):
                 own = [states.pop(0) for _ in cell.neurons()]
-                inputs, own = cell.step(inputs, own, time)
+                inputs, own = cell.step(inputs, own)
                 new_states += own
             else:
                 inputs = cell(inputs)

@@ -65,7 +65,7 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
     names = membrane_names(cell)
 
     def step(spikes, *membranes):
-        outputs, states = cell.step(spikes, [{"membrane": membrane} for membrane in membranes], 1.0)
+        outputs, states = cell.step(spikes, [{"membrane": membrane} for membrane in membranes])
         potentials = {name: state["membrane"] for name, state in zip(names, states, strict=True)}
         return {"outputs": tf.cast(outputs, tf.float32), **potentials}
 
