@@ -14,9 +14,18 @@ pytest.importorskip("onnxruntime", reason="needs onnxruntime to run ONNX files")
 pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
 
 
-def test_all_files_of_the_script(tmp_path):
+NETWORKS = {
+    "plain": lambda: ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool"], [24], num_steps=12, seed=0),
+    "residual": lambda: ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, [(8, 1), (12, 2)], [24], num_steps=12, kappa=4.0, stem_filters=8, seed=0
+    ),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_all_files_of_the_script(network, tmp_path):
     x, y = noisy_patterns(768)
-    model = ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool"], [24], num_steps=12, seed=0)
+    model = NETWORKS[network]()
     model.compile(keras.optimizers.Adam(3e-3), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     model.fit(x[:512], y[:512], batch_size=32, epochs=3, verbose=0)
     inputs, labels = np.asarray(model.layers[1](x[512:]), "float32"), y[512:]
