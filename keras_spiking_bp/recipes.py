@@ -32,6 +32,7 @@ class Recipe:
             outputs are logits).
         dropout: of the LIF neurons.
         kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
+        reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
         firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
@@ -54,6 +55,7 @@ class Recipe:
     loss: str = "squared"
     dropout: float = 0.0
     kappa: float = 2.0
+    reset_mechanism: str = "zero"
     firing_rate: float | None = None
     output_std: float | None = None
     encoder: str = "poisson"
@@ -84,6 +86,7 @@ class Recipe:
             gradient=self.gradient,
             encoder=encoder,
             kappa=self.kappa,
+            reset_mechanism=self.reset_mechanism,
             policy=self.policy,
             seed=seed,
         )

@@ -25,13 +25,15 @@ class Parts:
         policy: str | None,
         kappa: float,
         pool_threshold: float,
+        reset_mechanism: str,
         seed: int | None,
     ):
         self.beta = beta
         self.kappa = check_positive("kappa", kappa)
         self.policy = policy
         self.pool_threshold = pool_threshold
-        self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout}
+        self.reset_mechanism = reset_mechanism
+        self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout, "reset_mechanism": reset_mechanism}
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
 
@@ -62,7 +64,7 @@ class Parts:
     def pool(self, name: str) -> IFCell:
         """2x2 average pooling with pooling neurons."""
         pooling = keras.layers.AveragePooling2D(2, dtype=self.policy)
-        return IFCell(pooling, threshold=self.pool_threshold, name=name)
+        return IFCell(pooling, threshold=self.pool_threshold, reset_mechanism=self.reset_mechanism, name=name)
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""

@@ -29,6 +29,7 @@ def spiking_vgg(
     policy: str | None = None,
     kappa: float = 2.0,
     pool_threshold: float = 0.75,
+    reset_mechanism: str = "zero",
     seed: int | None = None,
     name: str = "spiking_vgg",
 ) -> keras.Model:
@@ -49,6 +50,7 @@ def spiking_vgg(
         policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`.
         pool_threshold: threshold of the pooling neurons.
+        reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
 
@@ -73,7 +75,7 @@ def spiking_vgg(
             f"`input_shape` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
             f"Received: input_shape={tuple(input_shape)}"
         )
-    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, seed)
+    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, seed)
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
     for stage in stages:

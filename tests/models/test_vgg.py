@@ -34,10 +34,12 @@ def test_initial_weights(kappa):
 
 
 def test_arguments_reach_the_cells():
-    model = small(beta=0.9, threshold=0.5, dropout=0.2, gradient="bptt", pool_threshold=0.6, policy="mixed_bfloat16")
+    model = small(beta=0.9, threshold=0.5, dropout=0.2, gradient="bptt", pool_threshold=0.6, policy="mixed_bfloat16",
+                  reset_mechanism="subtract")
     conv, pool, fc, readout = model.get_layer("time").cell.neurons()
     assert (conv.beta, fc.beta, readout.beta) == (0.9, 0.9, 0.9)
     assert (conv.threshold, pool.threshold, fc.threshold) == (0.5, 0.6, 0.5)
+    assert {n.reset_mechanism for n in (conv, pool, fc)} == {"subtract"}
     assert (conv.dropout, pool.dropout, fc.dropout) == (0.2, 0.0, 0.2)
     assert model.get_layer("time").gradient == "bptt"
     assert {n.synapse.compute_dtype for n in (conv, pool, fc, readout)} == {"bfloat16"}
