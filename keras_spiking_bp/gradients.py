@@ -9,6 +9,10 @@ through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" 
     times `last_spike / num_steps`, because no current after a neuron's last spike has an effect on it.
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
 
+`bounded`
+    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so its
+    count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
+
 `bptt`
     what the code does: autodiff through the loop, where at each step
 
@@ -72,6 +76,20 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float)
     if beta == 1:
         return fired
     return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
+
+
+def within_bounds(slope: tf.Tensor, spike_count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The derivative of a spike count between its bounds: `slope`, but 0 where `spike_count = num_steps`.
+
+    Args:
+        slope: derivative of the count by the current summed over time, (B, ...).
+        spike_count: same shape.
+        num_steps: steps of the window, a scalar or (B,).
+
+    Returns:
+        Tensor of the same shape.
+    """
+    return tf.where(spike_count < per_sample(num_steps, spike_count), slope, tf.zeros_like(slope))
 
 
 # --- accumulated ------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Recipe:
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
-        gradient: `"bptt"` (the authors' code) or `"accumulated"`.
+        gradient: `"bptt"` (the authors' code), `"accumulated"` or `"bounded"`.
         policy: dtype policy of the synapses, or None.
     """
 
@@ -136,9 +136,11 @@ _FEW_STEPS = {
     "optimizer": "adam",
     "weight_decay": 1e-2,
     "loss": "cross_entropy",
-    "firing_rate": 0.1,
+    "firing_rate": 0.25,
     "output_std": 0.7,
+    "reset_mechanism": "subtract",
     "encoder": "constant",
+    "gradient": "bounded",
 }
 
 #: Ours, with accumulated gradients and a cosine schedule. On digits and events: momentum. On Fashion-MNIST: Adam, for
@@ -152,11 +154,9 @@ FAST = {
     ("lenet", "nmnist"): Recipe(
         "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
     ),
-    ("lenet", "fashion_mnist"): Recipe(
-        "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
-    ),
-    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 6, 6, 32, 1e-4, 5, **_FEW_STEPS),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 6, 6, 32, 1e-4, 5, kappa=1.0, **_FEW_STEPS),
+    ("lenet", "fashion_mnist"): Recipe("lenet", "fashion_mnist", 8, 8, 64, 1e-3, 12, **_FEW_STEPS),
+    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 8, 8, 32, 5e-4, 5, **_FEW_STEPS),
+    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 8, 8, 32, 5e-4, 5, kappa=1.0, **_FEW_STEPS),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}

@@ -21,6 +21,9 @@ from keras_spiking_bp.gradients import (
 from keras_spiking_bp.time_loop import Window, run_window
 from keras_spiking_bp.validation import check_choice, check_float32_policy, check_static_shape
 
+#: What `SpikingRNN` takes for `gradient`.
+GRADIENTS = ("accumulated", "bounded", "bptt")
+
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class SpikingRNN(keras.layers.RNN):
@@ -31,11 +34,13 @@ class SpikingRNN(keras.layers.RNN):
     `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
     counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
 
-    Two derivatives (the equations are in `keras_spiking_bp.gradients`):
+    Three derivatives (the equations are in `keras_spiking_bp.gradients`):
 
     * `"accumulated"`: the paper's chain rule on spike counts. The backward pass is that of an ordinary feed-forward
       network, memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over
       time of the incoming gradient; every input step gets the same gradient.
+    * `"bounded"`: the same, but no gradient passes a neuron that fired at every step, whose count cannot grow. For few
+      time steps, in which neurons saturate: without it their weights grow on, until a layer says nothing any more.
     * `"bptt"`: the authors' code. Exact backpropagation through the loop under the paper's approximate derivative; time
       and memory grow with T. Takes any synapse.
 
@@ -43,7 +48,7 @@ class SpikingRNN(keras.layers.RNN):
 
     Args:
         cell: a cell, such as `SequentialCell([...])`: the whole network, one time step of it.
-        gradient: `"accumulated"` or `"bptt"`.
+        gradient: `"accumulated"`, `"bounded"` or `"bptt"`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`.
 
@@ -89,7 +94,7 @@ class SpikingRNN(keras.layers.RNN):
                 "`cell` must be a cell of keras_spiking_bp, such as LIFCell or SequentialCell. "
                 f"Received: cell={cell!r} (type {type(cell).__name__})"
             )
-        check_choice("gradient", gradient, ("accumulated", "bptt"))
+        check_choice("gradient", gradient, GRADIENTS)
         kwargs.setdefault("dtype", "float32")
         super().__init__(
             cell,
@@ -114,14 +119,14 @@ class SpikingRNN(keras.layers.RNN):
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
         super().build(sequences_shape, initial_state_shape)
-        if self.gradient == "accumulated":
+        if self.gradient != "bptt":
             self._refuse_what_is_not_affine()
 
     def _refuse_what_is_not_affine(self) -> None:
         for layer, input_shape in self.cell.affine_parts():
             if not is_affine(layer, input_shape):
                 raise ValueError(
-                    "`gradient='accumulated'` needs synapses that are affine, since it applies them to sums over time. "
+                    f"`gradient={self.gradient!r}` needs synapses that are affine, since it applies them to sums over time. "
                     f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
                     "normalisation inside. Use gradient='bptt', or another layer"
                 )
@@ -230,21 +235,24 @@ class SpikingRNN(keras.layers.RNN):
             unroll=self.unroll,
             differentiable=gradient == "bptt",
         )
-        if gradient == "accumulated":
-            window = self._with_accumulated_derivative(window, sequences, mask)
+        on_totals = gradient in ("accumulated", "bounded")
+        if on_totals:
+            window = self._with_accumulated_derivative(window, sequences, mask, gradient == "bounded")
         elif gradient == "bptt":
             window = self._with_corrections(window)
-        output = self._output(window, mask, count_before, steps_before, spread=gradient == "accumulated")
+        output = self._output(window, mask, count_before, steps_before, spread=on_totals)
         handed_on = [state["membrane"] for state in window.states]
         if self.cell.emits == "spikes":
             handed_on.append(count_before + window.total)
         return output, window, [*handed_on, steps_before + window.num_steps]
 
-    def _with_accumulated_derivative(self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None) -> Window:
+    def _with_accumulated_derivative(
+        self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, bounded: bool
+    ) -> Window:
         """What the loop gave is constant; the derivative of the total comes from one more walk, over the totals."""
         window = window.without_gradient()
         total_input = total_over_steps(sequences, window.total_input, mask)
-        total = self.cell.accumulate(total_input, window.states, tf.maximum(window.num_steps, 1.0))
+        total = self.cell.accumulate(total_input, window.states, tf.maximum(window.num_steps, 1.0), bounded)
         return dataclasses.replace(window, total=total)
 
     def _with_corrections(self, window: Window) -> Window:

@@ -22,8 +22,9 @@ class Cell(keras.layers.Layer):
     * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
       The state of a cell is a list with one dictionary for each of them.
     * `step(inputs, states)`: one time step, `(outputs, new_states)`.
-    * `accumulate(total_inputs, states, num_steps)`: the window at once. Takes the inputs summed over the window and the
-      states after it; returns the outputs summed over the window, with the accumulated derivative.
+    * `accumulate(total_inputs, states, num_steps, bounded)`: the window at once. Takes the inputs summed over the window
+      and the states after it; returns the outputs summed over the window, with the accumulated derivative, or the
+      `bounded` one.
     * `sources()`: for each of the neurons the layers whose outputs add up to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
@@ -56,7 +57,9 @@ class Cell(keras.layers.Layer):
     def step(self, inputs: tf.Tensor, states: list[State]):
         raise NotImplementedError
 
-    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+    ) -> tf.Tensor:
         raise NotImplementedError
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
-from keras_spiking_bp.gradients import leak_correction, lif_step_bptt, per_sample, spike_total
+from keras_spiking_bp.gradients import leak_correction, lif_step_bptt, per_sample, spike_total, within_bounds
 from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import (
     check_beta,
@@ -150,15 +150,19 @@ class LIFCell(SavesItsSeed, NeuronCell):
             return fired, spikes, potential * (self.beta - self.beta * spikes)
         return fired, spikes, membrane if self.beta == 1 else self.beta * membrane
 
-    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+    ) -> tf.Tensor:
         """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
-        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps), states[0], num_steps)
+        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps), states[0], num_steps, bounded)
 
-    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
+    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor, bounded: bool) -> tf.Tensor:
         """The neurons without their synapse, over the window: `net` is the current summed over time."""
         slope = self.correction(state) * self.slope_scale
         if self.reset_mechanism == "zero":
             slope = slope * record.last_spike(state, num_steps) / per_sample(num_steps, net)
+        if bounded:
+            slope = within_bounds(slope, state["spike_count"], num_steps)
         count = spike_total(net, state["spike_count"], slope)
         return count * state["keep"] if "keep" in state else count
 

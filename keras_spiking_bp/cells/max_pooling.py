@@ -75,7 +75,9 @@ class MaxPoolingCell(NeuronCell):
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
         return spikes, [new]
 
-    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+    ) -> tf.Tensor:
         """The maximum of the sums, with its own derivative."""
         before = tf.stop_gradient(states[0]["membrane"] - total_inputs)
         return self._pooled(before + total_inputs) - self._pooled(before)

@@ -51,7 +51,9 @@ class ReadoutCell(NeuronCell):
         membrane = leak_bptt(potential, self.beta) if bptt else self.beta * potential
         return membrane, [{**states[0], "membrane": membrane}]
 
-    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+    ) -> tf.Tensor:
         """The final potential V[T], with derivative 1 to the current summed over time."""
         net = total_of(self.synapse, total_inputs, num_steps)
         return spike_total(net, states[0]["membrane"], 1.0)

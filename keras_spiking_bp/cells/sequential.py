@@ -94,13 +94,15 @@ class SequentialCell(Cell):
                 inputs = cell(inputs)
         return inputs, new_states
 
-    def accumulate(self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor) -> tf.Tensor:
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+    ) -> tf.Tensor:
         """The chain rule on totals, cell by cell."""
         states = list(states)
         for cell in self.cells:
             if isinstance(cell, Cell):
                 own = [states.pop(0) for _ in cell.neurons()]
-                total_inputs = cell.accumulate(total_inputs, own, num_steps)
+                total_inputs = cell.accumulate(total_inputs, own, num_steps, bounded)
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps)
         return total_inputs

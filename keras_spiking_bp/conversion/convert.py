@@ -16,6 +16,7 @@ from keras_spiking_bp.conversion.stages import MAXIMUM, Pooling, Readout, Reshap
 from keras_spiking_bp.encoders import ConstantEncoder, Encoder
 from keras_spiking_bp.layer_graph import copy_of
 from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.rnn import GRADIENTS
 from keras_spiking_bp.validation import check_choice, check_positive_int, check_static_shape
 
 
@@ -57,7 +58,7 @@ def convert_to_snn(
         reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
         encoder: how images become inputs over time; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder`
             `scale * |images|` should be at most 1.
-        gradient: of the result, `"accumulated"` or `"bptt"`.
+        gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
 
     Raises:
@@ -79,7 +80,7 @@ def convert_to_snn(
     """
     check_choice("method", method, ("max", "percentile"))
     check_choice("reset_mechanism", reset_mechanism, ("subtract", "zero"))
-    check_choice("gradient", gradient, ("accumulated", "bptt"))
+    check_choice("gradient", gradient, GRADIENTS)
     if not 0 < percentile <= 100:
         raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")
     if encoder is None:

@@ -44,7 +44,7 @@ def spiking_vgg(
         num_steps: time steps T of the default encoder (100 if None); with `encoder=None` the length of the input, or
             None for any length.
         beta, threshold, dropout: of all LIF neurons (`LIFCell`).
-        gradient: `"accumulated"` or `"bptt"` (`SpikingRNN`).
+        gradient: `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         encoder: `"poisson"`, an encoder layer (it then sets the number of steps), or None if the input is spikes
             (T, H, W, C) already.
         policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
