@@ -33,6 +33,7 @@ from examples import reproduce
 from examples.machine import machine
 from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
+from keras_spiking_bp.rnn import GRADIENTS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,6 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hybrid-steps", type=int, default=10)
     parser.add_argument("--hybrid-percentile", type=float, default=99.9)
     parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to it before it is trained on")
+    parser.add_argument("--hybrid-gradient", choices=GRADIENTS, default="accumulated")
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--hybrid-batch-size", type=int, default=64)
@@ -96,14 +98,16 @@ def main(arguments: list[str] | None = None) -> dict:
         ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
         args.ann_batch_size, seed=args.seed, verbose=args.verbose,
     )  # fmt: skip
-    start = ksbp.convert_to_snn(ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile)
+    start = ksbp.convert_to_snn(
+        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient
+    )
     if args.hybrid_firing_rate:
         ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
     mixed = trained(
         start, data, args.hybrid_epochs, args.output / "hybrid.keras", False, args.hybrid_batch_size,
         args.hybrid_learning_rate, args.seed, args.verbose,
         note=f"{args.hybrid_steps} steps, percentile {args.hybrid_percentile}, rate {args.hybrid_firing_rate}, "
-        f"ANN of {args.ann_epochs} epochs",
+        f"{args.hybrid_gradient}, ANN of {args.ann_epochs} epochs",
     )  # fmt: skip
     networks = {
         "ANN": ann,

@@ -163,7 +163,11 @@ class Simulation:
                     self._add(gradients, i["synapse"], gw)
         return gradients
 
-    def grad_accumulated(self, g_outputs):
+    def grad_bounded(self, g_outputs):
+        """As `grad_accumulated`, but nothing passes a neuron that fired at every step."""
+        return self.grad_accumulated(g_outputs, bounded=True)
+
+    def grad_accumulated(self, g_outputs, bounded=False):
         """Weight gradients by the chain rule on totals, from the gradient at the outputs."""
         gradients = {}
         g_total = {name: np.zeros_like(s[:, 0]) for name, s in self.signal.items()}
@@ -175,6 +179,8 @@ class Simulation:
                 g = g_total[name] * self.keep.get(name, 1.0) * self.leak_correction(node) * self._scale(node)
                 if self.reset == "zero":
                     g = g * self.last_spike(name) / self.num_steps
+                if bounded:
+                    g = g * (self.spike_count(name) != self.num_steps)
             for i in node["inputs"]:
                 gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]].sum(1), g)
                 g_total[i["source"]] += gx

@@ -70,11 +70,11 @@ def draw(shapes, network, seed, num_steps, rate=0.4, kappa=3.0):
     return weights, inputs.astype("float32"), rng
 
 
-def safe_case(make, beta, num_steps=20, keep=None, reset="zero"):
+def safe_case(make, beta, num_steps=20, keep=None, reset="zero", kappa=3.0):
     """The first seed of a case that stays clear of every threshold; every layer speaks in it."""
     network, shapes = make(beta)
     for seed in range(500):
-        weights, inputs, rng = draw(shapes, network, seed, num_steps)
+        weights, inputs, rng = draw(shapes, network, seed, num_steps, kappa=kappa)
         simulation = Simulation(network, weights, inputs, keep=keep and keep(rng), reset=reset)
         speaks = all(simulation.spikes[n["name"]].any() for n in network["nodes"][:-1])
         if simulation.margin > SAFE_MARGIN and speaks:
@@ -93,7 +93,7 @@ def compare(rnn, names, inputs, simulation, gradient, training=False):
         assert_close(actual, expected[name], name)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("beta", [0.99, 0.8, 1.0])
 @pytest.mark.parametrize("make", [plain, strided_residual])
@@ -103,7 +103,7 @@ def test_gradients(make, beta, reset, gradient):
     compare(rnn, names, inputs, simulation, gradient)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("make", [plain, strided_residual])
 def test_gradients_with_dropout(make, gradient, monkeypatch):
     def keep(rng):
@@ -145,7 +145,7 @@ def test_any_small_network(units, batch, num_steps, beta, threshold, reset, seed
     inputs = rng.normal(size=(batch, num_steps, 3)).astype("float32")
     simulation = Simulation(network, weights, inputs, reset=reset)
     assume(simulation.margin > SAFE_MARGIN)
-    for gradient in ("accumulated", "bptt"):
+    for gradient in ("accumulated", "bounded", "bptt"):
         rnn, _ = build_rnn(network, weights, reset=reset, gradient=gradient)
         with tf.GradientTape() as tape:
             outputs = rnn(inputs)
@@ -160,6 +160,21 @@ def test_any_small_network(units, batch, num_steps, beta, threshold, reset, seed
         record = activity[of_node["name"]]
         np.testing.assert_array_equal(record["spike_count"], simulation.spike_count(of_node["name"]))
         np.testing.assert_array_equal(record["last_spike"], simulation.last_spike(of_node["name"]))
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("make", [plain, strided_residual])
+def test_nothing_passes_a_saturated_neuron(make, reset):
+    """Large weights and few steps: some neurons of each layer fire at every step, and the two rules differ."""
+    network, weights, inputs, simulation = safe_case(make, 0.99, num_steps=4, reset=reset, kappa=60.0)
+    for of_node in network["nodes"][:-1]:
+        assert 0.01 < (simulation.spike_count(of_node["name"]) == 4).mean() < 0.9
+    rnn, names = build_rnn(network, weights, reset=reset, gradient="bounded")
+    compare(rnn, names, inputs, simulation, "bounded")
+    g = 2 * (simulation.outputs - np.eye(4)[[1, 3]])
+    bounded, accumulated = simulation.grad_bounded(g), simulation.grad_accumulated(g)
+    for name in names[:-1]:
+        assert np.linalg.norm(bounded[name]) < 0.9 * np.linalg.norm(accumulated[name])
 
 
 def test_the_accumulated_gradient_is_near_the_exact_one():
