@@ -109,7 +109,7 @@ def _run(report: dict) -> list[str]:
     per_epoch = statistics.median(float(row["seconds"]) for row in report["curve"])
     settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
     lines = [
-        f"### {TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}",
+        f"### {TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}",
         "",
         f"`{report['command']}`",
         "",
@@ -141,7 +141,7 @@ def draw(reports: list[dict], path: Path) -> None:
     for i, report in enumerate(reports):
         color, marker = styles[i % len(styles)]
         recipe = report["recipe"]
-        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}"
+        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}"
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
         axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=label)

@@ -10,8 +10,8 @@ through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" 
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
 
 `bounded`
-    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so its
-    count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
+    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so
+    its count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
 
 `bptt`
     what the code does: autodiff through the loop, where at each step

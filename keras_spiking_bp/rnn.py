@@ -126,7 +126,7 @@ class SpikingRNN(keras.layers.RNN):
         for layer, input_shape in self.cell.affine_parts():
             if not is_affine(layer, input_shape):
                 raise ValueError(
-                    f"`gradient={self.gradient!r}` needs synapses that are affine, since it applies them to sums over time. "
+                    f"`gradient={self.gradient!r}` needs synapses that are affine: it applies them to sums over time. "
                     f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
                     "normalisation inside. Use gradient='bptt', or another layer"
                 )
@@ -208,7 +208,7 @@ class SpikingRNN(keras.layers.RNN):
         return output, dict(zip(names, activities, strict=True))
 
     def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
-        """The output with the derivative of `gradient` (None: none is wanted), what the loop gave, states to hand on."""
+        """The output with the derivative of `gradient` (None: none), what the loop gave, states to hand on."""
         sequences, mask = self._checked(sequences, mask, training)
         batch_size = tf.shape(sequences)[0]
         if initial_state is None:

@@ -22,9 +22,8 @@ class Cell(keras.layers.Layer):
     * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
       The state of a cell is a list with one dictionary for each of them.
     * `step(inputs, states)`: one time step, `(outputs, new_states)`.
-    * `accumulate(total_inputs, states, num_steps, bounded)`: the window at once. Takes the inputs summed over the window
-      and the states after it; returns the outputs summed over the window, with the accumulated derivative, or the
-      `bounded` one.
+    * `accumulate(total_inputs, states, num_steps, bounded)`: the window at once. Takes the inputs summed over it and
+      the states after it; returns the outputs summed over it, with the accumulated derivative, or the `bounded` one.
     * `sources()`: for each of the neurons the layers whose outputs add up to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.

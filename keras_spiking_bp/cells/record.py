@@ -40,7 +40,7 @@ def update(state: dict[str, tf.Tensor], spikes: tf.Tensor, beta: float) -> dict[
 
 
 def last_spike(state: dict[str, tf.Tensor], num_steps: tf.Tensor) -> tf.Tensor:
-    """The time of the last spike in a window of `num_steps` (a scalar, or (B,)): 1-based, 0 for one that never fired."""
+    """The time of the last spike in a window of `num_steps` (a scalar, or (B,)): 1-based, 0 if there was none."""
     return per_sample(num_steps, state["silence"]) - state["silence"]
 
 

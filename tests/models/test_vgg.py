@@ -34,8 +34,15 @@ def test_initial_weights(kappa):
 
 
 def test_arguments_reach_the_cells():
-    model = small(beta=0.9, threshold=0.5, dropout=0.2, gradient="bptt", pool_threshold=0.6, policy="mixed_bfloat16",
-                  reset_mechanism="subtract")
+    model = small(
+        beta=0.9,
+        threshold=0.5,
+        dropout=0.2,
+        gradient="bptt",
+        pool_threshold=0.6,
+        policy="mixed_bfloat16",
+        reset_mechanism="subtract",
+    )
     conv, pool, fc, readout = model.get_layer("time").cell.neurons()
     assert (conv.beta, fc.beta, readout.beta) == (0.9, 0.9, 0.9)
     assert (conv.threshold, pool.threshold, fc.threshold) == (0.5, 0.6, 0.5)
