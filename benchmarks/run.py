@@ -86,10 +86,10 @@ def jobs(settings: Settings) -> Iterator[Job]:
 
 
 def sweep_jobs(settings: Settings) -> Iterator[Job]:
-    """All processes of the sweep over T."""
+    """All processes of the sweep over T, but for those that the main tables have already."""
     for network, batch in settings.sweep:
         for steps in settings.sweep_steps:
-            for name in SWEEP:
+            for name in SWEEP if (network, steps, batch) not in settings.main else ():
                 yield Job("sweep", name, network, steps, batch, TRAIN)
 
 
