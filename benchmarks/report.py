@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
-from benchmarks.registry import CASES, INFER, INFER_SPIKES, PEER, TRAIN
+from benchmarks.registry import CASES, INFER, INFER_SPIKES, PEER, SWEEP, TRAIN
 from benchmarks.results import Results
 
 INTRO = """# Benchmarks
@@ -115,7 +115,7 @@ def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
     """One row for each case, one column for each T."""
     all_steps = results.settings["sweep_steps"]
     rows = []
-    for case in CASES.values():
+    for case in (CASES[name] for name in SWEEP):
         cells = []
         for steps in all_steps:
             record = results.find("sweep", case.name, network, steps, batch, TRAIN)
