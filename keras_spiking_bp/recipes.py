@@ -144,10 +144,10 @@ _FEW_STEPS = {
 }
 
 #: Ours, with the chain rule on counts and a cosine schedule. On digits and events: momentum. On Fashion-MNIST: Adam,
-#: for with momentum the first layer's weights run away (docs/training.md). On colour images: very few time steps, with the
-#: image as a current (no noise of the input), layers that speak from the start, a reset that keeps what is above the
-#: threshold, no gradient through saturated neurons, and a loss that has nothing to gain from silence, as the squared
-#: error has. What each has shown, or not, is in docs/results.md.
+#: for with momentum the first layer's weights run away (docs/training.md). On colour images: very few time steps, with
+#: the image as a current (no noise of the input), layers that speak from the start, a reset that keeps what is above
+#: the threshold, no gradient through saturated neurons, and a loss that has nothing to gain from silence, as the
+#: squared error has. What each has shown, or not, is in docs/results.md.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
