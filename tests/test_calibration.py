@@ -86,7 +86,7 @@ def test_a_network_that_is_dead_learns_with_it():
         if calibrated:
             ksbp.calibrate(model, x[:16], 0.1)
         model.compile(
-            keras.optimizers.SGD(0.003, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"]
+            keras.optimizers.SGD(0.001, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"]
         )
         model.fit(x[:160], y[:160], batch_size=16, epochs=6, verbose=0)
         return model.evaluate(x[160:], y[160:], verbose=0)[1], rates(model)["fc1"]

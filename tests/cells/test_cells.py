@@ -188,7 +188,9 @@ def test_unknown_shapes_are_refused():
 
 
 def test_bad_rnn_arguments():
-    with pytest.raises(ValueError, match=r"`gradient` must be one of \['accumulated', 'bptt'\].*'surrogate'"):
+    with pytest.raises(
+        ValueError, match=r"`gradient` must be one of \['accumulated', 'bounded', 'bptt'\].*'surrogate'"
+    ):
         ksbp.SpikingRNN(ksbp.LIFCell(dense()), gradient="surrogate")
     with pytest.raises(TypeError, match=r"(?s)`cell` must be a cell of keras_spiking_bp.*GRUCell"):
         ksbp.SpikingRNN(keras.layers.GRUCell(3))
