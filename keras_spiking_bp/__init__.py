@@ -1,6 +1,6 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import analysis, callbacks, datasets, export, gradients, losses, models, training
+from keras_spiking_bp import analysis, callbacks, constraints, datasets, export, gradients, losses, models, training
 from keras_spiking_bp._version import __version__
 from keras_spiking_bp.calibration import calibrate
 from keras_spiking_bp.cell_summary import summary
@@ -37,6 +37,7 @@ __all__ = [
     "beta_from_tau",
     "calibrate",
     "callbacks",
+    "constraints",
     "convert_to_snn",
     "copy_weights",
     "datasets",

@@ -46,8 +46,9 @@ def calibrate(
 
     A deep spiking network with the paper's initial weights hardly speaks: with few time steps its last layers are
     silent, and no gradient passes a silent layer. (Scaling the weights by a factor is scaling the threshold by its
-    inverse.) The factor is found by bisection, since the rate grows with it. In a residual block the currents of main
-    path and shortcut are scaled alike. Layers without weights (pooling) stay as they are.
+    inverse.) The factor is found by bisection, since the rate grows with it. Weights with a constraint meet it first.
+    In a residual block the currents of main path and shortcut are scaled alike. Layers without weights (pooling) stay
+    as they are.
 
     Args:
         model: a built functional model with one `SpikingRNN`.
@@ -94,7 +95,10 @@ def calibrate(
     observe = activity_of(model)
     num_steps = spikes.shape[1]
 
-    untouched = [(variable, variable.numpy()) for own in weights.values() for variable in own]
+    untouched = [(variable, variable.numpy()) for variable in model.trainable_variables]
+    for variable, value in untouched:
+        if variable.constraint is not None:  # as the first step of the optimizer would
+            variable.assign(variable.constraint(value))
     done = []
     for name, target in targets.items():
         start = [variable.numpy() for variable in weights[name]]

@@ -7,6 +7,7 @@ import dataclasses
 import keras
 
 from keras_spiking_bp import models
+from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.validation import check_choice
@@ -33,6 +34,7 @@ class Recipe:
         dropout: of the LIF neurons.
         kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
         reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
+        zero_mean: the weights of each neuron sum to 0 (`constraints.ZeroMean`).
         firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
@@ -56,6 +58,7 @@ class Recipe:
     dropout: float = 0.0
     kappa: float = 2.0
     reset_mechanism: str = "zero"
+    zero_mean: bool = False
     firing_rate: float | None = None
     output_std: float | None = None
     encoder: str = "poisson"
@@ -87,6 +90,7 @@ class Recipe:
             encoder=encoder,
             kappa=self.kappa,
             reset_mechanism=self.reset_mechanism,
+            kernel_constraint=ZeroMean() if self.zero_mean else None,
             policy=self.policy,
             seed=seed,
         )

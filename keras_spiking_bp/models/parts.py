@@ -26,6 +26,7 @@ class Parts:
         kappa: float,
         pool_threshold: float,
         reset_mechanism: str,
+        kernel_constraint: keras.constraints.Constraint | None,
         seed: int | None,
     ):
         self.beta = beta
@@ -33,6 +34,7 @@ class Parts:
         self.policy = policy
         self.pool_threshold = pool_threshold
         self.reset_mechanism = reset_mechanism
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout, "reset_mechanism": reset_mechanism}
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
@@ -47,6 +49,7 @@ class Parts:
             padding="same" if padded_by_keras else "valid",
             use_bias=False,
             kernel_initializer=self._initializer(),
+            kernel_constraint=self.kernel_constraint,
             dtype=self.policy,
         )
         if padded_by_keras:
@@ -55,7 +58,13 @@ class Parts:
 
     def dense(self, units: int) -> keras.layers.Layer:
         """A fully connected layer."""
-        return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)
+        return keras.layers.Dense(
+            units,
+            use_bias=False,
+            kernel_initializer=self._initializer(),
+            kernel_constraint=self.kernel_constraint,
+            dtype=self.policy,
+        )
 
     def lif(self, synapse: keras.layers.Layer, name: str) -> LIFCell:
         """LIF neurons behind a synapse."""

@@ -27,6 +27,7 @@ def spiking_resnet(
     kappa: float = 1.0,
     pool_threshold: float = 0.75,
     reset_mechanism: str = "zero",
+    kernel_constraint: keras.constraints.Constraint | str | None = None,
     stem_filters: int = 64,
     seed: int | None = None,
     name: str = "spiking_resnet",
@@ -47,7 +48,7 @@ def spiking_resnet(
         num_steps, beta, threshold, dropout, gradient, encoder, policy: as in `spiking_vgg`.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
             currents meet in a junction.
-        pool_threshold, reset_mechanism, seed, name: as in `spiking_vgg`.
+        pool_threshold, reset_mechanism, kernel_constraint, seed, name: as in `spiking_vgg`.
         stem_filters: filters of the first convolution.
 
     Returns, raises: as `spiking_vgg`.
@@ -60,7 +61,7 @@ def spiking_resnet(
     for block in blocks:
         if isinstance(block, (str, int)) or len(block) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
-    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, seed)
+    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
     cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
     channels = stem_filters
     for i, (filters, strides) in enumerate(blocks, start=1):

@@ -30,6 +30,7 @@ def spiking_vgg(
     kappa: float = 2.0,
     pool_threshold: float = 0.75,
     reset_mechanism: str = "zero",
+    kernel_constraint: keras.constraints.Constraint | str | None = None,
     seed: int | None = None,
     name: str = "spiking_vgg",
 ) -> keras.Model:
@@ -51,6 +52,7 @@ def spiking_vgg(
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`.
         pool_threshold: threshold of the pooling neurons.
         reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
+        kernel_constraint: Keras' own, of all synapses with weights, such as `constraints.ZeroMean()`.
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
 
@@ -75,7 +77,7 @@ def spiking_vgg(
             f"`input_shape` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
             f"Received: input_shape={tuple(input_shape)}"
         )
-    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, seed)
+    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
     for stage in stages:

@@ -1,0 +1,32 @@
+"""A constraint on weights that keeps a layer of neurons from drifting into silence or saturation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ZeroMean(keras.constraints.Constraint):
+    """Subtracts from the weights of each output their mean: `w <- w - mean(w)` over all axes but the last.
+
+    Spikes are never negative, so a small change that all weights of a neuron share adds up over its whole fan-in: with
+    a few steps of an optimizer a layer is silent or fires at every step, for every image. Without biases or batch
+    normalisation nothing else holds the mean. With it, a neuron sees differences between its inputs only.
+
+    Keras applies a constraint after each step of the optimizer; `calibrate` applies it before it scales.
+
+    Shapes: weights (..., outputs), as those of `Dense` and `Conv2D`; same shape and dtype back.
+
+    Source: ours; the paper has none. The mean part of weight standardisation (Qiao et al., arXiv 1903.10520).
+
+    Example:
+        >>> ZeroMean()(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+    """
+
+    def __call__(self, w: Any) -> Any:
+        w = ops.convert_to_tensor(w)
+        return w - ops.mean(w, axis=tuple(range(len(w.shape) - 1)), keepdims=True)
