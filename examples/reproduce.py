@@ -155,10 +155,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe that the command line names, with its changes."""
+    changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
+    return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
+
+
 def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
-    changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
-    chosen = dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
+    chosen = recipe_of(args)
     strategy = strategy_of(args.strategy)  # before anything else of TensorFlow: several machines want it so
     chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)

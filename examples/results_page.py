@@ -32,7 +32,7 @@ REPORTED = {
     ("resnet9", "cifar10"): 90.35,
     ("resnet11", "cifar10"): 90.95,
 }
-OUR_PAIRS = [*REPORTED, ("lenet", "fashion_mnist")]
+OUR_PAIRS = [*REPORTED, ("lenet", "fashion_mnist"), ("vgg7", "fashion_mnist")]
 INTRO = """# Results
 
 Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
@@ -56,8 +56,8 @@ def page(
     """The page as Markdown."""
     lines = [
         INTRO,
-        "| network | data | test accuracy | 95 % interval | paper | T in training / test | epochs | training time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | data | test accuracy | 95 % interval | paper | gradient | T in training / test | epochs | time |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     done = set()
     for report in reports:
@@ -68,12 +68,13 @@ def page(
         low, high = (100 * bound for bound in test["interval_95"])
         lines.append(
             f"| {TITLES[pair[0]]} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
-            f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {recipe['num_steps']} / {recipe['test_steps']} "
+            f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {_rule(recipe)} "
+            f"| {recipe['num_steps']} / {recipe['test_steps']} "
             f"| {len(report['curve'])} of {recipe['epochs']} | {_duration(report['training_seconds'])} |"
         )
     for pair in OUR_PAIRS:
         if pair not in done:
-            lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | |")
+            lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | | |")
     lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
     if conversion_page.hybrids(conversions):
         lines += [
@@ -97,6 +98,10 @@ def _paper(pair: tuple[str, str]) -> str:
     if pair not in REPORTED:
         return "not in the paper"
     return f"{REPORTED[pair]:.2f}" if REPORTED[pair] else "reported, not confirmed"
+
+
+def _rule(recipe: dict) -> str:
+    return recipe["gradient"] + (", zero mean" if recipe.get("zero_mean") else "")
 
 
 def _duration(seconds: float) -> str:
@@ -137,17 +142,20 @@ def _run(report: dict) -> list[str]:
 def draw(reports: list[dict], path: Path) -> None:
     """Training accuracy after each epoch, one line a run."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    styles = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v")]
+    styles = [
+        ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P"),
+        ("#000000", "X"), ("#999999", "*"),
+    ]  # fmt: skip
     for i, report in enumerate(reports):
         color, marker = styles[i % len(styles)]
         recipe = report["recipe"]
-        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}"
+        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}, {_rule(recipe)}"
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
         axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=label)
     axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

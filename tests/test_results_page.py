@@ -1,11 +1,14 @@
 """The page of results says what the reports say, and nothing else."""
 
+import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from examples import comparison_section, conversion_page, results_page
+from examples import comparison_section, conversion_page, reproduce, results_page
+from keras_spiking_bp.recipes import Recipe
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -19,7 +22,7 @@ def report(**changes):
             "epochs": 3, "gradient": "accumulated", "policy": None, "drop_epochs": [],
         },
         "seed": 7,
-        "data": {"training_samples": 60000, "tested_on": "test set", "note": "half of it"},
+        "data": {"training_samples": 60000, "tested_on": "test set", "note": "half"},
         "test": {
             "accuracy": 0.98765, "interval_95": [0.985, 0.99], "samples": 10000, "spikes_per_neuron": {"conv1": 1.5}
         },
@@ -36,10 +39,10 @@ def test_figures(tmp_path):
     (folder / "a.json").write_text(json.dumps(report()))
     results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
     page = (tmp_path / "results.md").read_text()
-    row = "| LeNet | MNIST (half of it) | **98.77** | 98.50 to 99.00 | 99.59 | 20 / 40 | 2 of 3 | 60 min |"
+    row = "| LeNet | MNIST (half) | **98.77** | 98.50 to 99.00 | 99.59 | accumulated | 20 / 40 | 2 of 3 | 60 min |"
     assert row in page
-    assert "| ResNet11 | CIFAR-10 | not run | | 90.95 | | | |" in page
-    assert "| VGG9 | CIFAR-10 | not run | | reported, not confirmed | | | |" in page
+    assert "| ResNet11 | CIFAR-10 | not run | | 90.95 | | | | |" in page
+    assert "| VGG9 | CIFAR-10 | not run | | reported, not confirmed | | | | |" in page
     # 110 s an epoch at T = 20; the paper: 125 epochs, T = 100
     assert f"about {110 * 5 * 125 / 3600:,.0f} hours for this training set (an estimate)" in page
     assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
@@ -53,6 +56,14 @@ def test_the_committed_page_is_made_from_the_committed_reports():
     conversions = conversion_page.load(DOCS / "conversion")
     page = results_page.page(reports, "images/learning_curves.png", comparisons, conversions)
     assert (DOCS / "results.md").read_text() == page
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_the_command_of_a_report_still_means_its_recipe(path):
+    report = json.loads(path.read_text())
+    meant = dataclasses.asdict(reproduce.recipe_of(reproduce.parse(shlex.split(report["command"])[3:])))
+    default = {f.name: f.default for f in dataclasses.fields(Recipe)}  # an older report knows fewer options
+    assert json.loads(json.dumps(meant)) == {**default, **report["recipe"]}
 
 
 def test_the_committed_page_of_conversion_is_made_from_the_committed_reports():
