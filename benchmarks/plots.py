@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -11,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, LIMIT, OURS, PEER, PLAIN, SWEEP, TRAIN, TUNED
@@ -99,14 +99,23 @@ def sweep(results: Results, path: Path) -> None:
         axes[0, 0].set_ylabel("seconds for one training step")
         axes[1, 0].set_ylabel("peak memory of the process, GB")
         figure.tight_layout()
+        add_legend(figure)
         figure.savefig(path)
         plt.close(figure)
 
 
+def add_legend(figure: Figure) -> None:
+    """One legend below all panels; of equal entries the first."""
+    entries = {}
+    for ax in figure.axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(entries.values(), entries, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False)
+
+
 def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) -> None:
-    """One labelled line for each case; a cross where a case ran out of memory."""
+    """One line for each case; a star at its end where the next number of steps failed."""
     all_steps = results.settings["sweep_steps"]
-    ends = []
     for name in SWEEP:
         colour, marker, line = LINES[name]
         points, stopped = [], None
@@ -121,10 +130,19 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
             points.append((steps, value or results.most(record, "peak") / 1e9))
         if not points:
             continue
-        ax.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=line)
         title = CASES[name].title.split(" (")[0]
-        end = "" if stopped is None else "\n" + stopped.split(" (")[0]
-        ends.append((points[-1], title + end, colour))
+        ax.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=line, label=title)
+        if stopped is not None:
+            label = f"{stopped.split(' (')[0]} with more steps"
+            ax.plot(
+                *points[-1],
+                color=colour,
+                marker="*",
+                markersize=17,
+                markeredgecolor="black",
+                linestyle="none",
+                label=label,
+            )
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(all_steps, [str(steps) for steps in all_steps])
@@ -137,34 +155,3 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
     ax.set_xlim(all_steps[0] * 0.9, all_steps[-1] * 1.1)
-    label_ends(ax, ends)
-
-
-def label_ends(ax: Axes, ends: list) -> None:
-    """Names in a column at the right, moved apart where lines end close together."""
-    low, high = ax.get_ylim()
-    span = 0.085  # of the height of the axes
-    transform = ax.transScale.transform
-    bottom, top = transform((1, low))[1], transform((1, high))[1]
-    labels = []  # height, half height, text, colour, point; from bottom to top
-    for point, text, colour in sorted(ends, key=lambda end: end[0][1]):
-        height = (transform((1, point[1]))[1] - bottom) / (top - bottom)
-        labels.append([height, span * (1 + text.count("\n")) / 2, text, colour, point])
-    for below, label in pairwise(labels):
-        label[0] = max(label[0], below[0] + below[1] + label[1])
-    ceiling = 1.0
-    for label in reversed(labels):
-        label[0] = min(label[0], ceiling - label[1])
-        ceiling = label[0] - label[1]
-    for height, _, text, colour, point in labels:
-        ax.annotate(
-            text,
-            point,
-            (1.04, height),
-            xycoords="data",
-            textcoords="axes fraction",
-            color=colour,
-            va="center",
-            fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6},
-        )
