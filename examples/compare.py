@@ -37,7 +37,7 @@ from keras_spiking_bp.rnn import GRADIENTS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", default="lenet")
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--direct", type=Path, help="the directly trained network; none: train it now")

@@ -55,7 +55,7 @@ NETWORKS = {"lenet": lenet, "vgg_bn": vgg_bn}
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", default="lenet", choices=list(NETWORKS))
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--epochs", type=int, default=6, help="of the ANN")

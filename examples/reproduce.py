@@ -6,7 +6,8 @@ Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpo
 on from it), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--strategy mirrored` trains on all GPUs of the machine. `--strategy multiworker` on several machines: the same command
-on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share.
+on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share. `callbacks.Health`
+watches trainings on one device only.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import io
+import itertools
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -35,17 +39,28 @@ OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in 
 
 
 class Curve(keras.callbacks.Callback):
-    """Writes a line of `curve.csv` after each epoch: its logs, learning rate and seconds."""
+    """Writes a line of `curve.csv` after each epoch: its logs, learning rate and seconds.
 
-    def __init__(self, path: Path):
+    The seconds of an epoch that was interrupted are kept in `seconds.json`, looked at after every `every` batches.
+    """
+
+    def __init__(self, path: Path, every: int):
         super().__init__()
         self.path = path
+        self.every = every
+        self._unfinished = path.with_name("seconds.json")
 
     def rows(self) -> list[dict[str, str]]:
         return list(csv.DictReader(self.path.open())) if self.path.exists() else []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
+        before = json.loads(self._unfinished.read_text()) if self._unfinished.exists() else {}
+        self._epoch = epoch
+        self._start = time.perf_counter() - before.get(str(epoch), 0.0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % self.every == 0:
+            _write(self._unfinished, json.dumps({self._epoch: time.perf_counter() - self._start}))
 
     def on_epoch_end(self, epoch, logs=None):
         row = {
@@ -54,11 +69,19 @@ class Curve(keras.callbacks.Callback):
             "learning_rate": f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.6g}",
             "seconds": f"{time.perf_counter() - self._start:.1f}",
         }
-        rows = [r for r in self.rows() if int(r["epoch"]) <= epoch] + [row]
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, row)
+        writer.writeheader()
+        writer.writerows([r for r in self.rows() if int(r["epoch"]) <= epoch] + [row])
+        _write(self.path, text.getvalue())
+        self._unfinished.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, newline="")
+    part.replace(path)
 
 
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
@@ -101,7 +124,7 @@ _PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPO
 def command(arguments: list[str], module: str = "examples.reproduce") -> str:
     """The command that was given, without the folders of this machine and what changes no result."""
     shown, skip = [f"python -m {module}"], False
-    for argument in arguments:
+    for argument in itertools.chain.from_iterable(map(_split, arguments)):
         if skip:
             skip = False
         elif argument in ("--output", "--verbose", "--save-every"):
@@ -110,15 +133,20 @@ def command(arguments: list[str], module: str = "examples.reproduce") -> str:
             shown.append(f"{argument} {_PLACES[argument]}")
             skip = True
         else:
-            shown.append(f"'{argument}'" if " " in argument else argument)
+            shown.append(shlex.quote(argument))
     return " ".join(shown)
+
+
+def _split(argument: str) -> list[str]:
+    return argument.split("=", 1) if argument.startswith("--") else [argument]
 
 
 def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
     """Writes down what is trained in this folder, or refuses to go on with something else."""
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     if path.exists():
-        there = json.loads(path.read_text())
+        default = {field.name: field.default for field in dataclasses.fields(Recipe)}  # of what is newer than the file
+        there = default | json.loads(path.read_text())
         differs = [f"{name} {there.get(name)} -> {value}" for name, value in own.items() if there.get(name) != value]
         if differs:
             raise SystemExit(
@@ -128,7 +156,7 @@ def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", required=True)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--recipe", default="fast", choices=list(RECIPES))
@@ -179,17 +207,21 @@ def main(arguments: list[str] | None = None) -> dict:
         if chosen.firing_rate:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
-    curve = Curve(args.output / "curve.csv")
+    curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
     if args.strategy == "one":
         callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
     how = {"save_every": args.save_every, "callbacks": callbacks, "verbose": args.verbose}
     if args.strategy == "multiworker":
-        ksbp.training.fit_multi_worker(model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how)
+        done = ksbp.training.fit_multi_worker(
+            model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how
+        )
     else:
-        ksbp.training.fit(model, batches, chosen.epochs, args.output / "checkpoint", **how)
+        done = ksbp.training.fit(model, batches, chosen.epochs, args.output / "checkpoint", **how)
     if not chief:
         return {}
+    if len(done) < chosen.epochs:
+        raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
     model.save(args.output / "model.keras")
 
     # events are binned into steps by the data set, images become spikes in the network

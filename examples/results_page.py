@@ -110,6 +110,7 @@ def _duration(seconds: float) -> str:
 
 def _run(report: dict) -> list[str]:
     recipe, machine, data = report["recipe"], report["machine"], report["data"]
+    devices = ", ".join([*machine.get("gpus", []), f"{machine['cores']} CPU cores"])
     spikes = report["test"]["spikes_per_neuron"]
     per_epoch = statistics.median(float(row["seconds"]) for row in report["curve"])
     settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
@@ -122,7 +123,7 @@ def _run(report: dict) -> list[str]:
         f"{data['tested_on']}{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
         f"* Recipe: {', '.join(settings)}.",
         f"* Time: {per_epoch:.0f} s an epoch (median of {len(report['curve'])}), "
-        f"{_duration(report['training_seconds'])} in all, on {machine['cores']} CPU cores; TensorFlow "
+        f"{_duration(report['training_seconds'])} in all, on {devices}; TensorFlow "
         f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}.",
         f"* Training accuracy of the last epoch {float(report['curve'][-1]['accuracy']):.4f}.",
         f"* Spikes of a neuron in {recipe['test_steps']} time steps: "

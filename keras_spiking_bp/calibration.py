@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -67,7 +68,7 @@ def calibrate(
     Raises:
         TypeError: if the model has no `SpikingRNN`.
         ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, or a layer
-            cannot be brought to its rate: all weights are then as they were.
+            cannot be brought to its rate, or a constraint would undo the scaling: all weights are then as they were.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -85,6 +86,7 @@ def calibrate(
         if neuron.emits == "spikes"
     }
     targets = _targets(firing_rate, weights)
+    check_positive("tolerance", tolerance)
     if output_std is not None:
         check_positive("output_std", output_std)
         if layer.cell.emits == "spikes":
@@ -95,56 +97,93 @@ def calibrate(
     observe = activity_of(model)
     num_steps = spikes.shape[1]
 
-    untouched = [(variable, variable.numpy()) for variable in model.trainable_variables]
-    for variable, value in untouched:
-        if variable.constraint is not None:  # as the first step of the optimizer would
-            variable.assign(variable.constraint(value))
-    done = []
-    for name, target in targets.items():
-        start = [variable.numpy() for variable in weights[name]]
-
-        def rate_with(factor: float, name: str = name, start: list[np.ndarray] = start) -> float:
-            for variable, value in zip(weights[name], start, strict=True):
-                variable.assign(factor * value)
-            return firing_rates(observe(spikes), num_steps)[name]
-
-        before = rate = rate_with(1.0)
-        low, high = _FACTORS
-        factor = 1.0
-        for _ in range(_TRIALS):
-            if abs(rate - target) <= tolerance * target:
-                break
-            low, high = (factor, high) if rate < target else (low, factor)
-            # the first guesses go by factors of 2, for the answer is seldom far
-            near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
-            factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
-            rate = rate_with(factor)
-        else:
-            for variable, value in untouched:
-                variable.assign(value)
-            raise ValueError(
-                f"Layer {name!r} cannot be brought to `firing_rate` {target}: with its weights times {factor:.3g} it "
-                f"fires at {rate:.3g}. Its input may be silent, or too few time steps or samples leave only a few "
-                f"values that a rate can have ({num_steps} steps, {spikes.shape[0]} samples)"
-            )
-        done.append(CalibratedLayer(name, factor, before, rate))
-        if verbose:
-            print(f"{name}: weights x {factor:.3f}, firing rate {before:.4f} -> {rate:.4f}", flush=True)
+    scaled = [variable for name in targets for variable in weights[name]]
     if output_std is not None:
-        readout = neurons[-1]
-        std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / num_steps
-        if std == 0:
-            raise ValueError(
-                f"`output_std` cannot be reached: the readout {readout.name!r} gives the same for all samples"
-            )
-        for variable in readout.synapse.trainable_weights:
-            variable.assign(output_std / std * variable)
-        if verbose:
-            print(
-                f"{readout.name}: weights x {output_std / std:.3f}, output std {std:.4f} -> {output_std:.4f}",
-                flush=True,
-            )
+        scaled += neurons[-1].synapse.trainable_weights
+    before = [(variable, variable.numpy()) for variable in scaled]
+    try:
+        for variable in scaled:
+            if variable.constraint is not None:  # as the first step of the optimizer would
+                variable.assign(variable.constraint(variable))
+        done = []
+        for name, target in targets.items():
+            rate = lambda name=name: firing_rates(observe(spikes), num_steps)[name]  # noqa: E731
+            done.append(_to_rate(name, weights[name], rate, target, tolerance, num_steps, spikes.shape[0]))
+            if verbose:
+                of = done[-1]
+                print(
+                    f"{name}: weights x {of.factor:.3f}, firing rate {of.rate_before:.4f} -> {of.rate:.4f}", flush=True
+                )
+        if output_std is not None:
+            readout = neurons[-1]
+            std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / num_steps
+            _to_spread(readout.name, readout.synapse.trainable_weights, std, output_std)
+            if verbose:
+                factor = output_std / std
+                print(f"{readout.name}: weights x {factor:.3f}, output std {std:.4f} -> {output_std:.4f}", flush=True)
+        _check_that_constraints_keep(scaled)
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
     return done
+
+
+def _to_rate(
+    name: str,
+    variables: list,
+    measure: Callable[[], float],
+    target: float,
+    tolerance: float,
+    num_steps: int,
+    samples: int,
+) -> CalibratedLayer:
+    """Scales the weights of one layer until `measure()` is near `target`."""
+    start = [variable.numpy() for variable in variables]
+
+    def rate_with(factor: float) -> float:
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(factor * value)
+        return measure()
+
+    before = rate = rate_with(1.0)
+    low, high = _FACTORS
+    factor = 1.0
+    for _ in range(_TRIALS):
+        if abs(rate - target) <= tolerance * target:
+            return CalibratedLayer(name, factor, before, rate)
+        low, high = (factor, high) if rate < target else (low, factor)
+        # the first guesses go by factors of 2, for the answer is seldom far
+        near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
+        factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
+        rate = rate_with(factor)
+    raise ValueError(
+        f"Layer {name!r} cannot be brought to `firing_rate` {target}: with its weights times {factor:.3g} it fires at "
+        f"{rate:.3g}. Its input may be silent, or too few time steps or samples leave only a few values that a rate "
+        f"can have ({num_steps} steps, {samples} samples)"
+    )
+
+
+def _to_spread(name: str, variables: list, std: float, target: float) -> None:
+    """Scales the weights of the readout, whose outputs have the standard deviation `std`."""
+    if std == 0:
+        raise ValueError(f"`output_std` cannot be reached: the readout {name!r} gives the same for all samples")
+    for variable in variables:
+        variable.assign(target / std * variable)
+
+
+def _check_that_constraints_keep(scaled: list) -> None:
+    """A constraint on the size of weights would undo all of it in the first step of the optimizer."""
+    for variable in scaled:
+        value = variable.numpy()
+        if variable.constraint is not None:
+            constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
+            if np.abs(constrained - value).max() > 1e-3 * np.abs(value).max():
+                raise ValueError(
+                    f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
+                    "first step of the training. Calibrate a network whose constraints leave the size of the "
+                    "weights alone, such as constraints.ZeroMean"
+                )
 
 
 def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, list]) -> dict[str, float]:
@@ -159,7 +198,7 @@ def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, lis
     else:
         targets = dict.fromkeys(scaled, firing_rate)
     for name, target in targets.items():
-        if not 0 < target < 1:
+        if not isinstance(target, numbers.Real) or not 0 < target < 1:
             raise ValueError(
                 f"`firing_rate` must be above 0 and below 1 (spikes per neuron and step). Received: {target!r} for "
                 f"layer {name!r}"

@@ -10,7 +10,8 @@ from keras_spiking_bp import models
 from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
-from keras_spiking_bp.validation import check_choice
+from keras_spiking_bp.rnn import GRADIENTS
+from keras_spiking_bp.validation import check_choice, check_positive, check_positive_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Recipe:
         kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
         reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
         zero_mean: the weights of each neuron sum to 0 (`constraints.ZeroMean`).
-        firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None.
+        firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None;
+            `output_std` goes with a `firing_rate` only.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -68,9 +70,16 @@ class Recipe:
     policy: str | None = None
 
     def __post_init__(self):
+        check_choice("reset_mechanism", self.reset_mechanism, ("zero", "subtract"))
+        check_choice("gradient", self.gradient, GRADIENTS)
+        for name in ("num_steps", "test_steps", "batch_size", "epochs"):
+            check_positive_int(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
         check_choice("encoder", self.encoder, ("poisson", "constant"))
+        if self.output_std is not None and self.firing_rate is None:
+            raise ValueError(f"`output_std` needs a `firing_rate`. Received: output_std={self.output_std!r} and none")
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""
@@ -112,7 +121,7 @@ class Recipe:
         if not self.drop_epochs:
             return keras.optimizers.schedules.CosineDecay(self.learning_rate, self.epochs * steps_per_epoch)
         return keras.optimizers.schedules.PiecewiseConstantDecay(
-            [epoch * steps_per_epoch for epoch in self.drop_epochs],
+            [epoch * steps_per_epoch - 1 for epoch in self.drop_epochs],  # the last step of the old rate
             [self.learning_rate / 5**i for i in range(len(self.drop_epochs) + 1)],
         )
 

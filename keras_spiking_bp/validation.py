@@ -72,6 +72,33 @@ def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...
     return shape
 
 
+def check_image_shape(name: str, shape: Any, smallest: int = 1) -> tuple[int, int, int]:
+    """Height, width and channels, the first two at least `smallest`."""
+    if not isinstance(shape, Sequence) or len(shape) != 3:
+        raise ValueError(f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}")
+    height, width, channels = (check_positive_int(name, size) for size in check_static_shape(name, shape))
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"`{name}` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
+            f"Received: {name}={tuple(shape)}"
+        )
+    return height, width, channels
+
+
+def check_positive_ints(name: str, values: Any) -> list[int]:
+    """A sequence of integers of at least 1."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ValueError(f"`{name}` must be a sequence of integers, such as [200]. Received: {name}={values!r}")
+    return [check_positive_int(name, value) for value in values]
+
+
+def check_seed(seed: Any) -> int | None:
+    """An integer, or None for a random one."""
+    if seed is not None and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
+        raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
+    return None if seed is None else int(seed)
+
+
 def check_float_dtype(name: str, dtype: Any) -> None:
     """Real-valued data, as an encoder takes it."""
     if not keras.backend.is_float_dtype(dtype):

@@ -91,3 +91,8 @@ def test_bad_arguments():
         numbers(batch_size=0)
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the number of workers, 3. Received: 4"):
         numbers().shard(0, 0, 0, 3)
+    with pytest.raises(ValueError, match="`seed` must be an integer"):
+        numbers(seed=None)
+    for first_batch in (-1, 99):
+        with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
+            numbers().epoch(0, first_batch)

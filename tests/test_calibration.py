@@ -48,6 +48,23 @@ def test_the_spread_of_the_outputs():
     assert model(IMAGES).numpy().std() == pytest.approx(0.7, rel=1e-4)
 
 
+def test_a_readout_that_hears_nothing():
+    model = deep()
+    silent = [variable for variable in model.trainable_variables if "fc1" in variable.path]
+    silent[0].assign(0.0 * silent[0])
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="`output_std` cannot be reached"):
+        ksbp.calibrate(model, IMAGES, {"conv1": 0.2}, output_std=0.7)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("bad", [{"firing_rate": "high"}, {"firing_rate": 0.1, "tolerance": 0}])
+def test_bad_numbers(bad):
+    with pytest.raises(ValueError, match=f"`{list(bad)[-1]}` must be"):
+        ksbp.calibrate(deep(), IMAGES, **bad)
+
+
 def test_there_must_be_a_readout_for_it():
     inputs = keras.Input((5, 3))
     spiking = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(inputs))

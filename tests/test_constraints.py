@@ -29,6 +29,12 @@ def test_each_output_loses_its_mean(shape):
     np.testing.assert_allclose(ZeroMean()(weights), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 1, 1, 3)])
+def test_a_single_weight_has_no_mean_to_lose(shape):
+    with pytest.raises(ValueError, match="two weights or more for each output.*shape"):
+        ZeroMean()(np.ones(shape, "float32"))
+
+
 def test_calibration_meets_the_constraint_first():
     model = network()
     assert np.abs(means(model)).max() > 1e-3
@@ -45,6 +51,33 @@ def test_calibration_that_fails_leaves_all_weights_as_they_were():
         ksbp.calibrate(model, np.zeros((4, 8, 8, 2), "float32"), 0.25)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_calibration_touches_the_named_layers_only():
+    model = network()
+    before = model.get_weights()
+    ksbp.calibrate(model, RNG.uniform(-1, 1, (8, 8, 8, 2)).astype("float32"), {"conv1": 0.2})
+    changed = [bool((a != b).any()) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [True, False, False, False]
+
+
+def test_a_constraint_that_would_undo_the_calibration_is_refused():
+    images = RNG.uniform(-1, 1, (8, 8, 8, 2)).astype("float32")
+    model = ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3)], [], num_steps=8, kernel_constraint="unit_norm", seed=0)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="conv1.*UnitNorm.* would undo the scaling"):
+        ksbp.calibrate(model, images, 0.25)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_reaches_all_synapses_of_a_residual_network():
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, blocks=[(8, 2), (8, 1)], dense_units=[12], num_steps=5, stem_filters=4, seed=0,
+        kernel_constraint=ZeroMean(),
+    )  # fmt: skip
+    assert len(model.trainable_variables) == 8  # stem, two a block, one shortcut, fc1, readout
+    assert {type(variable.constraint) for variable in model.trainable_variables} == {ZeroMean}
 
 
 @pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])

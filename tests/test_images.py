@@ -106,8 +106,8 @@ def test_validation_is_a_part_of_the_training_set():
 
 
 def test_a_validation_of_none_or_all():
-    for size in (0, 9):
-        with pytest.raises(ValueError, match=f"`size` must be between 1 and 8. Received: size={size}"):
+    for size in (0, 9, 2.5):
+        with pytest.raises(ValueError, match=f"`size` must be an integer between 1 and 8. Received: size={size}"):
             by_hand().with_validation(size)
 
 

@@ -139,6 +139,12 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
     [
         ({"input_shape": (4, 4, 3)}, r"`input_shape` must be at least 8 x 8 .* input_shape=\(4, 4, 3\)"),
         ({"input_shape": (None, 32, 3)}, "`input_shape` must be known"),
+        ({"input_shape": 28}, r"`input_shape` must be \(height, width, channels\).*28"),
+        ({"input_shape": (28, 28)}, r"`input_shape` must be \(height, width, channels\)"),
+        ({"input_shape": (32, 32, 0)}, "`input_shape` must be an integer of at least 1"),
+        ({"pool_threshold": -1.0}, "`pool_threshold` must be"),
+        ({"reset_mechanism": "soft"}, "`reset_mechanism` must be one of"),
+        ({"seed": "a"}, "`seed` must be an integer or None"),
         ({"classes": 0}, "`classes` must be an integer of at least 1"),
         ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
         ({"beta": 1.5}, "`beta` must be"),
@@ -156,6 +162,17 @@ def test_bad_arguments(arguments, message):
 def test_bad_blocks(blocks):
     with pytest.raises(ValueError, match="`blocks` must hold pairs"):
         ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[])
+
+
+def test_bad_sizes():
+    with pytest.raises(ValueError, match="`input_shape` must be at least 2 x 2"):
+        ksbp.models.spiking_resnet7((1, 1, 3))
+    with pytest.raises(ValueError, match=r"`stages` must hold \(filters, kernel_size\) or 'pool'. Received: 64"):
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[64], dense_units=[])
+    with pytest.raises(ValueError, match="`dense_units` must be a sequence of integers"):
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=16)
+    with pytest.raises(ValueError, match="`dense_units` must be an integer of at least 1"):
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=[0])
 
 
 @pytest.mark.slow

@@ -225,7 +225,7 @@ def test_validation_is_a_part_of_the_training_set(official):
     assert sorted(paths) == sorted(data.train[0].tolist())
     labels = np.concatenate([split.train[1], split.test[1]]).tolist()
     assert labels == [int(Path(path).parent.name) for path in paths]
-    with pytest.raises(ValueError, match="`size` must be between 1 and 19. Received: size=20"):
+    with pytest.raises(ValueError, match="`size` must be an integer between 1 and 19. Received: size=20"):
         data.with_validation(20)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.recipes import FAST, PAPER, recipe
 
 
@@ -27,7 +28,7 @@ def test_the_papers(pair, rate, batch, epochs, drops, dropout, kappa):
 
 def test_the_learning_rate_falls_by_5():
     schedule = recipe("vgg9", "cifar10", "paper").schedule(steps_per_epoch=10)
-    steps = [0, 699, 701, 1001, 1251]
+    steps = [0, 699, 700, 1000, 1250]
     np.testing.assert_allclose(
         [float(schedule(step)) for step in steps], 0.0033 / 5.0 ** np.array([0, 0, 1, 2, 3]), rtol=1e-6
     )
@@ -48,7 +49,20 @@ def test_each_builds_its_network(recipes):
         assert model.name == f"spiking_{network}"
         time = model.get_layer("time")
         assert time.gradient == own.gradient
-        assert {n.dropout for n in time.cell.neurons() if type(n) is ksbp.LIFCell} == {own.dropout}
+        neurons = time.cell.neurons()
+        assert {n.dropout for n in neurons if type(n) is ksbp.LIFCell} == {own.dropout}
+        assert {n.reset_mechanism for n in neurons if n.emits == "spikes"} == {own.reset_mechanism}
+        assert {n.synapse.compute_dtype for n in neurons} == {"float32"}
+        constraints = [type(v.constraint) for v in model.trainable_variables]
+        assert constraints == len(constraints) * [ZeroMean if own.zero_mean else type(None)]
+        first = model.trainable_variables[0].numpy()
+        assert first.std() == pytest.approx(np.sqrt(own.kappa / first[..., 0].size), rel=0.15)
+        if dataset != "nmnist":
+            encoder = {"poisson": ksbp.PoissonEncoder, "constant": ksbp.ConstantEncoder}[own.encoder]
+            assert type(model.layers[1]) is encoder and model.layers[1].scale == own.scale
+        loss = {"squared": ksbp.losses.SumSquaredError, "cross_entropy": keras.losses.CategoricalCrossentropy}[own.loss]
+        assert type(model.loss) is loss
+        assert model.optimizer.weight_decay == pytest.approx(own.weight_decay)
         kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.AdamW}[own.optimizer]
         assert isinstance(model.optimizer, kind)
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
@@ -65,6 +79,31 @@ def test_weight_decay_is_that_of_the_paper():
     model.train_on_batch(silent, np.eye(3, dtype="float32")[:2])
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_allclose(b, a * (1 - 0.1 * 0.5), rtol=1e-5)
+
+
+def test_a_policy_reaches_the_synapses():
+    model = dataclasses.replace(recipe("lenet", "mnist"), policy="mixed_bfloat16").build((8, 8, 1), 3, 2, seed=0)
+    assert {n.synapse.compute_dtype for n in model.get_layer("time").cell.neurons()} == {"bfloat16"}
+
+
+def test_logits_are_what_the_cross_entropy_takes():
+    own = dataclasses.replace(recipe("lenet", "mnist"), loss="cross_entropy")
+    model = own.build((8, 8, 1), 3, num_steps=2, seed=0)
+    own.compile(model, steps_per_epoch=1)
+    assert float(model.loss([[0.0, 1.0]], [[-1.0, 2.0]])) == pytest.approx(np.log(1 + np.exp(-3)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"gradient": "exact"}, {"reset_mechanism": "soft"}, {"epochs": 0}, {"learning_rate": -1.0}]
+)
+def test_bad_values(change):
+    with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):
+        dataclasses.replace(recipe("lenet", "mnist"), **change)
+
+
+def test_what_contradicts_itself():
+    with pytest.raises(ValueError, match="`output_std` needs a `firing_rate`"):
+        dataclasses.replace(recipe("lenet", "mnist"), output_std=0.7)
 
 
 def test_no_such_recipe():

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -130,6 +131,62 @@ def test_nan_does_not_replace_a_good_checkpoint(tmp_path):
     assert position.epoch == 1
     for a, b in zip(again.get_weights(), good.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_weights_that_broke_in_the_saved_step_do_not_replace_a_good_checkpoint(tmp_path):
+    """The loss does not tell yet: it is of the weights before that step."""
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                self.model.optimizer.learning_rate = np.inf
+
+    model, data = small_model(), batches(size=2)
+    ksbp.training.fit(model, data, 1, tmp_path, save_every=1, callbacks=[Spoil()], verbose=0)
+    assert not all(np.isfinite(w).all() for w in model.get_weights())
+    position = Checkpoint(tmp_path, data).restore(small_model(), next(iter(data.epoch(0))))
+    assert (position.epoch, position.batch) == (0, 1)
+
+
+def test_a_model_that_a_callback_stopped_trains_again(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    model = small_model()
+    assert len(ksbp.training.fit(model, batches(), 3, tmp_path, callbacks=[Stop()], verbose=0)) == 1
+    assert len(ksbp.training.fit(model, batches(), 3, tmp_path, verbose=0)) == 3
+
+
+def test_the_same_place_saved_twice_is_never_without_a_checkpoint(tmp_path, monkeypatch):
+    model = small_model()
+    ksbp.training.fit(model, batches(), 1, tmp_path, verbose=0)
+    checkpoint = Checkpoint(tmp_path, batches())
+    position = checkpoint.restore(model, next(iter(batches().epoch(0))))
+    rename, seen = Path.rename, []
+
+    def watched(path, target):
+        seen.append(len(checkpoint._finished()))
+        rename(path, target)
+        seen.append(len(checkpoint._finished()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", watched)
+        checkpoint.save(model, position)
+    assert seen and min(seen) >= 1
+    assert len(checkpoint._finished()) == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_steps_in_one_execution_are_refused(tmp_path):
+    model = small_model()
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), steps_per_execution=2)
+    with pytest.raises(ValueError, match="steps_per_execution=1.*Received: 2"):
+        ksbp.training.fit(model, batches(), 1, tmp_path)
+
+
+def test_a_dataset_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="`batches` must be keras_spiking_bp.datasets.Batches"):
+        ksbp.training.fit(small_model(), batches().epoch(0), 1, tmp_path)
 
 
 @pytest.mark.parametrize("argument", ["epochs", "save_every"])

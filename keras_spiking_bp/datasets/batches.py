@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,8 @@ class Batches:
                 f"`batch_size` must be at most the number of examples, {len(examples)}. Received: {batch_size}"
             )
         self.num_examples = len(examples)
+        if not isinstance(seed, numbers.Integral):
+            raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}")
         self.seed = int(seed)
         self._examples = tf.convert_to_tensor(examples)
         self._labels = tf.convert_to_tensor(labels)
@@ -70,6 +73,11 @@ class Batches:
 
     def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of one epoch from `first_batch` on: pairs (inputs, labels)."""
+        if not 0 <= first_batch <= self.steps_per_epoch:
+            raise ValueError(
+                f"`first_batch` must be between 0 and {self.steps_per_epoch}, the batches of an epoch. Received: "
+                f"first_batch={first_batch!r}"
+            )
         dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
         cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)

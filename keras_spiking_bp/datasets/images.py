@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
-from keras_spiking_bp.validation import check_choice
+from keras_spiking_bp.validation import check_choice, check_positive_int
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
 #: CIFAR-10: the figures of the authors' code. SVHN: no flips, a mirrored digit is another one.
@@ -80,6 +80,7 @@ class ImageSet:
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order, normalised, one-hot, the last batch smaller."""
+        check_positive_int("batch_size", batch_size)
         images, labels = self.test
         dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
         dataset = dataset.batch(batch_size).map(lambda x, y: (self._normalised(x), y))

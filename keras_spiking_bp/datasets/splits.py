@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 #: Examples (N, ...) and their labels (N,).
@@ -11,8 +13,8 @@ Split = tuple[np.ndarray, np.ndarray]
 def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
     """The split in two: the rest, and `size` examples drawn by `seed`."""
     examples, labels = split
-    if not 0 < size < len(examples):
-        raise ValueError(f"`size` must be between 1 and {len(examples) - 1}. Received: size={size!r}")
+    if not isinstance(size, numbers.Integral) or not 0 < size < len(examples):
+        raise ValueError(f"`size` must be an integer between 1 and {len(examples) - 1}. Received: size={size!r}")
     order = np.random.default_rng(seed).permutation(len(examples))
     chosen, rest = order[:size], order[size:]
     return (examples[rest], labels[rest]), (examples[chosen], labels[chosen])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import keras
 
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
-from keras_spiking_bp.validation import check_positive, check_positive_int
+from keras_spiking_bp.validation import check_positive, check_positive_int, check_positive_ints, check_seed
 
 
 class Parts:
@@ -32,10 +32,11 @@ class Parts:
         self.beta = beta
         self.kappa = check_positive("kappa", kappa)
         self.policy = policy
-        self.pool_threshold = pool_threshold
+        self.pool_threshold = check_positive("pool_threshold", pool_threshold)
         self.reset_mechanism = reset_mechanism
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
         self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout, "reset_mechanism": reset_mechanism}
+        seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
 
@@ -78,6 +79,7 @@ class Parts:
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""
         check_positive_int("classes", classes)
+        dense_units = check_positive_ints("dense_units", dense_units)
         cells: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
         cells += [self.lif(self.dense(units), f"fc{i}") for i, units in enumerate(dense_units, start=1)]
         return [*cells, ReadoutCell(self.dense(classes), beta=self.beta, name="readout")]

@@ -10,6 +10,7 @@ import keras
 from keras_spiking_bp.cells import ResidualCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
+from keras_spiking_bp.validation import check_image_shape
 
 
 def spiking_resnet(
@@ -59,8 +60,9 @@ def spiking_resnet(
         (2, 3)
     """
     for block in blocks:
-        if isinstance(block, (str, int)) or len(block) != 2:
+        if not isinstance(block, (tuple, list)) or len(block) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
+    check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
     cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
     channels = stem_filters

@@ -12,7 +12,7 @@ from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained
-from keras_spiking_bp.validation import check_choice
+from keras_spiking_bp.validation import check_choice, check_image_shape
 
 
 def spiking_vgg(
@@ -69,14 +69,9 @@ def spiking_vgg(
         (2, 3)
     """
     for stage in stages:
-        if stage != "pool" and (isinstance(stage, str) or len(stage) != 2):
+        if stage != "pool" and (not isinstance(stage, (tuple, list)) or len(stage) != 2):
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
-    smallest = 2 ** sum(stage == "pool" for stage in stages)
-    if any(size is not None and size < smallest for size in input_shape[:2]):
-        raise ValueError(
-            f"`input_shape` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
-            f"Received: input_shape={tuple(input_shape)}"
-        )
+    check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
@@ -124,11 +119,11 @@ def spiking_lenet(
     """
     if weights is not None:
         check_choice("weights", weights, tuple(PRETRAINED))
-        neurons = beta, threshold, kwargs.get("pool_threshold", 0.75)
-        if neurons != (0.99, 1.0, 0.75):
+        neurons = beta, threshold, kwargs.get("pool_threshold", 0.75), kwargs.get("reset_mechanism", "zero")
+        if neurons != (0.99, 1.0, 0.75, "zero"):
             raise ValueError(
-                f"`weights={weights!r}` were trained with beta=0.99, threshold=1, pool_threshold=0.75. Received: "
-                f"{neurons}"
+                f"`weights={weights!r}` were trained with beta=0.99, threshold=1, pool_threshold=0.75, "
+                f"reset_mechanism='zero'. Received: {neurons}"
             )
         if kwargs.get("encoder", "poisson") == "poisson":
             num_steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps

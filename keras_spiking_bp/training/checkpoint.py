@@ -65,7 +65,10 @@ class Checkpoint:
         state = {"data": self._data, **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         finished = self.folder / name
-        shutil.rmtree(finished, ignore_errors=True)
+        if finished.exists():  # the same place saved again, as when a callback stops right behind a save
+            aside = finished.with_name(f"{name}-before")
+            shutil.rmtree(aside, ignore_errors=True)
+            finished.rename(aside)
         unfinished.rename(finished)
         for old in self._finished():
             if old != finished:

@@ -47,8 +47,9 @@ def fit(
         The curve: the logs of each epoch from the first one, before the interruption too.
 
     Raises:
-        ValueError: if a number is not at least 1, the model is not compiled or is one of several machines, the devices
-            do not divide the batch, or `folder` has another training.
+        TypeError: if `batches` are no `Batches`.
+        ValueError: if a number is not at least 1, the model is not compiled, is compiled with `steps_per_execution`, or
+            is one of several machines, the devices do not divide the batch, or `folder` has another training.
 
     Example:
         >>> import tempfile
@@ -60,12 +61,18 @@ def fit(
         2
     """
     check_training(model, batches, epochs, save_every)
+    if model.steps_per_execution != 1:
+        raise ValueError(
+            "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
+            f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
+        )
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     checkpoint = Checkpoint(folder, batches)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))))
     saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every)
     callbacks = [saver, *callbacks]  # first: a callback that stops or changes the model sees it saved
+    model.stop_training = False  # by a callback of an earlier call
 
     if position.batch and position.epoch < epochs:
         rest = batches.epoch(position.epoch, position.batch)
@@ -87,6 +94,11 @@ def fit(
 
 def check_training(model: keras.Model, batches: Batches, epochs: int, save_every: int | None) -> None:
     """The arguments of `fit` and `fit_multi_worker`."""
+    if not isinstance(batches, Batches):
+        raise TypeError(
+            "`batches` must be keras_spiking_bp.datasets.Batches, whose order can be had again from the middle of an "
+            f"epoch on. Received: batches={batches!r}"
+        )
     check_positive_int("epochs", epochs)
     if save_every is not None:
         check_positive_int("save_every", save_every)
@@ -129,5 +141,9 @@ class Saver(keras.callbacks.Callback):
         self._save(logs)
 
     def _save(self, logs: dict | None) -> None:
-        if np.isfinite((logs or {}).get("loss", 0.0)):  # a training that broke down does not replace a good checkpoint
+        """But not a training that broke down: it does not replace a good checkpoint."""
+        # the loss alone does not tell: it is of the weights before the last step, and fit_multi_worker has none
+        if np.isfinite((logs or {}).get("loss", 0.0)) and all(
+            np.isfinite(variable.numpy()).all() for variable in self.model.trainable_variables
+        ):
             self._checkpoint.save(self.model, self._position)
