@@ -147,7 +147,6 @@ PAPER = {
 
 _FEW_STEPS = {
     "optimizer": "adam",
-    "weight_decay": 0.3,
     "loss": "cross_entropy",
     "reset_mechanism": "subtract",
     "zero_mean": True,
@@ -173,9 +172,9 @@ FAST = {
     ("lenet", "fashion_mnist"): Recipe(
         "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
-    ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 8, 8, 32, 7e-4, 4, **_FEW_STEPS),
-    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 8, 8, 32, 7e-4, 6, **_FEW_STEPS),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 8, 8, 32, 7e-4, 6, kappa=1.0, **_FEW_STEPS),
+    ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 8, 8, 32, 7e-4, 4, weight_decay=0.3, **_FEW_STEPS),
+    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 8, 8, 32, 3e-4, 5, weight_decay=0.6, **_FEW_STEPS),
+    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 8, 8, 32, 3e-4, 5, weight_decay=0.6, kappa=1.0, **_FEW_STEPS),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}

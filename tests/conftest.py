@@ -3,11 +3,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.datasets.images import ImageSet
+from tests.networks import made_up_images
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +20,5 @@ def fresh_keras():
 @pytest.fixture
 def few_images(monkeypatch):
     """A few made-up images in place of every data set."""
-    rng = np.random.default_rng(0)
-
-    def split(size):
-        return rng.integers(0, 256, (size, 12, 12, 1), "uint8"), rng.integers(0, 10, size).astype("int32")
-
-    images = ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
+    images = made_up_images()
     monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: images)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.datasets.images import ImageSet
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXTURES = {f["name"]: f for f in json.loads((GOLDEN / "fixtures.json").read_text())}
@@ -27,6 +28,16 @@ def noisy_patterns(samples, shape=(8, 8, 2), classes=4):
     patterns, labels = rng.uniform(-1, 1, (classes, *shape)), rng.integers(0, classes, samples)
     images = patterns[labels] + rng.normal(0, 0.3, (samples, *shape))
     return np.clip(images, -1, 1).astype("float32"), labels
+
+
+def made_up_images():
+    """A data set like MNIST, but small and without meaning."""
+    rng = np.random.default_rng(0)
+
+    def split(size):
+        return rng.integers(0, 256, (size, 12, 12, 1), "uint8"), rng.integers(0, 10, size).astype("int32")
+
+    return ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
 
 
 def synapse_layer(synapse, weights):

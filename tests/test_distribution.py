@@ -17,6 +17,8 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples import reproduce
+from tests.networks import made_up_images
 
 SIZE, STEPS, BATCH, EPOCHS = (6, 6, 1), 5, 8, 3
 TIMEOUT = 500  # seconds, on a machine that has other work too
@@ -115,7 +117,23 @@ def draws(strategy, folder):
     np.savez(folder / "draws.npz", **drawn)
 
 
+def script(folder, *arguments):
+    """examples/reproduce.py on made-up images, without randomness."""
+    ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
+    options = (
+        "--network lenet --dataset mnist --epochs 2 --num-steps 5 --test-steps 5 --batch-size 8 --no-augment "
+        "--encoder constant --firing-rate 0.2 --zero-mean --optimizer adam --learning-rate 0.001 --verbose 0"
+    )
+    return reproduce.main([*options.split(), "--output", str(folder), *arguments])
+
+
 def mirrored(folder, task):
+    if task == "script":
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+        script(folder, "--strategy", "mirrored")
+        return
     strategy = two_devices()
     if task == "resume":
         train(strategy, folder, "killed", True)
@@ -128,6 +146,10 @@ def mirrored(folder, task):
 
 
 def worker(folder, task):
+    if task == "script":
+        report = script(folder, "--strategy", "multiworker")
+        assert bool(report) == (json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0)  # the chief writes
+        return
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     kill = [Kill()] if ksbp.training.is_chief(strategy) else []
     if task == "resume":
@@ -257,6 +279,22 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(two_w
         assert_equal(trained(two_workers, f"killed-{index}"), trained(two_workers, f"whole-{index}"))
         error = (two_workers / f"error-{index}.txt").read_text()  # of a worker that sees another folder
         assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
+
+
+@pytest.mark.slow
+def test_the_script_on_several_devices_and_machines(tmp_path):
+    one = script(tmp_path / "one")
+    assert run("mirrored", tmp_path / "mirrored", "script") == 0
+    assert run_workers(tmp_path / "multiworker", "script") == (0, 0)
+    expected = keras.saving.load_model(tmp_path / "one" / "model.keras").get_weights()
+    for strategy in ("mirrored", "multiworker"):
+        report = json.loads((tmp_path / strategy / "report.json").read_text())
+        assert (report["machine"]["strategy"], report["machine"]["devices"]) == (strategy, 2)
+        assert [row["epoch"] for row in report["curve"]] == ["1", "2"]
+        assert report["test"]["accuracy"] == pytest.approx(one["test"]["accuracy"])
+        weights = keras.saving.load_model(tmp_path / strategy / "model.keras").get_weights()
+        for a, b in zip(weights, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
