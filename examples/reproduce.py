@@ -28,6 +28,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
@@ -63,6 +64,9 @@ class Curve(keras.callbacks.Callback):
             _write(self._unfinished, json.dumps({self._epoch: time.perf_counter() - self._start}))
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.model.stop_training:  # in the middle of it
+            _write(self._unfinished, json.dumps({epoch: time.perf_counter() - self._start}))
+            return
         row = {
             "epoch": epoch + 1,
             **{name: f"{value:.6g}" for name, value in logs.items()},
@@ -222,6 +226,8 @@ def main(arguments: list[str] | None = None) -> dict:
         return {}
     if len(done) < chosen.epochs:
         raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
+    if not (np.isfinite(done[-1]["loss"]) and all(np.isfinite(weight).all() for weight in model.get_weights())):
+        raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
     model.save(args.output / "model.keras")
 
     # events are binned into steps by the data set, images become spikes in the network

@@ -47,9 +47,9 @@ def calibrate(
 
     A deep spiking network with the paper's initial weights hardly speaks: with few time steps its last layers are
     silent, and no gradient passes a silent layer. (Scaling the weights by a factor is scaling the threshold by its
-    inverse.) The factor is found by bisection, since the rate grows with it. Weights with a constraint meet it first.
-    In a residual block the currents of main path and shortcut are scaled alike. Layers without weights (pooling) stay
-    as they are.
+    inverse.) The factor is found by bisection, since the rate grows with it. Weights that are scaled meet their
+    constraint first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
+    weights (pooling) stay as they are.
 
     Args:
         model: a built functional model with one `SpikingRNN`.
@@ -178,7 +178,7 @@ def _check_that_constraints_keep(scaled: list) -> None:
         value = variable.numpy()
         if variable.constraint is not None:
             constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
-            if np.abs(constrained - value).max() > 1e-3 * np.abs(value).max():
+            if np.abs(constrained - value).max() > 0.05 * np.abs(value).max():  # not the rounding of bfloat16
                 raise ValueError(
                     f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
                     "first step of the training. Calibrate a network whose constraints leave the size of the "

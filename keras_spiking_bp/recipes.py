@@ -78,6 +78,8 @@ class Recipe:
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
         check_choice("encoder", self.encoder, ("poisson", "constant"))
+        if self.firing_rate is not None and not 0 < self.firing_rate < 1:
+            raise ValueError(f"`firing_rate` must be above 0 and below 1, or None. Received: {self.firing_rate!r}")
         if self.output_std is not None and self.firing_rate is None:
             raise ValueError(f"`output_std` needs a `firing_rate`. Received: output_std={self.output_std!r} and none")
 

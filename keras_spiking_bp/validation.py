@@ -74,8 +74,12 @@ def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...
 
 def check_image_shape(name: str, shape: Any, smallest: int = 1) -> tuple[int, int, int]:
     """Height, width and channels, the first two at least `smallest`."""
-    if not isinstance(shape, Sequence) or len(shape) != 3:
-        raise ValueError(f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}")
+    try:
+        height, width, channels = shape
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}"
+        ) from error
     height, width, channels = (check_positive_int(name, size) for size in check_static_shape(name, shape))
     if min(height, width) < smallest:
         raise ValueError(
@@ -87,9 +91,12 @@ def check_image_shape(name: str, shape: Any, smallest: int = 1) -> tuple[int, in
 
 def check_positive_ints(name: str, values: Any) -> list[int]:
     """A sequence of integers of at least 1."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ValueError(f"`{name}` must be a sequence of integers, such as [200]. Received: {name}={values!r}")
-    return [check_positive_int(name, value) for value in values]
+    try:
+        return [check_positive_int(name, value) for value in values]
+    except TypeError as error:
+        raise ValueError(
+            f"`{name}` must be a sequence of integers, such as [200]. Received: {name}={values!r}"
+        ) from error
 
 
 def check_seed(seed: Any) -> int | None:

@@ -122,7 +122,7 @@ def script(folder, *arguments):
     ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
     options = (
         "--network lenet --dataset mnist --epochs 2 --num-steps 5 --test-steps 5 --batch-size 8 --no-augment "
-        "--encoder constant --firing-rate 0.2 --zero-mean --optimizer adam --learning-rate 0.001 --verbose 0"
+        "--encoder constant --firing-rate 0.2 --zero-mean --momentum 0.5 --learning-rate 0.0001 --verbose 0"
     )
     return reproduce.main([*options.split(), "--output", str(folder), *arguments])
 
@@ -143,6 +143,10 @@ def mirrored(folder, task):
     train(strategy, folder, "mean", "mean")
     train(strategy, folder, "whole", True)
     train(strategy, folder, "killed", True, [Kill()])
+
+
+def one(folder, task):
+    script(folder)
 
 
 def worker(folder, task):
@@ -283,9 +287,10 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(two_w
 
 @pytest.mark.slow
 def test_the_script_on_several_devices_and_machines(tmp_path):
-    one = script(tmp_path / "one")
+    assert run("one", tmp_path / "one", "script") == 0
     assert run("mirrored", tmp_path / "mirrored", "script") == 0
     assert run_workers(tmp_path / "multiworker", "script") == (0, 0)
+    one = json.loads((tmp_path / "one" / "report.json").read_text())
     expected = keras.saving.load_model(tmp_path / "one" / "model.keras").get_weights()
     for strategy in ("mirrored", "multiworker"):
         report = json.loads((tmp_path / strategy / "report.json").read_text())
@@ -330,4 +335,4 @@ def test_another_strategy_is_refused(tmp_path):
 
 
 if __name__ == "__main__":
-    {"mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+    {"one": one, "mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -94,7 +94,8 @@ def test_logits_are_what_the_cross_entropy_takes():
 
 
 @pytest.mark.parametrize(
-    "change", [{"gradient": "exact"}, {"reset_mechanism": "soft"}, {"epochs": 0}, {"learning_rate": -1.0}]
+    "change",
+    [{"gradient": "exact"}, {"reset_mechanism": "soft"}, {"epochs": 0}, {"learning_rate": -1.0}, {"firing_rate": 0.0}],
 )
 def test_bad_values(change):
     with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import warnings
 
+import keras
 import pytest
 
 import keras_spiking_bp as ksbp
@@ -46,6 +48,45 @@ def test_it_trains_and_reports_and_goes_on(few_images, tmp_path):
         run(tmp_path, epochs=3)
 
 
+class StopInSecondEpoch(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            self.model.stop_training = True
+
+
+def test_a_stopped_training_is_gone_on_with_and_its_time_counts(few_images, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ksbp.callbacks, "Health", lambda *args, **kwargs: StopInSecondEpoch())
+        with pytest.raises(SystemExit, match="stopped after 1 of 2 epochs"):
+            run(tmp_path)
+    assert not (tmp_path / "report.json").exists() and [row["epoch"] for row in rows_of(tmp_path)] == ["1"]
+    (tmp_path / "seconds.json").write_text(json.dumps({"1": 1000.0}))
+    report = run(tmp_path)
+    assert [row["epoch"] for row in report["curve"]] == ["1", "2"]
+    assert 1000 < float(report["curve"][1]["seconds"]) < 1500 and report["training_seconds"] > 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+
+
+def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
+    with pytest.raises(SystemExit, match="The training (broke down|was stopped)"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(tmp_path, "--learning-rate", "1e30", "--strategy", "mirrored", "--gradient", "bptt")
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_a_recipe_written_before_an_option_was_there(few_images, tmp_path):
+    run(tmp_path, epochs=1)
+    written = json.loads((tmp_path / "recipe.json").read_text())
+    del written["zero_mean"]
+    (tmp_path / "recipe.json").write_text(json.dumps(written))
+    run(tmp_path, epochs=1)
+    with pytest.raises(SystemExit, match="zero_mean False -> True"):
+        run(tmp_path, "--zero-mean", epochs=1)
+
+
 def test_options_of_the_recipe(few_images, tmp_path):
     options = "--firing-rate 0.1 --encoder constant --augment --weight-decay 0 --momentum 0.5"
     report = run(tmp_path, *options.split(), epochs=1)
@@ -86,4 +127,7 @@ def test_the_command_of_the_report_names_no_folder():
     given = ["--network", "lenet", "--data-dir", "/home/me", "--output", "/tmp", "--verbose", "2", "--data-note", "a b"]
     assert reproduce.command(given) == (
         "python -m examples.reproduce --network lenet --data-dir FOLDER --data-note 'a b'"
+    )
+    assert reproduce.command(["--output=/tmp", "--data-dir=/home/me", "--epochs=3"]) == (
+        "python -m examples.reproduce --data-dir FOLDER --epochs 3"
     )

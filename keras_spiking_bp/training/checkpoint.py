@@ -67,12 +67,12 @@ class Checkpoint:
         finished = self.folder / name
         if finished.exists():  # the same place saved again, as when a callback stops right behind a save
             aside = finished.with_name(f"{name}-before")
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
             finished.rename(aside)
         unfinished.rename(finished)
         for old in self._finished():
             if old != finished:
-                shutil.rmtree(old)
+                _remove(old)
 
     def restore(self, model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> Position:
         """Brings the model to the last save, if there is one. Builds its metrics and its optimizer in any case.
@@ -118,6 +118,12 @@ class Checkpoint:
 
     def _finished(self) -> list[Path]:
         return sorted(path.parent for path in self.folder.glob("epoch-*/position.json"))
+
+
+def _remove(checkpoint: Path) -> None:
+    """First what makes it count as whole: it is never found half taken apart."""
+    (checkpoint / "position.json").unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
