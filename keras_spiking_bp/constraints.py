@@ -1,4 +1,4 @@
-"""A constraint on weights that keeps a layer of neurons from drifting into silence or saturation."""
+"""A constraint on weights that slows the drift of a layer of neurons into silence or saturation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ZeroMean(keras.constraints.Constraint):
     The spikes of hidden neurons are never negative, so a small change that all weights of a neuron share adds up over
     its whole fan-in: with a few steps of an optimizer a layer is silent or fires at every step, for every image.
     Without biases or batch normalisation nothing else holds the mean. With it, a neuron sees differences between its
-    inputs only.
+    inputs only. A layer can still drift, by weights that favour inputs which are always active, but slowly.
 
     Keras applies a constraint after each step of the optimizer; `calibrate` applies it before it scales.
 
