@@ -29,7 +29,7 @@ class ZeroMean(keras.constraints.Constraint):
     Source: ours; the paper has none. The mean part of weight standardisation (Qiao et al., arXiv 1903.10520).
 
     Example:
-        >>> ZeroMean()(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+        >>> ZeroMean()(np.array([[1.0, 5.0], [3.0, 5.0]])).numpy().tolist()
         [[-1.0, 0.0], [1.0, 0.0]]
     """
 
