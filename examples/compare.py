@@ -77,7 +77,7 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
     report = args.direct_report or path.parent / "report.json"
     if report.exists():
         known = json.loads(report.read_text())["recipe"]
-        chosen = Recipe(**{**known, "drop_epochs": tuple(known["drop_epochs"])})
+        chosen = Recipe.from_dict(known)
     model = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
     model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
     return model, chosen
@@ -93,6 +93,7 @@ def main(arguments: list[str] | None = None) -> dict:
     sample = data.normalised(data.train[0][:500])
 
     by_spikes, chosen = direct(recipe(args.network, args.dataset), data, args)
+    # an ordinary ANN: it needs no remedy against the drift of spiking layers
     fresh = dataclasses.replace(chosen, zero_mean=False).build(data.input_shape, data.classes, 1, args.seed)
     ann = trained(
         ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,

@@ -28,12 +28,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples.machine import machine
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
+from keras_spiking_bp.training.fit import is_finite
 
 #: What the command line may change of a recipe.
 OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]
@@ -42,7 +42,7 @@ OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in 
 class Curve(keras.callbacks.Callback):
     """Writes a line of `curve.csv` after each epoch: its logs, learning rate and seconds.
 
-    The seconds of an epoch that was interrupted are kept in `seconds.json`, looked at after every `every` batches.
+    The seconds of an epoch that was interrupted are kept in `seconds.json`, written after every `every` batches.
     """
 
     def __init__(self, path: Path, every: int):
@@ -149,9 +149,10 @@ def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None
     """Writes down what is trained in this folder, or refuses to go on with something else."""
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     if path.exists():
-        default = {field.name: field.default for field in dataclasses.fields(Recipe)}  # of what is newer than the file
-        there = default | json.loads(path.read_text())
-        differs = [f"{name} {there.get(name)} -> {value}" for name, value in own.items() if there.get(name) != value]
+        written = json.loads(path.read_text())
+        there = {key: written.pop(key) for key in ("seed", "validation")}
+        there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
+        differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
         if differs:
             raise SystemExit(
                 f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
@@ -208,7 +209,7 @@ def main(arguments: list[str] | None = None) -> dict:
     with strategy.scope():
         model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
         sample = next(iter(batches.epoch(0)))[0][:16]
-        if chosen.firing_rate:
+        if chosen.firing_rate is not None:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     curve = Curve(args.output / "curve.csv", args.save_every)
@@ -226,7 +227,7 @@ def main(arguments: list[str] | None = None) -> dict:
         return {}
     if len(done) < chosen.epochs:
         raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
-    if not (np.isfinite(done[-1]["loss"]) and all(np.isfinite(weight).all() for weight in model.get_weights())):
+    if not is_finite(model, done[-1]):
         raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
     model.save(args.output / "model.keras")
 

@@ -95,7 +95,6 @@ def calibrate(
             )
     spikes = input_over_time(model)(tf.convert_to_tensor(inputs))
     observe = activity_of(model)
-    num_steps = spikes.shape[1]
 
     scaled = [variable for name in targets for variable in weights[name]]
     if output_std is not None:
@@ -107,8 +106,7 @@ def calibrate(
                 variable.assign(variable.constraint(variable))
         done = []
         for name, target in targets.items():
-            rate = lambda name=name: firing_rates(observe(spikes), num_steps)[name]  # noqa: E731
-            done.append(_to_rate(name, weights[name], rate, target, tolerance, num_steps, spikes.shape[0]))
+            done.append(_to_rate(name, weights[name], observe, spikes, target, tolerance))
             if verbose:
                 of = done[-1]
                 print(
@@ -116,7 +114,7 @@ def calibrate(
                 )
         if output_std is not None:
             readout = neurons[-1]
-            std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / num_steps
+            std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / spikes.shape[1]
             _to_spread(readout.name, readout.synapse.trainable_weights, std, output_std)
             if verbose:
                 factor = output_std / std
@@ -130,21 +128,16 @@ def calibrate(
 
 
 def _to_rate(
-    name: str,
-    variables: list,
-    measure: Callable[[], float],
-    target: float,
-    tolerance: float,
-    num_steps: int,
-    samples: int,
+    name: str, variables: list, observe: Callable, spikes: tf.Tensor, target: float, tolerance: float
 ) -> CalibratedLayer:
-    """Scales the weights of one layer until `measure()` is near `target`."""
+    """Scales the weights of one layer until it fires at the rate `target`, nearly."""
+    samples, num_steps = spikes.shape[:2]
     start = [variable.numpy() for variable in variables]
 
     def rate_with(factor: float) -> float:
         for variable, value in zip(variables, start, strict=True):
             variable.assign(factor * value)
-        return measure()
+        return firing_rates(observe(spikes), num_steps)[name]
 
     before = rate = rate_with(1.0)
     low, high = _FACTORS

@@ -7,6 +7,7 @@ import dataclasses
 import keras
 
 from keras_spiking_bp import models
+from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
@@ -70,7 +71,7 @@ class Recipe:
     policy: str | None = None
 
     def __post_init__(self):
-        check_choice("reset_mechanism", self.reset_mechanism, ("zero", "subtract"))
+        check_choice("reset_mechanism", self.reset_mechanism, RESET_MECHANISMS)
         check_choice("gradient", self.gradient, GRADIENTS)
         for name in ("num_steps", "test_steps", "batch_size", "epochs"):
             check_positive_int(name, getattr(self, name))
@@ -82,6 +83,11 @@ class Recipe:
             raise ValueError(f"`firing_rate` must be above 0 and below 1, or None. Received: {self.firing_rate!r}")
         if self.output_std is not None and self.firing_rate is None:
             raise ValueError(f"`output_std` needs a `firing_rate`. Received: output_std={self.output_std!r} and none")
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> Recipe:
+        """The recipe of a report or of a `recipe.json`; what an older one does not know has its default."""
+        return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"])})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.affine import is_affine
+from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, unique_names
 from keras_spiking_bp.gradients import (
     deliver_corrections,
@@ -19,7 +19,7 @@ from keras_spiking_bp.gradients import (
     total_over_steps,
 )
 from keras_spiking_bp.time_loop import Window, run_window
-from keras_spiking_bp.validation import check_choice, check_float32_policy, check_static_shape
+from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape
 
 #: What `SpikingRNN` takes for `gradient`.
 GRADIENTS = ("accumulated", "bounded", "bptt")
@@ -120,16 +120,7 @@ class SpikingRNN(keras.layers.RNN):
         check_static_shape("shape of one time step", sequences_shape[2:])
         super().build(sequences_shape, initial_state_shape)
         if self.gradient != "bptt":
-            self._refuse_what_is_not_affine()
-
-    def _refuse_what_is_not_affine(self) -> None:
-        for layer, input_shape in self.cell.affine_parts():
-            if not is_affine(layer, input_shape):
-                raise ValueError(
-                    f"`gradient={self.gradient!r}` needs synapses that are affine: it applies them to sums over time. "
-                    f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
-                    "normalisation inside. Use gradient='bptt', or another layer"
-                )
+            check_affine(self.cell.affine_parts(), self.gradient)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
         batch_size, num_steps = sequences_shape[:2]
@@ -298,11 +289,7 @@ class SpikingRNN(keras.layers.RNN):
             )
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
-            if mask.shape.rank != 2 or not mask.shape.is_compatible_with(sequences.shape[:2]):
-                raise ValueError(
-                    "`mask` must have the shape (batch, time steps) of the sequences, "
-                    f"{tuple(sequences.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
-                )
+            check_mask(mask, sequences)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])

@@ -72,38 +72,48 @@ def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...
     return shape
 
 
-def check_image_shape(name: str, shape: Any, smallest: int = 1) -> tuple[int, int, int]:
+def check_image_shape(name: str, shape: Any, smallest: int) -> None:
     """Height, width and channels, the first two at least `smallest`."""
     try:
-        height, width, channels = shape
+        height, width, _ = shape
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}"
         ) from error
-    height, width, channels = (check_positive_int(name, size) for size in check_static_shape(name, shape))
+    check_positive_ints(name, check_static_shape(name, shape))
     if min(height, width) < smallest:
         raise ValueError(
             f"`{name}` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
             f"Received: {name}={tuple(shape)}"
         )
-    return height, width, channels
 
 
 def check_positive_ints(name: str, values: Any) -> list[int]:
     """A sequence of integers of at least 1."""
     try:
         return [check_positive_int(name, value) for value in values]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`{name}` must be a sequence of integers, such as [200]. Received: {name}={values!r}"
+            f"`{name}` must be a sequence of integers of at least 1. Received: {name}={values!r}"
         ) from error
 
 
-def check_seed(seed: Any) -> int | None:
+def check_seed(seed: Any, optional: bool = True) -> int | None:
     """An integer, or None for a random one."""
-    if seed is not None and (not isinstance(seed, numbers.Integral) or isinstance(seed, bool)):
-        raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
-    return None if seed is None else int(seed)
+    if seed is None and optional:
+        return None
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
+        raise ValueError(f"`seed` must be an integer{' or None' if optional else ''}. Received: seed={seed!r}")
+    return int(seed)
+
+
+def check_mask(mask: Any, sequences: Any) -> None:
+    """The steps to skip of sequences (B, T, ...)."""
+    if mask.shape.rank != 2 or not mask.shape.is_compatible_with(sequences.shape[:2]):
+        raise ValueError(
+            "`mask` must have the shape (batch, time steps) of the sequences, "
+            f"{tuple(sequences.shape[:2])}. Received: mask of shape {tuple(mask.shape)}"
+        )
 
 
 def check_float_dtype(name: str, dtype: Any) -> None:

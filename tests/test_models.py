@@ -141,7 +141,7 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
         ({"input_shape": (None, 32, 3)}, "`input_shape` must be known"),
         ({"input_shape": 28}, r"`input_shape` must be \(height, width, channels\).*28"),
         ({"input_shape": (28, 28)}, r"`input_shape` must be \(height, width, channels\)"),
-        ({"input_shape": (32, 32, 0)}, "`input_shape` must be an integer of at least 1"),
+        ({"input_shape": (32, 32, 0)}, r"`input_shape` must be .*integers of at least 1.*\(32, 32, 0\)"),
         ({"pool_threshold": -1.0}, "`pool_threshold` must be"),
         ({"reset_mechanism": "soft"}, "`reset_mechanism` must be one of"),
         ({"seed": "a"}, "`seed` must be an integer or None"),
@@ -169,9 +169,9 @@ def test_bad_sizes():
         ksbp.models.spiking_resnet7((1, 1, 3))
     with pytest.raises(ValueError, match=r"`stages` must hold \(filters, kernel_size\) or 'pool'. Received: 64"):
         ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[64], dense_units=[])
-    with pytest.raises(ValueError, match="`dense_units` must be a sequence of integers"):
+    with pytest.raises(ValueError, match="`dense_units` must be a sequence of integers of at least 1.*dense_units=16"):
         ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=16)
-    with pytest.raises(ValueError, match="`dense_units` must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=r"`dense_units` must be a sequence of integers of at least 1.*=\[0\]"):
         ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=[0])
 
 

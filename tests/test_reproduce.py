@@ -63,6 +63,8 @@ def test_a_stopped_training_is_gone_on_with_and_its_time_counts(few_images, tmp_
         with pytest.raises(SystemExit, match="stopped after 1 of 2 epochs"):
             run(tmp_path)
     assert not (tmp_path / "report.json").exists() and [row["epoch"] for row in rows_of(tmp_path)] == ["1"]
+    ((epoch, seconds),) = json.loads((tmp_path / "seconds.json").read_text()).items()
+    assert epoch == "1" and 0 < seconds < 500
     (tmp_path / "seconds.json").write_text(json.dumps({"1": 1000.0}))
     report = run(tmp_path)
     assert [row["epoch"] for row in report["curve"]] == ["1", "2"]
@@ -71,7 +73,7 @@ def test_a_stopped_training_is_gone_on_with_and_its_time_counts(few_images, tmp_
 
 
 def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
-    with pytest.raises(SystemExit, match="The training (broke down|was stopped)"), warnings.catch_warnings():
+    with pytest.raises(SystemExit, match="The training broke down"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run(tmp_path, "--learning-rate", "1e30", "--strategy", "mirrored", "--gradient", "bptt")
     assert not (tmp_path / "report.json").exists()

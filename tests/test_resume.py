@@ -177,6 +177,28 @@ def test_the_same_place_saved_twice_is_never_without_a_checkpoint(tmp_path, monk
     assert len(checkpoint._finished()) == 1 and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_save_that_was_killed_in_its_cleaning_up_is_restored(tmp_path, monkeypatch):
+    """The last save is whole, the one before half removed."""
+    model = small_model()
+    ksbp.training.fit(model, batches(), 1, tmp_path, verbose=0)
+    checkpoint = Checkpoint(tmp_path, batches())
+    position = checkpoint.restore(model, next(iter(batches().epoch(0))))
+
+    def killed(folder, **kwargs):
+        if folder.name.startswith("epoch-") and folder.exists():
+            (folder / "model.weights.h5").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_spiking_bp.training.checkpoint.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(model, position)
+    again = small_model()
+    assert Checkpoint(tmp_path, batches()).restore(again, next(iter(batches().epoch(0)))) == position
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_several_steps_in_one_execution_are_refused(tmp_path):
     model = small_model()
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), steps_per_execution=2)

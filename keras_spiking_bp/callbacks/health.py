@@ -119,7 +119,7 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
-                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, weights that cannot drift "
+                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, weights that drift slowly "
                     "(kernel_constraint=constraints.ZeroMean()), or before training smaller weights "
                     "(keras_spiking_bp.calibrate)",
                 )  # fmt: skip

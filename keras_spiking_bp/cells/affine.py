@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -24,3 +26,14 @@ def is_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> bool:
     largest = max(np.abs(values).max() for values in (fa, fb, fab, f0))
     # bfloat16 rounds to 0.4 %; an activation or a maximum misses by tens of per cent
     return bool(np.abs(fa + fb - fab - f0).max() <= 0.05 * largest)
+
+
+def check_affine(parts: Iterable[tuple[keras.layers.Layer, tuple[int, ...]]], gradient: str) -> None:
+    """Refuses layers, given with the shape of their input, that a rule on sums over time cannot take."""
+    for layer, input_shape in parts:
+        if not is_affine(layer, input_shape):
+            raise ValueError(
+                f"`gradient={gradient!r}` needs synapses that are affine: it applies them to sums over time. "
+                f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
+                "normalisation inside. Use gradient='bptt', or another layer"
+            )

@@ -19,6 +19,9 @@ from keras_spiking_bp.validation import (
     check_rate,
 )
 
+#: What happens to the membrane potential of a neuron that fires.
+RESET_MECHANISMS = ("zero", "subtract")
+
 
 def beta_from_tau(tau: float) -> float:
     """The decay per step of a time constant: `beta = exp(-1 / tau)`, `tau` in time steps.
@@ -85,7 +88,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         super().__init__(synapse, **kwargs)
         self.beta = check_beta(beta)
         self.threshold = check_positive("threshold", threshold)
-        self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, ("zero", "subtract"))
+        self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
         self.dropout = check_rate("dropout", dropout)
         self.seed = seed
         if self.dropout:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.fold import folded, scaled
 from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.stages import MAXIMUM, Pooling, Readout, Reshaping, Residual, Stage, stages
@@ -79,7 +80,7 @@ def convert_to_snn(
         True
     """
     check_choice("method", method, ("max", "percentile"))
-    check_choice("reset_mechanism", reset_mechanism, ("subtract", "zero"))
+    check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
     check_choice("gradient", gradient, GRADIENTS)
     if not 0 < percentile <= 100:
         raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.validation import check_positive_int, check_seed
 
 #: `(example, seed) -> input of the network`; `seed` is an int32 pair for the stateless random functions of TensorFlow.
 Preparation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -59,9 +58,7 @@ class Batches:
                 f"`batch_size` must be at most the number of examples, {len(examples)}. Received: {batch_size}"
             )
         self.num_examples = len(examples)
-        if not isinstance(seed, numbers.Integral):
-            raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}")
-        self.seed = int(seed)
+        self.seed = check_seed(seed, optional=False)
         self._examples = tf.convert_to_tensor(examples)
         self._labels = tf.convert_to_tensor(labels)
         self._prepare = prepare

@@ -26,7 +26,7 @@ class Parts:
         kappa: float,
         pool_threshold: float,
         reset_mechanism: str,
-        kernel_constraint: keras.constraints.Constraint | None,
+        kernel_constraint: keras.constraints.Constraint | str | None,
         seed: int | None,
     ):
         self.beta = beta
@@ -34,7 +34,7 @@ class Parts:
         self.policy = policy
         self.pool_threshold = check_positive("pool_threshold", pool_threshold)
         self.reset_mechanism = reset_mechanism
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.kernel_constraint = kernel_constraint
         self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout, "reset_mechanism": reset_mechanism}
         seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)

@@ -141,9 +141,15 @@ class Saver(keras.callbacks.Callback):
         self._save(logs)
 
     def _save(self, logs: dict | None) -> None:
-        """But not a training that broke down: it does not replace a good checkpoint."""
-        # the loss alone does not tell: it is of the weights before the last step, and fit_multi_worker has none
-        if np.isfinite((logs or {}).get("loss", 0.0)) and all(
-            np.isfinite(variable.numpy()).all() for variable in self.model.trainable_variables
-        ):
+        """Saves, but not a training that broke down: it does not replace a good checkpoint."""
+        if is_finite(self.model, logs):
             self._checkpoint.save(self.model, self._position)
+
+
+def is_finite(model: keras.Model, logs: dict | None) -> bool:
+    """Whether loss and weights are still numbers.
+
+    The loss alone does not tell: it is of the weights before the last step, and `fit_multi_worker` has none in a batch.
+    """
+    loss = (logs or {}).get("loss", 0.0)
+    return bool(np.isfinite(loss)) and all(np.isfinite(weights).all() for weights in model.get_weights())
