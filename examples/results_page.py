@@ -101,6 +101,10 @@ def _paper(pair: tuple[str, str]) -> str:
     return f"{REPORTED[pair]:.2f}" if REPORTED[pair] else "reported, not confirmed"
 
 
+def _title(recipe: dict) -> str:
+    return f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}, {_rule(recipe)}"
+
+
 def _rule(recipe: dict) -> str:
     return recipe["gradient"] + (", zero mean" if recipe.get("zero_mean") else "")
 
@@ -116,7 +120,7 @@ def _run(report: dict) -> list[str]:
     per_epoch = statistics.median(float(row["seconds"]) for row in report["curve"])
     settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
     lines = [
-        f"### {TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}",
+        f"### {_title(recipe)}",
         "",
         f"`{report['command']}`",
         "",
@@ -151,10 +155,9 @@ def draw(reports: list[dict], path: Path) -> None:
     for i, report in enumerate(reports):
         color, marker = styles[i % len(styles)]
         recipe = report["recipe"]
-        label = f"{TITLES[recipe['network']]}, {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}, {_rule(recipe)}"
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
-        axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=label)
+        axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=_title(recipe))
     axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
