@@ -106,7 +106,8 @@ def _title(recipe: dict) -> str:
 
 
 def _rule(recipe: dict) -> str:
-    return recipe["gradient"] + (", zero mean" if recipe.get("zero_mean") else "")
+    remedies = {"zero mean": recipe.get("zero_mean"), "rates held": recipe.get("rate_penalty")}
+    return ", ".join([recipe["gradient"], *(name for name, used in remedies.items() if used)])
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,17 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
-from keras_spiking_bp import analysis, callbacks, constraints, datasets, export, gradients, losses, models, training
+from keras_spiking_bp import (
+    analysis,
+    callbacks,
+    constraints,
+    datasets,
+    export,
+    gradients,
+    losses,
+    models,
+    regularizers,
+    training,
+)
 from keras_spiking_bp._version import __version__
 from keras_spiking_bp.calibration import calibrate
 from keras_spiking_bp.cell_summary import summary
@@ -46,6 +57,7 @@ __all__ = [
     "gradients",
     "losses",
     "models",
+    "regularizers",
     "summary",
     "to_nir",
     "training",

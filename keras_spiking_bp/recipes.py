@@ -11,8 +11,9 @@ from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
+from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.rnn import GRADIENTS
-from keras_spiking_bp.validation import check_choice, check_positive, check_positive_int
+from keras_spiking_bp.validation import check_choice, check_fraction, check_positive, check_positive_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Recipe:
         zero_mean: the weights of each neuron sum to 0 (`constraints.ZeroMean`).
         firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None;
             `output_std` goes with a `firing_rate` only.
+        rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
+            (`regularizers.FiringRate`); 0 for none.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -64,6 +67,7 @@ class Recipe:
     zero_mean: bool = False
     firing_rate: float | None = None
     output_std: float | None = None
+    rate_penalty: float = 0.0
     encoder: str = "poisson"
     scale: float = 1.0
     augment: bool = False
@@ -79,10 +83,15 @@ class Recipe:
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
         check_choice("encoder", self.encoder, ("poisson", "constant"))
-        if self.firing_rate is not None and not 0 < self.firing_rate < 1:
-            raise ValueError(f"`firing_rate` must be above 0 and below 1, or None. Received: {self.firing_rate!r}")
-        if self.output_std is not None and self.firing_rate is None:
-            raise ValueError(f"`output_std` needs a `firing_rate`. Received: output_std={self.output_std!r} and none")
+        if self.firing_rate is not None:
+            check_fraction("firing_rate", self.firing_rate)
+        elif self.output_std is not None or self.rate_penalty:
+            raise ValueError(
+                "`output_std` and `rate_penalty` need a `firing_rate`. Received: "
+                f"output_std={self.output_std!r}, rate_penalty={self.rate_penalty!r} and none"
+            )
+        if self.rate_penalty:
+            check_positive("rate_penalty", self.rate_penalty)
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
@@ -91,6 +100,7 @@ class Recipe:
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""
+        penalty = FiringRate(self.firing_rate, self.rate_penalty) if self.rate_penalty else None
         factory = getattr(models, f"spiking_{self.network}")
         if self.dataset == "nmnist":
             encoder = None
@@ -108,6 +118,7 @@ class Recipe:
             kappa=self.kappa,
             reset_mechanism=self.reset_mechanism,
             kernel_constraint=ZeroMean() if self.zero_mean else None,
+            activity_regularizer=penalty,
             policy=self.policy,
             seed=seed,
         )

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.affine import check_affine
-from keras_spiking_bp.cells.base import Cell, unique_names
+from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.gradients import (
     deliver_corrections,
     gradient_wanted,
@@ -65,7 +65,7 @@ class SpikingRNN(keras.layers.RNN):
     Raises:
         TypeError: if `cell` is no cell of this library.
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine where it
-            must be, or `mask` does not fit.
+            must be, a cell has an `activity_regularizer` with `"bptt"`, or `mask` does not fit.
 
     Example:
         >>> cell = SequentialCell([
@@ -107,6 +107,8 @@ class SpikingRNN(keras.layers.RNN):
             **kwargs,
         )
         check_float32_policy("SpikingRNN", self.dtype_policy)
+        if gradient == "bptt":
+            check_no_activity_regularizer(cell, "gradient='bptt'")
         self.gradient = gradient
 
     # --- shapes and states -------------------------------------------------------------------------------------------

@@ -42,6 +42,13 @@ def check_rate(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_fraction(name: str, value: Any) -> float:
+    """A fraction with 0 < value < 1."""
+    if not (_is_number(value) and 0 < value < 1):
+        raise ValueError(f"`{name}` must be a number above 0 and below 1. Received: {name}={value!r}")
+    return float(value)
+
+
 def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
     """One of a few names."""
     if value not in allowed:

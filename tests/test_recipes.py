@@ -53,6 +53,12 @@ def test_each_builds_its_network(recipes):
         assert {n.dropout for n in neurons if type(n) is ksbp.LIFCell} == {own.dropout}
         assert {n.reset_mechanism for n in neurons if n.emits == "spikes"} == {own.reset_mechanism}
         assert {n.synapse.compute_dtype for n in neurons} == {"float32"}
+        penalties = {n.activity_regularizer for n in neurons if type(n) is ksbp.LIFCell}
+        if own.rate_penalty:
+            configs = [penalty.get_config() for penalty in penalties]
+            assert configs == [{"rate": own.firing_rate, "strength": own.rate_penalty}]
+        else:
+            assert penalties == {None}
         constraints = [type(v.constraint) for v in model.trainable_variables]
         assert constraints == len(constraints) * [ZeroMean if own.zero_mean else type(None)]
         first = model.trainable_variables[0].numpy()
@@ -95,16 +101,24 @@ def test_logits_are_what_the_cross_entropy_takes():
 
 @pytest.mark.parametrize(
     "change",
-    [{"gradient": "exact"}, {"reset_mechanism": "soft"}, {"epochs": 0}, {"learning_rate": -1.0}, {"firing_rate": 0.0}],
+    [
+        {"gradient": "exact"},
+        {"reset_mechanism": "soft"},
+        {"epochs": 0},
+        {"learning_rate": -1.0},
+        {"firing_rate": 0.0},
+        {"firing_rate": 0.1, "rate_penalty": -1.0},
+    ],
 )
 def test_bad_values(change):
-    with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):
+    with pytest.raises(ValueError, match=f"`{list(change)[-1]}` must be"):
         dataclasses.replace(recipe("lenet", "mnist"), **change)
 
 
 def test_what_contradicts_itself():
-    with pytest.raises(ValueError, match="`output_std` needs a `firing_rate`"):
-        dataclasses.replace(recipe("lenet", "mnist"), output_std=0.7)
+    for change in ({"output_std": 0.7}, {"rate_penalty": 10.0}):
+        with pytest.raises(ValueError, match="`output_std` and `rate_penalty` need a `firing_rate`"):
+            dataclasses.replace(recipe("lenet", "mnist"), **change)
 
 
 def test_no_such_recipe():

@@ -119,8 +119,8 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
-                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, weights that drift slowly "
-                    "(kernel_constraint=constraints.ZeroMean()), or before training smaller weights "
+                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, hold the rates "
+                    "(activity_regularizer=regularizers.FiringRate()), or before training scale the weights "
                     "(keras_spiking_bp.calibrate)",
                 )  # fmt: skip
 

@@ -36,11 +36,17 @@ class Cell(keras.layers.Layer):
     """
 
     emits = "spikes"
+    takes_activity_regularizer = False
 
     def __init__(self, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         check_float32_policy("a cell", self.dtype_policy)
+        if self.activity_regularizer is not None and not self.takes_activity_regularizer:
+            raise ValueError(
+                f"`activity_regularizer` is for cells that fire, LIFCell and IFCell, not for {type(self).__name__}. "
+                f"Received: activity_regularizer={self.activity_regularizer!r}"
+            )
         self.supports_masking = True
         self.output_shape_of_step: tuple[int, ...] | None = None
 
@@ -79,6 +85,7 @@ class Cell(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
+        check_no_activity_regularizer(self, "keras.layers.RNN")
         flat = iter(states)
         of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons()]
         before = []
@@ -192,6 +199,16 @@ def unique_names(cell: Cell) -> list[str]:
     if twice:
         raise ValueError(f"Cells are told apart by name, and these names stand for more than one: {twice}")
     return names
+
+
+def check_no_activity_regularizer(cell: Cell, where: str) -> None:
+    """Refuses penalties on firing rates where no derivative of the spike counts is at hand."""
+    for neuron in cell.neurons():
+        if neuron.activity_regularizer is not None:
+            raise ValueError(
+                f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
+                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'"
+            )
 
 
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:

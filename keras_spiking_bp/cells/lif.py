@@ -60,6 +60,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
             time steps; the kept spikes count 1 / (1 - dropout).
         seed: integer, or None, for the dropout masks.
+        activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates
+            `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate` does not, which counts
+            no spikes. Needs `gradient="accumulated"` or `"bounded"`.
 
     Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them. Spikes are 0 or 1
     (times 1 / (1 - dropout) in training), in the compute dtype of the synapse; the membrane potential is float32.
@@ -74,6 +77,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         >>> layer(np.ones((2, 5, 4), "float32")).shape
         TensorShape([2, 5, 3])
     """
+
+    takes_activity_regularizer = True
 
     def __init__(
         self,
@@ -167,6 +172,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
         if bounded:
             slope = within_bounds(slope, state["spike_count"], num_steps)
         count = spike_total(net, state["spike_count"], slope)
+        if self.activity_regularizer is not None:
+            penalty = self.activity_regularizer(count / per_sample(num_steps, count))
+            self.add_loss(penalty / tf.cast(tf.shape(count)[0], penalty.dtype))  # of a sample, as Keras' layers do
         return count * state["keep"] if "keep" in state else count
 
     def correction(self, state: State) -> tf.Tensor:

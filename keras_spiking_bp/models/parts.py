@@ -19,6 +19,7 @@ class Parts:
 
     def __init__(
         self,
+        *,
         beta: float,
         threshold: float,
         dropout: float,
@@ -27,6 +28,7 @@ class Parts:
         pool_threshold: float,
         reset_mechanism: str,
         kernel_constraint: keras.constraints.Constraint | str | None,
+        activity_regularizer: keras.regularizers.Regularizer | str | None,
         seed: int | None,
     ):
         self.beta = beta
@@ -35,7 +37,13 @@ class Parts:
         self.pool_threshold = check_positive("pool_threshold", pool_threshold)
         self.reset_mechanism = reset_mechanism
         self.kernel_constraint = kernel_constraint
-        self._neuron = {"beta": beta, "threshold": threshold, "dropout": dropout, "reset_mechanism": reset_mechanism}
+        self._neuron = {
+            "beta": beta,
+            "threshold": threshold,
+            "dropout": dropout,
+            "reset_mechanism": reset_mechanism,
+            "activity_regularizer": activity_regularizer,
+        }
         seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)

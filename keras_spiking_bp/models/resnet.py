@@ -29,6 +29,7 @@ def spiking_resnet(
     pool_threshold: float = 0.75,
     reset_mechanism: str = "zero",
     kernel_constraint: keras.constraints.Constraint | str | None = None,
+    activity_regularizer: keras.regularizers.Regularizer | str | None = None,
     stem_filters: int = 64,
     seed: int | None = None,
     name: str = "spiking_resnet",
@@ -49,7 +50,7 @@ def spiking_resnet(
         num_steps, beta, threshold, dropout, gradient, encoder, policy: as in `spiking_vgg`.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
             currents meet in a junction.
-        pool_threshold, reset_mechanism, kernel_constraint, seed, name: as in `spiking_vgg`.
+        pool_threshold, reset_mechanism, kernel_constraint, activity_regularizer, seed, name: as in `spiking_vgg`.
         stem_filters: filters of the first convolution.
 
     Returns, raises: as `spiking_vgg`.
@@ -63,7 +64,18 @@ def spiking_resnet(
         if not isinstance(block, (tuple, list)) or len(block) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
     check_image_shape("input_shape", input_shape, smallest=2)
-    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
+    parts = Parts(
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        policy=policy,
+        kappa=kappa,
+        pool_threshold=pool_threshold,
+        reset_mechanism=reset_mechanism,
+        kernel_constraint=kernel_constraint,
+        activity_regularizer=activity_regularizer,
+        seed=seed,
+    )
     cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
     channels = stem_filters
     for i, (filters, strides) in enumerate(blocks, start=1):

@@ -31,6 +31,7 @@ def spiking_vgg(
     pool_threshold: float = 0.75,
     reset_mechanism: str = "zero",
     kernel_constraint: keras.constraints.Constraint | str | None = None,
+    activity_regularizer: keras.regularizers.Regularizer | str | None = None,
     seed: int | None = None,
     name: str = "spiking_vgg",
 ) -> keras.Model:
@@ -53,6 +54,7 @@ def spiking_vgg(
         pool_threshold: threshold of the pooling neurons.
         reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
         kernel_constraint: Keras' own, of all synapses with weights, such as `constraints.ZeroMean()`.
+        activity_regularizer: Keras' own, on the firing rates of all LIF neurons, such as `regularizers.FiringRate()`.
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
 
@@ -72,7 +74,18 @@ def spiking_vgg(
         if stage != "pool" and (not isinstance(stage, (tuple, list)) or len(stage) != 2):
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
-    parts = Parts(beta, threshold, dropout, policy, kappa, pool_threshold, reset_mechanism, kernel_constraint, seed)
+    parts = Parts(
+        beta=beta,
+        threshold=threshold,
+        dropout=dropout,
+        policy=policy,
+        kappa=kappa,
+        pool_threshold=pool_threshold,
+        reset_mechanism=reset_mechanism,
+        kernel_constraint=kernel_constraint,
+        activity_regularizer=activity_regularizer,
+        seed=seed,
+    )
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
     for stage in stages:

@@ -1,0 +1,170 @@
+"""Firing rates that are held by a penalty."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.regularizers import FiringRate
+from tests.networks import noisy_patterns
+
+RNG = np.random.default_rng(0)
+
+
+def network(gradient="bounded", **kwargs):
+    return ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, [(8, 3), (8, 3), "pool"], [24], seed=0, reset_mechanism="subtract", gradient=gradient,
+        encoder=ksbp.ConstantEncoder(8), **kwargs,
+    )  # fmt: skip
+
+
+def images(samples=8):
+    return RNG.uniform(0, 1, (samples, 8, 8, 2)).astype("float32")
+
+
+def penalty_of(rates, target, strength):
+    """NumPy: rates (B, ..., C)."""
+    of_channels = rates.reshape(-1, rates.shape[-1]).mean(0)
+    return strength * np.mean((of_channels - target) ** 2)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 4, 4, 3)])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_penalty_in_a_stock_keras_layer(shape, copies):
+    rates = np.concatenate([RNG.uniform(0, 1, shape).astype("float32")] * copies)
+    layer = keras.layers.Activation("linear", activity_regularizer=FiringRate(0.3, 2.0))
+    layer(rates)
+    assert float(layer.losses[0]) == pytest.approx(penalty_of(rates[:6], 0.3, 2.0), rel=1e-5)
+
+
+def test_the_loss_of_fit_contains_the_penalty_of_each_layer():
+    model = network(activity_regularizer=FiringRate(0.3, 2.0))
+    x, y = images(), np.eye(4, dtype="float32")[RNG.integers(0, 4, 8)]
+    model.compile(keras.optimizers.SGD(0.0), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    without = model.evaluate(x, y, batch_size=8, verbose=0)
+    layer = next(layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN))
+    _, activity = layer.observe(ksbp.ConstantEncoder(8)(x))
+    penalties = [
+        penalty_of(activity[name]["spike_count"].numpy() / 8, 0.3, 2.0) for name in ("conv1", "conv2", "fc1")
+    ]  # the pooling neurons have none
+    for _ in range(2):  # the penalty of one step does not stay for the next
+        assert model.train_on_batch(x, y) == pytest.approx(without + sum(penalties), rel=1e-5)
+
+
+@pytest.mark.parametrize("steps_seen", [8, 5])
+def test_its_gradient_is_that_of_the_counts(steps_seen):
+    """Against NumPy, for integrate-and-fire neurons that reset by subtraction: d count / d net = 1 where it fired."""
+    dense = keras.layers.Dense(5, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(0.2, 0.3, seed=1))
+    cell = ksbp.LIFCell(dense, beta=1.0, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 2.0))
+    layer = ksbp.SpikingRNN(cell)
+    spikes = RNG.integers(0, 2, (6, 8, 4)).astype("float32")
+    mask = np.broadcast_to(np.arange(8) < steps_seen, (6, 8))
+    with tf.GradientTape() as tape:
+        rates = layer(spikes, mask=tf.constant(mask))
+        (loss,) = layer.losses
+    gradient = tape.gradient(loss, dense.kernel)
+
+    rates = rates.numpy()
+    assert ((rates == 0).any(), (rates > 0).any()) == (True, True)
+    assert float(loss) == pytest.approx(penalty_of(rates, 0.3, 2.0), rel=1e-5)
+    on_rates = 2.0 * 2 * (rates.mean(0) - 0.3) / rates.size
+    totals = (spikes * mask[..., None]).sum(1)
+    np.testing.assert_allclose(gradient, totals.T @ (on_rates / steps_seen * (rates > 0)), rtol=1e-4, atol=1e-7)
+
+
+def test_dropout_does_not_count():
+    """A rate is what the neurons did, not what the next layer is shown."""
+    losses = []
+    for dropout in (0.0, 0.5):
+        dense = keras.layers.Dense(5, kernel_initializer=keras.initializers.RandomNormal(0.2, 0.3, seed=1))
+        cell = ksbp.LIFCell(dense, dropout=dropout, seed=0, activity_regularizer=FiringRate(0.3))
+        layer = ksbp.SpikingRNN(cell)
+        layer(np.ones((6, 8, 4), "float32"), training=True)
+        losses.append(float(layer.losses[0]))
+    assert losses[0] == losses[1] > 0
+
+
+@pytest.mark.parametrize("network_of", ["vgg", "resnet"])
+def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
+    penalty = FiringRate(0.3, 10.0)
+    if network_of == "vgg":
+        model = network(activity_regularizer=penalty)
+    else:
+        model = ksbp.models.spiking_resnet(
+            (8, 8, 2), 4, [(8, 1), (12, 2)], [], 8, stem_filters=8, seed=0, reset_mechanism="subtract",
+            gradient="bounded", encoder=ksbp.ConstantEncoder(8), activity_regularizer=penalty,
+        )  # fmt: skip
+    x = images(32)
+    ksbp.calibrate(model, x, 0.1)
+
+    def distances():
+        rates = ksbp.analysis.activity(ksbp.analysis.run(model, x, verbose=0)).rows
+        rows = [row for row in rates if row["layer"] not in ("input", "total", "readout", "pool1")]
+        return [abs(row["spikes_per_neuron"] / 8 - 0.3) for row in rows]
+
+    assert min(distances()) > 0.15
+    model.compile(keras.optimizers.Adam(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(x, np.eye(4, dtype="float32")[np.arange(32) % 4], batch_size=16, epochs=30, verbose=0)
+    assert max(distances()) < 0.1
+
+
+def test_a_penalty_of_keras_itself_silences():
+    x, y = noisy_patterns(64)
+    spikes = []
+    for regularizer in (None, keras.regularizers.L1(0.05)):
+        keras.utils.set_random_seed(0)
+        model = network(activity_regularizer=regularizer)
+        ksbp.calibrate(model, x, 0.3)
+        model.compile(keras.optimizers.Adam(0.005), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, y, batch_size=16, epochs=5, verbose=0)
+        rows = ksbp.analysis.activity(ksbp.analysis.run(model, x, verbose=0)).rows
+        spikes.append(next(row["spikes"] for row in rows if row["layer"] == "total"))
+    assert spikes[1] < 0.75 * spikes[0]
+
+
+@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+def test_round_trips(tmp_path, policy):
+    model = network(activity_regularizer=FiringRate(0.2, 3.0), policy=policy)
+    x, y = images(), np.eye(4, dtype="float32")[RNG.integers(0, 4, 8)]
+    model.compile(keras.optimizers.SGD(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.train_on_batch(x, y) == pytest.approx(model.train_on_batch(x, y), rel=1e-5)
+    for name in ("conv2", "fc1"):
+        cells = {neuron.name: neuron for neuron in loaded.layers[-1].cell.neurons()}
+        assert cells[name].activity_regularizer.get_config() == {"rate": 0.2, "strength": 3.0}
+        assert cells["pool1"].activity_regularizer is None
+    ksbp.export.export_saved_model(model, tmp_path / "saved")
+    served = tf.saved_model.load(tmp_path / "saved").signatures["images"](images=tf.constant(x))["outputs"]
+    np.testing.assert_allclose(served, model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"rate": 0.0}, "`rate` must be a number above 0 and below 1.*rate=0.0"),
+        ({"rate": 1.0}, "`rate` must be a number above 0 and below 1"),
+        ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FiringRate(**arguments)
+
+
+def test_it_is_refused_where_it_would_be_ignored():
+    with pytest.raises(
+        ValueError, match="`activity_regularizer` of 'conv1' needs the derivative of spike counts.*bptt"
+    ):
+        network("bptt", activity_regularizer=FiringRate())
+    dense = keras.layers.Dense(3)
+    for make in (
+        lambda: ksbp.ReadoutCell(dense, activity_regularizer=FiringRate()),
+        lambda: ksbp.SequentialCell([ksbp.LIFCell(dense)], activity_regularizer="l1"),
+    ):
+        with pytest.raises(ValueError, match="`activity_regularizer` is for cells that fire, LIFCell and IFCell, not"):
+            make()
+    cell = ksbp.LIFCell(dense, activity_regularizer="l1")
+    with pytest.raises(ValueError, match=r"which keras\.layers\.RNN does not give: use SpikingRNN"):
+        keras.layers.RNN(cell)(np.ones((2, 5, 4), "float32"))
