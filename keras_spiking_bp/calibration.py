@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
-from keras_spiking_bp.validation import check_positive
+from keras_spiking_bp.validation import check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # the weights of a layer are scaled within these
 _TRIALS = 20
@@ -191,9 +190,5 @@ def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, lis
     else:
         targets = dict.fromkeys(scaled, firing_rate)
     for name, target in targets.items():
-        if not isinstance(target, numbers.Real) or not 0 < target < 1:
-            raise ValueError(
-                f"`firing_rate` must be above 0 and below 1 (spikes per neuron and step). Received: {target!r} for "
-                f"layer {name!r}"
-            )
+        check_fraction("firing_rate" if target is firing_rate else f"firing_rate[{name!r}]", target)
     return targets

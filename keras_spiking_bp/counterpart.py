@@ -18,7 +18,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
-    unless they are shared.
+    unless they are shared. A penalty on firing rates has no counterpart.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the

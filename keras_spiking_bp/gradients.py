@@ -10,8 +10,9 @@ through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" 
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
 
 `bounded`
-    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so
-    its count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
+    the same, but a neuron that fired at every step gets no gradient that asks for more spikes (`within_bounds`): it
+    fires once a step at most, so its count can only fall. Ours: the paper's T = 100 leaves neurons far from that bound,
+    few time steps do not.
 
 `bptt`
     what the code does: autodiff through the loop, where at each step
@@ -78,20 +79,6 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float)
     return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
 
 
-def within_bounds(slope: tf.Tensor, spike_count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The derivative of a spike count between its bounds: `slope`, but 0 where `spike_count = num_steps`.
-
-    Args:
-        slope: derivative of the count by the current summed over time, (B, ...).
-        spike_count: same shape.
-        num_steps: steps of the window, a scalar or (B,).
-
-    Returns:
-        Tensor of the same shape.
-    """
-    return tf.where(spike_count < per_sample(num_steps, spike_count), slope, tf.zeros_like(slope))
-
-
 # --- accumulated ------------------------------------------------------------------------------------------------------
 
 
@@ -110,6 +97,24 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
         return tf.identity(total), grad
 
     return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
+
+
+def within_bounds(count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """A spike count that cannot exceed the number of steps.
+
+    Forward: `count`, shape (B, ...). Backward: the gradient, but 0 where `count = num_steps` (a scalar or (B,)) and the
+    gradient asks for more (it is negative). One that asks for fewer spikes passes.
+    """
+    full = count >= per_sample(num_steps, count)
+
+    @tf.custom_gradient
+    def bounded(count):
+        def grad(upstream):
+            return tf.where(tf.logical_and(full, upstream < 0), tf.zeros_like(upstream), upstream)
+
+        return tf.identity(count), grad
+
+    return bounded(count)
 
 
 def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:

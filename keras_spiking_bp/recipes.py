@@ -41,7 +41,7 @@ class Recipe:
         firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None;
             `output_std` goes with a `firing_rate` only.
         rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
-            (`regularizers.FiringRate`); 0 for none.
+            (`regularizers.FiringRate`); 0 for none. Against a loss that is a mean: `"cross_entropy"`.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -92,6 +92,11 @@ class Recipe:
             )
         if self.rate_penalty:
             check_positive("rate_penalty", self.rate_penalty)
+            if self.gradient == "bptt":
+                raise ValueError(
+                    "`rate_penalty` needs gradient 'accumulated' or 'bounded'. Received: "
+                    f"rate_penalty={self.rate_penalty!r}, gradient='bptt'"
+                )
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:

@@ -56,7 +56,7 @@ def test_each_builds_its_network(recipes):
         penalties = {n.activity_regularizer for n in neurons if type(n) is ksbp.LIFCell}
         if own.rate_penalty:
             configs = [penalty.get_config() for penalty in penalties]
-            assert configs == [{"rate": own.firing_rate, "strength": own.rate_penalty}]
+            assert configs == [{"firing_rate": own.firing_rate, "strength": own.rate_penalty}]
         else:
             assert penalties == {None}
         constraints = [type(v.constraint) for v in model.trainable_variables]
@@ -73,6 +73,16 @@ def test_each_builds_its_network(recipes):
         assert isinstance(model.optimizer, kind)
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
+
+
+def test_the_rate_penalty_is_that_of_the_lif_neurons():
+    own = dataclasses.replace(recipe("resnet9", "cifar10"), firing_rate=0.2, rate_penalty=3.0)
+    neurons = own.build((32, 32, 3), 10, num_steps=2, seed=0).get_layer("time").cell.neurons()
+    for neuron in neurons:
+        if type(neuron) is ksbp.LIFCell:
+            assert neuron.activity_regularizer.get_config() == {"firing_rate": 0.2, "strength": 3.0}
+        else:
+            assert neuron.activity_regularizer is None
 
 
 def test_weight_decay_is_that_of_the_paper():
@@ -116,6 +126,8 @@ def test_bad_values(change):
 
 
 def test_what_contradicts_itself():
+    with pytest.raises(ValueError, match="`rate_penalty` needs gradient 'accumulated' or 'bounded'"):
+        dataclasses.replace(recipe("lenet", "mnist"), firing_rate=0.1, rate_penalty=10.0, gradient="bptt")
     for change in ({"output_std": 0.7}, {"rate_penalty": 10.0}):
         with pytest.raises(ValueError, match="`output_std` and `rate_penalty` need a `firing_rate`"):
             dataclasses.replace(recipe("lenet", "mnist"), **change)

@@ -31,11 +31,11 @@ def penalty_of(rates, target, strength):
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 4, 4, 3)])
 @pytest.mark.parametrize("copies", [1, 2])
-def test_the_penalty_in_a_stock_keras_layer(shape, copies):
+def test_the_penalty(shape, copies):
+    """It returns the sum over the batch: each sample has the same share of it, whatever the size of the batch."""
     rates = np.concatenate([RNG.uniform(0, 1, shape).astype("float32")] * copies)
-    layer = keras.layers.Activation("linear", activity_regularizer=FiringRate(0.3, 2.0))
-    layer(rates)
-    assert float(layer.losses[0]) == pytest.approx(penalty_of(rates[:6], 0.3, 2.0), rel=1e-5)
+    expected = penalty_of(rates[:6], 0.3, 2.0)
+    assert float(FiringRate(0.3, 2.0)(rates)) / len(rates) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_loss_of_fit_contains_the_penalty_of_each_layer():
@@ -48,8 +48,10 @@ def test_the_loss_of_fit_contains_the_penalty_of_each_layer():
     penalties = [
         penalty_of(activity[name]["spike_count"].numpy() / 8, 0.3, 2.0) for name in ("conv1", "conv2", "fc1")
     ]  # the pooling neurons have none
+    model.run_eagerly = True  # in a graph the layers are called once, for all steps
     for _ in range(2):  # the penalty of one step does not stay for the next
         assert model.train_on_batch(x, y) == pytest.approx(without + sum(penalties), rel=1e-5)
+    assert len(model.losses) == 3
 
 
 @pytest.mark.parametrize("steps_seen", [8, 5])
@@ -133,7 +135,7 @@ def test_round_trips(tmp_path, policy):
     assert loaded.train_on_batch(x, y) == pytest.approx(model.train_on_batch(x, y), rel=1e-5)
     for name in ("conv2", "fc1"):
         cells = {neuron.name: neuron for neuron in loaded.layers[-1].cell.neurons()}
-        assert cells[name].activity_regularizer.get_config() == {"rate": 0.2, "strength": 3.0}
+        assert cells[name].activity_regularizer.get_config() == {"firing_rate": 0.2, "strength": 3.0}
         assert cells["pool1"].activity_regularizer is None
     ksbp.export.export_saved_model(model, tmp_path / "saved")
     served = tf.saved_model.load(tmp_path / "saved").signatures["images"](images=tf.constant(x))["outputs"]
@@ -143,8 +145,8 @@ def test_round_trips(tmp_path, policy):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"rate": 0.0}, "`rate` must be a number above 0 and below 1.*rate=0.0"),
-        ({"rate": 1.0}, "`rate` must be a number above 0 and below 1"),
+        ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
+        ({"firing_rate": 1.0}, "`firing_rate` must be a number above 0 and below 1"),
         ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
     ],
 )
@@ -166,5 +168,66 @@ def test_it_is_refused_where_it_would_be_ignored():
         with pytest.raises(ValueError, match="`activity_regularizer` is for cells that fire, LIFCell and IFCell, not"):
             make()
     cell = ksbp.LIFCell(dense, activity_regularizer="l1")
+    x = np.ones((2, 5, 4), "float32")
     with pytest.raises(ValueError, match=r"which keras\.layers\.RNN does not give: use SpikingRNN"):
-        keras.layers.RNN(cell)(np.ones((2, 5, 4), "float32"))
+        keras.layers.RNN(cell)(x, training=True)
+    np.testing.assert_array_equal(keras.layers.RNN(cell)(x), ksbp.SpikingRNN(cell, return_sequences=True)(x)[:, -1])
+
+
+def test_it_belongs_to_the_cell_not_to_the_synapse():
+    penalised = keras.layers.Dense(3, activity_regularizer="l2")
+    for make in (
+        lambda: ksbp.LIFCell(penalised),
+        lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), penalised])),
+        lambda: ksbp.ResidualCell(ksbp.LIFCell(keras.layers.Dense(3)), ksbp.LIFCell(keras.layers.Dense(3)), penalised),
+    ):
+        with pytest.raises(ValueError, match="must have no `activity_regularizer`: give it to the cell"):
+            make()
+
+
+def test_conversion_leaves_that_of_the_ann_behind():
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(6, activation="relu", activity_regularizer="l1")(inputs)
+    ann = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+    snn = ksbp.convert_to_snn(ann, RNG.uniform(0, 1, (20, 4)).astype("float32"), 20)
+    snn.compile("sgd", "mse")
+    x, y = np.ones((2, 4), "float32"), np.ones((2, 3), "float32")
+    loss = snn.evaluate(x, y, verbose=0)
+    assert snn.train_on_batch(x, y) == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
+def test_a_saturated_channel_comes_back(gradient):
+    dense = keras.layers.Dense(3, use_bias=False, kernel_initializer="ones")
+    cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3))
+    layer = ksbp.SpikingRNN(cell, gradient)
+    spikes = np.ones((4, 8, 2), "float32")
+    optimizer = keras.optimizers.SGD(0.05)
+    assert float(tf.reduce_min(layer(spikes))) == 1.0
+    for _ in range(50):
+        with tf.GradientTape() as tape:
+            layer(spikes)
+            loss = layer.losses[0]
+        optimizer.apply([tape.gradient(loss, dense.kernel)], [dense.kernel])
+    np.testing.assert_allclose(layer(spikes), 0.3, atol=0.1)
+
+
+def test_no_gradient_of_it_asks_a_saturated_neuron_for_more():
+    """The mean of the channel is below the target; of its two neurons one is silent, one fires at every step."""
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=FiringRate(0.9))
+    spikes = np.stack([np.zeros((8, 2)), np.ones((8, 2))]).astype("float32")
+    for gradient, passes in {"accumulated": True, "bounded": False}.items():
+        layer = ksbp.SpikingRNN(cell, gradient)
+        with tf.GradientTape() as tape:
+            layer(spikes)
+            loss = layer.losses[0]
+        assert bool(np.any(tape.gradient(loss, dense.kernel))) == passes
+
+
+def test_an_empty_batch_has_no_penalty():
+    """A device gets one where the last batch is smaller than the number of devices."""
+    cell = ksbp.LIFCell(keras.layers.Dense(3), activity_regularizer=FiringRate())
+    layer = ksbp.SpikingRNN(cell)
+    layer(np.ones((0, 8, 2), "float32"), training=True)
+    assert float(layer.losses[0]) == 0.0

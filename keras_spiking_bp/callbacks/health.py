@@ -119,9 +119,9 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
-                    f"{SATURATED_RATE:.0%} of the time steps. Use a smaller learning rate, hold the rates "
-                    "(activity_regularizer=regularizers.FiringRate()), or before training scale the weights "
-                    "(keras_spiking_bp.calibrate)",
+                    f"{SATURATED_RATE:.0%} of the time steps. Start again with a smaller learning rate, a penalty that "
+                    "holds the rates (activity_regularizer=regularizers.FiringRate(), gradient='bounded'), or smaller "
+                    "weights (keras_spiking_bp.calibrate)",
                 )  # fmt: skip
 
     def _say(self, illness: str, name: str, text: str) -> None:

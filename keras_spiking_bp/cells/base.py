@@ -27,6 +27,8 @@ class Cell(keras.layers.Layer):
     * `sources()`: for each of the neurons the layers whose outputs add up to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
+    * `takes_activity_regularizer`: whether `accumulate` adds the penalty of Keras' `activity_regularizer`, as that of
+      `LIFCell` does; one that does not must say False.
 
     Every cell is also a cell of plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
     then goes through the loop by the authors' rule, but without the leak correction, which is known only at the end.
@@ -85,7 +87,8 @@ class Cell(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
-        check_no_activity_regularizer(self, "keras.layers.RNN")
+        if training:
+            check_no_activity_regularizer(self, "keras.layers.RNN")
         flat = iter(states)
         of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons()]
         before = []
@@ -111,7 +114,7 @@ class NeuronCell(Cell):
 
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
-        self.synapse = check_layer("synapse", synapse)
+        self.synapse = check_synapse("synapse", synapse)
 
     def build(self, input_shape: tuple) -> None:
         self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
@@ -209,6 +212,18 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
                 f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
                 "not give: use SpikingRNN with gradient='accumulated' or 'bounded'"
             )
+
+
+def check_synapse(name: str, layer: Any, optional: bool = False) -> keras.layers.Layer | None:
+    """A Keras layer without a penalty on its output, which would be one on currents, and act inside the time loop."""
+    if check_layer(name, layer, optional) is not None:
+        for part in layer._flatten_layers():
+            if part.activity_regularizer is not None:
+                raise ValueError(
+                    f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
+                    f"Received: {part.activity_regularizer!r} in layer {part.name!r}"
+                )
+    return layer
 
 
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:

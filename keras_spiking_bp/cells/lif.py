@@ -169,12 +169,13 @@ class LIFCell(SavesItsSeed, NeuronCell):
         slope = self.correction(state) * self.slope_scale
         if self.reset_mechanism == "zero":
             slope = slope * record.last_spike(state, num_steps) / per_sample(num_steps, net)
-        if bounded:
-            slope = within_bounds(slope, state["spike_count"], num_steps)
         count = spike_total(net, state["spike_count"], slope)
+        if bounded:
+            count = within_bounds(count, num_steps)
         if self.activity_regularizer is not None:
             penalty = self.activity_regularizer(count / per_sample(num_steps, count))
-            self.add_loss(penalty / tf.cast(tf.shape(count)[0], penalty.dtype))  # of a sample, as Keras' layers do
+            samples = tf.cast(tf.shape(count)[0], penalty.dtype)
+            self.add_loss(tf.math.divide_no_nan(penalty, samples))  # of a sample, as Keras' layers do
         return count * state["keep"] if "keep" in state else count
 
     def correction(self, state: State) -> tf.Tensor:

@@ -7,9 +7,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_synapse, current_of, total_of
+from keras_spiking_bp.cells.base import (
+    Cell,
+    NeuronCell,
+    State,
+    build_synapse,
+    check_synapse,
+    current_of,
+    total_of,
+)
 from keras_spiking_bp.cells.lif import LIFCell
-from keras_spiking_bp.validation import check_layer, check_static_shape
+from keras_spiking_bp.validation import check_static_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -52,7 +60,7 @@ class ResidualCell(Cell):
             raise TypeError(f"`junction` must be a LIFCell. Received: junction={junction!r}")
         self.body = body
         self.junction = junction
-        self.shortcut = check_layer("shortcut", shortcut, optional=True)
+        self.shortcut = check_synapse("shortcut", shortcut, optional=True)
 
     def neurons(self) -> list[NeuronCell]:
         return [*self.body.neurons(), self.junction]

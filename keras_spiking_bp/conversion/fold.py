@@ -48,7 +48,7 @@ def scaled(layer: keras.layers.Layer, weights: float, bias: float) -> keras.laye
 def _copy(layer: keras.layers.Layer, with_bias: bool) -> keras.layers.Layer:
     if not isinstance(layer, WEIGHTED):
         return copy_of(layer)
-    return copy_of(layer, activation=None, use_bias=layer.use_bias or with_bias)
+    return copy_of(layer, activation=None, activity_regularizer=None, use_bias=layer.use_bias or with_bias)
 
 
 def _assign(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization | None) -> None:

@@ -32,7 +32,8 @@ def fit(
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with dropout and Poisson spikes of its own; without these the result is that
-    of one device, but for rounding. Several machines: `fit_multi_worker`.
+    of one device, but for rounding (and for `FiringRate`, which takes the rates of the share). Several machines:
+    `fit_multi_worker`.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.

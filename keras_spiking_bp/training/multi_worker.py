@@ -52,7 +52,8 @@ def fit_multi_worker(
     The result is that of one process with the whole batch, but for rounding, and but for randomness: each device has
     dropout and Poisson spikes of its own. The losses of this library sum over the batch, so the gradients of the
     devices add up to that of the batch. It holds for losses that take the mean, too: Keras divides the mean of each
-    share by the number of devices (and penalties on weights likewise). A `train_step` of your own must do the same.
+    share by the number of devices (and penalties on weights likewise; `FiringRate` takes the rates of the share). A
+    `train_step` of your own must do the same.
 
     Args:
         model: built and compiled in `strategy.scope()`.
