@@ -136,6 +136,8 @@ def _run(report: dict) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
+    if "remark" in report:
+        lines.append(f"* {report['remark']}")
     paper = PAPER.get((recipe["network"], recipe["dataset"]))
     if paper:
         hours = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs / 3600
