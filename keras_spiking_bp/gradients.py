@@ -10,9 +10,8 @@ through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" 
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
 
 `bounded`
-    the same, but a neuron that fired at every step gets no gradient that asks for more spikes (`within_bounds`): it
-    fires once a step at most, so its count can only fall. Ours: the paper's T = 100 leaves neurons far from that bound,
-    few time steps do not.
+    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so
+    its count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
 
 `bptt`
     what the code does: autodiff through the loop, where at each step
@@ -79,6 +78,20 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float)
     return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
 
 
+def within_bounds(slope: tf.Tensor, spike_count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The derivative of a spike count between its bounds: `slope`, but 0 where `spike_count = num_steps`.
+
+    Args:
+        slope: derivative of the count by the current summed over time, (B, ...).
+        spike_count: same shape.
+        num_steps: steps of the window, a scalar or (B,).
+
+    Returns:
+        Tensor of the same shape.
+    """
+    return tf.where(spike_count < per_sample(num_steps, spike_count), slope, tf.zeros_like(slope))
+
+
 # --- accumulated ------------------------------------------------------------------------------------------------------
 
 
@@ -99,22 +112,23 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
     return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
 
 
-def within_bounds(count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """A spike count that cannot exceed the number of steps.
+def capped(count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """A spike count as penalties on it see it, which may lower that of a saturated neuron, but not ask for more.
 
     Forward: `count`, shape (B, ...). Backward: the gradient, but 0 where `count = num_steps` (a scalar or (B,)) and the
-    gradient asks for more (it is negative). One that asks for fewer spikes passes.
+    gradient is negative. (For the loss, whose gradient has either sign, a rule with one side only pulls all neurons
+    that saturate now and then towards silence: hence `within_bounds`.)
     """
     full = count >= per_sample(num_steps, count)
 
     @tf.custom_gradient
-    def bounded(count):
+    def same(count):
         def grad(upstream):
             return tf.where(tf.logical_and(full, upstream < 0), tf.zeros_like(upstream), upstream)
 
         return tf.identity(count), grad
 
-    return bounded(count)
+    return same(count)
 
 
 def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:

@@ -20,6 +20,7 @@ class FiringRate(keras.regularizers.Regularizer):
     that is silent, or fires at every step, for all images does not.
 
     It keeps, it does not revive: its gradient is that of the spike counts, so none reaches a neuron that did not fire.
+    It may lower a neuron that fired at every step, with `gradient="bounded"` too, which lets nothing else pass there.
 
     The `activity_regularizer` of a `LIFCell`, or of a whole network by its factory. Calibrate to the same rate. The
     loss that `fit` shows contains the penalties. As all activity regularizers of Keras it returns a sum over the batch,
@@ -45,7 +46,7 @@ class FiringRate(keras.regularizers.Regularizer):
         0.2
     """
 
-    def __init__(self, firing_rate: float = 0.25, strength: float = 10.0):
+    def __init__(self, firing_rate: float = 0.25, strength: float = 100.0):
         self.firing_rate = check_fraction("firing_rate", firing_rate)
         self.strength = check_positive("strength", strength)
 

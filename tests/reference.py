@@ -164,7 +164,7 @@ class Simulation:
         return gradients
 
     def grad_bounded(self, g_outputs):
-        """As `grad_accumulated`, but nothing that asks for more spikes passes a neuron that fired at every step."""
+        """As `grad_accumulated`, but nothing passes a neuron that fired at every step."""
         return self.grad_accumulated(g_outputs, bounded=True)
 
     def grad_accumulated(self, g_outputs, bounded=False):
@@ -180,7 +180,7 @@ class Simulation:
                 if self.reset == "zero":
                     g = g * self.last_spike(name) / self.num_steps
                 if bounded:
-                    g = g * ((self.spike_count(name) != self.num_steps) | (g_total[name] > 0))
+                    g = g * (self.spike_count(name) != self.num_steps)
             for i in node["inputs"]:
                 gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]].sum(1), g)
                 g_total[i["source"]] += gx

@@ -119,16 +119,26 @@ def test_spread_over_steps_hands_back_the_mean(masked):
 
 @pytest.mark.parametrize("num_steps", [tf.constant(3.0), tf.constant([3.0, 2.0])])
 def test_within_bounds(num_steps):
+    """The slope but where the neuron fired at every step of its own sample."""
+    count = tf.constant([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 1.0]])
+    slope = tf.constant([[0.0, 0.5, 0.7, 0.9], [0.0, 0.5, 0.7, 0.9]])
+    second = 0.7 if num_steps.shape.rank == 0 else 0.0
+    expected = np.array([[0, 0.5, 0.7, 0], [0, 0.5, second, 0.9]], "float32")
+    np.testing.assert_array_equal(g.within_bounds(slope, count, num_steps), expected)
+
+
+@pytest.mark.parametrize("num_steps", [tf.constant(3.0), tf.constant([3.0, 2.0])])
+def test_capped(num_steps):
     """A neuron that fired at every step of its own sample takes no gradient that asks for more."""
     count = tf.constant([[0.0, 1.0, 2.0, 3.0, 3.0], [0.0, 1.0, 2.0, 2.0, 1.0]])
     upstream = tf.constant([[-1.0, -0.5, 0.7, -0.9, 0.9], [-1.0, 0.5, -0.7, 0.7, -0.9]])
     with tf.GradientTape() as tape:
         tape.watch(count)
-        bounded = g.within_bounds(count, num_steps)
-    np.testing.assert_array_equal(bounded, count)
+        capped = g.capped(count, num_steps)
+    np.testing.assert_array_equal(capped, count)
     third = -0.7 if num_steps.shape.rank == 0 else 0.0
     expected = np.array([[-1.0, -0.5, 0.7, 0.0, 0.9], [-1.0, 0.5, third, 0.7, -0.9]], "float32")
-    np.testing.assert_array_equal(tape.gradient(bounded, count, upstream), expected)
+    np.testing.assert_array_equal(tape.gradient(capped, count, upstream), expected)
 
 
 def test_gradient_wanted():

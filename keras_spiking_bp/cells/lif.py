@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
-from keras_spiking_bp.gradients import leak_correction, lif_step_bptt, per_sample, spike_total, within_bounds
+from keras_spiking_bp.gradients import capped, leak_correction, lif_step_bptt, per_sample, spike_total, within_bounds
 from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import (
     check_beta,
@@ -169,13 +169,14 @@ class LIFCell(SavesItsSeed, NeuronCell):
         slope = self.correction(state) * self.slope_scale
         if self.reset_mechanism == "zero":
             slope = slope * record.last_spike(state, num_steps) / per_sample(num_steps, net)
-        count = spike_total(net, state["spike_count"], slope)
-        if bounded:
-            count = within_bounds(count, num_steps)
         if self.activity_regularizer is not None:
+            count = capped(spike_total(net, state["spike_count"], slope), num_steps)
             penalty = self.activity_regularizer(count / per_sample(num_steps, count))
             samples = tf.cast(tf.shape(count)[0], penalty.dtype)
             self.add_loss(tf.math.divide_no_nan(penalty, samples))  # of a sample, as Keras' layers do
+        if bounded:
+            slope = within_bounds(slope, state["spike_count"], num_steps)
+        count = spike_total(net, state["spike_count"], slope)
         return count * state["keep"] if "keep" in state else count
 
     def correction(self, state: State) -> tf.Tensor:
