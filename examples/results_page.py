@@ -153,7 +153,7 @@ def draw(reports: list[dict], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     styles = [
         ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P"),
-        ("#000000", "X"), ("#999999", "*"),
+        ("#000000", "X"), ("#999999", "*"), ("#882255", "<"), ("#117733", ">"),
     ]  # fmt: skip
     for i, report in enumerate(reports):
         color, marker = styles[i % len(styles)]

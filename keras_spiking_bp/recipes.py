@@ -198,7 +198,7 @@ FAST = {
     ),
     ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 8, 8, 32, 7e-4, 4, weight_decay=0.3, **_FEW_STEPS),
     ("vgg9", "cifar10"): Recipe(
-        "vgg9", "cifar10", 8, 8, 32, 6e-4, 3, weight_decay=0.1, rate_penalty=100.0, **_FEW_STEPS
+        "vgg9", "cifar10", 8, 8, 32, 6e-4, 3, weight_decay=0.1, rate_penalty=30.0, **_FEW_STEPS
     ),
     ("resnet9", "cifar10"): Recipe(
         "resnet9", "cifar10", 8, 8, 32, 5e-4, 2, weight_decay=0.1, kappa=1.0, rate_penalty=100.0, **_FEW_STEPS

@@ -46,7 +46,7 @@ class FiringRate(keras.regularizers.Regularizer):
         0.2
     """
 
-    def __init__(self, firing_rate: float = 0.25, strength: float = 100.0):
+    def __init__(self, firing_rate: float = 0.25, strength: float = 30.0):
         self.firing_rate = check_fraction("firing_rate", firing_rate)
         self.strength = check_positive("strength", strength)
 
