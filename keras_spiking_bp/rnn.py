@@ -40,8 +40,7 @@ class SpikingRNN(keras.layers.RNN):
       network, memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over
       time of the incoming gradient; every input step gets the same gradient.
     * `"bounded"`: the same, but no gradient passes a neuron that fired at every step, whose count cannot grow; only a
-      penalty on its rate may lower it. For few time steps, in which neurons saturate: without it their weights grow
-      on, until a layer says nothing any more.
+      penalty on its rate may lower it. For few time steps, in which neurons saturate and their weights grow on.
     * `"bptt"`: the authors' code. Exact backpropagation through the loop under the paper's approximate derivative; time
       and memory grow with T. Takes any synapse.
 

@@ -134,7 +134,7 @@ def test_what_fails_leaves_all_weights_as_they_were():
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, {"conv1": -0.1}])
 def test_bad_rates(rate):
-    with pytest.raises(ValueError, match=r"`firing_rate.*` must be a number above 0 and below 1"):
+    with pytest.raises(ValueError, match=r"`firing_rate(\['conv1'\])?` must be a number above 0 and below 1"):
         ksbp.calibrate(deep(), IMAGES, rate)
 
 
