@@ -43,8 +43,72 @@ except ImportError:  # pragma: no cover - a TensorFlow that moved it: gradients 
 
 
 def gradient_wanted(training: bool | None) -> bool:
-    """Whether a derivative may be asked of what is computed now: in training, or under a gradient tape."""
+    """Whether a derivative is asked of what is computed now: in training, or under a gradient tape.
+
+    In a function that is traced without a tape it may be asked later still: see `derived_on_demand`.
+    """
     return bool(training) or could_possibly_record()
+
+
+def derived_on_demand(
+    plain: Callable[[tf.Tensor], tuple[tf.Tensor, list[tf.Tensor]]],
+    with_derivative: Callable[[tf.Tensor], tf.Tensor],
+    sequences: tf.Tensor,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """What is computed in a graph whose gradient may be asked later, or never.
+
+    TensorFlow traces a function once, and does not trace it anew for a gradient tape that comes later. Records for a
+    derivative would slow inference down, since a loop of TensorFlow keeps all that it carries.
+
+    Forward: `plain(sequences)`: an output, and states, which are constants. Backward: `with_derivative(sequences)`, the
+    same output with its derivative, is computed then, and its gradient goes to `sequences` and to the variables.
+    """
+
+    @tf.custom_gradient
+    def on_demand(sequences):
+        output, states = plain(sequences)
+
+        def grad(*upstream, variables=()):
+            with tf.GradientTape() as tape:
+                tape.watch(sequences)
+                again = with_derivative(sequences)
+            wanted = [sequences, *variables]
+            to_sequences, *to_variables = tape.gradient(again, wanted, upstream[0])
+            return (to_sequences, to_variables) if variables else to_sequences
+
+        return (output, *states), grad
+
+    output, *states = on_demand(sequences)
+    return output, [tf.stop_gradient(state) for state in states]
+
+
+def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """Lets the gradient into a walk over totals only when all weights that it needs have been read.
+
+    Forward: `walk()`. Backward: the gradient, with control edges from each read of a variable in the walk.
+
+    The values of the walk are not used, so TensorFlow prunes its forward pass and leaves the weights to the backward
+    pass alone. Its optimizer of graphs (Grappler's `dependency_optimization`) then loses the edges from these reads to
+    the updates of the weights, and now and then a gradient would see a weight that is updated already
+    (`docs/architecture.md`, "Reads before updates").
+    """
+    if tf.executing_eagerly():
+        return walk()
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    output = walk()
+    reads = [op.outputs[0] for op in graph.get_operations()[before:] if op.type == "ReadVariableOp"]
+
+    @tf.custom_gradient
+    def same(output):
+        def grad(upstream):
+            # the backward pass may be a graph of its own, where control edges from here do not reach, but tensors do
+            with tf.control_dependencies([tf.identity(read) for read in reads]):
+                return tf.identity(upstream)
+
+        return tf.identity(output), grad
+
+    return same(output)
 
 
 def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,9 @@ import tensorflow as tf
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.gradients import (
+    after_reads,
     deliver_corrections,
+    derived_on_demand,
     gradient_wanted,
     per_sample,
     per_step,
@@ -44,7 +46,7 @@ class SpikingRNN(keras.layers.RNN):
     * `"bptt"`: the authors' code. Exact backpropagation through the loop under the paper's approximate derivative; time
       and memory grow with T. Takes any synapse.
 
-    No gradient flows into `initial_state`.
+    No gradient flows into `initial_state`, and none from the returned states: they are constants.
 
     Args:
         cell: a cell, such as `SequentialCell([...])`: the whole network, one time step of it.
@@ -158,8 +160,19 @@ class SpikingRNN(keras.layers.RNN):
         mask: tf.Tensor | None = None,
         training: bool | None = False,
     ) -> Any:
-        gradient = self.gradient if gradient_wanted(training) else None
-        output, _, states = self._walk(sequences, initial_state, mask, training, gradient)
+        sequences = tf.convert_to_tensor(sequences)
+        initial_state = self._starting_state(initial_state, sequences)
+
+        def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            output, _, states = self._walk(sequences, initial_state, mask, training, gradient)
+            return output, states
+
+        if gradient_wanted(training):
+            output, states = run(sequences, self.gradient)
+        elif tf.executing_eagerly():
+            output, states = run(sequences, None)
+        else:
+            output, states = derived_on_demand(lambda x: run(x, None), lambda x: run(x, self.gradient)[0], sequences)
         if self.stateful:
             for variable, state in zip(self.states, states, strict=True):
                 variable.assign(state)
@@ -195,18 +208,23 @@ class SpikingRNN(keras.layers.RNN):
         sequences = tf.convert_to_tensor(sequences)
         if not self.built:
             self.build(sequences.shape)
+        initial_state = self._starting_state(initial_state, sequences)
         output, window, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
         states = zip(self.cell.neurons(), window.states, strict=True)
         activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
         return output, dict(zip(names, activities, strict=True))
 
+    def _starting_state(self, initial_state, sequences) -> list[tf.Tensor]:
+        """The states before the first step, as constants."""
+        if initial_state is None:
+            initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
+        return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
+
     def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
         """The output with the derivative of `gradient` (None: none), what the loop gave, states to hand on."""
         sequences, mask = self._checked(sequences, mask, training)
         batch_size = tf.shape(sequences)[0]
-        if initial_state is None:
-            initial_state = self.states if self.stateful else self.get_initial_state(batch_size)
-        *membranes, steps_before = [tf.stop_gradient(tf.cast(s, tf.float32)) for s in initial_state]
+        *membranes, steps_before = initial_state
         count_before = membranes.pop() if self.cell.emits == "spikes" else 0.0
         states = [
             neuron.initial_state(
@@ -237,7 +255,8 @@ class SpikingRNN(keras.layers.RNN):
         handed_on = [state["membrane"] for state in window.states]
         if self.cell.emits == "spikes":
             handed_on.append(count_before + window.total)
-        return output, window, [*handed_on, steps_before + window.num_steps]
+        handed_on.append(steps_before + window.num_steps)
+        return output, window, [tf.stop_gradient(state) for state in handed_on]
 
     def _with_accumulated_derivative(
         self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, bounded: bool
@@ -245,7 +264,8 @@ class SpikingRNN(keras.layers.RNN):
         """What the loop gave is constant; the derivative of the total comes from one more walk, over the totals."""
         window = window.without_gradient()
         total_input = total_over_steps(sequences, window.total_input, mask)
-        total = self.cell.accumulate(total_input, window.states, tf.maximum(window.num_steps, 1.0), bounded)
+        num_steps = tf.maximum(window.num_steps, 1.0)
+        total = after_reads(lambda: self.cell.accumulate(total_input, window.states, num_steps, bounded))
         return dataclasses.replace(window, total=total)
 
     def _with_corrections(self, window: Window) -> Window:

@@ -155,3 +155,38 @@ def test_gradient_wanted():
         assert not g.gradient_wanted(False)
 
     traced_in_a_tape()
+
+
+def test_derived_on_demand():
+    """The value comes from one function, the derivative from another, to inputs and variables."""
+    weight = tf.Variable(3.0)
+
+    @tf.function
+    def traced(x):
+        output, (state,) = g.derived_on_demand(lambda x: (weight * x, [10 * x]), lambda x: 7 * weight * x, x)
+        return output, state
+
+    x = tf.constant([1.0, 2.0])
+    np.testing.assert_array_equal(traced(x), [[3.0, 6.0], [10.0, 20.0]])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        output, state = traced(x)
+    to_x, to_weight = tape.gradient(output, [x, weight])
+    np.testing.assert_array_equal(to_x, [21.0, 21.0])
+    assert to_weight.numpy() == 21.0
+    np.testing.assert_array_equal(tape.gradient(state, [x, weight], unconnected_gradients="zero")[0], [0.0, 0.0])
+
+
+def test_after_reads():
+    weight = tf.Variable(2.0)
+
+    def walk(x):
+        return g.after_reads(lambda: weight * x)
+
+    for run in (walk, tf.function(walk)):
+        x = tf.constant(5.0)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = run(x)
+        assert y.numpy() == 10
+        assert [float(d) for d in tape.gradient(y, [x, weight])] == [2.0, 5.0]

@@ -315,3 +315,69 @@ def test_a_bias_acts_at_each_step():
         results.append(outputs_and_gradients(ksbp.SpikingRNN(cell, gradient=gradient), x))
     for other in results[1:]:
         assert_all_close(results[0], other, rtol=1e-5, atol=1e-5)
+
+
+# --- functions that are traced before anybody asks for a gradient -----------------------------------------------------
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_function_traced_before_the_tape(gradient, sequences):
+    """TensorFlow does not trace a function anew for a tape that comes later: the gradient must be right even so."""
+    rnn = conv_network(gradient=gradient, return_sequences=sequences)
+    mask = np.random.default_rng(2).uniform(size=(3, 8)) < 0.7
+    x = tf.constant(spikes())
+    traced = tf.function(lambda x: rnn(x, mask=mask))
+    traced(x)
+    watched = [x, *[v.value for v in rnn.trainable_weights]]
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(function(x) ** 2)
+        return [g.numpy() for g in tape.gradient(loss, watched)]
+
+    expected = gradients(lambda x: rnn(x, mask=mask))
+    assert all(np.abs(g).max() > 0 for g in expected)
+    assert_all_close(gradients(traced), expected)
+
+    @tf.function
+    def symbolic(x):
+        return tf.gradients(tf.reduce_sum(rnn(x, mask=mask) ** 2), [x, *watched[1:]])
+
+    assert_all_close([g.numpy() for g in symbolic(x)], expected)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_stateful_layer_traced_before_the_tape(gradient):
+    """The derivative is computed later than the outputs, but from the states that those had."""
+    rnn = conv_network(gradient=gradient)
+    x = spikes()
+    stateful = same_network(rnn, stateful=True)
+    traced = tf.function(lambda x: stateful(x))
+    traced(x)
+    start = [state.numpy() for state in stateful.states]
+    expected = outputs_and_gradients(rnn, x, initial_state=[tf.constant(state) for state in start])
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(traced(x) ** 2)
+    assert_all_close([g.numpy() for g in tape.gradient(loss, stateful.trainable_weights)], expected[1:])
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_inference_in_a_graph_keeps_no_record(gradient):
+    """What a derivative needs is computed if one is asked for, and not before."""
+    rnn = conv_network(gradient=gradient)
+    graph = tf.function(lambda x: rnn(x)).get_concrete_function(tf.TensorSpec((3, 8, 4, 4, 2))).graph
+    (loop,) = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    carried = [tensor for tensor in loop.outputs if tensor.dtype == tf.float32]
+    # the last output, the sums of outputs and inputs, the sequences; and one potential for each layer of neurons
+    assert len(carried) == 4 + len(rnn.cell.neurons())
+
+
+def test_no_gradient_from_returned_states():
+    for gradient in GRADIENTS:
+        rnn = conv_network(gradient=gradient, return_state=True)
+        with tf.GradientTape() as tape:
+            _, *states = rnn(spikes(), training=True)
+            loss = tf.add_n([tf.reduce_sum(state) for state in states])
+        assert tape.gradient(loss, rnn.trainable_weights) == [None] * len(rnn.trainable_weights)
