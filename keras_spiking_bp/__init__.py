@@ -10,6 +10,7 @@ from keras_spiking_bp import (
     losses,
     models,
     regularizers,
+    surrogates,
     training,
 )
 from keras_spiking_bp._version import __version__
@@ -59,6 +60,7 @@ __all__ = [
     "models",
     "regularizers",
     "summary",
+    "surrogates",
     "to_nir",
     "training",
 ]

@@ -1,29 +1,39 @@
 """Every custom derivative of the library, and nothing else.
 
-The spike is a step function; its derivative is written down here instead of computed. Two rules carry it
-through time (Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code):
+The spike is a step function; its derivative is written down here instead of computed. There are two choices. What the
+derivative of a spike is, a cell decides (`LIFCell(surrogate=...)`); how it goes back through time, `SpikingRNN` decides
+(`gradient=...`):
 
-`accumulated`
-    the paper's chain rule on quantities summed over the whole window: `net = synapse(total_inputs)`,
-    `d spike_count / d net = correction / threshold` (the paper's approximate derivative with leak correction), here
-    times `last_spike / num_steps`, because no current after a neuron's last spike has an effect on it.
-    Used by `spike_total`, `spread_over_steps`, `total_over_steps`.
+| | on totals: `"accumulated"`, `"bounded"` | step by step: `"bptt"` |
+| --- | --- | --- |
+| `surrogate=None` | `slope = correction / threshold * last_spike / T` (`accumulated`), or `1 / threshold` between the bounds
+  of a count (`bounded`) | at each step `spikes[t] * correction / threshold` |
+| a surrogate | `slope = mean_t surrogate(u[t]) * e[t]` | at each step `surrogate(u[t])` |
 
-`bounded`
-    the same, but 0 for a neuron that fired at every step as well (`within_bounds`): it fires once a step at most, so
-    its count cannot grow. Ours: the paper's T = 100 leaves neurons far from that bound, few time steps do not.
+The paper is Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code.
 
-`bptt`
-    what the code does: autodiff through the loop, where at each step
+On totals
+    The chain rule on quantities summed over the window: `net = synapse(total_inputs)`, `d spike_count / d net = slope`.
+    Used by `spike_total`, `spread_over_steps`, `total_over_steps`. The slope is
+
+    * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
+      reset is to zero, because no current after a neuron's last spike has an effect on it;
+    * `bounded`: `within_bounds`, ours: a count lies between 0 and T, and between these bounds it follows its current;
+    * with a surrogate, both: `mean_slope`, rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488).
+
+Step by step
+    Autodiff through the loop. With `surrogate=None` it is what the code does (`lif_step_bptt`, `leak_bptt`,
+    `deliver_corrections`):
 
         d spikes[t] / d potential[t] = spikes[t] * correction / threshold     (correction as after the last step)
         d membrane[t+1] / d potential[t] = 1 - spikes[t]    reset to zero: nothing flows through a reset
                                          = 1                reset by subtraction: the reset is a constant
         the leak counts as 1
 
-    Used by `lif_step_bptt`, `leak_bptt`, `deliver_corrections`.
+    With a surrogate it is what snnTorch and SpikingJelly do (`lif_step_surrogate`): the same, but
+    `d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)`, and the leak is differentiated.
 
-with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` in both (`leak_correction`).
+with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`).
 """
 
 from __future__ import annotations
@@ -142,21 +152,52 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float)
     return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
 
 
-def within_bounds(slope: tf.Tensor, spike_count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The derivative of a spike count between its bounds: `slope`, but 0 where `spike_count = num_steps`.
+def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: float, num_steps: tf.Tensor) -> tf.Tensor:
+    """1 where a spike count is between its bounds, 0 and `num_steps`, else 0.
+
+    It is below the upper bound if `spike_count < num_steps`, and above the lower one if the charge that came in is
+    positive, `membrane + threshold * spike_count > 0`: a neuron that has not fired, but is on its way, is between them.
 
     Args:
-        slope: derivative of the count by the current summed over time, (B, ...).
-        spike_count: same shape.
+        spike_count: spikes of each neuron over the window, (B, ...).
+        membrane: potential after the last step, same shape.
+        threshold: potential above which it fires.
         num_steps: steps of the window, a scalar or (B,).
 
     Returns:
         Tensor of the same shape.
     """
-    return tf.where(spike_count < per_sample(num_steps, spike_count), slope, tf.zeros_like(slope))
+    not_full = spike_count < per_sample(num_steps, spike_count)
+    return tf.cast(tf.logical_and(not_full, membrane + threshold * spike_count > 0), membrane.dtype)
 
 
-# --- accumulated ------------------------------------------------------------------------------------------------------
+def eligibility_step(
+    carried: tf.Tensor, slope: tf.Tensor, spikes: tf.Tensor, beta: float, resets_to_zero: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One step of the derivative of a rate with a surrogate: `slope * e`, and what is carried to the next step.
+
+        e[t] = 1 + beta * e[t-1] * (1 - surrogate(u[t-1]))     reset by subtraction
+        e[t] = 1 + beta * e[t-1] * (1 - spikes[t-1])           reset to zero
+
+    `e[t]` is the derivative of the potential at t by a current that is the same at all steps so far. (In the first
+    equation the threshold that is subtracted counts as 1.) Source: arXiv 2410.11488.
+
+    Args:
+        carried: the second summand of `e[t]`; zeros before the first step.
+        slope: `surrogate(u[t])`, with `u = potential - threshold`.
+        spikes: of this step, 0 or 1.
+        beta: decay per step.
+        resets_to_zero: which of the two equations.
+    """
+    eligibility = 1.0 + carried
+    if resets_to_zero:
+        carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility)  # eligibility * (1 - spikes ** 2) in one pass
+    else:
+        carried = eligibility * (1.0 - slope)
+    return slope * eligibility, carried if beta == 1 else beta * carried
+
+
+# --- on totals --------------------------------------------------------------------------------------------------------
 
 
 def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
@@ -174,25 +215,6 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
         return tf.identity(total), grad
 
     return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
-
-
-def capped(count: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """A spike count as penalties on it see it, which may lower that of a saturated neuron, but not ask for more.
-
-    Forward: `count`, shape (B, ...). Backward: the gradient, but 0 where `count = num_steps` (a scalar or (B,)) and the
-    gradient is negative. (For the loss, whose gradient has either sign, a rule with one side only pulls all neurons
-    that saturate now and then towards silence: hence `within_bounds`.)
-    """
-    full = count >= per_sample(num_steps, count)
-
-    @tf.custom_gradient
-    def same(count):
-        def grad(upstream):
-            return tf.where(tf.logical_and(full, upstream < 0), tf.zeros_like(upstream), upstream)
-
-        return tf.identity(count), grad
-
-    return same(count)
 
 
 def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
@@ -238,7 +260,7 @@ def spread_over_steps(total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor
     return with_mean(total, outputs, num_steps)
 
 
-# --- bptt -------------------------------------------------------------------------------------------------------------
+# --- step by step -----------------------------------------------------------------------------------------------------
 
 
 def lif_step_bptt(
@@ -275,6 +297,43 @@ def lif_step_bptt(
 
     spikes, next_membrane, *slot = step(membrane, current, *([] if slot is None else [slot]))
     return spikes, next_membrane, slot[0] if slot else None
+
+
+def lif_step_surrogate(
+    membrane: tf.Tensor,
+    current: tf.Tensor,
+    forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    surrogate: Callable[[tf.Tensor], tf.Tensor],
+    beta: float,
+    threshold: float,
+    resets_to_zero: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One step of a neuron with a surrogate derivative.
+
+    Forward: `forward(membrane, current)` returns spikes and the next membrane potential. Backward, with
+    `(g_spikes, g_membrane)` from later, and the potential before the reset, `membrane + current`:
+
+        g = g_spikes * surrogate(membrane + current - threshold) + g_membrane * beta * (1 - spikes if resets_to_zero else 1)
+
+    goes to `membrane` and to `current` alike: the leak is differentiated, the reset is a constant (detached).
+    """
+
+    @tf.custom_gradient
+    def step(membrane, current):
+        spikes, next_membrane = forward(membrane, current)
+        potential = membrane + current
+
+        def grad(*upstream):
+            g_spikes, g_membrane = upstream
+            passed = beta * g_membrane
+            if resets_to_zero:
+                passed = passed * (1.0 - spikes)
+            g = passed + g_spikes * surrogate(potential - threshold)
+            return g, g
+
+        return (spikes, next_membrane), grad
+
+    return step(membrane, current)
 
 
 def leak_bptt(potential: tf.Tensor, beta: float) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
+from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
@@ -36,15 +37,17 @@ class SpikingRNN(keras.layers.RNN):
     `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
     counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
 
-    Three derivatives (the equations are in `keras_spiking_bp.gradients`):
+    How the derivative goes back through time (what that of a spike is, the cells decide, `LIFCell(surrogate=...)`; all
+    equations are in `keras_spiking_bp.gradients`):
 
-    * `"accumulated"`: the paper's chain rule on spike counts. The backward pass is that of an ordinary feed-forward
-      network, memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over
-      time of the incoming gradient; every input step gets the same gradient.
-    * `"bounded"`: the same, but no gradient passes a neuron that fired at every step, whose count cannot grow; only a
-      penalty on its rate may lower it. For few time steps, in which neurons saturate and their weights grow on.
-    * `"bptt"`: the authors' code. Exact backpropagation through the loop under the paper's approximate derivative; time
-      and memory grow with T. Takes any synapse.
+    * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
+      memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over time of
+      the incoming gradient; every input step gets the same gradient. The paper's chain rule on spike counts, or, of cells
+      with a surrogate, rate-based backpropagation.
+    * `"bounded"`: the same, but of cells without a surrogate the derivative is that of a count between its bounds: none
+      where a neuron fired at every step or got no charge, 1 / threshold else. For few time steps.
+    * `"bptt"`: step by step, back through the loop; time and memory grow with T. Takes any synapse. The authors' code,
+      or, of cells with a surrogate, surrogate-gradient backpropagation as in snnTorch and SpikingJelly.
 
     No gradient flows into `initial_state`, and none from the returned states: they are constants.
 
@@ -145,11 +148,18 @@ class SpikingRNN(keras.layers.RNN):
         return [output_mask] + [None] * (len(self.cell.neurons()) + 1 + (self.cell.emits == "spikes"))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        """Membrane potentials at rest; spikes of the output so far, if it spikes; steps so far, (B,): all zero."""
+        """Membrane potentials before the first step; spikes of the output so far, if it spikes; steps so far, (B,): all zero."""
         zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons()]
         if self.cell.emits == "spikes":
             zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
         return [*zeros, tf.zeros((batch_size,))]
+
+    def reset_state(self) -> None:
+        """Brings a stateful layer back to the state before its first step (Keras' own writes zeros)."""
+        if not self.stateful:
+            raise ValueError("`reset_state` is for a layer with stateful=True. Received: stateful=False")
+        for variable, state in zip(self.states, self.get_initial_state(self.states[0].shape[0]), strict=True):
+            variable.assign(state)
 
     # --- the walk ----------------------------------------------------------------------------------------------------
 
@@ -162,13 +172,19 @@ class SpikingRNN(keras.layers.RNN):
     ) -> Any:
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
+        sequences, mask = self._checked(sequences, mask, training)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            output, _, states = self._walk(sequences, initial_state, mask, training, gradient)
-            return output, states
+            window = self._run(sequences, initial_state, mask, training, gradient)
+            return self._output(window, initial_state, mask, gradient), self._states_after(window, initial_state)
 
         if gradient_wanted(training):
-            output, states = run(sequences, self.gradient)
+            if training:
+                self._take_first_statistics(sequences, initial_state, mask)
+            window = self._run(sequences, initial_state, mask, training, self.gradient)
+            self._add_penalties(window)
+            output = self._output(window, initial_state, mask, self.gradient)
+            states = self._states_after(window, initial_state)
         elif tf.executing_eagerly():
             output, states = run(sequences, None)
         else:
@@ -209,31 +225,53 @@ class SpikingRNN(keras.layers.RNN):
         if not self.built:
             self.build(sequences.shape)
         initial_state = self._starting_state(initial_state, sequences)
-        output, window, _ = self._walk(sequences, initial_state, mask, False, None, recorded=True)
+        sequences, mask = self._checked(sequences, mask, False)
+        window = self._run(sequences, initial_state, mask, False, None, recorded=True)
         states = zip(self.cell.neurons(), window.states, strict=True)
         activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
-        return output, dict(zip(names, activities, strict=True))
+        return self._output(window, initial_state, mask, None), dict(zip(names, activities, strict=True))
 
-    def _starting_state(self, initial_state, sequences) -> list[tf.Tensor]:
-        """The states before the first step, as constants."""
-        if initial_state is None:
-            initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
-        return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
+    def take_statistics(
+        self,
+        sequences: tf.Tensor,
+        initial_state: list[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> None:
+        """Makes the moving statistics of batch normalisations in synapses those of these data, layer by layer.
 
-    def _walk(self, sequences, initial_state, mask, training, gradient, recorded=False):
-        """The output with the derivative of `gradient` (None: none), what the loop gave, states to hand on."""
-        sequences, mask = self._checked(sequences, mask, training)
-        batch_size = tf.shape(sequences)[0]
-        *membranes, steps_before = initial_state
-        count_before = membranes.pop() if self.cell.emits == "spikes" else 0.0
-        states = [
-            neuron.initial_state(
-                batch_size,
-                membrane=membrane,
-                recorded=recorded or gradient is not None,
-                bptt=gradient == "bptt",
-                dropout=bool(training),
+        The network runs as often as it has such layers: each run makes the statistics of one more layer right. Does
+        nothing where there are none that learn. The first step of a training calls it, if no statistics were taken yet.
+
+        Args:
+            sequences, initial_state, mask: as in the call of the layer.
+        """
+        sequences = tf.convert_to_tensor(sequences)
+        initial_state = self._starting_state(initial_state, sequences)
+        sequences, mask = self._checked(sequences, mask, False)
+        self._take_statistics(sequences, initial_state, mask)
+
+    def _take_statistics(self, sequences, initial_state, mask) -> None:
+        def walk() -> None:
+            window = self._run(sequences, initial_state, mask, False, None, recorded=True)
+            self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
+
+        take_statistics(learning_normalizations(self.cell), walk)
+
+    def _take_first_statistics(self, sequences, initial_state, mask) -> None:
+        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are silent."""
+        layers = learning_normalizations(self.cell)
+        if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
+            tf.cond(
+                untouched(layers),
+                lambda: self._take_statistics(sequences, initial_state, mask),
+                lambda: None,
             )
+
+    def _run(self, sequences, initial_state, mask, training, gradient, recorded=False) -> Window:
+        """The loop over time, its total (or its outputs) with the derivative of `gradient` (None: none)."""
+        membranes = initial_state[: len(self.cell.neurons())]
+        states = [
+            neuron.initial_state(tf.shape(sequences)[0], membrane, gradient, recorded, dropout=bool(training))
             for neuron, membrane in zip(self.cell.neurons(), membranes, strict=True)
         ]
         window = run_window(
@@ -246,27 +284,19 @@ class SpikingRNN(keras.layers.RNN):
             unroll=self.unroll,
             differentiable=gradient == "bptt",
         )
-        on_totals = gradient in ("accumulated", "bounded")
-        if on_totals:
-            window = self._with_accumulated_derivative(window, sequences, mask, gradient == "bounded")
-        elif gradient == "bptt":
-            window = self._with_corrections(window)
-        output = self._output(window, mask, count_before, steps_before, spread=on_totals)
-        handed_on = [state["membrane"] for state in window.states]
-        if self.cell.emits == "spikes":
-            handed_on.append(count_before + window.total)
-        handed_on.append(steps_before + window.num_steps)
-        return output, window, [tf.stop_gradient(state) for state in handed_on]
-
-    def _with_accumulated_derivative(
-        self, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, bounded: bool
-    ) -> Window:
-        """What the loop gave is constant; the derivative of the total comes from one more walk, over the totals."""
-        window = window.without_gradient()
-        total_input = total_over_steps(sequences, window.total_input, mask)
+        if gradient is None:
+            return window
+        constant = window.without_gradient()
         num_steps = tf.maximum(window.num_steps, 1.0)
-        total = after_reads(lambda: self.cell.accumulate(total_input, window.states, num_steps, bounded))
-        return dataclasses.replace(window, total=total)
+        if gradient == "bptt":
+            if training and learning_normalizations(self.cell):  # for their update: the gradient goes through the loop
+                self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
+            return self._with_corrections(window)
+        total_input = total_over_steps(sequences, constant.total_input, mask)
+        total = after_reads(
+            lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
+        )
+        return dataclasses.replace(constant, total=total)
 
     def _with_corrections(self, window: Window) -> Window:
         """The gradient goes back through the loop; the leak corrections are known now, and set out with it."""
@@ -276,14 +306,37 @@ class SpikingRNN(keras.layers.RNN):
         output = deliver_corrections(getattr(window, name), slots, corrections)
         return dataclasses.replace(window, **{name: output})
 
-    def _output(self, window: Window, mask, count_before, steps_before, spread: bool) -> tf.Tensor:
-        """The total over the steps so far, or the output of each step, with the derivative of the total (`spread`)."""
+    def _add_penalties(self, window: Window) -> None:
+        """The penalties on firing rates, from the counts with their derivative."""
+        if self.gradient == "bptt":  # has none: see `__init__`
+            return
+        for neuron, state in zip(self.cell.neurons(), window.states, strict=True):
+            penalty = neuron.penalty(state, tf.maximum(window.num_steps, 1.0))
+            if penalty is not None:
+                neuron.add_loss(penalty)
+
+    def _starting_state(self, initial_state, sequences) -> list[tf.Tensor]:
+        """The states before the first step, as constants."""
+        if initial_state is None:
+            initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
+        return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
+
+    def _states_after(self, window: Window, initial_state) -> list[tf.Tensor]:
+        """The states after the last step, as constants."""
+        after = [state["membrane"] for state in window.states]
+        if self.cell.emits == "spikes":
+            after.append(initial_state[-2] + window.total)
+        return [tf.stop_gradient(state) for state in (*after, initial_state[-1] + window.num_steps)]
+
+    def _output(self, window: Window, initial_state, mask, gradient) -> tf.Tensor:
+        """The total over the steps so far, or the output of each step, with the derivative that the window has."""
+        steps_before = initial_state[-1]
         steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be masked throughout
         if not self.return_sequences:
-            total = count_before + window.total
+            total = window.total + (initial_state[-2] if self.cell.emits == "spikes" else 0.0)
             return total / per_sample(steps, total)
         output, shown = self._outputs_of_steps(window.outputs, steps_before, mask)
-        if not spread:
+        if gradient in (None, "bptt"):
             return output
         divisor = tf.maximum(window.num_steps, 1.0) if self.cell.emits == "spikes" else steps
         return spread_over_steps(window.total, output, divisor, shown)

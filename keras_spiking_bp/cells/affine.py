@@ -15,9 +15,6 @@ def is_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> bool:
     A trial catches what names cannot: an activation deep inside a `keras.Sequential`, a user's own layer. Batch
     normalisation is refused by type, since it is affine only outside of training.
     """
-    parts = layer._flatten_layers() if hasattr(layer, "_flatten_layers") else [layer]
-    if any(isinstance(part, keras.layers.BatchNormalization) for part in parts):
-        return False
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, *input_shape)).astype("float32")
     with tf.init_scope():

@@ -22,13 +22,14 @@ class Cell(keras.layers.Layer):
     * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
       The state of a cell is a list with one dictionary for each of them.
     * `step(inputs, states)`: one time step, `(outputs, new_states)`.
-    * `accumulate(total_inputs, states, num_steps, bounded)`: the window at once. Takes the inputs summed over it and
-      the states after it; returns the outputs summed over it, with the accumulated derivative, or the `bounded` one.
+    * `accumulate(total_inputs, states, num_steps, training)`: the window at once. Takes the inputs summed over it and
+      the states after it; returns the outputs summed over it, with the derivative for which the states have a record.
+      Writes `count` into the state of each layer of neurons that fires: its spikes, with the same derivative. With
+      `training`, batch normalisation in a synapse is that of training: statistics of the batch, one update.
     * `sources()`: for each of the neurons the layers whose outputs add up to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
-    * `takes_activity_regularizer`: whether `accumulate` adds the penalty of Keras' `activity_regularizer`, as that of
-      `LIFCell` does; one that does not must say False.
+    * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as that of `LIFCell` is.
 
     Every cell is also a cell of plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
     then goes through the loop by the authors' rule, but without the leak correction, which is known only at the end.
@@ -65,7 +66,7 @@ class Cell(keras.layers.Layer):
         raise NotImplementedError
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         raise NotImplementedError
 
@@ -111,6 +112,7 @@ class NeuronCell(Cell):
     """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
 
     dropout = 0.0
+    starting_potential = 0.0
 
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
@@ -138,31 +140,36 @@ class NeuronCell(Cell):
         self,
         batch_size: Any,
         membrane: tf.Tensor | None = None,
+        rule: str | None = None,
         recorded: bool = False,
-        bptt: bool = False,
         dropout: bool = False,
     ) -> State:
         """The state before the first step.
 
         Args:
             batch_size: number of samples.
-            membrane: potential to start from, (B, ...) float32; None for rest.
-            recorded: also write down the spikes (`keras_spiking_bp.cells.record`).
-            bptt: also carry the `slot` through which `bptt` hands back the leak correction.
+            membrane: potential to start from, (B, ...) float32; None for `starting_potential`.
+            rule: `gradient` of the `SpikingRNN`, if a derivative is wanted: also carry what it needs, the record of
+                `keras_spiking_bp.cells.record`, or for `bptt` the `slot` through which the leak correction comes back.
+            recorded: also write down the spikes.
             dropout: also draw the mask `keep` that holds over all steps.
         """
         if membrane is None:
-            membrane = tf.zeros((batch_size, *self.state_shape_of_step))
+            membrane = tf.fill((batch_size, *self.state_shape_of_step), self.starting_potential)
         state = {"membrane": membrane}
-        if bptt:
-            state["slot"] = tf.zeros_like(membrane)
+        if rule == "bptt":
+            state["slot"] = tf.zeros(())
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
         return state
 
     def correction(self, state: State) -> tf.Tensor:
-        """The leak correction of the derivative; 1 where no spike needs one."""
-        return tf.ones_like(state["membrane"])
+        """The leak correction of the derivative, for the `slot`; a scalar where no spike needs one."""
+        return tf.ones(())
+
+    def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
+        """The penalty on the activity in a window of `num_steps`, from the state after `accumulate`."""
+        return None
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the neurons did over the window of `num_steps`, from their final state."""
@@ -235,17 +242,23 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
     return per_step, check_static_shape("output shape of the synapse", output_shape[1:])
 
 
-def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
-    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32."""
-    return tf.cast(synapse(tf.cast(inputs, synapse.compute_dtype)), tf.float32)
+def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32.
+
+    In a time step always as in inference (Keras would hand the flag of `fit` on): a batch normalisation is the same
+    affine map at all steps, that of its moving statistics.
+    """
+    return tf.cast(synapse(tf.cast(inputs, synapse.compute_dtype), training=training), tf.float32)
 
 
-def total_of(layer: keras.layers.Layer, total_inputs: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+def total_of(
+    layer: keras.layers.Layer, total_inputs: tf.Tensor, num_steps: tf.Tensor, training: bool = False
+) -> tf.Tensor:
     """The sum over `num_steps` steps (a scalar, or (B,)) of what an affine layer gives, from the sum of its inputs.
 
     `num_steps * layer(total_inputs / num_steps)`: right for a bias too, which acts at each step.
     """
-    mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs))
+    mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs), training)
     return per_sample(num_steps, mean) * mean
 
 

@@ -8,9 +8,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
-from keras_spiking_bp.gradients import capped, leak_correction, lif_step_bptt, per_sample, spike_total, within_bounds
+from keras_spiking_bp.gradients import (
+    leak_correction,
+    lif_step_bptt,
+    lif_step_surrogate,
+    per_sample,
+    spike_total,
+    within_bounds,
+)
 from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import (
     check_beta,
@@ -50,7 +58,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         membrane <- beta * membrane
 
     Source: arXiv 1903.06379, "The Spiking Neuron"; the leak comes after fire and reset, as in the authors' code. The
-    derivative is in `keras_spiking_bp.gradients`.
+    derivatives are in `keras_spiking_bp.gradients`.
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
@@ -60,6 +68,10 @@ class LIFCell(SavesItsSeed, NeuronCell):
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
             time steps; the kept spikes count 1 / (1 - dropout).
         seed: integer, or None, for the dropout masks.
+        surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
+            instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
+        initial_membrane: the membrane potential before the first step, as a share of the threshold,
+            0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
         activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate` does not, which counts
             no spikes. Needs `gradient="accumulated"` or `"bounded"`.
@@ -88,6 +100,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         reset_mechanism: str = "zero",
         dropout: float = 0.0,
         seed: int | None = None,
+        surrogate: surrogates.Surrogate | str | None = None,
+        initial_membrane: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(synapse, **kwargs)
@@ -95,6 +109,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         self.threshold = check_positive("threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
         self.dropout = check_rate("dropout", dropout)
+        self.surrogate = surrogates.get(surrogate)
+        self.initial_membrane = check_rate("initial_membrane", initial_membrane)
         self.seed = seed
         if self.dropout:
             self.start_stream(seed)
@@ -104,15 +120,36 @@ class LIFCell(SavesItsSeed, NeuronCell):
         """The factor 1 / threshold of the derivative."""
         return 1.0 / self.threshold
 
+    @property
+    def starting_potential(self) -> float:
+        """The membrane potential before the first step."""
+        return self.initial_membrane * self.threshold
+
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
         """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
         shape = (batch_size, *self.output_shape_of_step)
         kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
         return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
 
-    def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:
-        state = super().initial_state(batch_size, **kwargs)
-        return state | record.start(state["membrane"], self.beta) if recorded else state
+    def initial_state(
+        self,
+        batch_size: Any,
+        membrane: tf.Tensor | None = None,
+        rule: str | None = None,
+        recorded: bool = False,
+        dropout: bool = False,
+    ) -> State:
+        state = super().initial_state(batch_size, membrane, rule, recorded, dropout)
+        if rule == "bptt" and self.surrogate is None:
+            state["slot"] = tf.zeros_like(state["membrane"])  # each neuron has a correction of its own
+        names = ()
+        if recorded or (rule in ("accumulated", "bptt") and self.surrogate is None):
+            names += record.SPIKES
+        if rule is not None and self.surrogate is not None:
+            names += record.COUNT if rule == "bptt" else record.SURROGATE
+        if rule == "bounded":
+            names += record.COUNT
+        return state | record.start(names, state["membrane"], self.beta)
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""
@@ -122,21 +159,35 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
         new = dict(state)
-        if "slot" in state:
+        resets_to_zero = self.reset_mechanism == "zero"
+        if "slot" not in state:
+            potential, fired, spikes, new["membrane"] = self._integrate(
+                state["membrane"], current, for_training="spike_count" in state
+            )
+        elif self.surrogate is None:
             spikes, new["membrane"], new["slot"] = lif_step_bptt(
                 state["membrane"],
                 current,
                 state["slot"],
-                forward=lambda *of_step: self._integrate(*of_step)[1:],
+                forward=lambda *of_step: self._integrate(*of_step)[2:],
                 slope_scale=self.slope_scale,
-                resets_to_zero=self.reset_mechanism == "zero",
+                resets_to_zero=resets_to_zero,
             )
-            fired = spikes
+            potential, fired = None, spikes
         else:
-            recorded = record.is_recorded(state)
-            fired, spikes, new["membrane"] = self._integrate(state["membrane"], current, for_training=recorded)
-        if record.is_recorded(state):
-            new |= record.update(state, spikes, self.beta)
+            spikes, new["membrane"] = lif_step_surrogate(
+                state["membrane"],
+                current,
+                forward=lambda *of_step: self._integrate(*of_step)[2:],
+                surrogate=self.surrogate,
+                beta=self.beta,
+                threshold=self.threshold,
+                resets_to_zero=resets_to_zero,
+            )
+            potential, fired = None, spikes
+        new |= record.update(
+            state, spikes, lambda: self.surrogate(potential - self.threshold), self.beta, resets_to_zero
+        )
         if "keep" in state:
             spikes = spikes * state["keep"]
         elif self.synapse.compute_dtype != "float32":
@@ -145,8 +196,10 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     def _integrate(
         self, membrane: tf.Tensor, current: tf.Tensor, for_training: bool = True
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Which neurons fired (boolean), the same as spikes (float32), and the membrane potential of the next step."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The potential before the reset, which neurons fired (boolean), the same as spikes (float32), the potential
+        of the next step.
+        """
         potential = membrane + current
         fired = potential > self.threshold
         spikes = tf.cast(fired, tf.float32)
@@ -155,32 +208,45 @@ class LIFCell(SavesItsSeed, NeuronCell):
         elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats do not know it
             membrane = tf.raw_ops.TanhGrad(y=spikes, dy=potential)
         else:  # a factor computed from the spikes: a select with a scalar costs twice as much
-            return fired, spikes, potential * (self.beta - self.beta * spikes)
-        return fired, spikes, membrane if self.beta == 1 else self.beta * membrane
+            return potential, fired, spikes, potential * (self.beta - self.beta * spikes)
+        return potential, fired, spikes, membrane if self.beta == 1 else self.beta * membrane
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
-        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps), states[0], num_steps, bounded)
+        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps, training), states[0], num_steps)
 
-    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor, bounded: bool) -> tf.Tensor:
+    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
         """The neurons without their synapse, over the window: `net` is the current summed over time."""
-        slope = self.correction(state) * self.slope_scale
-        if self.reset_mechanism == "zero":
-            slope = slope * record.last_spike(state, num_steps) / per_sample(num_steps, net)
-        if self.activity_regularizer is not None:
-            count = capped(spike_total(net, state["spike_count"], slope), num_steps)
-            penalty = self.activity_regularizer(count / per_sample(num_steps, count))
-            samples = tf.cast(tf.shape(count)[0], penalty.dtype)
-            self.add_loss(tf.math.divide_no_nan(penalty, samples))  # of a sample, as Keras' layers do
-        if bounded:
-            slope = within_bounds(slope, state["spike_count"], num_steps)
-        count = spike_total(net, state["spike_count"], slope)
+        count = spike_total(net, state["spike_count"], self._slope(state, num_steps))
+        state["count"] = count
         return count * state["keep"] if "keep" in state else count
 
+    def _slope(self, state: State, num_steps: tf.Tensor) -> tf.Tensor:
+        """`d count / d net`, by the record that there is."""
+        steps = per_sample(num_steps, state["membrane"])
+        if "slope_sum" in state:
+            return state["slope_sum"] / steps
+        if "silence" not in state:
+            between = within_bounds(state["spike_count"], state["membrane"], self.threshold, num_steps)
+            return between * self.slope_scale
+        slope = self.correction(state) * self.slope_scale
+        return slope * record.last_spike(state, num_steps) / steps if self.reset_mechanism == "zero" else slope
+
+    def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
+        """What the `activity_regularizer` makes of the firing rates, a sample's share of it."""
+        if self.activity_regularizer is None:
+            return None
+        rates = state["count"] / per_sample(num_steps, state["count"])
+        penalty = self.activity_regularizer(rates)
+        samples = tf.cast(tf.shape(rates)[0], penalty.dtype)
+        return tf.math.divide_no_nan(penalty, samples)  # of a sample, as Keras' layers do
+
     def correction(self, state: State) -> tf.Tensor:
-        """The leak correction of the derivative, from the recorded spikes."""
+        """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""
+        if "silence" not in state:
+            return super().correction(state)
         return leak_correction(state["spike_count"], record.leaky_trace(state), self.beta)
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -199,6 +265,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             "reset_mechanism": self.reset_mechanism,
             "dropout": self.dropout,
             "seed": self.seed,
+            "surrogate": None if self.surrogate is None else keras.saving.serialize_keras_object(self.surrogate),
+            "initial_membrane": self.initial_membrane,
         }
 
 

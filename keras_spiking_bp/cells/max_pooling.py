@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import NeuronCell, State
+from keras_spiking_bp.gradients import spike_total
+from keras_spiking_bp.validation import check_choice
 
 _POOLING = (
     keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D, keras.layers.GlobalMaxPooling1D,
@@ -17,23 +19,31 @@ _POOLING = (
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class MaxPoolingCell(NeuronCell):
-    """Max pooling of spike trains: its spike counts are the maximum of its inputs' spike counts, at every step.
+    """Max pooling of spike trains: of their counts, or of the spikes themselves.
+
+    With `of="counts"` the count of each output is the maximum of its inputs' counts, at every step:
 
         seen[t] = seen[t-1] + inputs[t]
         spikes[t] = max_pool(seen[t]) - max_pool(seen[t-1])
 
-    For inputs of 0 or 1 this is 0 or 1. (The maximum of the spikes themselves would count too many: two neurons that
-    fire in turn make a third that fires always.) Summed over the window it is the maximum of the sums, which is also
-    its derivative in both gradients.
+    For inputs of 0 or 1 this is 0 or 1. It is what a converted network needs. With `of="spikes"` it is what snnTorch's
+    and SpikingJelly's networks use,
+
+        spikes[t] = max_pool(inputs[t])
+
+    so that two neurons that fire in turn make a third that fires always. On totals the gradient goes to the input with
+    the largest count (with counts this is exact); step by step to the input that was the maximum of the step.
 
     Args:
         synapse: a max pooling layer, such as `keras.layers.MaxPooling2D(2)`.
+        of: `"counts"` or `"spikes"`.
 
     Shapes: inputs and outputs of a step as the pooling layer has them; the state `membrane` holds `seen`, shaped like
-    the inputs, float32.
+    the inputs, float32 (of spikes it holds nothing: one zero a sample).
 
     Raises:
         TypeError: if `synapse` is not a max pooling layer.
+        ValueError: if `of` is neither of the two.
 
     Example:
         >>> layer = SpikingRNN(MaxPoolingCell(keras.layers.MaxPooling2D(2)), return_sequences=True)
@@ -41,44 +51,61 @@ class MaxPoolingCell(NeuronCell):
         TensorShape([1, 5, 2, 2, 2])
     """
 
-    def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
+    def __init__(self, synapse: keras.layers.Layer, of: str = "counts", **kwargs: Any):
         super().__init__(synapse, **kwargs)
         if not isinstance(synapse, _POOLING):
             raise TypeError(
                 "`synapse` must be a max pooling layer, such as keras.layers.MaxPooling2D(2). "
                 f"Received: synapse={synapse!r} (type {type(synapse).__name__})"
             )
+        self.of = check_choice("of", of, ("counts", "spikes"))
 
     @property
     def state_shape_of_step(self) -> tuple[int, ...] | None:
+        if self.of == "spikes":
+            return ()
         return self.input_shape_of_step if self.built else None
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return []  # a maximum, but of sums over time: `accumulate` is exact
+        return []  # a maximum, but `accumulate` knows how to treat it
 
-    def initial_state(self, batch_size: Any, recorded: bool = False, **kwargs: Any) -> State:
-        state = super().initial_state(batch_size, **kwargs)
-        state["pooled"] = self._pooled(state["membrane"])
-        if recorded:
+    def initial_state(
+        self,
+        batch_size: Any,
+        membrane: tf.Tensor | None = None,
+        rule: str | None = None,
+        recorded: bool = False,
+        dropout: bool = False,
+    ) -> State:
+        state = super().initial_state(batch_size, membrane, rule, recorded, dropout)
+        if self.of == "counts":
+            state["pooled"] = self._pooled(state["membrane"])
+        if recorded or rule is not None:
             state["spike_count"] = tf.zeros((batch_size, *self.output_shape_of_step))
         return state
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""
         new = dict(states[0])
-        new["membrane"] = states[0]["membrane"] + tf.cast(inputs, tf.float32)
-        new["pooled"] = self._pooled(new["membrane"])
-        # carried along, for pooling once a step is enough; a step that stands alone has the counts only
-        before = states[0]["pooled"] if "pooled" in states[0] else self._pooled(states[0]["membrane"])
-        spikes = new["pooled"] - before
+        inputs = tf.cast(inputs, tf.float32)
+        if self.of == "spikes":
+            spikes = self._pooled(inputs)
+        else:
+            new["membrane"] = states[0]["membrane"] + inputs
+            new["pooled"] = self._pooled(new["membrane"])
+            # carried along, for pooling once a step is enough; a step that stands alone has the counts only
+            before = states[0]["pooled"] if "pooled" in states[0] else self._pooled(states[0]["membrane"])
+            spikes = new["pooled"] - before
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
         return spikes, [new]
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The maximum of the sums, with its own derivative."""
+        """The spikes of the window, with the derivative of the maximum of the inputs' counts."""
+        if self.of == "spikes":
+            return spike_total(self._pooled(total_inputs), states[0]["spike_count"], 1.0)
         before = tf.stop_gradient(states[0]["membrane"] - total_inputs)
         return self._pooled(before + total_inputs) - self._pooled(before)
 
@@ -87,3 +114,6 @@ class MaxPoolingCell(NeuronCell):
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         return super().activity(state, num_steps) | {"spike_count": state["spike_count"]}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "of": self.of}

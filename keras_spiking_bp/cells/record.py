@@ -1,41 +1,59 @@
-"""What a neuron writes down while it runs: all that the derivative and the analysis need of its spikes.
+"""What a neuron writes down while it runs: all that its derivative and the analysis need to know afterwards.
 
     spike_count <- spike_count + spikes[t]                 gamma in the paper
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
+    slope_sum, carried                                     of a surrogate: `gradients.eligibility_step`
 
-Each is float32 and shaped like the membrane potential. In a graph, entries that nobody reads cost nothing. The time of
-the last spike follows from the silence after it: written down instead, it would take one more array in every step.
+Each is float32 and shaped like the membrane potential. Which of them are kept, says the derivative: all keep the count,
+`bounded` no more than that. The time of the last spike follows from the silence after it: written down instead, it would
+take one more array in every step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from keras_spiking_bp.gradients import per_sample
+from keras_spiking_bp.gradients import eligibility_step, per_sample
+
+#: For the derivative between the bounds of a count.
+COUNT = ("spike_count",)
+#: For the paper's derivative, and for the analysis.
+SPIKES = ("spike_count", "silence", "leaky_trace")
+#: For a surrogate's mean over time.
+SURROGATE = ("spike_count", "slope_sum", "carried")
 
 
-def start(membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
+def start(names: tuple[str, ...], membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
     """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
-    names = ["spike_count", "silence"] if beta == 1 else ["spike_count", "silence", "leaky_trace"]
-    return {name: tf.zeros_like(membrane) for name in names}
+    return {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or beta < 1}
 
 
-def is_recorded(state: dict[str, tf.Tensor]) -> bool:
-    """Whether this state carries a record."""
-    return "spike_count" in state
+def update(
+    state: dict[str, tf.Tensor],
+    spikes: tf.Tensor,
+    slope: Callable[[], tf.Tensor],
+    beta: float,
+    resets_to_zero: bool,
+) -> dict[str, tf.Tensor]:
+    """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
 
-
-def update(state: dict[str, tf.Tensor], spikes: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
-    """The record after one more step, with its spikes (0 or 1, float32)."""
+    `slope` gives the surrogate derivative of this step, if there is one.
+    """
+    old = {name: tf.stop_gradient(state[name]) for name in {*SPIKES, *SURROGATE} & state.keys()}
     spikes = tf.stop_gradient(spikes)
-    longer = tf.stop_gradient(state["silence"]) + 1.0
-    new = {
-        "spike_count": tf.stop_gradient(state["spike_count"]) + spikes,
-        "silence": tf.raw_ops.TanhGrad(y=spikes, dy=longer),  # longer * (1 - spikes ** 2) in one pass over memory
-    }
-    if "leaky_trace" in state:
-        new["leaky_trace"] = beta * tf.stop_gradient(state["leaky_trace"]) + spikes
+    new = {}
+    if "spike_count" in old:
+        new["spike_count"] = old["spike_count"] + spikes
+    if "silence" in old:  # longer * (1 - spikes ** 2) in one pass over memory
+        new["silence"] = tf.raw_ops.TanhGrad(y=spikes, dy=old["silence"] + 1.0)
+    if "leaky_trace" in old:
+        new["leaky_trace"] = beta * old["leaky_trace"] + spikes
+    if "slope_sum" in old:
+        weighted, new["carried"] = eligibility_step(old["carried"], slope(), spikes, beta, resets_to_zero)
+        new["slope_sum"] = old["slope_sum"] + weighted
     return new
 
 

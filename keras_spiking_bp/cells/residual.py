@@ -100,13 +100,13 @@ class ResidualCell(Cell):
         return outputs, [*body_states, junction_state]
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """The chain rule on totals, through the body and around it."""
-        total = self.body.accumulate(total_inputs, states[:-1], num_steps, bounded)
-        around = total_inputs if self.shortcut is None else total_of(self.shortcut, total_inputs, num_steps)
-        net = total_of(self.junction.synapse, total, num_steps) + around
-        return self.junction.count_spikes(net, states[-1], num_steps, bounded)
+        total = self.body.accumulate(total_inputs, states[:-1], num_steps, training)
+        around = total_inputs if self.shortcut is None else total_of(self.shortcut, total_inputs, num_steps, training)
+        net = total_of(self.junction.synapse, total, num_steps, training) + around
+        return self.junction.count_spikes(net, states[-1], num_steps)
 
     def get_config(self) -> dict[str, Any]:
         parts = {"body": self.body, "junction": self.junction, "shortcut": self.shortcut}

@@ -95,16 +95,16 @@ class SequentialCell(Cell):
         return inputs, new_states
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, bounded: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """The chain rule on totals, cell by cell."""
         states = list(states)
         for cell in self.cells:
             if isinstance(cell, Cell):
                 own = [states.pop(0) for _ in cell.neurons()]
-                total_inputs = cell.accumulate(total_inputs, own, num_steps, bounded)
+                total_inputs = cell.accumulate(total_inputs, own, num_steps, training)
             else:
-                total_inputs = total_of(cell, total_inputs, num_steps)
+                total_inputs = total_of(cell, total_inputs, num_steps, training)
         return total_inputs
 
     def get_config(self) -> dict[str, Any]:

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
-from keras_spiking_bp.validation import check_positive, check_positive_int, check_positive_ints, check_seed
+from keras_spiking_bp.cells import IFCell, LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.validation import (
+    check_choice,
+    check_positive,
+    check_positive_int,
+    check_positive_ints,
+    check_seed,
+)
+
+#: What stands between the stages of a network.
+POOLINGS = ("neuron", "average", "max")
+#: What stands between a convolution or a fully connected layer and its neurons.
+NORMALIZATIONS = (None, "batch")
+
+_OF_LIF = set(inspect.signature(LIFCell).parameters) - {"synapse", "seed", "kwargs"} | {"activity_regularizer"}
+_OF_POOLING_NEURONS = {"reset_mechanism", "surrogate", "initial_membrane"}
 
 
 class Parts:
     """Makes the layers and cells of one network; successive ones get successive seeds.
 
     Weights start normal with standard deviation `sqrt(kappa / fan_in)`; there are no biases (arXiv 1903.06379).
+    `neuron` holds the arguments of all LIF cells.
     """
 
     def __init__(
         self,
         *,
-        beta: float,
-        threshold: float,
-        dropout: float,
         policy: str | None,
         kappa: float,
+        pooling: str,
         pool_threshold: float,
-        reset_mechanism: str,
-        kernel_constraint: keras.constraints.Constraint | str | None,
-        activity_regularizer: keras.regularizers.Regularizer | str | None,
+        normalization: str | None,
         seed: int | None,
+        neuron: dict[str, Any],
     ):
-        self.beta = beta
-        self.kappa = check_positive("kappa", kappa)
+        unknown = sorted(set(neuron) - _OF_LIF)
+        if unknown:
+            raise TypeError(
+                f"The arguments {unknown} are none of this network, nor of its neurons, which take {sorted(_OF_LIF)}"
+            )
         self.policy = policy
+        self.kappa = check_positive("kappa", kappa)
+        self.pooling = check_choice("pooling", pooling, POOLINGS)
         self.pool_threshold = check_positive("pool_threshold", pool_threshold)
-        self.reset_mechanism = reset_mechanism
-        self.kernel_constraint = kernel_constraint
-        self._neuron = {
-            "beta": beta,
-            "threshold": threshold,
-            "dropout": dropout,
-            "reset_mechanism": reset_mechanism,
-            "activity_regularizer": activity_regularizer,
-        }
+        self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
+        self.neuron = neuron
         seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
@@ -58,31 +70,28 @@ class Parts:
             padding="same" if padded_by_keras else "valid",
             use_bias=False,
             kernel_initializer=self._initializer(),
-            kernel_constraint=self.kernel_constraint,
             dtype=self.policy,
         )
-        if padded_by_keras:
-            return layer
-        return keras.Sequential([keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.policy), layer])
+        before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.policy)]
+        return self._normalized([*before, layer])
 
     def dense(self, units: int) -> keras.layers.Layer:
         """A fully connected layer."""
-        return keras.layers.Dense(
-            units,
-            use_bias=False,
-            kernel_initializer=self._initializer(),
-            kernel_constraint=self.kernel_constraint,
-            dtype=self.policy,
-        )
+        return self._normalized([self._dense(units)])
 
     def lif(self, synapse: keras.layers.Layer, name: str) -> LIFCell:
         """LIF neurons behind a synapse."""
-        return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **self._neuron)
+        return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **self.neuron)
 
-    def pool(self, name: str) -> IFCell:
-        """2x2 average pooling with pooling neurons."""
+    def pool(self, name: str) -> keras.layers.Layer:
+        """2x2 pooling."""
+        if self.pooling == "max":
+            return MaxPoolingCell(keras.layers.MaxPooling2D(2, dtype=self.policy), of="spikes", name=name)
+        if self.pooling == "average":
+            return keras.layers.AveragePooling2D(2, dtype=self.policy, name=name)
+        neuron = {key: value for key, value in self.neuron.items() if key in _OF_POOLING_NEURONS}
         pooling = keras.layers.AveragePooling2D(2, dtype=self.policy)
-        return IFCell(pooling, threshold=self.pool_threshold, reset_mechanism=self.reset_mechanism, name=name)
+        return IFCell(pooling, threshold=self.pool_threshold, name=name, **neuron)
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""
@@ -90,7 +99,17 @@ class Parts:
         dense_units = check_positive_ints("dense_units", dense_units)
         cells: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
         cells += [self.lif(self.dense(units), f"fc{i}") for i, units in enumerate(dense_units, start=1)]
-        return [*cells, ReadoutCell(self.dense(classes), beta=self.beta, name="readout")]
+        leak = {"beta": self.neuron["beta"]} if "beta" in self.neuron else {}
+        return [*cells, ReadoutCell(self._dense(classes), name="readout", **leak)]
+
+    def _dense(self, units: int) -> keras.layers.Dense:
+        return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)
+
+    def _normalized(self, layers: list[keras.layers.Layer]) -> keras.layers.Layer:
+        """One synapse of all these layers, with the normalisation behind them."""
+        if self.normalization == "batch":
+            layers = [*layers, keras.layers.BatchNormalization(momentum=0.9, dtype=self.policy)]
+        return layers[0] if len(layers) == 1 else keras.Sequential(layers)
 
     def _initializer(self) -> keras.initializers.Initializer:
         return keras.initializers.VarianceScaling(

@@ -19,20 +19,17 @@ def spiking_resnet(
     blocks: Sequence[tuple[int, int]],
     dense_units: Sequence[int],
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
     gradient: str = "accumulated",
     encoder: keras.layers.Layer | str | None = "poisson",
     policy: str | None = None,
     kappa: float = 1.0,
+    pooling: str = "neuron",
     pool_threshold: float = 0.75,
-    reset_mechanism: str = "zero",
-    kernel_constraint: keras.constraints.Constraint | str | None = None,
-    activity_regularizer: keras.regularizers.Regularizer | str | None = None,
+    normalization: str | None = None,
     stem_filters: int = 64,
     seed: int | None = None,
     name: str = "spiking_resnet",
+    **neuron: Any,
 ) -> keras.Model:
     """A residual spiking network, from its blocks (arXiv 1903.06379; no biases anywhere).
 
@@ -47,11 +44,12 @@ def spiking_resnet(
         classes: number of classes, at least 1.
         blocks: `(filters, strides)` of each residual block.
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
-        num_steps, beta, threshold, dropout, gradient, encoder, policy: as in `spiking_vgg`.
+        num_steps, gradient, encoder, policy: as in `spiking_vgg`.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
             currents meet in a junction.
-        pool_threshold, reset_mechanism, kernel_constraint, activity_regularizer, seed, name: as in `spiking_vgg`.
+        pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
         stem_filters: filters of the first convolution.
+        seed, name, **neuron: as in `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -65,16 +63,13 @@ def spiking_resnet(
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
         policy=policy,
         kappa=kappa,
+        pooling=pooling,
         pool_threshold=pool_threshold,
-        reset_mechanism=reset_mechanism,
-        kernel_constraint=kernel_constraint,
-        activity_regularizer=activity_regularizer,
+        normalization=normalization,
         seed=seed,
+        neuron=neuron,
     )
     cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
     channels = stem_filters
@@ -98,10 +93,6 @@ def spiking_resnet7(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     name: str = "spiking_resnet7",
     **kwargs: Any,
 ) -> keras.Model:
@@ -110,8 +101,8 @@ def spiking_resnet7(
     The authors' code of this network is not public; the blocks are our reading.
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -125,10 +116,6 @@ def spiking_resnet7(
         blocks=[(128, 2), (256, 2)],
         dense_units=[1024],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )
@@ -138,10 +125,6 @@ def spiking_resnet9(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     name: str = "spiking_resnet9",
     **kwargs: Any,
 ) -> keras.Model:
@@ -150,8 +133,8 @@ def spiking_resnet9(
     The authors' code of this network is not public; the blocks are our reading.
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -165,10 +148,6 @@ def spiking_resnet9(
         blocks=[(128, 1), (256, 2), (512, 2)],
         dense_units=[1024],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )
@@ -178,10 +157,6 @@ def spiking_resnet11(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     name: str = "spiking_resnet11",
     **kwargs: Any,
 ) -> keras.Model:
@@ -190,8 +165,8 @@ def spiking_resnet11(
     It has 17,936,064 weights on 32x32x3 and 10 classes.
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet` (`encoder`, `policy`, `kappa`, ...).
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -205,10 +180,6 @@ def spiking_resnet11(
         blocks=[(128, 1), (256, 2), (512, 1), (512, 2)],
         dense_units=[1024],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )

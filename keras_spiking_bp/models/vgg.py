@@ -21,49 +21,48 @@ def spiking_vgg(
     stages: Sequence[tuple[int, int] | str],
     dense_units: Sequence[int],
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
     gradient: str = "accumulated",
     encoder: keras.layers.Layer | str | None = "poisson",
     policy: str | None = None,
     kappa: float = 2.0,
+    pooling: str = "neuron",
     pool_threshold: float = 0.75,
-    reset_mechanism: str = "zero",
-    kernel_constraint: keras.constraints.Constraint | str | None = None,
-    activity_regularizer: keras.regularizers.Regularizer | str | None = None,
+    normalization: str | None = None,
     seed: int | None = None,
     name: str = "spiking_vgg",
+    **neuron: Any,
 ) -> keras.Model:
     """A plain convolutional spiking network, from its stages (arXiv 1903.06379; no biases anywhere).
 
     Args:
         input_shape: shape of one image, (H, W, C).
         classes: number of classes, at least 1.
-        stages: in order, `(filters, kernel_size)` for a "same" convolution with LIF neurons, `"pool"` for 2x2 average
-            pooling with pooling neurons.
+        stages: in order, `(filters, kernel_size)` for a "same" convolution with LIF neurons, `"pool"` for 2x2 pooling.
         dense_units: sizes of the fully connected LIF layers between the stages and the readout.
         num_steps: time steps T of the default encoder (100 if None); with `encoder=None` the length of the input, or
             None for any length.
-        beta, threshold, dropout: of all LIF neurons (`LIFCell`).
         gradient: `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         encoder: `"poisson"`, an encoder layer (it then sets the number of steps), or None if the input is spikes
             (T, H, W, C) already.
         policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`.
+        pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of the
+            spikes goes on as it is) or `"max"` (the maximum of the spikes).
         pool_threshold: threshold of the pooling neurons.
-        reset_mechanism: of all spiking neurons, `"zero"` (the paper) or `"subtract"`.
-        kernel_constraint: Keras' own, of all synapses with weights, such as `constraints.ZeroMean()`.
-        activity_regularizer: Keras' own, on the firing rates of all LIF neurons, such as `regularizers.FiringRate()`.
+        normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
+            layer and its neurons; None (the paper).
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
+        **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
+            `initial_membrane`, `activity_regularizer`. The readout has the same `beta`, pooling neurons the same
+            `reset_mechanism`, `surrogate` and `initial_membrane`.
 
     Returns:
         A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32.
 
     Raises:
         ValueError: if an argument is out of range, or `num_steps` contradicts the encoder.
-        TypeError: if `encoder` is neither of the above.
+        TypeError: if `encoder` is neither of the above, or an argument is unknown.
 
     Example:
         >>> model = spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[16], num_steps=10)
@@ -75,16 +74,13 @@ def spiking_vgg(
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
         policy=policy,
         kappa=kappa,
+        pooling=pooling,
         pool_threshold=pool_threshold,
-        reset_mechanism=reset_mechanism,
-        kernel_constraint=kernel_constraint,
-        activity_regularizer=activity_regularizer,
+        normalization=normalization,
         seed=seed,
+        neuron=neuron,
     )
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
@@ -99,14 +95,22 @@ def spiking_vgg(
     return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
 
 
+#: What the network with trained weights computes with.
+_TRAINED_WITH = {
+    "beta": 0.99,
+    "threshold": 1.0,
+    "reset_mechanism": "zero",
+    "initial_membrane": 0.0,
+    "pooling": "neuron",
+    "pool_threshold": 0.75,
+    "normalization": None,
+}
+
+
 def spiking_lenet(
     input_shape: tuple[int, int, int] = (28, 28, 1),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     weights: str | None = None,
     name: str = "spiking_lenet",
     **kwargs: Any,
@@ -114,11 +118,11 @@ def spiking_lenet(
     """The paper's spiking LeNet: 5x5x20 - pool - 5x5x50 - pool - 200 - classes (517,500 weights on 28x28x1).
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
         weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")` tells
             how, and what they reach); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
-        **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
+        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -132,12 +136,9 @@ def spiking_lenet(
     """
     if weights is not None:
         check_choice("weights", weights, tuple(PRETRAINED))
-        neurons = beta, threshold, kwargs.get("pool_threshold", 0.75), kwargs.get("reset_mechanism", "zero")
-        if neurons != (0.99, 1.0, 0.75, "zero"):
-            raise ValueError(
-                f"`weights={weights!r}` were trained with beta=0.99, threshold=1, pool_threshold=0.75, "
-                f"reset_mechanism='zero'. Received: {neurons}"
-            )
+        other = {key: kwargs[key] for key, value in _TRAINED_WITH.items() if kwargs.get(key, value) != value}
+        if other:
+            raise ValueError(f"`weights={weights!r}` were trained with {_TRAINED_WITH}. Received: {other}")
         if kwargs.get("encoder", "poisson") == "poisson":
             num_steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
             kwargs["encoder"] = PoissonEncoder(num_steps, scale=0.5, seed=kwargs.get("seed"))
@@ -147,10 +148,6 @@ def spiking_lenet(
         stages=[(20, 5), "pool", (50, 5), "pool"],
         dense_units=[200],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )
@@ -163,10 +160,6 @@ def spiking_vgg7(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     name: str = "spiking_vgg7",
     **kwargs: Any,
 ) -> keras.Model:
@@ -175,8 +168,8 @@ def spiking_vgg7(
     The authors' code of this network is not public; five convolutions and two fully connected layers are our reading.
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -190,10 +183,6 @@ def spiking_vgg7(
         stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"],
         dense_units=[1024],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )
@@ -203,10 +192,6 @@ def spiking_vgg9(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    beta: float = 0.99,
-    threshold: float = 1.0,
-    dropout: float = 0.0,
-    gradient: str = "accumulated",
     name: str = "spiking_vgg9",
     **kwargs: Any,
 ) -> keras.Model:
@@ -215,8 +200,8 @@ def spiking_vgg9(
     It has 5,938,880 weights on 32x32x3 and 10 classes.
 
     Args:
-        input_shape, classes, num_steps, beta, threshold, dropout, gradient, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_vgg` (`encoder`, `policy`, `kappa`, ...).
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -230,10 +215,6 @@ def spiking_vgg9(
         stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"],
         dense_units=[1024],
         num_steps=num_steps,
-        beta=beta,
-        threshold=threshold,
-        dropout=dropout,
-        gradient=gradient,
         name=name,
         **kwargs,
     )

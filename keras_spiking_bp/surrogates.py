@@ -1,0 +1,183 @@
+"""Surrogate derivatives: smooth functions that stand in for the derivative of a spike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.validation import check_positive
+
+
+class Surrogate:
+    """Base of all surrogates: a function of the distance to the threshold.
+
+    With `u = potential - threshold`, the potential before the reset, a subclass returns in `__call__(u)` what stands for
+    `d spikes / d potential`, a tensor of the shape and dtype of `u`, and gives its arguments in `get_config`. A user's
+    own subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model as any other.
+
+    Example:
+        >>> @keras.saving.register_keras_serializable(package="mine")
+        ... class Box(surrogates.Surrogate):
+        ...     def __call__(self, u):
+        ...         return tf.cast(tf.abs(u) < 0.5, u.dtype)
+        >>> cell = LIFCell(keras.layers.Dense(3), surrogate=Box())
+    """
+
+    def __call__(self, u: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Surrogate:
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value:g}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class Triangle(Surrogate):
+    """`max(0, 1 - |u| / width) / width`.
+
+    SpikingJelly's `PiecewiseQuadratic(alpha=1 / width)`.
+
+    Args:
+        width: distance to the threshold from which on it is 0, > 0.
+
+    Raises:
+        ValueError: if `width` is not above 0.
+
+    Example:
+        >>> surrogates.Triangle(width=2.0)(tf.constant([-3.0, -1.0, 0.0, 1.0])).numpy().tolist()
+        [0.0, 0.25, 0.5, 0.25]
+    """
+
+    def __init__(self, width: float = 1.0):
+        self.width = check_positive("width", width)
+
+    def __call__(self, u: tf.Tensor) -> tf.Tensor:
+        if self.width == 1:
+            return tf.nn.relu(1.0 - tf.abs(u))
+        return tf.nn.relu(1.0 / self.width - tf.abs(u) / self.width**2)
+
+    def get_config(self) -> dict[str, float]:
+        return {"width": self.width}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ATan(Surrogate):
+    """`alpha / 2 / (1 + (pi / 2 * alpha * u)^2)`, the derivative of an arc tangent.
+
+    snnTorch's `atan(alpha)`, SpikingJelly's `ATan(alpha)`.
+
+    Args:
+        alpha: twice the largest value, > 0.
+
+    Raises:
+        ValueError: if `alpha` is not above 0.
+
+    Example:
+        >>> surrogates.ATan()(tf.constant([0.0])).numpy().tolist()
+        [1.0]
+    """
+
+    def __init__(self, alpha: float = 2.0):
+        self.alpha = check_positive("alpha", alpha)
+
+    def __call__(self, u: tf.Tensor) -> tf.Tensor:
+        return self.alpha / 2 / (1.0 + tf.square(math.pi / 2 * self.alpha * u))
+
+    def get_config(self) -> dict[str, float]:
+        return {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class Sigmoid(Surrogate):
+    """`slope * s * (1 - s)` with `s = sigmoid(slope * u)`.
+
+    snnTorch's `sigmoid(slope)`, SpikingJelly's `Sigmoid(alpha=slope)`.
+
+    Args:
+        slope: four times the largest value, > 0.
+
+    Raises:
+        ValueError: if `slope` is not above 0.
+
+    Example:
+        >>> surrogates.Sigmoid(slope=4.0)(tf.constant([0.0])).numpy().tolist()
+        [1.0]
+    """
+
+    def __init__(self, slope: float = 25.0):
+        self.slope = check_positive("slope", slope)
+
+    def __call__(self, u: tf.Tensor) -> tf.Tensor:
+        s = tf.sigmoid(self.slope * u)
+        return self.slope * s * (1.0 - s)
+
+    def get_config(self) -> dict[str, float]:
+        return {"slope": self.slope}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class FastSigmoid(Surrogate):
+    """`1 / (1 + slope * |u|)^2`.
+
+    snnTorch's `fast_sigmoid(slope)`.
+
+    Args:
+        slope: how fast it falls, > 0.
+
+    Raises:
+        ValueError: if `slope` is not above 0.
+
+    Example:
+        >>> surrogates.FastSigmoid(slope=1.0)(tf.constant([-1.0, 0.0])).numpy().tolist()
+        [0.25, 1.0]
+    """
+
+    def __init__(self, slope: float = 25.0):
+        self.slope = check_positive("slope", slope)
+
+    def __call__(self, u: tf.Tensor) -> tf.Tensor:
+        return 1.0 / tf.square(1.0 + self.slope * tf.abs(u))
+
+    def get_config(self) -> dict[str, float]:
+        return {"slope": self.slope}
+
+
+_BY_NAME = {"triangle": Triangle, "atan": ATan, "sigmoid": Sigmoid, "fast_sigmoid": FastSigmoid}
+
+
+def get(identifier: Any) -> Surrogate | None:
+    """A surrogate from its name, its configuration, or itself; None stays None (the paper's derivative).
+
+    Args:
+        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (with default arguments), a `Surrogate`, what
+            `keras.saving.serialize_keras_object` made of one, or None.
+
+    Raises:
+        ValueError: if it is none of these.
+
+    Example:
+        >>> surrogates.get("triangle")
+        Triangle(width=1)
+    """
+    if identifier is None or isinstance(identifier, Surrogate):
+        return identifier
+    if isinstance(identifier, str) and identifier in _BY_NAME:
+        return _BY_NAME[identifier]()
+    if isinstance(identifier, dict):
+        found = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(found, Surrogate):
+            return found
+    raise ValueError(
+        f"`surrogate` must be None, one of {list(_BY_NAME)}, or an instance of surrogates.Surrogate, such as "
+        f"surrogates.Triangle(width=1.0). Received: surrogate={identifier!r}"
+    )
