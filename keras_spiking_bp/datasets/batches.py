@@ -102,7 +102,7 @@ class Batches:
     def description(self) -> dict[str, Any]:
         """What makes two trainings see the same data, but for `prepare` and for what is in files.
 
-        Examples and labels by their dtype, shape, and a hash of all their values (SHA-256, some 0.6 s a gigabyte).
+        Examples and labels by their dtype, shape, and a hash of all their values.
         """
         return {
             "num_examples": self.num_examples,
