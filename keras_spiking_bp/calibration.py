@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # the weights of a layer are scaled within these
@@ -51,8 +51,9 @@ def calibrate(
     weights (pooling) stay as they are.
 
     Args:
-        model: a built functional model with one `SpikingRNN`.
-        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once.
+        model: a built functional or sequential model with one `SpikingRNN`.
+        inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
+            several. Encoded once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
             cell (layers that are not named stay as they are).
         output_std: standard deviation that the outputs `V[T] / T` are to have over samples and classes: the weights of
@@ -65,9 +66,10 @@ def calibrate(
         What was done, layer by layer.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`.
-        ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, or a layer
-            cannot be brought to its rate, or a constraint would undo the scaling: all weights are then as they were.
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are no arrays.
+        ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, two layers
+            to scale have the same weights, a layer cannot be brought to its rate (which says the nearest that it has),
+            or a constraint would undo the scaling: all weights are then as they were.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -77,7 +79,7 @@ def calibrate(
         conv1 0.1
         fc1 0.1
     """
-    layer = spiking_layer(model)
+    front, layer = input_over_time(model), spiking_layer(model)
     neurons, sources = layer.cell.neurons(), layer.cell.sources()
     weights = {
         neuron.name: [variable for source in own for variable in source.trainable_weights]
@@ -92,12 +94,14 @@ def calibrate(
             raise ValueError(
                 f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
             )
-    spikes = input_over_time(model)(tf.convert_to_tensor(inputs))
+    to_scale = {name: weights[name] for name in targets}
+    if output_std is not None:
+        to_scale[neurons[-1].name] = neurons[-1].synapse.trainable_weights
+    _check_not_shared(to_scale)
+    spikes = front(as_inputs("inputs", model, inputs))
     observe = activity_of(model)
 
-    scaled = [variable for name in targets for variable in weights[name]]
-    if output_std is not None:
-        scaled += neurons[-1].synapse.trainable_weights
+    scaled = [variable for own in to_scale.values() for variable in own]
     before = [(variable, variable.numpy()) for variable in scaled]
     try:
         for variable in scaled:
@@ -138,21 +142,46 @@ def _to_rate(
             variable.assign(factor * value)
         return firing_rates(observe(spikes), num_steps)[name]
 
-    before = rate = rate_with(1.0)
+    rates: dict[float, float] = {}  # by the factor
     low, high = _FACTORS
     factor = 1.0
     for _ in range(_TRIALS):
+        rate = rates[factor] = rate_with(factor)
         if abs(rate - target) <= tolerance * target:
-            return CalibratedLayer(name, factor, before, rate)
+            return CalibratedLayer(name, factor, rates[1.0], rate)
         low, high = (factor, high) if rate < target else (low, factor)
         # the first guesses go by factors of 2, for the answer is seldom far
         near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
         factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
-        rate = rate_with(factor)
+        if factor in rates:  # an end of what is allowed
+            break
+    few = f"{num_steps} time steps and {samples} samples leave only a few values that a rate can have"
     raise ValueError(
-        f"Layer {name!r} cannot be brought to `firing_rate` {target}: with its weights times {factor:.3g} it fires at "
-        f"{rate:.3g}. Its input may be silent, or too few time steps or samples leave only a few values that a rate "
-        f"can have ({num_steps} steps, {samples} samples)"
+        f"Layer {name!r} cannot be brought to `firing_rate` {target}: {_nearest(rates, target, few)}. Choose a rate "
+        f"that it has, by firing_rate={{{name!r}: ...}} for this layer alone, or give other `inputs`"
+    )
+
+
+def _nearest(rates: dict[float, float], target: float, few: str) -> str:
+    """What the layer can do instead: the rates next to the target, below and above, and why there is none between."""
+    below = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
+    above = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
+    if above is None:
+        rate, factor = below
+        return (
+            f"scaled by at most {_FACTORS[1]:g}, it reaches its highest rate with its weights times {factor:.3g}, "
+            f"where it fires at {rate:.3g}. Its input may be silent, or most of it"
+        )
+    if below is None:
+        rate, factor = above
+        return (
+            f"scaled by at least {_FACTORS[0]:.2g}, it reaches its lowest rate with its weights times {factor:.3g}, "
+            f"where it fires at {rate:.3g}"
+        )
+    (lower, smaller), (higher, larger) = below, above
+    return (
+        f"with its weights times {smaller:.4g} it fires at {lower:.3g}, with its weights times {larger:.4g} at "
+        f"{higher:.3g}, and nothing between was found. {few}"
     )
 
 
@@ -176,6 +205,20 @@ def _check_that_constraints_keep(scaled: list) -> None:
                     "first step of the training. Calibrate a network whose constraints leave the size of the "
                     "weights alone, such as constraints.ZeroMean"
                 )
+
+
+def _check_not_shared(weights: Mapping[str, list]) -> None:
+    """Two layers with the same weights cannot have a rate each: scaling one scales the other."""
+    users: dict[int, list[str]] = {}
+    for name, own in weights.items():
+        for variable in {id(variable) for variable in own}:  # one layer may have it twice
+            users.setdefault(variable, []).append(name)
+    for names in users.values():
+        if len(names) > 1:
+            raise ValueError(
+                "`firing_rate` must name one layer only of those that share their weights, since scaling one scales "
+                f"the others (`output_std` scales the readout). Received: {names}, which share weights"
+            )
 
 
 def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, list]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -20,18 +20,26 @@ SATURATED_RATE = 0.9
 
 
 def is_spiking(model: Any) -> bool:
-    """Whether a model has a `SpikingRNN` layer."""
-    return any(isinstance(layer, SpikingRNN) for layer in getattr(model, "layers", []))
+    """Whether a model, or a model in it, has a `SpikingRNN` layer."""
+    return any(isinstance(layer, SpikingRNN) for layer in _layers(model))
+
+
+def _layers(model: Any) -> Iterator[keras.layers.Layer]:
+    """The layers of a model, and of the models in it."""
+    for layer in getattr(model, "layers", []):
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
-    """The built `SpikingRNN` layers of a model, in the order of the walk.
+    """The built `SpikingRNN` layers of a model and of the models in it, in the order of the walk.
 
     Raises:
         TypeError: if there is none.
         ValueError: if one is not built.
     """
-    layers = [model] if isinstance(model, SpikingRNN) else getattr(model, "layers", [])
+    layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
     if not spiking:
         raise TypeError(
@@ -65,13 +73,15 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if there are layers behind it.
+            ValueError if there are layers behind it, or it is in a model inside of the model.
     """
     layer = spiking_layer(model)
-    if not getattr(model, "outputs", None):
-        raise TypeError(
-            "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
-            f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+    _check_graph(model)
+    if layer not in model.layers:
+        inner = _part_with(model, layer)
+        raise ValueError(
+            f"`model` must have its SpikingRNN layer {layer.name!r} among its own layers. Received: a model that has "
+            f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
         )
     outputs = keras.tree.flatten(layer.output)
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
@@ -83,26 +93,82 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     return layer
 
 
+def _check_graph(model: keras.Model) -> None:
+    """Refuses models that have no graph to follow."""
+    if not getattr(model, "outputs", None):
+        raise TypeError(
+            "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
+            f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
+
+
+def _part_with(model: keras.Model, layer: SpikingRNN) -> keras.Model:
+    """The model among the layers of `model` that has `layer` in it."""
+    return next(part for part in model.layers if layer in _layers(part))
+
+
 def input_over_time(model: keras.Model) -> keras.Model:
-    """The part of a functional model in front of its `SpikingRNN`: from the model's inputs to those of each step.
+    """The part of a model in front of its `SpikingRNN`: from the model's inputs to those of each step.
+
+    The `SpikingRNN` may be in a model inside of the model.
 
     Raises:
-        TypeError, ValueError: as `spiking_layer`; ValueError too if a mask comes with them.
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
+            ValueError if a mask comes with the inputs of the layer.
     """
+    _check_graph(model)
     layer = spiking_layer(model)
-    if isinstance(layer.input, list):
+    if layer in model.layers:
+        sequences = layer.input
+    else:
+        inner = _part_with(model, layer)
+        # `inner.input` would be the inputs that it was made with, not those that `model` calls it with
+        sequences = input_over_time(inner)(keras.Operation.input.fget(inner))
+    if isinstance(sequences, list):
         raise ValueError(
             f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
             "sequences to their length instead"
         )
-    return keras.Model(model.inputs[0], layer.input)
+    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
+
+
+def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
+    """The argument `name` as tensors that `model` takes: one, or for several inputs a list or dictionary of them.
+
+    Raises:
+        TypeError: if they are no arrays.
+        ValueError: if there are more or fewer of them than inputs, or a single sample is where a batch belongs.
+    """
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    several = len(shapes) > 1
+    allowed = f"`{name}` must be " + (
+        f"arrays of the shapes {shapes}, in a list or dictionary as `model` takes them"
+        if several
+        else f"an array of the shape {shapes[0]}, such as one batch of a Dataset"
+    )
+    try:
+        nested = several or isinstance(inputs, Mapping)
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, inputs) if nested else tf.convert_to_tensor(inputs)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{allowed}. Received: {name} of type {type(inputs).__name__}") from error
+    leaves = keras.tree.flatten(tensors)
+    received = [tuple(tensor.shape) for tensor in leaves]
+    if len(received) != len(shapes):
+        raise ValueError(f"{allowed}. Received: {len(received)} of the shapes {received}")
+    if several:  # Keras checks their ranks, in whatever order they are
+        return tensors
+    if len(received[0]) != len(shapes[0]):
+        raise ValueError(
+            f"{allowed}. Received: {received[0]}. A Dataset must be batched, and a single sample be a batch of one"
+        )
+    return leaves[0]
 
 
 def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
     """Inputs of the model as inputs of each time step; the random stream of the encoder stays where it was."""
     encoder = input_over_time(model)
     states = [(variable, variable.numpy()) for variable in encoder.variables]
-    sequences = encoder(tf.convert_to_tensor(inputs))
+    sequences = encoder(as_inputs("inputs", model, inputs))
     for variable, value in states:
         variable.assign(value)
     return sequences
@@ -123,8 +189,8 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
     """What each neuron does in each time step: for a few samples, since all of it is kept.
 
     Args:
-        model: a built functional model with one `SpikingRNN`.
-        inputs: inputs of the model, (B, ...).
+        model: a built functional or sequential model with one `SpikingRNN`.
+        inputs: inputs of the model, (B, ...); a list or dictionary if it has several.
 
     Returns:
         For each layer of neurons, by name, `membrane` after each step and, but for a readout, `spikes` (0 or 1), both

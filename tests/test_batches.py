@@ -57,6 +57,22 @@ def test_epochs_are_epoch_after_epoch():
     np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(e)) for e in (2, 3, 4)]))
 
 
+def test_epochs_from_the_middle_of_the_first():
+    batches = numbers(prepare=noise)
+    together = batches.epochs(2, 4, first_batch=2)
+    assert together.cardinality() == 4
+    np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(2, 2)), seen(batches.epoch(3))]))
+
+
+def test_the_description_tells_data_apart():
+    names = np.array(["a.png", "b.png", "c.png"])
+    data = [np.arange(3.0), np.array([0.0, 1, 3]), np.arange(3), names, names[::-1]]
+    descriptions = [Batches(x, np.zeros(3), 1).description() for x in data]
+    assert all(one != other for i, one in enumerate(descriptions) for other in descriptions[:i])
+    assert Batches(names.copy(), np.zeros(3), 1).description() == descriptions[3]
+    assert Batches(names, np.ones(3), 1).description() != descriptions[3]
+
+
 def test_an_epoch_from_its_middle():
     batches = numbers(prepare=noise)
     rest = batches.epoch(1, first_batch=2)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
@@ -121,6 +122,82 @@ def test_a_silent_input_is_named():
         ksbp.calibrate(model, np.zeros_like(IMAGES), 0.1)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def one_layer(synapse=None):
+    """A model from spikes to the firing rates of one layer."""
+    cell = ksbp.LIFCell(synapse or keras.layers.Dense(8, kernel_initializer="ones", use_bias=False), name="hidden")
+    return keras.Sequential([keras.Input((5, 4)), ksbp.SpikingRNN(cell)])
+
+
+def test_the_highest_rate_is_named_and_can_be_reached():
+    """In a mostly silent input no weight makes all neurons fire: here those of 1 sample in 4."""
+    spikes = np.zeros((8, 5, 4), "float32")
+    spikes[:2] = 1
+    message = r"'hidden' cannot be .* `firing_rate` 0.5: scaled by at most 256, .* its highest rate .* fires at 0\.25\."
+    model = one_layer()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        ksbp.calibrate(model, spikes, 0.5)
+    np.testing.assert_array_equal(model.get_weights(), before)
+    (done,) = ksbp.calibrate(model, spikes, 0.25)
+    assert done.rate == pytest.approx(0.25, rel=0.05)
+
+
+def test_the_lowest_rate_is_named():
+    """Weights that are too large for their smallest factor."""
+    model = one_layer(keras.layers.Dense(8, kernel_initializer=keras.initializers.Constant(1e4), use_bias=False))
+    with pytest.raises(ValueError, match=r"`firing_rate` 0.5: .* at least 0.0039, .* its lowest rate .* fires at 1\. "):
+        ksbp.calibrate(model, np.ones((8, 5, 4), "float32"), 0.5)
+
+
+def test_rates_that_are_not_between_are_named():
+    """All neurons alike: 5 steps leave the rates 0, 0.2, 0.4, ..."""
+    with pytest.raises(ValueError, match=r"`firing_rate` 0.3: .* fires at 0.2, .* at 0.4, and nothing .* 5 time steps"):
+        ksbp.calibrate(one_layer(), np.ones((8, 5, 4), "float32"), 0.3)
+
+
+def tied():
+    dense = keras.layers.Dense(6, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(0, 0.5, seed=0))
+    cells = [ksbp.LIFCell(dense, name="a"), ksbp.LIFCell(dense, name="b"), ksbp.ReadoutCell(dense, name="out")]
+    return keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
+
+
+def test_layers_with_the_same_weights():
+    """Each would undo the scaling of the other; one of them alone gets the rate that is reported."""
+    model = tied()
+    x = (np.random.default_rng(0).random((16, 10, 6)) < 0.4).astype("float32")
+    before = model.get_weights()
+    for arguments, names in (({"firing_rate": {"a": 0.3, "b": 0.1}}, "a', 'b"),
+                             ({"firing_rate": {"b": 0.1}, "output_std": 0.5}, "b', 'out")):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"`firing_rate` must name one layer .* Received: \['{names}'\]"):
+            ksbp.calibrate(model, x, **arguments)
+    np.testing.assert_array_equal(model.get_weights(), before)
+    for name in ("a", "b"):
+        (done,) = ksbp.calibrate(model, x, {name: 0.15})
+        assert done.rate == pytest.approx(0.15, rel=0.05)
+        assert firing_rates(activity_of(model)(x), 10)[name] == pytest.approx(done.rate)
+
+
+def test_a_network_inside_of_a_model():
+    """As if it stood there itself: in a functional model, in a sequential one, and in one in one."""
+    make = lambda: deep(num_steps=4, encoder=ksbp.ConstantEncoder(4))  # noqa: E731
+    inputs = keras.Input((8, 8, 2))
+    halved = keras.layers.Rescaling(0.5)
+    alone, inner = make(), make()
+    inner.set_weights(alone.get_weights())
+    model = keras.Sequential([keras.Input((8, 8, 2)), keras.Model(inputs, inner(halved(inputs)))])
+    np.testing.assert_allclose(input_over_time(model)(2 * IMAGES), input_over_time(alone)(IMAGES))
+    expected, done = ksbp.calibrate(alone, IMAGES, 0.2), ksbp.calibrate(model, 2 * IMAGES, 0.2)
+    assert done == expected and len(done) == 6
+
+
+def test_inputs_that_are_no_arrays():
+    dataset = tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)
+    with pytest.raises(TypeError, match=r"`inputs` must be an array of the shape \(None, 8, 8, 2\).*_BatchDataset"):
+        ksbp.calibrate(deep(), dataset)
+    with pytest.raises(ValueError, match=r"`inputs` must be an array .* Received: \(8, 8, 2\).*a batch of one"):
+        ksbp.calibrate(deep(), IMAGES[0])
 
 
 def test_what_fails_leaves_all_weights_as_they_were():

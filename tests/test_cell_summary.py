@@ -40,3 +40,21 @@ def test_an_identity_shortcut_and_a_bare_layer():
 def test_a_model_without_neurons():
     with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
         ksbp.summary(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+
+
+def test_networks_inside_of_models():
+    """In a sequential model, in one in one, and in a subclassed one, which calls it twice."""
+    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=4)
+    expected = lines_of(inner)
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.again = inner, keras.Sequential([inner])
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    once = keras.Sequential([keras.Input((8, 8, 1)), inner])
+    for model in (once, keras.Sequential([keras.Input((8, 8, 1)), once]), Subclassed()):
+        assert lines_of(model) == expected

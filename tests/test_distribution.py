@@ -25,7 +25,10 @@ TIMEOUT = 500  # seconds, on a machine that has other work too
 
 
 def model_of(strategy, random):
-    """Images and randomness, or spikes and none. The loss of this library, or (`random` is "mean") one with a mean."""
+    """Images and randomness, or spikes and none. The loss of this library, or (`random` is "mean") one with a mean.
+
+    `random` is "averages": the weights at the end are running averages.
+    """
     encoder = ksbp.PoissonEncoder(STEPS, seed=3) if random is True else None
     with strategy.scope():
         model = ksbp.models.spiking_vgg(
@@ -33,7 +36,8 @@ def model_of(strategy, random):
         )
         loss = "sparse_categorical_crossentropy" if random == "mean" else ksbp.losses.SparseSumSquaredError()
         rate = keras.optimizers.schedules.CosineDecay(0.01, 9)
-        model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3), loss, metrics=["accuracy"])
+        averages = {"use_ema": True, "ema_momentum": 0.5} if random == "averages" else {}
+        model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3, **averages), loss, metrics=["accuracy"])
     return model
 
 
@@ -165,6 +169,7 @@ def worker(folder, task):
             (folder / f"error-{strategy.cluster_resolver.task_id}.txt").write_text(str(error))
         return
     train(strategy, folder, "sum", False)
+    train(strategy, folder, "averages", "averages")
     train(strategy, folder, "whole", True)
     train(strategy, folder, "killed", True, kill)
 
@@ -223,6 +228,7 @@ def one_device(tmp_path_factory):
     strategy = tf.distribute.get_strategy()
     train(strategy, folder, "sum", False)
     train(strategy, folder, "mean", "mean")
+    train(strategy, folder, "averages", "averages")
     return folder
 
 
@@ -271,9 +277,10 @@ def test_a_killed_training_on_two_devices_resumed_is_the_uninterrupted_one(two_r
     assert_equal(trained(two_replicas, "killed"), trained(two_replicas, "whole"))
 
 
-def test_two_workers_train_as_one_process(one_device, two_workers):
-    assert_equal(trained(two_workers, "sum-1"), trained(two_workers, "sum-0"))
-    assert_close(trained(two_workers, "sum-0"), trained(one_device, "sum"))
+@pytest.mark.parametrize("name", ["sum", "averages"])
+def test_two_workers_train_as_one_process(one_device, two_workers, name):
+    assert_equal(trained(two_workers, f"{name}-1"), trained(two_workers, f"{name}-0"))
+    assert_close(trained(two_workers, f"{name}-0"), trained(one_device, name))
 
 
 def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(two_workers):
@@ -308,7 +315,7 @@ def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path, replica
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if batch == 1:
+            if batch == 2:  # a batch after the save
                 raise KeyboardInterrupt
 
     strategy = tf.distribute.get_strategy()

@@ -1,6 +1,7 @@
 """Event recordings, against a decoding by a plain Python loop."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +284,41 @@ def test_bad_numbers(subset, argument):
 def test_a_polarity_of_minus_one():
     with pytest.raises(tf.errors.InvalidArgumentError, match="does not index"):
         events_to_spikes([0], [0], [-1], [0], 2)
+
+
+def test_a_larger_sensor():
+    """The events of the right half of a DVS128, each at its pixel; height and width are told apart."""
+    rng = np.random.default_rng(0)
+    x, y, polarity = rng.integers(64, 128, 200), rng.integers(0, 100, 200), rng.integers(0, 2, 200)
+    time = rng.integers(0, 400, 200)
+    spikes = events_to_spikes(x, y, polarity, time, num_steps=2, duration_us=300, sensor_size=(100, 128)).numpy()
+    expected = np.zeros((2, 100, 128, 2), "int8")
+    for event in zip(time // 150, y, x, polarity, strict=True):
+        if event[0] < 2:
+            expected[event] = 1
+    np.testing.assert_array_equal(spikes, expected)
+
+
+@pytest.mark.parametrize("x, y, size", [(34, 0, (34, 34)), (0, 34, (34, 34)), (-1, 0, (34, 34)), (5, 3, (6, 5))])
+def test_events_outside_of_the_sensor(x, y, size):
+    """Refused at any time, also after the window; in tf.data too."""
+    message = (
+        rf"sensor_size=\({size[0]}, {size[1]}\).*Received: x from {min(x, 1)} to {max(x, 1)}, y from 1 to {max(y, 1)}"
+    )
+    y = max(y, 1)
+    for time in (0, 10**6):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            events_to_spikes([1, x], [1, y], [0, 0], [0, time], 2, sensor_size=size)
+    dataset = tf.data.Dataset.from_tensors([[1, x], [1, y], [0, 0], [0, 0]])
+    dataset = dataset.map(lambda events: events_to_spikes(*tf.unstack(events), 2, sensor_size=size))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        list(dataset)
+
+
+@pytest.mark.parametrize("size", [34, (34,), (34, 34, 2), (0, 34), (34.0, 34)])
+def test_bad_sensor_sizes(size):
+    with pytest.raises(ValueError, match=rf"`sensor_size` must be .*Received: sensor_size={re.escape(repr(size))}"):
+        events_to_spikes([0], [0], [0], [0], 2, sensor_size=size)
 
 
 def test_reproduce_trains_with_the_steps_of_training_and_tests_with_those_of_the_test(official, tmp_path, monkeypatch):

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import batches_of
+from keras_spiking_bp.analysis.data import batches_of, check_classes
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
-from keras_spiking_bp.analysis.over_time import AccuracyOverTime
-from keras_spiking_bp.analysis.run import Run, as_run
+from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
+from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.connections import synapses_of
-from keras_spiking_bp.observe import is_spiking
+from keras_spiking_bp.observe import as_inputs, is_spiking
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -63,7 +63,8 @@ def compare(
         one that never is has no row.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if `networks` is empty or `accuracy` out of range.
+        TypeError, ValueError: as `analysis.accuracy_over_time`; ValueError too if `networks` is empty or `accuracy` out
+            of range.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
@@ -81,9 +82,10 @@ def compare(
         if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
-        curves[name] = AccuracyOverTime(
-            network if isinstance(network, Run) else as_run(network, data, labels, batch_size, verbose)
-        )
+        if isinstance(network, Run):
+            curves[name] = AccuracyOverTime(network)
+        else:
+            curves[name] = accuracy_over_time(network, data, labels, batch_size, verbose)
         rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
@@ -103,16 +105,18 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
 def _ann_row(name, network, data, labels, costs, batch_size) -> dict[str, Any]:
     if data is None:
         raise ValueError(f"`data` must be given for the ANN {name!r}. Received: data=None")
+    macs, accumulates = synapses_of(network)
+    check_classes(network.outputs[0].shape[1:])
     right = samples = 0
     batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     for inputs, classes in batches:
         if classes is None:
             raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
-        right += (np.asarray(network(inputs, training=False)).argmax(-1) == classes).sum()
+        outputs = network(as_inputs("data", network, inputs), training=False)
+        right += (np.asarray(outputs).argmax(-1) == classes).sum()
         samples += len(classes)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    macs, accumulates = synapses_of(network)
     return {
         "network": name,
         "at": "full length",

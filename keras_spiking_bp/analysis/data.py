@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,28 +12,43 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 
 
-def batches_of(
-    data: Any, labels: Any, batch_size: int
-) -> tuple[Iterator[tuple[tf.Tensor, np.ndarray | None]], int | None]:
+def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
     """Batches `(inputs, class indices or None)`, and how many there are, if that is known."""
     if isinstance(data, Batches):
         data = data.epoch(0)
-    if isinstance(data, tf.data.Dataset):
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
         if labels is not None:
-            raise ValueError("`labels` must be None where `data` is a Dataset: let it give (inputs, labels)")
-        number = int(data.cardinality())
-        if number == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("`data` must end: this Dataset repeats for ever. Use `take`")
-        pairs = (batch[:2] if isinstance(batch, tuple) and len(batch) > 1 else (batch, None) for batch in data)
-        return ((x, checked_labels(y, _size(x))) for x, y in pairs), number if number >= 0 else None
+            raise ValueError("`labels` must be None where `data` gives batches: let it give (inputs, labels)")
+        number = _number_of_batches(data)
+        batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(number))
+        pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
+        return ((x, checked_labels(y, _size(x))) for x, y in pairs), number
+    if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
+        raise TypeError(
+            "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "
+            f"datasets.Batches. Received: data of type {type(data).__name__}. Batches of several inputs, or from a "
+            "generator, can come from a PyDataset"
+        )
     if not len(data):
         raise ValueError("`data` must hold at least one sample. Received: no sample")
     labels = checked_labels(labels, len(data))
     starts = range(0, len(data), batch_size)
-    return (
-        (tf.convert_to_tensor(data[i : i + batch_size]), None if labels is None else labels[i : i + batch_size])
-        for i in starts
-    ), len(starts)
+    return ((data[i : i + batch_size], None if labels is None else labels[i : i + batch_size]) for i in starts), len(
+        starts
+    )
+
+
+def _number_of_batches(data: tf.data.Dataset | keras.utils.PyDataset) -> int | None:
+    """How many batches there are; None if that shows at their end."""
+    if isinstance(data, keras.utils.PyDataset):
+        number = data.num_batches
+        endless = number is None
+    else:
+        number = int(data.cardinality())
+        endless = number == tf.data.INFINITE_CARDINALITY
+    if endless:
+        raise ValueError("`data` must end. Received: batches without end; of a Dataset, `take` some")
+    return number if number >= 0 else None
 
 
 def _size(inputs: Any) -> int:
@@ -56,12 +71,15 @@ def class_indices(labels: Any) -> np.ndarray:
     return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
 
 
-def check_rank(inputs: Any, model: keras.Model) -> None:
-    """Refuses single samples where batches belong."""
-    expected = model.inputs[0].shape
-    for tensor in keras.tree.flatten(inputs):
-        if len(tensor.shape) != len(expected):
-            raise ValueError(
-                f"`data` must give batches of inputs of the shape {tuple(expected)}. Received: {tuple(tensor.shape)}. "
-                "A Dataset must be batched"
-            )
+def check_classes(output_shape: Sequence[int]) -> None:
+    """Refuses outputs whose largest is no class: the shape is that of one sample.
+
+    What one output says of two classes depends on the loss (a logit is compared with 0, a probability with 1/2), which
+    nobody here knows.
+    """
+    if len(output_shape) != 1 or output_shape[0] < 2:
+        raise ValueError(
+            "`model` must have one output for each class, of at least two classes, for an accuracy. Received: outputs "
+            f"of the shape {tuple(output_shape)}. Of one output, compare `analysis.run(...).outputs[..., 0]`, (N, T), "
+            "with the threshold of its loss"
+        )

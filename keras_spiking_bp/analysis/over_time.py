@@ -9,8 +9,10 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.observe import output_layer
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
@@ -56,12 +58,10 @@ class AccuracyOverTime(Table):
             `spikes`, `accumulates` and `macs`.
 
         Raises:
-            ValueError: if there is no margin or a negative one, or the network has one output only.
+            ValueError: if there is no margin or a negative one.
         """
         if not len(margins) or any(not margin >= 0 for margin in margins):
             raise ValueError(f"`margins` must be numbers of at least 0. Received: margins={list(margins)}")
-        if self.run.outputs.shape[-1] < 2:
-            raise ValueError("A network with one output has no second largest to be sure against")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
         correct, spent = self.run.correct(), self.run.so_far()
         samples = np.arange(self.run.samples)
@@ -100,7 +100,8 @@ def accuracy_over_time(
         of the input), `accumulates` and `macs`; with methods `steps_to_reach`, `early_exit` and `plot`.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels.
+        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or no output for each of two or
+            more classes.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -109,4 +110,6 @@ def accuracy_over_time(
         >>> len(curve), curve.early_exit([0.0]).rows[0]["steps"] <= 10
         (10, True)
     """
+    if not isinstance(model, Run):
+        check_classes(output_layer(model).cell.output_shape_of_step)
     return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose))

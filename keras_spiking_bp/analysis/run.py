@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.analysis.data import batches_of, check_rank, checked_labels
+from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection, connections, fan_out
-from keras_spiking_bp.observe import SATURATED_RATE, input_over_time, output_layer
+from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, input_over_time, output_layer
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_positive_int
 
@@ -63,12 +63,11 @@ class Run:
         """Whether the class with the largest output is right, at each step, boolean (N, T).
 
         Raises:
-            ValueError: if there are no labels, or the outputs are not one number a class.
+            ValueError: if there are no labels, or the outputs are not one number for each of two or more classes.
         """
         if self.labels is None:
             raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
-        if self.outputs.ndim != 3:
-            raise ValueError(f"The output must be one number a class. It has the shape {self.outputs.shape[2:]}")
+        check_classes(self.outputs.shape[2:])
         return self.outputs.argmax(-1) == self.labels[:, None]
 
     def multiplies(self, path: Connection) -> bool:
@@ -89,16 +88,16 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     """Runs a spiking network once over `data` and counts spikes and operations, step by step.
 
     Args:
-        model: a built functional model that ends in its one `SpikingRNN`. The random stream of its encoder is put back:
-            the same call gives the same again.
-        data: inputs of the model as an array, (N, ...), or a `tf.data.Dataset` of batches: of inputs, or of
-            `(inputs, labels)`.
+        model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
+            encoder is put back: the same call gives the same again.
+        data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
+            `datasets.Batches` of batches, of inputs or of `(inputs, labels)`.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or nobody asks.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`.
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `data` has another type.
         ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
             neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless or not in
             batches, or `labels` does not fit.
@@ -125,8 +124,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     bar = keras.utils.Progbar(number, verbose=verbose)
     for i, (inputs, of_batch) in enumerate(batches, start=1):
-        check_rank(inputs, model)
-        currents = encode(inputs)
+        currents = encode(as_inputs("data", model, inputs))
         outputs, spikes, operations, totals, is_spikes = count(currents)
         for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
             parts[name].append(value.numpy())

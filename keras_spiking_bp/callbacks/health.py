@@ -34,8 +34,9 @@ class Health(keras.callbacks.Callback):
     layers named.
 
     Args:
-        inputs: sample inputs of the model, (B, ...): some 16 training images serve. Encoded once; the random stream of
-            the encoder is put back, so that the training is the same with the callback and without.
+        inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
+            several. Encoded once; the random stream of the encoder is put back, so that the training is the same with
+            the callback and without.
         every: batches between two looks.
         growth: above 1.
 
@@ -43,8 +44,9 @@ class Health(keras.callbacks.Callback):
         firing_rates: spikes per neuron and step of each layer at the last look.
 
     Raises:
-        ValueError: if `every` or `growth` is out of range.
-        TypeError: (in `fit`) if the model has no `SpikingRNN`.
+        ValueError: if `every` or `growth` is out of range; (in `fit`) if `inputs` are not those of the model.
+        TypeError: (in `fit`) if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are
+            no arrays.
 
     Example:
         >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)
@@ -67,8 +69,8 @@ class Health(keras.callbacks.Callback):
         self._said: set[tuple[str, str]] = set()
 
     def on_train_begin(self, logs=None):
-        layer = spiking_layer(self.model)
         self._spikes = encoded(self.model, self._inputs)
+        layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
         self._weights = {
             neuron.name: [v for source in sources for v in source.trainable_weights]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -79,10 +80,14 @@ class Batches:
         cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
-    def epochs(self, first: int, end: int) -> tf.data.Dataset:
-        """The batches of the epochs `first` to `end - 1`, one after the other, `steps_per_epoch` each."""
-        dataset = tf.data.Dataset.range(first, end).flat_map(lambda epoch: self._epoch(epoch, 0, 0, 1))
-        cardinality = tf.data.experimental.assert_cardinality((end - first) * self.steps_per_epoch)
+    def epochs(self, first: int, end: int, first_batch: int = 0) -> tf.data.Dataset:
+        """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
+
+        def one(epoch):
+            return self._epoch(epoch, tf.where(epoch == first, first_batch, 0), 0, 1)
+
+        dataset = tf.data.Dataset.range(first, end).flat_map(one)
+        cardinality = tf.data.experimental.assert_cardinality((end - first) * self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def shard(self, epoch: int, first_batch: int, index: int, of: int) -> tf.data.Dataset:
@@ -95,10 +100,19 @@ class Batches:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
-        """What makes two trainings see the same data."""
-        return {"num_examples": self.num_examples, "batch_size": self.batch_size, "seed": self.seed}
+        """What makes two trainings see the same data, but for `prepare` and for what is in files.
 
-    def _epoch(self, epoch: tf.Tensor, first_batch: int, worker: int, workers: int) -> tf.data.Dataset:
+        Examples and labels by their dtype, shape, and a hash of all their values.
+        """
+        return {
+            "num_examples": self.num_examples,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "examples": _fingerprint(self._examples.numpy()),
+            "labels": _fingerprint(self._labels.numpy()),
+        }
+
+    def _epoch(self, epoch: tf.Tensor, first_batch: int | tf.Tensor, worker: int, workers: int) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)
         seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0]), epoch)
         order = tf.random.experimental.stateless_shuffle(tf.range(self.num_examples), seed)
@@ -114,3 +128,11 @@ class Batches:
 
         dataset = tf.data.Dataset.from_tensor_slices(order)
         return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(share, drop_remainder=True)
+
+
+def _fingerprint(values: np.ndarray) -> str:
+    if values.dtype == object:  # strings
+        content = repr(values.tolist()).encode()
+    else:
+        content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return f"{values.dtype} {values.shape} {hashlib.sha256(content).hexdigest()[:16]}"

@@ -33,9 +33,11 @@ def from_nir(
 ) -> keras.Model:
     """A network from a graph of NIR, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
-    A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` an
-    `IFCell`, an `LI` or `I` at the end a `ReadoutCell`; two paths that meet in one layer of neurons become a
-    `ResidualCell` (docs/nir.md has the table). The neurons reset to zero, as NIR's do. Pictures are (H, W, C) here.
+    A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
+    `LIFCell` with `beta = 1`, an `LI` or `I` at the end a `ReadoutCell`; two paths that meet in one layer of neurons
+    become a `ResidualCell` (docs/nir.md has the table). An `IFCell`, which gives the same spikes but whose derivative
+    has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it was one. The
+    neurons reset to zero, as NIR's do. Pictures are (H, W, C) here.
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -184,9 +186,9 @@ class _Reader:
             found = parameters.read_lif(name, node, self.dt)
             return LIFCell(synapse, dropout=dropout, name=keras_name(name), **found)
         found = parameters.read_if(name, node, self.dt)
-        if node.metadata.get("cell") == "LIFCell":  # without leak; its derivative is not that of a pooling neuron
-            return LIFCell(synapse, beta=1.0, dropout=dropout, name=keras_name(name), **found)
-        return IFCell(synapse, name=keras_name(name), **found)
+        if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
+            return IFCell(synapse, name=keras_name(name), **found)
+        return LIFCell(synapse, beta=1.0, dropout=dropout, name=keras_name(name), **found)
 
     def _readout(self, name: str, synapse: keras.layers.Layer) -> ReadoutCell:
         node, kind = self.nodes[name], self._kind(name)

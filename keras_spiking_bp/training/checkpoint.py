@@ -1,4 +1,4 @@
-"""The whole state of a training in a folder: weights, optimizer, random streams, metrics, place in the data, curve."""
+"""The whole state of a training in a folder: weights, optimizer, random streams, callbacks, metrics, place, curve."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.training.callback_state import restore_state, state_of
+
+#: What the files of a checkpoint hold. A checkpoint of another format is refused.
+FORMAT = 2
 
 
 @dataclasses.dataclass
@@ -51,7 +55,7 @@ class Checkpoint:
         if writes:
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, model: keras.Model, position: Position) -> None:
+    def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Writes everything, then removes the checkpoint before. All workers must call it, each after `restore`."""
         metrics = self._gather_metrics()
         if not self.writes:
@@ -62,7 +66,8 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *metrics)
-        state = {"data": self._data, **dataclasses.asdict(position)}
+        np.savez(unfinished / "callbacks.npz", **state_of(callbacks))
+        state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         finished = self.folder / name
         if finished.exists():  # the same place saved again, as when a callback stops right behind a save
@@ -74,39 +79,66 @@ class Checkpoint:
             if old != finished:
                 _remove(old)
 
-    def restore(self, model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> Position:
-        """Brings the model to the last save, if there is one. Builds its metrics and its optimizer in any case.
+    def restore(
+        self,
+        model: keras.Model,
+        batch: tuple[tf.Tensor, tf.Tensor],
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> Position:
+        """Brings model and callbacks to the last save, if there is one. Builds metrics and optimizer in any case.
 
         Args:
             model: built and compiled as the one that was saved; of any number of replicas.
             batch: any (inputs, labels), for the shapes of the metrics.
+            callbacks: those of the training.
 
         Raises:
-            ValueError: if the checkpoint is of a training on other data, or of another order of it.
+            ValueError: if the checkpoint is of a training on other data or another order of it, of a model with other
+                weights, of another optimizer, in the middle of an epoch with other metrics, or of another `FORMAT`; or
+                if the model has not one output.
         """
         _build(model, batch)
         variables = _metric_variables(model)
         self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
-        finished = self._finished()
-        if not finished:
+        self._restored = max(self._finished(), default=None)
+        if self._restored is None:
             return Position()
-        folder = finished[-1]
-        state = json.loads((folder / "position.json").read_text())
+        state = json.loads((self._restored / "position.json").read_text())
+        if state.pop("format", 1) != FORMAT:
+            raise ValueError(
+                f"`folder` must have a checkpoint of this version of the library, or none. Received: "
+                f"folder={str(self.folder)!r}, whose checkpoint another version wrote. Go on with that version, or "
+                "give another folder"
+            )
         data = state.pop("data")
         if data != self._data:
             raise ValueError(
-                f"The checkpoint in {str(self.folder)!r} belongs to another training: its data is {data}, this one's "
-                f"{self._data}. Give another folder, or remove that one"
+                f"`batches` must have the data of the checkpoint in {str(self.folder)!r}. That one belongs to another "
+                f"training: its data is {data}. Received: {self._data}. Give another folder, or remove that one"
             )
-        model.load_weights(folder / "model.weights.h5")
-        self._metrics = list(np.load(folder / "metrics.npz").values())
+        for part, now in _described(model).items():
+            saved = state.pop(part)
+            if saved != now and (part != "metrics" or state["batch"]):  # each epoch starts with metrics at zero
+                raise ValueError(
+                    f"`model` must have the {part} of the checkpoint in {str(self.folder)!r}: {saved}. Received: "
+                    f"{part} {now}. Give another folder, or remove that one"
+                )
+        self.load(model, callbacks)
         return Position(**state)
+
+    def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+        """The same once more, for callbacks change model and themselves as a training and an epoch begin."""
+        if self._restored is not None:
+            model.load_weights(self._restored / "model.weights.h5")
+            with np.load(self._restored / "callbacks.npz") as state:
+                restore_state(callbacks, dict(state))
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Brings the sums of the metrics in the middle of an epoch back; `fit` starts each epoch at zero."""
         strategy = model.distribute_strategy
         variables = _metric_variables(model)
-        pairs = zip(variables, self._metrics, strict=True)
+        with np.load(self._restored / "metrics.npz") as metrics:
+            pairs = list(zip(variables, metrics.values(), strict=True))
         saved = [_for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync) for v, value in pairs]
 
         def assign():
@@ -149,10 +181,30 @@ def _metric_variables(model: keras.Model) -> list[Any]:
     return [variable for metric in model.metrics for variable in metric.variables]
 
 
+def _described(model: keras.Model) -> dict[str, list]:
+    """What two models must have in common for the one to go on with the state of the other."""
+
+    def shapes(variables):
+        return [list(variable.shape) for variable in variables]
+
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    return {
+        "weights": shapes(model.weights),
+        "optimizer": [type(optimizer).__name__, *shapes(model.optimizer.variables)],
+        "metrics": [[variable.path, *variable.shape] for variable in _metric_variables(model)],
+    }
+
+
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Makes the variables of metrics and optimizer, which Keras would make in the first step."""
     inputs, labels = batch
-    outputs = tf.zeros((tf.shape(inputs)[0], *model.output_shape[1:]))
+    outputs = model.compute_output_spec(keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs))
+    if len(keras.tree.flatten(outputs)) != 1:
+        raise ValueError(
+            "`model` must have one output, since `batches` has one array of labels. Received: a model with "
+            f"{len(keras.tree.flatten(outputs))} outputs"
+        )
+    outputs = keras.tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
     # stateless: the variables are made, not updated, which is forbidden outside a replica
     with model.distribute_strategy.scope(), keras.StatelessScope():
         model.compute_metrics(inputs, labels, outputs)

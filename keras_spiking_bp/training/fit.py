@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.validation import check_positive_int
 
@@ -26,9 +28,16 @@ def fit(
 ) -> list[dict[str, float]]:
     """`model.fit` with exact resume: the same call, made again after a kill, goes on as if nothing had happened.
 
-    Restored are the weights, the optimizer with its step (and so the learning rate), the random streams of encoders and
-    dropout, the place in the data and the sums of the metrics. Not restored: what callbacks and layers of other
-    libraries keep for themselves.
+    Restored are
+
+    * the weights, the optimizer with its step, its averages (`use_ema`) and its learning rate;
+    * the random streams of encoders and dropout;
+    * the place in the data, and the sums of the metrics;
+    * what `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` keep for themselves (`wait`,
+      `best`, ...; not their arguments: those of the new call hold). Callbacks are matched by class and order.
+
+    Not restored: what other callbacks, and layers of other libraries, keep for themselves. A training that
+    `EarlyStopping` ended is a finished one, unless it is given more patience.
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with dropout and Poisson spikes of its own; without these the result is that
@@ -41,7 +50,10 @@ def fit(
         epochs: number of epochs in all.
         folder: where the checkpoint lies.
         save_every: batches between two saves; None: at the end of each epoch only.
-        callbacks: as for `model.fit`. A resumed epoch calls `on_train_begin` and `on_train_end` once more.
+        callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch with
+            `on_epoch_begin` too; then model, optimizer and the callbacks above are put back to what was saved, behind
+            all callbacks. The batches of such an epoch are counted from its first one. A finished training runs
+            `on_train_begin` and `on_train_end`.
         **kwargs: to `model.fit`: `validation_data`, `verbose`, ...
 
     Returns:
@@ -50,7 +62,9 @@ def fit(
     Raises:
         TypeError: if `batches` are no `Batches`.
         ValueError: if a number is not at least 1, the model is not compiled, is compiled with `steps_per_execution`, or
-            is one of several machines, the devices do not divide the batch, or `folder` has another training.
+            is one of several machines or has more than one output, the devices do not divide the batch, or `folder` has
+            another training: other data (by their values, see `Batches.description`), other weights or optimizer, in
+            the middle of an epoch other metrics; or a checkpoint of another version of this library.
 
     Example:
         >>> import tempfile
@@ -69,27 +83,31 @@ def fit(
         )
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
+    callbacks = keras.tree.flatten(list(callbacks))
     checkpoint = Checkpoint(folder, batches)
-    position = checkpoint.restore(model, next(iter(batches.epoch(0))))
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every)
-    callbacks = [saver, *callbacks]  # first: a callback that stops or changes the model sees it saved
-    model.stop_training = False  # by a callback of an earlier call
-
-    if position.batch and position.epoch < epochs:
-        rest = batches.epoch(position.epoch, position.batch)
-        model.fit(
-            rest, epochs=position.epoch + 1, initial_epoch=position.epoch, callbacks=callbacks, shuffle=False, **kwargs
-        )
-    if position.epoch < epochs and not model.stop_training:
-        model.fit(
-            batches.epochs(position.epoch, epochs),
+    position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
+    first = position.epoch
+    end = first if stopped_early(callbacks, first) else epochs
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
+    verbose = kwargs.get("verbose", "auto")
+    model.fit(
+        batches.epochs(first, max(end, first + 1), position.batch),
+        epochs=end,
+        initial_epoch=first,
+        steps_per_epoch=batches.steps_per_epoch,
+        callbacks=CallbacksFromBatch(
+            [*callbacks, saver],
+            first_batch=position.batch,
+            add_history=True,
+            add_progbar=verbose != 0,
+            model=model,
+            verbose=verbose,
             epochs=epochs,
-            initial_epoch=position.epoch,
-            steps_per_epoch=batches.steps_per_epoch,
-            callbacks=callbacks,
-            shuffle=False,
-            **kwargs,
-        )
+            steps=batches.steps_per_epoch,
+        ),
+        shuffle=False,
+        **kwargs,
+    )
     return position.curve
 
 
@@ -113,38 +131,91 @@ def check_training(model: keras.Model, batches: Batches, epochs: int, save_every
         )
 
 
-class Saver(keras.callbacks.Callback):
-    """Keeps the position, and saves."""
+class CallbacksFromBatch(keras.callbacks.CallbackList):
+    """Lets the first epoch of `model.fit` begin at its batch `first_batch`: counts from there, and ends it in time.
 
-    def __init__(self, checkpoint: Checkpoint, position: Position, steps_per_epoch: int, save_every: int | None):
+    A second call of `model.fit` for the epochs behind it would not do: each call ends a training, which overwrites the
+    weights by their averages (`use_ema`), and begins one.
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], first_batch: int, steps: int, **kwargs: Any):
+        super().__init__(callbacks, steps=steps, **kwargs)
+        self._skipped = first_batch
+        self._steps = steps
+        self._epoch_ends = False
+
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(self._skipped + batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        batch += self._skipped
+        super().on_train_batch_end(batch, logs)
+        if self._skipped and batch + 1 == self._steps and not self.model.stop_training:
+            self._epoch_ends = self.model.stop_training = True  # Keras leaves the epoch; the next hook takes it back
+
+    def on_test_begin(self, logs=None):
+        self._go_on()
+        super().on_test_begin(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._go_on()
+        self._skipped = 0
+        super().on_epoch_end(epoch, logs)
+
+    def _go_on(self) -> None:
+        if self._epoch_ends:
+            self._epoch_ends = self.model.stop_training = False
+
+
+class Saver(keras.callbacks.Callback):
+    """Keeps the position, saves, and restores.
+
+    The last of the callbacks: what others change after a batch or an epoch is in the save, and what they change as a
+    resumed training begins (they did so before it was saved) is put back.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        position: Position,
+        steps_per_epoch: int,
+        save_every: int | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ):
         super().__init__()
         self._checkpoint = checkpoint
         self._position = position
         self._steps_per_epoch = steps_per_epoch
         self._save_every = save_every
+        self._callbacks = callbacks
+
+    def on_train_begin(self, logs=None):
+        self._checkpoint.load(self.model, self._callbacks)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._first_batch = self._last_save = self._position.batch
-        if self._first_batch:
+        self._last_save = self._position.batch
+        if self._position.batch:
+            self._checkpoint.load(self.model, self._callbacks)
             self._checkpoint.restore_metrics(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._position.batch = self._first_batch + batch + 1
+        self._position.batch = batch + 1
         due = self._save_every and self._position.batch - self._last_save >= self._save_every
-        if due and self._position.batch < self._steps_per_epoch:
+        if (due or self.model.stop_training) and self._position.batch < self._steps_per_epoch:
             self._last_save = self._position.batch
             self._save(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle
+        if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
-            self._position.curve.append({name: float(value) for name, value in logs.items()})
-        self._save(logs)
+            values = {name: float(value) for name, value in logs.items() if isinstance(value, numbers.Real)}
+            self._position.curve.append(values)
+            self._save(logs)
 
     def _save(self, logs: dict | None) -> None:
         """Saves, but not a training that broke down: it does not replace a good checkpoint."""
         if is_finite(self.model, logs):
-            self._checkpoint.save(self.model, self._position)
+            self._checkpoint.save(self.model, self._position, self._callbacks)
 
 
 def is_finite(model: keras.Model, logs: dict | None) -> bool:

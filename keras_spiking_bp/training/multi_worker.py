@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
 from keras_spiking_bp.training.fit import Saver, check_training
 
@@ -93,16 +94,18 @@ def fit_multi_worker(
     chief = is_chief(strategy)
     checkpoint = Checkpoint(folder, batches, writes=chief)
     gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier training
-    position = checkpoint.restore(model, next(iter(batches.epoch(0))))
+    callbacks = keras.tree.flatten(list(callbacks))
+    position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
     if (positions != positions[0]).any():
         raise ValueError(
             f"`folder` must be on a file system that all machines share. They found checkpoints at (epoch, batch): "
             f"{sorted(set(map(tuple, positions.tolist())))}"
         )
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every)
+    end = position.epoch if stopped_early(callbacks, position.epoch) else epochs
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
     calls = keras.callbacks.CallbackList(
-        [saver, *callbacks],
+        [*callbacks, saver],
         add_progbar=chief and verbose != 0,
         model=model,
         verbose=verbose,
@@ -116,17 +119,20 @@ def fit_multi_worker(
     step = tf.function(step, autograph=False)
     model.stop_training = False
     calls.on_train_begin()
-    for epoch in range(position.epoch, epochs):
+    for epoch in range(position.epoch, end):
         model.reset_metrics()
         calls.on_epoch_begin(epoch)
-        rest = batches.steps_per_epoch - position.batch
-        for batch, data in zip(range(rest), _shares(batches, epoch, position.batch, strategy), strict=False):
+        rest = range(position.batch, batches.steps_per_epoch)
+        for batch, data in zip(rest, _shares(batches, epoch, position.batch, strategy), strict=False):
             calls.on_train_batch_begin(batch)
             step(data)
             calls.on_train_batch_end(batch)
+            if model.stop_training:
+                break
         calls.on_epoch_end(epoch, {name: float(value) for name, value in model.get_metrics_result().items()})
         if model.stop_training:
             break
+    model.optimizer.finalize_variable_values(model.trainable_weights)  # the averages of `use_ema`
     calls.on_train_end()
     return position.curve
 

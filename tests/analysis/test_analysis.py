@@ -300,3 +300,82 @@ def test_max_pooling_is_analysed_by_its_spikes():
     assert analysis.run(model, signed, verbose=0).spikes["largest"].min() >= 0
     with pytest.raises(ValueError, match="'largest' gets an input that is no spikes"):
         analysis.run(model, 0.5 * signed, verbose=0)
+
+
+class Pairs(keras.utils.PyDataset):
+    """Batches of 3 of images and labels; `endless`: of no known number."""
+
+    def __init__(self, images, labels, endless=False):
+        super().__init__()
+        self.images, self.labels, self.endless = images, labels, endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else -(-len(self.images) // 3)
+
+    def __getitem__(self, i):
+        return self.images[3 * i : 3 * i + 3], self.labels[3 * i : 3 * i + 3]
+
+
+def test_a_pydataset_gives_batches(small):
+    model, images, labels, _ = small
+    found = analysis.run(model, Pairs(images, labels), verbose=0)
+    array = analysis.run(model, images, labels, batch_size=3, verbose=0)  # the same batches, so the same spikes
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.outputs, array.outputs)
+    with pytest.raises(ValueError, match="`data` must end"):
+        analysis.run(model, Pairs(images, labels, endless=True), verbose=0)
+    with pytest.raises(ValueError, match="`labels` must be None where `data` gives batches"):
+        analysis.run(model, Pairs(images, labels), labels, verbose=0)
+
+
+def test_data_of_another_kind_is_refused(small):
+    model, images, _, _ = small
+    for data in ({"images": images}, (batch for batch in [images]), 3):
+        message = rf"`data` must be an array \(N, ...\), a tf.data.Dataset or .*type {type(data).__name__}\."
+        with pytest.raises(TypeError, match=message):
+            analysis.activity(model, data, verbose=0)
+    with pytest.raises(ValueError, match=r"`data` must be an array of the shape \(None, 8, 8, 1\).*: \(8, 8, 1\)"):
+        analysis.activity(model, images[0], verbose=0)
+
+
+def test_several_inputs_come_in_batches():
+    a, b = keras.Input((6, 4), name="a"), keras.Input((6, 4), name="b")
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))
+    model = keras.Model([a, b], layer(keras.layers.Maximum()([a, b])))
+    x, y = np.random.default_rng(0).integers(0, 2, (2, 5, 6, 4)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices(((x, y), np.arange(5) % 3)).batch(2)
+    found = analysis.run(model, dataset, verbose=0)
+    np.testing.assert_allclose(found.outputs[:, -1], model([x, y]), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`data` must be arrays of the shapes .*Received: 1 of the shapes"):
+        analysis.run(model, x, verbose=0)
+
+
+def test_one_output_is_no_class():
+    """The class of one output depends on the loss, so that an accuracy from its largest would be that of class 0."""
+    cells = [ksbp.LIFCell(keras.layers.Dense(5)), ksbp.ReadoutCell(keras.layers.Dense(1))]
+    model = keras.Sequential([keras.Input((6, 4)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
+    spikes, labels = np.ones((4, 6, 4), "float32"), np.array([0, 1, 1, 1])
+    message = r"`model` must have one output for each class, .* Received: outputs of the shape \(1,\)"
+    done = analysis.run(model, spikes, labels, verbose=0)
+    assert done.outputs.shape == (4, 6, 1)
+    ann = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    for use in (
+        done.correct,
+        lambda: analysis.accuracy_over_time(done),
+        lambda: analysis.accuracy_over_time(model, spikes, labels),
+        lambda: analysis.compare({"snn": model}, spikes, labels),
+        lambda: analysis.compare({"ann": ann}, spikes[:, 0], labels),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_a_network_inside_of_a_model_is_refused_by_name(small):
+    model, images, labels, _ = small
+    outer = keras.Sequential([keras.Input((8, 8, 1)), model])
+    message = rf"SpikingRNN layer 'time' among its own layers.*model.get_layer\('{model.name}'\)"
+    with pytest.raises(ValueError, match=message):
+        analysis.activity(outer, images)
+    with pytest.raises(ValueError, match=message):
+        analysis.compare({"a": outer}, images, labels)

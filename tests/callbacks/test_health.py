@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.callbacks import Health, HealthWarning
@@ -129,3 +130,77 @@ def test_a_model_without_neurons():
     network.compile("sgd", "mse")
     with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
         network.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0, callbacks=[Health(np.ones((2, 3)))])
+
+
+SPIKES = (np.random.default_rng(0).random((8, 10, 6)) < 0.4).astype("float32")
+OTHER, TARGETS = np.zeros((8, 3), "float32"), np.zeros((8, 3), "float32")
+
+
+def small(**kwargs):
+    dense = keras.layers.Dense(
+        5, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(stddev=0.6, seed=0)
+    )
+    cells = [ksbp.LIFCell(dense, name="hidden"), ksbp.ReadoutCell(keras.layers.Dense(3), name="out")]
+    return ksbp.SpikingRNN(ksbp.SequentialCell(cells), **kwargs)
+
+
+def looked_at(network, inputs, layer):
+    """The firing rates that `Health` saw before the training; those that `layer` has itself are beside them."""
+    network.compile(keras.optimizers.SGD(1e-9), "mse")
+    health = Health(inputs)
+    network.fit(inputs, TARGETS, verbose=0, callbacks=[health])
+    count = layer.observe(SPIKES)[1]["hidden"]["spike_count"].numpy()
+    assert count.any()
+    return health.firing_rates, {"hidden": pytest.approx(count.mean() / 10)}
+
+
+def test_several_inputs():
+    for by_name in (False, True):
+        layer = small()
+        other, spikes = keras.Input((3,), name="other"), keras.Input((10, 6), name="spikes")
+        outputs = keras.layers.Add()([layer(spikes), other])
+        if by_name:
+            network, inputs = (
+                keras.Model({"other": other, "spikes": spikes}, outputs),
+                {"other": OTHER, "spikes": SPIKES},
+            )
+        else:
+            network, inputs = keras.Model([other, spikes], outputs), [OTHER, SPIKES]
+        seen, expected = looked_at(network, inputs, layer)
+        assert seen == expected
+        message = r"`inputs` must be arrays of the shapes \[\(None, 3\), \(None, 10, 6\)\].*Received: 1 of"
+        with pytest.raises(ValueError, match=message):
+            network.fit(inputs, TARGETS, verbose=0, callbacks=[Health(SPIKES)])
+
+
+def test_a_network_inside_of_a_model():
+    layer = small()
+    inner = keras.Sequential([keras.Input((10, 6)), layer])
+    network = keras.Sequential([keras.Input((10, 6)), inner, keras.layers.Dense(3)])
+    seen, expected = looked_at(network, SPIKES, layer)
+    assert seen == expected
+
+
+def test_a_subclassed_model_has_no_graph_to_follow():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.time = small()
+
+        def call(self, inputs, training=None):
+            return self.time(inputs)
+
+    network = Subclassed()
+    network.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="`model` must be a functional or sequential keras.Model.*Received: model=<Sub"):
+        network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Health(SPIKES)])
+
+
+def test_a_dataset_is_no_sample():
+    network = keras.Sequential([keras.Input((10, 6)), small()])
+    network.compile("sgd", "mse")
+    dataset = tf.data.Dataset.from_tensor_slices((SPIKES, TARGETS)).batch(4)
+    with pytest.raises(
+        TypeError, match=r"`inputs` must be an array .* such as one batch of a Dataset. Received: inputs"
+    ):
+        network.fit(dataset, verbose=0, callbacks=[Health(dataset)])

@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.interchange import nir_reader
-from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network
+from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network, pool
 
 nir = pytest.importorskip("nir")
 
@@ -61,6 +62,41 @@ def test_neurons_without_leak():
     assert back.cell.neurons()[0].dropout == 0.5
     sent = nir_reader.run(graph, channels_first(x), 1e-4)["output"] / np.arange(1, 41)[:, None, None, None]
     np.testing.assert_allclose(channels_first(back(x).numpy()), sent, rtol=1e-4, atol=1e-5)
+
+
+def gradient_of(layer, x):
+    """Of the summed firing rates, by the weights."""
+    with tf.GradientTape() as tape:
+        rates = tf.reduce_sum(layer(x))
+    return tape.gradient(rates, layer.trainable_variables[0])
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak(gradient):
+    x = (np.random.default_rng(1).random((3, 40, 4)) < 0.4).astype("float32")
+    spikes = nir.IF(r=full(1.0), v_threshold=full(4.0), v_reset=full(0.0))
+    model = ksbp.from_nir(graph_of(nir.Linear(abs(weight(3, 4))), spikes), gradient=gradient)
+    cell = ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=1.0, threshold=4.0)
+    layer = ksbp.SpikingRNN(cell, gradient=gradient)
+    layer.build(x.shape)
+    layer.set_weights(model.get_weights())
+    np.testing.assert_array_equal(model(x), layer(x))
+    expected = gradient_of(layer, x)
+    assert np.abs(expected).min() > 0
+    np.testing.assert_allclose(gradient_of(model, x), expected, rtol=1e-6)
+
+
+def test_the_metadata_tells_which_cell_an_if_was(tmp_path):
+    """Pooling neurons of ours stay what they are, through a file too; behind the pooling of others there are none."""
+    cells = [pool("pool"), lif(conv(2), beta=1.0, name="lif")]
+    layer, _ = built(cells, (4, 4, 2))
+    graph = ksbp.to_nir(layer)
+    nir.write(tmp_path / "network.nir", graph)
+    kinds = lambda graph: [type(n) for n in ksbp.from_nir(graph).layers[-1].cell.neurons()]  # noqa: E731
+    assert kinds(nir.read(tmp_path / "network.nir")) == [ksbp.IFCell, ksbp.LIFCell]
+    for node in graph.nodes.values():
+        node.metadata = {}
+    assert kinds(graph) == [ksbp.LIFCell, ksbp.LIFCell]
 
 
 def graph_of(*nodes):

@@ -1,0 +1,57 @@
+"""What Keras' own callbacks keep for themselves and decide by: it belongs to the state of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+
+# By name, not all that a callback has: some attributes are tied to the process (files, a profiler), some to others that
+# cannot be saved (EarlyStopping turns the sign of `min_delta` when it chooses its `monitor_op`).
+_ATTRIBUTES = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_weights", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
+}
+
+
+def state_of(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, np.ndarray]:
+    """The state of those callbacks that have one: a number for each attribute, or an array for each item of a list."""
+    state = {}
+    for callback, name, key in _attributes(callbacks):
+        value = getattr(callback, name, None)
+        if isinstance(value, list):
+            state.update({f"{key}/{i}": np.asarray(item) for i, item in enumerate(value)})
+        elif value is not None:  # None is what it starts with
+            state[key] = np.asarray(value)
+    return state
+
+
+def restore_state(callbacks: Sequence[keras.callbacks.Callback], state: dict[str, np.ndarray]) -> None:
+    """Gives callbacks the state that `state_of` found in others of the same classes, in the same order."""
+    for callback, name, key in _attributes(callbacks):
+        if key in state:
+            setattr(callback, name, state[key].item())
+        elif f"{key}/0" in state:
+            count = sum(other.startswith(f"{key}/") for other in state)
+            setattr(callback, name, [state[f"{key}/{i}"] for i in range(count)])
+
+
+def stopped_early(callbacks: Sequence[keras.callbacks.Callback], epoch: int) -> bool:
+    """Whether an `EarlyStopping`, with the patience it has now, ended the training after `epoch` epochs."""
+    return any(
+        isinstance(callback, keras.callbacks.EarlyStopping)
+        and 0 < callback.stopped_epoch == epoch - 1
+        and callback.wait >= callback.patience
+        for callback in callbacks
+    )
+
+
+def _attributes(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[keras.callbacks.Callback, str, str]]:
+    """(callback, attribute, key): the first callback of a kind, the second, ..."""
+    for kind, names in _ATTRIBUTES.items():
+        for order, callback in enumerate(c for c in callbacks if isinstance(c, kind)):
+            for name in names:
+                yield callback, name, f"{kind.__name__}-{order}/{name}"

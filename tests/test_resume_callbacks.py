@@ -1,0 +1,212 @@
+"""A resumed training with averaged weights and Keras' callbacks; checkpoints that do not fit. Without spikes: quick."""
+
+import json
+from contextlib import nullcontext
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+
+
+def plain_model(optimizer, **kwargs):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
+    return model
+
+
+def plain_batches(reverse=False, change=0.0):
+    examples = np.random.default_rng(0).uniform(size=(24, 4)).astype("float32")
+    examples[-1, -1] += change
+    labels = np.arange(24) % 3
+    return ksbp.datasets.Batches(examples, labels[::-1] if reverse else labels, 4)  # 6 in an epoch
+
+
+class Interrupt(keras.callbacks.Callback):
+    """After so many batches of one call."""
+
+    def __init__(self, after, politely=False):
+        super().__init__()
+        self.after, self.politely = after, politely
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.after -= 1
+        if self.after == 0:
+            if not self.politely:
+                raise KeyboardInterrupt
+            self.model.stop_training = True
+
+
+def adam(**kwargs):
+    return keras.optimizers.Adam(0.05, **kwargs)
+
+
+def averaging():
+    return adam(use_ema=True, ema_momentum=0.5)
+
+
+def reduce_on_plateau():
+    return keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10, factor=0.5, cooldown=1)
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Starts a training with a small rate; the next epoch has the usual one."""
+
+    def on_train_begin(self, logs=None):
+        self.model.optimizer.learning_rate = 0.001
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = 0.05
+
+
+CALLBACKS = {
+    "none": lambda folder: [],
+    "decay": lambda folder: [
+        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch < 1 else rate / 2)
+    ],
+    "plateau": lambda folder: [reduce_on_plateau()],
+    "early": lambda folder: [
+        keras.callbacks.EarlyStopping("loss", min_delta=10, patience=3, restore_best_weights=True),
+    ],
+    "best": lambda folder: [
+        keras.callbacks.ModelCheckpoint(folder / "{epoch}.weights.h5", "loss", 0, True, True, mode="max"),
+    ],
+    "swap": lambda folder: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
+    "warm-up": lambda folder: [WarmUp()],
+}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "callbacks", "after", "politely", "save_every"),
+    [
+        (averaging, "none", 9, False, 2),
+        (adam, "decay", 9, False, 2),
+        (adam, "plateau", 14, False, None),  # in the epoch after the rate was reduced
+        (adam, "plateau", 9, True, None),
+        (adam, "early", 20, False, 1),
+        (adam, "best", 9, False, 1),
+        (averaging, "swap", 14, False, None),
+        (adam, "warm-up", 14, False, None),
+        (adam, "warm-up", 9, False, 2),
+    ],
+)
+def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, after, politely, save_every):
+    def train(name, *more):
+        (tmp_path / name).mkdir(exist_ok=True)
+        how = {"save_every": save_every, "callbacks": [CALLBACKS[callbacks](tmp_path / name), *more], "verbose": 0}
+        model = plain_model(optimizer(), metrics=["accuracy"])
+        return ksbp.training.fit(model, plain_batches(), 5, tmp_path / name / "checkpoint", **how), model
+
+    curve, whole = train("whole")
+    with nullcontext() if politely else pytest.raises(KeyboardInterrupt):
+        train("resumed", Interrupt(after, politely))
+    resumed_curve, resumed = train("resumed")
+    assert resumed_curve == curve
+    for a, b in zip(
+        [*whole.get_weights(), *whole.optimizer.variables],
+        [*resumed.get_weights(), *resumed.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    files = [sorted(path.name for path in (tmp_path / name).glob("*.h5")) for name in ("whole", "resumed")]
+    assert files[0] == files[1]
+
+
+def test_callbacks_of_a_resumed_epoch_see_its_batches_and_one_training(tmp_path):
+    class Record(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.beginnings = [], []
+
+        def on_train_begin(self, logs=None):
+            self.beginnings.append("training")
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.seen.append((self.epoch, "begin", batch))
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append((self.epoch, "end", batch))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen.append((epoch, self.model.stop_training))
+
+    def train(name, *callbacks):
+        how = {"save_every": 2, "callbacks": callbacks, "verbose": 0, "validation_data": (np.ones((4, 4)), np.zeros(4))}
+        ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, tmp_path / name, **how)
+
+    whole, resumed = Record(), Record()
+    train("whole", whole)
+    with pytest.raises(KeyboardInterrupt):
+        train("resumed", Interrupt(9))
+    train("resumed", resumed)
+    assert resumed.seen == whole.seen[whole.seen.index((1, "begin", 2)) :]
+    assert resumed.beginnings == ["training"]
+
+
+def test_a_finished_training_called_again_has_the_averaged_weights(tmp_path):
+    def train(epochs):
+        model = plain_model(averaging())
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path, verbose=0)
+        return model
+
+    for a, b in zip(train(2).get_weights(), train(2).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_training_that_early_stopping_ended_goes_on_with_more_patience_only(tmp_path):
+    def epochs(*callbacks):
+        return len(ksbp.training.fit(plain_model("sgd"), plain_batches(), 6, tmp_path, callbacks=callbacks, verbose=0))
+
+    def patience(patience):
+        return keras.callbacks.EarlyStopping("loss", min_delta=10, patience=patience)
+
+    assert [epochs(patience(1)), epochs(patience(1)), epochs(patience(3)), epochs()] == [2, 2, 4, 6]
+
+
+@pytest.mark.parametrize("other", [{"change": 1e-6}, {"reverse": True}], ids=["examples", "labels"])
+def test_a_checkpoint_of_other_values_is_refused(tmp_path, other):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    with pytest.raises(ValueError, match="`batches` must have the data of the checkpoint"):
+        ksbp.training.fit(plain_model("sgd"), plain_batches(**other), 2, tmp_path, verbose=0)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    with pytest.raises(ValueError, match=r"`model` must have the optimizer .*\['SGD', .* Received: .*\['Adam', "):
+        ksbp.training.fit(plain_model("adam"), plain_batches(), 2, tmp_path, verbose=0)
+    wider = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+    wider.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"`model` must have the weights .*\[4, 3\].* Received: .*\[4, 5\]"):
+        ksbp.training.fit(wider, plain_batches(), 2, tmp_path, verbose=0)
+
+
+def test_other_metrics_are_refused_in_the_middle_of_an_epoch_only(tmp_path):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    curve = ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), 2, tmp_path, verbose=0)
+    assert [set(logs) for logs in curve] == [{"loss"}, {"loss", "accuracy"}]
+    how = {"epochs": 3, "folder": tmp_path, "verbose": 0}
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
+    with pytest.raises(ValueError, match=r"`model` must have the metrics .*loss/total.* Received: .*accuracy/total"):
+        ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), **how)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    (position,) = tmp_path.glob("*/position.json")
+    state = json.loads(position.read_text())
+    del state["format"]  # as before there was one
+    position.write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="`folder` must have a checkpoint of this version of the library"):
+        ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)
+
+
+def test_two_outputs_are_refused(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])
+    model.compile("sgd", ["mse", "mse"])
+    with pytest.raises(ValueError, match="`model` must have one output, .* Received: a model with 2 outputs"):
+        ksbp.training.fit(model, plain_batches(), 1, tmp_path)
