@@ -4,11 +4,10 @@ The spike is a step function; its derivative is written down here instead of com
 derivative of a spike is, a cell decides (`LIFCell(surrogate=...)`); how it goes back through time, `SpikingRNN` decides
 (`gradient=...`):
 
-| | on totals: `"accumulated"`, `"bounded"` | step by step: `"bptt"` |
-| --- | --- | --- |
-| `surrogate=None` | `slope = correction / threshold * last_spike / T` (`accumulated`), or `1 / threshold` between the bounds
-  of a count (`bounded`) | at each step `spikes[t] * correction / threshold` |
-| a surrogate | `slope = mean_t surrogate(u[t]) * e[t]` | at each step `surrogate(u[t])` |
+                     on totals                                         step by step: `"bptt"`
+    surrogate=None   `"accumulated"`: correction / threshold * last / T   spikes[t] * correction / threshold
+                     `"bounded"`: 1 / threshold between the bounds
+    a surrogate      mean over t of surrogate(u[t]) * e[t]                surrogate(u[t])
 
 The paper is Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code.
 
@@ -190,10 +189,8 @@ def eligibility_step(
         resets_to_zero: which of the two equations.
     """
     eligibility = 1.0 + carried
-    if resets_to_zero:
-        carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility)  # eligibility * (1 - spikes ** 2) in one pass
-    else:
-        carried = eligibility * (1.0 - slope)
+    # of a spike: eligibility * (1 - spikes ** 2) in one pass over memory
+    carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility * (1.0 - slope)
     return slope * eligibility, carried if beta == 1 else beta * carried
 
 
@@ -313,7 +310,7 @@ def lif_step_surrogate(
     Forward: `forward(membrane, current)` returns spikes and the next membrane potential. Backward, with
     `(g_spikes, g_membrane)` from later, and the potential before the reset, `membrane + current`:
 
-        g = g_spikes * surrogate(membrane + current - threshold) + g_membrane * beta * (1 - spikes if resets_to_zero else 1)
+        g = g_spikes * surrogate(potential - threshold) + g_membrane * beta * (1 - spikes if resets_to_zero else 1)
 
     goes to `membrane` and to `current` alike: the leak is differentiated, the reset is a constant (detached).
     """

@@ -42,8 +42,8 @@ class SpikingRNN(keras.layers.RNN):
 
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
       memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over time of
-      the incoming gradient; every input step gets the same gradient. The paper's chain rule on spike counts, or, of cells
-      with a surrogate, rate-based backpropagation.
+      the incoming gradient; every input step gets the same gradient. The paper's chain rule on spike counts, or, of
+      cells with a surrogate, rate-based backpropagation.
     * `"bounded"`: the same, but of cells without a surrogate the derivative is that of a count between its bounds: none
       where a neuron fired at every step or got no charge, 1 / threshold else. For few time steps.
     * `"bptt"`: step by step, back through the loop; time and memory grow with T. Takes any synapse. The authors' code,
@@ -148,7 +148,7 @@ class SpikingRNN(keras.layers.RNN):
         return [output_mask] + [None] * (len(self.cell.neurons()) + 1 + (self.cell.emits == "spikes"))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        """Membrane potentials before the first step; spikes of the output so far, if it spikes; steps so far, (B,): all zero."""
+        """Membrane potentials before the first step; spikes of the output so far, if it spikes; steps so far, (B,)."""
         zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons()]
         if self.cell.emits == "spikes":
             zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))

@@ -14,9 +14,9 @@ from keras_spiking_bp.validation import check_positive
 class Surrogate:
     """Base of all surrogates: a function of the distance to the threshold.
 
-    With `u = potential - threshold`, the potential before the reset, a subclass returns in `__call__(u)` what stands for
-    `d spikes / d potential`, a tensor of the shape and dtype of `u`, and gives its arguments in `get_config`. A user's
-    own subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model as any other.
+    With `u = potential - threshold`, the potential before the reset, a subclass returns in `__call__(u)` what stands
+    for `d spikes / d potential`, a tensor of the shape and dtype of `u`, and gives its arguments in `get_config`. A
+    user's own subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model.
 
     Example:
         >>> @keras.saving.register_keras_serializable(package="mine")
@@ -159,8 +159,8 @@ def get(identifier: Any) -> Surrogate | None:
     """A surrogate from its name, its configuration, or itself; None stays None (the paper's derivative).
 
     Args:
-        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (with default arguments), a `Surrogate`, what
-            `keras.saving.serialize_keras_object` made of one, or None.
+        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (with default arguments), a `Surrogate`,
+            what `keras.saving.serialize_keras_object` made of one, or None.
 
     Raises:
         ValueError: if it is none of these.

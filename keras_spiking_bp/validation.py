@@ -67,6 +67,23 @@ def check_layer(name: str, value: Any, optional: bool = False) -> keras.layers.L
     )
 
 
+def named(layer: keras.layers.Layer) -> str:
+    """A layer as errors call it: its name and its class."""
+    return f"{layer.name!r} ({type(layer).__name__})"
+
+
+def check_no_added_loss(layer: keras.layers.Layer) -> None:
+    """No losses, after a call, of a layer of the time loop: `fit` cannot read from inside the loop."""
+    for part in layer._flatten_layers():
+        losses = part._get_own_losses()
+        if losses:
+            raise ValueError(
+                f"The layer {named(part)} must not call `add_loss`: it is called at each time step. Received: "
+                f"{len(losses)} in one call. Penalties on firing rates are LIFCell(activity_regularizer=...), those "
+                "on weights the layer's own, such as kernel_regularizer"
+            )
+
+
 def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...]:
     """The shape of one sample (without the batch), every entry known."""
     shape = tuple(shape)

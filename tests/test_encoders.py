@@ -87,6 +87,20 @@ def test_low_precision_policies_do_not_touch_the_images():
     assert ksbp.PoissonEncoder(num_steps=2).compute_dtype == "float32"
 
 
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_a_plain_layer_right_behind_the_encoder(gradient):
+    """Pooling takes no int8, as the spikes are."""
+    cell = ksbp.SequentialCell(
+        [keras.layers.AveragePooling2D(2), keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    )
+    image = keras.Input((4, 4, 2))
+    model = keras.Model(image, ksbp.SpikingRNN(cell, gradient)(ksbp.PoissonEncoder(5)(image)))
+    model.compile("sgd", "mse")
+    before = model.get_weights()[0]
+    model.fit(np.ones((2, 4, 4, 2), "float32"), np.ones((2, 3)), verbose=0)
+    assert (model.get_weights()[0] != before).all()
+
+
 @pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.ConstantEncoder])
 class TestBadInput:
     @pytest.mark.parametrize("num_steps", [0, -1, 2.5, None, True, "10"])

@@ -2,35 +2,118 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.validation import check_no_added_loss, named
 
-def is_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> bool:
-    """Whether a built layer is an affine map of one sample, `f(a) + f(b) = f(a + b) + f(0)`, tried on random inputs.
+#: Batch normalisation is none of them: in the time loop it is an affine map.
+_NORMALISATIONS = tuple(
+    getattr(keras.layers, f"{name}Normalization")
+    for name in ("Group", "Layer", "RMS", "Spectral", "Unit")
+    if hasattr(keras.layers, f"{name}Normalization")
+)
+_MULTIPLES = (-1, 2**-7, 2**-14)  # of an input of about 1000; powers of two, which no precision rounds
+_TOLERANCE = 0.02  # of the change of an output; activations miss by tens of per cent
+_ROUNDING = 2**-6  # of the output itself; bfloat16 has 8 bits
 
-    A trial catches what names cannot: an activation deep inside a `keras.Sequential`, a user's own layer. Batch
-    normalisation is refused by type, since it is affine only outside of training.
+
+def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> str | None:
+    """Why a built layer is no fixed affine map of one sample, `f(a) + f(b) = f(a + b) + f(0)`; None if it is one.
+
+    Activations and normalisations are known by name. The rest is tried, on random inputs of several sizes and with
+    weights of the trial's own: the layer's may hide an activation (behind a kernel of zeros), and have no value yet
+    where the layer is built in a `tf.function`. They, and the seeds of the layer, stay as they are.
+
+    Raises:
+        ValueError: if the layer cannot be tried, or calls `add_loss`.
     """
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, *input_shape)).astype("float32")
-    with tf.init_scope():
-        trial = tf.cast(np.stack([a, b, a + b, 0 * a]), layer.compute_dtype)
-        fa, fb, fab, f0 = np.asarray(tf.cast(layer(trial, training=False), tf.float32))
-    largest = max(np.abs(values).max() for values in (fa, fb, fab, f0))
-    # bfloat16 rounds to 0.4 %; an activation or a maximum misses by tens of per cent
-    return bool(np.abs(fa + fb - fab - f0).max() <= 0.05 * largest)
+    parts = layer._flatten_layers()
+    for part in parts:
+        activation = getattr(part, "activation", None)
+        if activation not in (None, "linear", keras.activations.linear):
+            return f"{named(part)} has activation={getattr(activation, '__name__', activation)!r}"
+        if isinstance(part, _NORMALISATIONS):
+            return f"{named(part)} is a normalisation of each sample, or of its weights at each step"
+    inputs = _inputs(input_shape)
+    largest_and_smallest = [0, -2]
+    with tf.init_scope(), keras.StatelessScope(_weights(layer), collect_losses=True) as scope:
+        try:
+            outputs = _outputs(layer, inputs, training=False)
+            in_training = outputs[largest_and_smallest]
+            if any(map(_may_differ, parts)):
+                in_training = _outputs(layer, inputs[largest_and_smallest], training=True)
+        except Exception as error:  # whatever a user's own layer raises
+            raise ValueError(
+                f"The layer {named(layer)} must take any inputs of the shape {input_shape}, else it cannot be tried "
+                f"whether it is affine. On random inputs up to {np.abs(inputs).max():.0f} it raises "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        check_no_added_loss(layer)
+        drawn = [part for part in parts if any(scope.get_current_value(seed) is not None for seed in _seeds(part))]
+    if drawn:
+        return (
+            f"{named(drawn[0])} draws random numbers anew at each step. For dropout, LIFCell(dropout=...) holds one "
+            "mask over all steps"
+        )
+    if not all(map(_close, in_training, outputs[largest_and_smallest])):
+        return "it does something else in training than in inference"
+    fa, fb, *others, f0 = outputs
+    expected = [fa + fb - f0, *(f0 + multiple * (fa - f0) for multiple in _MULTIPLES)]
+    if not all(_close(f, of, f0) for f, of in zip(others, expected, strict=True)):
+        return "it has an activation, a maximum or a normalisation inside"
+    return None
 
 
 def check_affine(parts: Iterable[tuple[keras.layers.Layer, tuple[int, ...]]], gradient: str) -> None:
     """Refuses layers, given with the shape of their input, that a rule on sums over time cannot take."""
     for layer, input_shape in parts:
-        if not is_affine(layer, input_shape):
+        reason = why_not_affine(layer, input_shape)
+        if reason is not None:
             raise ValueError(
-                f"`gradient={gradient!r}` needs synapses that are affine: it applies them to sums over time. "
-                f"The layer {layer.name!r} ({type(layer).__name__}) is not: it has an activation, a maximum or a "
-                "normalisation inside. Use gradient='bptt', or another layer"
+                f"`gradient={gradient!r}` needs synapses that are affine, and the same at each step: it applies them "
+                f"to sums over time. The layer {named(layer)} is not: {reason}. Use gradient='bptt', or another layer"
             )
+
+
+def _inputs(shape: tuple[int, ...]) -> np.ndarray:
+    """a, b, a + b, the multiples of a, and zeros: few bits, so that they are exact in each precision."""
+    a, b = 128 * np.random.default_rng(0).integers(-8, 9, (2, *shape)).astype("float32")
+    return np.stack([a, b, a + b, *(m * a for m in _MULTIPLES), 0 * a])
+
+
+def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Random values for all weights, such that outputs have the size of the inputs."""
+    rng = np.random.default_rng(1)
+    values = []
+    for weight in layer.weights:
+        if keras.backend.is_float_dtype(weight.dtype):
+            *fan_in, _ = (1, *weight.shape)
+            # vectors above 0: variances are among them; a block of a prime length is repeated, which is fast
+            block = rng.uniform(0.1, 2.0, 10007) if len(weight.shape) < 2 else rng.normal(size=10007)
+            block = (block / math.sqrt(math.prod(fan_in))).astype("float32")
+            values.append((weight, np.resize(block, weight.shape)))
+    return values
+
+
+def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
+    return [value.state for value in vars(layer).values() if isinstance(value, keras.random.SeedGenerator)]
+
+
+def _may_differ(layer: keras.layers.Layer) -> bool:
+    """Whether a layer may do something else in training; of Keras' own but the normalisations, those that draw."""
+    return bool(_seeds(layer)) or not type(layer).__module__.startswith("keras.")
+
+
+def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:
+    return np.asarray(tf.cast(layer(tf.cast(inputs, layer.compute_dtype), training=training), tf.float32))
+
+
+def _close(f: np.ndarray, expected: np.ndarray, f0: np.ndarray | float = 0) -> bool:
+    """Whether an output, as it changes from `f0`, is the expected one but for rounding; NaN is not."""
+    tolerance = _TOLERANCE * np.abs(expected - f0).max() + _ROUNDING * np.abs(expected).max()
+    return bool(np.abs(f - expected).max() <= tolerance)

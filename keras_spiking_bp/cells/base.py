@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.gradients import per_sample
-from keras_spiking_bp.validation import check_float32_policy, check_layer, check_static_shape
+from keras_spiking_bp.validation import check_float32_policy, check_layer, check_no_added_loss, check_static_shape
 
 #: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
@@ -52,6 +52,7 @@ class Cell(keras.layers.Layer):
             )
         self.supports_masking = True
         self.output_shape_of_step: tuple[int, ...] | None = None
+        self._called_by_keras = False
 
     def neurons(self) -> list[NeuronCell]:
         raise NotImplementedError
@@ -85,6 +86,21 @@ class Cell(keras.layers.Layer):
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Membrane potentials at rest, and for each neuron with dropout the mask that holds over all time steps."""
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
+
+    def __call__(self, *args: Any, **kwargs: Any):
+        self._called_by_keras = True
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self._called_by_keras = False
+
+    def add_loss(self, loss: Any) -> None:
+        """As Keras', but not for what it adds by itself to a cell that has an `activity_regularizer`.
+
+        That would be a penalty on the outputs and potentials of one step, out of reach inside the loop.
+        """
+        if not self._called_by_keras:
+            super().add_loss(loss)
 
     def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
@@ -243,12 +259,19 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
 
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32.
+    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32."""
+    return tf.cast(output_of(synapse, inputs, training), tf.float32)
 
-    In a time step always as in inference (Keras would hand the flag of `fit` on): a batch normalisation is the same
+
+def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """A call of a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
+
+    In the time loop always as in inference (Keras would hand the flag of `fit` on): a batch normalisation is the same
     affine map at all steps, that of its moving statistics.
     """
-    return tf.cast(synapse(tf.cast(inputs, synapse.compute_dtype), training=training), tf.float32)
+    outputs = layer(tf.cast(inputs, layer.compute_dtype), training=training)
+    check_no_added_loss(layer)
+    return outputs
 
 
 def total_of(

@@ -68,8 +68,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
             time steps; the kept spikes count 1 / (1 - dropout).
         seed: integer, or None, for the dropout masks.
-        surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
-            instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
+        surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or
+            an instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
         initial_membrane: the membrane potential before the first step, as a share of the threshold,
             0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
         activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates

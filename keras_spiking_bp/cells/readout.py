@@ -25,8 +25,8 @@ class ReadoutCell(NeuronCell):
     Args:
         synapse: any Keras layer, such as `keras.layers.Dense(10, use_bias=False)`.
         beta: decay of the membrane potential per time step, 0 < beta <= 1.
-        differentiate_leak: whether the derivative takes the leak into account, as snnTorch and SpikingJelly do; the paper
-            does not.
+        differentiate_leak: whether the derivative takes the leak into account, as snnTorch and SpikingJelly do; the
+            paper does not.
 
     Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them, float32.
 

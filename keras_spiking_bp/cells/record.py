@@ -5,9 +5,9 @@
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
     slope_sum, carried                                     of a surrogate: `gradients.eligibility_step`
 
-Each is float32 and shaped like the membrane potential. Which of them are kept, says the derivative: all keep the count,
-`bounded` no more than that. The time of the last spike follows from the silence after it: written down instead, it would
-take one more array in every step.
+Each is float32 and shaped like the membrane potential. The derivative says which of them are kept: all keep the count,
+`bounded` no more than that. The time of the last spike follows from the silence after it: written down instead, it
+would take one more array in every step.
 """
 
 from __future__ import annotations

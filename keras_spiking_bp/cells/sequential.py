@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, total_of
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 
@@ -16,7 +16,8 @@ from keras_spiking_bp.validation import check_layer, check_static_shape
 class SequentialCell(Cell):
     """Runs cells one after another within the same time step: `outputs = cells[-1](... cells[0](inputs[t]))`.
 
-    Stateless Keras layers such as `Flatten` may stand between cells. A `ReadoutCell` can only be the last one.
+    Stateless Keras layers such as `Flatten` may stand between and before cells. One that draws random numbers draws
+    anew at each step: for `gradient="bptt"` only. A `ReadoutCell` can only be the last one.
 
     Args:
         cells: list of cells and stateless layers, with at least one cell.
@@ -25,7 +26,8 @@ class SequentialCell(Cell):
 
     Raises:
         TypeError: if an entry is not a layer.
-        ValueError: if there is no cell among them, or a `ReadoutCell` is followed by something.
+        ValueError: if there is no cell among them, a `ReadoutCell` is followed by something, or a layer has an
+            `activity_regularizer` or, when called, adds a loss.
 
     Example:
         >>> cell = SequentialCell([LIFCell(keras.layers.Dense(8)), ReadoutCell(keras.layers.Dense(3))])
@@ -37,7 +39,10 @@ class SequentialCell(Cell):
         super().__init__(**kwargs)
         if not isinstance(cells, (list, tuple)):
             raise TypeError(f"`cells` must be a list of cells and layers. Received: cells={cells!r}")
-        self.cells = [check_layer(f"cells[{i}]", cell) for i, cell in enumerate(cells)]
+        self.cells = [
+            check_layer(f"cells[{i}]", cell) if isinstance(cell, Cell) else check_synapse(f"cells[{i}]", cell)
+            for i, cell in enumerate(cells)
+        ]
         if not any(isinstance(cell, Cell) for cell in self.cells):
             raise ValueError(f"`cells` must hold at least one spiking cell, such as LIFCell. Received: {cells!r}")
         for i, cell in enumerate(self.cells[:-1]):
@@ -91,7 +96,7 @@ class SequentialCell(Cell):
                 inputs, own = cell.step(inputs, own)
                 new_states += own
             else:
-                inputs = cell(inputs)
+                inputs = output_of(cell, inputs)
         return inputs, new_states
 
     def accumulate(

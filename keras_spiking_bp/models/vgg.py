@@ -46,8 +46,8 @@ def spiking_vgg(
             (T, H, W, C) already.
         policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
         kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`.
-        pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of the
-            spikes goes on as it is) or `"max"` (the maximum of the spikes).
+        pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of
+            the spikes goes on as it is) or `"max"` (the maximum of the spikes).
         pool_threshold: threshold of the pooling neurons.
         normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
             layer and its neurons; None (the paper).

@@ -182,6 +182,62 @@ def test_bad_residual_cells():
         run(ksbp.ResidualCell(lif(), lif()), np.ones((1, 2, 7)))
 
 
+def test_a_layer_between_cells_takes_any_dtype():
+    """int8 spikes of an encoder, booleans: as if they were float32."""
+    spikes = np.random.default_rng(0).integers(-1, 2, (2, 5, 8, 8, 2))
+    for layer in (
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Conv2D(3, 3),
+        keras.layers.Conv2D(3, 3, dtype="mixed_bfloat16"),
+        keras.layers.Flatten(),
+    ):
+        cell = ksbp.SequentialCell([layer, keras.layers.Flatten(), ksbp.ReadoutCell(dense(4))])
+        rnn = ksbp.SpikingRNN(cell)
+        expected = rnn(spikes.astype("float32")).numpy()
+        np.testing.assert_array_equal(rnn(spikes.astype("int8")), expected)
+        np.testing.assert_array_equal(rnn(spikes > 0), rnn((spikes > 0).astype("float32")))
+        assert np.abs(expected).max() > 0
+
+
+class AddsALoss(keras.layers.Dense):
+    def call(self, inputs, training=None):
+        self.add_loss(tf.reduce_mean(inputs))
+        return super().call(inputs)
+
+
+@pytest.mark.parametrize("make_rnn", [ksbp.SpikingRNN, lambda c: ksbp.SpikingRNN(c, "bptt"), keras.layers.RNN])
+def test_a_loss_added_at_each_step_is_refused(make_rnn):
+    for make_cell in (
+        lambda: ksbp.ReadoutCell(AddsALoss(3, name="adds")),
+        lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), AddsALoss(3, name="adds")])),
+        lambda: ksbp.SequentialCell([AddsALoss(3, name="adds"), ksbp.LIFCell(dense())]),
+    ):
+        with pytest.raises(ValueError, match=r"'adds' \(AddsALoss\) must not call `add_loss`.*activity_regularizer"):
+            model = keras.Sequential([keras.Input((5, 4)), make_rnn(make_cell())])
+            model.compile("sgd", "mse")
+            model.fit(np.ones((2, 5, 4)), np.ones((2, 3)), verbose=0)
+
+
+def test_a_cell_with_a_penalty_is_evaluated_in_plain_rnn_without_it():
+    """The penalty is one on rates, in training; in the loop Keras would add one on each step's outputs and states."""
+    cell = ksbp.LIFCell(dense(3, kernel_initializer="ones"), activity_regularizer="l2")
+    x, y = np.full((4, 5, 2), 0.6), np.ones((4, 3))
+    model = keras.Sequential([keras.Input((5, 2)), keras.layers.RNN(cell)])
+    model.compile("sgd", "mse")
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(np.mean((model.predict(x, verbose=0) - y) ** 2))
+    keras.layers.RNN(cell)(x)
+    assert cell.losses == []
+    spiking = keras.Sequential([keras.Input((5, 2)), ksbp.SpikingRNN(cell)])
+    spiking(x, training=True)
+    assert len(spiking.losses) == 1  # where it belongs it still acts
+
+
+def test_a_penalty_of_a_layer_between_cells_is_refused():
+    layer = keras.layers.ActivityRegularization(l1=0.1)
+    with pytest.raises(ValueError, match=r"`cells\[1\]` must have no `activity_regularizer`"):
+        ksbp.SequentialCell([ksbp.LIFCell(dense()), layer, ksbp.ReadoutCell(dense())])
+
+
 def test_unknown_shapes_are_refused():
     with pytest.raises(ValueError, match=r"(?s)must be known in every dimension.*None"):
         ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Conv2D(2, 3)))(keras.Input((5, None, None, 1)))
