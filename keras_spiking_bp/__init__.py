@@ -26,7 +26,7 @@ from keras_spiking_bp.cells import (
     SequentialCell,
     beta_from_tau,
 )
-from keras_spiking_bp.conversion import convert_to_snn
+from keras_spiking_bp.conversion import convert_to_snn, fold_batch_normalization
 from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.interchange import from_nir, to_nir
@@ -54,6 +54,7 @@ __all__ = [
     "copy_weights",
     "datasets",
     "export",
+    "fold_batch_normalization",
     "from_nir",
     "gradients",
     "losses",

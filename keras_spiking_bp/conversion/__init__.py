@@ -1,5 +1,6 @@
-"""From an ordinary network to a spiking one."""
+"""From an ordinary network to a spiking one, and to one without batch normalisation."""
 
 from keras_spiking_bp.conversion.convert import convert_to_snn
+from keras_spiking_bp.conversion.fold_model import fold_batch_normalization
 
-__all__ = ["convert_to_snn"]
+__all__ = ["convert_to_snn", "fold_batch_normalization"]

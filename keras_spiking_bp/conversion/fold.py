@@ -8,6 +8,8 @@ import numpy as np
 from keras_spiking_bp.conversion.stages import WEIGHTED, Synapse
 from keras_spiking_bp.layer_graph import copy_of
 
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
 
 def folded(synapse: Synapse, shape: tuple[int, ...], called: str) -> keras.layers.Layer:
     """A layer of its own that computes what `synapse` does in inference, without an activation.
@@ -27,7 +29,7 @@ def folded(synapse: Synapse, shape: tuple[int, ...], called: str) -> keras.layer
     whole.build((None, *shape))
     for new, old in zip(layers, synapse.layers, strict=False):
         if isinstance(old, WEIGHTED):
-            _assign(new, old, synapse.normalisation)
+            assign_folded(new, old, synapse.normalisation)
     return whole
 
 
@@ -51,7 +53,10 @@ def _copy(layer: keras.layers.Layer, with_bias: bool) -> keras.layers.Layer:
     return copy_of(layer, activation=None, activity_regularizer=None, use_bias=layer.use_bias or with_bias)
 
 
-def _assign(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization | None) -> None:
+def assign_folded(
+    new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization | None
+) -> None:
+    """Gives `new` the kernel and bias of `old` with the normalisation behind it."""
     kernel = np.asarray(old.kernel, "float32")
     bias = np.asarray(old.bias, "float32") if old.use_bias else 0.0
     if norm is not None:
@@ -62,9 +67,7 @@ def _assign(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers
         if norm.center:
             bias = bias + np.asarray(norm.beta)
         # the outputs of a depthwise convolution are (input channel, multiplier), the last two axes of its kernel
-        kernel = kernel * (
-            factor.reshape(kernel.shape[-2:]) if isinstance(old, keras.layers.DepthwiseConv2D) else factor
-        )
+        kernel = kernel * (factor.reshape(kernel.shape[-2:]) if isinstance(old, _DEPTHWISE) else factor)
     new.kernel.assign(kernel)
     if new.use_bias:
         new.bias.assign(bias)

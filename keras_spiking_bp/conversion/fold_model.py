@@ -1,0 +1,190 @@
+"""`fold_batch_normalization`: the same spiking network without batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.conversion.fold import assign_folded
+from keras_spiking_bp.layer_graph import copy_of
+from keras_spiking_bp.observe import spiking_layers
+from keras_spiking_bp.rnn import SpikingRNN
+
+_WEIGHTED = (
+    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)  # fmt: skip
+
+
+def fold_batch_normalization(model: keras.Model) -> keras.Model:
+    """The same spiking network without batch normalisation: folded into kernels and biases.
+
+        kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
+
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same but for the rounding of float32. What runs on a chip, or in a
+    simulator of another library, has no layer for batch normalisation. Trained on, the new network has no more of it.
+
+    Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must stand right behind a
+    dense layer or a convolution. Layers outside of the `SpikingRNN` are copied as they are.
+
+    Args:
+        model: a built functional or sequential model with one or more `SpikingRNN`. It stays as it is.
+
+    Returns:
+        A model of its own with the same names, shapes and dtype policies, and its own weights.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential.
+        ValueError: if it is not built, or a batch normalisation cannot be folded; it is named.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
+        >>> folded = fold_batch_normalization(model)
+        >>> [variable.shape for variable in folded.get_layer("time").cell.cells[0].synapse.weights]
+        [(3, 3, 1, 4), (4,)]
+    """
+    networks = spiking_layers(model)
+    if not getattr(model, "outputs", None):
+        raise TypeError(
+            "`model` must be a functional or sequential keras.Model, such as keras.Model(images, "
+            f"SpikingRNN(cell)(spikes)). Received: model={model!r} (type {type(model).__name__})"
+        )
+    plain = {id(layer): without_normalization(layer) for network in networks for layer in _synapses(network.cell)}
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, SpikingRNN):
+            config["cell"] = _serialised(layer.cell, plain)
+        pairs.append((layer, type(layer).from_config(config)))
+        return pairs[-1][1]
+
+    folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    for old, new in pairs:
+        if isinstance(old, SpikingRNN):
+            _copy_own(old, new)
+            for old_cell, new_cell in zip(_cells(old.cell), _cells(new.cell), strict=True):
+                _copy_own(old_cell, new_cell)
+            for of, to in zip(_synapses(old.cell), _synapses(new.cell), strict=True):
+                _copy_all(plain[id(of)], to)
+        else:
+            _copy_all(old, new)
+    return folded
+
+
+def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
+    """A built layer of its own that computes what `synapse` does in inference; `synapse` itself if there is none to fold.
+
+    Raises:
+        ValueError: if a batch normalisation stands elsewhere than right behind a layer with weights.
+    """
+    norms = [layer for layer in synapse._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        return synapse
+    parts, folded = parts_of(synapse), []
+    for before, part in zip([None, *parts], parts, strict=False):
+        if isinstance(part, keras.layers.BatchNormalization):
+            _check_foldable(before, part)
+            folded[-1] = (before, part)
+            norms.remove(part)
+        else:
+            folded.append((part, None))
+    if norms:
+        raise ValueError(
+            f"The batch normalisation {norms[0].name!r} cannot be folded: it is inside of {synapse.name!r} "
+            f"({type(synapse).__name__}), whose parts are not known. Use a keras.Sequential"
+        )
+    layers = [
+        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True})) for old, norm in folded
+    ]
+    whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
+    whole.build(synapse.input_shape)
+    for new, (old, norm) in zip(layers, folded, strict=True):
+        if norm is None:
+            _copy_all(old, new)
+        else:
+            assign_folded(new, old, norm)
+    return whole
+
+
+def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers of a synapse in a row."""
+    if not isinstance(layer, keras.Sequential):
+        return [layer]
+    return [part for inner in layer.layers for part in parts_of(inner)]
+
+
+def _check_foldable(before: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> None:
+    def refuse(why: str) -> None:
+        raise ValueError(
+            f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a dense layer "
+            "or a convolution without activation, and normalise channels, the last axis"
+        )
+
+    if not isinstance(before, _WEIGHTED):
+        refuse("there is no layer before it" if before is None else f"it stands behind {before.name!r}")
+    if before.activation is not keras.activations.linear:
+        refuse(f"the layer {before.name!r} before it has the activation {before.activation!r}")
+    if norm.axis not in (-1, norm.input_spec.ndim - 1):
+        refuse(f"it has axis={norm.axis}")
+    if getattr(before, "data_format", "channels_last") != "channels_last":
+        refuse(f"the layer {before.name!r} before it has data_format={before.data_format!r}")
+
+
+def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
+    """The config of a cell tree with the layers of `plain` in the places of its synapses, which are given by id."""
+    if not isinstance(layer, Cell):
+        return keras.saving.serialize_keras_object(plain[id(layer)])
+    config = keras.saving.serialize_keras_object(layer)
+    for place, inner in _inside(layer).items():
+        several = isinstance(inner, list)
+        config["config"][place] = [_serialised(part, plain) for part in inner] if several else _serialised(inner, plain)
+    return config
+
+
+def _inside(cell: Cell) -> dict[str, Any]:
+    """What a cell is made of, by the names of the entries in its config."""
+    if isinstance(cell, SequentialCell):
+        return {"cells": list(cell.cells)}
+    if isinstance(cell, ResidualCell):
+        around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
+        return {"body": cell.body, "junction": cell.junction, **around}
+    if isinstance(cell, NeuronCell):
+        return {"synapse": cell.synapse}
+    raise TypeError(
+        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
+        "synapse, SequentialCell, ResidualCell"
+    )
+
+
+def _tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The cells, and the layers in them: synapses, shortcuts, layers between cells."""
+    yield layer
+    if isinstance(layer, Cell):
+        for inner in _inside(layer).values():
+            for part in inner if isinstance(inner, list) else [inner]:
+                yield from _tree(part)
+
+
+def _cells(cell: Cell) -> list[Cell]:
+    return [layer for layer in _tree(cell) if isinstance(layer, Cell)]
+
+
+def _synapses(cell: Cell) -> list[keras.layers.Layer]:
+    return [layer for layer in _tree(cell) if not isinstance(layer, Cell)]
+
+
+def _copy_own(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """The variables of a layer itself, not of the layers in it; random streams too."""
+    store: dict[str, Any] = {}
+    source.save_own_variables(store)
+    target.load_own_variables(store)
+
+
+def _copy_all(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    for of, to in zip(source.variables, target.variables, strict=True):
+        to.assign(of)

@@ -1,0 +1,165 @@
+"""Batch normalisation folded into kernel and bias: the same spikes from the same network."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.observe import traces
+
+STEPS = 12
+
+
+def normalization():
+    return keras.layers.BatchNormalization(epsilon=2.0**-10)
+
+
+def normalized(*layers):
+    return keras.Sequential([*layers, normalization()])
+
+
+def exact(model, seed=0):
+    """Weights and statistics, and all that is computed from them, are exact in binary: factors are powers of 2."""
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(rng.integers(-8, 9, shape) / 32)
+            layer.moving_variance.assign(4.0 ** rng.integers(-1, 2, shape) - layer.epsilon)
+            layer.gamma.assign(2.0 ** rng.integers(-1, 2, shape) * rng.choice([-1, 1], shape))
+            layer.beta.assign(rng.integers(-4, 9, shape) / 32)
+        elif not hasattr(layer, "layers"):
+            for variable in layer._trainable_variables:
+                variable.assign(rng.integers(-32, 33, variable.shape) / 64)
+    return model
+
+
+def network():
+    """Padded, strided, depthwise and pointwise convolutions, pooling of all kinds, a normalised shortcut, a bias."""
+    conv = lambda *args, **kwargs: keras.layers.Conv2D(*args, use_bias=False, **kwargs)  # noqa: E731
+    lif = {"beta": 0.5, "initial_membrane": 0.5}
+    cell = SequentialCell(
+        [
+            LIFCell(normalized(conv(6, 3, padding="same")), name="a", surrogate="triangle", **lif),
+            MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="pool"),
+            LIFCell(normalized(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)), name="b", dropout=0.2, **lif),
+            ResidualCell(
+                LIFCell(normalized(conv(6, 3, padding="same")), name="c", **lif),
+                LIFCell(normalized(keras.layers.ZeroPadding2D(1), conv(8, 3, strides=2)), name="d", **lif),
+                normalized(conv(8, 1, strides=2)),
+                name="block",
+            ),
+            keras.layers.AveragePooling2D(2),
+            keras.layers.Flatten(),
+            LIFCell(normalized(keras.layers.Dense(10)), name="e", reset_mechanism="subtract", **lif),
+            LIFCell(keras.layers.Dense(10), name="f", **lif),
+            ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=0.5, name="out"),
+        ]
+    )
+    inputs = keras.Input((STEPS, 12, 12, 2))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell, name="time")(inputs))
+
+
+def norms_in(model):
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def test_equal_spikes(tmp_path):
+    model = exact(network())
+    spikes = np.random.default_rng(1).integers(-1, 2, (3, STEPS, 12, 12, 2)).astype("float32")
+    before = model.get_weights()
+    folded = ksbp.fold_batch_normalization(model)
+    assert len(norms_in(model)) == 6 and not norms_in(folded)
+    expected, given = traces(model, spikes), traces(folded, spikes)
+    assert list(given) == list(expected)
+    for name, trace in expected.items():
+        if "spikes" in trace:
+            assert 0.02 < trace["spikes"].mean() < 0.9, name
+            np.testing.assert_array_equal(given[name]["spikes"], trace["spikes"], err_msg=name)
+    np.testing.assert_array_equal(folded(spikes), model(spikes))
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    folded.save(tmp_path / "folded.keras")
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "folded.keras")(spikes), folded(spikes))
+
+
+def test_all_but_the_normalisation_stays():
+    model = network()
+    folded = ksbp.fold_batch_normalization(model)
+    cells = [m.get_layer("time").cell.neurons() for m in (model, folded)]
+    for old, new in zip(*cells, strict=True):
+        kept = [{k: v for k, v in cell.get_config().items() if k != "synapse"} for cell in (old, new)]
+        assert kept[0] == kept[1]
+        if hasattr(old, "seed_generator"):
+            np.testing.assert_array_equal(new.seed_generator.state, old.seed_generator.state)
+    assert not {id(v) for v in model.variables} & {id(v) for v in folded.variables}
+    kinds = [[type(part).__name__ for part in getattr(cell.synapse, "layers", [cell.synapse])] for cell in cells[1]]
+    assert kinds[0] == ["Conv2D"] and kinds[4] == ["ZeroPadding2D", "Conv2D"]
+    assert cells[1][0].synapse.use_bias
+
+
+def test_a_trained_factory_model_and_its_encoder():
+    """With rounding, in low precision and behind an encoder whose stream goes on from where it is."""
+    images = np.random.default_rng(0).uniform(0, 1, (16, 12, 12, 1)).astype("float32")
+    model = ksbp.models.spiking_vgg(
+        (12, 12, 1), 4, [(6, 3), "pool"], [12], num_steps=8, seed=0, normalization="batch", pooling="average", beta=0.5
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images, np.arange(16) % 4, batch_size=4, verbose=0)
+    folded = ksbp.fold_batch_normalization(model)
+    assert np.abs(folded(images) - model(images)).mean() < 0.02 * np.abs(model(images)).mean()  # a spike may flip
+    assert not norms_in(folded) and norms_in(model)
+    low = ksbp.models.spiking_vgg(
+        (12, 12, 1), 4, [(6, 3)], [], num_steps=4, normalization="batch", policy="mixed_bfloat16", seed=0
+    )
+    conv = ksbp.fold_batch_normalization(low).get_layer("time").cell.cells[0].synapse
+    assert conv.dtype_policy.name == "mixed_bfloat16" and conv.kernel.dtype == "float32"
+
+
+def test_a_model_inside_of_a_model():
+    inner = exact(network())
+    inputs = keras.Input((STEPS, 12, 12, 2))
+    outer = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.BatchNormalization()(inner(inputs))))
+    folded = ksbp.fold_batch_normalization(outer)
+    spikes = np.random.default_rng(1).integers(-1, 2, (2, STEPS, 12, 12, 2)).astype("float32")
+    np.testing.assert_array_equal(folded(spikes), outer(spikes))
+    assert len(norms_in(folded)) == 1  # the one outside of time
+
+
+def one_cell(synapse, shape=(4, 4, 2)):
+    inputs = keras.Input((3, *shape))
+    return keras.Model(inputs, ksbp.SpikingRNN(LIFCell(synapse), gradient="bptt")(inputs))
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
+        ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
+        ([keras.layers.Conv2DTranspose(2, 3, name="up")], "it stands behind 'up'"),
+        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(name="first")], "it stands behind 'first'"),
+        ([], "there is no layer before it"),
+    ],
+)
+def test_what_cannot_be_folded_is_refused_by_name(layers, match):
+    synapse = keras.Sequential([*layers, keras.layers.BatchNormalization(name="norm")])
+    with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
+        ksbp.fold_batch_normalization(one_cell(synapse))
+
+
+def test_other_axes_unknown_layers_and_layers_between_cells_are_refused():
+    rows = keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="rows")])
+    with pytest.raises(ValueError, match="'rows' cannot be folded: it has axis=1"):
+        ksbp.fold_batch_normalization(one_cell(rows))
+    inputs = keras.Input((4,))
+    functional = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs), name="whole")
+    with pytest.raises(ValueError, match="'norm' cannot be folded: it is inside of 'whole'"):
+        ksbp.fold_batch_normalization(one_cell(functional, (4,)))
+    between = SequentialCell([LIFCell(keras.layers.Dense(3)), keras.layers.BatchNormalization(name="between"),
+                              ReadoutCell(keras.layers.Dense(2))])  # fmt: skip
+    inputs = keras.Input((3, 4))
+    with pytest.raises(ValueError, match="'between' cannot be folded: there is no layer before it"):
+        ksbp.fold_batch_normalization(keras.Model(inputs, ksbp.SpikingRNN(between)(inputs)))
+    with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
+        ksbp.fold_batch_normalization(keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]))
