@@ -154,6 +154,9 @@ class FastSigmoid(Surrogate):
 
 _BY_NAME = {"triangle": Triangle, "atan": ATan, "sigmoid": Sigmoid, "fast_sigmoid": FastSigmoid}
 
+#: What `get` knows by name.
+NAMES = tuple(_BY_NAME)
+
 
 def get(identifier: Any) -> Surrogate | None:
     """A surrogate from its name, its configuration, or itself; None stays None (the paper's derivative).
@@ -178,6 +181,6 @@ def get(identifier: Any) -> Surrogate | None:
         if isinstance(found, Surrogate):
             return found
     raise ValueError(
-        f"`surrogate` must be None, one of {list(_BY_NAME)}, or an instance of surrogates.Surrogate, such as "
+        f"`surrogate` must be None, one of {list(NAMES)}, or an instance of surrogates.Surrogate, such as "
         f"surrogates.Triangle(width=1.0). Received: surrogate={identifier!r}"
     )
