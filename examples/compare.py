@@ -93,8 +93,7 @@ def main(arguments: list[str] | None = None) -> dict:
     sample = data.normalised(data.train[0][:500])
 
     by_spikes, chosen = direct(recipe(args.network, args.dataset), data, args)
-    # an ordinary ANN: it needs no remedy against the drift of spiking layers
-    fresh = dataclasses.replace(chosen, zero_mean=False).build(data.input_shape, data.classes, 1, args.seed)
+    fresh = chosen.build(data.input_shape, data.classes, 1, args.seed)
     ann = trained(
         ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
         args.ann_batch_size, seed=args.seed, verbose=args.verbose,

@@ -106,8 +106,12 @@ def _title(recipe: dict) -> str:
 
 
 def _rule(recipe: dict) -> str:
-    remedies = {"zero mean": recipe.get("zero_mean"), "rates held": recipe.get("rate_penalty")}
-    return ", ".join([recipe["gradient"], *(name for name, used in remedies.items() if used)])
+    added = {
+        "batch normalisation": recipe.get("normalization"),
+        recipe.get("surrogate"): recipe.get("surrogate"),
+        "rates held": recipe.get("rate_penalty"),
+    }
+    return ", ".join([recipe["gradient"], *(name for name, used in added.items() if used)])
 
 
 def _duration(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from keras_spiking_bp import (
     analysis,
     callbacks,
-    constraints,
     datasets,
     export,
     gradients,
@@ -49,7 +48,6 @@ __all__ = [
     "beta_from_tau",
     "calibrate",
     "callbacks",
-    "constraints",
     "convert_to_snn",
     "copy_weights",
     "datasets",

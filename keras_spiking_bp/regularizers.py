@@ -12,15 +12,13 @@ from keras_spiking_bp.validation import check_fraction, check_positive
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class FiringRate(keras.regularizers.Regularizer):
-    """Draws the mean firing rate of each channel to a chosen one: `strength * mean_c (rate_c - firing_rate)^2`.
+    """Regularises the mean firing rate of each channel: `strength * mean_c (rate_c - firing_rate)^2`.
 
     `rate_c` is the mean of the rates `spike_count / T` of channel c, over the batch and all axes but the last: over a
-    whole feature map of a convolution, over the batch alone for each neuron of a `Dense` layer. A deep network without
-    biases and batch normalisation has nothing else that holds a channel where it tells one image from the other: one
-    that is silent, or fires at every step, for all images does not.
+    whole feature map of a convolution, over the batch alone for each neuron of a `Dense` layer.
 
-    It keeps, it does not revive: its gradient is that of the spike counts, so none reaches a neuron that did not fire.
-    It may lower a neuron that fired at every step, with `gradient="bounded"` too, which lets nothing else pass there.
+    Its gradient goes through the spike counts by the rule of the layer, as that of the loss does: under
+    `gradient="bounded"` none reaches a neuron that fired at every step, without a surrogate.
 
     The `activity_regularizer` of a `LIFCell`, or of a whole network by its factory. Calibrate to the same rate. The
     loss that `fit` shows contains the penalties. As all activity regularizers of Keras it returns a sum over the batch,

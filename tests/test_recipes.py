@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.constraints import ZeroMean
 from keras_spiking_bp.recipes import FAST, PAPER, recipe
 
 
@@ -59,8 +58,16 @@ def test_each_builds_its_network(recipes):
             assert configs == [{"firing_rate": own.firing_rate, "strength": own.rate_penalty}]
         else:
             assert penalties == {None}
-        constraints = [type(v.constraint) for v in model.trainable_variables]
-        assert constraints == len(constraints) * [ZeroMean if own.zero_mean else type(None)]
+        lif = [n for n in neurons if type(n) is ksbp.LIFCell]
+        assert {n.threshold for n in lif} == {own.threshold}
+        assert {n.initial_membrane for n in lif} == {own.initial_membrane}
+        assert {n.surrogate for n in lif} == {None}
+        normalized = [
+            any(isinstance(layer, keras.layers.BatchNormalization) for layer in n.synapse._flatten_layers())
+            for n in lif
+        ]
+        assert set(normalized) == {own.normalization == "batch"}
+        assert any(type(n) is ksbp.IFCell for n in neurons) == (own.pooling == "neuron")
         first = model.trainable_variables[0].numpy()
         assert first.std() == pytest.approx(np.sqrt(own.kappa / first[..., 0].size), rel=0.15)
         if dataset != "nmnist":
@@ -71,7 +78,7 @@ def test_each_builds_its_network(recipes):
         assert model.optimizer.weight_decay == pytest.approx(own.weight_decay)
         kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.AdamW}[own.optimizer]
         assert isinstance(model.optimizer, kind)
-        assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
+        assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0 if own.warmup else own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
 
 

@@ -82,11 +82,11 @@ def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
 def test_a_recipe_written_before_an_option_was_there(few_images, tmp_path):
     run(tmp_path, epochs=1)
     written = json.loads((tmp_path / "recipe.json").read_text())
-    del written["zero_mean"]
+    del written["initial_membrane"]
     (tmp_path / "recipe.json").write_text(json.dumps(written))
     run(tmp_path, epochs=1)
-    with pytest.raises(SystemExit, match="zero_mean False -> True"):
-        run(tmp_path, "--zero-mean", epochs=1)
+    with pytest.raises(SystemExit, match=r"initial_membrane 0\.0 -> 0\.5"):
+        run(tmp_path, "--initial-membrane", "0.5", epochs=1)
 
 
 def test_options_of_the_recipe(few_images, tmp_path):
