@@ -40,34 +40,40 @@ def made_up_images():
     return ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
 
 
-def synapse_layer(synapse, weights):
+def synapse_layer(synapse, weights, policy=None):
     if synapse[0] == "dense":
-        return keras.layers.Dense(weights[synapse[1]].shape[1], use_bias=False)
+        return keras.layers.Dense(weights[synapse[1]].shape[1], use_bias=False, dtype=policy)
     if synapse[0] == "avg":
-        return keras.layers.AveragePooling2D(synapse[1], strides=synapse[2])
+        return keras.layers.AveragePooling2D(synapse[1], strides=synapse[2], dtype=policy)
     _, name, stride, padding = synapse
     size, _, _, filters = weights[name].shape
-    conv = keras.layers.Conv2D(filters, size, strides=stride, padding="valid", use_bias=False)
-    return keras.Sequential([keras.layers.ZeroPadding2D(padding), conv]) if padding else conv
+    conv = keras.layers.Conv2D(filters, size, strides=stride, padding="valid", use_bias=False, dtype=policy)
+    return keras.Sequential([keras.layers.ZeroPadding2D(padding, dtype=policy), conv]) if padding else conv
 
 
-def build_rnn(network, weights, dropout=None, reset="zero", **rnn_arguments):
-    """A built `SpikingRNN` with the weights of the network, and the names of its weights in their order."""
+def build_rnn(
+    network, weights, dropout=None, reset="zero", policy=None, readout_leak=False, neuron=None, **rnn_arguments
+):
+    """A built `SpikingRNN` with the weights of the network, and the names of its weights in their order.
+
+    `policy` is that of the synapses, `neuron` holds further arguments of all neurons that fire.
+    """
     cells, names = [], []
     nodes = list(network["nodes"])
-    beta, dropout = network["beta"], dropout or {}
+    beta, dropout, neuron = network["beta"], dropout or {}, neuron or {}
     shaped = len(network["input_shape"]) == 3
 
     def lif(node):
         synapse = node["inputs"][0]["synapse"]
         names.append(synapse[1])
         return ksbp.LIFCell(
-            synapse_layer(synapse, weights),
+            synapse_layer(synapse, weights, policy),
             beta=beta,
             threshold=node["threshold"],
             reset_mechanism=reset,
             dropout=dropout.get(node["name"], 0.0),
             name=node["name"],
+            **neuron,
         )
 
     while nodes:
@@ -82,15 +88,17 @@ def build_rnn(network, weights, dropout=None, reset="zero", **rnn_arguments):
             around = junction_node["inputs"][1]["synapse"]
             if around[0] == "conv":
                 names.append(around[1])
-            cells.append(ksbp.ResidualCell(body, junction, synapse_layer(around, weights)))
+            cells.append(ksbp.ResidualCell(body, junction, synapse_layer(around, weights, policy)))
         elif node["kind"] == "LIF":
             cells.append(lif(node))
         elif node["kind"].startswith("IF"):
-            layer = synapse_layer(synapse, weights)
-            cells.append(ksbp.IFCell(layer, threshold=node["threshold"], reset_mechanism=reset, name=node["name"]))
+            layer = synapse_layer(synapse, weights, policy)
+            arguments = {"threshold": node["threshold"], "reset_mechanism": reset, "name": node["name"]}
+            cells.append(ksbp.IFCell(layer, **arguments, **neuron))
         else:
             names.append(synapse[1])
-            cells.append(ksbp.ReadoutCell(synapse_layer(synapse, weights), beta=beta, name=node["name"]))
+            layer = synapse_layer(synapse, weights, policy)
+            cells.append(ksbp.ReadoutCell(layer, beta=beta, differentiate_leak=readout_leak, name=node["name"]))
     rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), **rnn_arguments)
     rnn.build((None, None, *network["input_shape"]))
     for variable, name in zip(rnn.trainable_weights, names, strict=True):

@@ -1,14 +1,21 @@
-"""An independent simulation of spiking networks and of both gradients: NumPy, double precision, nothing else.
+"""An independent simulation of spiking networks and of all their gradients: NumPy, double precision, nothing else.
 
 A network is data, in the format of tests/golden/fixtures.json: nodes in order, each with `name`, `kind` ("LIF",
 "IF ..." or "readout ..."), `threshold` and `inputs`, a list of `{"source": node or "in", "synapse": [...]}` with a
 synapse `["dense", weight]`, `["conv", weight, stride, padding]` (symmetric zero padding) or
-`["avg", pool_size, stride]`; and `beta` for all LIF nodes and the readout.
+`["avg", pool_size, stride]`; and `beta` for all LIF nodes and the readout. A network may also end in spikes.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+SURROGATES = {  # by name, of u = potential - threshold and their argument
+    "triangle": lambda u, width: np.maximum(0, 1 - np.abs(u) / width) / width,
+    "atan": lambda u, alpha: alpha / 2 / (1 + (np.pi / 2 * alpha * u) ** 2),
+    "sigmoid": lambda u, slope: slope / (np.exp(slope * u / 2) + np.exp(-slope * u / 2)) ** 2,
+    "fast_sigmoid": lambda u, slope: (1 + slope * np.abs(u)) ** -2,
+}
 
 
 def _pad(x, padding):
@@ -68,30 +75,33 @@ def backward(synapse, weights, x, g):
 class Simulation:
     """Runs a network over `inputs` (B, T, ...) and keeps everything.
 
-    `margin` is how near a LIF neuron came to its threshold.
+    `margin` is how near a LIF neuron came to its threshold, or the charge that it got to 0 without being 0.
 
-    `keep` maps node names to dropout masks (B, ...), `reset` is "zero" or "subtract".
+    `keep` maps node names to dropout masks (B, ...), `reset` is "zero" or "subtract", `surrogate` a function of
+    potential - threshold (None: the paper's derivative), `start` the share of the threshold at which potentials start.
     """
 
-    def __init__(self, network, weights, inputs, keep=None, reset="zero"):
+    def __init__(
+        self, network, weights, inputs, keep=None, reset="zero", surrogate=None, start=0.0, readout_leak=False
+    ):
         self.nodes, self.beta = network["nodes"], network["beta"]
         self.weights = {k: np.asarray(w, "float64") for k, w in weights.items()}
-        self.reset, self.keep = reset, keep or {}
+        self.reset, self.keep, self.surrogate, self.readout_leak = reset, keep or {}, surrogate, readout_leak
         inputs = np.asarray(inputs, "float64")
         self.num_steps = inputs.shape[1]
         self.signal = {"in": inputs}  # what each node sends, (B, T, ...)
-        self.spikes, self.membranes, self.margin = {}, {}, np.inf
-        potentials = {}
+        self.spikes, self.membranes, self.potentials, self.margin = {}, {}, {}, np.inf  # before and after the reset
+        membranes = {}
         for node in self.nodes:
-            potentials[node["name"]] = 0.0
-            self.spikes[node["name"]], self.membranes[node["name"]] = [], []
+            name = node["name"]
+            membranes[name] = 0.0 if self._is_readout(node) else start * node["threshold"]
+            self.spikes[name], self.membranes[name], self.potentials[name] = [], [], []
         for t in range(self.num_steps):
             now = {"in": inputs[:, t]}
             for node in self.nodes:
                 name = node["name"]
-                v = potentials[name] + sum(
-                    forward(i["synapse"], self.weights, now[i["source"]]) for i in node["inputs"]
-                )
+                v = membranes[name] + sum(forward(i["synapse"], self.weights, now[i["source"]]) for i in node["inputs"])
+                self.potentials[name].append(v)
                 if self._is_readout(node):
                     v = self.beta * v
                     s = np.zeros_like(v)
@@ -101,16 +111,28 @@ class Simulation:
                         self.margin = min(self.margin, np.abs(v - node["threshold"]).min())
                     v = v * (1 - s) if reset == "zero" else v - node["threshold"] * s
                     v = self._beta_of(node) * v
-                potentials[name] = v
+                membranes[name] = v
                 self.spikes[name].append(s)
                 self.membranes[name].append(v)
                 now[name] = s * self.keep.get(name, 1.0)
         for name in self.spikes:
             self.spikes[name] = np.stack(self.spikes[name], 1)
             self.membranes[name] = np.stack(self.membranes[name], 1)
+            self.potentials[name] = np.stack(self.potentials[name], 1)
             keep = self.keep.get(name, np.ones(()))
             self.signal[name] = self.spikes[name] * (keep[:, None] if keep.ndim else keep)
-        self.outputs = self.membranes[self.nodes[-1]["name"]][:, -1] / self.num_steps
+        for node in self.nodes:
+            if node["kind"] == "LIF":
+                charge = np.abs(self.charge(node))
+                self.margin = min(self.margin, charge[charge > 0].min(initial=np.inf))
+        last = self.nodes[-1]
+        if self._is_readout(last):
+            steps = np.arange(1, self.num_steps + 1).reshape(1, -1, 1)
+            self.outputs_of_steps = self.membranes[last["name"]] / steps
+            self.outputs = self.outputs_of_steps[:, -1]
+        else:
+            self.outputs_of_steps = self.signal[last["name"]]
+            self.outputs = self.outputs_of_steps.mean(1)
 
     @staticmethod
     def _is_readout(node):
@@ -141,21 +163,26 @@ class Simulation:
         if g is not None:
             gradients[synapse[1]] = gradients.get(synapse[1], 0.0) + g
 
+    # --- step by step ------------------------------------------------------------------------------------------------
+
     def grad_bptt(self, g_outputs):
-        """Weight gradients by the authors' rule, from the gradient at the outputs."""
+        """Weight gradients step by step: by the authors' rule, or with the surrogate.
+
+        `g_outputs` is the gradient at `outputs` (B, ...) or at `outputs_of_steps` (B, T, ...).
+        """
         gradients = {}
         g_membrane = {n["name"]: np.zeros_like(self.membranes[n["name"]][:, 0]) for n in self.nodes}
-        g_membrane[self.nodes[-1]["name"]] += g_outputs / self.num_steps
-        corrections = {n["name"]: self.leak_correction(n) for n in self.nodes if not self._is_readout(n)}
+        sent = self._gradient_at_each_step(g_outputs)
         for t in reversed(range(self.num_steps)):
             g_signal = {name: np.zeros_like(s[:, 0]) for name, s in self.signal.items()}
+            g_signal[self.nodes[-1]["name"]] += sent[:, t]
             for node in reversed(self.nodes):
-                name, g = node["name"], g_membrane[node["name"]]
-                if not self._is_readout(node):
-                    s = self.spikes[name][:, t]
-                    g_spikes = g_signal[name] * self.keep.get(name, 1.0)
-                    g = g * (1 - s) if self.reset == "zero" else g
-                    g = g + g_spikes * s * corrections[name] * self._scale(node)
+                name = node["name"]
+                if self._is_readout(node):
+                    g = g_membrane[name] + g_signal[name]
+                    g = self.beta * g if self.readout_leak else g
+                else:
+                    g = self._through_step(node, t, g_signal[name] * self.keep.get(name, 1.0), g_membrane[name])
                 g_membrane[name] = g
                 for i in node["inputs"]:
                     gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]][:, t], g)
@@ -163,26 +190,81 @@ class Simulation:
                     self._add(gradients, i["synapse"], gw)
         return gradients
 
-    def grad_bounded(self, g_outputs):
-        """As `grad_accumulated`, but nothing passes a neuron that fired at every step."""
-        return self.grad_accumulated(g_outputs, bounded=True)
+    def _gradient_at_each_step(self, g_outputs):
+        """At the potential of a readout after each step, or at the spikes of each step."""
+        steps = np.arange(1, self.num_steps + 1)
+        readout, each_step = self._is_readout(self.nodes[-1]), g_outputs.ndim == self.outputs.ndim + 1
+        if not each_step:  # V[T] / T, or the mean of the spikes
+            share = (steps == self.num_steps) / self.num_steps if readout else np.full(len(steps), 1 / self.num_steps)
+            g_outputs = g_outputs[:, None]
+        else:  # V[t] / t, or the spikes
+            share = 1 / steps if readout else np.ones(len(steps))
+        return g_outputs * share.reshape(1, -1, *[1] * (g_outputs.ndim - 2))
 
-    def grad_accumulated(self, g_outputs, bounded=False):
-        """Weight gradients by the chain rule on totals, from the gradient at the outputs."""
+    def _through_step(self, node, t, g_spikes, g_membrane):
+        """From the spikes of step t and the potential after it, to the potential before it, and to the current."""
+        name = node["name"]
+        s = self.spikes[name][:, t]
+        through_reset = 1 - s if self.reset == "zero" else 1.0
+        if self.surrogate is None:  # the leak counts as 1
+            return g_membrane * through_reset + g_spikes * s * self.leak_correction(node) * self._scale(node)
+        slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])
+        return g_membrane * self._beta_of(node) * through_reset + g_spikes * slope
+
+    # --- on totals ---------------------------------------------------------------------------------------------------
+
+    def grad_accumulated(self, g_outputs):
+        """Weight gradients by the chain rule on totals: the paper's, or with the mean slope of the surrogate."""
+        return self._on_totals(g_outputs, self._slope_of_paper if self.surrogate is None else self._mean_slope)
+
+    def grad_bounded(self, g_outputs):
+        """Weight gradients by the chain rule on totals, of counts between their bounds, or as `grad_accumulated`."""
+        return self._on_totals(g_outputs, self._slope_in_bounds if self.surrogate is None else self._mean_slope)
+
+    def _on_totals(self, g_outputs, slope):
         gradients = {}
         g_total = {name: np.zeros_like(s[:, 0]) for name, s in self.signal.items()}
+        if g_outputs.ndim == self.outputs.ndim + 1:  # its mean over time; a total is T times as large as a mean
+            readout = self._is_readout(self.nodes[-1])
+            g_outputs = g_outputs.sum(1) if readout else g_outputs.mean(1) * self.num_steps
+        g_total[self.nodes[-1]["name"]] += g_outputs / self.num_steps
         for node in reversed(self.nodes):
             name = node["name"]
             if self._is_readout(node):
-                g = g_outputs / self.num_steps
+                g = g_total[name] * (self._mean_leak() if self.readout_leak else 1.0)
             else:
-                g = g_total[name] * self.keep.get(name, 1.0) * self.leak_correction(node) * self._scale(node)
-                if self.reset == "zero":
-                    g = g * self.last_spike(name) / self.num_steps
-                if bounded:
-                    g = g * (self.spike_count(name) != self.num_steps)
+                g = g_total[name] * self.keep.get(name, 1.0) * slope(node)
             for i in node["inputs"]:
                 gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]].sum(1), g)
                 g_total[i["source"]] += gx
                 self._add(gradients, i["synapse"], gw)
         return gradients
+
+    def _mean_leak(self):
+        return np.mean([self.beta ** (self.num_steps - t + 1) for t in range(1, self.num_steps + 1)])
+
+    def _slope_of_paper(self, node):
+        slope = self.leak_correction(node) * self._scale(node)
+        return slope * self.last_spike(node["name"]) / self.num_steps if self.reset == "zero" else slope
+
+    def _slope_in_bounds(self, node):
+        return self.between_bounds(node) * self._scale(node)
+
+    def between_bounds(self, node):
+        """Whether a count is: it did not fire at every step, and the charge that came in is positive."""
+        return (self.charge(node) > 0) & (self.spike_count(node["name"]) < self.num_steps)
+
+    def charge(self, node):
+        """What is left of the charge that came in, in the potential and in the spikes."""
+        return self.membranes[node["name"]][:, -1] + node["threshold"] * self.spike_count(node["name"])
+
+    def _mean_slope(self, node):
+        """The mean over time of `surrogate(u[t]) * e[t]` (arXiv 2410.11488)."""
+        name = node["name"]
+        total, e, lost = 0.0, 0.0, 0.0
+        for t in range(self.num_steps):
+            slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])
+            e = 1 + self._beta_of(node) * e * (1 - lost)
+            lost = self.spikes[name][:, t] if self.reset == "zero" else slope
+            total = total + slope * e
+        return total / self.num_steps

@@ -11,10 +11,10 @@ from tests.reference import Simulation
 TOLERANCE = 2e-6  # of the largest entry
 
 
-def assert_close(actual, expected, name=""):
+def assert_close(actual, expected, name="", tolerance=TOLERANCE):
     largest = np.abs(expected).max()
     assert largest > 0, f"nothing to compare: {name}"
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * largest, err_msg=name)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])

@@ -6,9 +6,10 @@ import tensorflow as tf
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
-from tests.reference import Simulation
-from tests.test_golden import assert_close
+from tests.reference import SURROGATES, Simulation
+from tests.test_golden import TOLERANCE, assert_close
 
 SAFE_MARGIN = 3e-5  # no potential comes closer to its threshold: float32 must give the very same spikes
 
@@ -70,19 +71,19 @@ def draw(shapes, network, seed, num_steps, rate=0.4, kappa=3.0):
     return weights, inputs.astype("float32"), rng
 
 
-def safe_case(make, beta, num_steps=20, keep=None, reset="zero", kappa=3.0):
-    """The first seed of a case that stays clear of every threshold; every layer speaks in it."""
+def safe_case(make, beta, num_steps=20, keep=None, kappa=3.0, **of_simulation):
+    """The first seed of a case that stays clear of every threshold; neurons of every layer fire in it."""
     network, shapes = make(beta)
     for seed in range(500):
         weights, inputs, rng = draw(shapes, network, seed, num_steps, kappa=kappa)
-        simulation = Simulation(network, weights, inputs, keep=keep and keep(rng), reset=reset)
-        speaks = all(simulation.spikes[n["name"]].any() for n in network["nodes"][:-1])
-        if simulation.margin > SAFE_MARGIN and speaks:
+        simulation = Simulation(network, weights, inputs, keep=keep and keep(rng), **of_simulation)
+        all_fire = all(simulation.spikes[n["name"]].any() for n in network["nodes"][:-1])
+        if simulation.margin > SAFE_MARGIN and all_fire:
             return network, weights, inputs, simulation
     raise AssertionError("no safe case found")
 
 
-def compare(rnn, names, inputs, simulation, gradient, training=False):
+def compare(rnn, names, inputs, simulation, gradient, training=False, tolerance=TOLERANCE):
     targets = np.eye(4)[[1, 3]]
     with tf.GradientTape() as tape:
         outputs = rnn(inputs, training=training)
@@ -90,7 +91,7 @@ def compare(rnn, names, inputs, simulation, gradient, training=False):
     assert_close(outputs, simulation.outputs, "outputs")
     expected = getattr(simulation, f"grad_{gradient}")(2 * (simulation.outputs - targets))
     for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
-        assert_close(actual, expected[name], name)
+        assert_close(actual, expected[name], name, tolerance)
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
@@ -106,19 +107,28 @@ def test_gradients(make, beta, reset, gradient):
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("make", [plain, strided_residual])
 def test_gradients_with_dropout(make, gradient, monkeypatch):
-    def keep(rng):
-        shapes = {"conv": (2, 8, 8, 6), "fc": (2, 20), "b1": (2, 4, 4, 6), "a2": (2, 4, 4, 6)}
-        return {name: (rng.random(shape) >= 0.5) / 0.5 for name, shape in shapes.items()}
+    network, weights, inputs, simulation = safe_case(make, 0.9, keep=draw_masks)
+    rnn, names = build_rnn(network, weights, dropout=dropout_of(network, simulation), gradient=gradient)
+    hand_masks(rnn, simulation, monkeypatch)
+    compare(rnn, names, inputs, simulation, gradient, training=True)
 
-    network, weights, inputs, simulation = safe_case(make, 0.9, keep=keep)
+
+def draw_masks(rng):
+    shapes = {"conv": (2, 8, 8, 6), "fc": (2, 20), "b1": (2, 4, 4, 6), "a2": (2, 4, 4, 6)}
+    return {name: (rng.random(shape) >= 0.5) / 0.5 for name, shape in shapes.items()}
+
+
+def dropout_of(network, simulation):
     dropout = {n["name"]: 0.5 for n in network["nodes"] if n["name"] in simulation.keep}
     assert len(dropout) == 2
-    rnn, names = build_rnn(network, weights, dropout=dropout, gradient=gradient)
+    return dropout
+
+
+def hand_masks(rnn, simulation, monkeypatch):
     for neuron in rnn.cell.neurons():
         if neuron.dropout:
             mask = tf.constant(simulation.keep[neuron.name], tf.float32)
             monkeypatch.setattr(neuron, "draw_keep", lambda batch_size, mask=mask: mask)
-    compare(rnn, names, inputs, simulation, gradient, training=True)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -129,10 +139,17 @@ def test_gradients_with_dropout(make, gradient, monkeypatch):
     beta=st.floats(0.3, 1.0),
     threshold=st.floats(0.2, 2.0),
     reset=st.sampled_from(["zero", "subtract"]),
+    surrogate=st.sampled_from([None, Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)]),
+    start=st.sampled_from([0.0, 0.5, 0.9]),
+    readout=st.sampled_from([None, "leak ignored", "leak differentiated"]),
+    over_time=st.sampled_from(["at the end", "each step", "masked"]),
     seed=st.integers(0, 10_000),
 )
-def test_any_small_network(units, batch, num_steps, beta, threshold, reset, seed):
-    """Shapes, leaks, thresholds and real-valued inputs as they come: outputs, records, both gradients."""
+def test_any_small_network(units, batch, num_steps, beta, threshold, reset, surrogate, start, readout, over_time, seed):
+    """Shapes, leaks, thresholds and real-valued inputs as they come: outputs, records, all gradients.
+
+    A sample with masked steps is one without these steps.
+    """
     rng = np.random.default_rng(seed)
     beta, threshold = float(np.float32(beta)), float(np.float32(threshold))
     names = [f"w{i}" for i in range(len(units))]
@@ -140,35 +157,60 @@ def test_any_small_network(units, batch, num_steps, beta, threshold, reset, seed
     weights = {name: rng.normal(size=sizes[i : i + 2]).astype("float32") for i, name in enumerate(names)}
     sources = ["in", *(f"n{i}" for i in range(len(units)))]
     nodes = [node(f"n{i}", "LIF", threshold, (sources[i], "dense", name)) for i, name in enumerate(names)]
-    nodes[-1]["kind"] = "readout"
+    if readout:
+        nodes[-1]["kind"] = "readout"
+    leaks = {"readout_leak": readout == "leak differentiated"}
     network = {"beta": beta, "input_shape": [3], "nodes": nodes}
     inputs = rng.normal(size=(batch, num_steps, 3)).astype("float32")
-    simulation = Simulation(network, weights, inputs, reset=reset)
-    assume(simulation.margin > SAFE_MARGIN)
+    mask = None
+    steps = np.ones((batch, num_steps), bool)
+    if over_time == "masked":
+        mask = steps = rng.random((batch, num_steps)) < 0.6
+        mask[:, rng.integers(num_steps)] = True
+    arguments = {"reset": reset, "surrogate": surrogate and in_numpy(surrogate), "start": start, **leaks}
+    samples = [Simulation(network, weights, inputs[i : i + 1, steps[i]], **arguments) for i in range(batch)]
+    assume(min(sample.margin for sample in samples) > SAFE_MARGIN)
+    shown = "outputs_of_steps" if over_time == "each step" else "outputs"
+    expected_outputs = np.concatenate([getattr(sample, shown) for sample in samples])
+    neuron = {"surrogate": surrogate, "initial_membrane": start}
     for gradient in ("accumulated", "bounded", "bptt"):
-        rnn, _ = build_rnn(network, weights, reset=reset, gradient=gradient)
+        options = {"gradient": gradient, "return_sequences": over_time == "each step"}
+        rnn, _ = build_rnn(network, weights, reset=reset, neuron=neuron, **leaks, **options)
         with tf.GradientTape() as tape:
-            outputs = rnn(inputs)
+            outputs = rnn(inputs, mask=mask)
             loss = tf.reduce_sum(outputs**2)
-        np.testing.assert_allclose(outputs, simulation.outputs, rtol=1e-5, atol=1e-5)
-        expected = getattr(simulation, f"grad_{gradient}")(2 * simulation.outputs)
+        np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-5, atol=1e-5)
+        of_samples = [getattr(sample, f"grad_{gradient}")(2 * getattr(sample, shown)) for sample in samples]
         for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
-            scale = 1 + np.abs(expected[name]).max()
-            np.testing.assert_allclose(actual, expected[name], rtol=0, atol=1e-5 * scale)
-    _, activity = rnn.observe(inputs)
-    for of_node in nodes[:-1]:
-        record = activity[of_node["name"]]
-        np.testing.assert_array_equal(record["spike_count"], simulation.spike_count(of_node["name"]))
-        np.testing.assert_array_equal(record["last_spike"], simulation.last_spike(of_node["name"]))
+            expected = sum(of_sample[name] for of_sample in of_samples)
+            scale = 1 + np.abs(expected).max()
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * scale)
+    _, activity = rnn.observe(inputs, mask=mask)
+    for of_node in nodes[:-1] if readout else nodes:
+        record, name = activity[of_node["name"]], of_node["name"]
+        np.testing.assert_array_equal(record["spike_count"], np.concatenate([s.spike_count(name) for s in samples]))
+        np.testing.assert_array_equal(record["last_spike"], np.concatenate([s.last_spike(name) for s in samples]))
+
+
+def in_numpy(surrogate):
+    """The same surrogate of the oracle."""
+    name = {Triangle: "triangle", ATan: "atan", Sigmoid: "sigmoid", FastSigmoid: "fast_sigmoid"}[type(surrogate)]
+    (argument,) = surrogate.get_config().values()
+    return lambda u: SURROGATES[name](u, argument)
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("make", [plain, strided_residual])
-def test_nothing_passes_a_saturated_neuron(make, reset):
-    """Large weights and few steps: some neurons of each LIF layer fire at every step, and the two rules differ."""
+def test_nothing_passes_a_count_at_its_bounds(make, reset):
+    """Large weights and few steps: in each LIF layer some neurons fire at every step, some got a negative charge."""
     network, weights, inputs, simulation = safe_case(make, 0.99, num_steps=4, reset=reset, kappa=60.0)
+    silent_between = 0
     for of_node in (n for n in network["nodes"] if n["kind"] == "LIF"):
-        assert 0.01 < (simulation.spike_count(of_node["name"]) == 4).mean() < 0.9
+        count = simulation.spike_count(of_node["name"])
+        assert 0.01 < (count == 4).mean() < 0.9
+        assert 0.01 < (simulation.charge(of_node) <= 0).mean() < 0.9
+        silent_between += ((count == 0) & simulation.between_bounds(of_node)).sum()
+    assert silent_between > 0
     rnn, names = build_rnn(network, weights, reset=reset, gradient="bounded")
     compare(rnn, names, inputs, simulation, "bounded")
     g = 2 * (simulation.outputs - np.eye(4)[[1, 3]])
