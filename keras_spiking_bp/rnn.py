@@ -236,6 +236,7 @@ class SpikingRNN(keras.layers.RNN):
         sequences: tf.Tensor,
         initial_state: list[tf.Tensor] | None = None,
         mask: tf.Tensor | None = None,
+        runs: int | None = None,
     ) -> None:
         """Makes the moving statistics of batch normalisations in synapses those of these data, layer by layer.
 
@@ -244,18 +245,20 @@ class SpikingRNN(keras.layers.RNN):
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
+            runs: how often the network runs; None for as often as all statistics need. 1 does for those behind layers
+                whose statistics are right.
         """
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
         sequences, mask = self._checked(sequences, mask, False)
-        self._take_statistics(sequences, initial_state, mask)
+        self._take_statistics(sequences, initial_state, mask, runs)
 
-    def _take_statistics(self, sequences, initial_state, mask) -> None:
+    def _take_statistics(self, sequences, initial_state, mask, runs=None) -> None:
         def walk() -> None:
             window = self._run(sequences, initial_state, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
-        take_statistics(learning_normalizations(self.cell), walk)
+        take_statistics(learning_normalizations(self.cell), walk, runs)
 
     def _take_first_statistics(self, sequences, initial_state, mask) -> None:
         """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are silent."""

@@ -24,12 +24,14 @@ def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
     return tf.reduce_all(tf.stack([*means, *variances]))
 
 
-def take_statistics(layers: list[keras.layers.BatchNormalization], walk: Callable[[], None]) -> None:
+def take_statistics(
+    layers: list[keras.layers.BatchNormalization], walk: Callable[[], None], walks: int | None = None
+) -> None:
     """Makes the moving statistics those of one batch, layer by layer.
 
     `walk` runs the network with the moving statistics as they are and updates those of each layer once. The update
     `moving <- momentum * moving + (1 - momentum) * batch` is undone but for `batch`. A layer gets the right values once
-    the layers before it have theirs: as many walks as layers.
+    the layers before it have theirs: as many walks as layers, if `walks` does not say otherwise.
     """
     variables = [(v, layer.momentum) for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
 
@@ -40,4 +42,7 @@ def take_statistics(layers: list[keras.layers.BatchNormalization], walk: Callabl
             variable.assign((variable.value - momentum * old) / (1.0 - momentum))
         return (i + 1,)
 
-    tf.while_loop(lambda i: i < len(layers), one_more, (tf.constant(0),), parallel_iterations=1)
+    if not layers:
+        return
+    walks = len(layers) if walks is None else walks
+    tf.while_loop(lambda i: i < walks, one_more, (tf.constant(0),), parallel_iterations=1)
