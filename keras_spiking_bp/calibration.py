@@ -1,4 +1,4 @@
-"""Scales the weights of a network on sample data, so that each layer speaks before training begins."""
+"""Scales the weights of a network on sample data, so that each layer fires before training begins."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_fraction, check_positive
 
@@ -23,7 +24,7 @@ class CalibratedLayer:
 
     Attributes:
         name: name of the cell.
-        factor: what its weights were multiplied by.
+        factor: what its weights were multiplied by; behind a batch normalisation its gamma and beta.
         rate_before: spikes per neuron and step with the layers before already scaled, its own weights not.
         rate: the same after scaling.
     """
@@ -37,7 +38,7 @@ class CalibratedLayer:
 def calibrate(
     model: keras.Model,
     inputs: Any,
-    firing_rate: float | Mapping[str, float] = 0.1,
+    firing_rate: float | Mapping[str, float] | None = 0.1,
     output_std: float | None = None,
     tolerance: float = 0.05,
     verbose: int = 0,
@@ -50,12 +51,16 @@ def calibrate(
     constraint first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
     weights (pooling) stay as they are.
 
+    With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the layers
+    before are scaled. Gamma and beta of the last one in a synapse are scaled then, for what is in front of them would be
+    normalised again. One that is frozen (`trainable = False`) stays as it is.
+
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
         inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
             several. Encoded once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
-            cell (layers that are not named stay as they are).
+            cell (layers that are not named are not scaled). None scales none: only statistics are taken.
         output_std: standard deviation that the outputs `V[T] / T` are to have over samples and classes: the weights of
             the readout are scaled to it. None leaves them. With a cross-entropy loss some 0.7 serves: the outputs are
             logits then, and those of a readout with the paper's initial weights hardly differ.
@@ -68,8 +73,9 @@ def calibrate(
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are no arrays.
         ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, two layers
-            to scale have the same weights, a layer cannot be brought to its rate (which says the nearest that it has),
-            or a constraint would undo the scaling: all weights are then as they were.
+            to scale have the same weights, a batch normalisation has no gamma to scale, a layer cannot be brought to its
+            rate (which says the nearest that it has), or a constraint would undo the scaling: all weights are then as
+            they were.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -82,7 +88,7 @@ def calibrate(
     front, layer = input_over_time(model), spiking_layer(model)
     neurons, sources = layer.cell.neurons(), layer.cell.sources()
     weights = {
-        neuron.name: [variable for source in own for variable in source.trainable_weights]
+        neuron.name: [variable for source in own for variable in _to_scale(source)]
         for neuron, own in zip(neurons, sources, strict=True)
         if neuron.emits == "spikes"
     }
@@ -96,20 +102,32 @@ def calibrate(
             )
     to_scale = {name: weights[name] for name in targets}
     if output_std is not None:
-        to_scale[neurons[-1].name] = neurons[-1].synapse.trainable_weights
+        to_scale[neurons[-1].name] = _to_scale(neurons[-1].synapse)
     _check_not_shared(to_scale)
+    sources_to_scale = [
+        source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in to_scale for source in own
+    ]
+    _check_gamma(sources_to_scale)
     spikes = front(as_inputs("inputs", model, inputs))
     observe = activity_of(model)
+    normalizations = learning_normalizations(layer.cell)
+    take_statistics = tf.function(lambda spikes: layer.take_statistics(spikes, runs=1))
 
     scaled = [variable for own in to_scale.values() for variable in own]
-    before = [(variable, variable.numpy()) for variable in scaled]
+    constrained = [variable for source in sources_to_scale for variable in source.trainable_weights]
+    statistics = [variable for norm in normalizations for variable in norm.non_trainable_weights]
+    before = [(variable, variable.numpy()) for variable in (*constrained, *statistics)]
     try:
-        for variable in scaled:
+        for variable in constrained:
             if variable.constraint is not None:  # as the first step of the optimizer would
                 variable.assign(variable.constraint(variable))
         done = []
-        for name, target in targets.items():
-            done.append(_to_rate(name, weights[name], observe, spikes, target, tolerance))
+        for name in (neuron.name for neuron in neurons):
+            if normalizations:  # those of this layer are right now, since those of the layers before are
+                take_statistics(spikes)
+            if name not in targets:
+                continue
+            done.append(_to_rate(name, weights[name], observe, spikes, targets[name], tolerance))
             if verbose:
                 of = done[-1]
                 print(
@@ -118,7 +136,7 @@ def calibrate(
         if output_std is not None:
             readout = neurons[-1]
             std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / spikes.shape[1]
-            _to_spread(readout.name, readout.synapse.trainable_weights, std, output_std)
+            _to_spread(readout.name, to_scale[readout.name], std, output_std)
             if verbose:
                 factor = output_std / std
                 print(f"{readout.name}: weights x {factor:.3f}, output std {std:.4f} -> {output_std:.4f}", flush=True)
@@ -128,6 +146,28 @@ def calibrate(
             variable.assign(value)
         raise
     return done
+
+
+def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormalization | None:
+    norms = [part for part in source._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+    return norms[-1] if norms else None
+
+
+def _to_scale(source: keras.layers.Layer) -> list:
+    """The variables of a synapse to scale: its weights, or gamma and beta of its batch normalisation."""
+    norm = _last_normalization(source)
+    scalable = norm is not None and (norm.scale or not norm.trainable)  # else refused, where it is to be scaled
+    return (norm if scalable else source).trainable_weights
+
+
+def _check_gamma(sources: list[keras.layers.Layer]) -> None:
+    for source in sources:
+        norm = _last_normalization(source)
+        if norm is not None and norm.trainable and not norm.scale:
+            raise ValueError(
+                f"The batch normalisation {norm.name!r} has scale=False: there is no gamma to scale its layer by. Make "
+                "it with scale=True, or name the other layers in `firing_rate` (None for none)"
+            )
 
 
 def _to_rate(
@@ -221,8 +261,10 @@ def _check_not_shared(weights: Mapping[str, list]) -> None:
             )
 
 
-def _targets(firing_rate: float | Mapping[str, float], weights: Mapping[str, list]) -> dict[str, float]:
+def _targets(firing_rate: float | Mapping[str, float] | None, weights: Mapping[str, list]) -> dict[str, float]:
     scaled = [name for name, own in weights.items() if own]
+    if firing_rate is None:
+        return {}
     if isinstance(firing_rate, Mapping):
         unknown = sorted(set(firing_rate) - set(scaled))
         if unknown:

@@ -236,3 +236,94 @@ def test_what_is_in_front_of_the_network():
     assert input_over_time(model)(IMAGES).shape == (8, 7, 8, 8, 2)
     spikes_in, spikes = deep(encoder=None), np.repeat(IMAGES[:, None], 12, axis=1)
     np.testing.assert_array_equal(input_over_time(spikes_in)(spikes), spikes)
+
+
+def normalized(num_steps=12, **kwargs):
+    return deep(num_steps=num_steps, normalization="batch", pooling="average", **kwargs)
+
+
+def norms_of(model):
+    layers = model.get_layer("time").cell._flatten_layers()
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def deviation(model, spikes):
+    """How far moving statistics are from those that the network as it is now has on these spikes, at most."""
+    norms = norms_of(model)
+    before = [np.concatenate(norm.get_weights()[2:]) for norm in norms]
+    model.get_layer("time").take_statistics(spikes, runs=1)
+    after = [np.concatenate(norm.get_weights()[2:]) for norm in norms]
+    return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(after, before, strict=True))
+
+
+def test_batch_normalization_keeps_rates_and_right_statistics():
+    """Statistics and rates hold at the same time, kernels stay, and another walk changes nothing."""
+    model, other = normalized(encoder=ksbp.ConstantEncoder(12)), normalized(encoder=ksbp.ConstantEncoder(12))
+    spikes = input_over_time(model)(IMAGES)
+    assert deviation(other, spikes) > 0.1  # of mean 0 and variance 1
+    done = ksbp.calibrate(model, IMAGES, 0.15, output_std=0.7)
+    assert [layer.name for layer in done] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1"]
+    now = firing_rates(activity_of(model)(spikes), 12)
+    for layer in done:
+        assert layer.rate == pytest.approx(0.15, rel=0.05)
+        assert now[layer.name] == pytest.approx(layer.rate, rel=0.02)
+    assert deviation(model, spikes) < 1e-3
+    assert model(IMAGES).numpy().std() == pytest.approx(0.7, rel=0.02)
+    for layer, norm in zip(done, norms_of(model), strict=True):
+        np.testing.assert_allclose(norm.gamma, layer.factor, rtol=1e-6)
+    kernels = [[v for v in m.trainable_weights if "kernel" in v.path][:-1] for m in (model, other)]  # not the readout's
+    for a, b in zip(*kernels, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_only_the_statistics():
+    model, other = normalized(), normalized()
+    assert ksbp.calibrate(model, IMAGES, firing_rate=None) == []
+    for a, b in zip(model.trainable_weights, other.trainable_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other.get_layer("time").take_statistics(input_over_time(other)(IMAGES))
+    for a, b in zip(norms_of(model), norms_of(other), strict=True):
+        np.testing.assert_allclose(a.moving_variance, b.moving_variance, rtol=0.01)
+        np.testing.assert_allclose(a.moving_mean, b.moving_mean, rtol=0.01, atol=1e-3)
+    assert not np.allclose(norms_of(model)[-1].moving_variance, 1)
+
+
+def test_batch_normalization_in_both_currents_of_a_junction():
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0, normalization="batch"
+    )
+    done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.1)}
+    assert done["block1_junction"].rate == pytest.approx(0.1, rel=0.05)
+    block = model.get_layer("time").cell.cells[2]
+    for synapse in (block.junction.synapse, block.shortcut):
+        np.testing.assert_allclose(synapse.layers[-1].gamma, done["block1_junction"].factor, rtol=1e-6)
+
+
+def test_batch_normalization_that_is_frozen_or_has_no_gamma():
+    model = normalized()
+    norms = norms_of(model)
+    norms[0].trainable = False
+    frozen = norms[0].get_weights()
+    assert [layer.name for layer in ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)] == [
+        "conv2", "conv3", "conv4", "conv5", "fc1",
+    ]  # fmt: skip
+    for a, b in zip(norms[0].get_weights(), frozen, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for center in (True, False):
+        norm = keras.layers.BatchNormalization(scale=False, center=center, name="bare")
+        model = one_layer(keras.Sequential([keras.layers.Dense(8), norm]))
+        before = model.get_weights()
+        with pytest.raises(ValueError, match="'bare' has scale=False: there is no gamma to scale its layer by"):
+            ksbp.calibrate(model, np.ones((4, 5, 4), "float32"), 0.3)
+        for a, b in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert ksbp.calibrate(model, np.ones((4, 5, 4), "float32"), firing_rate=None) == []
+
+
+def test_what_fails_leaves_statistics_as_they_were():
+    model = normalized()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Layer 'fc1' cannot be brought"):
+        ksbp.calibrate(model, IMAGES, {"conv1": 0.2, "fc1": 1e-9})
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -25,8 +25,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
         kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
 
-    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same but for the rounding of float32. What runs on a chip, or in a
-    simulator of another library, has no layer for batch normalisation. Trained on, the new network has no more of it.
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same but for the
+    rounding of float32. Chips, and the simulators of other libraries, have no layer for batch normalisation.
 
     Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must stand right behind a
     dense layer or a convolution. Layers outside of the `SpikingRNN` are copied as they are.
@@ -77,7 +77,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
 
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
-    """A built layer of its own that computes what `synapse` does in inference; `synapse` itself if there is none to fold.
+    """A built layer of its own that computes what `synapse` does in inference; itself if there is nothing to fold.
 
     Raises:
         ValueError: if a batch normalisation stands elsewhere than right behind a layer with weights.
