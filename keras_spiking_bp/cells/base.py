@@ -266,10 +266,12 @@ def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = 
 def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
     """A call of a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
 
-    In the time loop always as in inference (Keras would hand the flag of `fit` on): a batch normalisation is the same
-    affine map at all steps, that of its moving statistics.
+    A batch normalisation is that of inference unless `training` says otherwise (Keras would hand the flag of `fit` on):
+    in the time loop it is the same affine map at all steps, that of its moving statistics.
     """
-    outputs = layer(tf.cast(inputs, layer.compute_dtype), training=training)
+    normalizes = any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
+    flag = {"training": training} if normalizes else {}
+    outputs = layer(tf.cast(inputs, layer.compute_dtype), **flag)
     check_no_added_loss(layer)
     return outputs
 
