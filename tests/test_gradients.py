@@ -117,28 +117,103 @@ def test_spread_over_steps_hands_back_the_mean(masked):
     np.testing.assert_allclose(tape.gradient(loss, total), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("num_steps", [tf.constant(3.0), tf.constant([3.0, 2.0])])
-def test_within_bounds(num_steps):
-    """The slope but where the neuron fired at every step of its own sample."""
-    count = tf.constant([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 1.0]])
-    slope = tf.constant([[0.0, 0.5, 0.7, 0.9], [0.0, 0.5, 0.7, 0.9]])
-    second = 0.7 if num_steps.shape.rank == 0 else 0.0
-    expected = np.array([[0, 0.5, 0.7, 0], [0, 0.5, second, 0.9]], "float32")
-    np.testing.assert_array_equal(g.within_bounds(slope, count, num_steps), expected)
+@pytest.mark.parametrize(
+    ("count", "membrane", "between"),
+    [
+        (0.0, -0.5, False),  # silent: its charge is negative
+        (0.0, 0.0, False),  # no charge
+        (0.0, 0.1, True),  # silent, but on its way
+        (1.0, -1.9, True),  # it fired, and what came in is positive in sum
+        (1.0, -2.1, False),  # it fired, but what came in is negative in sum
+        (2.0, 0.5, True),  # of a sample with 3 steps, not of one with 2
+        (3.0, 0.5, False),  # it fired at every step
+        (3.0, 70.0, False),
+    ],
+)
+def test_within_bounds(count, membrane, between):
+    samples = [tf.fill((2, 1), value) for value in (count, membrane)]
+    for num_steps, second in ((tf.constant(3.0), between), (tf.constant([3.0, 2.0]), between and count < 2)):
+        result = g.within_bounds(*samples, 2.0, num_steps)
+        np.testing.assert_array_equal(result, [[float(between)], [float(second)]])
 
 
-@pytest.mark.parametrize("num_steps", [tf.constant(3.0), tf.constant([3.0, 2.0])])
-def test_capped(num_steps):
-    """A neuron that fired at every step of its own sample takes no gradient that asks for more."""
-    count = tf.constant([[0.0, 1.0, 2.0, 3.0, 3.0], [0.0, 1.0, 2.0, 2.0, 1.0]])
-    upstream = tf.constant([[-1.0, -0.5, 0.7, -0.9, 0.9], [-1.0, 0.5, -0.7, 0.7, -0.9]])
-    with tf.GradientTape() as tape:
-        tape.watch(count)
-        capped = g.capped(count, num_steps)
-    np.testing.assert_array_equal(capped, count)
-    third = -0.7 if num_steps.shape.rank == 0 else 0.0
-    expected = np.array([[-1.0, -0.5, 0.7, 0.0, 0.9], [-1.0, 0.5, third, 0.7, -0.9]], "float32")
-    np.testing.assert_array_equal(tape.gradient(capped, count, upstream), expected)
+def weighted_slopes(slopes, spikes, beta, resets_to_zero):
+    """`slope * e` of each step, from a blank record."""
+    carried, weighted = tf.zeros_like(slopes[0]), []
+    for slope, fired in zip(slopes, spikes, strict=True):
+        now, carried = g.eligibility_step(carried, slope, fired, beta, resets_to_zero)
+        weighted.append(now)
+    return np.stack(weighted)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_eligibility_step_of_a_reset_to_zero_counts_from_the_last_spike(beta):
+    """It fires at the second of five steps: a current adds up, with its leak, from the step after."""
+    slopes = tf.constant([[0.3], [0.8], [0.2], [0.0], [0.4]])
+    spikes = tf.constant([[0.0], [1.0], [0.0], [0.0], [0.0]])
+    eligibility = np.array([[1], [1 + beta], [1], [1 + beta], [1 + beta + beta**2]])
+    np.testing.assert_allclose(weighted_slopes(slopes, spikes, beta, True), slopes * eligibility, rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.8, 1.0])
+@pytest.mark.parametrize("current", [0.05, 0.3, 0.9, 1.4])
+def test_eligibility_step_of_a_reset_by_subtraction_is_the_derivative_of_a_smooth_neuron(current, beta):
+    """With a sigmoid in place of the step, and a threshold of 1, it is the derivative of the rate by the current."""
+
+    def run(current):
+        membrane, potentials, rates = 0.0, [], []
+        for _ in range(12):
+            potentials.append(membrane + current)
+            rates.append(1 / (1 + np.exp(-4 * (potentials[-1] - 1))))
+            membrane = beta * (potentials[-1] - rates[-1])
+        return np.array(potentials), np.array(rates)
+
+    potentials, rates = run(current)
+    slopes = tf.constant(4 * rates * (1 - rates), tf.float32)
+    spikes = tf.cast(potentials > 1, tf.float32)
+    mean = weighted_slopes(tf.unstack(slopes), tf.unstack(spikes), beta, False).mean()
+    h = 1e-5
+    difference = (run(current + h)[1].mean() - run(current - h)[1].mean()) / (2 * h)
+    assert difference > 1e-3
+    assert mean == pytest.approx(difference, rel=1e-4)
+
+
+@pytest.mark.parametrize("beta", [0.7, 1.0])
+@pytest.mark.parametrize(
+    # gradient at the spike, gradient at the next potential -> gradient at the current, where u = current - 1.5
+    ("current", "g_spike", "g_membrane", "from_spike", "to_zero", "to_subtract"),
+    [
+        (2.0, 1.0, 0.0, 0.8, 0, 0),  # fired: surrogate(0.5)
+        (2.0, 0.0, 1.0, 0.0, 0, 1),  # nothing passes a reset to zero, all passes a subtraction
+        (2.0, 1.0, 1.0, 0.8, 0, 1),
+        (1.0, 1.0, 0.0, 0.8, 0, 0),  # silent: surrogate(-0.5) all the same
+        (1.0, 0.0, 1.0, 0.0, 1, 1),
+        (1.5, 2.0, 3.0, 2.0, 3, 3),  # at the threshold it does not fire
+        (-0.5, 1.0, 1.0, 0.2, 1, 1),  # surrogate(-2)
+    ],
+)
+def test_lif_step_surrogate(current, g_spike, g_membrane, from_spike, to_zero, to_subtract, beta):
+    """The membrane's part is multiplied by the leak."""
+    threshold = 2.0
+    for resets_to_zero, passed in ((True, to_zero), (False, to_subtract)):
+
+        def forward(membrane, current, resets_to_zero=resets_to_zero):
+            potential = membrane + current
+            spikes = tf.cast(potential > threshold, tf.float32)
+            return spikes, beta * (potential * (1 - spikes) if resets_to_zero else potential - threshold * spikes)
+
+        membrane, x = tf.constant([0.5]), tf.constant([current])
+        with tf.GradientTape() as tape:
+            tape.watch([membrane, x])
+            spikes, after = g.lif_step_surrogate(
+                membrane, x, forward, lambda u: 1 / (1 + u**2), beta, threshold, resets_to_zero
+            )
+            loss = tf.reduce_sum(g_spike * spikes + g_membrane * after)
+        for actual, simulated in zip((spikes, after), forward(membrane, x), strict=True):
+            np.testing.assert_array_equal(actual, simulated)
+        to_membrane, to_current = tape.gradient(loss, [membrane, x])
+        np.testing.assert_allclose(to_current, [from_spike + beta * passed], rtol=1e-6)
+        np.testing.assert_allclose(to_membrane, to_current, rtol=1e-6)
 
 
 def test_gradient_wanted():

@@ -199,45 +199,69 @@ def test_conversion_leaves_that_of_the_ann_behind():
     assert snn.train_on_batch(x, y) == pytest.approx(loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-def test_a_saturated_channel_comes_back(gradient):
-    dense = keras.layers.Dense(3, use_bias=False, kernel_initializer="ones")
-    cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 10.0))
-    layer = ksbp.SpikingRNN(cell, gradient)
-    spikes = np.ones((4, 8, 2), "float32")
+def always_firing(gradient, penalty, **neuron):
+    """A layer of one neuron, which fires at every step of the inputs that come with it, and its weights."""
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=penalty, **neuron)
+    layer, spikes = ksbp.SpikingRNN(cell, gradient), np.ones((4, 8, 2), "float32")
+    assert (layer(spikes).numpy() == 1).all()
+    return layer, spikes, dense.kernel
+
+
+def gradient_of_penalty(layer, spikes, kernel):
+    with tf.GradientTape() as tape:
+        layer(spikes)
+        loss = layer.losses[0]
+    return tape.gradient(loss, kernel)
+
+
+@pytest.mark.parametrize("neuron", [{"gradient": "accumulated"}, {"gradient": "bounded", "surrogate": "atan"}])
+def test_a_neuron_that_fires_at_every_step_comes_back(neuron):
+    """By the paper's derivative, and by a surrogate."""
+    layer, spikes, kernel = always_firing(penalty=FiringRate(0.3, 3.0), **neuron)
     optimizer = keras.optimizers.SGD(0.05)
-    assert float(tf.reduce_min(layer(spikes))) == 1.0
     for _ in range(50):
-        with tf.GradientTape() as tape:
-            layer(spikes)
-            loss = layer.losses[0]
-        optimizer.apply([tape.gradient(loss, dense.kernel)], [dense.kernel])
+        optimizer.apply([gradient_of_penalty(layer, spikes, kernel)], [kernel])
     np.testing.assert_allclose(layer(spikes), 0.3, atol=0.1)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-def test_no_gradient_of_it_asks_a_saturated_neuron_for_more(gradient):
+def test_a_penalty_has_the_derivative_of_the_loss():
+    """On the count of an integrate-and-fire neuron at its upper bound: 1 by the paper, none of `bounded`."""
+    penalty = FiringRate(0.3, 1.0)
+    for gradient, slope in (("accumulated", 1.0), ("bounded", 0.0)):
+        layer, spikes, kernel = always_firing(gradient, penalty, beta=1.0)
+        with tf.GradientTape() as tape:
+            rates = layer(spikes)
+        np.testing.assert_allclose(tape.gradient(rates, kernel), np.full((2, 1), 4 * slope))
+        on_rates = 2 * (1.0 - 0.3)
+        np.testing.assert_allclose(gradient_of_penalty(layer, spikes, kernel), np.full((2, 1), slope * on_rates))
+
+
+def test_it_asks_neurons_that_got_no_charge_for_nothing():
     """The mean of the channel is below the target; of its two neurons one is silent, one fires at every step."""
-    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-    cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=FiringRate(0.9))
-    spikes = np.stack([np.zeros((8, 2)), np.ones((8, 2))]).astype("float32")
-    layer = ksbp.SpikingRNN(cell, gradient)
+    layer, spikes, kernel = always_firing("bounded", FiringRate(0.9))
+    spikes[:2] = 0
     with tf.GradientTape() as tape:
         layer(spikes)
         loss = layer.losses[0]
     assert float(loss) > 1
-    np.testing.assert_array_equal(tape.gradient(loss, dense.kernel), np.zeros((2, 1)))
+    np.testing.assert_array_equal(tape.gradient(loss, kernel), np.zeros((2, 1)))
 
 
-def test_the_loss_does_not_pass_a_saturated_neuron_that_its_penalty_lowers():
-    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-    cell = ksbp.LIFCell(dense, beta=1.0, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 1.0))
-    layer = ksbp.SpikingRNN(cell, "bounded")
-    with tf.GradientTape(persistent=True) as tape:
-        outputs = layer(np.ones((1, 8, 2), "float32"))
-        penalty = layer.losses[0]
-    np.testing.assert_array_equal(tape.gradient(outputs, dense.kernel), np.zeros((2, 1)))
-    np.testing.assert_allclose(tape.gradient(penalty, dense.kernel), np.full((2, 1), 2 * 0.7), rtol=1e-5)
+@pytest.mark.parametrize("neuron", [{"gradient": "bounded"}, {"gradient": "accumulated", "surrogate": "atan"}])
+def test_a_silent_neuron_that_is_on_its_way_is_raised(neuron):
+    """`bounded` and surrogates have a derivative there; the paper's has none."""
+    ends = []
+    for arguments in (neuron, {"gradient": "accumulated"}):
+        layer, spikes, kernel = always_firing(penalty=FiringRate(0.3, 3.0), **arguments)
+        kernel.assign(np.full((2, 1), 0.02))
+        assert not layer(spikes).numpy().any()
+        optimizer = keras.optimizers.SGD(0.05)
+        for _ in range(15):
+            optimizer.apply([gradient_of_penalty(layer, spikes, kernel)], [kernel])
+        ends.append(float(layer(spikes)[0, 0]))
+    assert ends[0] == pytest.approx(0.3, abs=0.1)
+    assert ends[1] == 0
 
 
 def test_an_empty_batch_has_no_penalty():
