@@ -52,7 +52,7 @@ def calibrate(
     weights (pooling) stay as they are.
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the layers
-    before are scaled. Gamma and beta of the last one in a synapse are scaled then, for what is in front of them would be
+    before are scaled. Gamma and beta of the last one in a synapse are scaled then: what is in front of them would be
     normalised again. One that is frozen (`trainable = False`) stays as it is.
 
     Args:
@@ -73,9 +73,9 @@ def calibrate(
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are no arrays.
         ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, two layers
-            to scale have the same weights, a batch normalisation has no gamma to scale, a layer cannot be brought to its
-            rate (which says the nearest that it has), or a constraint would undo the scaling: all weights are then as
-            they were.
+            to scale have the same weights, a batch normalisation has no gamma to scale, a layer cannot be brought to
+            its rate (which says the nearest that it has), or a constraint would undo the scaling: all weights are then
+            as they were.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)

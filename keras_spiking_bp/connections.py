@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -40,7 +41,8 @@ class Connection:
 
     def is_pooling(self) -> bool:
         """Whether it has no weights of its own that could be multiplied with: pooling, or the identity."""
-        return not any(layer.weights for layer in self.layers)
+        parts = [part for layer in self.layers for part in _parts(layer)]
+        return not any(part.weights for part in parts if not isinstance(part, _ONE_TO_ONE))
 
 
 def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
@@ -94,7 +96,8 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
 
     Borders, strides, dilation and groups are counted as they are: a pixel in the corner reaches fewer synapses of a
     3x3 convolution than one in the middle. A window of a pooling layer counts as one synapse to each of its elements;
-    the identity as one.
+    the identity as one. Through average pooling with no neurons behind it, a spike reaches the synapses that its window
+    reaches; batch normalisation adds none.
 
     Args:
         layers: built layers, as `Connection.layers`.
@@ -105,7 +108,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
 
     Raises:
         ValueError: if a layer is of a kind whose synapses are not known, or there are two layers of synapses with no
-            neurons between them.
+            neurons between them, but for average pooling whose windows do not overlap before another layer.
 
     Example:
         >>> conv = keras.layers.Conv2D(1, 3, padding="same")
@@ -113,11 +116,12 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
     """
     steps = [part for layer in layers for part in _parts(layer)]
-    counted = [part for part in steps if not isinstance(part, (*_PASSES_ON, *_ONE_TO_ONE))]
-    if len(counted) > 1:
+    counted = [part for part in steps if _has_synapses(part)]
+    if not all(_averages_apart(part) for part in counted[:-1]):
         raise ValueError(
             f"The layers {[part.name for part in counted]} follow each other with no neurons between them: a spike "
-            "has no count of synapses there. Put a cell around each"
+            "has no count of synapses there. Put a cell around each; only average pooling may stand without neurons "
+            "before another layer, if its windows do not overlap"
         )
     x = tf.zeros((1, *source_shape))
     with tf.GradientTape() as tape:
@@ -151,6 +155,8 @@ _GLOBAL_POOLING = (
     keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D,
     keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
 )  # fmt: skip
+_AVERAGES = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
+_GLOBAL_AVERAGES = _GLOBAL_POOLING[:3]
 _POOLING = {  # the convolution with the same windows
     keras.layers.AveragePooling1D: keras.layers.Conv1D, keras.layers.MaxPooling1D: keras.layers.Conv1D,
     keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
@@ -164,6 +170,17 @@ def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [layer]
 
 
+def _has_synapses(part: keras.layers.Layer) -> bool:
+    return not isinstance(part, (*_PASSES_ON, *_ONE_TO_ONE))
+
+
+def _averages_apart(part: keras.layers.Layer) -> bool:
+    """Whether it is average pooling in which an element is in one window at most."""
+    if isinstance(part, _GLOBAL_AVERAGES):
+        return True
+    return isinstance(part, _AVERAGES) and all(a <= b for a, b in zip(part.pool_size, part.strides, strict=True))
+
+
 def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     """A layer of synapses with each of its weights 1."""
     kind = type(layer)
@@ -171,8 +188,8 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
         ones = {name: "ones" for name in ("kernel_initializer", "depthwise_initializer") if hasattr(layer, name)}
         return copy_of(layer, use_bias=False, activation=None, **ones)(x)
     if kind in _GLOBAL_POOLING:
-        return x
-    if kind in _POOLING:  # all channels alike, so the channels may be a sum over single ones
+        return tf.reduce_sum(x, axis=list(range(1, x.shape.rank - 1)), keepdims=layer.keepdims)
+    if kind in _POOLING:
         if layer.data_format != "channels_last":
             raise ValueError(
                 f"The layer {layer.name!r} must have data_format='channels_last' for its synapses to count"
@@ -181,11 +198,45 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
             1, layer.pool_size, strides=layer.strides, padding=layer.padding, use_bias=False, kernel_initializer="ones",
             dtype="float32",
         )  # fmt: skip
-        return windows(x)
+        swap = [x.shape.rank - 1, *range(1, x.shape.rank - 1), 0]  # each channel by itself: one sample each
+        return tf.transpose(windows(tf.transpose(x, swap)), swap)
     raise ValueError(
         f"The synapses of the layer {layer.name!r} ({kind.__name__}) cannot be counted: known are dense layers, "
         "convolutions and pooling, and layers that only move or drop values"
     )
+
+
+def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
+    """What each connection costs in one inference of the same network as an ANN: `(macs, accumulates)`.
+
+    One MAC for each synapse with a weight, one accumulate for each element of a pooling window and of an identity. What
+    several paths have in common, such as the pooling in front of a residual block, is computed once, for the first.
+    """
+    found, done = [], set()
+    for path in paths:
+        macs = accumulates = 0
+        shape, waiting = path.source_shape, []
+        for i, layer in enumerate(path.layers, start=1):
+            prefix = (path.source, *(id(before) for before in path.layers[:i]))
+            for part in _parts(layer):
+                waiting.append(part)
+                if _has_synapses(part):
+                    synapses = 0 if prefix in done else round(fan_out(tuple(waiting), shape).sum())
+                    macs, accumulates = (
+                        (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
+                    )
+                    shape, waiting = _behind(waiting, shape), []
+            done.add(prefix)
+        if not macs + accumulates:
+            accumulates = math.prod(_behind(waiting, shape))
+        found.append((macs, accumulates))
+    return found
+
+
+def _behind(layers: Iterable[keras.layers.Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
+    for layer in layers:
+        shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
+    return shape
 
 
 def synapses_of(ann: keras.Model) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import keras
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.connections import ann_operations
 
 #: The columns that count.
 COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
@@ -37,7 +38,9 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
     strides it reaches fewer (`keras_spiking_bp.connections.fan_out`). An input that is no spikes (a constant current)
     costs a multiply-accumulate (MAC) for each value that is not 0, synapse and time step. The ANN needs one MAC for
-    each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too.
+    each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where
+    average pooling has no neurons behind it, each spike goes through its window to the synapses of the next layer; the
+    ANN computes the averages first. Batch normalisation, which can be folded into the weights, counts nothing.
 
     Args:
         model: a built model with one `SpikingRNN`, or what `analysis.run` gave.
@@ -60,7 +63,8 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """
     done = as_run(model, data, None, batch_size, verbose)
     rows = []
-    for path, synapses in zip(done.connections, done.synapses, strict=True):
+    of_ann = ann_operations(done.connections)
+    for path, synapses, (macs, accumulates) in zip(done.connections, done.synapses, of_ann, strict=True):
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
         rows.append(
@@ -69,8 +73,8 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "synapses": synapses,
                 "accumulates": 0.0 if multiplies else counted,
                 "macs": counted if multiplies else 0.0,
-                "ann_accumulates": synapses if path.is_pooling() else 0,
-                "ann_macs": 0 if path.is_pooling() else synapses,
+                "ann_accumulates": accumulates,
+                "ann_macs": macs,
             }
         )
     total = {"connection": "total", "synapses": sum(done.synapses)}

@@ -36,7 +36,8 @@ class Run:
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each value that
             is not 0, where the input is no spikes) counts once for each synapse that it reaches.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
-        updates: potentials that are updated at each step: those of all neurons, the readout's too.
+        updates: potentials that are updated at each step: those of all neurons, the readout's too, and the counts of
+            max pooling.
     """
 
     outputs: np.ndarray
@@ -161,7 +162,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         synapses=tuple(round(fan.sum()) for fan in fans),
         operations={path.name: operations[:, :, i] for i, path in enumerate(paths)},
         spiking_input=spiking_input,
-        updates=sum(math.prod(neuron.state_shape_of_step) for neuron in layer.cell.neurons()),
+        updates=sum(math.prod(n.state_shape_of_step) for n in layer.cell.neurons() if n.carries_state),
     )
 
 

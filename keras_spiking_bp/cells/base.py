@@ -129,6 +129,7 @@ class NeuronCell(Cell):
 
     dropout = 0.0
     starting_potential = 0.0
+    carries_state = True  # from step to step
 
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)

@@ -61,6 +61,11 @@ class MaxPoolingCell(NeuronCell):
         self.of = check_choice("of", of, ("counts", "spikes"))
 
     @property
+    def carries_state(self) -> bool:
+        """Whether `membrane` holds something: the counts."""
+        return self.of == "counts"
+
+    @property
     def state_shape_of_step(self) -> tuple[int, ...] | None:
         if self.of == "spikes":
             return ()

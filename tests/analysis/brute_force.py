@@ -29,5 +29,20 @@ def pool(spikes, size, stride):
     return reached
 
 
+def averaged(spikes, size, stride=None):
+    """For each spike its window, as an array with a single 1 there; none if it is in no window."""
+    stride = stride or size
+    height, width, channels = spikes.shape
+    rows, columns = ((n - size) // stride + 1 for n in (height, width))
+    for y, x, channel in np.argwhere(spikes):
+        for row in range(rows):
+            for column in range(columns):
+                top, left = row * stride, column * stride
+                if top <= y < top + size and left <= x < left + size:
+                    one = np.zeros((rows, columns, channels))
+                    one[row, column, channel] = 1
+                    yield one
+
+
 def dense(spikes, units):
     return sum(units for _ in np.argwhere(spikes))

@@ -123,6 +123,111 @@ def test_fan_out_of_unusual_layers(layer):
     np.testing.assert_array_equal(fan_out((layer,), x.shape[1:]), reached)
 
 
+@pytest.fixture(scope="module")
+def without_pooling_neurons():
+    """Averages with no neurons behind them, on currents and spikes, a rest at the border, batch normalisation."""
+    keras.utils.set_random_seed(3)
+    lif = {"threshold": 0.3, "initial_membrane": 0.5}
+    normalized = lambda *layers: keras.Sequential([*layers, keras.layers.BatchNormalization()])  # noqa: E731
+    cell = ksbp.SequentialCell(
+        [
+            keras.layers.AveragePooling2D(2),
+            ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
+            keras.layers.AveragePooling2D(2, strides=3),
+            ksbp.ResidualCell(
+                ksbp.LIFCell(normalized(conv(4)), name="b", **lif),
+                ksbp.LIFCell(conv(4), name="c", **lif),
+            ),
+            ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
+            ksbp.ResidualCell(
+                ksbp.LIFCell(normalized(keras.layers.DepthwiseConv2D(1, depth_multiplier=2)), name="e", **lif),
+                ksbp.LIFCell(normalized(conv(4, 3, 2, 1)), name="f", **lif),
+                keras.layers.AveragePooling2D(1, strides=2),
+            ),
+            keras.layers.GlobalAveragePooling2D(),
+            ksbp.LIFCell(normalized(keras.layers.Dense(5)), name="g", **lif),
+            ksbp.ReadoutCell(keras.layers.Dense(3), name="h"),
+        ]
+    )
+    inputs = keras.Input((STEPS, 25, 24, 2))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+
+
+def test_a_spike_goes_through_an_average_to_the_synapses_behind_it(without_pooling_neurons):
+    model = without_pooling_neurons
+    spikes = (np.random.default_rng(0).random((2, STEPS, 25, 24, 2)) < 0.1).astype("float32")
+    ksbp.calibrate(model, spikes, firing_rate=None)
+    through = lambda s, count, *pool: sum(count(one) for one in brute_force.averaged(s, *pool))  # noqa: E731
+    count = {
+        "input -> a": ("input", lambda s: through(s, lambda one: brute_force.conv(one, 3, 1, 1, 4), 2)),
+        "a -> b": ("a", lambda s: through(s, lambda one: brute_force.conv(one, 3, 1, 1, 4), 2, 3)),
+        "b -> c": ("b", lambda s: brute_force.conv(s, 3, 1, 1, 4)),
+        "a -> c": ("a", lambda s: through(s, lambda one: 1, 2, 3)),
+        "c -> d": ("c", lambda s: brute_force.pool(s, 2, 2)),
+        "d -> e": ("d", lambda s: 2 * int(s.sum())),
+        "e -> f": ("e", lambda s: brute_force.conv(s, 3, 2, 1, 4)),
+        "d -> f": ("d", lambda s: brute_force.pool(s, 1, 2)),
+        "f -> g": ("f", lambda s: 5 * int(s.sum())),
+        "g -> h": ("g", lambda s: brute_force.dense(s, 3)),
+    }
+    sent = {name: trace["spikes"] for name, trace in traces(model, spikes).items() if "spikes" in trace}
+    sent["input"] = spikes
+    done = ksbp.analysis.run(model, spikes, verbose=0)
+    assert list(done.operations) == list(count)
+    for name, (source, by_hand) in count.items():
+        expected = [[by_hand(sent[source][n, t]) for t in range(STEPS)] for n in range(2)]
+        assert np.sum(expected) > 0, name
+        np.testing.assert_array_equal(done.operations[name], expected, err_msg=name)
+    assert done.updates == 12 * 12 * 4 + 2 * 4 * 4 * 4 + 2 * 2 * 8 + 4 + 5 + 3  # max pooling of spikes has no potential
+
+
+def test_the_ann_averages_first(without_pooling_neurons):
+    """And once, for both paths of a block: as in the network that is made of it."""
+    spikes = np.zeros((1, STEPS, 25, 24, 2), "float32")
+    table = ksbp.analysis.operations(without_pooling_neurons, spikes, verbose=0)
+    macs, accumulates = synapses_of(ksbp.ann_counterpart(without_pooling_neurons))
+    assert (table.rows[-1]["ann_macs"], table.rows[-1]["ann_accumulates"]) == (macs, accumulates)
+    rows = {row["connection"]: row for row in table.rows}
+    assert rows["input -> a"]["ann_macs"] == brute_force.conv(np.ones((12, 12, 2)), 3, 1, 1, 4)
+    assert rows["input -> a"]["ann_accumulates"] == brute_force.pool(np.ones((25, 24, 2)), 2, 2)
+    assert (rows["a -> c"]["ann_macs"], rows["a -> c"]["ann_accumulates"]) == (0, 4 * 4 * 4)
+    assert rows["f -> g"]["ann_macs"] == 4 * 5
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("make", [
+    lambda **k: ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], [6], num_steps=2, **k),
+    lambda **k: ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2)], [], num_steps=2, stem_filters=4, **k),
+])  # fmt: skip
+def test_factories_without_pooling_neurons_are_counted_as_their_counterpart(make, pooling):
+    snn = make(pooling=pooling, normalization="batch", initial_membrane=0.5, surrogate="triangle")
+    total = ksbp.analysis.operations(snn, np.zeros((1, 8, 8, 2), "float32"), verbose=0).rows[-1]
+    assert synapses_of(ksbp.ann_counterpart(snn)) == (total["ann_macs"], total["ann_accumulates"])
+    assert ksbp.analysis.energy(snn, np.ones((2, 8, 8, 2), "float32"), verbose=0).rows[-1]["energy_nj"] > 0
+
+
+def test_a_constant_current_through_an_average_costs_multiplications():
+    cell = ksbp.SequentialCell(
+        [
+            keras.layers.AveragePooling2D(2),
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3)),
+            keras.layers.Flatten(),
+            ksbp.ReadoutCell(keras.layers.Dense(2)),
+        ]
+    )
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
+    row = ksbp.analysis.operations(model, np.full((1, 8, 8, 1), 0.5, "float32"), verbose=0).rows[0]
+    assert (row["accumulates"], row["macs"]) == (0, 5 * 4 * brute_force.conv(np.ones((4, 4, 1)), 3, 1, 0, 4))
+
+
+def test_windows_that_overlap_and_maxima_before_other_layers_are_refused():
+    conv2d = keras.layers.Conv2D(2, 3, name="conv")
+    for pool in (keras.layers.AveragePooling2D(3, strides=2, name="pool"), keras.layers.MaxPooling2D(2, name="pool")):
+        with pytest.raises(ValueError, match=r"\['pool', 'conv'\] follow each other with no neurons .* do not overlap"):
+            fan_out((pool, conv2d), (9, 9, 1))
+
+
 def test_a_constant_current_costs_multiplications():
     model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], encoder=ksbp.ConstantEncoder(5), seed=0)
     images = np.full((2, 8, 8, 1), 0.7, "float32")
