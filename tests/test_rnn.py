@@ -8,6 +8,32 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 
 GRADIENTS = ["accumulated", "bounded", "bptt"]
+
+
+def _with_surrogate(gradient, surrogate, reset, marks=()):
+    neuron = {"surrogate": surrogate, "reset_mechanism": reset}
+    return pytest.param(gradient, neuron, id=f"{gradient}-{surrogate}-{reset}", marks=marks)
+
+
+#: `gradient`, and the arguments of the neurons.
+DERIVATIVES = [
+    *(pytest.param(gradient, {}, id=gradient) for gradient in GRADIENTS),
+    _with_surrogate("accumulated", "triangle", "subtract"),
+    _with_surrogate("bptt", "atan", "zero"),
+    *(
+        _with_surrogate(gradient, surrogate, reset, pytest.mark.slow)
+        for gradient, surrogate, reset in [
+            ("accumulated", "triangle", "zero"),
+            ("accumulated", "atan", "subtract"),
+            ("accumulated", "fast_sigmoid", "zero"),
+            ("accumulated", "sigmoid", "zero"),
+            ("bptt", "triangle", "subtract"),
+            ("bptt", "atan", "subtract"),
+            ("bptt", "fast_sigmoid", "zero"),
+            ("bptt", "sigmoid", "subtract"),
+        ]
+    ),
+]
 BINARY = 0.75  # a leak, and weights in eighths below, whose arithmetic is exact in binary: results must be equal
 
 
@@ -17,12 +43,13 @@ def exact_weights(layer, seed=0):
         variable.assign(rng.integers(-6, 9, variable.shape) / 8)
 
 
-def conv_network(readout=True, **rnn_arguments):
+def conv_network(readout=True, neuron=None, **rnn_arguments):
+    neuron = neuron or {}
     cells = [
-        ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same", use_bias=False), beta=BINARY, name="conv"),
-        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool"),
+        ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same", use_bias=False), beta=BINARY, name="conv", **neuron),
+        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool", **neuron),
         keras.layers.Flatten(),
-        ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=BINARY, name="fc"),
+        ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=BINARY, name="fc", **neuron),
     ]
     if readout:
         cells.append(ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=BINARY, name="out"))
@@ -57,9 +84,9 @@ def assert_all_close(actual, expected, **tolerance):
 
 @pytest.mark.parametrize("readout", [True, False])
 @pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_the_loop_equals_the_unrolled_loop(gradient, sequences, readout):
-    rnn = conv_network(readout, gradient=gradient, return_sequences=sequences)
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_the_loop_equals_the_unrolled_loop(gradient, neuron, sequences, readout):
+    rnn = conv_network(readout, neuron, gradient=gradient, return_sequences=sequences)
     x = spikes()
     expected = outputs_and_gradients(rnn, x)
     assert_all_close(outputs_and_gradients(same_network(rnn, unroll=True), x), expected)
@@ -76,9 +103,9 @@ def outputs_like_graph(rnn, x):
 
 
 @pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_xla(gradient, sequences):
-    rnn = conv_network(gradient=gradient, return_sequences=sequences)
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_xla(gradient, neuron, sequences):
+    rnn = conv_network(neuron=neuron, gradient=gradient, return_sequences=sequences)
     x = spikes()
     compiled = tf.function(lambda x: outputs_like_graph(rnn, x), jit_compile=True)
     actual = [o.numpy() for o in compiled(tf.constant(x))]
@@ -100,6 +127,36 @@ def test_a_network_that_ends_in_spikes_gives_rates():
     assert set(np.unique(trains)) == {0.0, 1.0}
     rates = same_network(rnn, return_sequences=False)(spikes())
     np.testing.assert_allclose(rates, trains.mean(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_potentials_start_at_a_share_of_the_threshold(start):
+    """Integrated with no leak, a count is the charge in thresholds, rounded down, or from a half on to the nearest."""
+    threshold, currents = 2.0, np.array([-0.3, 0.03, 0.13, 0.31, 0.59, 0.87, 1.11, 1.83], "float32")
+    cell = ksbp.LIFCell(
+        keras.layers.Activation("linear"), 1.0, threshold, reset_mechanism="subtract", initial_membrane=start
+    )
+    x = np.broadcast_to(currents, (1, 10, 8))
+    counts = np.maximum(np.floor(10 * currents / threshold + start), 0)
+    assert (np.maximum(np.floor(10 * currents / threshold), 0) == counts).all() == (start == 0)
+    rates = ksbp.SpikingRNN(cell)(x)
+    np.testing.assert_allclose(10 * rates[0], counts, rtol=1e-6)
+    plain = keras.layers.RNN(cell, return_sequences=True)(x)
+    np.testing.assert_array_equal(np.sum(plain, 1)[0], counts)
+
+    stateful = ksbp.SpikingRNN(cell, stateful=True)
+    stateful.build(x.shape)
+    np.testing.assert_array_equal(stateful.states[0], np.full((1, 8), start * threshold))
+    for _ in range(2):  # carried on, not started anew
+        stateful(x[:, :4])
+        np.testing.assert_allclose(stateful(x[:, 4:]), rates, rtol=1e-6)
+        stateful.reset_state()
+
+
+def test_what_the_potentials_may_start_at():
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=f"`initial_membrane` must be .*initial_membrane={share}"):
+            ksbp.LIFCell(keras.layers.Dense(2), initial_membrane=share)
 
 
 @pytest.mark.parametrize("readout", [True, False])
@@ -124,10 +181,10 @@ def test_chunks_with_carried_state_equal_the_whole_sequence(readout):
 
 @pytest.mark.parametrize("sequences", [True, False])
 @pytest.mark.parametrize("readout", [True, False])
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_masked_steps_are_skipped(gradient, readout, sequences):
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_masked_steps_are_skipped(gradient, neuron, readout, sequences):
     """A padded batch gives, sample by sample, what the samples give alone: outputs and gradients."""
-    rnn = conv_network(readout, gradient=gradient)
+    rnn = conv_network(readout, neuron, gradient=gradient)
     lengths = [8, 5, 6]
     mask = np.zeros((3, 8), bool)
     mask[0] = True
@@ -175,19 +232,28 @@ def test_go_backwards():
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
-def test_the_gradient_to_the_inputs(gradient):
-    """accumulated, bounded: the same for each step; bptt: none after the last spike."""
-    rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(2, use_bias=False), beta=0.5), gradient=gradient)
+@pytest.mark.parametrize("surrogate", [None, "atan"])
+def test_the_gradient_to_the_inputs(gradient, surrogate):
+    """accumulated, bounded: the same for each step; bptt of the paper: none after the last spike."""
+    cell = ksbp.LIFCell(keras.layers.Dense(2, use_bias=False), beta=0.5, surrogate=surrogate)
+    rnn = ksbp.SpikingRNN(cell, gradient=gradient)
     x = tf.constant([[[2.0], [0.0], [0.0]]])  # one spike, at the first step
     rnn.build(x.shape)
     rnn.set_weights([np.ones((1, 2))])
     with tf.GradientTape() as tape:
         tape.watch(x)
         loss = tf.reduce_sum(rnn(x))
+    slope = 1 / (1 + np.pi**2)  # of the surrogate, at all steps: the potential is 1 above or below the threshold
     correction = 1 + np.log(0.5) * 0.25
-    gradient_of_sum = 2 * correction / 3
-    expected = [gradient_of_sum, 0, 0] if gradient == "bptt" else [gradient_of_sum / 3] * 3
-    np.testing.assert_allclose(np.ravel(tape.gradient(loss, x)), expected, rtol=1e-5)
+    expected = {
+        ("accumulated", None): [correction / 3] * 3,
+        ("bounded", None): [1.0] * 3,
+        ("bptt", None): [correction, 0, 0],
+        ("accumulated", "atan"): [slope * (1 + 1 + 1.5) / 3] * 3,
+        ("bounded", "atan"): [slope * (1 + 1 + 1.5) / 3] * 3,
+        ("bptt", "atan"): [slope, slope * 1.5, slope],
+    }[gradient, surrogate]
+    np.testing.assert_allclose(np.ravel(tape.gradient(loss, x)), 2 / 3 * np.array(expected), rtol=1e-5)
 
 
 def test_layers_of_cells_equal_one_cell_of_layers():
@@ -204,9 +270,9 @@ def test_layers_of_cells_equal_one_cell_of_layers():
     assert_all_close([outputs, *gradients], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_gradients_do_not_depend_on_the_training_flag(gradient):
-    rnn = conv_network(gradient=gradient)
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_gradients_do_not_depend_on_the_training_flag(gradient, neuron):
+    rnn = conv_network(neuron=neuron, gradient=gradient)
     expected = outputs_and_gradients(rnn, spikes(), training=True)
     assert_all_close(outputs_and_gradients(rnn, spikes(), training=False), expected)
 
@@ -217,10 +283,10 @@ def test_integer_spikes_are_taken():
     np.testing.assert_array_equal(rnn(np.abs(spikes()).astype("bool")), rnn(np.abs(spikes())))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_unknown_batch_and_unknown_number_of_steps(gradient):
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_unknown_batch_and_unknown_number_of_steps(gradient, neuron):
     inputs = keras.Input((None, 4, 4, 2))
-    rnn = conv_network(gradient=gradient, return_state=True, return_sequences=True)
+    rnn = conv_network(neuron=neuron, gradient=gradient, return_state=True, return_sequences=True)
     model = keras.Model(inputs, rnn(inputs))
     assert model.output[0].shape == (None, None, 4)
     assert [s.shape for s in model.output[1:]] == [(None, 4, 4, 3), (None, 2, 2, 3), (None, 6), (None, 4), (None,)]
@@ -300,7 +366,7 @@ def test_what_is_not_affine_is_refused_by_name():
     for layer in (
         keras.layers.Dense(4, activation="relu"),
         keras.Sequential([keras.layers.Dense(4), keras.layers.ReLU()]),
-        keras.layers.BatchNormalization(),
+        keras.layers.LayerNormalization(),
     ):
         with pytest.raises(ValueError, match=layer.name):
             ksbp.SpikingRNN(ksbp.LIFCell(layer))(spikes())
@@ -321,10 +387,10 @@ def test_a_bias_acts_at_each_step():
 
 
 @pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_a_function_traced_before_the_tape(gradient, sequences):
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
     """TensorFlow does not trace a function anew for a tape that comes later: the gradient must be right even so."""
-    rnn = conv_network(gradient=gradient, return_sequences=sequences)
+    rnn = conv_network(neuron=neuron, gradient=gradient, return_sequences=sequences)
     mask = np.random.default_rng(2).uniform(size=(3, 8)) < 0.7
     x = tf.constant(spikes())
     traced = tf.function(lambda x: rnn(x, mask=mask))
@@ -348,10 +414,10 @@ def test_a_function_traced_before_the_tape(gradient, sequences):
     assert_all_close([g.numpy() for g in symbolic(x)], expected)
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_a_stateful_layer_traced_before_the_tape(gradient):
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_a_stateful_layer_traced_before_the_tape(gradient, neuron):
     """The derivative is computed later than the outputs, but from the states that those had."""
-    rnn = conv_network(gradient=gradient)
+    rnn = conv_network(neuron=neuron, gradient=gradient)
     x = spikes()
     stateful = same_network(rnn, stateful=True)
     traced = tf.function(lambda x: stateful(x))
@@ -363,10 +429,10 @@ def test_a_stateful_layer_traced_before_the_tape(gradient):
     assert_all_close([g.numpy() for g in tape.gradient(loss, stateful.trainable_weights)], expected[1:])
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_inference_in_a_graph_keeps_no_record(gradient):
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_inference_in_a_graph_keeps_no_record(gradient, neuron):
     """What a derivative needs is computed if one is asked for, and not before."""
-    rnn = conv_network(gradient=gradient)
+    rnn = conv_network(neuron=neuron, gradient=gradient)
     graph = tf.function(lambda x: rnn(x)).get_concrete_function(tf.TensorSpec((3, 8, 4, 4, 2))).graph
     (loop,) = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
     carried = [tensor for tensor in loop.outputs if tensor.dtype == tf.float32]
