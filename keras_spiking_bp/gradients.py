@@ -189,9 +189,10 @@ def eligibility_step(
         resets_to_zero: which of the two equations.
     """
     eligibility = 1.0 + carried
-    # of a spike: eligibility * (1 - spikes ** 2) in one pass over memory
-    carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility * (1.0 - slope)
-    return slope * eligibility, carried if beta == 1 else beta * carried
+    weighted = slope * eligibility
+    # eligibility * (1 - spikes ** 2), or eligibility * (1 - slope), in one pass over memory
+    carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility - weighted
+    return weighted, carried if beta == 1 else beta * carried
 
 
 # --- on totals --------------------------------------------------------------------------------------------------------
