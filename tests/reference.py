@@ -78,7 +78,8 @@ class Simulation:
     `margin` is how near a LIF neuron came to its threshold, or the charge that it got to 0 without being 0.
 
     `keep` maps node names to dropout masks (B, ...), `reset` is "zero" or "subtract", `surrogate` a function of
-    potential - threshold (None: the paper's derivative), `start` the share of the threshold at which potentials start.
+    potential - threshold (None: the paper's derivative), `start` the share of the threshold at which potentials start,
+    or the potentials by the name of the node.
     """
 
     def __init__(
@@ -94,7 +95,10 @@ class Simulation:
         membranes = {}
         for node in self.nodes:
             name = node["name"]
-            membranes[name] = 0.0 if self._is_readout(node) else start * node["threshold"]
+            if isinstance(start, dict):
+                membranes[name] = start[name]
+            else:
+                membranes[name] = 0.0 if self._is_readout(node) else start * node["threshold"]
             self.spikes[name], self.membranes[name], self.potentials[name] = [], [], []
         for t in range(self.num_steps):
             now = {"in": inputs[:, t]}

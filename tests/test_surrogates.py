@@ -1,0 +1,269 @@
+"""Surrogate derivatives: their values, whole networks against the NumPy oracle, and a silent layer that learns."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp import surrogates
+from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from tests.networks import build_rnn
+from tests.reference import Simulation
+from tests.test_golden import assert_close
+from tests.test_own_networks import (
+    compare,
+    draw_masks,
+    dropout_of,
+    hand_masks,
+    in_numpy,
+    plain,
+    safe_case,
+    strided_residual,
+)
+
+ALL = [Triangle(), ATan(), Sigmoid(), FastSigmoid()]
+OTHERS = [Triangle(0.5), ATan(3.0), Sigmoid(4.0), FastSigmoid(2.0)]
+TOLERANCE = 1e-5  # of the largest entry; a slope of 25 makes ten times more of a rounding error of a potential
+
+
+def both(surrogate, start=0.0):
+    """The surrogate and the start of the potentials, for our neurons and for the oracle."""
+    return {"surrogate": surrogate, "initial_membrane": start}, {"surrogate": in_numpy(surrogate), "start": start}
+
+
+# --- the functions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("surrogate", [*ALL, *OTHERS], ids=repr)
+def test_values(surrogate):
+    u = np.linspace(-3, 3, 49, dtype="float32")  # with 0, and the corners of the triangles
+    np.testing.assert_allclose(
+        surrogate(tf.constant(u)), in_numpy(surrogate)(u.astype("float64")), rtol=2e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("surrogate", [Triangle(), Triangle(0.5), ATan(), Sigmoid(), Sigmoid(4.0)], ids=repr)
+def test_they_are_the_derivatives_of_steps_of_height_1(surrogate):
+    u = np.arange(-2000, 2000, 0.01, dtype="float64")
+    assert float(tf.reduce_sum(surrogate(tf.constant(u)))) * 0.01 == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_fast_sigmoid_is_1_at_the_threshold():
+    assert [float(FastSigmoid(slope)(tf.constant(0.0))) for slope in (1.0, 25.0)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("given", [None, "triangle", "atan", "sigmoid", "fast_sigmoid", *OTHERS], ids=repr)
+def test_round_trips(given):
+    for cell in (
+        ksbp.LIFCell(keras.layers.Dense(2), surrogate=given),
+        ksbp.IFCell(keras.layers.AveragePooling2D(2), surrogate=given),
+    ):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+        assert repr(again.surrogate) == repr(cell.surrogate) == repr(surrogates.get(given))
+
+
+@pytest.mark.parametrize("given", ["box", 3, Triangle, keras.saving.serialize_keras_object(keras.layers.Dense(2))])
+def test_what_is_no_surrogate(given):
+    with pytest.raises(ValueError, match="`surrogate` must be None, one of .*'fast_sigmoid'.*Received: surrogate="):
+        ksbp.LIFCell(keras.layers.Dense(2), surrogate=given)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(Triangle, "width"), (ATan, "alpha"), (Sigmoid, "slope"), (FastSigmoid, "slope")]
+)
+def test_bad_arguments(make, name):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*{name}=0"):
+        make(0)
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+FAST = {  # of the product below
+    (plain, "accumulated", Triangle, "subtract", 0.8), (plain, "accumulated", FastSigmoid, "zero", 0.8),
+    (plain, "bptt", Triangle, "zero", 0.8), (plain, "bptt", Sigmoid, "subtract", 0.8),
+    (strided_residual, "accumulated", ATan, "zero", 1.0), (strided_residual, "accumulated", Sigmoid, "subtract", 0.8),
+    (strided_residual, "bptt", ATan, "subtract", 0.8), (strided_residual, "bptt", FastSigmoid, "zero", 1.0),
+}  # fmt: skip
+
+
+def product():
+    for make in (plain, strided_residual):
+        for gradient in ("accumulated", "bptt"):
+            for surrogate in (*ALL, *OTHERS):
+                for reset in ("zero", "subtract"):
+                    for beta in (0.99, 0.8, 1.0):
+                        case = (make, gradient, type(surrogate), reset, beta)
+                        marks = () if case in FAST and surrogate in ALL else pytest.mark.slow
+                        names = [make.__name__, gradient, repr(surrogate), reset, str(beta)]
+                        yield pytest.param(make, gradient, surrogate, reset, beta, id="-".join(names), marks=marks)
+
+
+@pytest.mark.parametrize(("make", "gradient", "surrogate", "reset", "beta"), product())
+def test_networks_against_the_oracle(make, gradient, surrogate, reset, beta):
+    """Convolutions, pooling neurons, residual blocks; potentials that start at 0, and at a half."""
+    for start, num_steps in ((0.0, 9), (0.5, 4)):
+        neuron, of_oracle = both(surrogate, start)
+        network, weights, inputs, simulation = safe_case(make, beta, num_steps, reset=reset, **of_oracle)
+        rnn, names = build_rnn(network, weights, reset=reset, neuron=neuron, gradient=gradient)
+        compare(rnn, names, inputs, simulation, gradient, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("make", [plain, pytest.param(strided_residual, marks=pytest.mark.slow)])
+def test_dropout(make, gradient, reset, monkeypatch):
+    neuron, of_oracle = both(ATan())
+    network, weights, inputs, simulation = safe_case(make, 0.9, 6, keep=draw_masks, reset=reset, **of_oracle)
+    dropout = dropout_of(network, simulation)
+    rnn, names = build_rnn(network, weights, dropout=dropout, reset=reset, neuron=neuron, gradient=gradient)
+    hand_masks(rnn, simulation, monkeypatch)
+    compare(rnn, names, inputs, simulation, gradient, training=True, tolerance=TOLERANCE)
+
+
+def dense_case(beta=0.9, num_steps=9, reset="zero", surrogate=None, kappa=6.0):
+    def make(beta):
+        network, shapes = plain(beta)
+        fc, out = network["nodes"][2:]
+        fc["inputs"][0]["source"] = "in"
+        first = {**fc, "name": "first", "inputs": [{"source": "in", "synapse": ["dense", "w0"]}]}
+        fc["inputs"][0]["source"] = "first"
+        shapes = {"w0": (5, 8), "w1": (8, 20), "w2": (20, 4)}
+        return {"beta": beta, "input_shape": [5], "nodes": [first, fc, out]}, shapes
+
+    neuron, of_oracle = both(surrogate or ATan())
+    return neuron, *safe_case(make, beta, num_steps, kappa=kappa, reset=reset, **of_oracle)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_the_derivative_of_a_later_chunk_starts_with_it(gradient, reset):
+    """The potentials are carried on, as constants."""
+    neuron, network, weights, inputs, _ = dense_case(reset=reset)
+    first = Simulation(network, weights, inputs[:, :4], reset=reset)
+    start = {n["name"]: first.membranes[n["name"]][:, -1] for n in network["nodes"]}
+    second = Simulation(
+        network, weights, inputs[:, 4:], reset=reset, surrogate=in_numpy(neuron["surrogate"]), start=start
+    )
+    rnn, names = build_rnn(network, weights, reset=reset, neuron=neuron, gradient=gradient, return_state=True)
+    _, *states = rnn(inputs[:, :4])
+    with tf.GradientTape() as tape:
+        outputs, *_ = rnn(inputs[:, 4:], initial_state=states)
+        loss = tf.reduce_sum(outputs**2)
+    expected = second.outputs * 5 / 9  # of all steps
+    assert_close(outputs, expected)
+    gradients = getattr(second, f"grad_{gradient}")(2 * expected * 5 / 9)
+    for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
+        assert_close(actual, gradients[name], name, TOLERANCE)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_low_precision_synapses(gradient, reset):
+    """Weights, spikes and currents are exact in bfloat16: so are potentials; a gradient is rounded to 8 bits."""
+    rng = np.random.default_rng(0)
+    neuron, network, weights, inputs, _ = dense_case(beta=0.75, reset=reset)
+    weights = {name: rng.integers(-6, 9, w.shape).astype("float32") / 8 for name, w in weights.items()}
+    simulation = Simulation(network, weights, inputs, reset=reset, surrogate=in_numpy(neuron["surrogate"]))
+    rnn, names = build_rnn(network, weights, reset=reset, neuron=neuron, gradient=gradient, policy="mixed_bfloat16")
+    compare(rnn, names, inputs, simulation, gradient, tolerance=2e-2)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+def test_the_other_way_on_totals_is_the_same(gradient):
+    """A surrogate has its own slope: `bounded` is `accumulated`; `bptt` is not."""
+    neuron, network, weights, inputs, _ = dense_case()
+    results = []
+    for way in (gradient, "accumulated"):
+        rnn, _ = build_rnn(network, weights, neuron=neuron, gradient=way)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(rnn(inputs) ** 2)
+        results.append(np.concatenate([np.ravel(g) for g in tape.gradient(loss, rnn.trainable_weights)]))
+    assert np.array_equal(*results) == (gradient != "bptt")
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "gradient", "arrays"),
+    [
+        (None, "bounded", {"spike_count"}),
+        (None, "accumulated", {"spike_count", "silence", "leaky_trace"}),
+        ("atan", "bounded", {"spike_count", "slope_sum", "carried"}),
+        ("atan", "accumulated", {"spike_count", "slope_sum", "carried"}),
+        ("atan", "bptt", {"spike_count"}),
+    ],
+)
+def test_the_record_of_a_neuron(surrogate, gradient, arrays):
+    """Two arrays for each layer beside the count, none for each step."""
+    cell = ksbp.LIFCell(keras.layers.Dense(3), surrogate=surrogate)
+    cell.build((None, 4))
+    state = cell.initial_state(2, rule=gradient)
+    assert {name for name, value in state.items() if value.shape.rank} == arrays | {"membrane"}
+
+
+def test_nothing_of_a_step_is_kept_for_the_backward_pass():
+    """The graph of a training step has one loop, and no stack with an entry for each of its steps, but with bptt."""
+    found = []
+    for gradient in ("accumulated", "bptt"):
+        cell = ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), surrogate="atan")
+        layer = ksbp.SpikingRNN(cell, gradient=gradient)
+        layer.build((None, None, 4))
+
+        @tf.function
+        def step(x, layer=layer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(layer(x, training=True) ** 2)
+            return tape.gradient(loss, layer.trainable_weights)
+
+        graph = step.get_concrete_function(tf.TensorSpec((2, 7, 4))).graph
+        loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+        stacks = [t for op in loops for t in op.outputs if t.dtype == tf.variant]  # one entry for each step
+        found.append((len(loops), len(stacks) > 0))
+    assert found == [(1, False), (2, True)]
+
+
+# --- a silent layer ---------------------------------------------------------------------------------------------------
+
+
+def silent_network(gradient, surrogate):
+    """Its hidden layer gets a fiftieth of the weights that would make it fire."""
+    hidden = keras.layers.Dense(40, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(0, 0.01, seed=1))
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(hidden, beta=0.9, surrogate=surrogate, name="hidden"),
+            ksbp.ReadoutCell(keras.layers.Dense(4, kernel_initializer=keras.initializers.GlorotUniform(seed=2))),
+        ]
+    )
+    return keras.Sequential(
+        [
+            keras.Input((16,)),
+            ksbp.ConstantEncoder(8),
+            ksbp.SpikingRNN(cell, gradient=gradient, name="time"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("surrogate", [None, "triangle", "atan", "sigmoid", "fast_sigmoid"])
+def test_a_layer_that_is_silent_learns(gradient, surrogate):
+    """The paper's derivative of a neuron that never fired is 0: only the readout's bias moves."""
+    rng = np.random.default_rng(0)
+    patterns, y = rng.uniform(-1, 1, (4, 16)), np.arange(128) % 4
+    x = (patterns[y] + rng.normal(0, 0.1, (128, 16))).astype("float32")
+    model = silent_network(gradient, surrogate)
+    time = model.get_layer("time")
+    _, activity = time.observe(model.layers[0](x))
+    assert not activity["hidden"]["spike_count"].numpy().any()
+    hidden = time.cell.cells[0].synapse.kernel
+    before = hidden.numpy()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    accuracy = model.fit(x, y, batch_size=32, epochs=15, verbose=0).history["accuracy"][-1]
+    if surrogate is None:
+        np.testing.assert_array_equal(hidden, before)
+        assert accuracy < 0.4
+    else:
+        assert accuracy > 0.95
