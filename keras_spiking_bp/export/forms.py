@@ -57,34 +57,50 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
     """One time step, a pure function: `spikes` (B, ...) and all potentials in, `outputs` and new potentials out.
 
     `outputs` are V[t], not divided, or the spikes of the step. The potentials have the names of `membrane_names` going
-    in and coming out; zeros are the state before the first step.
+    in and coming out; zeros are the state before the first step: of cells with an `initial_membrane`, what goes in and
+    out is the difference from it.
     """
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
     names = membrane_names(cell)
+    neurons = cell.neurons()
+    carrying = [neuron for neuron in neurons if neuron.carries_state]
 
     def step(spikes, *membranes):
-        outputs, states = cell.step(spikes, [{"membrane": membrane} for membrane in membranes])
-        potentials = {name: state["membrane"] for name, state in zip(names, states, strict=True)}
+        given = iter(membranes)
+        before = [
+            {"membrane": _shifted(next(given), neuron.starting_potential)} if neuron.carries_state else {}
+            for neuron in neurons
+        ]
+        outputs, states = cell.step(spikes, before)
+        after = [state["membrane"] for state in states if "membrane" in state]
+        potentials = {
+            name: _shifted(membrane, -neuron.starting_potential)
+            for name, neuron, membrane in zip(names, carrying, after, strict=True)
+        }
         return {"outputs": tf.cast(outputs, tf.float32), **potentials}
 
     shapes = {"spikes": network.step_shape}
-    shapes |= {name: neuron.state_shape_of_step for name, neuron in zip(names, cell.neurons(), strict=True)}
+    shapes |= {name: neuron.state_shape_of_step for name, neuron in zip(names, carrying, strict=True)}
     return Form("step", step, [tf.TensorSpec((batch_size, *shape), tf.float32, name) for name, shape in shapes.items()])
 
 
 def membrane_names(cell: Cell) -> list[str]:
-    """`membrane_<name of the cell>` for each layer of neurons, in the order of the walk.
+    """`membrane_<name of the cell>` for each layer of neurons that carries a state, in the order of the walk.
 
     Raises:
         ValueError: if two cells have the same name.
     """
-    names = ["membrane_" + re.sub(r"\W", "_", neuron.name) for neuron in cell.neurons()]
+    names = ["membrane_" + re.sub(r"\W", "_", neuron.name) for neuron in cell.neurons() if neuron.carries_state]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"The cells of `model` must have different names. These stand for more than one: {twice}")
     return names
+
+
+def _shifted(membrane: tf.Tensor, by: float) -> tf.Tensor:
+    return membrane + by if by else membrane
 
 
 def _images(network: Network, batch_size: int | None) -> tf.TensorSpec:

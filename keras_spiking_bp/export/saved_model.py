@@ -23,9 +23,10 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
     | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; `membrane_<cell>` of all cells |
 
-    The state before the first step is zeros. The `outputs` of a step are V[t], to be divided by t, or its spikes.
-    `images` is there if the model starts with an encoder, `images_with_seed` if that is a `PoissonEncoder`.
-    `serving_default` is `images`, or `spikes` where there are no images.
+    The state before the first step is zeros: of cells with an `initial_membrane`, `membrane_<cell>` is the difference
+    from it. `MaxPoolingCell(of="spikes")` has none. The `outputs` of a step are V[t], to be divided by t, or its
+    spikes. `images` is there if the model starts with an encoder, `images_with_seed` if that is a `PoissonEncoder`.
+    `serving_default` is `images`, or `spikes` where there are no images. No gradient goes through what the file holds.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
@@ -65,4 +66,6 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}
     signatures["serving_default"] = signatures[forms[0].name]
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    # the file serves: the derivative of the window, computed on demand, would be a third of the graph and of the time
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures=signatures, options=options)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,7 +15,15 @@ PROGRAM = Path(__file__).parent / "without_library.py"
 
 def exact(model):
     """The same model with weights that are exact in binary: sums do not depend on their order. (Leaks of 0.5 too.)"""
+    rng = np.random.default_rng(0)
     model.set_weights([np.round(weights * 64) / 64 for weights in model.get_weights()])
+    for norm in model._flatten_layers():
+        if isinstance(norm, keras.layers.BatchNormalization):
+            shape, norm.epsilon = norm.moving_mean.shape, 2.0**-10
+            norm.moving_mean.assign(rng.integers(-8, 9, shape) / 32)
+            norm.moving_variance.assign(4.0 ** rng.integers(-1, 2, shape) - norm.epsilon)
+            norm.gamma.assign(2.0 ** rng.integers(-2, 1, shape))
+            norm.beta.assign(rng.integers(-4, 5, shape) / 32)
     return model
 
 
@@ -31,23 +40,44 @@ def resnet(**kwargs):
     )
 
 
+def normalized(pooling, **kwargs):
+    """A network with batch normalisation everywhere, no pooling neurons, and potentials that do not start at zero."""
+    return ksbp.models.spiking_resnet(
+        (12, 12, 1), 4, [(16, 1), (24, 2)], dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0,
+        normalization="batch", pooling=pooling, initial_membrane=0.5, surrogate="triangle", **kwargs
+    )  # fmt: skip
+
+
+def averages(**kwargs):
+    return normalized("average", **kwargs)
+
+
+def maxima(**kwargs):
+    return normalized("max", **kwargs)
+
+
 def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):
     """Spikes (B, T, ...): -1 (or `low`), 0 and 1."""
     return np.random.default_rng(0).integers(low, 2, (samples, num_steps, *shape)).astype("float32")
 
 
 def in_the_library(model, inputs):
-    """As `without_library.py`: step by step, and the output of the `window`; and the number of spikes in it."""
+    """As `without_library.py`: step by step, and the output of the `window`; and the number of spikes in it.
+
+    Potentials are taken from where they start.
+    """
     layer = model.layers[-1]
     stepper = ksbp.SpikingRNN(layer.cell, return_state=True)
     step = tf.function(lambda now, states: stepper(now, initial_state=states))
-    states, outputs, silent = stepper.get_initial_state(len(inputs)), [], []
+    neurons = layer.cell.neurons()
+    start = states = stepper.get_initial_state(len(inputs))
+    outputs, silent = [], []
     for t in range(inputs.shape[1]):
         output, *states = step(inputs[:, t : t + 1], states)
         outputs.append(output * (t + 1))
-        silent.append([np.abs(state) < 1e-6 for state in states])
-    names = [f"membrane_{neuron.name}" for neuron in layer.cell.neurons()]
-    given = {name: np.stack(values, axis=1) for name, values in zip(names, zip(*silent, strict=True), strict=False)}
+        silent.append([np.abs(state - before) < 1e-6 for state, before in zip(states, start, strict=True)])
+    over_time = zip(neurons, zip(*silent, strict=True), strict=False)
+    given = {f"membrane_{n.name}": np.stack(values, axis=1) for n, values in over_time if n.carries_state}
     activity = layer.observe(inputs)[1].values()
     num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity if "spike_count" in neuron)
     return {**given, "outputs": np.stack(outputs, axis=1), "window": layer(inputs).numpy(), "num_spikes": num_spikes}

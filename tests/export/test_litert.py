@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from tests.export.networks import (
     assert_the_same,
+    averages,
     exact,
     in_a_fresh_process,
     in_the_library,
@@ -22,7 +23,7 @@ interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai
 NETWORKS = pytest.mark.parametrize("network", [lenet, resnet])
 
 
-@NETWORKS
+@pytest.mark.parametrize("network", [lenet, resnet, averages])
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
     model = exact(network(num_steps=100))
     expected = in_the_library(model, spikes())
@@ -65,6 +66,16 @@ def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path, network):
     assert found >= 2
     assert share_flipped(given, in_the_library(model, inputs)) <= 0.001
     np.testing.assert_allclose(given["outputs"][:, -1], 20 * given["window"], rtol=0, atol=1e-5)
+
+
+def test_int8_weights_of_a_network_with_batch_normalization_are_those_of_the_folded_one(tmp_path):
+    model = exact(averages(num_steps=20))
+    inputs = spikes(num_steps=20, low=0)
+    ksbp.export.export_litert(model, tmp_path / "step.tflite", form="step", batch_size=3, weights="int8")
+    given = in_a_fresh_process(tmp_path / "step.tflite", inputs, tmp_path)
+    folded, found = rounded(ksbp.fold_batch_normalization(model), tmp_path / "step.tflite")
+    assert found >= 2
+    assert share_flipped(given, in_the_library(folded, inputs)) <= 0.001
 
 
 def test_constant_currents_from_images(tmp_path):

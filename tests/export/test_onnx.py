@@ -5,10 +5,19 @@ import sys
 import pytest
 
 import keras_spiking_bp as ksbp
-from tests.export.networks import assert_the_same, exact, in_a_fresh_process, in_the_library, lenet, resnet, spikes
+from tests.export.networks import (
+    assert_the_same,
+    exact,
+    in_a_fresh_process,
+    in_the_library,
+    lenet,
+    maxima,
+    resnet,
+    spikes,
+)
 
 
-@pytest.mark.parametrize("network", [lenet, resnet])
+@pytest.mark.parametrize("network", [lenet, resnet, maxima])
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
@@ -19,7 +28,7 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
         assert_the_same(in_a_fresh_process(tmp_path / "step.onnx", inputs, tmp_path), in_the_library(model, inputs))
 
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
-    names = [f"membrane_{neuron.name}" for neuron in model.layers[-1].cell.neurons()]
+    names = [f"membrane_{neuron.name}" for neuron in model.layers[-1].cell.neurons() if neuron.carries_state]
     assert [tensor.name for tensor in session.get_inputs()] == ["spikes", *names]
     assert [tensor.name for tensor in session.get_outputs()] == ["outputs", *(f"next_{name}" for name in names)]
     assert {tensor.shape[0] for tensor in session.get_inputs() + session.get_outputs()} == {"batch"}

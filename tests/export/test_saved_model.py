@@ -6,7 +6,17 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from tests.export.networks import assert_the_same, exact, in_a_fresh_process, in_the_library, lenet, resnet, spikes
+from tests.export.networks import (
+    assert_the_same,
+    averages,
+    exact,
+    in_a_fresh_process,
+    in_the_library,
+    lenet,
+    maxima,
+    resnet,
+    spikes,
+)
 
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (5, 12, 12, 1)).astype("float32")
 
@@ -16,7 +26,7 @@ def exported(model, tmp_path):
     return tf.saved_model.load(tmp_path / "saved_model")
 
 
-@pytest.mark.parametrize("network", [lenet, resnet])
+@pytest.mark.parametrize("network", [lenet, resnet, averages, maxima])
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, network):
     model = exact(network(num_steps=25))
     ksbp.export.export_saved_model(model, tmp_path / "saved_model")
@@ -122,7 +132,9 @@ def test_nothing_of_training_is_in_the_file(tmp_path):
     model.compile("adam", loss=ksbp.losses.SparseSumSquaredError())
     model.fit(IMAGES, np.zeros(5, "int32"), verbose=0)
     exported(model, tmp_path)
-    assert b"TanhGrad" not in (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
+    graph = (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
+    assert b"TanhGrad" not in graph
+    assert b"internal_grad_fn" not in graph  # the derivative on demand
     size = sum(file.stat().st_size for file in (tmp_path / "saved_model" / "variables").iterdir())
     assert size < 4.1 * model.count_params() + 10_000  # weights, not the two moments of each
 
