@@ -78,13 +78,13 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
 
 
 def _neuron(cell: NeuronCell) -> str:
-    if isinstance(cell, IFCell):
-        return f"IF, threshold {cell.threshold:g}"
     if isinstance(cell, LIFCell):
+        kind = "IF" if isinstance(cell, IFCell) else f"LIF {cell.beta:g}"
+        starts = f", starts at {cell.starting_potential:g}" if cell.initial_membrane else ""
         dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
-        return f"LIF {cell.beta:g}, threshold {cell.threshold:g}{dropout}"
+        return f"{kind}, threshold {cell.threshold:g}{starts}{dropout}"
     if isinstance(cell, MaxPoolingCell):
-        return "maximum of counts"
+        return f"maximum of {cell.of}"
     if isinstance(cell, ReadoutCell):
         return f"readout {cell.beta:g}"
     return type(cell).__name__

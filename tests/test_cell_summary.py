@@ -58,3 +58,26 @@ def test_networks_inside_of_models():
     once = keras.Sequential([keras.Input((8, 8, 1)), inner])
     for model in (once, keras.Sequential([keras.Input((8, 8, 1)), once]), Subclassed()):
         assert lines_of(model) == expected
+
+
+def test_normalization_and_pooling_without_neurons():
+    def rows(pooling):
+        model = ksbp.models.spiking_vgg(
+            (8, 8, 1),
+            3,
+            [(4, 3), "pool"],
+            [],
+            normalization="batch",
+            pooling=pooling,
+            threshold=2.0,
+            initial_membrane=0.5,
+        )
+        return {line.split()[0]: line for line in lines_of(model)[2:]}, model
+
+    averages, model = rows("average")
+    assert "LIF 0.99, threshold 2, starts at 1 " in averages["conv1"]
+    assert "Conv2D 3x3, 4 + BatchNormalization" in averages["conv1"]
+    assert "AveragePooling2D 2x2" in averages["pool1"] and averages["pool1"].split()[-1] == "0"
+    assert int(averages["total"].split()[1]) == model.count_params()
+    assert "maximum of spikes" in rows("max")[0]["pool1"]
+    assert "IF, threshold 0.75, starts at 0.375" in rows("neuron")[0]["pool1"]

@@ -118,3 +118,36 @@ def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused(
     behind = keras.Model(inputs, keras.layers.Dense(2)(snn.output))
     with pytest.raises(ValueError, match="must end in its SpikingRNN layer"):
         ksbp.ann_counterpart(behind)
+
+
+@pytest.mark.parametrize("pooling", [keras.layers.AveragePooling2D, keras.layers.MaxPooling2D])
+@pytest.mark.parametrize("share_weights", [True, False])
+def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights):
+    """As a stock network: a normalised shortcut, plain averages or maxima, and statistics that are copied both ways."""
+    kind = "max" if pooling is keras.layers.MaxPooling2D else "average"
+    snn = ksbp.models.spiking_resnet(
+        (8, 8, 1), 3, [(6, 2)], [5], num_steps=4, stem_filters=4, seed=0, normalization="batch", pooling=kind,
+        initial_membrane=0.5, surrogate="triangle",
+    )  # fmt: skip
+    ksbp.calibrate(snn, images(number=8), firing_rate=None)
+    ann = ksbp.ann_counterpart(snn, share_weights)
+    assert [type(layer) for layer in ann.layers].count(pooling) == 1
+    stem, _, block, _, fc, readout = snn.get_layer("time").cell.cells
+    relu = keras.ops.relu
+    x = images()
+    start = pooling(2)(relu(stem.synapse(x)))
+    hidden = relu(block.junction.synapse(relu(block.body.synapse(start))) + block.shortcut(start))
+    expected = readout.synapse(relu(fc.synapse(keras.ops.reshape(hidden, (4, -1)))))
+    np.testing.assert_allclose(ann(x), expected, rtol=1e-5, atol=1e-6)
+
+    statistics = [v.numpy() for v in snn.non_trainable_weights]
+    ann.compile("sgd", "mse")
+    ann.fit(x, np.eye(3, dtype="float32")[[0, 1, 2, 0]], verbose=0)
+    if not share_weights:
+        for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
+            np.testing.assert_array_equal(a, b)
+        ksbp.copy_weights(ann, snn)
+    assert len(statistics) == 2 * 5
+    for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
+        assert np.abs(a - b).max() > 0
+    np.testing.assert_allclose(ksbp.ann_counterpart(snn)(x), ann(x), rtol=1e-5, atol=1e-6)

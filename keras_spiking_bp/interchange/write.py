@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, swapped
@@ -28,10 +29,11 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, a readout
     `LI`, a neuron without leak `IF` or `I`, each layer of a synapse a node of its own (docs/nir.md has the table). A
     simulator with the rule `v <- v + dt / tau * (r I - v)` gives the same spikes at each step. Pictures are
-    (C, H, W) in NIR; weights are transposed for it, those behind a `Flatten` too.
+    (C, H, W) in NIR; weights are transposed for it, those behind a `Flatten` too. Batch normalisation is folded into
+    the weights, as `fold_batch_normalization` does.
 
     Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
-    the rule of the gradient. Dropout is kept in the metadata of its node; `dt` in that of the graph.
+    the rule of the gradient, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
 
     `nir.write(path, graph)` saves it.
 
@@ -46,7 +48,8 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         ImportError: if the package nir is not installed.
         TypeError: if there is no `SpikingRNN`.
         ValueError: if the network has something that NIR cannot say: `reset_mechanism="subtract"`,
-            `go_backwards=True`, or a layer without a node.
+            `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`), or a
+            batch normalisation that cannot be folded.
 
     Example:
         >>> cell = SequentialCell([
@@ -120,7 +123,7 @@ class _Writer:
         return self.layers(cell, source, signal, cell.name)
 
     def layers(self, layer: keras.layers.Layer, source: str, signal: Signal, name: str) -> tuple[str, Signal]:
-        for node, sent in write_layers(self.nir, layer, signal):
+        for node, sent in write_layers(self.nir, without_normalization(layer), signal):
             source, signal = self.add(name, node, [source]), sent
         return source, signal
 
@@ -146,6 +149,11 @@ class _Writer:
             raise ValueError(
                 f"The cell {cell.name!r} must have reset_mechanism='zero': the neurons of NIR are set to v_reset when "
                 f"they fire. Received: reset_mechanism={cell.reset_mechanism!r}. Train the network with 'zero'"
+            )
+        if cell.initial_membrane:
+            raise ValueError(
+                f"The cell {cell.name!r} must have initial_membrane=0: the neurons of NIR start at 0. "
+                f"Received: initial_membrane={cell.initial_membrane!r}"
             )
         common = {"v_threshold": np.float32(cell.threshold) * ones, "v_reset": 0 * ones}
         if not parameters.leaks(cell.beta):

@@ -40,7 +40,8 @@ def _check_layer(layer: keras.layers.Layer) -> None:
     if type(layer) not in _WRITERS:
         raise ValueError(
             f"The layer {layer.name!r} ({type(layer).__name__}) has no node in NIR. Allowed are Dense, Conv2D (with a "
-            "ZeroPadding2D before it), AveragePooling2D, Flatten, and keras.Sequential of these"
+            "ZeroPadding2D before it), BatchNormalization behind these, AveragePooling2D, Flatten, and "
+            "keras.Sequential of these"
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise ValueError(f"The layer {layer.name!r} must have data_format='channels_last', as our cells have")

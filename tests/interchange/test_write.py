@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from tests.export.networks import exact
 from tests.interchange import nir_reader
 from tests.interchange.networks import NETWORKS, built, channels_first, conv, dense, lif, network
 from tests.networks import FIXTURES, build_rnn, golden
@@ -98,7 +99,44 @@ def padded(*padding):
     return keras.Sequential([keras.layers.ZeroPadding2D(padding), conv(2, padding="valid")])
 
 
+def normalized(layer, name=None):
+    return keras.Sequential([layer, keras.layers.BatchNormalization(name=name)])
+
+
+def test_batch_normalization_is_folded_and_averages_need_no_neurons():
+    cells = [
+        lif(normalized(conv(6)), 0.5, "a"),
+        keras.layers.AveragePooling2D(2),
+        ksbp.ResidualCell(
+            lif(normalized(conv(6)), 0.5, "b"), lif(normalized(conv(8)), 0.5, "c"), normalized(conv(8, 1))
+        ),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Flatten(),
+        lif(normalized(dense(10)), 0.5, "d"),
+    ]
+    layer, x = built(cells, (8, 8, 2))
+    for norm in exact(layer)._flatten_layers():
+        if isinstance(norm, keras.layers.BatchNormalization):
+            norm.beta.assign(norm.beta + 0.5)  # such that the last layer fires
+    graph = ksbp.to_nir(layer)
+    spikes = layer(x).numpy()
+    assert 0 < spikes.mean() < 1
+    sent = nir_reader.run(graph, channels_first(x), 1e-4)
+    activity = layer.observe(x)[1]
+    for name in "abcd":
+        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
+        assert count.mean() > 0
+        np.testing.assert_array_equal(sent[name].sum(1), count)
+    back = ksbp.SpikingRNN(ksbp.from_nir(graph).layers[-1].cell, return_sequences=True)
+    np.testing.assert_array_equal(back(x), spikes)
+    assert any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
+
+
 REFUSED = {
+    "'n' must have initial_membrane=0.*start at 0.*Received: initial_membrane=0.5": [
+        lif(conv(2), initial_membrane=0.5, name="n")
+    ],
+    "normalisation 'norm' cannot be folded": [lif(normalized(keras.layers.AveragePooling2D(2), "norm"))],
     "reset_mechanism='zero'.*Train": [lif(conv(2), reset_mechanism="subtract", name="n")],
     "'n' .MaxPooling2D. has no node.*Allowed are Dense": [lif(keras.layers.MaxPooling2D(2, name="n"))],
     "DepthwiseConv2D": [lif(keras.layers.DepthwiseConv2D(3))],
