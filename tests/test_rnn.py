@@ -26,11 +26,11 @@ DERIVATIVES = [
             ("accumulated", "triangle", "zero"),
             ("accumulated", "atan", "subtract"),
             ("accumulated", "fast_sigmoid", "zero"),
-            ("accumulated", "sigmoid", "zero"),
+            ("accumulated", ksbp.surrogates.Sigmoid(4.0), "zero"),
             ("bptt", "triangle", "subtract"),
             ("bptt", "atan", "subtract"),
             ("bptt", "fast_sigmoid", "zero"),
-            ("bptt", "sigmoid", "subtract"),
+            ("bptt", ksbp.surrogates.Sigmoid(4.0), "subtract"),
         ]
     ),
 ]

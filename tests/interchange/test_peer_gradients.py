@@ -1,0 +1,186 @@
+"""`gradient="bptt"` with a surrogate is what snnTorch and SpikingJelly compute: the same spikes, the same gradients.
+
+snnTorch resets at the beginning of the next step (its default, `reset_delay=True`), with a detached reset: to zero this
+is our recursion; by subtraction it takes the threshold from what has leaked already, which is ours without a leak. With
+`reset_delay=False` it differentiates the reset, as neither SpikingJelly nor we do. Its triangular surrogate is another
+function than ours, and its sigmoid of slope 25 gives NaN at 3.6 below the threshold, where an exponential overflows.
+SpikingJelly fires at the threshold already, we above it: no potential may meet one.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from tests.interchange.test_peers import HOW
+from tests.networks import build_rnn
+from tests.test_golden import assert_close
+from tests.test_own_networks import in_numpy, plain, safe_case, strided_residual
+
+#: Of the largest entry. (A fast sigmoid of slope 25 multiplies a rounding error of a potential by up to 50: 1.4e-5.)
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def snntorch():
+    pytest.importorskip("torch", reason=f"torch {HOW}")
+    return pytest.importorskip("snntorch", reason=f"snntorch {HOW}")
+
+
+@pytest.fixture(scope="module")
+def spikingjelly():
+    pytest.importorskip("torch", reason=f"torch {HOW}")
+    return pytest.importorskip("spikingjelly.activation_based", reason=f"spikingjelly {HOW}")
+
+
+def of_snntorch(snntorch, surrogate):
+    make = {ATan: snntorch.surrogate.atan, Sigmoid: snntorch.surrogate.sigmoid}.get(type(surrogate))
+    (argument,) = surrogate.get_config().values()
+    return (make or snntorch.surrogate.fast_sigmoid)(argument)
+
+
+def of_spikingjelly(surrogate):
+    from spikingjelly.activation_based import surrogate as theirs
+
+    (argument,) = surrogate.get_config().values()
+    if isinstance(surrogate, Triangle):
+        return theirs.PiecewiseQuadratic(alpha=1 / argument)
+    if isinstance(surrogate, FastSigmoid):  # theirs is alpha / 2 / (1 + |alpha u|)^2: the same for alpha = 2
+        assert argument == 2
+        return theirs.SoftSign(alpha=2.0)
+    return {ATan: theirs.ATan, Sigmoid: theirs.Sigmoid}[type(surrogate)](alpha=argument)
+
+
+def snntorch_neuron(snntorch, surrogate, reset):
+    def make(beta, threshold):
+        import torch
+
+        beta, threshold = (torch.tensor(value, dtype=torch.float64) for value in (beta, threshold))
+        spike = of_snntorch(snntorch, surrogate)
+        neuron = snntorch.Leaky(beta, threshold, spike_grad=spike, reset_mechanism=reset, init_hidden=True)
+        neuron.reset_mem()
+        return neuron
+
+    return make
+
+
+def spikingjelly_neuron(surrogate, reset):
+    from spikingjelly.activation_based import neuron
+
+    def make(beta, threshold):
+        shared = {
+            "v_threshold": threshold,
+            "v_reset": 0.0 if reset == "zero" else None,
+            "surrogate_function": of_spikingjelly(surrogate),
+            "detach_reset": True,
+        }
+        if beta == 1:
+            return neuron.IFNode(**shared)
+        return neuron.LIFNode(tau=1 / (1 - beta), decay_input=False, **shared)
+
+    return make
+
+
+def torch_synapse(synapse, weights):
+    """The synapse as a function of (B, C, H, W) or of (B, N)."""
+    import torch
+
+    if synapse[0] == "dense":
+        # our vectors are flattened with the channels last
+        return lambda x: (x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x) @ weights[synapse[1]]
+    if synapse[0] == "conv":
+        _, name, stride, padding = synapse
+        return lambda x: torch.nn.functional.conv2d(
+            x, weights[name].permute(3, 2, 0, 1), stride=stride, padding=padding
+        )
+    if synapse[0] == "max":
+        return lambda x: torch.nn.functional.max_pool2d(x, synapse[1])
+    return lambda x: torch.nn.functional.avg_pool2d(x, synapse[1], synapse[2])
+
+
+def in_torch(network, weights, inputs, neuron):
+    """Outputs V[T] / T, the spikes of each node and step, and the gradients of sum((outputs - targets)^2).
+
+    In double precision, so that rounding errors are those of one side.
+    """
+    import torch
+
+    weights = {name: torch.tensor(w, dtype=torch.float64, requires_grad=True) for name, w in weights.items()}
+    inputs = torch.tensor(np.moveaxis(inputs, -1, 2), dtype=torch.float64)
+    nodes, beta, readout = network["nodes"], network["beta"], 0.0
+    neurons = {
+        n["name"]: neuron(beta if n["kind"] == "LIF" else 1.0, n["threshold"]) for n in nodes[:-1] if n["threshold"]
+    }
+    trains = {name: [] for name in neurons}
+    for t in range(inputs.shape[1]):
+        now = {"in": inputs[:, t]}
+        for n in nodes:
+            name = n["name"]
+            current = sum(torch_synapse(i["synapse"], weights)(now[i["source"]]) for i in n["inputs"])
+            if n is nodes[-1]:
+                readout = beta * (readout + current)
+            elif name in neurons:
+                now[name] = neurons[name](current).double()  # snnTorch's spikes are float32
+                trains[name].append(now[name].detach().numpy())
+            else:  # pooling without neurons
+                now[name] = current
+    outputs = readout / inputs.shape[1]
+    loss = ((outputs - torch.eye(4, dtype=torch.float64)[[1, 3]]) ** 2).sum()
+    loss.backward()
+    trains = {name: np.stack(s, 1) for name, s in trains.items()}
+    trains = {name: np.moveaxis(s, 2, -1) if s.ndim == 5 else s for name, s in trains.items()}
+    return outputs.detach().numpy(), trains, {name: w.grad.numpy() for name, w in weights.items()}
+
+
+def conv_and_pooling(beta):
+    """Without ties: quarters of spikes and thresholds like this one never add up to it."""
+    network, shapes = plain(beta)
+    network["nodes"][1]["threshold"] = 0.7310585
+    return network, shapes
+
+
+def compare(make, neuron, surrogate, reset, beta, num_steps=9):
+    network, weights, inputs, simulation = safe_case(
+        make, beta, num_steps, reset=reset, surrogate=in_numpy(surrogate), readout_leak=True
+    )
+    outputs, trains, gradients = in_torch(network, weights, inputs, neuron)
+    for name, train in trains.items():
+        np.testing.assert_array_equal(train, simulation.spikes[name], err_msg=name)
+    assert_close(outputs, simulation.outputs)
+    rnn, names = build_rnn(
+        network, weights, reset=reset, gradient="bptt", readout_leak=True, neuron={"surrogate": surrogate}
+    )
+    with tf.GradientTape() as tape:
+        ours = rnn(inputs)
+        loss = tf.reduce_sum((ours - np.eye(4)[[1, 3]]) ** 2)
+    assert_close(ours, outputs)
+    oracle = simulation.grad_bptt(2 * (simulation.outputs - np.eye(4)[[1, 3]]))
+    for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
+        assert_close(actual, gradients[name], name, TOLERANCE)
+        assert_close(oracle[name], gradients[name], name, TOLERANCE)
+
+
+def cases(surrogates, betas_of_subtraction):
+    """Of the convolutional network the first leak of each reset is in the fast set."""
+    for surrogate in surrogates:
+        for make in (conv_and_pooling, strided_residual):
+            for reset, betas in (("zero", (0.8, 0.99, 1.0)), ("subtract", betas_of_subtraction)):
+                for beta in betas:
+                    marks = () if make is conv_and_pooling and beta == betas[0] else pytest.mark.slow
+                    names = [repr(surrogate), make.__name__, reset, str(beta)]
+                    yield pytest.param(surrogate, make, reset, beta, id="-".join(names), marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "make", "reset", "beta"), cases([ATan(), Sigmoid(4.0), FastSigmoid(10.0)], betas_of_subtraction=[1.0])
+)
+def test_snntorch(snntorch, surrogate, make, reset, beta):
+    compare(make, snntorch_neuron(snntorch, surrogate, reset), surrogate, reset, beta)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "make", "reset", "beta"),
+    cases([Triangle(), ATan(), Sigmoid(), FastSigmoid(2.0)], betas_of_subtraction=[0.8, 0.99, 1.0]),
+)
+def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
+    compare(make, spikingjelly_neuron(surrogate, reset), surrogate, reset, beta)
