@@ -1,4 +1,4 @@
-"""Max pooling of spike trains: counts are the maximum of the counts, and gradients those of a stock layer on counts."""
+"""Max pooling of spike trains, of counts and of spikes: gradients are those of a stock layer on counts."""
 
 import keras
 import numpy as np
@@ -26,24 +26,102 @@ def test_counts_are_the_maximum_of_the_counts_at_every_step(unroll):
         np.testing.assert_array_equal(counts[:, t], pooling(seen[:, t]))
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_gradient_is_that_of_max_pooling_on_counts(gradient):
-    x = tf.constant(spikes())
-    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2)), gradient=gradient)
-    weight = np.random.default_rng(1).normal(size=(3, 2, 3, 2)).astype("float32")
+@pytest.mark.parametrize("unroll", [False, True])
+def test_the_maximum_of_the_spikes_of_each_step(unroll):
+    x = spikes()
+    pooling = keras.layers.MaxPooling2D(3, strides=2)
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling, of="spikes"), return_sequences=True, unroll=unroll)
+    out = layer(x).numpy()
+    for t in range(12):
+        np.testing.assert_array_equal(out[:, t], pooling(x[:, t]))
+
+
+def test_two_that_fire_in_turn():
+    """Of their spikes the maximum is 1 at each step, of their counts 1 at every other."""
+    x = np.zeros((1, 6, 2, 1), "float32")
+    x[:, ::2, 0], x[:, 1::2, 1] = 1, 1
+    trains = {
+        of: ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of), return_sequences=True)(x)
+        for of in ("spikes", "counts")
+    }
+    np.testing.assert_array_equal(np.ravel(trains["spikes"]), [1, 1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(np.ravel(trains["counts"]), [1, 0, 1, 0, 1, 0])
+
+
+def gradients_of_pooling(layer, x, weight):
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = tf.reduce_sum(layer(x, training=True) * weight)
-    found = tape.gradient(loss, x)
-    counts = tf.reduce_sum(x, 1)
-    with tf.GradientTape() as tape:
-        tape.watch(counts)
-        loss = tf.reduce_sum(keras.layers.MaxPooling2D(2)(counts) / 12 * weight)
-    expected = tape.gradient(loss, counts)
-    if gradient == "accumulated":  # the same for each step
+        loss = tf.reduce_sum(layer(x) * weight)
+    return tape.gradient(loss, x).numpy()
+
+
+@pytest.mark.parametrize("of", ["counts", "spikes"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+def test_gradient_is_that_of_max_pooling_on_counts(gradient, of):
+    x = tf.constant(spikes())
+    pooling = keras.layers.MaxPooling2D(2)
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling, of), gradient=gradient)
+    weight = np.random.default_rng(1).normal(size=(3, 2, 3, 2)).astype("float32")
+    found = gradients_of_pooling(lambda x: layer(x, training=True), x, weight)
+    expected = gradients_of_pooling(pooling, tf.reduce_sum(x, 1), weight / 12)
+    if gradient != "bptt":  # the same for each step
         np.testing.assert_allclose(found, np.repeat(expected[:, None], 12, 1), rtol=1e-6)
-    else:  # the first step counts towards all later ones; ties before the end are broken otherwise
+    elif of == "counts":  # the first step counts towards all later ones; ties before the end are broken otherwise
         np.testing.assert_allclose(found[:, -1], expected, rtol=1e-6)
+    else:  # at each step that of the maximum of the step
+        of_steps = np.stack([gradients_of_pooling(pooling, x[:, t], weight / 12) for t in range(12)], 1)
+        np.testing.assert_allclose(found, of_steps, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_a_masked_step_is_skipped(gradient):
+    x = tf.constant(spikes())
+    mask = np.random.default_rng(3).random((3, 12)) < 0.6
+    make = lambda: ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), "spikes"), gradient)  # noqa: E731
+    together = gradients_of_pooling(lambda x: make()(x, mask=mask), x, 1.0)
+    assert not together[~mask].any()
+    for i in range(3):
+        seen = tf.constant(x.numpy()[i : i + 1, mask[i]])
+        np.testing.assert_array_equal(make()(x, mask=mask)[i : i + 1], make()(seen))
+        np.testing.assert_allclose(together[i, mask[i]], gradients_of_pooling(make(), seen, 1.0)[0], rtol=1e-6)
+
+
+def test_of_spikes_no_state_is_carried():
+    layer = ksbp.SpikingRNN(
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes"), return_sequences=True, return_state=True
+    )
+    x = spikes()
+    whole, *_ = layer(x)
+    first, *state = layer(x[:, :5])
+    np.testing.assert_array_equal(state[0], np.zeros(3))
+    second, *_ = layer(x[:, 5:], initial_state=state)
+    np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
+
+
+def test_other_choices_are_refused():
+    with pytest.raises(ValueError, match="`of` must be one of .*'counts', 'spikes'.*Received: of='sums'"):
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="sums")
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_the_gradient_goes_on_to_the_neurons_before_it(gradient):
+    """A window of two neurons: the one with more spikes learns; step by step also the other, at its own spikes."""
+    dense = keras.layers.Dense(2, use_bias=False)
+    lif = ksbp.LIFCell(dense, beta=1.0, reset_mechanism="subtract", surrogate="atan")
+    cells = [lif, keras.layers.Reshape((2, 1)), ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes")]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient=gradient)
+    x = np.ones((1, 6, 1), "float32")
+    layer.build(x.shape)
+    dense.kernel.assign([[0.55, 0.35]])  # spikes at the steps 2, 4, 6, and at step 3
+    with tf.GradientTape() as tape:
+        rate = layer(x)
+    to_first, to_second = np.ravel(tape.gradient(rate, dense.kernel))
+    trains = ksbp.SpikingRNN(lif, return_sequences=True)(x).numpy()[0]
+    assert trains[:, 0].sum() > trains[:, 1].sum() > 0
+    assert (trains[:, 1] > trains[:, 0]).any()
+    assert float(np.ravel(rate)[0]) == pytest.approx(trains.max(1).mean())
+    assert to_first > 0
+    assert (to_second > 0) == (gradient == "bptt")
 
 
 def test_carried_state_continues_the_counts():

@@ -7,15 +7,17 @@ function than ours, and its sigmoid of slope 25 gives NaN at 3.6 below the thres
 SpikingJelly fires at the threshold already, we above it: no potential may meet one.
 """
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_spiking_bp as ksbp
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
-from tests.networks import build_rnn
+from tests.networks import build_rnn, synapse_layer
 from tests.test_golden import assert_close
-from tests.test_own_networks import in_numpy, plain, safe_case, strided_residual
+from tests.test_own_networks import draw, in_numpy, plain, safe_case, strided_residual
 
 #: Of the largest entry. (A fast sigmoid of slope 25 multiplies a rounding error of a potential by up to 50: 1.4e-5.)
 TOLERANCE = 1e-5
@@ -184,3 +186,36 @@ def test_snntorch(snntorch, surrogate, make, reset, beta):
 )
 def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
     compare(make, spikingjelly_neuron(surrogate, reset), surrogate, reset, beta)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_max_pooling_of_spikes(spikingjelly, reset):
+    """As their networks have it; among equal ones both give the gradient to the first of a window."""
+    beta, surrogate, num_steps = 0.8, ATan(), 6
+    network, shapes = plain(beta)
+    network["nodes"][1] = {"name": "pool", "kind": "max", "threshold": None, "inputs": network["nodes"][1]["inputs"]}
+    network["nodes"][1]["inputs"][0]["synapse"] = ["max", 2]
+    weights, inputs, _ = draw(shapes, network, 0, num_steps)
+    outputs, trains, gradients = in_torch(network, weights, inputs, spikingjelly_neuron(surrogate, reset))
+    assert trains["conv"].mean() > 0.05
+
+    conv, fc = (
+        {"beta": beta, "threshold": network["nodes"][i]["threshold"], "reset_mechanism": reset, "surrogate": surrogate}
+        for i in (0, 2)
+    )
+    cells = [
+        ksbp.LIFCell(synapse_layer(["conv", "k1", 1, 1], weights), **conv),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes"),
+        keras.layers.Flatten(),
+        ksbp.LIFCell(synapse_layer(["dense", "w1"], weights), **fc),
+        ksbp.ReadoutCell(synapse_layer(["dense", "w2"], weights), beta, differentiate_leak=True),
+    ]
+    rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")
+    rnn.build(inputs.shape)
+    rnn.set_weights(list(weights.values()))
+    with tf.GradientTape() as tape:
+        ours = rnn(inputs)
+        loss = tf.reduce_sum((ours - np.eye(4)[[1, 3]]) ** 2)
+    assert_close(ours, outputs)
+    for name, actual in zip(weights, tape.gradient(loss, rnn.trainable_weights), strict=True):
+        assert_close(actual, gradients[name], name, TOLERANCE)
