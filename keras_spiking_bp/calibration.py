@@ -53,7 +53,8 @@ def calibrate(
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the layers
     before are scaled. Gamma and beta of the last one in a synapse are scaled then: what is in front of them would be
-    normalised again. One that is frozen (`trainable = False`) stays as it is.
+    normalised again. One that is frozen (`trainable = False`) stays as it is. `fit` takes the first statistics by
+    itself, but not on several devices (`tf.distribute`): calibrate before it there.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.

@@ -1,0 +1,310 @@
+"""Stock batch normalisation inside a synapse: against a stock network on the mean input; all that is around training.
+
+One test runs in a process of its own, which is this file: TensorFlow takes its devices at start.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+STEPS, MOMENTUM = 10, 0.8
+X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")
+
+
+def normalized(units, norm=None):
+    norm = norm or keras.layers.BatchNormalization(momentum=MOMENTUM)
+    return keras.Sequential([keras.layers.Dense(units, use_bias=False, kernel_initializer="glorot_normal"), norm])
+
+
+def moved(layer, seed=1):
+    """Statistics, gamma and beta that are not those of the start."""
+    rng = np.random.default_rng(seed)
+    for norm in norms_of(layer):
+        for variable in norm.weights:
+            variable.assign(rng.uniform(0.3, 1.5, variable.shape))
+    return layer
+
+
+def norms_of(layer):
+    return [part for part in layer._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+
+
+def statistics(layer):
+    return [variable.numpy() for norm in norms_of(layer) for variable in (norm.moving_mean, norm.moving_variance)]
+
+
+def assert_equal(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(one, other, **tolerance):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, **{"rtol": 1e-4, "atol": 1e-6, **tolerance})
+
+
+def one_cell(gradient="accumulated", **kwargs):
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(normalized(4), beta=0.9, name="n", **kwargs), gradient=gradient)
+    layer.build(X.shape)
+    return moved(layer)
+
+
+def gradients(layer, x, training=True):
+    weights = layer.trainable_weights
+    with tf.GradientTape() as tape:
+        outputs = layer(x, training=training)
+        loss = tf.reduce_sum(outputs * tf.reshape(tf.range(1.0, 1.0 + outputs.shape[1]), (1, -1)))
+    return tape.gradient(loss, weights)
+
+
+# --- against a stock network ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
+def test_gradient_and_update_are_those_of_a_stock_network_on_the_mean_input(gradient):
+    """The same slopes, written down from what the neurons did: with the moving statistics as they were."""
+    layer = one_cell(gradient)
+    stock = normalized(4)
+    stock.build((None, 5))
+    stock.set_weights(layer.get_weights())
+    _, activity = layer.observe(X)
+    n = {name: value.numpy() for name, value in activity["n"].items()}
+    if gradient == "bounded":
+        slope = ((n["membrane"] + n["spike_count"] > 0) & (n["spike_count"] < STEPS)).astype("float32")
+    else:
+        slope = n["leak_correction"] * n["last_spike"] / STEPS
+    assert 0 < np.count_nonzero(slope) and slope.std() > 0
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(slope * stock(X.mean(1), training=True) * np.arange(1.0, 5.0, dtype="float32"))
+    expected = tape.gradient(loss, stock.trainable_weights)
+    before = statistics(layer)
+    given = gradients(layer, X)
+    assert [v.path.rsplit("/", 1)[-1] for v in layer.trainable_weights] == ["kernel", "gamma", "beta"]
+    assert_close(given, expected, atol=1e-5)
+    assert_close(statistics(layer), statistics(stock))
+    assert np.abs(statistics(layer)[0] - before[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("surrogate", [None, "triangle"])
+def test_bptt_updates_once_and_takes_statistics_for_constants(surrogate):
+    layer, frozen = (one_cell("bptt", surrogate=surrogate) for _ in range(2))
+    frozen.set_weights(layer.get_weights())
+    norms_of(frozen)[0].trainable = False
+    norm = norms_of(frozen)[0]
+    with tf.GradientTape() as tape:
+        tape.watch([norm.gamma.value, norm.beta.value])
+        loss = tf.reduce_sum(frozen(X, training=True) * np.arange(1.0, 5.0, dtype="float32"))
+    kernel = frozen.trainable_weights[0].value
+    expected = tape.gradient(loss, [kernel, norm.gamma.value, norm.beta.value])
+    given = gradients(layer, X)
+    assert np.abs(given[0]).max() > 0
+    assert_close(given, expected, rtol=1e-6)
+    currents = X.mean(1) @ layer.trainable_weights[0].numpy()
+    batch = currents.mean(0), currents.var(0)
+    old = statistics(frozen)
+    assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+@pytest.mark.parametrize(
+    "arguments", [{"return_sequences": True}, {"stateful": True}, {"unroll": True}, {"mask": True}]
+)
+def test_one_update_whatever_the_arguments(gradient, arguments):
+    masked = arguments == {"mask": True}
+    cell = ksbp.LIFCell(normalized(4), beta=0.9, dropout=0.3)
+    layer = ksbp.SpikingRNN(cell, gradient, **({} if masked else arguments))
+    layer.build(X.shape)
+    old = statistics(moved(layer))
+    seen = np.arange(STEPS) < np.arange(5, 5 + len(X))[:, None] if masked else np.ones((len(X), STEPS), bool)
+    layer(X, training=True, **({"mask": seen} if masked else {}))
+    mean = (X * seen[..., None]).sum(1) / np.minimum(seen.sum(1), STEPS)[:, None]
+    currents = mean @ layer.trainable_weights[0].numpy()
+    batch = currents.mean(0), currents.var(0)
+    assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
+
+
+def test_inference_is_the_network_of_training():
+    """One affine map at all steps: the output in training is that before the update, and the mean over steps is no other."""
+    layer = one_cell()
+    expected = layer(X)
+    assert_equal([layer(X, training=True)], [expected])
+    assert np.abs(layer(X) - expected).max() > 0  # with the next statistics
+    kernel, gamma, beta = (v.numpy() for v in layer.trainable_weights)
+    mean, variance = statistics(layer)
+    factor = gamma / np.sqrt(variance + norms_of(layer)[0].epsilon)
+    dense = keras.layers.Dense(4)
+    plain = ksbp.SpikingRNN(ksbp.LIFCell(dense, beta=0.9))
+    plain.build(X.shape)
+    dense.set_weights([kernel * factor, beta - mean * factor])
+    assert_close([plain(X)], [layer(X)])
+
+
+# --- a model that is trained ------------------------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(0).uniform(0, 1, (16, 8, 8, 1)).astype("float32")
+LABELS = np.arange(16) % 3
+
+
+def network(gradient="accumulated", rate=0.05, compiled=None, **kwargs):
+    arguments = {
+        "num_steps": None, "encoder": ksbp.ConstantEncoder(6), "normalization": "batch", "pooling": "average",
+        "initial_membrane": 0.5, "threshold": 2.0, "seed": 0, **kwargs,
+    }  # fmt: skip
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [8], gradient=gradient, **arguments)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"], **(compiled or {}))
+    return model
+
+
+def first_statistics(**kwargs):
+    model = network(**kwargs)
+    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    return statistics(model)
+
+
+@pytest.mark.parametrize("compiled", [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}])
+def test_the_first_statistics_are_those_of_the_first_batch(compiled):
+    """Layer by layer: with a learning rate of 0 all steps see one network, whose statistics do not move any more."""
+    model = network(rate=0.0, compiled=compiled)
+    model.fit(IMAGES, LABELS, batch_size=16, epochs=2, verbose=0)
+    assert_close(statistics(model), first_statistics(), rtol=1e-3, atol=1e-4)
+    assert np.abs(statistics(model)[-1] - 1).max() > 0.1
+    model.fit(2 * IMAGES, LABELS, batch_size=16, verbose=0)  # taken once only: this is an update
+    assert np.abs(statistics(model)[0] - 2 * first_statistics()[0]).max() > 0.5 * np.abs(first_statistics()[0]).max()
+
+
+@pytest.mark.parametrize("gradient", ["bounded", "bptt"])
+def test_first_statistics_with_the_other_gradients(gradient):
+    model = network(gradient, rate=0.0, surrogate="atan")
+    model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    assert_close(statistics(model), first_statistics(surrogate="atan"), rtol=1e-3, atol=1e-4)
+
+
+def test_evaluate_and_predict_and_validation_touch_nothing():
+    model = network()
+    ksbp.calibrate(model, IMAGES, 0.15, tolerance=0.5)
+    before = model.get_weights()
+    predicted = model.predict(IMAGES, verbose=0)
+    model.evaluate(IMAGES, LABELS, verbose=0)
+    assert_equal(model.get_weights(), before)
+    assert_close([model.predict(IMAGES[3:5], verbose=0)], [predicted[3:5]])  # one sample does not see the others
+
+
+def test_frozen_statistics_stay():
+    model = network()
+    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    norms = norms_of(model)
+    norms[0].trainable = False
+    before = [norm.get_weights() for norm in norms]
+    model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
+    assert_equal(norms[0].get_weights(), before[0])
+    for norm, old in zip(norms[1:], before[1:], strict=True):
+        assert all(np.abs(a - b).max() > 0 for a, b in zip(norm.get_weights(), old, strict=True))
+
+
+def test_learns_in_low_precision_and_is_saved_and_cloned(tmp_path):
+    model = network(rate=0.3, policy="mixed_bfloat16", surrogate="triangle")
+    history = model.fit(IMAGES, LABELS, batch_size=8, epochs=15, verbose=0).history["loss"]
+    assert history[-1] < 0.8 * history[0]
+    assert all(v.dtype == "float32" for v in model.variables if "seed" not in v.path)
+    model.save(tmp_path / "m.keras")
+    loaded, cloned = keras.saving.load_model(tmp_path / "m.keras"), keras.models.clone_model(model)
+    cloned.set_weights(model.get_weights())
+    for other in (loaded, cloned):
+        assert_equal(other.get_weights(), model.get_weights())
+        assert_equal([other(IMAGES)], [model(IMAGES)])
+    old = statistics(loaded)
+    loaded.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    change = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(statistics(loaded), old, strict=True)]
+    assert 0 < max(change) < 0.2  # one update of a momentum of 0.9; the statistics were not taken anew
+
+
+def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        seen = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen += 1
+            if self.seen == 6:  # in the second epoch, a batch after a save
+                raise KeyboardInterrupt
+
+    def train(name, callbacks=()):
+        model = network(dropout=0.2)
+        batches = ksbp.datasets.Batches(IMAGES, LABELS, 4, seed=2)
+        curve = ksbp.training.fit(model, batches, 3, tmp_path / name, save_every=5, callbacks=callbacks, verbose=0)
+        return curve, model.get_weights()
+
+    whole = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", [Stop()])
+    resumed = train("stopped")
+    assert resumed[0] == whole[0]
+    assert_equal(resumed[1], whole[1])
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_health_and_observe(pooling):
+    model = network(pooling=pooling, surrogate="sigmoid")
+    health = ksbp.callbacks.Health(IMAGES)
+    model.fit(IMAGES, LABELS, batch_size=8, verbose=0, callbacks=[health])
+    _, activity = model.get_layer("time").observe(ksbp.ConstantEncoder(6)(IMAGES))
+    names = ["conv1", "pool1", "fc1"] if pooling == "max" else ["conv1", "fc1"]
+    assert list(activity) == [*names, "readout"]
+    assert all(activity[name]["spike_count"].numpy().mean() > 0 for name in names)
+
+
+# --- two devices ------------------------------------------------------------------------------------------------------
+
+
+def mirrored():
+    """One step on two devices: what Keras makes of the statistics of both halves of the batch, ours is too."""
+    device = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = network(rate=0.0)
+        stock = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.BatchNormalization(momentum=0.0)])
+        stock.compile(keras.optimizers.SGD(0.0), "mse")
+    stock.fit(IMAGES, IMAGES, batch_size=16, shuffle=False, verbose=0)
+    share = np.linalg.lstsq(  # of each half in the mean: 1 / 2, or all for the first one
+        np.stack([[IMAGES[:8].mean(), IMAGES[8:].mean()], [1.0, 1.0]]), [statistics(stock)[0][0], 1.0], rcond=None
+    )[0]
+    for norm in norms_of(model):  # the first statistics are not taken here
+        norm.gamma.assign(4.0 * norm.gamma)
+    model.fit(IMAGES, LABELS, batch_size=16, shuffle=False, verbose=0)
+    halves = []
+    for half in (IMAGES[:8], IMAGES[8:]):
+        alone = network(rate=0.0)
+        for norm in norms_of(alone):
+            norm.gamma.assign(4.0 * norm.gamma)
+            norm.moving_variance.assign(norm.moving_variance + 1e-6)  # not those of the start
+        alone.fit(half, LABELS[:8], batch_size=8, verbose=0)
+        halves.append(statistics(alone))
+    assert_close(
+        statistics(model), [share @ ab for ab in map(np.stack, zip(*halves, strict=True))], rtol=1e-3, atol=1e-4
+    )
+    assert np.abs(statistics(model)[0]).max() > 1e-3
+    before = model.get_weights()
+    model.optimizer.learning_rate = 0.05
+    model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_two_devices():
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.test_batch_normalization"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+if __name__ == "__main__":
+    mirrored()
