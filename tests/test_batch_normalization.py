@@ -81,7 +81,7 @@ def test_gradient_and_update_are_those_of_a_stock_network_on_the_mean_input(grad
         slope = ((n["membrane"] + n["spike_count"] > 0) & (n["spike_count"] < STEPS)).astype("float32")
     else:
         slope = n["leak_correction"] * n["last_spike"] / STEPS
-    assert 0 < np.count_nonzero(slope) and slope.std() > 0
+    assert np.count_nonzero(slope) > 0 and slope.std() > 0
 
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(slope * stock(X.mean(1), training=True) * np.arange(1.0, 5.0, dtype="float32"))
@@ -133,7 +133,7 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
 
 
 def test_inference_is_the_network_of_training():
-    """One affine map at all steps: the output in training is that before the update, and the mean over steps is no other."""
+    """One affine map at all steps, that of the statistics before the update."""
     layer = one_cell()
     expected = layer(X)
     assert_equal([layer(X, training=True)], [expected])

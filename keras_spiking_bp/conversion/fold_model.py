@@ -44,8 +44,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
         >>> folded = fold_batch_normalization(model)
-        >>> [variable.shape for variable in folded.get_layer("time").cell.cells[0].synapse.weights]
-        [(3, 3, 1, 4), (4,)]
+        >>> synapses = [network.get_layer("time").cell.cells[0].synapse for network in (model, folded)]
+        >>> [[variable.name for variable in synapse.weights] for synapse in synapses]
+        [['kernel', 'gamma', 'beta', 'moving_mean', 'moving_variance'], ['kernel', 'bias']]
     """
     networks = spiking_layers(model)
     if not getattr(model, "outputs", None):
