@@ -46,8 +46,9 @@ class SpikingRNN(keras.layers.RNN):
       cells with a surrogate, rate-based backpropagation.
     * `"bounded"`: the same, but of cells without a surrogate the derivative is that of a count between its bounds: none
       where a neuron fired at every step or got no charge, 1 / threshold else. For few time steps.
-    * `"bptt"`: step by step, back through the loop; time and memory grow with T. Takes any synapse. The authors' code,
-      or, of cells with a surrogate, surrogate-gradient backpropagation as in snnTorch and SpikingJelly.
+    * `"bptt"`: step by step, back through the loop; time and memory grow with T. Takes any synapse; one that draws
+      random numbers draws anew at each step. The authors' code, or, of cells with a surrogate, surrogate-gradient
+      backpropagation as in snnTorch and SpikingJelly.
 
     No gradient flows into `initial_state`, and none from the returned states: they are constants.
 
@@ -69,8 +70,9 @@ class SpikingRNN(keras.layers.RNN):
 
     Raises:
         TypeError: if `cell` is no cell of this library.
-        ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine where it
-            must be, a cell has an `activity_regularizer` with `"bptt"`, or `mask` does not fit.
+        ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
+            random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, or
+            `mask` does not fit.
 
     Example:
         >>> cell = SequentialCell([
