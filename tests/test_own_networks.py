@@ -131,21 +131,37 @@ def hand_masks(rnn, simulation, monkeypatch):
             monkeypatch.setattr(neuron, "draw_keep", lambda batch_size, mask=mask: mask)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    units=st.lists(st.integers(1, 6), min_size=2, max_size=4),
-    batch=st.integers(1, 3),
-    num_steps=st.integers(1, 15),
-    beta=st.floats(0.3, 1.0),
-    threshold=st.floats(0.2, 2.0),
-    reset=st.sampled_from(["zero", "subtract"]),
-    surrogate=st.sampled_from([None, Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)]),
-    start=st.sampled_from([0.0, 0.5, 0.9]),
-    readout=st.sampled_from([None, "leak ignored", "leak differentiated"]),
-    over_time=st.sampled_from(["at the end", "each step", "masked"]),
-    seed=st.integers(0, 10_000),
-)
-def test_any_small_network(units, batch, num_steps, beta, threshold, reset, surrogate, start, readout, over_time, seed):
+ANY_NETWORK = {
+    "units": st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    "batch": st.integers(1, 3),
+    "num_steps": st.integers(1, 15),
+    "beta": st.floats(0.3, 1.0),
+    "threshold": st.floats(0.2, 2.0),
+    "reset": st.sampled_from(["zero", "subtract"]),
+    "start": st.sampled_from([0.0, 0.5, 0.9]),
+    "readout": st.sampled_from([None, "leak ignored", "leak differentiated"]),
+    "over_time": st.sampled_from(["at the end", "each step", "masked"]),
+    "seed": st.integers(0, 10_000),
+}
+SURROGATE = st.sampled_from([Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)])
+searched = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@searched
+@given(**ANY_NETWORK)
+def test_any_small_network(**network):
+    check_small_network(None, ("accumulated", "bounded", "bptt"), **network)
+
+
+@searched
+@given(surrogate=SURROGATE, **ANY_NETWORK)
+def test_any_small_network_with_a_surrogate(surrogate, **network):
+    check_small_network(surrogate, ("accumulated", "bptt"), **network)
+
+
+def check_small_network(
+    surrogate, rules, units, batch, num_steps, beta, threshold, reset, start, readout, over_time, seed
+):
     """Shapes, leaks, thresholds and real-valued inputs as they come: outputs, records, all gradients.
 
     A sample with masked steps is one without these steps.
@@ -173,7 +189,7 @@ def test_any_small_network(units, batch, num_steps, beta, threshold, reset, surr
     shown = "outputs_of_steps" if over_time == "each step" else "outputs"
     expected_outputs = np.concatenate([getattr(sample, shown) for sample in samples])
     neuron = {"surrogate": surrogate, "initial_membrane": start}
-    for gradient in ("accumulated", "bounded", "bptt"):
+    for gradient in rules:
         options = {"gradient": gradient, "return_sequences": over_time == "each step"}
         rnn, _ = build_rnn(network, weights, reset=reset, neuron=neuron, **leaks, **options)
         with tf.GradientTape() as tape:
