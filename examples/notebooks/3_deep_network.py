@@ -128,8 +128,8 @@ plt.show()
 #
 # A minute of training is a beginning, not a result. For an hour or two, with `models.spiking_vgg9` or
 # `spiking_resnet9`, the paper's networks for CIFAR-10: `python -m examples.reproduce --network vgg9 --dataset cifar10`.
-# Its recipe also holds the firing rates while it trains (`regularizers.FiringRate`, `constraints.ZeroMean`), which a
-# longer training needs. What was reached: [results](../../docs/results.md). What goes wrong:
+# Its recipe has batch normalisation in the synapses (`normalization="batch"`), with which a deep network needs no
+# calibration. What was reached: [results](../../docs/results.md). What goes wrong:
 # [training](../../docs/training.md).
 #
 # Next: [how sparse and how cheap](4_sparse_and_cheap.ipynb).
