@@ -201,9 +201,9 @@ _DEEP = {
 }
 
 #: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, for with
-#: momentum the first layer's weights run away (docs/training.md). Deep networks: four time steps, the image as a current,
-#: batch normalisation with thresholds of two standard deviations, averages of spikes as pooling. What each has shown is
-#: in docs/results.md.
+#: momentum the first layer's weights run away (docs/training.md). Deep networks: four time steps, the image as a
+#: current, batch normalisation with thresholds of two standard deviations, averages of spikes as pooling. What each has
+#: shown is in docs/results.md.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True

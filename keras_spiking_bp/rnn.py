@@ -243,9 +243,9 @@ class SpikingRNN(keras.layers.RNN):
         """Makes the moving statistics of batch normalisations in synapses those of these data, layer by layer.
 
         The network runs as often as it has such layers: each run makes the statistics of one more layer right. Does
-        nothing where there are none that learn. The first step of a training calls it, if no statistics were taken yet, but
-        not where several devices of a `tf.distribute` strategy take part: call `calibrate(model, inputs, firing_rate=None)`
-        before such a training.
+        nothing where there are none that learn. The first step of a training calls it, if no statistics were taken yet,
+        but not where several devices of a `tf.distribute` strategy take part: call
+        `calibrate(model, inputs, firing_rate=None)` before such a training.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
