@@ -31,6 +31,11 @@ def resnet(**kwargs):
     )
 
 
+def small(**kwargs):
+    """One convolution and the readout, for what is the same in every network."""
+    return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs)
+
+
 def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):
     """Spikes (B, T, ...): -1 (or `low`), 0 and 1."""
     return np.random.default_rng(0).integers(low, 2, (samples, num_steps, *shape)).astype("float32")
@@ -48,17 +53,17 @@ def in_the_library(model, inputs):
         silent.append([np.abs(state) < 1e-6 for state in states])
     names = [f"membrane_{neuron.name}" for neuron in layer.cell.neurons()]
     given = {name: np.stack(values, axis=1) for name, values in zip(names, zip(*silent, strict=True), strict=False)}
-    activity = layer.observe(inputs)[1].values()
-    num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity if "spike_count" in neuron)
-    return {**given, "outputs": np.stack(outputs, axis=1), "window": layer(inputs).numpy(), "num_spikes": num_spikes}
+    window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
+    num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
+    return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}
 
 
-def in_a_fresh_process(file, inputs, folder):
-    """What `without_library.py` says."""
+def in_a_fresh_process(files, inputs, folder):
+    """What `without_library.py` says of each file, all in one process (to import TensorFlow takes seconds)."""
     np.save(folder / "spikes.npy", inputs)
-    command = [sys.executable, "-I", PROGRAM, file, folder / "spikes.npy", folder / "result.npz"]
+    command = [sys.executable, "-I", PROGRAM, folder / "spikes.npy", folder, *files]
     subprocess.run([str(part) for part in command], check=True)
-    return dict(np.load(folder / "result.npz"))
+    return [dict(np.load(folder / f"{number}.npz")) for number in range(len(files))]
 
 
 def assert_the_same(given, expected):
