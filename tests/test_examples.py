@@ -54,7 +54,14 @@ def test_export_all_says_what_is_missing_before_it_begins(monkeypatch, tmp_path,
     assert "has step.onnx already" in capsys.readouterr().err
 
 
-def test_wake_vgg9(monkeypatch, tmp_path):
+def small_vgg(input_shape, classes, **kwargs):
+    """As silent as VGG9, by weights so small."""
+    return ksbp.models.spiking_vgg(input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs)
+
+
+@pytest.mark.parametrize("factory", [small_vgg, pytest.param(ksbp.models.spiking_vgg9, marks=pytest.mark.slow)])
+def test_wake_vgg9(factory, monkeypatch, tmp_path):
+    monkeypatch.setattr(ksbp.models, "spiking_vgg9", factory)
     rng = np.random.default_rng(0)
     split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
     images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)

@@ -54,7 +54,13 @@ def test_links(source):
         assert (FOLDER / target).exists(), target
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem[0] in "24" else pytest.mark.slow)  # the cheap ones
+        for path in SOURCES
+    ],
+)
 def test_runs(source, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib", reason="needs pip install 'keras-spiking-bp[data]'")
     if "ai_edge_litert" in source.read_text():

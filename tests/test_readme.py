@@ -10,7 +10,7 @@ README = ROOT / "README.md"
 
 def test_snippets(monkeypatch, capsys, tmp_path):
     (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:64], y[:64]), (x_test[:32], y_test[:32])))
+    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:32], y[:32]), (x_test[:16], y_test[:16])))
     assert len(snippets(README)) == 4
     monkeypatch.chdir(tmp_path)
     assert run(README)["model"]

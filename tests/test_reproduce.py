@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from tests.networks import made_up_images
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
 
@@ -25,8 +27,25 @@ def rows_of(output):
     return list(csv.DictReader((output / "curve.csv").open()))
 
 
-def test_it_trains_and_reports_and_goes_on(few_images, tmp_path):
-    report = run(tmp_path)
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A training of two epochs: its folder and its report."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: made_up_images())
+        return folder, run(folder)
+
+
+@pytest.fixture
+def finished(once, few_images, tmp_path):
+    """A copy of that."""
+    folder, report = once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return report
+
+
+def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
+    report = finished
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
     assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
@@ -79,29 +98,24 @@ def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
-def test_a_recipe_written_before_an_option_was_there(few_images, tmp_path):
-    run(tmp_path, epochs=1)
+def test_a_recipe_written_before_an_option_was_there(finished, tmp_path):
     written = json.loads((tmp_path / "recipe.json").read_text())
     del written["initial_membrane"]
     (tmp_path / "recipe.json").write_text(json.dumps(written))
-    run(tmp_path, epochs=1)
+    run(tmp_path)
     with pytest.raises(SystemExit, match=r"initial_membrane 0\.0 -> 0\.5"):
-        run(tmp_path, "--initial-membrane", "0.5", epochs=1)
+        run(tmp_path, "--initial-membrane", "0.5")
 
 
-def test_options_of_the_recipe(few_images, tmp_path):
-    options = "--firing-rate 0.1 --encoder constant --augment --weight-decay 0 --momentum 0.5"
-    report = run(tmp_path, *options.split(), epochs=1)
+def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path):
+    options = "--firing-rate 0.1 --encoder constant --augment --weight-decay 0 --momentum 0.5 --validation 6"
+    report = run(tmp_path, *options.split(), "--data-note", "made up", epochs=1)
     changed = {
         name: report["recipe"][name] for name in ("firing_rate", "encoder", "augment", "weight_decay", "momentum")
     }
     assert changed == {
         "firing_rate": 0.1, "encoder": "constant", "augment": True, "weight_decay": 0.0, "momentum": 0.5
     }  # fmt: skip
-
-
-def test_the_validation_split(few_images, tmp_path):
-    report = run(tmp_path, "--validation", "6", "--data-note", "made up", epochs=1)
     assert report["test"]["samples"] == 6
     assert report["data"] == {
         "name": "mnist",
@@ -111,9 +125,9 @@ def test_the_validation_split(few_images, tmp_path):
     }
 
 
-def test_mirrored(few_images, tmp_path):
-    one = run(tmp_path / "one", epochs=1)
-    mirrored = run(tmp_path / "mirrored", "--strategy", "mirrored", epochs=1)
+def test_mirrored(once, few_images, tmp_path):
+    _, one = once
+    mirrored = run(tmp_path, "--strategy", "mirrored")
     assert mirrored["machine"]["strategy"] == "mirrored"
     if mirrored["machine"]["devices"] == 1:
         assert mirrored["test"] == one["test"]

@@ -74,28 +74,11 @@ def test_a_compiled_model_goes_on_training(tmp_path):
     assert histories[0] == histories[1]
 
 
-def in_a_fresh_process(program, *arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True, env=environment)
-
-
-def test_keras_file_in_a_fresh_process(tmp_path):
+def test_in_a_fresh_process(tmp_path):
+    """`model.export` without the library: any batch size, any number of steps, and Poisson spikes drawn inside. Then
+    the `.keras` file with it."""
     model = network()
     model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "x.npy", X)
-    program = (
-        "import sys, keras, numpy as np, keras_spiking_bp\n"
-        "folder = sys.argv[1]\n"
-        "model = keras.models.load_model(folder + '/model.keras')\n"
-        "np.save(folder + '/y.npy', model(np.load(folder + '/x.npy')))\n"
-    )
-    in_a_fresh_process(program, tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), model(X))
-
-
-def test_saved_model_in_a_fresh_process_without_the_library(tmp_path):
-    """`model.export`: any batch size, any number of steps, and Poisson spikes drawn inside."""
-    model = network()
     images = keras.Input((8, 8, 2))
     with_encoder = keras.Model(images, model(ksbp.PoissonEncoder(num_steps=50, seed=0)(images)))
     model.export(tmp_path / "spikes", verbose=False)
@@ -111,8 +94,13 @@ def test_saved_model_in_a_fresh_process_without_the_library(tmp_path):
         "y = images.serve(np.full((3, 8, 8, 2), 0.5, 'float32')).numpy()\n"
         "assert y.shape == (3, 3) and np.isfinite(y).all() and (y[0] != y[1]).any()\n"
         "assert 'keras_spiking_bp' not in sys.modules\n"
+        "import keras, keras_spiking_bp\n"
+        "model = keras.models.load_model(folder + '/model.keras')\n"
+        "np.save(folder + '/y.npy', model(x))\n"
     )
-    in_a_fresh_process(program, tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, env=environment)
     served = np.load(tmp_path / "y.npz")
     np.testing.assert_allclose(served["a"], model(X), rtol=1e-6)
     np.testing.assert_allclose(served["b"], model(X[:1, :4]), rtol=1e-6)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), model(X))

@@ -13,8 +13,8 @@ from keras_spiking_bp import analysis  # noqa: E402
 from keras_spiking_bp.tuning import SpikingHyperModel  # noqa: E402
 
 
-def small(**kwargs):
-    return SpikingHyperModel((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[6], seed=0, **kwargs)
+def small(input_shape=(8, 8, 1), classes=3, seed=0):
+    return SpikingHyperModel(input_shape, classes, stages=[(4, 3), "pool"], dense_units=[6], seed=seed)
 
 
 def test_the_network_has_the_chosen_values():
@@ -50,7 +50,8 @@ def test_the_front_is_what_nothing_beats():
     assert [(r["spikes"], r["val_accuracy"]) for r in tune.pareto(rows)] == [(3, 0.4), (5, 0.5), (9, 0.9)]
 
 
-def test_the_example_searches_and_goes_on(tmp_path):
+def test_the_example_searches_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "SpikingHyperModel", small)
     options = ["--trials", "2", "--epochs", "1", "--training-samples", "64", "--held-out", "32", "--verbose", "0"]
     rows = tune.main([*options, "--output", str(tmp_path)])
     assert len(rows) == 2 and all(row["spikes"] > 0 for row in rows)

@@ -56,6 +56,11 @@ def maxima(**kwargs):
     return normalized("max", **kwargs)
 
 
+def small(**kwargs):
+    """One convolution and the readout, for what is the same in every network."""
+    return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs)
+
+
 def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):
     """Spikes (B, T, ...): -1 (or `low`), 0 and 1."""
     return np.random.default_rng(0).integers(low, 2, (samples, num_steps, *shape)).astype("float32")
@@ -78,17 +83,17 @@ def in_the_library(model, inputs):
         silent.append([np.abs(state - before) < 1e-6 for state, before in zip(states, start, strict=True)])
     over_time = zip(neurons, zip(*silent, strict=True), strict=False)
     given = {f"membrane_{n.name}": np.stack(values, axis=1) for n, values in over_time if n.carries_state}
-    activity = layer.observe(inputs)[1].values()
-    num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity if "spike_count" in neuron)
-    return {**given, "outputs": np.stack(outputs, axis=1), "window": layer(inputs).numpy(), "num_spikes": num_spikes}
+    window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
+    num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
+    return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}
 
 
-def in_a_fresh_process(file, inputs, folder):
-    """What `without_library.py` says."""
+def in_a_fresh_process(files, inputs, folder):
+    """What `without_library.py` says of each file, all in one process (to import TensorFlow takes seconds)."""
     np.save(folder / "spikes.npy", inputs)
-    command = [sys.executable, "-I", PROGRAM, file, folder / "spikes.npy", folder / "result.npz"]
+    command = [sys.executable, "-I", PROGRAM, folder / "spikes.npy", folder, *files]
     subprocess.run([str(part) for part in command], check=True)
-    return dict(np.load(folder / "result.npz"))
+    return [dict(np.load(folder / f"{number}.npz")) for number in range(len(files))]
 
 
 def assert_the_same(given, expected):

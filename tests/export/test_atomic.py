@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from tests.export.networks import lenet
+from tests.export.networks import small
 
 EXPORTS = {
     "saved_model": ksbp.export.export_saved_model,
@@ -16,7 +16,7 @@ EXPORTS = {
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
-    model = lenet(num_steps=5)
+    model = small(num_steps=5)
     with monkeypatch.context() as broken, pytest.raises(OSError, match="disk"):
         save = tf.saved_model.save
 
@@ -46,7 +46,7 @@ def _contents(folder):
 
 
 def test_no_folder_and_another_folder(tmp_path):
-    model = lenet(num_steps=5)
+    model = small(num_steps=5)
     with pytest.raises(FileNotFoundError, match="`path` must lie in a folder that is there"):
         ksbp.export.export_saved_model(model, tmp_path / "missing" / "saved_model")
     (tmp_path / "mine").mkdir()

@@ -27,10 +27,11 @@ NETWORKS = pytest.mark.parametrize("network", [lenet, resnet])
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
     model = exact(network(num_steps=100))
     expected = in_the_library(model, spikes())
-    for form in ("window", "step"):
-        file = tmp_path / f"{form}.tflite"
+    files = {form: tmp_path / f"{form}.tflite" for form in ("window", "step")}
+    for form, file in files.items():
         ksbp.export.export_litert(model, file, form=form, batch_size=3)
-        given = in_a_fresh_process(file, spikes(), tmp_path)
+    results = in_a_fresh_process(files.values(), spikes(), tmp_path)
+    for form, given in zip(files, results, strict=True):
         assert ("window" in given) == (form == "window")
         assert_the_same(given, expected)
 
@@ -57,10 +58,11 @@ def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path, network):
     model = network(num_steps=20)
     inputs = spikes(num_steps=20, low=0)
     ksbp.export.export_litert(model, tmp_path / "float.tflite", form="step", batch_size=3)
-    given = {}
-    for form in ("step", "window"):
-        ksbp.export.export_litert(model, tmp_path / f"{form}.tflite", form=form, batch_size=3, weights="int8")
-        given |= in_a_fresh_process(tmp_path / f"{form}.tflite", inputs, tmp_path)
+    files = {form: tmp_path / f"{form}.tflite" for form in ("step", "window")}
+    for form, file in files.items():
+        ksbp.export.export_litert(model, file, form=form, batch_size=3, weights="int8")
+    step, window = in_a_fresh_process(files.values(), inputs, tmp_path)
+    given = step | window
     assert (tmp_path / "step.tflite").stat().st_size < 0.4 * (tmp_path / "float.tflite").stat().st_size
     model, found = rounded(model, tmp_path / "step.tflite")
     assert found >= 2
@@ -72,7 +74,7 @@ def test_int8_weights_of_a_network_with_batch_normalization_are_those_of_the_fol
     model = exact(averages(num_steps=20))
     inputs = spikes(num_steps=20, low=0)
     ksbp.export.export_litert(model, tmp_path / "step.tflite", form="step", batch_size=3, weights="int8")
-    given = in_a_fresh_process(tmp_path / "step.tflite", inputs, tmp_path)
+    (given,) = in_a_fresh_process([tmp_path / "step.tflite"], inputs, tmp_path)
     folded, found = rounded(ksbp.fold_batch_normalization(model), tmp_path / "step.tflite")
     assert found >= 2
     assert share_flipped(given, in_the_library(folded, inputs)) <= 0.001

@@ -25,7 +25,8 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
     ksbp.export.export_onnx(model, tmp_path / "step.onnx")
     for samples in (3, 1):
         inputs = spikes(samples, num_steps=100)
-        assert_the_same(in_a_fresh_process(tmp_path / "step.onnx", inputs, tmp_path), in_the_library(model, inputs))
+        (given,) = in_a_fresh_process([tmp_path / "step.onnx"], inputs, tmp_path)
+        assert_the_same(given, in_the_library(model, inputs))
 
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
     names = [f"membrane_{neuron.name}" for neuron in model.layers[-1].cell.neurons() if neuron.carries_state]

@@ -15,6 +15,7 @@ from tests.export.networks import (
     lenet,
     maxima,
     resnet,
+    small,
     spikes,
 )
 
@@ -26,24 +27,26 @@ def exported(model, tmp_path):
     return tf.saved_model.load(tmp_path / "saved_model")
 
 
-@pytest.mark.parametrize("network", [lenet, resnet, averages, maxima])
-def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, network):
-    model = exact(network(num_steps=25))
-    ksbp.export.export_saved_model(model, tmp_path / "saved_model")
-    given = in_a_fresh_process(tmp_path / "saved_model", spikes(), tmp_path)
-    assert given.keys() >= {"outputs", "window", "membrane_readout"}
-    assert_the_same(given, in_the_library(model, spikes()))
+def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path):
+    networks = {"lenet": lenet, "resnet": resnet, "averages": averages, "maxima": maxima}
+    models = {name: exact(network(num_steps=25)) for name, network in networks.items()}
+    for name, model in models.items():
+        ksbp.export.export_saved_model(model, tmp_path / name)
+    results = in_a_fresh_process([tmp_path / name for name in models], spikes(), tmp_path)
+    for given, model in zip(results, models.values(), strict=True):
+        assert given.keys() >= {"outputs", "window", "membrane_readout"}
+        assert_the_same(given, in_the_library(model, spikes()))
 
 
 def test_images_draw_the_same_spikes_as_the_model(tmp_path):
-    model = lenet(num_steps=10)
+    model = small(num_steps=10)
     serve = exported(model, tmp_path).signatures["images"]
     for images in (IMAGES, IMAGES[:2]):  # two calls of one stream, with batches of different sizes
         np.testing.assert_allclose(serve(images=tf.constant(images))["outputs"], model(images), atol=1e-5)
 
 
 def test_images_with_a_seed(tmp_path):
-    model = lenet(num_steps=10)
+    model = small(num_steps=10)
     loaded = exported(model, tmp_path)
 
     def serve(*seed):
@@ -75,7 +78,7 @@ def test_signatures(tmp_path):
         None: {"spikes", "step", "serving_default"},
     }
     for i, (encoder, names) in enumerate(own.items()):
-        ksbp.export.export_saved_model(lenet(encoder=encoder), tmp_path / str(i))
+        ksbp.export.export_saved_model(small(encoder=encoder), tmp_path / str(i))
         signatures = tf.saved_model.load(tmp_path / str(i)).signatures
         assert set(signatures) == names
         (default,) = signatures["serving_default"].structured_input_signature[1]
@@ -84,7 +87,7 @@ def test_signatures(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{"stateful": True}, {"return_state": True}, {"unroll": True}])
 def test_arguments_of_the_layer_that_fix_a_shape_make_no_difference(tmp_path, arguments):
-    cell = lenet().layers[-1].cell
+    cell = small().layers[-1].cell
     x = spikes(num_steps=4)
     inputs = keras.Input(batch_shape=(2, 4, 12, 12, 1))
     model = keras.Model(inputs, ksbp.SpikingRNN(cell, **arguments)(inputs))
@@ -97,7 +100,7 @@ def test_arguments_of_the_layer_that_fix_a_shape_make_no_difference(tmp_path, ar
 
 def test_a_fixed_batch_is_free_in_the_file(tmp_path):
     images = keras.Input(batch_shape=(2, 12, 12, 1))
-    spiking = ksbp.SpikingRNN(lenet().layers[-1].cell, stateful=True)
+    spiking = ksbp.SpikingRNN(small().layers[-1].cell, stateful=True)
     loaded = exported(keras.Model(images, spiking(ksbp.PoissonEncoder(5, seed=0)(images))), tmp_path)
     assert loaded.signatures["images"](images=tf.constant(IMAGES))["outputs"].shape == (5, 4)
     seed = tf.constant([1, 2])

@@ -22,7 +22,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["plain", pytest.param("residual", marks=pytest.mark.slow)])
 def test_all_files_of_the_script(network, tmp_path):
     x, y = noisy_patterns(768)
     model = NETWORKS[network]()
@@ -34,8 +34,7 @@ def test_all_files_of_the_script(network, tmp_path):
 
     files = export_all(model, tmp_path / "made", batch_size=len(inputs))
     assert len(files) == 6
-    for file in files:
-        given = in_a_fresh_process(file, inputs, tmp_path)
+    for file, given in zip(files, in_a_fresh_process(files, inputs, tmp_path), strict=True):
         exactly = "int8" not in file.name  # that is the network of the rounded weights
         outputs = [given["window"]] if "window" in given else []
         outputs += [given["outputs"][:, -1]] if "outputs" in given else []

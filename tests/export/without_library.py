@@ -1,10 +1,11 @@
-"""Runs an exported file as its user would: in a process of its own, without the library.
+"""Runs exported files as their user would: in a process of its own, without the library.
 
-python -I without_library.py FILE SPIKES.npy RESULT.npz
+python -I without_library.py SPIKES.npy FOLDER FILE...
 
-Streams spikes (B, T, ...) through the step form, or calls the window form of a LiteRT file. Writes the `outputs` and,
-for each `membrane_<cell>`, where it is zero after each step: where the neuron has fired, with reset to zero. (Zero is
-below 1e-6: where nothing fires but currents cancel, runtimes differ in the last bit.)
+Streams spikes (B, T, ...) through the step form, or calls the window form of a LiteRT file. Writes FOLDER/0.npz for the
+first file, and so on: the `outputs` and, for each `membrane_<cell>`, where it is zero after each step: where the neuron
+has fired, with reset to zero. (Zero is below 1e-6: where nothing fires but currents cancel, runtimes differ in the last
+bit.)
 """
 
 import sys
@@ -71,8 +72,10 @@ def onnx(path, spikes):
 
 
 if __name__ == "__main__":
-    file, spikes_file, result_file = sys.argv[1:]
-    run = litert if file.endswith(".tflite") else onnx if file.endswith(".onnx") else saved_model
-    np.savez(result_file, **run(file, np.load(spikes_file)))
-    foreign = {"keras_spiking_bp"} if run is saved_model else {"keras_spiking_bp", "keras", "tensorflow"}
-    assert not foreign & {name.partition(".")[0] for name in sys.modules}
+    spikes_file, folder, *files = sys.argv[1:]
+    runs = [litert if file.endswith(".tflite") else onnx if file.endswith(".onnx") else saved_model for file in files]
+    # those that need TensorFlow last
+    for number, run in sorted(enumerate(runs), key=lambda entry: entry[1] is saved_model):
+        np.savez(f"{folder}/{number}.npz", **run(files[number], np.load(spikes_file)))
+        foreign = {"keras_spiking_bp"} if run is saved_model else {"keras_spiking_bp", "keras", "tensorflow"}
+        assert not foreign & {name.partition(".")[0] for name in sys.modules}
