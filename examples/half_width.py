@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")
     parser.add_argument("--initial-membrane", type=float, default=0.5)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--policy", default="mixed_bfloat16")
     parser.add_argument("--verbose", type=int, default=1)
