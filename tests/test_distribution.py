@@ -48,15 +48,26 @@ def batches_of(random):
     return ksbp.datasets.Batches(examples, rng.integers(0, 3, 24), BATCH, seed=2)
 
 
-class Kill(keras.callbacks.Callback):
-    """In the second epoch, a batch after a save."""
+class AfterASave(keras.callbacks.Callback):
+    """Does something in the second epoch, a batch after a save."""
 
-    seen = 0
+    def __init__(self, do):
+        super().__init__()
+        self.do = do
+        self.seen = 0
 
     def on_train_batch_end(self, batch, logs=None):
         self.seen += 1
         if self.seen == 6:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.do()
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def train(strategy, folder, name, random, callbacks=()):
@@ -139,14 +150,19 @@ def mirrored(folder, task):
         script(folder, "--strategy", "mirrored")
         return
     strategy = two_devices()
-    if task == "resume":
+    if task == "kill":
+        train(strategy, folder, "killed", True, [AfterASave(kill)])
+    elif task == "resume":
         train(strategy, folder, "killed", True)
-        return
-    draws(strategy, folder)
-    train(strategy, folder, "sum", False)
-    train(strategy, folder, "mean", "mean")
-    train(strategy, folder, "whole", True)
-    train(strategy, folder, "killed", True, [Kill()])
+    else:
+        draws(strategy, folder)
+        train(strategy, folder, "sum", False)
+        train(strategy, folder, "mean", "mean")
+        train(strategy, folder, "whole", True)
+        with pytest.raises(KeyboardInterrupt):
+            train(strategy, folder, "stopped", True, [AfterASave(interrupt)])
+        assert [path.name for path in (folder / "stopped").iterdir()] == ["epoch-0001-batch-000002"]
+        train(strategy, folder, "stopped", True)
 
 
 def one(folder, task):
@@ -159,19 +175,19 @@ def worker(folder, task):
         assert bool(report) == (json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 0)  # the chief writes
         return
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    kill = [Kill()] if ksbp.training.is_chief(strategy) else []
-    if task == "resume":
+    if task == "train":
+        train(strategy, folder, "sum", False)
+        train(strategy, folder, "averages", "averages")
+    elif task == "kill":
+        train(strategy, folder, "whole", True)
+        train(strategy, folder, "killed", True, [AfterASave(kill)] if ksbp.training.is_chief(strategy) else [])
+    else:
         train(strategy, folder, "killed", True)
         own = folder if ksbp.training.is_chief(strategy) else folder / "of its own"
         try:
             train(strategy, own, "killed", True)
         except ValueError as error:
             (folder / f"error-{strategy.cluster_resolver.task_id}.txt").write_text(str(error))
-        return
-    train(strategy, folder, "sum", False)
-    train(strategy, folder, "averages", "averages")
-    train(strategy, folder, "whole", True)
-    train(strategy, folder, "killed", True, kill)
 
 
 def start(what, folder, task, **environment):
@@ -235,15 +251,7 @@ def one_device(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_replicas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mirrored")
-    assert run("mirrored", folder, "train") == -signal.SIGKILL
-    return folder
-
-
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workers")
-    chief, other = run_workers(folder, "train")
-    assert chief == -signal.SIGKILL and other != 0
+    assert run("mirrored", folder, "train") == 0
     return folder
 
 
@@ -270,25 +278,35 @@ def test_a_single_replica_draws_the_stream_of_no_strategy():
         np.testing.assert_array_equal(strategy.run(same, args=(images,)), encoder(images))
 
 
+def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas):
+    assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
+
+
+@pytest.mark.slow
 def test_a_killed_training_on_two_devices_resumed_is_the_uninterrupted_one(two_replicas):
+    assert run("mirrored", two_replicas, "kill") == -signal.SIGKILL
     assert not (two_replicas / "killed.json").exists()
     assert [path.name for path in (two_replicas / "killed").iterdir()] == ["epoch-0001-batch-000002"]
     assert run("mirrored", two_replicas, "resume") == 0
     assert_equal(trained(two_replicas, "killed"), trained(two_replicas, "whole"))
 
 
-@pytest.mark.parametrize("name", ["sum", "averages"])
-def test_two_workers_train_as_one_process(one_device, two_workers, name):
-    assert_equal(trained(two_workers, f"{name}-1"), trained(two_workers, f"{name}-0"))
-    assert_close(trained(two_workers, f"{name}-0"), trained(one_device, name))
+def test_two_workers_train_as_one_process(one_device, tmp_path):
+    assert run_workers(tmp_path, "train") == (0, 0)
+    for name in ("sum", "averages"):
+        assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
+        assert_close(trained(tmp_path, f"{name}-0"), trained(one_device, name))
 
 
-def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(two_workers):
-    assert [path.name for path in (two_workers / "killed").iterdir()] == ["epoch-0001-batch-000002"]
-    assert run_workers(two_workers, "resume") == (0, 0)
+@pytest.mark.slow
+def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_path):
+    chief, other = run_workers(tmp_path, "kill")
+    assert chief == -signal.SIGKILL and other != 0
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["epoch-0001-batch-000002"]
+    assert run_workers(tmp_path, "resume") == (0, 0)
     for index in range(2):
-        assert_equal(trained(two_workers, f"killed-{index}"), trained(two_workers, f"whole-{index}"))
-        error = (two_workers / f"error-{index}.txt").read_text()  # of a worker that sees another folder
+        assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
+        error = (tmp_path / f"error-{index}.txt").read_text()  # of a worker that sees another folder
         assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
 
 

@@ -63,16 +63,28 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-@pytest.mark.parametrize("make", SMALL.values(), ids=SMALL)
+TRAININGS = [  # each pair of values in a fast case
+    ("plain", "accumulated", None),
+    ("plain", "bptt", "mixed_bfloat16"),
+    ("residual", "accumulated", "mixed_bfloat16"),
+    ("residual", "bptt", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "gradient", "policy"),
+    [
+        pytest.param(*case, marks=[] if case in TRAININGS else pytest.mark.slow)
+        for case in itertools.product(SMALL, ("accumulated", "bptt"), (None, "mixed_bfloat16"))
+    ],
+)
 def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
     x, y = noisy_patterns(96)
-    model = make(num_steps=12, seed=1, dropout=0.1, gradient=gradient, policy=policy)
+    model = SMALL[make](num_steps=12, seed=1, dropout=0.1, gradient=gradient, policy=policy)
     ksbp.calibrate(model, x[:16], 0.15)
     model.compile(keras.optimizers.SGD(0.004, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     before = model.get_weights()
-    history = model.fit(x, y, batch_size=8, epochs=10, verbose=0).history
+    history = model.fit(x, y, batch_size=8, epochs=4, verbose=0).history
     assert history["loss"][-1] < 0.95 * history["loss"][0]
     assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     model.save(tmp_path / "model.keras")
