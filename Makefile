@@ -17,7 +17,7 @@ test-nir: $(VENV)/.nir-test
 	$(BIN)/python -m pytest tests/interchange
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which
 # tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes)
