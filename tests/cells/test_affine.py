@@ -63,6 +63,7 @@ AFFINE = [
     Own(),
     Own(dtype="mixed_bfloat16"),
     Diagonal(),
+    keras.layers.BatchNormalization(),  # in the time loop
 ]
 NOT_AFFINE = [
     keras.layers.Conv2D(2, 3, activation="relu"),
@@ -70,7 +71,6 @@ NOT_AFFINE = [
     keras.layers.MaxPooling2D(2),
     keras.layers.GlobalMaxPooling2D(),
     keras.layers.LayerNormalization(),
-    keras.layers.BatchNormalization(),
     keras.layers.LeakyReLU(),
     keras.Sequential([keras.layers.Conv2D(2, 3), keras.Sequential([keras.layers.ReLU()])]),
     # what the values of the weights, or the size of the inputs, may hide
