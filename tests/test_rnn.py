@@ -383,6 +383,25 @@ def test_a_bias_acts_at_each_step():
         assert_all_close(results[0], other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("beta", [0.5, 0.99, 0.99999, 1 - 1e-7, 1.0])
+def test_the_leak_of_a_readout_is_differentiated_if_asked_for(beta):
+    """Its mean over the steps of each sample; also of a leak that float32 can hardly tell from none."""
+    mask = np.arange(6) < np.array([[6], [4]])
+    for differentiated in (False, True):
+        cell = ksbp.ReadoutCell(keras.layers.Dense(1, use_bias=False), beta, differentiate_leak=differentiated)
+        x = tf.ones((2, 6, 1))
+        layer = ksbp.SpikingRNN(cell)
+        layer.build(x.shape)
+        layer.set_weights([np.ones((1, 1))])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, mask=mask)
+        means = [
+            np.mean(beta ** np.arange(1, steps + 1.0)) / steps if differentiated else 1 / steps for steps in (6, 4)
+        ]
+        np.testing.assert_allclose(tape.gradient(outputs, x)[..., 0], mask * np.array(means)[:, None], rtol=1e-6)
+
+
 # --- functions that are traced before anybody asks for a gradient -----------------------------------------------------
 
 

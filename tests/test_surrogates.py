@@ -248,7 +248,10 @@ def silent_network(gradient, surrogate):
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-@pytest.mark.parametrize("surrogate", [None, "triangle", "atan", "sigmoid", "fast_sigmoid"])
+@pytest.mark.parametrize(
+    "surrogate",
+    [None, "triangle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("atan", "sigmoid", "fast_sigmoid"))],
+)
 def test_a_layer_that_is_silent_learns(gradient, surrogate):
     """The paper's derivative of a neuron that never fired is 0: only the readout's bias moves."""
     rng = np.random.default_rng(0)

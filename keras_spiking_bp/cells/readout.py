@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -64,7 +65,8 @@ class ReadoutCell(NeuronCell):
         slope = 1.0
         if self.differentiate_leak and self.beta < 1:
             steps = per_sample(num_steps, net)
-            slope = self.beta * (1.0 - self.beta**steps) / (1.0 - self.beta) / steps
+            leaked = -tf.math.expm1(math.log(self.beta) * steps)  # 1 - beta^steps, of a beta near 1 too
+            slope = self.beta * leaked / (1.0 - self.beta) / steps
         return spike_total(net, states[0]["membrane"], slope)
 
     def get_config(self) -> dict[str, Any]:
