@@ -171,7 +171,10 @@ def first_statistics(**kwargs):
     return statistics(model)
 
 
-@pytest.mark.parametrize("compiled", [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}])
+_ELSEWHERE = [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+
+
+@pytest.mark.parametrize("compiled", [{}, *(pytest.param(how, marks=pytest.mark.slow) for how in _ELSEWHERE)])
 def test_the_first_statistics_are_those_of_the_first_batch(compiled):
     """Layer by layer: with a learning rate of 0 all steps see one network, whose statistics do not move any more."""
     model = network(rate=0.0, compiled=compiled)
@@ -299,6 +302,7 @@ def mirrored():
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_two_devices():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.test_batch_normalization"]

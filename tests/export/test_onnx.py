@@ -17,7 +17,7 @@ from tests.export.networks import (
 )
 
 
-@pytest.mark.parametrize("network", [lenet, resnet, maxima])
+@pytest.mark.parametrize("network", [lenet, maxima, pytest.param(resnet, marks=pytest.mark.slow)])
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")

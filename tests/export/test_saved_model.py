@@ -27,9 +27,11 @@ def exported(model, tmp_path):
     return tf.saved_model.load(tmp_path / "saved_model")
 
 
-def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path):
-    networks = {"lenet": lenet, "resnet": resnet, "averages": averages, "maxima": maxima}
-    models = {name: exact(network(num_steps=25)) for name, network in networks.items()}
+@pytest.mark.parametrize(
+    "networks", [(lenet, averages), pytest.param((resnet, maxima), marks=pytest.mark.slow)], ids=["plain", "residual"]
+)
+def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
+    models = {network.__name__: exact(network(num_steps=25)) for network in networks}
     for name, model in models.items():
         ksbp.export.export_saved_model(model, tmp_path / name)
     results = in_a_fresh_process([tmp_path / name for name in models], spikes(), tmp_path)
