@@ -50,6 +50,7 @@ def run(tmp_path, name, kill_at):
     return subprocess.run(arguments, capture_output=True, text=True), output
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
     whole, whole_weights = run(tmp_path, "whole", -1)
     assert whole.returncode == 0, whole.stderr[-2000:]
