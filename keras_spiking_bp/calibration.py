@@ -244,7 +244,7 @@ def _check_that_constraints_keep(scaled: list) -> None:
                 raise ValueError(
                     f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
                     "first step of the training. Calibrate a network whose constraints leave the size of the "
-                    "weights alone, such as constraints.ZeroMean"
+                    "weights alone"
                 )
 
 
