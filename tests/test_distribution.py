@@ -137,7 +137,7 @@ def script(folder, *arguments):
     ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
     options = (
         "--network lenet --dataset mnist --epochs 2 --num-steps 5 --test-steps 5 --batch-size 8 --no-augment "
-        "--encoder constant --firing-rate 0.2 --zero-mean --momentum 0.5 --learning-rate 0.0001 --verbose 0"
+        "--encoder constant --firing-rate 0.2 --momentum 0.5 --learning-rate 0.0001 --verbose 0"
     )
     return reproduce.main([*options.split(), "--output", str(folder), *arguments])
 
