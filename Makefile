@@ -10,14 +10,14 @@ demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # networks of ours in other libraries, theirs in ours (installs torch)
 test-nir: $(VENV)/.nir-test
 	$(BIN)/python -m pytest tests/interchange
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow -n 2
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which
 # tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes)
@@ -26,7 +26,7 @@ test-oldest: $(VENV)-oldest/bin/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
 		'tensorflow-metadata<1.18'
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

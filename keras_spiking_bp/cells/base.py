@@ -178,7 +178,11 @@ class NeuronCell(Cell):
             state["slot"] = tf.zeros(())
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
-        return state
+        return state | self.blank_record(membrane, rule, recorded)
+
+    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
+        """What the neurons will write down, before the first step; arguments as in `initial_state`."""
+        return {}
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, for the `slot`; a scalar where no spike needs one."""

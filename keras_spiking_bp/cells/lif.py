@@ -131,25 +131,12 @@ class LIFCell(SavesItsSeed, NeuronCell):
         kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
         return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
 
-    def initial_state(
-        self,
-        batch_size: Any,
-        membrane: tf.Tensor | None = None,
-        rule: str | None = None,
-        recorded: bool = False,
-        dropout: bool = False,
-    ) -> State:
-        state = super().initial_state(batch_size, membrane, rule, recorded, dropout)
+    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
+        names = record.needed(rule, self.surrogate is not None, recorded)
+        of_neurons = record.start(names, membrane, self.beta)
         if rule == "bptt" and self.surrogate is None:
-            state["slot"] = tf.zeros_like(state["membrane"])  # each neuron has a correction of its own
-        names = ()
-        if recorded or (rule in ("accumulated", "bptt") and self.surrogate is None):
-            names += record.SPIKES
-        if rule is not None and self.surrogate is not None:
-            names += record.COUNT if rule == "bptt" else record.SURROGATE
-        if rule == "bounded":
-            names += record.COUNT
-        return state | record.start(names, state["membrane"], self.beta)
+            of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has a correction of its own
+        return of_neurons
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""

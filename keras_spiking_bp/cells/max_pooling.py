@@ -74,20 +74,11 @@ class MaxPoolingCell(NeuronCell):
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return []  # a maximum, but `accumulate` knows how to treat it
 
-    def initial_state(
-        self,
-        batch_size: Any,
-        membrane: tf.Tensor | None = None,
-        rule: str | None = None,
-        recorded: bool = False,
-        dropout: bool = False,
-    ) -> State:
-        state = super().initial_state(batch_size, membrane, rule, recorded, dropout)
-        if self.of == "counts":
-            state["pooled"] = self._pooled(state["membrane"])
+    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
+        of_neurons = {"pooled": self._pooled(membrane)} if self.of == "counts" else {}
         if recorded or rule is not None:
-            state["spike_count"] = tf.zeros((batch_size, *self.output_shape_of_step))
-        return state
+            of_neurons["spike_count"] = tf.zeros((tf.shape(membrane)[0], *self.output_shape_of_step))
+        return of_neurons
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""

@@ -26,6 +26,16 @@ SPIKES = ("spike_count", "silence", "leaky_trace")
 SURROGATE = ("spike_count", "slope_sum", "carried")
 
 
+def needed(rule: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]:
+    """The names of the entries for the derivative by `rule` (None: none), and for the analysis (`recorded`)."""
+    names = SPIKES if recorded else ()
+    if rule is None:
+        return names
+    if surrogate:
+        return names + (COUNT if rule == "bptt" else SURROGATE)
+    return names + (COUNT if rule == "bounded" else SPIKES)
+
+
 def start(names: tuple[str, ...], membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
     """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
     return {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or beta < 1}
