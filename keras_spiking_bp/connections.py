@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
-from keras_spiking_bp.layer_graph import calls, copy_of
+from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
 
 #: The name of what comes in from outside.
 INPUT = "input"
@@ -41,7 +41,7 @@ class Connection:
 
     def is_pooling(self) -> bool:
         """Whether it has no weights of its own that could be multiplied with: pooling, or the identity."""
-        parts = [part for layer in self.layers for part in _parts(layer)]
+        parts = [part for layer in self.layers for part in parts_of(layer)]
         return not any(part.weights for part in parts if not isinstance(part, _ONE_TO_ONE))
 
 
@@ -115,7 +115,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         >>> fan_out((conv,), (3, 3, 1))[..., 0].astype(int).tolist()
         [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
     """
-    steps = [part for layer in layers for part in _parts(layer)]
+    steps = [part for layer in layers for part in parts_of(layer)]
     counted = [part for part in steps if _has_synapses(part)]
     if not all(_averages_apart(part) for part in counted[:-1]):
         raise ValueError(
@@ -162,12 +162,6 @@ _POOLING = {  # the convolution with the same windows
     keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
     keras.layers.AveragePooling3D: keras.layers.Conv3D, keras.layers.MaxPooling3D: keras.layers.Conv3D,
 }  # fmt: skip
-
-
-def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    if isinstance(layer, keras.Sequential):
-        return [part for inner in layer.layers for part in _parts(inner)]
-    return [layer]
 
 
 def _has_synapses(part: keras.layers.Layer) -> bool:
@@ -218,7 +212,7 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
         shape, waiting = path.source_shape, []
         for i, layer in enumerate(path.layers, start=1):
             prefix = (path.source, *(id(before) for before in path.layers[:i]))
-            for part in _parts(layer):
+            for part in parts_of(layer):
                 waiting.append(part)
                 if _has_synapses(part):
                     synapses = 0 if prefix in done else round(fan_out(tuple(waiting), shape).sum())

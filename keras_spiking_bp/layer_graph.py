@@ -1,4 +1,4 @@
-"""Layers of an ordinary Keras model: which takes the output of which; copies."""
+"""Layers of an ordinary Keras model: which takes the output of which; those of a `Sequential` in a row; copies."""
 
 from __future__ import annotations
 
@@ -82,3 +82,11 @@ def _tensors(config: Any) -> list[dict[str, Any]]:
 def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """An unbuilt layer with the same config, in float32, but for `changes`."""
     return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
+
+
+def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers of a `keras.Sequential` in a row, those of one inside it too; any other layer alone."""
+    in_a_row = isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call and layer.layers
+    if not in_a_row:
+        return [layer]
+    return [part for inner in layer.layers for part in parts_of(inner)]

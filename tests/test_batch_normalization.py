@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells.base import output_of
 
 STEPS, MOMENTUM = 10, 0.8
 X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")
@@ -130,6 +131,66 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     currents = mean @ layer.trainable_weights[0].numpy()
     batch = currents.mean(0), currents.var(0)
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}, {"axis": 3, "epsilon": 0.1}], ids=str)
+def test_one_step_of_inference_is_that_of_keras(policy, options):
+    """Behind a convolution it is one operation of TensorFlow, not Keras' own."""
+    norm = keras.layers.BatchNormalization(dtype=policy, **options)
+    synapse = keras.Sequential([keras.layers.Conv2D(4, 3, use_bias=False, dtype=policy), norm])
+    synapse.build((None, 8, 7, 2))
+    moved(synapse)
+    spikes = (np.random.default_rng(0).random((3, 8, 7, 2)) < 0.4).astype("float32")
+    called = tf.function(lambda x: output_of(synapse, x)).get_concrete_function(tf.TensorSpec(spikes.shape))
+    assert [op.type for op in called.graph.get_operations()].count("FusedBatchNormV3") == 1
+    results = []
+    for call in (lambda x: output_of(synapse, x), lambda x: synapse(x, training=False)):
+        with tf.GradientTape() as tape:
+            currents = tf.cast(call(spikes), tf.float32)
+            loss = tf.reduce_sum(currents * tf.range(4.0))
+        results.append([currents, *tape.gradient(loss, synapse.trainable_weights)])
+    exact = policy == "float32"
+    for ours, of_keras in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, of_keras, rtol=1e-4 if exact else 0.02, atol=1e-4 if exact else 0.05)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_spikes_stay_in_the_precision_of_the_next_convolution(gradient):
+    """A `Sequential` has a policy of its own, float32, which says nothing of its parts."""
+    synapse = keras.Sequential(
+        [keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16"), keras.layers.BatchNormalization(dtype="mixed_bfloat16")]
+    )
+    cell = ksbp.LIFCell(synapse)
+    cell.build((None, 8, 7, 2))
+    assert synapse.compute_dtype == "float32"
+    spikes, _ = cell.step(tf.ones((3, 8, 7, 2)), [cell.initial_state(3, rule=gradient)])
+    assert spikes.dtype == "bfloat16"
+
+
+def test_a_random_layer_beside_it_draws_in_training():
+    """Under bptt, which takes random layers: the normalisation is that of inference there, the dropout is not."""
+    parts = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.BatchNormalization(momentum=MOMENTUM)]
+    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.Sequential(parts)), gradient="bptt")
+    layer.build(X.shape)
+    moved(layer)
+    still = layer(X)
+    assert_equal([layer(X)], [still])
+    assert np.abs(layer(X, training=True) - still).max() > 0.01
+
+
+class Twice(keras.Sequential):
+    """Not its layers in a row."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2.0 * super().call(inputs, training=training)
+
+
+def test_a_sequential_with_a_call_of_its_own():
+    synapse = Twice([keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()])
+    synapse.build((None, 8, 7, 2))
+    images = np.random.default_rng(0).random((3, 8, 7, 2)).astype("float32")
+    np.testing.assert_allclose(output_of(moved(synapse), images), synapse(images, training=False), rtol=1e-6)
 
 
 def test_inference_is_the_network_of_training():

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.cells.normalization import has_one_pass, in_one_pass, normalizes
 from keras_spiking_bp.gradients import per_sample
+from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.validation import check_float32_policy, check_layer, check_no_added_loss, check_static_shape
 
 #: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
@@ -274,11 +276,20 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
     A batch normalisation is that of inference unless `training` says otherwise (Keras would hand the flag of `fit` on):
     in the time loop it is the same affine map at all steps, that of its moving statistics.
     """
-    normalizes = any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
-    flag = {"training": training} if normalizes else {}
-    outputs = layer(tf.cast(inputs, layer.compute_dtype), **flag)
+    outputs = inputs
+    for part in [layer] if training else parts_of(layer):
+        outputs = tf.cast(outputs, part.compute_dtype)
+        if not training and has_one_pass(part, outputs):
+            outputs = in_one_pass(part, outputs)
+        else:
+            outputs = part(outputs, **({"training": training} if normalizes(part) else {}))
     check_no_added_loss(layer)
     return outputs
+
+
+def input_dtype(layer: keras.layers.Layer) -> str:
+    """The dtype in which a layer computes with its inputs: of a `Sequential` that of its first part."""
+    return parts_of(layer)[0].compute_dtype
 
 
 def total_of(

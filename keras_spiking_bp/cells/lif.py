@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import record
-from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
+from keras_spiking_bp.cells.base import NeuronCell, State, current_of, input_dtype, total_of
 from keras_spiking_bp.gradients import (
     leak_correction,
     lif_step_bptt,
@@ -177,9 +177,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
         )
         if "keep" in state:
             spikes = spikes * state["keep"]
-        elif self.synapse.compute_dtype != "float32":
+        elif input_dtype(self.synapse) != "float32":
             spikes = fired  # from booleans to bfloat16 costs half of what it costs from float32
-        return tf.cast(spikes, self.synapse.compute_dtype), new
+        return tf.cast(spikes, input_dtype(self.synapse)), new
 
     def _integrate(
         self, membrane: tf.Tensor, current: tf.Tensor, for_training: bool = True

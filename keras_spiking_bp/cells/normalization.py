@@ -8,6 +8,35 @@ import keras
 import tensorflow as tf
 
 
+def normalizes(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is, or contains, a batch normalisation."""
+    return any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
+
+
+def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor) -> bool:
+    """Whether `in_one_pass` knows this layer: a stock batch normalisation of the channels of images."""
+    return (
+        type(layer) is keras.layers.BatchNormalization
+        and inputs.shape.rank == 4
+        and layer.axis in (-1, 3)
+        and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+    )
+
+
+def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
+    """A batch normalisation in inference, by one operation: Keras' own reads and writes the images several times."""
+    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    return tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=layer.gamma.value if layer.scale else tf.ones_like(mean),
+        offset=layer.beta.value if layer.center else tf.zeros_like(mean),
+        mean=mean,
+        variance=variance,
+        epsilon=layer.epsilon,
+        is_training=False,
+    ).y
+
+
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
     """The batch normalisations of a cell tree whose moving statistics follow the data, in the order of the walk."""
     return [

@@ -10,7 +10,7 @@ import keras
 from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import copy_of
+from keras_spiking_bp.layer_graph import copy_of, parts_of
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -110,13 +110,6 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
         else:
             assign_folded(new, old, norm)
     return whole
-
-
-def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers of a synapse in a row."""
-    if not isinstance(layer, keras.Sequential):
-        return [layer]
-    return [part for inner in layer.layers for part in parts_of(inner)]
 
 
 def _check_foldable(before: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> None:

@@ -11,13 +11,14 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, swapped
+from keras_spiking_bp.layer_graph import parts_of
 
 Pair = tuple[int, int]
 
 
 def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> Iterator[tuple[Any, Signal]]:
     """The nodes of a synapse on `signal`, in order, each with what it gives. No node: the identity."""
-    parts = _in_a_row(layer)
+    parts = parts_of(layer)
     for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
         _check_layer(part)
         if type(part) is keras.layers.ZeroPadding2D:
@@ -28,12 +29,6 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)
         if node is not None:
             yield node, signal
-
-
-def _in_a_row(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    if type(layer) is not keras.Sequential:
-        return [layer]
-    return [part for inner in layer.layers for part in _in_a_row(inner)]
 
 
 def _check_layer(layer: keras.layers.Layer) -> None:
