@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import (
+    Cell,
+    IFCell,
+    LIFCell,
+    MaxPoolingCell,
+    ReadoutCell,
+    RecurrentCell,
+    ResidualCell,
+    SequentialCell,
+)
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
@@ -71,6 +80,10 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
             weights = around.count_params()
             yield (f"{indent}  shortcut", "", _synapse(around), _shape(cell.output_shape_of_step), weights, 0)
         yield from _rows(cell.junction, depth + 1)
+    elif isinstance(cell, RecurrentCell):
+        yield from _rows(cell.cell, depth)
+        back = cell.recurrent
+        yield (f"{indent}  recurrent", "", _synapse(back), _shape(cell.output_shape_of_step), back.count_params(), 0)
     else:
         neurons = math.prod(cell.output_shape_of_step)
         output = _shape(cell.output_shape_of_step)
@@ -80,6 +93,7 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
 def _neuron(cell: NeuronCell) -> str:
     if isinstance(cell, LIFCell):
         kind = "IF" if isinstance(cell, IFCell) else f"LIF {cell.beta:g}"
+        kind += "" if cell.synaptic_beta is None else f", current {cell.synaptic_beta:g}"
         starts = f", starts at {cell.starting_potential:g}" if cell.initial_membrane else ""
         dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
         return f"{kind}, threshold {cell.threshold:g}{starts}{dropout}"

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
 
@@ -28,12 +28,14 @@ class Connection:
         target: name of the neurons whose current it adds to.
         layers: what a spike goes through on its way, in order; empty for the identity.
         source_shape: shape of what the source sends, without the batch.
+        delayed: whether the spikes of a step arrive in the next one: those that come back in a `RecurrentCell`.
     """
 
     source: str
     target: str
     layers: tuple[keras.layers.Layer, ...]
     source_shape: tuple[int, ...]
+    delayed: bool = False
 
     @property
     def name(self) -> str:
@@ -76,13 +78,17 @@ def _walk(cell: keras.layers.Layer, so_far: Connection, found: list[Connection])
         around = () if cell.shortcut is None else (cell.shortcut,)
         found.append(_through(so_far, around, cell.junction.name))
         return leaves
+    if isinstance(cell, RecurrentCell):
+        leaves = _walk(cell.cell, so_far, found)
+        found.append(dataclasses.replace(_through(leaves, (cell.recurrent,), cell.cell.name), delayed=True))
+        return leaves
     if isinstance(cell, NeuronCell):
         found.append(_through(so_far, (cell.synapse,), cell.name))
         return Connection(cell.name, "", (), cell.output_shape_of_step)
     if isinstance(cell, Cell):
         raise TypeError(
             f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-            "synapse, SequentialCell, ResidualCell"
+            "synapse, SequentialCell, ResidualCell, RecurrentCell"
         )
     return _through(so_far, (cell,), "")
 

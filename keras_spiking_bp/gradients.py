@@ -171,12 +171,17 @@ def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: float,
 
 
 def eligibility_step(
-    carried: tf.Tensor, slope: tf.Tensor, spikes: tf.Tensor, beta: float, resets_to_zero: bool
+    carried: tf.Tensor,
+    slope: tf.Tensor,
+    spikes: tf.Tensor,
+    beta: float,
+    resets_to_zero: bool,
+    drive: tf.Tensor | float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of the derivative of a rate with a surrogate: `slope * e`, and what is carried to the next step.
 
-        e[t] = 1 + beta * e[t-1] * (1 - surrogate(u[t-1]))     reset by subtraction
-        e[t] = 1 + beta * e[t-1] * (1 - spikes[t-1])           reset to zero
+        e[t] = drive + beta * e[t-1] * (1 - surrogate(u[t-1]))     reset by subtraction
+        e[t] = drive + beta * e[t-1] * (1 - spikes[t-1])           reset to zero
 
     `e[t]` is the derivative of the potential at t by a current that is the same at all steps so far. (In the first
     equation the threshold that is subtracted counts as 1.) Source: arXiv 2410.11488.
@@ -187,12 +192,34 @@ def eligibility_step(
         spikes: of this step, 0 or 1.
         beta: decay per step.
         resets_to_zero: which of the two equations.
+        drive: what such a current adds to the potential in this step: 1, or for a neuron with a synaptic current
+            `(1 - synaptic_beta^t) / (1 - synaptic_beta)`.
     """
-    eligibility = 1.0 + carried
+    eligibility = drive + carried
     weighted = slope * eligibility
     # eligibility * (1 - spikes ** 2), or eligibility * (1 - slope), in one pass over memory
     carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility - weighted
     return weighted, carried if beta == 1 else beta * carried
+
+
+def mean_gain(synaptic_beta: float, num_steps: tf.Tensor) -> tf.Tensor:
+    """What a current adds to a potential over the rest of a window of `num_steps`, by way of a synaptic current.
+
+    That of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
+
+    Args:
+        synaptic_beta: decay of the synaptic current per step.
+        num_steps: T, at least 1: a tensor of any shape.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    if synaptic_beta == 1:
+        return (num_steps + 1.0) / 2.0
+    steps = tf.cast(num_steps, tf.float64)  # a difference of nearly equal numbers, of a `synaptic_beta` near 1
+    decayed = -tf.math.expm1(math.log(synaptic_beta) * steps)  # 1 - synaptic_beta^T
+    gain = (1.0 - synaptic_beta * decayed / ((1.0 - synaptic_beta) * steps)) / (1.0 - synaptic_beta)
+    return tf.cast(gain, num_steps.dtype)
 
 
 # --- on totals --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
+from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
@@ -60,8 +61,9 @@ class SpikingRNN(keras.layers.RNN):
 
     Call arguments:
         sequences: input spikes or currents, (B, T, ...), of any real dtype.
-        initial_state: list as `return_state` gives it: the membrane potentials; for a network that ends in spikes,
-            their number so far; the number of steps so far, (B,).
+        initial_state: list as `return_state` gives it: of each layer of neurons the membrane potential, then the
+            synaptic current and the spikes of the step before, if it has them; for a network that ends in spikes, their
+            number so far; the number of steps so far, (B,).
         mask: boolean (B, T), False for steps to skip.
 
     Returns:
@@ -71,8 +73,8 @@ class SpikingRNN(keras.layers.RNN):
     Raises:
         TypeError: if `cell` is no cell of this library.
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
-            random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, or
-            `mask` does not fit.
+            random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, a
+            `RecurrentCell` comes without `"bptt"`, or `mask` does not fit.
 
     Example:
         >>> cell = SequentialCell([
@@ -116,6 +118,11 @@ class SpikingRNN(keras.layers.RNN):
         check_float32_policy("SpikingRNN", self.dtype_policy)
         if gradient == "bptt":
             check_no_activity_regularizer(cell, "gradient='bptt'")
+        elif recurrent_cells(cell):
+            raise ValueError(
+                f"`gradient` must be 'bptt' for the RecurrentCell {recurrent_cells(cell)[0].name!r}: sums over time do "
+                f"not tell in which order its spikes come back. Received: gradient={gradient!r}"
+            )
         self.gradient = gradient
 
     # --- shapes and states -------------------------------------------------------------------------------------------
@@ -138,7 +145,7 @@ class SpikingRNN(keras.layers.RNN):
         output_shape = (batch_size, *steps, *output_shape)
         if not self.return_state:
             return output_shape
-        states = [(batch_size, *neuron.state_shape_of_step) for neuron in self.cell.neurons()]
+        states = [(batch_size, *shape) for n in self.cell.neurons() for shape in n.carried_shapes.values()]
         if self.cell.emits == "spikes":
             states.append((batch_size, *self.cell.output_shape_of_step))
         return (output_shape, *states, (batch_size,))
@@ -147,11 +154,12 @@ class SpikingRNN(keras.layers.RNN):
         output_mask = mask if self.return_sequences else None
         if not self.return_state:
             return output_mask
-        return [output_mask] + [None] * (len(self.cell.neurons()) + 1 + (self.cell.emits == "spikes"))
+        carried = sum(len(neuron.carried_shapes) for neuron in self.cell.neurons())
+        return [output_mask] + [None] * (carried + 1 + (self.cell.emits == "spikes"))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        """Membrane potentials before the first step; spikes of the output so far, if it spikes; steps so far, (B,)."""
-        zeros = [n.initial_state(batch_size)["membrane"] for n in self.cell.neurons()]
+        """What the neurons carry, at rest; spikes of the output so far, if it spikes; steps so far, (B,)."""
+        zeros = [tensor for neuron in self.cell.neurons() for tensor in neuron.at_rest(batch_size).values()]
         if self.cell.emits == "spikes":
             zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
         return [*zeros, tf.zeros((batch_size,))]
@@ -276,10 +284,16 @@ class SpikingRNN(keras.layers.RNN):
 
     def _run(self, sequences, initial_state, mask, training, gradient, recorded=False) -> Window:
         """The loop over time, its total (or its outputs) with the derivative of `gradient` (None: none)."""
-        membranes = initial_state[: len(self.cell.neurons())]
+        given = iter(initial_state)
         states = [
-            neuron.initial_state(tf.shape(sequences)[0], membrane, gradient, recorded, dropout=bool(training))
-            for neuron, membrane in zip(self.cell.neurons(), membranes, strict=True)
+            neuron.initial_state(
+                tf.shape(sequences)[0],
+                {name: next(given) for name in neuron.carried_shapes},
+                gradient,
+                recorded,
+                dropout=bool(training),
+            )
+            for neuron in self.cell.neurons()
         ]
         window = run_window(
             self.cell,
@@ -330,7 +344,8 @@ class SpikingRNN(keras.layers.RNN):
 
     def _states_after(self, window: Window, initial_state) -> list[tf.Tensor]:
         """The states after the last step, as constants."""
-        after = [state["membrane"] for state in window.states]
+        neurons = zip(self.cell.neurons(), window.states, strict=True)
+        after = [tensor for neuron, state in neurons for tensor in neuron.carried(state)]
         if self.cell.emits == "spikes":
             after.append(initial_state[-2] + window.total)
         return [tf.stop_gradient(state) for state in (*after, initial_state[-1] + window.num_steps)]

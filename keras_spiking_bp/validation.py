@@ -14,10 +14,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_beta(beta: Any) -> float:
+def check_beta(name: str, beta: Any) -> float:
     """A decay per step, 0 < beta <= 1 (the derivative takes its logarithm)."""
     if not (_is_number(beta) and 0 < beta <= 1):
-        raise ValueError(f"`beta` must be a number with 0 < beta <= 1 (1 means no leak). Received: beta={beta!r}")
+        raise ValueError(f"`{name}` must be a number with 0 < {name} <= 1 (1 means no leak). Received: {name}={beta!r}")
     return float(beta)
 
 

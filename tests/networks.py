@@ -66,15 +66,21 @@ def build_rnn(
     def lif(node):
         synapse = node["inputs"][0]["synapse"]
         names.append(synapse[1])
-        return ksbp.LIFCell(
+        cell = ksbp.LIFCell(
             synapse_layer(synapse, weights, policy),
             beta=beta,
             threshold=node["threshold"],
             reset_mechanism=reset,
             dropout=dropout.get(node["name"], 0.0),
             name=node["name"],
+            synaptic_beta=network.get("synaptic_beta"),
             **neuron,
         )
+        if node["inputs"][-1]["source"] != node["name"]:
+            return cell
+        back = node["inputs"][-1]["synapse"]
+        names.append(back[1])
+        return ksbp.RecurrentCell(cell, synapse_layer(back, weights, policy))
 
     while nodes:
         node = nodes.pop(0)
@@ -82,7 +88,7 @@ def build_rnn(
         if shaped and synapse[0] == "dense":
             cells.append(keras.layers.Flatten())
             shaped = False
-        if node["kind"] == "LIF" and nodes and len(nodes[0]["inputs"]) == 2:
+        if node["kind"] == "LIF" and nodes and len({i["source"] for i in nodes[0]["inputs"]} - {nodes[0]["name"]}) == 2:
             body, junction_node = lif(node), nodes.pop(0)
             junction = lif(junction_node)
             around = junction_node["inputs"][1]["synapse"]

@@ -3,7 +3,9 @@
 A network is data, in the format of tests/golden/fixtures.json: nodes in order, each with `name`, `kind` ("LIF",
 "IF ..." or "readout ..."), `threshold` and `inputs`, a list of `{"source": node or "in", "synapse": [...]}` with a
 synapse `["dense", weight]`, `["conv", weight, stride, padding]` (symmetric zero padding) or
-`["avg", pool_size, stride]`; and `beta` for all LIF nodes and the readout. A network may also end in spikes.
+`["avg", pool_size, stride]`; and `beta` for all LIF nodes and the readout. A network may also end in spikes. An input
+whose source is the node itself brings the spikes of the step before. With `synaptic_beta` in the network, LIF nodes
+have a synaptic current with this decay.
 """
 
 from __future__ import annotations
@@ -85,14 +87,14 @@ class Simulation:
     def __init__(
         self, network, weights, inputs, keep=None, reset="zero", surrogate=None, start=0.0, readout_leak=False
     ):
-        self.nodes, self.beta = network["nodes"], network["beta"]
+        self.nodes, self.beta, self.synaptic_beta = network["nodes"], network["beta"], network.get("synaptic_beta", 0.0)
         self.weights = {k: np.asarray(w, "float64") for k, w in weights.items()}
         self.reset, self.keep, self.surrogate, self.readout_leak = reset, keep or {}, surrogate, readout_leak
         inputs = np.asarray(inputs, "float64")
         self.num_steps = inputs.shape[1]
         self.signal = {"in": inputs}  # what each node sends, (B, T, ...)
         self.spikes, self.membranes, self.potentials, self.margin = {}, {}, {}, np.inf  # before and after the reset
-        membranes = {}
+        membranes, currents, before = {}, {}, {}
         for node in self.nodes:
             name = node["name"]
             if isinstance(start, dict):
@@ -104,7 +106,13 @@ class Simulation:
             now = {"in": inputs[:, t]}
             for node in self.nodes:
                 name = node["name"]
-                v = membranes[name] + sum(forward(i["synapse"], self.weights, now[i["source"]]) for i in node["inputs"])
+                current = sum(
+                    forward(i["synapse"], self.weights, before[name] if i["source"] == name else now[i["source"]])
+                    for i in node["inputs"]
+                    if i["source"] != name or t > 0
+                )
+                current = currents[name] = self._synaptic_beta_of(node) * currents.get(name, 0.0) + current
+                v = membranes[name] + current
                 self.potentials[name].append(v)
                 if self._is_readout(node):
                     v = self.beta * v
@@ -118,7 +126,7 @@ class Simulation:
                 membranes[name] = v
                 self.spikes[name].append(s)
                 self.membranes[name].append(v)
-                now[name] = s * self.keep.get(name, 1.0)
+                now[name] = before[name] = s * self.keep.get(name, 1.0)
         for name in self.spikes:
             self.spikes[name] = np.stack(self.spikes[name], 1)
             self.membranes[name] = np.stack(self.membranes[name], 1)
@@ -144,6 +152,9 @@ class Simulation:
 
     def _beta_of(self, node):
         return self.beta if node["kind"] == "LIF" else 1.0
+
+    def _synaptic_beta_of(self, node):
+        return self.synaptic_beta if node["kind"] == "LIF" else 0.0
 
     def spike_count(self, name):
         return self.spikes[name].sum(1)
@@ -176,10 +187,13 @@ class Simulation:
         """
         gradients = {}
         g_membrane = {n["name"]: np.zeros_like(self.membranes[n["name"]][:, 0]) for n in self.nodes}
+        g_current, g_fed_back = dict(g_membrane), {}
         sent = self._gradient_at_each_step(g_outputs)
         for t in reversed(range(self.num_steps)):
             g_signal = {name: np.zeros_like(s[:, 0]) for name, s in self.signal.items()}
             g_signal[self.nodes[-1]["name"]] += sent[:, t]
+            for name, g in g_fed_back.items():
+                g_signal[name] += g
             for node in reversed(self.nodes):
                 name = node["name"]
                 if self._is_readout(node):
@@ -188,9 +202,16 @@ class Simulation:
                 else:
                     g = self._through_step(node, t, g_signal[name] * self.keep.get(name, 1.0), g_membrane[name])
                 g_membrane[name] = g
+                g = g_current[name] = g + self._synaptic_beta_of(node) * g_current[name]
                 for i in node["inputs"]:
-                    gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]][:, t], g)
-                    g_signal[i["source"]] += gx
+                    back = i["source"] == name
+                    if back and t == 0:
+                        continue
+                    gx, gw = backward(i["synapse"], self.weights, self.signal[i["source"]][:, t - back], g)
+                    if back:
+                        g_fed_back[name] = gx
+                    else:
+                        g_signal[i["source"]] += gx
                     self._add(gradients, i["synapse"], gw)
         return gradients
 
@@ -244,15 +265,20 @@ class Simulation:
                 self._add(gradients, i["synapse"], gw)
         return gradients
 
+    def _mean_gain(self, node):
+        """What a unit of current adds to the potential until the end, mean over the steps in which it comes."""
+        alpha, steps = self._synaptic_beta_of(node), self.num_steps
+        return np.mean([sum(alpha**k for k in range(steps - t + 1)) for t in range(1, steps + 1)])
+
     def _mean_leak(self):
         return np.mean([self.beta ** (self.num_steps - t + 1) for t in range(1, self.num_steps + 1)])
 
     def _slope_of_paper(self, node):
-        slope = self.leak_correction(node) * self._scale(node)
+        slope = self.leak_correction(node) * self._scale(node) * self._mean_gain(node)
         return slope * self.last_spike(node["name"]) / self.num_steps if self.reset == "zero" else slope
 
     def _slope_in_bounds(self, node):
-        return self.between_bounds(node) * self._scale(node)
+        return self.between_bounds(node) * self._scale(node) * self._mean_gain(node)
 
     def between_bounds(self, node):
         """Whether a count is: it did not fire at every step, and the charge that came in is positive."""
@@ -265,10 +291,11 @@ class Simulation:
     def _mean_slope(self, node):
         """The mean over time of `surrogate(u[t]) * e[t]` (arXiv 2410.11488)."""
         name = node["name"]
-        total, e, lost = 0.0, 0.0, 0.0
+        total, e, lost, drive = 0.0, 0.0, 0.0, 0.0
         for t in range(self.num_steps):
             slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])
-            e = 1 + self._beta_of(node) * e * (1 - lost)
+            drive = self._synaptic_beta_of(node) * drive + 1
+            e = drive + self._beta_of(node) * e * (1 - lost)
             lost = self.spikes[name][:, t] if self.reset == "zero" else slope
             total = total + slope * e
         return total / self.num_steps

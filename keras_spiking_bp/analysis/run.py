@@ -229,8 +229,13 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
                 fired[name] = tf.cast(state["spike_count"] != before["spike_count"], tf.float32)
             seen = seen + tf.cast(output, tf.float32)
             shown = seen if cell.emits == "spikes" else tf.cast(output, tf.float32)
+            fed_back = {
+                neuron.name: tf.cast(state["fed_back"] != 0, tf.float32)
+                for neuron, state in zip(cell.neurons(), states, strict=True)
+                if "fed_back" in state
+            }
             reached = [  # exact: counts of spikes times fan-outs pass what float32 holds
-                per_sample_sum(tf.cast(fired[path.source], tf.float64) * fan)
+                per_sample_sum(tf.cast((fed_back if path.delayed else fired)[path.source], tf.float64) * fan)
                 for path, fan in zip(paths, fans, strict=True)
             ]
             return (

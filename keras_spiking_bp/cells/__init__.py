@@ -4,6 +4,7 @@ from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.lif import IFCell, LIFCell, beta_from_tau
 from keras_spiking_bp.cells.max_pooling import MaxPoolingCell
 from keras_spiking_bp.cells.readout import ReadoutCell
+from keras_spiking_bp.cells.recurrent import RecurrentCell
 from keras_spiking_bp.cells.residual import ResidualCell
 from keras_spiking_bp.cells.sequential import SequentialCell
 
@@ -13,6 +14,7 @@ __all__ = [
     "LIFCell",
     "MaxPoolingCell",
     "ReadoutCell",
+    "RecurrentCell",
     "ResidualCell",
     "SequentialCell",
     "beta_from_tau",

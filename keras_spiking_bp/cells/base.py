@@ -12,7 +12,7 @@ from keras_spiking_bp.gradients import per_sample
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.validation import check_float32_policy, check_layer, check_no_added_loss, check_static_shape
 
-#: The state of one neuron: `membrane`, and what was asked for beside it (see `NeuronCell.initial_state`).
+#: The state of one layer of neurons: what it carries, and what was asked for beside it (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
 
 
@@ -86,7 +86,7 @@ class Cell(keras.layers.Layer):
         return _rnn_size(self.output_shape_of_step)
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
-        """Membrane potentials at rest, and for each neuron with dropout the mask that holds over all time steps."""
+        """What the neurons carry, at rest, and of each with dropout the mask that holds over all time steps."""
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def __call__(self, *args: Any, **kwargs: Any):
@@ -109,17 +109,17 @@ class Cell(keras.layers.Layer):
         if training:
             check_no_activity_regularizer(self, "keras.layers.RNN")
         flat = iter(states)
-        of_neurons = [[next(flat) for _ in neuron.plain_state_shapes] for neuron in self.neurons()]
-        before = []
-        for membrane, *dropped in of_neurons:
-            state = {"membrane": membrane, "slot": None}
-            if training and dropped:
-                state["keep"] = 1.0 + dropped[0]
-            before.append(state)
+        before, masks = [], []
+        for neuron in self.neurons():
+            state = {name: next(flat) for name in neuron.carried_shapes}
+            masks.append([next(flat)] if neuron.dropout else [])
+            if training and neuron.dropout:
+                state["keep"] = 1.0 + masks[-1][0]
+            before.append({**state, "slot": None})
         outputs, after = self.step(inputs, before)
         new_states = []
-        for state, (_, *dropped) in zip(after, of_neurons, strict=True):
-            new_states += [state["membrane"], *dropped]
+        for neuron, state, mask in zip(self.neurons(), after, masks, strict=True):
+            new_states += [*neuron.carried(state), *mask]
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape, *_):
@@ -146,6 +146,22 @@ class NeuronCell(Cell):
         """Shape of `membrane`, without the batch (None before the cell is built)."""
         return self.output_shape_of_step
 
+    @property
+    def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """The entries of the state that go from step to step, and on to the next window: shapes without the batch."""
+        return {"membrane": self.state_shape_of_step}
+
+    def carried(self, state: State) -> list[tf.Tensor]:
+        """These entries of a state, in order."""
+        return [state[name] for name in self.carried_shapes]
+
+    def at_rest(self, batch_size: Any) -> State:
+        """These entries before the first step: the membrane potential at `starting_potential`, others zero."""
+        starts = {"membrane": self.starting_potential}
+        return {
+            name: tf.fill((batch_size, *shape), starts.get(name, 0.0)) for name, shape in self.carried_shapes.items()
+        }
+
     def neurons(self) -> list[NeuronCell]:
         return [self]
 
@@ -158,7 +174,7 @@ class NeuronCell(Cell):
     def initial_state(
         self,
         batch_size: Any,
-        membrane: tf.Tensor | None = None,
+        carried: State | None = None,
         rule: str | None = None,
         recorded: bool = False,
         dropout: bool = False,
@@ -167,23 +183,21 @@ class NeuronCell(Cell):
 
         Args:
             batch_size: number of samples.
-            membrane: potential to start from, (B, ...) float32; None for `starting_potential`.
+            carried: what to start from, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
             rule: `gradient` of the `SpikingRNN`, if a derivative is wanted: also carry what it needs, the record of
                 `keras_spiking_bp.cells.record`, or for `bptt` the `slot` through which the leak correction comes back.
             recorded: also write down the spikes.
             dropout: also draw the mask `keep` that holds over all steps.
         """
-        if membrane is None:
-            membrane = tf.fill((batch_size, *self.state_shape_of_step), self.starting_potential)
-        state = {"membrane": membrane}
+        state = self.at_rest(batch_size) if carried is None else dict(carried)
         if rule == "bptt":
             state["slot"] = tf.zeros(())
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
-        return state | self.blank_record(membrane, rule, recorded)
+        return state | self.blank_record(state["membrane"], rule, recorded)
 
     def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
-        """What the neurons will write down, before the first step; arguments as in `initial_state`."""
+        """What the neurons will write down, before the first step; `rule` and `recorded` as in `initial_state`."""
         return {}
 
     def correction(self, state: State) -> tf.Tensor:
@@ -204,10 +218,10 @@ class NeuronCell(Cell):
 
     @property
     def plain_state_shapes(self) -> list[tuple[int, ...] | None]:
-        return [self.state_shape_of_step] * (2 if self.dropout else 1)
+        return [*self.carried_shapes.values(), *([self.output_shape_of_step] if self.dropout else [])]
 
     def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        states = [self.initial_state(batch_size)["membrane"]]
+        states = list(self.at_rest(batch_size).values())
         if self.dropout:  # kept as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
             states.append(self.draw_keep(batch_size) - 1.0)
         return states

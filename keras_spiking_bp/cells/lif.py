@@ -15,6 +15,7 @@ from keras_spiking_bp.gradients import (
     leak_correction,
     lif_step_bptt,
     lif_step_surrogate,
+    mean_gain,
     per_sample,
     spike_total,
     within_bounds,
@@ -58,7 +59,11 @@ class LIFCell(SavesItsSeed, NeuronCell):
         membrane <- beta * membrane
 
     Source: arXiv 1903.06379, "The Spiking Neuron"; the leak comes after fire and reset, as in the authors' code. The
-    derivatives are in `keras_spiking_bp.gradients`.
+    derivatives are in `keras_spiking_bp.gradients`. With `synaptic_beta` the current has a decay of its own (a
+    current-based, or second-order, neuron: `CubaLIF` in NIR, `Synaptic` in snnTorch):
+
+        current <- synaptic_beta * current + I[t]
+        membrane <- membrane + current
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
@@ -72,6 +77,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             an instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
         initial_membrane: the membrane potential before the first step, as a share of the threshold,
             0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
+        synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts in
+            its own step only.
         activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate` does not, which counts
             no spikes. Needs `gradient="accumulated"` or `"bounded"`.
@@ -102,15 +109,18 @@ class LIFCell(SavesItsSeed, NeuronCell):
         seed: int | None = None,
         surrogate: surrogates.Surrogate | str | None = None,
         initial_membrane: float = 0.0,
+        synaptic_beta: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(synapse, **kwargs)
-        self.beta = check_beta(beta)
+        self.beta = check_beta("beta", beta)
         self.threshold = check_positive("threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
         self.dropout = check_rate("dropout", dropout)
         self.surrogate = surrogates.get(surrogate)
         self.initial_membrane = check_rate("initial_membrane", initial_membrane)
+        self.synaptic_beta = None if synaptic_beta is None else check_beta("synaptic_beta", synaptic_beta)
+        self.feeds_back = False  # a RecurrentCell around this one says so
         self.seed = seed
         if self.dropout:
             self.start_stream(seed)
@@ -125,6 +135,16 @@ class LIFCell(SavesItsSeed, NeuronCell):
         """The membrane potential before the first step."""
         return self.initial_membrane * self.threshold
 
+    @property
+    def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """`membrane`; `current` with `synaptic_beta`; `fed_back`, the spikes of the step before, in a RecurrentCell."""
+        names = ["membrane"]
+        if self.synaptic_beta is not None:
+            names.append("current")
+        if self.feeds_back:
+            names.append("fed_back")
+        return dict.fromkeys(names, self.output_shape_of_step)
+
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
         """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
         shape = (batch_size, *self.output_shape_of_step)
@@ -136,6 +156,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         of_neurons = record.start(names, membrane, self.beta)
         if rule == "bptt" and self.surrogate is None:
             of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has a correction of its own
+        if "slope_sum" in of_neurons and self.synaptic_beta is not None:
+            of_neurons["drive"] = tf.zeros((tf.shape(membrane)[0],))
         return of_neurons
 
     def step(self, inputs: tf.Tensor, states: list[State]):
@@ -146,6 +168,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
         new = dict(state)
+        if self.synaptic_beta is not None:
+            new["current"] = current = self.synaptic_beta * state["current"] + current
         resets_to_zero = self.reset_mechanism == "zero"
         if "slot" not in state:
             potential, fired, spikes, new["membrane"] = self._integrate(
@@ -173,11 +197,18 @@ class LIFCell(SavesItsSeed, NeuronCell):
             )
             potential, fired = None, spikes
         new |= record.update(
-            state, spikes, lambda: self.surrogate(potential - self.threshold), self.beta, resets_to_zero
+            state,
+            spikes,
+            lambda: self.surrogate(potential - self.threshold),
+            self.beta,
+            resets_to_zero,
+            self.synaptic_beta,
         )
         if "keep" in state:
             spikes = spikes * state["keep"]
-        elif input_dtype(self.synapse) != "float32":
+        if self.feeds_back:
+            new["fed_back"] = spikes
+        if "keep" not in state and input_dtype(self.synapse) != "float32":
             spikes = fired  # from booleans to bfloat16 costs half of what it costs from float32
         return tf.cast(spikes, input_dtype(self.synapse)), new
 
@@ -215,11 +246,14 @@ class LIFCell(SavesItsSeed, NeuronCell):
         steps = per_sample(num_steps, state["membrane"])
         if "slope_sum" in state:
             return state["slope_sum"] / steps
-        if "silence" not in state:
+        if "silence" in state:
+            slope = self.correction(state) * self.slope_scale
+            if self.reset_mechanism == "zero":
+                slope = slope * record.last_spike(state, num_steps) / steps
+        else:
             between = within_bounds(state["spike_count"], state["membrane"], self.threshold, num_steps)
-            return between * self.slope_scale
-        slope = self.correction(state) * self.slope_scale
-        return slope * record.last_spike(state, num_steps) / steps if self.reset_mechanism == "zero" else slope
+            slope = between * self.slope_scale
+        return slope if self.synaptic_beta is None else slope * mean_gain(self.synaptic_beta, steps)
 
     def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
         """What the `activity_regularizer` makes of the firing rates, a sample's share of it."""
@@ -254,6 +288,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             "seed": self.seed,
             "surrogate": None if self.surrogate is None else keras.saving.serialize_keras_object(self.surrogate),
             "initial_membrane": self.initial_membrane,
+            "synaptic_beta": self.synaptic_beta,
         }
 
 

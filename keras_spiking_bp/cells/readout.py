@@ -47,7 +47,7 @@ class ReadoutCell(NeuronCell):
         self, synapse: keras.layers.Layer, beta: float = 0.99, differentiate_leak: bool = False, **kwargs: Any
     ):
         super().__init__(synapse, **kwargs)
-        self.beta = check_beta(beta)
+        self.beta = check_beta("beta", beta)
         self.differentiate_leak = differentiate_leak
 
     def step(self, inputs: tf.Tensor, states: list[State]):

@@ -4,10 +4,11 @@
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
     slope_sum, carried                                     of a surrogate: `gradients.eligibility_step`
+    drive       <- synaptic_beta * drive + 1               beside these, of neurons with a synaptic current: (B,)
 
-Each is float32 and shaped like the membrane potential. The derivative says which of them are kept: all keep the count,
-`bounded` no more than that. The time of the last spike follows from the silence after it: written down instead, it
-would take one more array in every step.
+Each is float32 and, but for `drive`, shaped like the membrane potential. The derivative says which of them are kept:
+all keep the count, `bounded` no more than that. The time of the last spike follows from the silence after it: written
+down instead, it would take one more array in every step.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def update(
     slope: Callable[[], tf.Tensor],
     beta: float,
     resets_to_zero: bool,
+    synaptic_beta: float | None = None,
 ) -> dict[str, tf.Tensor]:
     """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
 
@@ -62,7 +64,11 @@ def update(
     if "leaky_trace" in old:
         new["leaky_trace"] = beta * old["leaky_trace"] + spikes
     if "slope_sum" in old:
-        weighted, new["carried"] = eligibility_step(old["carried"], slope(), spikes, beta, resets_to_zero)
+        drive = 1.0
+        if "drive" in state:
+            new["drive"] = synaptic_beta * state["drive"] + 1.0
+            drive = per_sample(new["drive"], spikes)
+        weighted, new["carried"] = eligibility_step(old["carried"], slope(), spikes, beta, resets_to_zero, drive)
         new["slope_sum"] = old["slope_sum"] + weighted
     return new
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import Cell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_graph import copy_of, parts_of
@@ -147,11 +147,13 @@ def _inside(cell: Cell) -> dict[str, Any]:
     if isinstance(cell, ResidualCell):
         around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
         return {"body": cell.body, "junction": cell.junction, **around}
+    if isinstance(cell, RecurrentCell):
+        return {"cell": cell.cell, "recurrent": cell.recurrent}
     if isinstance(cell, NeuronCell):
         return {"synapse": cell.synapse}
     raise TypeError(
         f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-        "synapse, SequentialCell, ResidualCell"
+        "synapse, SequentialCell, ResidualCell, RecurrentCell"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.export.network import Network
 
 
@@ -54,53 +55,58 @@ def images_with_seed_form(network: Network) -> Form:
 
 
 def step_form(network: Network, batch_size: int | None = None) -> Form:
-    """One time step, a pure function: `spikes` (B, ...) and all potentials in, `outputs` and new potentials out.
+    """One time step, a pure function: `spikes` (B, ...) and all states in, `outputs` and new states out.
 
-    `outputs` are V[t], not divided, or the spikes of the step. The potentials have the names of `membrane_names` going
-    in and coming out; zeros are the state before the first step: of cells with an `initial_membrane`, what goes in and
-    out is the difference from it.
+    `outputs` are V[t], not divided, or the spikes of the step. The states have the names of `state_names` going in and
+    coming out; zeros are the state before the first step: of cells with an `initial_membrane`, the potential that goes
+    in and out is the difference from it.
     """
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
-    names = membrane_names(cell)
     neurons = cell.neurons()
-    carrying = [neuron for neuron in neurons if neuron.carries_state]
+    entries = state_names(cell)
 
-    def step(spikes, *membranes):
-        given = iter(membranes)
-        before = [
-            {"membrane": _shifted(next(given), neuron.starting_potential)} if neuron.carries_state else {}
-            for neuron in neurons
-        ]
-        outputs, states = cell.step(spikes, before)
-        after = [state["membrane"] for state in states if "membrane" in state]
-        potentials = {
-            name: _shifted(membrane, -neuron.starting_potential)
-            for name, neuron, membrane in zip(names, carrying, after, strict=True)
+    def step(spikes, *given):
+        given = dict(zip(entries, given, strict=True))
+        before: list[State] = [{} for _ in neurons]
+        for name, (i, entry) in entries.items():
+            before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
+        outputs, after = cell.step(spikes, before)
+        states = {
+            name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
+            for name, (i, entry) in entries.items()
         }
-        return {"outputs": tf.cast(outputs, tf.float32), **potentials}
+        return {"outputs": tf.cast(outputs, tf.float32), **states}
 
     shapes = {"spikes": network.step_shape}
-    shapes |= {name: neuron.state_shape_of_step for name, neuron in zip(names, carrying, strict=True)}
+    shapes |= {name: neurons[i].carried_shapes[entry] for name, (i, entry) in entries.items()}
     return Form("step", step, [tf.TensorSpec((batch_size, *shape), tf.float32, name) for name, shape in shapes.items()])
 
 
-def membrane_names(cell: Cell) -> list[str]:
-    """`membrane_<name of the cell>` for each layer of neurons that carries a state, in the order of the walk.
+def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
+    """The states of a step: for each name the number of the layer of neurons, in the order of the walk, and the entry.
+
+    `membrane_<name of the cell>`; `current_...` of one with `synaptic_beta`; `fed_back_...`, the spikes of the step
+    before, of one in a `RecurrentCell`.
 
     Raises:
         ValueError: if two cells have the same name.
     """
-    names = ["membrane_" + re.sub(r"\W", "_", neuron.name) for neuron in cell.neurons() if neuron.carries_state]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"The cells of `model` must have different names. These stand for more than one: {twice}")
-    return names
+    found: dict[str, tuple[int, str]] = {}
+    for i, neuron in enumerate(cell.neurons()):
+        for entry in neuron.carried_shapes if neuron.carries_state else ():
+            name = f"{entry}_" + re.sub(r"\W", "_", neuron.name)
+            if name in found:
+                raise ValueError(
+                    f"The cells of `model` must have different names. This stands for more than one: {name!r}"
+                )
+            found[name] = (i, entry)
+    return found
 
 
-def _shifted(membrane: tf.Tensor, by: float) -> tf.Tensor:
-    return membrane + by if by else membrane
+def _shifted(state: tf.Tensor, entry: str, by: float) -> tf.Tensor:
+    return state + by if by and entry == "membrane" else state
 
 
 def _images(network: Network, batch_size: int | None) -> tf.TensorSpec:

@@ -56,6 +56,30 @@ def maxima(**kwargs):
     return normalized("max", **kwargs)
 
 
+def recurrent(num_steps):
+    """Spikes that come back through a convolution and all to all, synaptic currents, a start at half the threshold."""
+
+    def weights(seed):
+        return {"use_bias": False, "kernel_initializer": keras.initializers.HeNormal(seed=seed)}
+
+    neuron = {"beta": 0.5, "synaptic_beta": 0.5, "initial_membrane": 0.5, "surrogate": "atan"}
+    cells = [
+        ksbp.RecurrentCell(
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", **weights(1)), name="conv", **neuron),
+            keras.layers.Conv2D(4, 3, padding="same", **weights(2)),
+        ),
+        keras.layers.Flatten(),
+        ksbp.RecurrentCell(
+            ksbp.LIFCell(keras.layers.Dense(20, **weights(3)), name="fc", **neuron),
+            keras.layers.Dense(20, **weights(4)),
+        ),
+        ksbp.ReadoutCell(keras.layers.Dense(4, **weights(5)), beta=0.5, name="readout"),
+    ]
+    images = keras.Input((12, 12, 1))
+    inputs = ksbp.PoissonEncoder(num_steps, seed=0)(images)
+    return keras.Model(images, ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")(inputs))
+
+
 def small(**kwargs):
     """One convolution and the readout, for what is the same in every network."""
     return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs)
@@ -72,7 +96,7 @@ def in_the_library(model, inputs):
     Potentials are taken from where they start.
     """
     layer = model.layers[-1]
-    stepper = ksbp.SpikingRNN(layer.cell, return_state=True)
+    stepper = ksbp.SpikingRNN(layer.cell, layer.gradient, return_state=True)
     step = tf.function(lambda now, states: stepper(now, initial_state=states))
     neurons = layer.cell.neurons()
     start = states = stepper.get_initial_state(len(inputs))
@@ -81,8 +105,9 @@ def in_the_library(model, inputs):
         output, *states = step(inputs[:, t : t + 1], states)
         outputs.append(output * (t + 1))
         silent.append([np.abs(state - before) < 1e-6 for state, before in zip(states, start, strict=True)])
-    over_time = zip(neurons, zip(*silent, strict=True), strict=False)
-    given = {f"membrane_{n.name}": np.stack(values, axis=1) for n, values in over_time if n.carries_state}
+    entries = [(neuron, entry) for neuron in neurons for entry in neuron.carried_shapes]
+    over_time = zip(entries, zip(*silent, strict=True), strict=False)
+    given = {f"{entry}_{n.name}": np.stack(values, axis=1) for (n, entry), values in over_time if n.carries_state}
     window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
     num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
     return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}

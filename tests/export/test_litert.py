@@ -13,6 +13,7 @@ from tests.export.networks import (
     in_a_fresh_process,
     in_the_library,
     lenet,
+    recurrent,
     resnet,
     share_flipped,
     spikes,
@@ -23,7 +24,7 @@ interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai
 NETWORKS = pytest.mark.parametrize("network", [lenet, resnet])
 
 
-@pytest.mark.parametrize("network", [lenet, averages, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", [lenet, averages, recurrent, pytest.param(resnet, marks=pytest.mark.slow)])
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
     model = exact(network(num_steps=100))
     expected = in_the_library(model, spikes())

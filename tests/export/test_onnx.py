@@ -12,12 +12,13 @@ from tests.export.networks import (
     in_the_library,
     lenet,
     maxima,
+    recurrent,
     resnet,
     spikes,
 )
 
 
-@pytest.mark.parametrize("network", [lenet, maxima, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", [lenet, maxima, recurrent, pytest.param(resnet, marks=pytest.mark.slow)])
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
@@ -29,7 +30,7 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
         assert_the_same(given, in_the_library(model, inputs))
 
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
-    names = [f"membrane_{neuron.name}" for neuron in model.layers[-1].cell.neurons() if neuron.carries_state]
+    names = [f"{of}_{n.name}" for n in model.layers[-1].cell.neurons() if n.carries_state for of in n.carried_shapes]
     assert [tensor.name for tensor in session.get_inputs()] == ["spikes", *names]
     assert [tensor.name for tensor in session.get_outputs()] == ["outputs", *(f"next_{name}" for name in names)]
     assert {tensor.shape[0] for tensor in session.get_inputs() + session.get_outputs()} == {"batch"}

@@ -14,6 +14,7 @@ from tests.export.networks import (
     in_the_library,
     lenet,
     maxima,
+    recurrent,
     resnet,
     small,
     spikes,
@@ -28,7 +29,9 @@ def exported(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "networks", [(lenet, averages), pytest.param((resnet, maxima), marks=pytest.mark.slow)], ids=["plain", "residual"]
+    "networks",
+    [(lenet, averages, recurrent), pytest.param((resnet, maxima), marks=pytest.mark.slow)],
+    ids=["plain", "residual"],
 )
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
     models = {network.__name__: exact(network(num_steps=25)) for network in networks}

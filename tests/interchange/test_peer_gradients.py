@@ -2,9 +2,10 @@
 
 snnTorch resets at the beginning of the next step (its default, `reset_delay=True`), with a detached reset: to zero this
 is our recursion; by subtraction it takes the threshold from what has leaked already, which is ours without a leak. With
-`reset_delay=False` it differentiates the reset, as neither SpikingJelly nor we do. Its triangular surrogate is another
-function than ours, and its sigmoid of slope 25 gives NaN at 3.6 below the threshold, where an exponential overflows.
-SpikingJelly fires at the threshold already, we above it: no potential may meet one.
+`reset_delay=False` it differentiates the reset, as neither SpikingJelly nor we do. Its `RLeaky`, `Synaptic` and
+`RSynaptic` reset to zero in another way than its `Leaky`: what comes in right after a spike is lost. Its triangular
+surrogate is another function than ours, and its sigmoid of slope 25 gives NaN at 3.6 below the threshold, where an
+exponential overflows. SpikingJelly fires at the threshold already, we above it: no potential may meet one.
 """
 
 import keras
@@ -219,3 +220,65 @@ def test_max_pooling_of_spikes(spikingjelly, reset):
     assert_close(ours, outputs)
     for name, actual in zip(weights, tape.gradient(loss, rnn.trainable_weights), strict=True):
         assert_close(actual, gradients[name], name, TOLERANCE)
+
+
+@pytest.mark.parametrize("surrogate", [ATan(), Sigmoid(4.0), FastSigmoid(10.0)], ids=repr)
+@pytest.mark.parametrize("kind", ["RLeaky", "Synaptic", "RSynaptic"])
+def test_snntorch_recurrent_and_synaptic(snntorch, kind, surrogate):
+    """All to all, with a bias on the way back. Reset by subtraction, without leak of the potential: see above."""
+    import torch
+
+    num_steps, rng = 12, np.random.default_rng(3)
+    shapes = {"w": (8, 10), "wb": (10, 10), "bb": (10,), "w2": (10, 4)}
+    weights = {name: (rng.normal(size=shape) * 0.4).astype("float32") for name, shape in shapes.items()}
+    inputs = (rng.random((2, num_steps, 8)) < 0.5).astype("float32")
+    targets = np.eye(4)[[1, 3]]
+
+    theirs = {name: torch.tensor(w, dtype=torch.float64, requires_grad=True) for name, w in weights.items()}
+    arguments = {"beta": 1.0, "threshold": 1.0, "spike_grad": of_snntorch(snntorch, surrogate)}
+    if "Synaptic" in kind:
+        arguments["alpha"] = torch.tensor(0.6, dtype=torch.float64)
+    if kind.startswith("R"):
+        arguments |= {"all_to_all": True, "linear_features": 10}
+    neuron = getattr(snntorch, kind)(**arguments, reset_mechanism="subtract").double()
+    if kind.startswith("R"):
+        with torch.no_grad():
+            neuron.recurrent.weight.copy_(theirs["wb"].T)
+            neuron.recurrent.bias.copy_(theirs["bb"])
+    state = [torch.zeros(2, 10, dtype=torch.float64) for _ in range(1 + kind.startswith("R") + ("Synaptic" in kind))]
+    potential, train = 0.0, []
+    for t in range(num_steps):
+        current = torch.tensor(inputs[:, t], dtype=torch.float64) @ theirs["w"]
+        spikes, *rest = neuron(current, *state)
+        spikes = spikes.double()
+        state = [spikes, *rest] if kind.startswith("R") else rest
+        train.append(spikes.detach().numpy())
+        potential = potential + spikes @ theirs["w2"]
+    outputs = potential / num_steps
+    ((outputs - torch.tensor(targets)) ** 2).sum().backward()
+    expected = [theirs["w"].grad.numpy()]
+    if kind.startswith("R"):
+        expected += [neuron.recurrent.weight.grad.numpy().T, neuron.recurrent.bias.grad.numpy()]
+    expected.append(theirs["w2"].grad.numpy())
+    assert np.mean(train) > 0.05
+
+    cell = ksbp.LIFCell(
+        keras.layers.Dense(10, use_bias=False),
+        beta=1.0,
+        reset_mechanism="subtract",
+        surrogate=surrogate,
+        synaptic_beta=0.6 if "Synaptic" in kind else None,
+        name="hidden",
+    )
+    readout = ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=1.0)
+    hidden = ksbp.RecurrentCell(cell, keras.layers.Dense(10)) if kind.startswith("R") else cell
+    rnn = ksbp.SpikingRNN(ksbp.SequentialCell([hidden, readout]), gradient="bptt")
+    rnn.build(inputs.shape)
+    rnn.set_weights([weights["w"], *([weights["wb"], weights["bb"]] if kind.startswith("R") else []), weights["w2"]])
+    with tf.GradientTape() as tape:
+        ours = rnn(inputs)
+        loss = tf.reduce_sum((ours - targets) ** 2)
+    np.testing.assert_array_equal(rnn.observe(inputs)[1]["hidden"]["spike_count"], np.sum(train, 0))
+    assert_close(ours, outputs.detach().numpy())
+    for actual, of_torch in zip(tape.gradient(loss, rnn.trainable_weights), expected, strict=True):
+        assert_close(actual, of_torch, tolerance=TOLERANCE)

@@ -1,0 +1,303 @@
+"""Neurons with a synaptic current, and recurrent ones: against the oracle, and all that is around them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.gradients import mean_gain
+from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from tests.networks import build_rnn
+from tests.reference import Simulation
+from tests.test_golden import assert_close
+from tests.test_own_networks import compare, hand_masks, in_numpy, node, plain, safe_case
+
+TOLERANCE = 1e-5  # of the largest entry
+SURROGATES = [
+    None,
+    Triangle(),
+    *(pytest.param(surrogate, marks=pytest.mark.slow) for surrogate in (ATan(), Sigmoid(4.0), FastSigmoid(2.0))),
+]
+
+
+def synaptic(beta):
+    network, shapes = plain(beta)
+    return {**network, "synaptic_beta": 0.6}, shapes
+
+
+def recurrent(beta):
+    """A convolution with a convolution back, and a fully connected layer, all to all."""
+    return {
+        "beta": beta,
+        "input_shape": [6, 6, 2],
+        "nodes": [
+            node("conv", "LIF", 1.0, ("in", "conv", "k", 1, 1), ("conv", "conv", "kb", 1, 1)),
+            node("fc", "LIF", 0.9, ("conv", "dense", "w1"), ("fc", "dense", "wb")),
+            node("out", "readout", None, ("fc", "dense", "w2")),
+        ],
+    }, {"k": (3, 3, 2, 3), "kb": (3, 3, 3, 3), "w1": (108, 12), "wb": (12, 12), "w2": (12, 4)}
+
+
+def both(beta):
+    network, shapes = recurrent(beta)
+    return {**network, "synaptic_beta": 0.6}, shapes
+
+
+def case(make, surrogate, reset, beta=0.8, num_steps=8, **of_simulation):
+    given = None if surrogate is None else in_numpy(surrogate)
+    return safe_case(make, beta, num_steps, reset=reset, surrogate=given, kappa=2.0, **of_simulation)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)
+@pytest.mark.parametrize(
+    ("make", "gradient"),
+    [(synaptic, "accumulated"), (synaptic, "bounded"), (synaptic, "bptt"), (recurrent, "bptt"), (both, "bptt")],
+)
+def test_against_the_oracle(make, gradient, surrogate, reset):
+    network, weights, inputs, simulation = case(make, surrogate, reset)
+    rnn, names = build_rnn(network, weights, reset=reset, neuron={"surrogate": surrogate}, gradient=gradient)
+    compare(rnn, names, inputs, simulation, gradient, tolerance=TOLERANCE)
+    for name, activity in rnn.observe(inputs)[1].items():
+        if "spike_count" in activity:
+            np.testing.assert_array_equal(activity["spike_count"], simulation.spikes[name].sum(1))
+
+
+@pytest.mark.parametrize("surrogate", [None, ATan()], ids=repr)
+@pytest.mark.parametrize(("make", "gradient"), [(synaptic, "accumulated"), (both, "bptt")])
+def test_masked_steps_are_left_out(make, gradient, surrogate):
+    network, weights, inputs, simulation = case(make, surrogate, "zero")
+    rnn, names = build_rnn(network, weights, neuron={"surrogate": surrogate}, gradient=gradient)
+    mask = np.insert(np.ones((2, 8), bool), [2, 5, 5], False, axis=1)
+    longer = np.insert(inputs, [2, 5, 5], 1.0, axis=1)
+    with tf.GradientTape() as tape:
+        outputs = rnn(longer, mask=mask)
+        loss = tf.reduce_sum(outputs**2)
+    assert_close(outputs, simulation.outputs, "outputs")
+    expected = getattr(simulation, f"grad_{gradient}")(2 * simulation.outputs)
+    for name, actual in zip(names, tape.gradient(loss, rnn.trainable_weights), strict=True):
+        assert_close(actual, expected[name], name, TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("make", "gradient", "how"),
+    [
+        (synaptic, "accumulated", "unrolled"),
+        (synaptic, "accumulated", "xla"),
+        (both, "bptt", "unrolled"),
+        (both, "bptt", "xla"),
+        (both, "bptt", "each step"),
+    ],
+)
+def test_loops_of_other_kinds(make, gradient, how):
+    network, weights, inputs, _ = case(make, ATan(), "zero")
+    results = []
+    for this in ("as it is", how):
+        arguments = {"unroll": this == "unrolled", "return_sequences": this == "each step"}
+        rnn, _ = build_rnn(network, weights, neuron={"surrogate": ATan()}, gradient=gradient, **arguments)
+
+        @tf.function(jit_compile=this == "xla")
+        def gradients(rnn=rnn, last=this == "each step"):
+            with tf.GradientTape() as tape:
+                outputs = rnn(inputs)
+                loss = tf.reduce_sum((outputs[:, -1] if last else outputs) ** 2)
+            return tape.gradient(loss, rnn.trainable_weights)
+
+        results.append(gradients())
+    for a, b in zip(*results, strict=True):
+        assert_close(b, a, tolerance=TOLERANCE)
+
+
+def test_dropout_comes_back_too(monkeypatch):
+    def keep(rng):
+        return {"fc": (rng.random((2, 12)) >= 0.5) / 0.5}
+
+    network, weights, inputs, simulation = case(both, ATan(), "zero", keep=keep)
+    rnn, names = build_rnn(network, weights, dropout={"fc": 0.5}, neuron={"surrogate": ATan()}, gradient="bptt")
+    hand_masks(rnn, simulation, monkeypatch)
+    compare(rnn, names, inputs, simulation, "bptt", training=True, tolerance=TOLERANCE)
+
+
+def test_low_precision_synapses():
+    """All in eighths: exact in bfloat16; a gradient is rounded to 8 bits."""
+    network, shapes = both(0.75)
+    network["synaptic_beta"] = 0.5
+    rng = np.random.default_rng(0)
+    weights = {name: rng.integers(-2, 4, shape).astype("float32") / 8 for name, shape in shapes.items()}
+    inputs = rng.integers(0, 2, (2, 5, 6, 6, 2)).astype("float32")
+    simulation = Simulation(network, weights, inputs, surrogate=in_numpy(ATan()))
+    rnn, names = build_rnn(network, weights, policy="mixed_bfloat16", neuron={"surrogate": ATan()}, gradient="bptt")
+    compare(rnn, names, inputs, simulation, "bptt", tolerance=3e-2)
+
+
+@pytest.mark.parametrize("synaptic_beta", [1e-3, 0.5, 0.999, 0.9999999, 1.0])
+def test_the_mean_gain_is_the_mean(synaptic_beta):
+    steps = np.array([1.0, 2.0, 7.0, 100.0], "float32")
+    expected = [np.mean([sum(synaptic_beta**k for k in range(t)) for t in range(1, int(n) + 1)]) for n in steps]
+    np.testing.assert_allclose(mean_gain(synaptic_beta, tf.constant(steps)), expected, rtol=1e-6)
+
+
+def test_the_gain_is_the_derivative_of_the_potential():
+    """Without a threshold to reach, the final potential of a neuron without leak is linear in a constant current."""
+    cell = ksbp.LIFCell(keras.layers.Dense(1, use_bias=False), beta=1.0, threshold=1e6, synaptic_beta=0.7)
+    layer = ksbp.SpikingRNN(cell, return_state=True)
+    layer.build((1, 9, 1))
+    layer.set_weights([np.ones((1, 1))])
+    _, membrane, current, _, _ = layer(np.ones((1, 9, 1), "float32"))
+    np.testing.assert_allclose(membrane[0, 0], 9 * mean_gain(0.7, tf.constant(9.0)), rtol=1e-5)
+    np.testing.assert_allclose(current[0, 0], (1 - 0.7**9) / 0.3, rtol=1e-5)
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_window_in_chunks(stateful):
+    network, weights, inputs, simulation = case(both, ATan(), "zero")
+    rnn, _ = build_rnn(network, weights, neuron={"surrogate": ATan()}, gradient="bptt", return_state=not stateful)
+    if stateful:
+        rnn = ksbp.SpikingRNN(rnn.cell, "bptt", stateful=True)
+        rnn.build(inputs.shape)
+        rnn(inputs[:, :3])
+        output = rnn(inputs[:, 3:])
+    else:
+        _, *states = rnn(inputs[:, :3])
+        assert [tuple(state.shape[1:]) for state in states] == [(6, 6, 3)] * 3 + [(12,)] * 3 + [(4,), ()]
+        output, *states = rnn(inputs[:, 3:], initial_state=states)
+        shapes = rnn.compute_output_shape(inputs.shape)[1:]
+        assert [tuple(shape) for shape in shapes] == [tuple(state.shape) for state in states]
+    np.testing.assert_allclose(output, simulation.outputs, atol=1e-5)
+
+
+def test_plain_keras_rnn_runs_it():
+    network, weights, inputs, _ = case(both, ATan(), "zero")
+    rnn, _ = build_rnn(network, weights, neuron={"surrogate": ATan()}, gradient="bptt")
+    plain_rnn = keras.layers.RNN(rnn.cell)
+    np.testing.assert_allclose(plain_rnn(inputs) / inputs.shape[1], rnn(inputs), atol=1e-5)
+
+
+# --- around it --------------------------------------------------------------------------------------------------------
+
+
+def small_model(num_steps=10, **neuron):
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.RecurrentCell(
+                ksbp.LIFCell(
+                    keras.layers.Dense(12, kernel_initializer=keras.initializers.GlorotNormal(seed=1)),
+                    beta=0.9,
+                    synaptic_beta=0.5,
+                    surrogate="atan",
+                    name="hidden",
+                    **neuron,
+                ),
+                keras.layers.Dense(12, kernel_initializer=keras.initializers.GlorotNormal(seed=2)),
+            ),
+            ksbp.ReadoutCell(
+                keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotNormal(seed=3)), name="readout"
+            ),
+        ]
+    )
+    inputs = keras.Input((num_steps, 6))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt", name="time")(inputs))
+
+
+def some_spikes(samples=8, num_steps=10):
+    return (np.random.default_rng(0).random((samples, num_steps, 6)) < 0.5).astype("float32")
+
+
+def test_it_is_saved_cloned_and_trained_on(tmp_path):
+    model, x = small_model(), some_spikes()
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, np.arange(8) % 3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(clone.predict(x, verbose=0), model.predict(x, verbose=0))
+    config = loaded.get_layer("time").cell.cells[0].cell.get_config()
+    assert config["synaptic_beta"] == 0.5
+    weights = [model.get_weights() for model in (model, loaded) if model.fit(x, np.arange(8) % 3, verbose=0)]
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_operations_count_what_comes_back_in_the_step_after():
+    model, x = small_model(), some_spikes()
+    run = ksbp.analysis.run(model, x, verbose=0)
+    trace = ksbp.observe.traces(model, x)["hidden"]["spikes"]
+    assert trace.any()
+    np.testing.assert_array_equal(run.spikes["hidden"], trace.sum(-1))
+    np.testing.assert_array_equal(run.operations["hidden -> hidden"][:, 1:], 12 * trace.sum(-1)[:, :-1])
+    assert not run.operations["hidden -> hidden"][:, 0].any()
+    np.testing.assert_array_equal(run.operations["hidden -> readout"], 3 * trace.sum(-1))
+
+
+def test_summary_calibrate_and_health(capsys):
+    model, x = small_model(), some_spikes()
+    (layer,) = ksbp.calibrate(model, x, firing_rate=0.2)
+    assert layer.name == "hidden" and layer.rate == pytest.approx(0.2, rel=0.06)
+    lines: list[str] = []
+    ksbp.summary(model, print_fn=lines.append)
+    assert any("LIF 0.9, current 0.5, threshold 1" in line for line in lines)
+    assert any(line.startswith("  recurrent") and "Dense 12" in line and "156" in line for line in lines)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, np.arange(8) % 3, callbacks=[ksbp.callbacks.Health(x)], verbose=0)
+
+
+@pytest.mark.parametrize("where", ["synapse", "recurrent"])
+def test_batch_normalization(where):
+    """Under `bptt` too the statistics are those of the mean currents: also of those that come back."""
+
+    def normalized(units):
+        norm = keras.layers.BatchNormalization(momentum=0.5)
+        return keras.Sequential([keras.layers.Dense(units, use_bias=False), norm])
+
+    layers = {"synapse": keras.layers.Dense(12), "recurrent": keras.layers.Dense(12), where: normalized(12)}
+    cell = ksbp.LIFCell(layers["synapse"], surrogate="atan", name="hidden")
+    layer = ksbp.SpikingRNN(ksbp.RecurrentCell(cell, layers["recurrent"]), gradient="bptt")
+    x = some_spikes()
+    layer.build(x.shape)
+    norm = layers[where].layers[-1]
+    norm.moving_mean.assign(np.full(12, 0.25))
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    trains = ksbp.observe.traces(model, x)["hidden"]["spikes"]
+    layer(x, training=True)
+    sent = x if where == "synapse" else np.pad(trains[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    assert sent.any()
+    means = sent.mean(1) @ layers[where].layers[0].kernel.numpy()
+    np.testing.assert_allclose(norm.moving_mean, 0.5 * 0.25 + 0.5 * means.mean(0), atol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, 0.5 + 0.5 * means.var(0), rtol=1e-4)
+    folded = ksbp.fold_batch_normalization(model)
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-6)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
+def test_recurrence_needs_bptt(gradient):
+    cell = ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), keras.layers.Dense(3), name="loop")
+    with pytest.raises(ValueError, match=f"`gradient` must be 'bptt' for the RecurrentCell 'loop'.*'{gradient}'"):
+        ksbp.SpikingRNN(ksbp.SequentialCell([cell]), gradient)
+
+
+def test_bad_arguments():
+    def lif():
+        return ksbp.LIFCell(keras.layers.Dense(3))
+
+    with pytest.raises(ValueError, match="`synaptic_beta` must be a number with 0 < synaptic_beta <= 1.*=1.5"):
+        ksbp.LIFCell(keras.layers.Dense(3), synaptic_beta=1.5)
+    with pytest.raises(TypeError, match="`cell` must be a LIFCell"):
+        ksbp.RecurrentCell(keras.layers.Dense(3), keras.layers.Dense(3))
+    with pytest.raises(TypeError, match="`recurrent` must be"):
+        ksbp.RecurrentCell(lif(), 3)
+    with pytest.raises(ValueError, match="`cell` must not be in another RecurrentCell"):
+        ksbp.RecurrentCell(ksbp.RecurrentCell(lif(), keras.layers.Dense(3)).cell, keras.layers.Dense(3))
+    with pytest.raises(ValueError, match=r"`recurrent` must give a current of the shape.*\(4,\).*\(3,\)"):
+        ksbp.SpikingRNN(ksbp.RecurrentCell(lif(), keras.layers.Dense(4)), "bptt").build((None, 5, 2))
+    model = small_model()
+    with pytest.raises(TypeError, match="has no counterpart that is known"):
+        ksbp.ann_counterpart(model)
