@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples import store_recall
 from keras_spiking_bp.gradients import mean_gain
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
@@ -301,3 +302,13 @@ def test_bad_arguments():
     model = small_model()
     with pytest.raises(TypeError, match="has no counterpart that is known"):
         ksbp.ann_counterpart(model)
+
+
+# --- a task that needs them -------------------------------------------------------------------------------------------
+
+
+def test_memory_in_the_way_back():
+    """The pattern is long forgotten by each neuron alone when it is asked for."""
+    (row,) = store_recall.main(["--samples", "1200", "--epochs", "6"])
+    assert row["feed-forward"] < 0.65  # of two
+    assert row["recurrent"] > 0.95
