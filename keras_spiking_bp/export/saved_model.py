@@ -21,7 +21,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     | `images` | `images` (B, ...): the spikes are drawn inside | `outputs`, as the model gives them |
     | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
-    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; `membrane_<cell>` of all cells |
+    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells, ... | `outputs`; the new states |
 
     The state before the first step is zeros: of cells with an `initial_membrane`, `membrane_<cell>` is the difference
     from it. `MaxPoolingCell(of="spikes")` has none. The `outputs` of a step are V[t], to be divided by t, or its

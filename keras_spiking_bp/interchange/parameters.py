@@ -10,9 +10,13 @@ Ours integrate first and leak last: `m <- m + I`, fire at m > threshold, `m <- b
     LIF: tau = dt / (1 - beta), r = tau / dt           v is our potential at the comparison: the same spikes
     LI:  tau = dt / (1 - beta), r = beta tau / dt      v is the potential V[t] that our readout gives, after the leak
     IF, I (beta = 1): dv/dt = r I, r = 1 / dt
+    CubaLIF: tau_mem and r as tau and r of a LIF, tau_syn = dt / (1 - synaptic_beta), w_in = tau_syn / dt
 
-A neuron that resets to zero may be scaled: where `gain = r dt / tau` is not 1, v / gain is our potential and
-v_threshold / gain our threshold. snnTorch and Norse write `r = 1` for an IF whose step adds I, whatever dt is.
+A `CubaLIF` has a current of its own, `tau_syn dI/dt = w_in S - I`, which takes its step before the potential does.
+
+A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
+times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. snnTorch and Norse
+write `r = 1` for an IF whose step adds I, whatever dt is.
 """
 
 from __future__ import annotations
@@ -49,6 +53,14 @@ def read_lif(name: str, node: Any, dt: float) -> dict[str, float]:
     return {"beta": beta, "threshold": _threshold(name, node) / gain}
 
 
+def read_cuba_lif(name: str, node: Any, dt: float) -> dict[str, float]:
+    """`beta`, `synaptic_beta` and `threshold` of a CubaLIF node."""
+    beta, gain = _decay_and_gain(name, node, dt, "tau_mem", "r")
+    synaptic_beta, gain_of_current = _decay_and_gain(name, node, dt, "tau_syn", "w_in")
+    threshold = _threshold(name, node) / (gain * gain_of_current)
+    return {"beta": beta, "synaptic_beta": synaptic_beta, "threshold": threshold}
+
+
 def read_if(name: str, node: Any, dt: float) -> dict[str, float]:
     """`threshold` of an IF node."""
     _check_r_without_leak(name, node, dt)
@@ -67,16 +79,16 @@ def read_i(name: str, node: Any, dt: float) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def _decay_and_gain(name: str, node: Any, dt: float) -> tuple[float, float]:
-    tau, r = _same_for_all(name, node, "tau"), _same_for_all(name, node, "r")
+def _decay_and_gain(name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r") -> tuple[float, float]:
+    tau, r = _same_for_all(name, node, of_decay), _same_for_all(name, node, factor)
     _check_zero(name, node, "v_leak")
     if not tau > dt:
         raise ValueError(
             f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-            f"Received: dt={dt!r}, tau={tau:g} of node {name!r}"
+            f"Received: dt={dt!r}, {of_decay}={tau:g} of node {name!r}"
         )
     if not r > 0:
-        raise ValueError(f"`r` of node {name!r} must be above 0. Received: r={r:g}")
+        raise ValueError(f"`{factor}` of node {name!r} must be above 0. Received: {factor}={r:g}")
     return 1 - dt / tau, _one_if_close(r * dt / tau)
 
 

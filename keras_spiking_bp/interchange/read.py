@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, swapped
+from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scale_weights
 from keras_spiking_bp.models.assemble import assemble
-from keras_spiking_bp.validation import check_positive
+from keras_spiking_bp.validation import check_choice, check_positive
 
 if TYPE_CHECKING:
     import nir
 
-_SPIKING, _READOUTS = ("IF", "LIF"), ("I", "LI")
+_SPIKING, _READOUTS = ("CubaLIF", "IF", "LIF"), ("I", "LI")
 _ALLOWED = sorted(["Input", "Output", *_SPIKING, *_READOUTS, *READERS])
 _DEFAULT_DT = 1e-4
 
@@ -28,16 +30,19 @@ def from_nir(
     dt: float | None = None,
     encoder: Encoder | str | None = None,
     num_steps: int | None = None,
-    gradient: str = "accumulated",
+    gradient: str | None = None,
+    reset_mechanism: str = "zero",
     name: str = "from_nir",
 ) -> keras.Model:
     """A network from a graph of NIR, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
-    `LIFCell` with `beta = 1`, an `LI` or `I` at the end a `ReadoutCell`; two paths that meet in one layer of neurons
-    become a `ResidualCell` (docs/nir.md has the table). An `IFCell`, which gives the same spikes but whose derivative
-    has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it was one. The
-    neurons reset to zero, as NIR's do. Pictures are (H, W, C) here.
+    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` at the end a
+    `ReadoutCell`; two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to
+    themselves a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Graphs in the graph
+    are taken apart. An `IFCell`, which gives the same spikes but whose derivative
+    has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it was one.
+    Pictures are (H, W, C) here.
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -45,8 +50,10 @@ def from_nir(
         graph: a `nir.NIRGraph` with one input and one output.
         dt: length of a time step in seconds, > 0. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's
             and SpikingJelly's; Norse's is 1e-3).
-        encoder, num_steps, gradient, name: as in `models.spiking_vgg`; without an encoder the input is spikes
-            (B, T, ...).
+        encoder, num_steps, name: as in `models.spiking_vgg`; without an encoder the input is spikes (B, T, ...).
+        gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
+        reset_mechanism: `"zero"`, as NIR has it, or `"subtract"`, for a network that was trained so by a library whose
+            file does not tell (snnTorch's).
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
@@ -69,20 +76,23 @@ def from_nir(
         raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
-    reader = _Reader(graph, dt)
+    reader = _Reader(graph, dt, check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS))
     start, input_shape = reader.input()
     parts, signal = reader.network(start, Signal(input_shape))
     signal.check_order("The output of the graph")
+    if gradient is None:
+        gradient = "bptt" if reader.ways_back else "accumulated"
     return assemble(SequentialCell(parts, name="network"), input_shape, num_steps, encoder, gradient, None, name)
 
 
 class _Reader:
     """Follows the edges of a graph from its input to its output."""
 
-    def __init__(self, graph: nir.NIRGraph, dt: float):
-        self.nodes, self.dt = graph.nodes, dt
-        self.sources = {name: [a for a, b in graph.edges if b == name] for name in self.nodes}
-        self.followers = {name: [b for a, b in graph.edges if a == name] for name in self.nodes}
+    def __init__(self, graph: nir.NIRGraph, dt: float, reset_mechanism: str):
+        self.dt, self.reset_mechanism = dt, reset_mechanism
+        self.nodes, edges = flat(graph)
+        self.sources = {name: [a for a, b in edges if b == name] for name in self.nodes}
+        self.followers = {name: [b for a, b in edges if a == name] for name in self.nodes}
         for name in self.nodes:
             if self._kind(name) not in _ALLOWED:
                 raise ValueError(
@@ -95,9 +105,32 @@ class _Reader:
                 raise ValueError(f"`graph` must have one {kind} node. Received: {found}")
         if not any(self._kind(name) in _SPIKING + _READOUTS for name in self.nodes):
             raise ValueError(f"`graph` must have neurons. Received: {[self._kind(name) for name in self.nodes]}")
+        self.ways_back = {name: back for name in self.nodes if (back := self._cut_way_back(name)) is not None}
 
     def _kind(self, name: str) -> str:
         return type(self.nodes[name]).__name__
+
+    def _cut_way_back(self, name: str) -> list[str] | None:
+        """The layers from the neurons `name` back to themselves, which are then gone from the edges; None if none."""
+        found = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
+        if self._kind(name) not in _SPIKING or not found:
+            return None
+        if len(found) > 1:
+            raise ValueError(f"The node {name!r} must have one path back to itself. Received: {len(found)}, {found}")
+        (path,) = found
+        self.followers[name].remove(path[0] if path else name)
+        self.sources[name].remove(path[-1] if path else name)
+        return path
+
+    def _path(self, name: str, end: str) -> list[str] | None:
+        """The layers from the node `name` to `end`, with no neurons and no branch among them; None if it leads away."""
+        path = []
+        while name != end:
+            if name in path or self._kind(name) not in READERS or len(self.followers[name]) != 1:
+                return None
+            path.append(name)
+            name = self.followers[name][0]
+        return path
 
     def input(self) -> tuple[str, tuple[int, ...]]:
         """The name of the input node, and the shape of a step with channels last."""
@@ -117,7 +150,7 @@ class _Reader:
         if self._kind(last) != "Output":
             raise ValueError(
                 f"The node {last!r} has the inputs {self.sources[last]}, which is no residual block. "
-                "Recurrent connections have no cell"
+                "The only way back that has a cell is that of neurons to themselves"
             )
         return [*blocks, *cells, *layers], signal
 
@@ -134,7 +167,7 @@ class _Reader:
                 layers.append(layer)
             else:
                 synapse = layers.pop() if layers else keras.layers.Identity()
-                cells, layers = [*cells, *layers, self._cell(name, synapse)], []
+                cells, layers = [*cells, *layers, self._recurrent(name, self._cell(name, synapse), signal)], []
             blocks, name, signal = self._behind(name, signal)
             if blocks:
                 cells, layers = [*cells, *layers, *blocks], []
@@ -166,6 +199,8 @@ class _Reader:
                 f"The node {name!r} sends its output to {self.followers[name]}, which is no residual block: two paths, "
                 "one with neurons and one without, that meet in one LIF or IF node"
             )
+        if junction in self.ways_back:
+            raise ValueError(f"The node {junction!r}, where two paths meet, must have none back to itself")
         (_, around, _, shortcut), (body, through, _, current) = paths
         for arriving in (shortcut, current):
             arriving.check_order(f"The node {junction!r}")
@@ -181,14 +216,26 @@ class _Reader:
         node, kind = self.nodes[name], self._kind(name)
         if kind in _READOUTS:
             return self._readout(name, synapse)
+        shared = {"reset_mechanism": self.reset_mechanism, "name": keras_name(name)}
         dropout = float(node.metadata.get("dropout", 0.0))
-        if kind == "LIF":
-            found = parameters.read_lif(name, node, self.dt)
-            return LIFCell(synapse, dropout=dropout, name=keras_name(name), **found)
+        if kind != "IF":
+            found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, self.dt)
+            return LIFCell(synapse, dropout=dropout, **found, **shared)
         found = parameters.read_if(name, node, self.dt)
         if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
-            return IFCell(synapse, name=keras_name(name), **found)
-        return LIFCell(synapse, beta=1.0, dropout=dropout, name=keras_name(name), **found)
+            return IFCell(synapse, **found, **shared)
+        return LIFCell(synapse, beta=1.0, dropout=dropout, **found, **shared)
+
+    def _recurrent(self, name: str, cell: NeuronCell, signal: Signal) -> NeuronCell | RecurrentCell:
+        """The cell of a node with the way back that it has, or itself."""
+        if name not in self.ways_back:
+            return cell
+        layers, back = [], signal
+        for part in self.ways_back[name]:
+            layer, back = read_layer(part, self.nodes[part], back)
+            layers.append(layer)
+        back.check_order(f"The way back to the node {name!r}")
+        return RecurrentCell(cell, _joined(layers), name=f"{keras_name(name)}_recurrent")
 
     def _readout(self, name: str, synapse: keras.layers.Layer) -> ReadoutCell:
         node, kind = self.nodes[name], self._kind(name)

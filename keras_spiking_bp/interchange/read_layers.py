@@ -93,6 +93,26 @@ def _average_pooling(name, node, signal):
     return layer, _output(layer, signal)
 
 
+def _sum_pooling(name, node, signal):
+    """The average, times the size of its window."""
+    average, signal = _average_pooling(name, node, signal)
+    window = average.pool_size[0] * average.pool_size[1]
+    return keras.Sequential([average, keras.layers.Rescaling(float(window))], name=f"{average.name}_sum"), signal
+
+
+def _scale(name, node, signal):
+    scale = np.asarray(node.scale, "float32")
+    if scale.ndim == 3:
+        scale = scale.transpose(1, 2, 0)
+    signal.check_order(f"The node {name!r}")
+    if scale.ndim and scale.shape != signal.shape:
+        raise ValueError(
+            f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}, "
+            "channels last"
+        )
+    return keras.layers.Rescaling(scale.tolist(), name=keras_name(name)), signal
+
+
 def _flatten(name, node, signal):
     rank = len(signal.shape)
     if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, rank - 1):
@@ -109,6 +129,8 @@ READERS = {
     "Conv2d": _conv,
     "Flatten": _flatten,
     "Linear": _dense,
+    "Scale": _scale,
+    "SumPool2d": _sum_pooling,
 }
 
 

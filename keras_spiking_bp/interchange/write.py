@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import Encoder
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     """A spiking network as a graph of NIR, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
 
-    A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, a readout
-    `LI`, a neuron without leak `IF` or `I`, each layer of a synapse a node of its own (docs/nir.md has the table). A
-    simulator with the rule `v <- v + dt / tau * (r I - v)` gives the same spikes at each step. Pictures are
-    (C, H, W) in NIR; weights are transposed for it, those behind a `Flatten` too. Batch normalisation is folded into
-    the weights, as `fold_batch_normalization` does.
+    A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, one with a
+    synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse a node of its
+    own; a `RecurrentCell` has edges back (docs/nir.md has the table). A simulator with the rule
+    `v <- v + dt / tau * (r I - v)` gives the same spikes at each step. Pictures are (C, H, W) in NIR; weights are
+    transposed for it, those behind a `Flatten` too. Batch normalisation is folded into the weights, as
+    `fold_batch_normalization` does.
 
     Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
     the rule of the gradient, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
@@ -117,6 +118,12 @@ class _Writer:
             for _, current in (through, around):
                 current.check_order(f"The junction of the block {cell.name!r}")
             return self.neurons(cell.junction, [through[0], around[0]], through[1])
+        if isinstance(cell, RecurrentCell):
+            last, spikes = self.cell(cell.cell, source, signal)
+            back, current = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
+            current.check_order(f"The way back of {cell.name!r}")
+            self.edges.append((back, last))
+            return last, spikes
         if isinstance(cell, NeuronCell):
             last, current = self.layers(cell.synapse, source, signal, f"{cell.name}_synapse")
             return self.neurons(cell, [last], current)
@@ -143,7 +150,7 @@ class _Writer:
         if type(cell) not in (LIFCell, IFCell):
             raise ValueError(
                 f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
-                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell and ResidualCell"
+                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell, ResidualCell and RecurrentCell"
             )
         if cell.reset_mechanism != "zero":
             raise ValueError(
@@ -155,11 +162,23 @@ class _Writer:
                 f"The cell {cell.name!r} must have initial_membrane=0: the neurons of NIR start at 0. "
                 f"Received: initial_membrane={cell.initial_membrane!r}"
             )
+        if cell.synaptic_beta is not None and not (
+            parameters.leaks(cell.beta) and parameters.leaks(cell.synaptic_beta)
+        ):
+            raise ValueError(
+                f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants. "
+                f"Received: beta={cell.beta!r}, synaptic_beta={cell.synaptic_beta!r}"
+            )
         common = {"v_threshold": np.float32(cell.threshold) * ones, "v_reset": 0 * ones}
         if not parameters.leaks(cell.beta):
             return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
         tau, r = parameters.leaky(cell.beta, self.dt)
-        return self.nir.LIF(tau=tau * ones, r=r * ones, v_leak=0 * ones, **common)
+        if cell.synaptic_beta is None:
+            return self.nir.LIF(tau=tau * ones, r=r * ones, v_leak=0 * ones, **common)
+        tau_syn, w_in = parameters.leaky(cell.synaptic_beta, self.dt)
+        return self.nir.CubaLIF(
+            tau_syn=tau_syn * ones, w_in=w_in * ones, tau_mem=tau * ones, r=r * ones, v_leak=0 * ones, **common
+        )
 
     def add(self, name: str, node: Any, sources: list[str]) -> str:
         """Puts a node behind its sources, whose outputs NIR adds up; returns its name, made unique."""

@@ -1,7 +1,9 @@
 """An independent reader of NIR graphs: NumPy, double precision, the equations of NIR by Euler steps; nothing of ours.
 
 LIF, LI   v <- v + dt / tau * (v_leak - v + r I)        IF, I   v <- v + dt r I
-LIF, IF   spike where v > v_threshold, then v <- v_reset
+CubaLIF   I <- I + dt / tau_syn * (w_in S - I), then as LIF with tau_mem
+LIF, IF, CubaLIF   spike where v > v_threshold, then v <- v_reset, or v <- v - v_threshold
+Edges in `back` bring what their source sent in the step before.
 """
 
 from __future__ import annotations
@@ -9,35 +11,38 @@ from __future__ import annotations
 import numpy as np
 
 
-def run(graph, inputs, dt):
+def run(graph, inputs, dt, back=(), reset="zero"):
     """What each node sends at each step, by name, (B, T, ...), for `inputs` (B, T, ...) with channels first."""
-    order = _in_order(graph)
+    order = _in_order(graph, back)
     potentials = {}
     sent = {name: [] for name in order}
     for t in range(inputs.shape[1]):
         now = {}
         for name in order:
             node = graph.nodes[name]
-            sources = [now[a] for a, b in graph.edges if b == name]
+            sources = [now[a] for a, b in graph.edges if b == name and (a, b) not in back]
+            before = [a for a, b in graph.edges if (a, b) in back and b == name]
+            sources += [
+                sent[a][-1] if t else np.zeros((len(inputs), *graph.nodes[a].v_threshold.shape)) for a in before
+            ]
             x = sum(sources) if sources else np.asarray(inputs[:, t], "float64")
-            now[name] = _step(name, node, x, potentials, dt)
+            now[name] = _step(name, node, x, potentials, dt, reset)
             sent[name].append(now[name])
     return {name: np.stack(values, 1) for name, values in sent.items()}
 
 
-def _in_order(graph):
-    """The nodes, each after its sources."""
+def _in_order(graph, back):
+    """The nodes, each after its sources in the same step."""
+    edges = [edge for edge in graph.edges if edge not in back]
     order = []
     while len(order) < len(graph.nodes):
-        ready = [
-            name for name in graph.nodes if name not in order and all(a in order for a, b in graph.edges if b == name)
-        ]
+        ready = [name for name in graph.nodes if name not in order and all(a in order for a, b in edges if b == name)]
         assert ready, "a cycle"
         order += ready
     return order
 
 
-def _step(name, node, x, potentials, dt):
+def _step(name, node, x, potentials, dt, reset):
     kind = type(node).__name__
     if kind in ("Input", "Output"):
         return x
@@ -52,8 +57,17 @@ def _step(name, node, x, potentials, dt):
         return _conv(np.asarray(node.weight, "float64"), node, x) + np.asarray(node.bias)[:, None, None]
     if kind == "AvgPool2d":
         return _pool(node, x)
+    if kind == "SumPool2d":
+        return _windows(x, tuple(node.kernel_size), tuple(node.stride)).sum((-2, -1))
+    if kind == "Scale":
+        return x * np.asarray(node.scale, "float64")
     v = potentials.get(name, 0.0)
-    if kind in ("LIF", "LI"):
+    if kind == "CubaLIF":
+        i = potentials.get((name, "I"), 0.0)
+        x = i + dt / np.asarray(node.tau_syn, "float64") * (node.w_in * x - i)
+        potentials[name, "I"] = x
+        v = v + dt / np.asarray(node.tau_mem, "float64") * (node.v_leak - v + node.r * x)
+    elif kind in ("LIF", "LI"):
         v = v + dt / np.asarray(node.tau, "float64") * (node.v_leak - v + node.r * x)
     elif kind in ("IF", "I"):
         v = v + dt * np.asarray(node.r, "float64") * x
@@ -63,7 +77,7 @@ def _step(name, node, x, potentials, dt):
         potentials[name] = v
         return v
     spikes = v > node.v_threshold
-    potentials[name] = np.where(spikes, node.v_reset, v)
+    potentials[name] = np.where(spikes, node.v_reset if reset == "zero" else v - node.v_threshold, v)
     return spikes.astype("float64")
 
 

@@ -1,5 +1,8 @@
 """`from_nir`: our own graphs and those of others, by hand; what has no cell is refused by name."""
 
+import itertools
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -168,15 +171,31 @@ def linear():
     return nir.Linear(weight(3, 3))
 
 
-def cuba():
-    return nir.CubaLIF(full(1), full(1), full(1), full(0), full(1), full(0))
+def cuba(shape=3, **changed):
+    values = {
+        "tau_syn": 4e-4,
+        "tau_mem": 9e-4,
+        "r": 7.0,
+        "w_in": 3.0,
+        "v_leak": 0.0,
+        "v_threshold": 15.1234567,
+        "v_reset": 0,
+    }
+    return nir.CubaLIF(**{name: full(value, shape) for name, value in (values | changed).items()})
+
+
+def delay():
+    return nir.Delay(full(1e-3))
 
 
 REFUSED = {
-    "'cubalif' of type CubaLIF.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), cuba()),
+    "'delay' of type Delay.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), delay(), neurons()),
     "must have neurons": lambda: graph_of(linear()),
-    "Recurrent connections have no cell": lambda: joined(
-        "input-w w-n n-u u-n n-output", w=linear(), n=neurons(), u=linear()
+    "only way back that has a cell is that of neurons to themselves": lambda: joined(
+        "input-w w-n n-m m-u u-w m-output", w=linear(), n=neurons(), m=neurons(), u=linear()
+    ),
+    "one path back to itself.*2": lambda: joined(
+        "input-w w-n n-u u-n n-v v-n n-output", w=linear(), n=neurons(), u=linear(), v=linear()
     ),
     "sends its output to .*no residual block": lambda: joined(
         "input-w input-u w-n u-n n-output", w=linear(), u=linear(), n=neurons()
@@ -200,6 +219,104 @@ REFUSED = {
     ),
     "other order": lambda: graph_of(neurons((2, 3, 3)), nir.Flatten({"input": np.array([2, 3, 3])}, 0)),
 }
+
+
+def braille(bias, **changed):
+    """A network as snnTorch writes its recurrent ones: each layer with the way back is a graph of its own."""
+
+    def synapse(*shape):
+        return nir.Affine(weight(*shape), 0.3 * weight(shape[0])) if bias else nir.Linear(weight(*shape))
+
+    def looped(units):
+        nodes = {
+            "input": nir.Input(np.array([units])),
+            "lif": cuba(units, **changed),
+            "w_rec": synapse(units, units),
+            "output": nir.Output(np.array([units])),
+        }
+        return nir.NIRGraph(nodes, [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")])
+
+    nodes = {
+        "input": nir.Input(np.array([12])),
+        "fc1": synapse(20, 12),
+        "lif1": looped(20),
+        "fc2": synapse(7, 20),
+        "lif2": cuba(7, v_threshold=5.1234567),
+        "output": nir.Output(np.array([7])),
+    }
+    names = ["input", "fc1", "lif1", "fc2", "lif2", "output"]
+    return nir.NIRGraph(nodes, list(itertools.pairwise(names)), type_check=False)
+
+
+def taken_apart(graph):
+    """The same graph with the inner one's nodes among its own, by hand."""
+    inner = graph.nodes["lif1"].nodes
+    nodes = {**graph.nodes, "lif1": inner["lif"], "w_rec": inner["w_rec"]}
+    return nir.NIRGraph(nodes, [*graph.edges, ("lif1", "w_rec"), ("w_rec", "lif1")], type_check=False)
+
+
+@pytest.mark.parametrize(("bias", "reset"), [(True, "zero"), (False, "subtract"), (False, "zero")])
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_recurrent_current_based_networks(bias, reset, in_a_file, tmp_path):
+    graph = braille(bias)
+    if in_a_file:
+        nir.write(tmp_path / "network.nir", graph)
+        graph = nir.read(tmp_path / "network.nir", type_check=False)
+    x = (np.random.default_rng(1).random((5, 60, 12)) < 0.2).astype("float32")
+    model = ksbp.from_nir(graph, reset_mechanism=reset)
+    assert model.layers[-1].gradient == "bptt"
+    outputs = ksbp.SpikingRNN(model.layers[-1].cell, "bptt", return_sequences=True)(x)
+    sent = nir_reader.run(taken_apart(graph), x, 1e-4, back=[("lif1", "w_rec")], reset=reset)
+    assert 0.02 < sent["lif1"].mean() < 0.9 and 0.02 < sent["lif2"].mean() < 0.9
+    np.testing.assert_array_equal(outputs, sent["output"])
+    hidden = ksbp.observe.traces(model, x)["lif1_lif"]["spikes"]
+    np.testing.assert_array_equal(hidden, sent["lif1"])
+    if reset == "zero":
+        again = ksbp.from_nir(ksbp.to_nir(model))
+        np.testing.assert_array_equal(again(x), model(x))
+
+
+def test_the_parameters_of_a_current_based_neuron():
+    (cell,) = ksbp.from_nir(graph_of(linear(), cuba())).layers[-1].cell.neurons()
+    assert cell.synaptic_beta == pytest.approx(1 - 1e-4 / 4e-4)
+    assert cell.beta == pytest.approx(1 - 1e-4 / 9e-4)
+    assert cell.threshold == pytest.approx(15.1234567 / (7 * 1e-4 / 9e-4) / (3 * 1e-4 / 4e-4))
+
+
+def test_neurons_that_come_back_directly():
+    graph = joined("input-w w-n n-n n-output", w=linear(), n=neurons())
+    x = (np.random.default_rng(1).random((3, 30, 3)) < 0.4).astype("float32")
+    model = ksbp.from_nir(graph, dt=1e-3)
+    outputs = ksbp.SpikingRNN(model.layers[-1].cell, "bptt", return_sequences=True)(x)
+    np.testing.assert_array_equal(outputs, nir_reader.run(graph, x, 1e-3, back=[("n", "n")])["output"])
+
+
+def test_sum_pooling_and_scale():
+    graph = graph_of(
+        neurons((3, 6, 6), v_threshold=0.0456789),
+        nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), np.array([0, 0])),
+        nir.Scale(weight(3, 3, 2)),
+        nir.Flatten({"input": np.array([3, 3, 2])}, 0),
+        nir.Linear(weight(3, 18)),
+        neurons(),
+    )
+    x = (np.random.default_rng(1).random((3, 30, 3, 6, 6)) < 0.4).astype("float32")
+    outputs = every_step(ksbp.from_nir(graph, dt=1e-3))(np.moveaxis(x, 2, -1))
+    expected = nir_reader.run(graph, x, 1e-3)["output"]
+    assert 0.05 < expected.mean() < 0.95
+    np.testing.assert_array_equal(outputs, expected)
+
+
+SHARED = Path(__file__).parents[3] / "shared"
+
+
+@pytest.mark.skipif(not (SHARED / "nir").exists(), reason="no networks of others in ../shared/nir")
+def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
+    """Trained on N-MNIST by others; by time steps of a millisecond."""
+    model = ksbp.from_nir(nir.read(SHARED / "nir" / "cnn_sinabs.nir"))
+    data = ksbp.datasets.load_nmnist(SHARED / "data" / "nmnist_small", num_steps=300)
+    rates = model.predict(data.test_batches(20), verbose=0)
+    assert (rates.argmax(-1) == data.test[1]).mean() >= 0.97
 
 
 def test_refuses_what_is_no_graph():

@@ -138,6 +138,7 @@ REFUSED = {
     ],
     "normalisation 'norm' cannot be folded": [lif(normalized(keras.layers.AveragePooling2D(2), "norm"))],
     "reset_mechanism='zero'.*Train": [lif(conv(2), reset_mechanism="subtract", name="n")],
+    "'n' must have beta and synaptic_beta below 1.*synaptic_beta=1.0": [lif(conv(2), synaptic_beta=1.0, name="n")],
     "'n' .MaxPooling2D. has no node.*Allowed are Dense": [lif(keras.layers.MaxPooling2D(2, name="n"))],
     "DepthwiseConv2D": [lif(keras.layers.DepthwiseConv2D(3))],
     "no activation.*relu": [lif(conv(2, activation="relu"))],
