@@ -1,14 +1,15 @@
-"""From images to inputs over time."""
+"""From images, or from a series of values, to inputs over time."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_spiking_bp.randomness import SavesItsSeed
-from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int
+from keras_spiking_bp.validation import check_float_dtype, check_fraction, check_positive, check_positive_int
 
 
 class Encoder(keras.layers.Layer):
@@ -129,3 +130,131 @@ class ConstantEncoder(Encoder):
         check_float_dtype("images", images.dtype)
         shape = (images.shape[0], self.num_steps, *images.shape[1:])
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class LatencyEncoder(Encoder):
+    """Time to first spike: each value fires once, the larger the earlier.
+
+    The step, from 0, of a value `x = scale * image`, clipped to [0, 1], rounded to the nearest:
+
+        tau * ln(x / (x - threshold))     as a leaky neuron with the current x would reach the threshold
+        tau * (1 - x)                     with `linear=True`
+
+    Values at or below the threshold fire as one just above it (1e-7) does; with `clip=True` those below never do.
+    Steps beyond the last are left out. Source: snnTorch's `spikegen.latency`, whose `normalize=True` is `tau=None`
+    where the data have a value at or below the threshold.
+
+    Args:
+        num_steps: number of time steps T, at least 1.
+        scale: factor on the intensity, > 0.
+        threshold: above 0 and below 1.
+        linear: which of the two codes.
+        tau: time constant in steps, > 0; None for the one with which the threshold (with `linear=True`, 0) fires in the
+            last step.
+        clip: whether values below the threshold are silent.
+
+    Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+        TypeError: if the images are integers.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+
+    Example:
+        >>> spikes = LatencyEncoder(num_steps=5, linear=True)(np.array([[1.0, 0.5, 0.02]], "float32"))
+        >>> spikes.numpy().argmax(axis=1).tolist()
+        [[0, 2, 4]]
+    """
+
+    _NEAR = 1e-7  # above the threshold
+
+    def __init__(
+        self,
+        num_steps: int,
+        scale: float = 1.0,
+        threshold: float = 0.01,
+        linear: bool = False,
+        tau: float | None = None,
+        clip: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(num_steps, scale, **kwargs)
+        self.threshold = check_fraction("threshold", threshold)
+        self.linear = bool(linear)
+        self.tau = None if tau is None else check_positive("tau", tau)
+        self.clip = bool(clip)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        x = tf.clip_by_value(self.scale * tf.cast(self._checked(images), tf.float32), 0.0, 1.0)
+        tau = self.tau
+        if self.linear:
+            tau = self.num_steps - 1 if tau is None else tau
+            steps = tau * (1.0 - tf.maximum(x, self.threshold))
+        else:
+            if tau is None:
+                tau = (self.num_steps - 1) / math.log((self.threshold + self._NEAR) / self._NEAR)
+            above = tf.maximum(x - self.threshold, self._NEAR)
+            steps = tau * tf.math.log((above + self.threshold) / above)
+        steps = tf.cast(tf.round(steps), tf.int32)
+        if self.clip:
+            steps = tf.where(x < self.threshold, self.num_steps, steps)
+        return tf.one_hot(steps, self.num_steps, axis=1, dtype=tf.int8)  # zeros where a step is beyond the last
+
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        check_float_dtype("images", images.dtype)
+        shape = (images.shape[0], self.num_steps, *images.shape[1:])
+        return keras.KerasTensor(shape, dtype="int8")
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"threshold": self.threshold, "linear": self.linear, "tau": self.tau, "clip": self.clip}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class DeltaEncoder(keras.layers.Layer):
+    """The changes of a series of values: a spike where it rises by the threshold or more from one step to the next.
+
+    Source: snnTorch's `spikegen.delta`.
+
+    Args:
+        threshold: smallest change that gives a spike, > 0.
+        falls: whether a fall by the threshold or more gives a spike of -1.
+        from_zero: whether the series comes from 0 before its first step; else the first step has no spikes.
+
+    Shapes: series (B, T, ...) of a floating dtype; spikes (B, T, ...) int8, each 0 or 1, or -1.
+
+    Raises:
+        ValueError: if `threshold` is not above 0, or the series has no axis of time.
+        TypeError: if the series has integers.
+        tf.errors.InvalidArgumentError: if it has NaN or infinity.
+
+    Example:
+        >>> DeltaEncoder(1.0, falls=True)(np.array([[1.0, 2.0, 0.0, 2.0, 2.5]], "float32")).numpy().tolist()
+        [[1, 1, -1, 1, 0]]
+    """
+
+    def __init__(self, threshold: float = 0.1, falls: bool = False, from_zero: bool = True, **kwargs: Any):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.threshold = check_positive("threshold", threshold)
+        self.falls, self.from_zero = bool(falls), bool(from_zero)
+        self.supports_masking = True
+
+    def call(self, series: tf.Tensor) -> tf.Tensor:
+        check_float_dtype("series", series.dtype)
+        series = tf.debugging.check_numerics(series, f"`series` in encoder {self.name!r} has NaN or infinity")
+        first = tf.zeros_like(series[:, :1]) if self.from_zero else series[:, :1]
+        change = series - tf.concat([first, series[:, :-1]], axis=1)
+        spikes = tf.cast(change >= self.threshold, tf.int8)
+        return spikes - tf.cast(change <= -self.threshold, tf.int8) if self.falls else spikes
+
+    def compute_output_spec(self, series: Any) -> keras.KerasTensor:
+        check_float_dtype("series", series.dtype)
+        if len(series.shape) < 2:
+            raise ValueError(f"`series` must have the shape (batch, time steps, ...). Received: {tuple(series.shape)}")
+        return keras.KerasTensor(series.shape, dtype="int8")
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"threshold": self.threshold, "falls": self.falls, "from_zero": self.from_zero}
+        return {**super().get_config(), **own}

@@ -1,4 +1,4 @@
-"""The loss of the paper: squared errors, summed over classes and over the batch."""
+"""The loss of the paper: squared errors, summed over classes and over the batch. One on spike counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 from keras import ops
+
+from keras_spiking_bp.validation import check_positive_int, check_share
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -61,13 +63,87 @@ class SparseSumSquaredError(SumSquaredError):
         super().__init__(reduction=reduction, name=name, dtype=dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
-            y_true = ops.squeeze(y_true, -1)
-        if len(y_true.shape) != len(y_pred.shape) - 1:
+        y_pred = ops.convert_to_tensor(y_pred)
+        return super().call(_one_hot(y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class SpikeCountError(keras.losses.Loss):
+    """Squared errors of spike counts, for a network that ends in spikes: many of the right class, few of the others.
+
+        mean over classes of (count - target) ** 2 / num_steps
+
+    with `target = int(num_steps * correct_rate)` for the right class, `int(num_steps * incorrect_rate)` for the others.
+    With k outputs for each class (population coding) the count of a class is that of its k neighbouring outputs
+    together, and both targets are k times as large. Source: snnTorch's `mse_count_loss`. (Cross-entropy on rates,
+    `ce_rate_loss` there, is Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
+
+    Args:
+        num_steps: T of the network: its outputs are firing rates, `count / T`.
+        correct_rate: rate of the right class, from 0 to 1.
+        incorrect_rate: rate of the others, from 0 to 1.
+        classes: number of classes; None for one output each.
+        reduction, name, dtype: Keras' own.
+
+    Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
+
+    Raises:
+        ValueError: if an argument is out of its range, `y_true` has another shape, or the outputs cannot be divided by
+            the classes.
+
+    Example:
+        >>> float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]]))
+        0.45
+    """
+
+    def __init__(
+        self,
+        num_steps: int,
+        correct_rate: float = 1.0,
+        incorrect_rate: float = 0.0,
+        classes: int | None = None,
+        reduction: str = "sum_over_batch_size",
+        name: str = "spike_count_error",
+        dtype: Any = None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.num_steps = check_positive_int("num_steps", num_steps)
+        self.correct_rate = check_share("correct_rate", correct_rate)
+        self.incorrect_rate = check_share("incorrect_rate", incorrect_rate)
+        self.classes = None if classes is None else check_positive_int("classes", classes)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        y_pred = ops.convert_to_tensor(y_pred)
+        outputs = y_pred.shape[-1]
+        classes = outputs if self.classes is None else self.classes
+        if outputs % classes:
             raise ValueError(
-                f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
-                f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels use SumSquaredError"
+                f"`y_pred` must have the same number of outputs for each of the {classes} classes. Received: {outputs}"
             )
-        labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
-        return super().call(labels, y_pred)
+        each = outputs // classes
+        counts = self.num_steps * ops.sum(ops.reshape(y_pred, (-1, classes, each)), axis=-1)
+        right, wrong = (int(self.num_steps * rate * each) for rate in (self.correct_rate, self.incorrect_rate))
+        targets = wrong + (right - wrong) * _one_hot(y_true, y_pred, classes, "take the argmax of them")
+        return ops.mean(ops.square(counts - targets), axis=-1) / self.num_steps
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "num_steps": self.num_steps,
+            "correct_rate": self.correct_rate,
+            "incorrect_rate": self.incorrect_rate,
+            "classes": self.classes,
+        }
+        return {**super().get_config(), **own}
+
+
+def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
+    """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`."""
+    y_true = ops.convert_to_tensor(y_true)
+    if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, -1)
+    if len(y_true.shape) != len(y_pred.shape) - 1:
+        raise ValueError(
+            f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
+            f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
+        )
+    return ops.one_hot(ops.cast(y_true, "int32"), classes, dtype=y_pred.dtype)

@@ -42,6 +42,13 @@ def check_rate(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_share(name: str, value: Any) -> float:
+    """A share with 0 <= value <= 1."""
+    if not (_is_number(value) and 0 <= value <= 1):
+        raise ValueError(f"`{name}` must be a number with 0 <= {name} <= 1. Received: {name}={value!r}")
+    return float(value)
+
+
 def check_fraction(name: str, value: Any) -> float:
     """A fraction with 0 < value < 1."""
     if not (_is_number(value) and 0 < value < 1):

@@ -35,8 +35,8 @@ OUTPUTS = {  # shape of a step, weights, generators
     "RecurrentCell": ((6, 6, 4), 2, 0),
     "ResidualCell": ((6, 6, 4), 3, 0),
 }
-ENCODERS = {"PoissonEncoder": "int8", "ConstantEncoder": "float32"}
-OTHERS = {"Cell": "abstract", "SpikingRNN": "runs every case of the cells"}
+ENCODERS = {"PoissonEncoder": "int8", "ConstantEncoder": "float32", "LatencyEncoder": "int8"}
+OTHERS = {"Cell": "abstract", "SpikingRNN": "runs every case of the cells", "DeltaEncoder": "takes a series"}
 
 
 def test_every_public_class_has_a_case():
@@ -99,6 +99,20 @@ class TestLayers(keras_testing.TestCase):
                 run_training_check=False,
                 run_mixed_precision_check=False,  # images stay float32 by design
             )
+
+    def test_encoder_of_a_series(self):
+        self.run_layer_test(
+            ksbp.DeltaEncoder,
+            init_kwargs={"threshold": 0.5, "falls": True, "from_zero": False},
+            input_shape=(2, 5, 6),
+            expected_output_shape=(2, 5, 6),
+            expected_output_dtype="int8",
+            expected_num_trainable_weights=0,
+            expected_num_non_trainable_weights=0,
+            supports_masking=True,
+            run_training_check=False,
+            run_mixed_precision_check=False,
+        )
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -44,6 +44,82 @@ def test_the_same_seed_gives_the_same_stream_in_eager_mode_and_as_a_graph():
     assert (other.numpy() != streams[0][0]).any()
 
 
+# --- time to first spike, changes -------------------------------------------------------------------------------------
+
+VALUES = np.concatenate([[0.0, 0.005, 0.01, 0.0101, 1.0, 1.5, -0.2], np.linspace(0.02, 1, 40)]).astype("float32")
+
+
+@pytest.mark.parametrize("tau", [None, 3.0])
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("clip", [False, True])
+def test_latencies_are_those_of_the_formula(linear, tau, clip):
+    encoder = ksbp.LatencyEncoder(20, threshold=0.01, linear=linear, tau=tau, clip=clip)
+    spikes = encoder(VALUES[None]).numpy()[0]
+    x = np.clip(VALUES.astype("float64"), 0, 1)
+    if linear:
+        steps = (19 if tau is None else tau) * (1 - np.maximum(x, 0.01))
+    else:
+        above = np.maximum(x - 0.01, 1e-7)
+        steps = np.log((above + 0.01) / above)
+        steps *= 19 / steps.max() if tau is None else tau
+    fires = (np.round(steps) < 20) & ~(clip & np.less(VALUES, np.float32(0.01)))
+    np.testing.assert_array_equal(spikes.sum(0), fires)
+    np.testing.assert_array_equal(spikes.argmax(0)[fires], np.round(steps)[fires])
+    assert len(set(np.round(steps)[fires])) > 5 if tau is None else fires.any()
+
+
+def test_latency_of_a_scaled_image_and_of_images():
+    images = np.random.default_rng(0).random((2, 4, 4, 1)).astype("float32")
+    spikes = ksbp.LatencyEncoder(7, scale=0.5)(images)
+    assert spikes.shape == (2, 7, 4, 4, 1) and spikes.dtype == "int8"
+    np.testing.assert_array_equal(spikes, ksbp.LatencyEncoder(7)(0.5 * images))
+    np.testing.assert_array_equal(tf.reduce_sum(spikes, 1), np.ones((2, 4, 4, 1)))
+
+
+@pytest.mark.parametrize("from_zero", [True, False])
+def test_changes(from_zero):
+    """The examples of snnTorch's documentation."""
+    rises = ksbp.DeltaEncoder(1.0, from_zero=from_zero)(np.array([[1, 2, 2.9, 3, 3.9]], "float32"))
+    both = ksbp.DeltaEncoder(1.0, falls=True, from_zero=from_zero)(np.array([[1, 2, 0, 2, 2.9]], "float32"))
+    first = int(from_zero)
+    assert rises.numpy().tolist() == [[first, 1, 0, 0, 0]]
+    assert both.numpy().tolist() == [[first, 1, -1, 1, 0]]
+    assert rises.dtype == both.dtype == "int8"
+
+
+def test_bad_arguments_of_these():
+    with pytest.raises(ValueError, match="`threshold` must be a number above 0 and below 1.*=1.0"):
+        ksbp.LatencyEncoder(5, threshold=1.0)
+    with pytest.raises(ValueError, match="`tau` must be a number above 0.*=0"):
+        ksbp.LatencyEncoder(5, tau=0)
+    with pytest.raises(ValueError, match="`threshold` must be a number above 0.*=-1"):
+        ksbp.DeltaEncoder(-1)
+    with pytest.raises(TypeError, match="`series` must have a floating-point dtype"):
+        ksbp.DeltaEncoder()(np.ones((2, 3), "int32"))
+    with pytest.raises(TypeError, match="`images` must have a floating-point dtype"):
+        ksbp.LatencyEncoder(5)(np.ones((2, 3), "uint8"))
+    with pytest.raises(ValueError, match="`series` must have the shape"):
+        ksbp.DeltaEncoder()(keras.Input(()))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+        ksbp.DeltaEncoder()(np.full((2, 3), np.nan, "float32"))
+
+
+def test_a_network_with_latencies_trains_and_is_saved(tmp_path):
+    inputs = keras.Input((6, 6, 1))
+    spikes = ksbp.LatencyEncoder(5, linear=True)(inputs)
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(spikes))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).random((4, 6, 6, 1)).astype("float32")
+    model.fit(images, np.arange(4) % 3, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
+
+
+# --- a given seed -----------------------------------------------------------------------------------------------------
+
+
 def test_a_given_seed():
     x = np.random.default_rng(0).random((3, 5), "float32")
     encoder = ksbp.PoissonEncoder(num_steps=30, seed=7)

@@ -33,3 +33,31 @@ def test_wrong_labels_are_explained():
         losses.SumSquaredError()(LABELS, PREDICTIONS)
     with pytest.raises(ValueError, match=r"`y_true` must be integer labels.*SumSquaredError"):
         losses.SparseSumSquaredError()(ONE_HOT, PREDICTIONS)
+
+
+RATES = RNG.integers(0, 11, (5, 6)).astype("float32") / 10
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_spike_counts(classes):
+    """The formula of snnTorch's `mse_count_loss`, its targets cut to whole numbers; with 2 neurons a class, or 1."""
+    loss = losses.SpikeCountError(10, correct_rate=0.85, incorrect_rate=0.1, classes=classes)
+    counts = 10 * RATES.astype("float64")
+    counts = counts if classes is None else counts.reshape(5, 3, 2).sum(2)
+    right, wrong = (8, 1) if classes is None else (17, 2)
+    targets = np.where(np.arange(counts.shape[1]) == LABELS[:, None], right, wrong)
+    np.testing.assert_allclose(loss(LABELS, RATES), ((counts - targets) ** 2).mean() / 10, rtol=1e-5)
+    np.testing.assert_allclose(loss(LABELS[:, None], RATES), loss(LABELS, RATES), rtol=1e-6)
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    np.testing.assert_allclose(again(LABELS, RATES), loss(LABELS, RATES), rtol=0)
+
+
+def test_bad_arguments_of_spike_counts():
+    with pytest.raises(ValueError, match="`num_steps` must be"):
+        losses.SpikeCountError(0)
+    with pytest.raises(ValueError, match="`correct_rate` must be a number with 0 <= correct_rate <= 1.*=1.5"):
+        losses.SpikeCountError(10, correct_rate=1.5)
+    with pytest.raises(ValueError, match="same number of outputs for each of the 4 classes.*6"):
+        losses.SpikeCountError(10, classes=4)(LABELS, RATES)
+    with pytest.raises(ValueError, match="`y_true` must be integer labels.*argmax"):
+        losses.SpikeCountError(10)(np.eye(6)[LABELS], RATES)

@@ -282,3 +282,46 @@ def test_snntorch_recurrent_and_synaptic(snntorch, kind, surrogate):
     assert_close(ours, outputs.detach().numpy())
     for actual, of_torch in zip(tape.gradient(loss, rnn.trainable_weights), expected, strict=True):
         assert_close(actual, of_torch, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("clip", [False, True])
+def test_latencies_of_snntorch(snntorch, linear, clip):
+    """Their logarithm is of a difference in float32, so that a step in a hundred may be the next one."""
+    import torch
+
+    spikegen = pytest.importorskip("snntorch.spikegen")
+    images = np.random.default_rng(0).random((4, 500)).astype("float32")
+    images[:, :50] = 0
+    theirs = spikegen.latency(
+        torch.tensor(images), num_steps=20, threshold=0.01, normalize=True, linear=linear, clip=clip
+    )
+    ours = ksbp.LatencyEncoder(20, threshold=0.01, linear=linear, clip=clip)(images).numpy()
+    differ = (ours != np.moveaxis(theirs.numpy(), 0, 1)).any(1)
+    assert differ.mean() <= (0.0 if linear else 0.01)
+
+
+def test_changes_of_snntorch(snntorch):
+    import torch
+
+    spikegen = pytest.importorskip("snntorch.spikegen")
+    series = np.random.default_rng(0).normal(size=(3, 40, 5)).astype("float32")
+    for falls in (False, True):
+        for from_zero in (False, True):
+            time_first = torch.tensor(np.moveaxis(series, 1, 0))
+            theirs = spikegen.delta(time_first, threshold=0.5, padding=not from_zero, off_spike=falls)
+            ours = ksbp.DeltaEncoder(0.5, falls, from_zero)(series)
+            np.testing.assert_array_equal(ours, np.moveaxis(theirs.numpy(), 0, 1))
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_spike_count_loss_of_snntorch(snntorch, classes):
+    import torch
+
+    functional = pytest.importorskip("snntorch.functional")
+    spikes = (np.random.default_rng(0).random((12, 5, 6)) < 0.4).astype("float32")
+    labels = np.array([0, 2, 1, 1, 0])
+    population = {} if classes is None else {"population_code": True, "num_classes": classes}
+    theirs = functional.mse_count_loss(0.85, 0.1, **population)(torch.tensor(spikes), torch.tensor(labels))
+    ours = ksbp.losses.SpikeCountError(12, 0.85, 0.1, classes)(labels, spikes.mean(0))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
