@@ -92,7 +92,7 @@ class SpikeCountError(keras.losses.Loss):
             the classes.
 
     Example:
-        >>> float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]]))
+        >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
         0.45
     """
 

@@ -46,7 +46,9 @@ def test_the_same_seed_gives_the_same_stream_in_eager_mode_and_as_a_graph():
 
 # --- time to first spike, changes -------------------------------------------------------------------------------------
 
-VALUES = np.concatenate([[0.0, 0.005, 0.01, 0.0101, 1.0, 1.5, -0.2], np.linspace(0.02, 1, 40)]).astype("float32")
+VALUES = np.concatenate(
+    [[0.0, 0.005, 0.01, 0.010001, 0.01001, 0.0101, 0.012, 1.0, 1.5, -0.2], np.linspace(0.02, 1, 40)]
+).astype("float32")
 
 
 @pytest.mark.parametrize("tau", [None, 3.0])
