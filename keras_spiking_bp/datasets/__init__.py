@@ -1,9 +1,11 @@
 """Data to train on."""
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.datasets.events import EventSet, events_to_spikes
 from keras_spiking_bp.datasets.images import IMAGE_SETS, ImageSet, load_images
 from keras_spiking_bp.datasets.mnist_5k import mnist_5k
-from keras_spiking_bp.datasets.nmnist import EventSet, events_to_spikes, load_nmnist, read_events
+from keras_spiking_bp.datasets.nmnist import load_nmnist, read_events
+from keras_spiking_bp.datasets.tonic import from_tonic
 
 __all__ = [
     "IMAGE_SETS",
@@ -11,6 +13,7 @@ __all__ = [
     "EventSet",
     "ImageSet",
     "events_to_spikes",
+    "from_tonic",
     "load_images",
     "load_nmnist",
     "mnist_5k",

@@ -1,0 +1,170 @@
+"""Recordings of events, binned into spikes batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
+from keras_spiking_bp.validation import check_positive_int, check_positive_ints
+
+_SHIFT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class EventSet:
+    """Event recordings with labels, as `load_nmnist` and `from_tonic` give them. Recordings are read batch by batch.
+
+    Attributes:
+        train, test: recordings (N,), as `read` takes them, and labels (N,) int32.
+        num_steps: time steps T of the spikes.
+        read: from one recording, a path or a number, to x, y, polarity and time of its events. Runs inside tf.data.
+        duration_us: what the T steps last together, in microseconds; later events fall away.
+        classes: number of classes.
+        sensor_size: (height, width) in pixels.
+        polarities: number of channels, 1 or 2.
+    """
+
+    train: Split
+    test: Split
+    num_steps: int
+    read: Callable[[tf.Tensor], list[tf.Tensor]]
+    duration_us: int
+    classes: int
+    sensor_size: tuple[int, int]
+    polarities: int = 2
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one time step, (height, width, polarities)."""
+        return (*self.sensor_size, self.polarities)
+
+    def with_validation(self, size: int, seed: int = 0) -> EventSet:
+        """The same with `size` recordings of the training set, drawn by `seed`, in the place of the test set.
+
+        For choosing hyper-parameters: the test set is not touched.
+        """
+        train, test = hold_out(self.train, size, seed)
+        return dataclasses.replace(self, train=train, test=test)
+
+    def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
+        """The training set in batches: spikes (B, T, height, width, polarities) int8, labels (B, classes), one-hot.
+
+        `augment` shifts each recording by up to 2 pixels, all its steps alike; along an axis of one pixel it does not.
+        """
+
+        def prepare(recording, random):
+            events = self.read(recording)
+            if augment:
+                events = _shifted(events, random, *self.sensor_size)
+            return self._spikes(events)
+
+        recordings, labels = self.train
+        return Batches(recordings, one_hot(labels, self.classes), batch_size, prepare, seed)
+
+    def test_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The test set in order, as spikes, one-hot, the last batch smaller."""
+
+        def prepare(recording, label):
+            return self._spikes(self.read(recording)), label
+
+        recordings, labels = self.test
+        dataset = tf.data.Dataset.from_tensor_slices((recordings, one_hot(labels, self.classes)))
+        return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def _spikes(self, events: list[tf.Tensor]) -> tf.Tensor:
+        return events_to_spikes(*events, self.num_steps, self.duration_us, self.sensor_size, self.polarities)
+
+
+def events_to_spikes(
+    x: np.ndarray,
+    y: np.ndarray,
+    polarity: np.ndarray,
+    time: np.ndarray,
+    num_steps: int,
+    duration_us: int = 300_000,
+    sensor_size: tuple[int, int] = (34, 34),
+    polarities: int = 2,
+) -> tf.Tensor:
+    """Events binned into equal time steps: a pixel spikes once or not at all in a step.
+
+    Step t takes the times from `t * duration_us / num_steps` on, up to and without the next step's. Events outside of
+    the window fall away. Runs inside tf.data too.
+
+    Args:
+        x, y: pixels (N,), integers: column and row, from 0 on.
+        polarity: (N,), the channel, 0 or 1; 0 where there is one.
+        time: (N,) in microseconds, integers.
+        num_steps: time steps T, at least 1.
+        duration_us: what the T steps last together, in microseconds.
+        sensor_size: (height, width) of the sensor in pixels; (34, 34) is that of N-MNIST, (128, 128) that of a DVS128.
+        polarities: number of channels, 1 or 2.
+
+    Returns:
+        Spikes (num_steps, height, width, polarities) int8, each 0 or 1, at `[step, y, x, polarity]`.
+
+    Raises:
+        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
+        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside of the sensor; if a polarity is
+            no channel (on a CPU, and in tf.data).
+
+    Example:
+        >>> spikes = events_to_spikes([3, 3, 5], [4, 4, 0], [1, 1, 0], [0, 99, 100], num_steps=2, duration_us=200)
+        >>> np.argwhere(spikes).tolist()
+        [[0, 4, 3, 1], [1, 0, 5, 0]]
+    """
+    num_steps = check_positive_int("num_steps", num_steps)
+    duration_us = check_positive_int("duration_us", duration_us)
+    height, width = checked_size(sensor_size)
+    check_polarities(polarities)
+    x, y, polarity, time = (tf.cast(column, tf.int64) for column in (x, y, polarity, time))
+    (x_from, x_to), (y_from, y_to) = ((tf.reduce_min(column), tf.reduce_max(column)) for column in (x, y))
+    message = tf.strings.format(
+        f"`x` and `y` must lie on the sensor, 0 <= x < {width} and 0 <= y < {height} for sensor_size=({height}, "
+        f"{width}), (height, width). Received: x from {{}} to {{}}, y from {{}} to {{}}",
+        (x_from, x_to, y_from, y_to),
+    )
+    x, y = asserted(_on_sensor(x, y, height, width), [message], x, y)
+    step = time * num_steps // duration_us  # int64: the product does not fit in 32 bits
+    indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
+    shape = (num_steps, height, width, polarities)
+    return tf.tensor_scatter_nd_update(tf.zeros(shape, tf.int8), indices, tf.ones(tf.shape(indices)[:1], tf.int8))
+
+
+def checked_size(sensor_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width), each at least 1."""
+    sizes = check_positive_ints("sensor_size", sensor_size)
+    if len(sizes) != 2:
+        raise ValueError(f"`sensor_size` must be (height, width). Received: sensor_size={sensor_size!r}")
+    return sizes[0], sizes[1]
+
+
+def check_polarities(polarities: int) -> int:
+    """1 or 2."""
+    if polarities not in (1, 2):
+        raise ValueError(f"`polarities` must be 1 or 2. Received: polarities={polarities!r}")
+    return polarities
+
+
+def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[tf.Tensor]:
+    """`tensors`, not to be had before all `conditions` are found true (a graph keeps no order by itself)."""
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(conditions), message)]):
+        return [tf.identity(tensor) for tensor in tensors]
+
+
+def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Which events lie on a sensor of this size."""
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+def _shifted(events: list[tf.Tensor], random: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
+    """The events of a recording, moved by up to 2 pixels; what leaves the sensor falls away."""
+    x, y, polarity, time = events
+    shift = tf.random.stateless_uniform([2], random, -_SHIFT, _SHIFT + 1, tf.int32)
+    x, y = (x + shift[0] if width > 1 else x), (y + shift[1] if height > 1 else y)
+    stays = _on_sensor(x, y, height, width)
+    return [tf.boolean_mask(column, stays) for column in (x, y, polarity, time)]

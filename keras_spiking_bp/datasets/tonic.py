@@ -1,0 +1,104 @@
+"""Data sets of the library tonic, which the user brings: nothing here imports it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.datasets.events import EventSet, check_polarities, checked_size
+from keras_spiking_bp.validation import check_positive_int
+
+
+def from_tonic(
+    train: Any,
+    test: Any,
+    num_steps: int,
+    duration_us: int | None = None,
+    sensor_size: tuple[int, int] | None = None,
+    polarities: int | None = None,
+) -> EventSet:
+    """Event recordings of a data set of the library tonic, or of one like it, as `load_nmnist` gives them.
+
+    A data set is anything with a length whose items are pairs `(events, label)`: events a structured array with the
+    fields `x`, `t`, `p` and, but for audio, `y`, as those of `tonic.datasets.NMNIST(...)` or `SHD(...)` without a
+    `transform`; t in microseconds, which count from the first event of each recording. Both are read once, for their
+    labels and durations; then recording by recording, when a batch needs them.
+
+    Args:
+        train, test: the two data sets.
+        num_steps: time steps T, at least 1.
+        duration_us: what the T steps last together, in microseconds; later events fall away. None: the longest
+            recording of `train`.
+        sensor_size: (height, width) in pixels. None: that of `train.sensor_size`, (width, height, polarities) in tonic.
+        polarities: number of channels, 2, or 1 for one whatever `p` is. None: that of `train.sensor_size`.
+
+    Raises:
+        TypeError: if a data set has no length or no such items.
+        ValueError: if an argument is out of range, or the sensor size is not known.
+
+    Example:
+        >>> fields = [("x", "i2"), ("y", "i2"), ("t", "i4"), ("p", "?")]
+        >>> recordings = [(np.array([(i, 0, 5, True), (3, 2, 90, False)], fields), i % 2) for i in range(4)]
+        >>> events = from_tonic(recordings, recordings[:2], num_steps=10, sensor_size=(3, 4), polarities=2)
+        >>> spikes, labels = next(iter(events.batches(batch_size=4).epoch(0)))
+        >>> spikes.shape, labels.shape
+        (TensorShape([4, 10, 3, 4, 2]), TensorShape([4, 2]))
+    """
+    num_steps = check_positive_int("num_steps", num_steps)
+    known = getattr(train, "sensor_size", None)
+    if known is None and (sensor_size is None or polarities is None):
+        raise ValueError(
+            "`sensor_size` and `polarities` must be given, since `train` has no `sensor_size`. Received: "
+            f"sensor_size={sensor_size!r}, polarities={polarities!r}"
+        )
+    if sensor_size is None:
+        sensor_size = (int(known[1]), int(known[0]))
+    polarities = check_polarities(int(known[2]) if polarities is None else polarities)
+    sensor_size = checked_size(sensor_size)
+    labels, durations = zip(*(_survey(name, data) for name, data in (("train", train), ("test", test))), strict=True)
+    if duration_us is None:
+        duration_us = int(durations[0].max()) + 1
+    duration_us = check_positive_int("duration_us", duration_us)
+    one_at_a_time = threading.Lock()  # their files may not be read by several threads
+
+    def columns(number: np.ndarray) -> list[np.ndarray]:
+        data, i = (train, int(number)) if number < len(train) else (test, int(number) - len(train))
+        with one_at_a_time:
+            events = data[i][0]
+        time = np.asarray(events["t"], "int64")
+        y = events["y"] if "y" in events.dtype.names else np.zeros(len(events))
+        p = np.asarray(events["p"]) > 0 if polarities == 2 else np.zeros(len(events))
+        start = time.min() if len(time) else 0
+        return [*(np.asarray(column, "int32") for column in (events["x"], y, p)), time - start]
+
+    def read(number: tf.Tensor) -> list[tf.Tensor]:
+        found = tf.numpy_function(columns, [number], [tf.int32, tf.int32, tf.int32, tf.int64])
+        return [tf.ensure_shape(column, (None,)) for column in found]
+
+    numbers = np.arange(len(train) + len(test))
+    splits = [(numbers[: len(train)], labels[0]), (numbers[len(train) :], labels[1])]
+    classes = int(max(of.max() for of in labels)) + 1
+    return EventSet(*splits, num_steps, read, duration_us, classes, sensor_size, polarities)
+
+
+def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and durations of all recordings."""
+    needed = (
+        f"`{name}` must have a length, and items (events, label) with events in a structured array of the fields x, t, "
+        "p and, but for audio, y, such as tonic.datasets.NMNIST(folder) without a transform. Received: "
+    )
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
+        raise TypeError(f"{needed}{name} of type {type(data).__name__}")
+    labels, durations = [], []
+    for i in range(len(data)):
+        item = data[i]
+        events = item[0] if isinstance(item, (tuple, list)) and len(item) == 2 else None
+        names = getattr(getattr(events, "dtype", None), "names", None) or ()
+        if not {"x", "t", "p"} <= set(names):
+            raise TypeError(f"{needed}item {i} of type {type(item).__name__}, with the fields {list(names)}")
+        labels.append(int(item[1]))
+        durations.append(int(np.ptp(events["t"])) if len(events) else 0)
+    return np.array(labels, "int32"), np.array(durations)
