@@ -1,0 +1,30 @@
+"""VGG9 with batch normalisation by the recipe of this library, for the time to accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from benchmarks.time_to_accuracy import BATCH, WEIGHT_DECAY
+from keras_spiking_bp.recipes import recipe
+
+
+def build(_: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float]) -> tuple[Callable, Callable]:
+    """A training step on images and labels, with the number of the step; the classes of images."""
+    keras.utils.set_random_seed(0)
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), policy="mixed_bfloat16" if bf16 else None)
+    model = chosen.build((32, 32, 3), 10, num_steps, seed=0)
+    optimizer = keras.optimizers.AdamW(0.0, weight_decay=WEIGHT_DECAY)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    def train(images: np.ndarray, labels: np.ndarray, step: int) -> None:
+        optimizer.learning_rate = learning_rate(step)
+        model.train_on_batch(images, labels)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        return model.predict(images, batch_size=BATCH, verbose=0).argmax(-1)
+
+    return train, predict

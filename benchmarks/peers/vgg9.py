@@ -1,0 +1,111 @@
+"""VGG9 with batch normalisation in SpikingJelly and in snnTorch, for the time to accuracy.
+
+As their own examples of deep networks: SpikingJelly in multi-step mode with `LIFNode(tau=2.0, detach_reset=True)` and
+arctan; snnTorch in a loop over time with `Leaky(beta=0.5)` and arctan. The image is the input of each step, pooling is
+average pooling, the outputs are the means over time of the last layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import snntorch
+import torch
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import nn
+
+from benchmarks.networks import CLASSES, NETWORKS, Conv, Pool
+from benchmarks.time_to_accuracy import WEIGHT_DECAY
+
+_NETWORK = NETWORKS["vgg9"]
+
+
+class SpikingJellyVGG9(nn.Module):
+    """All steps at once, layer by layer."""
+
+    def __init__(self, num_steps: int):
+        super().__init__()
+        self.num_steps, parts, features = num_steps, [], 0
+        for spec, shape in zip(_NETWORK.layers, _NETWORK.kernel_shapes(), strict=True):
+            if isinstance(spec, Pool):
+                parts.append(layer.AvgPool2d(2))
+                continue
+            if isinstance(spec, Conv):
+                synapse = layer.Conv2d(shape[2], shape[3], 3, padding=1, bias=False)
+                parts += [synapse, layer.BatchNorm2d(shape[3])]
+            else:
+                parts += [] if features else [layer.Flatten()]
+                features = shape[1]
+                synapse = layer.Linear(*shape, bias=features == CLASSES)
+                parts.append(synapse)
+                if features == CLASSES:
+                    break
+                parts.append(layer.BatchNorm1d(features))
+            parts.append(neuron.LIFNode(tau=2.0, detach_reset=True, surrogate_function=surrogate.ATan()))
+        self.layers = nn.Sequential(*parts)
+        functional.set_step_mode(self, "m")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        functional.reset_net(self)
+        return self.layers(images.expand(self.num_steps, *images.shape)).mean(0)
+
+
+class SnnTorchVGG9(nn.Module):
+    """Step by step."""
+
+    def __init__(self, num_steps: int):
+        super().__init__()
+        self.num_steps, stages, synapses, features = num_steps, [], [], 0
+        for spec, shape in zip(_NETWORK.layers, _NETWORK.kernel_shapes(), strict=True):
+            if isinstance(spec, Pool):
+                synapses.append(nn.AvgPool2d(2))
+                continue
+            if isinstance(spec, Conv):
+                synapses += [nn.Conv2d(shape[2], shape[3], 3, padding=1, bias=False), nn.BatchNorm2d(shape[3])]
+            else:
+                synapses += [] if features else [nn.Flatten()]
+                features = shape[1]
+                synapses.append(nn.Linear(*shape, bias=features == CLASSES))
+                if features == CLASSES:
+                    break
+                synapses.append(nn.BatchNorm1d(features))
+            stages.append(nn.Sequential(*synapses))
+            synapses = []
+        self.stages, self.readout = nn.ModuleList(stages), nn.Sequential(*synapses)
+        spike_grad = snntorch.surrogate.atan()
+        self.neurons = nn.ModuleList(snntorch.Leaky(beta=0.5, spike_grad=spike_grad) for _ in stages)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        membranes, total = [each.reset_mem() for each in self.neurons], 0.0
+        for _ in range(self.num_steps):
+            spikes = images
+            for i, (stage, each) in enumerate(zip(self.stages, self.neurons, strict=True)):
+                spikes, membranes[i] = each(stage(spikes), membranes[i])
+            total = total + self.readout(spikes)
+        return total / self.num_steps
+
+
+def build(library: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float]) -> tuple[Callable, Callable]:
+    """A training step on images and labels, with the number of the step; the classes of images."""
+    torch.manual_seed(0)
+    model = (SpikingJellyVGG9 if library == "spikingjelly" else SnnTorchVGG9)(num_steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=WEIGHT_DECAY)
+
+    def outputs(images: np.ndarray) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return model(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))).float()
+
+    def train(images: np.ndarray, labels: np.ndarray, step: int) -> None:
+        model.train()
+        optimizer.param_groups[0]["lr"] = learning_rate(step)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(outputs(images), torch.from_numpy(labels)).backward()
+        optimizer.step()
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        model.eval()
+        with torch.inference_mode():
+            return outputs(images).argmax(-1).numpy()
+
+    return train, predict
