@@ -20,18 +20,19 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 
-CLASSES, CHANNELS, NOISE, SHOWN, ASKED = 2, 5, 10, 5, 3
+CLASSES, CHANNELS, SHOWN, ASKED = 2, 5, 5, 3
+GROUPS = CLASSES + 3  # of CHANNELS each: the patterns, two of noise, the cue
 
 
 def samples(number: int, delay: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Spikes (number, T, 25) float32: of two groups of channels one is shown; noise; the cue. And which it was."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, number)
-    rates = np.zeros((number, SHOWN + delay + ASKED, CLASSES + 3, CHANNELS))
+    rates = np.zeros((number, SHOWN + delay + ASKED, GROUPS, CHANNELS))
     rates[np.arange(number), :SHOWN, labels] = 0.8
-    rates[:, :, CLASSES : CLASSES + 2] = 0.2  # NOISE channels
+    rates[:, :, CLASSES:-1] = 0.2
     rates[:, -ASKED:, -1] = 0.8
-    rates = rates.reshape(number, -1, CLASSES * CHANNELS + NOISE + CHANNELS)
+    rates = rates.reshape(number, -1, GROUPS * CHANNELS)
     return (rng.random(rates.shape) < rates).astype("float32"), labels
 
 
@@ -43,7 +44,7 @@ def network(num_steps: int, recurrent: bool, units: int = 60, seed: int = 0) -> 
         back = keras.layers.Dense(units, kernel_initializer=keras.initializers.Orthogonal(2.0, seed=seed + 1))
         hidden = ksbp.RecurrentCell(hidden, back)
     readout = ksbp.ReadoutCell(keras.layers.Dense(CLASSES, **start), beta=0.5, differentiate_leak=True, name="readout")
-    inputs = keras.Input((num_steps, CLASSES * CHANNELS + NOISE + CHANNELS))
+    inputs = keras.Input((num_steps, GROUPS * CHANNELS))
     return keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell([hidden, readout]), gradient="bptt")(inputs))
 
 

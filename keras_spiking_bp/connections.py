@@ -210,10 +210,14 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
     """What each connection costs in one inference of the same network as an ANN: `(macs, accumulates)`.
 
     One MAC for each synapse with a weight, one accumulate for each element of a pooling window and of an identity. What
-    several paths have in common, such as the pooling in front of a residual block, is computed once, for the first.
+    several paths have in common, such as the pooling in front of a residual block, is computed once, for the first. An
+    ANN has no spikes that come back.
     """
     found, done = [], set()
     for path in paths:
+        if path.delayed:
+            found.append((0, 0))
+            continue
         macs = accumulates = 0
         shape, waiting = path.source_shape, []
         for i, layer in enumerate(path.layers, start=1):

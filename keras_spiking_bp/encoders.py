@@ -150,8 +150,8 @@ class LatencyEncoder(Encoder):
         scale: factor on the intensity, > 0.
         threshold: above 0 and below 1.
         linear: which of the two codes.
-        tau: time constant in steps, > 0; None for the one with which the threshold (with `linear=True`, 0) fires in the
-            last step.
+        tau: time constant in steps, > 0; None for the one with which the threshold fires in the last step; with
+            `linear=True` a value of 0 would, which is raised to the threshold first.
         clip: whether values below the threshold are silent.
 
     Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
@@ -242,7 +242,7 @@ class DeltaEncoder(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, series: tf.Tensor) -> tf.Tensor:
-        check_float_dtype("series", series.dtype)
+        self._check(series)
         series = tf.debugging.check_numerics(series, f"`series` in encoder {self.name!r} has NaN or infinity")
         first = tf.zeros_like(series[:, :1]) if self.from_zero else series[:, :1]
         change = series - tf.concat([first, series[:, :-1]], axis=1)
@@ -250,10 +250,14 @@ class DeltaEncoder(keras.layers.Layer):
         return spikes - tf.cast(change <= -self.threshold, tf.int8) if self.falls else spikes
 
     def compute_output_spec(self, series: Any) -> keras.KerasTensor:
+        self._check(series)
+        return keras.KerasTensor(series.shape, dtype="int8")
+
+    @staticmethod
+    def _check(series: Any) -> None:
         check_float_dtype("series", series.dtype)
         if len(series.shape) < 2:
             raise ValueError(f"`series` must have the shape (batch, time steps, ...). Received: {tuple(series.shape)}")
-        return keras.KerasTensor(series.shape, dtype="int8")
 
     def get_config(self) -> dict[str, Any]:
         own = {"threshold": self.threshold, "falls": self.falls, "from_zero": self.from_zero}

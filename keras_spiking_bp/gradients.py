@@ -18,7 +18,10 @@ On totals
     * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
       reset is to zero, because no current after a neuron's last spike has an effect on it;
     * `bounded`: `within_bounds`, ours: a count lies between 0 and T, and between these bounds it follows its current;
-    * with a surrogate, both: `mean_slope`, rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488).
+    * with a surrogate, both: rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488), by
+      `eligibility_step`.
+
+    A neuron with a synaptic current has the slopes of the first two times `mean_gain`, and another `e[t]`.
 
 Step by step
     Autodiff through the loop. With `surrogate=None` it is what the code does (`lif_step_bptt`, `leak_bptt`,
@@ -30,7 +33,8 @@ Step by step
         the leak counts as 1
 
     With a surrogate it is what snnTorch and SpikingJelly do (`lif_step_surrogate`): the same, but
-    `d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)`, and the leak is differentiated.
+    `d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)`, and the leak is differentiated. The decay of a
+    synaptic current is differentiated in both.
 
 with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`).
 """

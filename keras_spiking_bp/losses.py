@@ -75,8 +75,8 @@ class SpikeCountError(keras.losses.Loss):
 
     with `target = int(num_steps * correct_rate)` for the right class, `int(num_steps * incorrect_rate)` for the others.
     With k outputs for each class (population coding) the count of a class is that of its k neighbouring outputs
-    together, and both targets are k times as large. Source: snnTorch's `mse_count_loss`. (Cross-entropy on rates,
-    `ce_rate_loss` there, is Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
+    together, and the targets are `int(num_steps * rate * k)`. Source: snnTorch's `mse_count_loss`. (Cross-entropy on
+    rates is Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
 
     Args:
         num_steps: T of the network: its outputs are firing rates, `count / T`.
@@ -88,8 +88,8 @@ class SpikeCountError(keras.losses.Loss):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
-        ValueError: if an argument is out of its range, `y_true` has another shape, or the outputs cannot be divided by
-            the classes.
+        ValueError: if an argument is out of its range, `y_true` or `y_pred` has another shape, or the outputs cannot be
+            divided by the classes.
 
     Example:
         >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
@@ -114,6 +114,11 @@ class SpikeCountError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
+        if len(y_pred.shape) != 2:
+            raise ValueError(
+                f"`y_pred` must be firing rates (B, outputs): of a SpikingRNN that ends in spikes, without "
+                f"return_sequences. Received: y_pred of shape {tuple(y_pred.shape)}"
+            )
         outputs = y_pred.shape[-1]
         classes = outputs if self.classes is None else self.classes
         if outputs % classes:

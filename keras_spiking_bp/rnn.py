@@ -340,6 +340,10 @@ class SpikingRNN(keras.layers.RNN):
         """The states before the first step, as constants."""
         if initial_state is None:
             initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
+        names = [f"{entry} of {n.name}" for n in self.cell.neurons() for entry in n.carried_shapes]
+        names += (["spikes so far"] if self.cell.emits == "spikes" else []) + ["steps so far"]
+        if len(initial_state) != len(names):
+            raise ValueError(f"`initial_state` must hold {names}. Received: {len(initial_state)} tensors")
         return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
 
     def _states_after(self, window: Window, initial_state) -> list[tf.Tensor]:

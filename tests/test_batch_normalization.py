@@ -133,7 +133,7 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16", "float16"])
 @pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}, {"axis": 3, "epsilon": 0.1}], ids=str)
 def test_one_step_of_inference_is_that_of_keras(policy, options):
     """Behind a convolution it is one operation of TensorFlow, not Keras' own."""

@@ -102,6 +102,8 @@ def test_bad_arguments_of_these():
         ksbp.LatencyEncoder(5)(np.ones((2, 3), "uint8"))
     with pytest.raises(ValueError, match="`series` must have the shape"):
         ksbp.DeltaEncoder()(keras.Input(()))
+    with pytest.raises(ValueError, match="`series` must have the shape"):
+        ksbp.DeltaEncoder()(np.ones(3, "float32"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
         ksbp.DeltaEncoder()(np.full((2, 3), np.nan, "float32"))
 

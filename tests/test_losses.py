@@ -59,5 +59,7 @@ def test_bad_arguments_of_spike_counts():
         losses.SpikeCountError(10, correct_rate=1.5)
     with pytest.raises(ValueError, match="same number of outputs for each of the 4 classes.*6"):
         losses.SpikeCountError(10, classes=4)(LABELS, RATES)
+    with pytest.raises(ValueError, match=r"`y_pred` must be firing rates \(B, outputs\)"):
+        losses.SpikeCountError(10)(LABELS, np.ones((5, 4, 6)))
     with pytest.raises(ValueError, match="`y_true` must be integer labels.*argmax"):
         losses.SpikeCountError(10)(np.eye(6)[LABELS], RATES)

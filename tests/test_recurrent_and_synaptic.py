@@ -234,6 +234,9 @@ def test_operations_count_what_comes_back_in_the_step_after():
     np.testing.assert_array_equal(run.operations["hidden -> hidden"][:, 1:], 12 * trace.sum(-1)[:, :-1])
     assert not run.operations["hidden -> hidden"][:, 0].any()
     np.testing.assert_array_equal(run.operations["hidden -> readout"], 3 * trace.sum(-1))
+    assert run.updates == 12 + 12 + 3  # potentials, currents, the readout
+    rows = {row["connection"]: row for row in ksbp.analysis.operations(run).rows}
+    assert rows["hidden -> hidden"]["synapses"] == 144 and rows["hidden -> hidden"]["ann_macs"] == 0
 
 
 def test_summary_calibrate_and_health(capsys):
@@ -275,6 +278,22 @@ def test_batch_normalization(where):
     np.testing.assert_allclose(folded(x), model(x), atol=1e-6)
 
 
+def test_statistics_of_a_window_that_goes_on():
+    """The spikes of the step before the window come back in its first step."""
+    norm = keras.layers.BatchNormalization(momentum=0.5)
+    back = keras.Sequential([keras.layers.Dense(12, use_bias=False), norm])
+    cell = ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(12), surrogate="atan"), back)
+    layer = ksbp.SpikingRNN(cell, gradient="bptt", return_state=True)
+    x = some_spikes()
+    layer.build(x.shape)
+    norm.moving_mean.assign(np.full(12, 0.25))
+    _, *states = layer(x)
+    assert np.any(states[1])
+    layer(x[:, :1], initial_state=states, training=True)
+    means = states[1].numpy() @ back.layers[0].kernel.numpy()
+    np.testing.assert_allclose(norm.moving_mean, 0.5 * 0.25 + 0.5 * means.mean(0), atol=1e-5)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +318,20 @@ def test_bad_arguments():
         ksbp.RecurrentCell(ksbp.RecurrentCell(lif(), keras.layers.Dense(3)).cell, keras.layers.Dense(3))
     with pytest.raises(ValueError, match=r"`recurrent` must give a current of the shape.*\(4,\).*\(3,\)"):
         ksbp.SpikingRNN(ksbp.RecurrentCell(lif(), keras.layers.Dense(4)), "bptt").build((None, 5, 2))
+    cell = lif()
+    with pytest.raises(TypeError):
+        ksbp.RecurrentCell(cell, 3)
+    ksbp.RecurrentCell(cell, keras.layers.Dense(3))  # it is free still
+    with pytest.raises(ValueError, match="`junction` must not be in a RecurrentCell"):
+        ksbp.ResidualCell(lif(), cell)
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), synaptic_beta=0.5, name="n"))
+    for number in (3, 5):
+        message = (
+            r"`initial_state` must hold \['membrane of n', 'current of n', 'spikes so far', 'steps so far'\].*"
+            + str(number)
+        )
+        with pytest.raises(ValueError, match=message):
+            layer(np.ones((2, 4, 3), "float32"), initial_state=[tf.zeros((2, 3))] * number)
     model = small_model()
     with pytest.raises(TypeError, match="has no counterpart that is known"):
         ksbp.ann_counterpart(model)

@@ -162,7 +162,13 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         synapses=tuple(round(fan.sum()) for fan in fans),
         operations={path.name: operations[:, :, i] for i, path in enumerate(paths)},
         spiking_input=spiking_input,
-        updates=sum(math.prod(n.state_shape_of_step) for n in layer.cell.neurons() if n.carries_state),
+        updates=sum(
+            math.prod(shape)
+            for neuron in layer.cell.neurons()
+            if neuron.carries_state
+            for entry, shape in neuron.carried_shapes.items()
+            if entry != "fed_back"  # kept, not computed
+        ),
     )
 
 

@@ -194,10 +194,10 @@ class NeuronCell(Cell):
             state["slot"] = tf.zeros(())
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
-        return state | self.blank_record(state["membrane"], rule, recorded)
+        return state | self.blank_record(state, rule, recorded)
 
-    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
-        """What the neurons will write down, before the first step; `rule` and `recorded` as in `initial_state`."""
+    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+        """What the neurons will write down, before the first step; arguments as in `initial_state`."""
         return {}
 
     def correction(self, state: State) -> tf.Tensor:
@@ -254,7 +254,7 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
         if neuron.activity_regularizer is not None:
             raise ValueError(
                 f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
-                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'"
+                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'. A recurrent network cannot have one"
             )
 
 

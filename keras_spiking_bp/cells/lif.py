@@ -84,7 +84,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             no spikes. Needs `gradient="accumulated"` or `"bounded"`.
 
     Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them. Spikes are 0 or 1
-    (times 1 / (1 - dropout) in training), in the compute dtype of the synapse; the membrane potential is float32.
+    (times 1 / (1 - dropout) in training), in the compute dtype of the synapse (of the first layer of a
+    `keras.Sequential`); the membrane potential is float32.
 
     Raises:
         TypeError: if `synapse` is not a layer.
@@ -151,13 +152,16 @@ class LIFCell(SavesItsSeed, NeuronCell):
         kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
         return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
 
-    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+        membrane = carried["membrane"]
         names = record.needed(rule, self.surrogate is not None, recorded)
         of_neurons = record.start(names, membrane, self.beta)
         if rule == "bptt" and self.surrogate is None:
             of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has a correction of its own
         if "slope_sum" in of_neurons and self.synaptic_beta is not None:
             of_neurons["drive"] = tf.zeros((tf.shape(membrane)[0],))
+        if names and self.feeds_back:
+            of_neurons["first_fed_back"] = carried["fed_back"]
         return of_neurons
 
     def step(self, inputs: tf.Tensor, states: list[State]):

@@ -74,7 +74,8 @@ class MaxPoolingCell(NeuronCell):
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return []  # a maximum, but `accumulate` knows how to treat it
 
-    def blank_record(self, membrane: tf.Tensor, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+        membrane = carried["membrane"]
         of_neurons = {"pooled": self._pooled(membrane)} if self.of == "counts" else {}
         if recorded or rule is not None:
             of_neurons["spike_count"] = tf.zeros((tf.shape(membrane)[0], *self.output_shape_of_step))

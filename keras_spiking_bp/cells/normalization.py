@@ -25,11 +25,11 @@ def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor) -> bool:
 
 def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
     """A batch normalisation in inference, by one operation: Keras' own reads and writes the images several times."""
-    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    mean, variance = (tf.cast(v.value, tf.float32) for v in (layer.moving_mean, layer.moving_variance))
     return tf.raw_ops.FusedBatchNormV3(
         x=inputs,
-        scale=layer.gamma.value if layer.scale else tf.ones_like(mean),
-        offset=layer.beta.value if layer.center else tf.zeros_like(mean),
+        scale=tf.cast(layer.gamma.value, tf.float32) if layer.scale else tf.ones_like(mean),
+        offset=tf.cast(layer.beta.value, tf.float32) if layer.center else tf.zeros_like(mean),
         mean=mean,
         variance=variance,
         epsilon=layer.epsilon,

@@ -44,9 +44,9 @@ class RecurrentCell(Cell):
             raise TypeError(f"`cell` must be a LIFCell. Received: cell={cell!r} (type {type(cell).__name__})")
         if cell.feeds_back:
             raise ValueError(f"`cell` must not be in another RecurrentCell already. Received: cell={cell!r}")
-        self.cell = cell
+        check_synapse("recurrent", recurrent)
+        self.cell, self.recurrent = cell, recurrent  # in this order, which is that of the weights
         self.cell.feeds_back = True
-        self.recurrent = check_synapse("recurrent", recurrent)
 
     def neurons(self) -> list[NeuronCell]:
         return [self.cell]
@@ -82,12 +82,12 @@ class RecurrentCell(Cell):
     ) -> tf.Tensor:
         """The spike counts of the window, for the statistics of batch normalisation; no derivative is asked of them.
 
-        What came back are all spikes but those of the last step.
+        What came back are the spikes of all steps but the last, and those of the step before the window.
         """
         (state,) = states
         count = state["spike_count"] * state.get("keep", 1.0)
         net = total_of(self.cell.synapse, total_inputs, num_steps, training)
-        net += total_of(self.recurrent, count - state["fed_back"], num_steps, training)
+        net += total_of(self.recurrent, state["first_fed_back"] + count - state["fed_back"], num_steps, training)
         return self.cell.count_spikes(net, state, num_steps)
 
     def get_config(self) -> dict[str, Any]:
@@ -99,6 +99,7 @@ class RecurrentCell(Cell):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> RecurrentCell:
+        config = dict(config)
         for name in ("cell", "recurrent"):
             config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         return cls(**config)

@@ -58,6 +58,8 @@ class ResidualCell(Cell):
             raise ValueError(f"`body` must give spikes, a readout cannot. Received: body={body!r}")
         if not isinstance(junction, LIFCell):
             raise TypeError(f"`junction` must be a LIFCell. Received: junction={junction!r}")
+        if junction.feeds_back:
+            raise ValueError(f"`junction` must not be in a RecurrentCell. Received: junction={junction!r}")
         self.body = body
         self.junction = junction
         self.shortcut = check_synapse("shortcut", shortcut, optional=True)
@@ -117,6 +119,7 @@ class ResidualCell(Cell):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> ResidualCell:
+        config = dict(config)
         for name in ("body", "junction", "shortcut"):
             config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         return cls(**config)

@@ -16,7 +16,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
     """Writes an ONNX file of one time step, with any batch size.
 
     Inputs and outputs are those of the `step` signature of `export_saved_model`, in its order. Names are unique in an
-    ONNX graph: what goes in as `membrane_<cell>` comes out as `next_membrane_<cell>`.
+    ONNX graph: what goes in as `membrane_<cell>` comes out as `next_membrane_<cell>`, `current_<cell>`
+    and `fed_back_<cell>` alike.
 
     Args:
         model: as in `export_saved_model`.

@@ -21,12 +21,14 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     | `images` | `images` (B, ...): the spikes are drawn inside | `outputs`, as the model gives them |
     | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
-    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells, ... | `outputs`; the new states |
+    | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; the new states |
 
-    The state before the first step is zeros: of cells with an `initial_membrane`, `membrane_<cell>` is the difference
-    from it. `MaxPoolingCell(of="spikes")` has none. The `outputs` of a step are V[t], to be divided by t, or its
-    spikes. `images` is there if the model starts with an encoder, `images_with_seed` if that is a `PoissonEncoder`.
-    `serving_default` is `images`, or `spikes` where there are no images. No gradient goes through what the file holds.
+    Cells with `synaptic_beta` have a `current_<cell>` too, those in a `RecurrentCell` a `fed_back_<cell>`, the spikes
+    of the step before; `MaxPoolingCell(of="spikes")` has nothing. The state before the first step is zeros: of cells
+    with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to be
+    divided by t, or its spikes. `images` is there if the model starts with an encoder, `images_with_seed` if that is a
+    `PoissonEncoder`. `serving_default` is `images`, or `spikes` where there are no images. No gradient goes through
+    what the file holds.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether

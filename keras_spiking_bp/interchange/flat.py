@@ -11,7 +11,7 @@ def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     What leads to a graph leads to what is behind its input, and what is before its output leads to where it leads.
 
     Raises:
-        ValueError: if an inner graph has not one input and one output.
+        ValueError: if an inner graph has not one input and one output, or two nodes would have the same name.
     """
     nodes, edges = dict(graph.nodes), [(str(a), str(b)) for a, b in graph.edges]
     for name, node in graph.nodes.items():
@@ -25,14 +25,17 @@ def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
             if len(found) != 1:
                 raise ValueError(f"The graph {name!r} in `graph` must have one {kind} node. Received: {found}")
             ends[kind] = f"{name}.{found[0]}"
-        renamed = [(f"{name}.{a}", f"{name}.{b}") for a, b in between]
-        nodes |= {f"{name}.{part}": of for part, of in inner.items() if f"{name}.{part}" not in ends.values()}
-        first = [b for a, b in renamed if a == ends["Input"]]
-        last = [a for a, b in renamed if b == ends["Output"]]
+        added = {f"{name}.{part}": of for part, of in inner.items()}
+        taken = sorted(set(added) & set(nodes))
+        if taken:
+            raise ValueError(f"`graph` has the nodes {taken} twice: in its graph {name!r}, and beside it")
+        nodes |= added
         edges = [
-            *[(a, b) for a, b in edges if name not in (a, b)],
-            *[(a, b) for a, end in edges if end == name for b in first],
-            *[(a, b) for start, b in edges if start == name for a in last],
-            *[(a, b) for a, b in renamed if a != ends["Input"] and b != ends["Output"]],
+            *[(ends["Output"] if a == name else a, ends["Input"] if b == name else b) for a, b in edges],
+            *[(f"{name}.{a}", f"{name}.{b}") for a, b in between],
         ]
+        for end in ends.values():  # what comes in goes on
+            sources, followers = ([a for a, b in edges if b == end], [b for a, b in edges if a == end])
+            edges = [edge for edge in edges if end not in edge] + [(a, b) for a in sources for b in followers]
+            del nodes[end]
     return nodes, edges

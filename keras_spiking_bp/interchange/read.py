@@ -99,6 +99,12 @@ class _Reader:
                     f"`graph` has the node {name!r} of type {self._kind(name)}, for which there is no cell. "
                     f"Allowed are {', '.join(_ALLOWED)}"
                 )
+        names = [keras_name(name) for name in self.nodes]
+        alike = [name for name in self.nodes if names.count(keras_name(name)) > 1]
+        if alike:
+            raise ValueError(
+                f"The nodes of `graph` must have names that differ in letters and digits. Received: {alike}"
+            )
         for kind in ("Input", "Output"):
             found = [name for name in self.nodes if self._kind(name) == kind]
             if len(found) != 1:
@@ -150,7 +156,7 @@ class _Reader:
         if self._kind(last) != "Output":
             raise ValueError(
                 f"The node {last!r} has the inputs {self.sources[last]}, which is no residual block. "
-                "The only way back that has a cell is that of neurons to themselves"
+                "The only way back that has a cell is that of neurons to themselves, through layers of its own"
             )
         return [*blocks, *cells, *layers], signal
 
@@ -230,11 +236,11 @@ class _Reader:
         """The cell of a node with the way back that it has, or itself."""
         if name not in self.ways_back:
             return cell
+        signal.check_order(f"The way back to the node {name!r}")
         layers, back = [], signal
         for part in self.ways_back[name]:
             layer, back = read_layer(part, self.nodes[part], back)
             layers.append(layer)
-        back.check_order(f"The way back to the node {name!r}")
         return RecurrentCell(cell, _joined(layers), name=f"{keras_name(name)}_recurrent")
 
     def _readout(self, name: str, synapse: keras.layers.Layer) -> ReadoutCell:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold_model import without_normalization
-from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, swapped
 from keras_spiking_bp.interchange.write_layers import write_layers
@@ -86,7 +86,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
     rnn = spiking_layer(model)
     others = [] if model is rnn else [layer for layer in model.layers if layer is not rnn]
     for layer in others:
-        if not isinstance(layer, (keras.layers.InputLayer, Encoder)):
+        if not isinstance(layer, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
             raise ValueError(
                 "`model` must have nothing but an encoder around its SpikingRNN. "
                 f"Received: the layer {layer.name!r} ({type(layer).__name__}). Give the SpikingRNN alone"
@@ -120,8 +120,8 @@ class _Writer:
             return self.neurons(cell.junction, [through[0], around[0]], through[1])
         if isinstance(cell, RecurrentCell):
             last, spikes = self.cell(cell.cell, source, signal)
-            back, current = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
-            current.check_order(f"The way back of {cell.name!r}")
+            spikes.check_order(f"The way back of {cell.name!r}")
+            back, _ = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
             self.edges.append((back, last))
             return last, spikes
         if isinstance(cell, NeuronCell):

@@ -188,7 +188,43 @@ def delay():
     return nir.Delay(full(1e-3))
 
 
+def inside(*edges, **nodes):
+    """A graph in which `g` is a graph of these edges and nodes."""
+    ends = {"input": nir.Input(np.array([3])), "output": nir.Output(np.array([3]))}
+    inner = nir.NIRGraph({**ends, **nodes}, [tuple(edge.split("-")) for edge in edges], type_check=False)
+    return {"g": inner, "w": linear(), "n": neurons()}
+
+
 REFUSED = {
+    "the nodes .'g.n'. twice: in its graph 'g'": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "output": nir.Output(np.array([3])),
+            "g.n": neurons(),
+            **inside("input-n", "n-output", n=neurons()),
+        },
+        [("input", "w"), ("w", "g"), ("g", "g.n"), ("g.n", "n"), ("n", "output")],
+        type_check=False,
+    ),
+    "differ in letters and digits.*'a.b', 'a_b'": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "output": nir.Output(np.array([3])),
+            "a.b": neurons(),
+            "a_b": neurons(),
+        },
+        [("input", "a.b"), ("a.b", "a_b"), ("a_b", "output")],
+    ),
+    "way back to the node 'n' takes a flattened picture": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([2, 3, 3])),
+            "f": nir.Flatten({"input": np.array([2, 3, 3])}, 0),
+            "n": neurons(18),
+            "u": nir.Linear(weight(18, 18)),
+            "output": nir.Output(np.array([18])),
+        },
+        [("input", "f"), ("f", "n"), ("n", "u"), ("u", "n"), ("n", "output")],
+    ),
     "'delay' of type Delay.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), delay(), neurons()),
     "must have neurons": lambda: graph_of(linear()),
     "only way back that has a cell is that of neurons to themselves": lambda: joined(
@@ -272,8 +308,10 @@ def test_recurrent_current_based_networks(bias, reset, in_a_file, tmp_path):
     hidden = ksbp.observe.traces(model, x)["lif1_lif"]["spikes"]
     np.testing.assert_array_equal(hidden, sent["lif1"])
     if reset == "zero":
-        again = ksbp.from_nir(ksbp.to_nir(model))
-        np.testing.assert_array_equal(again(x), model(x))
+        written = ksbp.to_nir(model)
+        np.testing.assert_array_equal(ksbp.from_nir(written)(x), model(x))
+        by_hand = nir_reader.run(written, x, 1e-4, back=[("lif1_lif", "lif1_lif_recurrent")])["output"]
+        np.testing.assert_array_equal(by_hand, sent["output"])
 
 
 def test_the_parameters_of_a_current_based_neuron():
@@ -281,6 +319,25 @@ def test_the_parameters_of_a_current_based_neuron():
     assert cell.synaptic_beta == pytest.approx(1 - 1e-4 / 4e-4)
     assert cell.beta == pytest.approx(1 - 1e-4 / 9e-4)
     assert cell.threshold == pytest.approx(15.1234567 / (7 * 1e-4 / 9e-4) / (3 * 1e-4 / 4e-4))
+
+
+def test_graphs_that_hand_on_or_come_back_to_themselves():
+    x = (np.random.default_rng(1).random((3, 30, 3)) < 0.4).astype("float32")
+    ends = {"input": nir.Input(np.array([3])), "output": nir.Output(np.array([3]))}
+    through = [("input", "w"), ("w", "g"), ("g", "n"), ("n", "output")]
+    handed_on = nir.NIRGraph({**ends, **inside("input-output")}, through, type_check=False)
+    plain = joined("input-w w-n n-output", w=linear(), n=neurons())
+    models = [ksbp.from_nir(graph, dt=1e-3) for graph in (handed_on, plain)]
+    np.testing.assert_array_equal(*[every_step(model)(x) for model in models])
+
+    nodes = inside("input-k", "k-output", k=neurons())
+    back = nir.NIRGraph({**ends, **nodes}, [("input", "w"), ("w", "g"), ("g", "g"), ("g", "output")], type_check=False)
+    direct = joined("input-w w-k k-k k-output", w=linear(), k=neurons())
+    for graph in (back, direct):
+        graph.nodes.pop("n", None)
+    models = [ksbp.from_nir(graph, dt=1e-3) for graph in (back, direct)]
+    outputs = [ksbp.SpikingRNN(model.layers[-1].cell, "bptt", return_sequences=True)(x) for model in models]
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_neurons_that_come_back_directly():
@@ -310,7 +367,10 @@ def test_sum_pooling_and_scale():
 SHARED = Path(__file__).parents[3] / "shared"
 
 
-@pytest.mark.skipif(not (SHARED / "nir").exists(), reason="no networks of others in ../shared/nir")
+@pytest.mark.skipif(
+    not ((SHARED / "nir").exists() and (SHARED / "data" / "nmnist_small").exists()),
+    reason="no networks of others in ../shared/nir, or no recordings in ../shared/data",
+)
 def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     """Trained on N-MNIST by others; by time steps of a millisecond."""
     model = ksbp.from_nir(nir.read(SHARED / "nir" / "cnn_sinabs.nir"))

@@ -150,6 +150,10 @@ REFUSED = {
     "average counts": [lif(keras.layers.AveragePooling2D(4, padding="same"))],
     "right before a Conv2D": [lif(keras.layers.ZeroPadding2D(1))],
     "other order": [lif(conv(2)), keras.layers.Flatten()],
+    "way back of 'loop' takes a flattened picture": [
+        keras.layers.Flatten(),
+        ksbp.RecurrentCell(lif(keras.layers.Identity()), dense(98), name="loop"),
+    ],
     "other order.*": [
         keras.layers.Flatten(),
         ksbp.ResidualCell(lif(dense(98)), lif(dense(98))),
