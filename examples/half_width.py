@@ -2,9 +2,10 @@
 
 python -m examples.half_width [--seeds 3] [--normalization none --surrogate triangle] [--ann] [...]
 
-Small enough to compare derivatives and normalisations on two cores. Images are flipped at random; the random crops of
-long trainings take more from a network in two epochs than they give. Prints a line for each seed: test accuracy, and
-the firing rate of each layer. `--ann` trains the same network with ReLU in the place of the neurons.
+Small enough to compare derivatives and normalisations on two cores. Images are flipped at random, and with `--shift 2`
+moved by up to 2 pixels; the crops of long trainings take more from a network in two epochs than they give. Prints a
+line for each seed: test accuracy, and the firing rate of each layer. `--ann` trains the same network with ReLU in the
+place of the neurons.
 """
 
 from __future__ import annotations
@@ -62,7 +63,12 @@ def train(args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> 
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warmup, warmup_target=args.learning_rate, warmup_steps=warmup
     )
-    flipped = keras.Sequential([keras.Input(data.input_shape), keras.layers.RandomFlip("horizontal", seed=seed), model])
+    augmentation = [keras.layers.RandomFlip("horizontal", seed=seed)]
+    if args.shift:
+        factors = (args.shift / data.input_shape[0], args.shift / data.input_shape[1])
+        shift = keras.layers.RandomTranslation(*factors, fill_mode="constant", interpolation="nearest", seed=seed)
+        augmentation.append(shift)
+    flipped = keras.Sequential([keras.Input(data.input_shape), *augmentation, model])
     flipped.compile(
         keras.optimizers.AdamW(rate, weight_decay=args.weight_decay),
         keras.losses.CategoricalCrossentropy(from_logits=True),
@@ -110,6 +116,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--policy", default="mixed_bfloat16")
+    parser.add_argument("--shift", type=int, default=0, help="of images in training, up to so many pixels")
     parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
     parser.add_argument("--verbose", type=int, default=1)
     args = parser.parse_args(arguments)
