@@ -3,9 +3,8 @@
 python -m examples.half_width [--seeds 3] [--normalization none --surrogate triangle] [--ann] [...]
 
 Small enough to compare derivatives and normalisations on two cores. Images are flipped at random, and with `--shift 2`
-moved by up to 2 pixels; the crops of long trainings take more from a network in two epochs than they give. Prints a
-line for each seed: test accuracy, and the firing rate of each layer. `--ann` trains the same network with ReLU in the
-place of the neurons.
+moved by up to 2 pixels. Prints a line for each seed: test accuracy, and the firing rate of each layer. `--ann` trains
+the same network with ReLU in the place of the neurons.
 """
 
 from __future__ import annotations
