@@ -61,19 +61,20 @@ class ImageSet:
     def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
         """The training set in batches: images (B, H, W, C) float32, labels one-hot (B, classes) float32.
 
-        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST) and flips CIFAR-10 and
-        Fashion-MNIST left to right.
+        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; what comes in from
+        outside is 0 to the network, the mean) and flips CIFAR-10 and Fashion-MNIST left to right.
         """
         padding, flips = _AUGMENTATIONS[self.name]
 
         def prepare(image, random):
+            image = self._normalised(image)
             if augment:
                 shape = image.shape
                 image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
                 image = tf.image.stateless_random_crop(image, shape, random)
                 if flips:
                     image = tf.image.stateless_random_flip_left_right(image, random + 1)
-            return self._normalised(image)
+            return image
 
         images, labels = self.train
         return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
