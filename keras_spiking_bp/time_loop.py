@@ -147,9 +147,9 @@ def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
 def _held_back(now: tf.Tensor, new: State, old: State) -> State:
     """The new state of the samples that have this step, the old one of those whose step is masked.
 
-    Not of `slot`, which stands for what comes from later steps, and `keep`, which is the same in all.
+    Not of `slot`, which stands for what comes from later steps, and of what is the same in all.
     """
-    return {name: new[name] if name in ("slot", "keep") else _where(now, new[name], old[name]) for name in new}
+    return {name: new[name] if name in ("slot", "keep", "first_fed_back") else _where(now, new[name], old[name]) for name in new}
 
 
 def _where(now: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:

@@ -29,7 +29,7 @@ def fresh_keras():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
-    keras.backend.clear_session(free_memory=False)  # a full garbage collection after each test takes half of all time
+    keras.backend.clear_session(free_memory=False)  # a garbage collection after each test took 41 % of all time
 
 
 @pytest.fixture
