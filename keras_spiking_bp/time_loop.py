@@ -149,7 +149,10 @@ def _held_back(now: tf.Tensor, new: State, old: State) -> State:
 
     Not of `slot`, which stands for what comes from later steps, and of what is the same in all.
     """
-    return {name: new[name] if name in ("slot", "keep", "first_fed_back") else _where(now, new[name], old[name]) for name in new}
+    return {
+        name: new[name] if name in ("slot", "keep", "first_fed_back") else _where(now, new[name], old[name])
+        for name in new
+    }
 
 
 def _where(now: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:

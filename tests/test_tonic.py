@@ -120,6 +120,8 @@ def test_what_is_no_such_data_set():
         from_tonic(good, (item for item in [good[0]]), 5)
     with pytest.raises(TypeError, match=r"`train` must have a length.*item 0 of type tuple, with the fields \[\]"):
         from_tonic([(np.zeros((5, 2, 7, 9)), 0)], good, 5, sensor_size=(7, 9), polarities=2)
+    with pytest.raises(TypeError, match="item 0 with the label 'dolphin'; labels must be integers"):
+        from_tonic([(good[0][0], "dolphin")], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(ValueError, match="`num_steps` must be"):
         from_tonic(good, good, 0)
     with pytest.raises(ValueError, match="`polarities` must be 1 or 2"):

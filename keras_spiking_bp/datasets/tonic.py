@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from typing import Any
 
@@ -99,6 +100,9 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
         names = getattr(getattr(events, "dtype", None), "names", None) or ()
         if not {"x", "t", "p"} <= set(names):
             raise TypeError(f"{needed}item {i} of type {type(item).__name__}, with the fields {list(names)}")
-        labels.append(int(item[1]))
+        try:
+            labels.append(operator.index(item[1]))
+        except TypeError as error:
+            raise TypeError(f"{needed}item {i} with the label {item[1]!r}; labels must be integers") from error
         durations.append(int(np.ptp(events["t"])) if len(events) else 0)
     return np.array(labels, "int32"), np.array(durations)
