@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-nir test-slow test-oldest lint docs notebooks bench clean
+.PHONY: demo test test-peers test-slow test-oldest lint docs notebooks bench clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
@@ -12,8 +12,8 @@ demo: $(VENV)/.data
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# networks of ours in other libraries, theirs in ours (installs torch)
-test-nir: $(VENV)/.nir-test
+# beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch)
+test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest tests/interchange
 
 test-slow: $(VENV)/.test

@@ -24,12 +24,12 @@ from keras_spiking_bp.cells import (
     RecurrentCell,
     ResidualCell,
     SequentialCell,
-    beta_from_tau,
 )
 from keras_spiking_bp.conversion import convert_to_snn, fold_batch_normalization
 from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, DeltaEncoder, LatencyEncoder, PoissonEncoder
 from keras_spiking_bp.interchange import from_nir, to_nir
+from keras_spiking_bp.neuron_parameters import beta_from_tau
 from keras_spiking_bp.rnn import SpikingRNN
 
 __all__ = [

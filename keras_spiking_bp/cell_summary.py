@@ -18,6 +18,7 @@ from keras_spiking_bp.cells import (
     SequentialCell,
 )
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.neuron_parameters import shown
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -87,20 +88,20 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
     else:
         neurons = math.prod(cell.output_shape_of_step)
         output = _shape(cell.output_shape_of_step)
-        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.synapse.count_params(), neurons)
+        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.count_params(), neurons)
 
 
 def _neuron(cell: NeuronCell) -> str:
     if isinstance(cell, LIFCell):
-        kind = "IF" if isinstance(cell, IFCell) else f"LIF {cell.beta:g}"
-        kind += "" if cell.synaptic_beta is None else f", current {cell.synaptic_beta:g}"
-        starts = f", starts at {cell.starting_potential:g}" if cell.initial_membrane else ""
+        kind = "IF" if isinstance(cell, IFCell) else f"LIF {shown(cell.beta)}"
+        kind += "" if cell.synaptic_beta is None else f", current {shown(cell.synaptic_beta)}"
+        starts = f", starts at {shown(cell.starting_potential)}" if cell.initial_membrane else ""
         dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
-        return f"{kind}, threshold {cell.threshold:g}{starts}{dropout}"
+        return f"{kind}, threshold {shown(cell.threshold)}{starts}{dropout}"
     if isinstance(cell, MaxPoolingCell):
         return f"maximum of {cell.of}"
     if isinstance(cell, ReadoutCell):
-        return f"readout {cell.beta:g}"
+        return f"readout {shown(cell.beta)}"
     return type(cell).__name__
 
 

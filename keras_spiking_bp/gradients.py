@@ -41,10 +41,12 @@ with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_corre
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
+
+from keras_spiking_bp.neuron_parameters import is_one, log
 
 try:  # knows whether a gradient tape watches; TensorFlow has no public name for it
     from tensorflow.python.eager.record import could_possibly_record
@@ -136,7 +138,7 @@ def per_step(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 2)], 0))
 
 
-def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float) -> tf.Tensor:
+def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -> tf.Tensor:
     """The leak correction of the derivative: `1[spike_count > 0] + ln(beta) * leaky_trace / spike_count`.
 
     Paper: `1 + f'(T) / gamma`, `f'(T) = ln(beta) * LF(T)`, `gamma` the spike count; 0 for a neuron that never fired.
@@ -144,18 +146,18 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: float)
     Args:
         spike_count: spikes of each neuron over the window (float32).
         leaky_trace: `sum_k beta^(T - t_k)` over its spike times, same shape.
-        beta: decay per step.
+        beta: decay per step, a number or one for each neuron.
 
     Returns:
         Tensor of the same shape, at most 1.
     """
     fired = tf.cast(spike_count > 0, leaky_trace.dtype)
-    if beta == 1:
+    if is_one(beta):
         return fired
-    return fired + math.log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
+    return fired + log(beta) * leaky_trace / tf.maximum(spike_count, 1.0)
 
 
-def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: float, num_steps: tf.Tensor) -> tf.Tensor:
+def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: Any, num_steps: tf.Tensor) -> tf.Tensor:
     """1 where a spike count is between its bounds, 0 and `num_steps`, else 0.
 
     It is below the upper bound if `spike_count < num_steps`, and above the lower one if the charge that came in is
@@ -178,7 +180,7 @@ def eligibility_step(
     carried: tf.Tensor,
     slope: tf.Tensor,
     spikes: tf.Tensor,
-    beta: float,
+    beta: Any,
     resets_to_zero: bool,
     drive: tf.Tensor | float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -203,27 +205,46 @@ def eligibility_step(
     weighted = slope * eligibility
     # eligibility * (1 - spikes ** 2), or eligibility * (1 - slope), in one pass over memory
     carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility - weighted
-    return weighted, carried if beta == 1 else beta * carried
+    return weighted, carried if is_one(beta) else beta * carried
 
 
-def mean_gain(synaptic_beta: float, num_steps: tf.Tensor) -> tf.Tensor:
+def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
     """What a current adds to a potential over the rest of a window of `num_steps`, by way of a synaptic current.
 
     That of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
 
     Args:
-        synaptic_beta: decay of the synaptic current per step.
-        num_steps: T, at least 1: a tensor of any shape.
+        synaptic_beta: decay of the synaptic current per step, a number or one for each neuron.
+        num_steps: T, at least 1: a tensor that broadcasts against it.
 
     Returns:
-        Tensor of the same shape.
+        Tensor of the shape of both.
     """
-    if synaptic_beta == 1:
-        return (num_steps + 1.0) / 2.0
-    steps = tf.cast(num_steps, tf.float64)  # a difference of nearly equal numbers, of a `synaptic_beta` near 1
-    decayed = -tf.math.expm1(math.log(synaptic_beta) * steps)  # 1 - synaptic_beta^T
-    gain = (1.0 - synaptic_beta * decayed / ((1.0 - synaptic_beta) * steps)) / (1.0 - synaptic_beta)
-    return tf.cast(gain, num_steps.dtype)
+    stays, decay, steps = _in_double(synaptic_beta, num_steps)
+    gain = (1.0 - decay * _decayed(decay, steps) / ((1.0 - decay) * steps)) / (1.0 - decay)
+    return tf.cast(tf.where(stays, (steps + 1.0) / 2.0, gain), num_steps.dtype)
+
+
+def mean_decay(beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
+    """The share of a current that is left at the end of a window: the mean over t = 1 to T of `beta^(T - t + 1)`.
+
+    Args and return value: as `mean_gain`, with the decay of a potential.
+    """
+    stays, decay, steps = _in_double(beta, num_steps)
+    mean = decay * _decayed(decay, steps) / ((1.0 - decay) * steps)
+    return tf.cast(tf.where(stays, tf.ones_like(steps), mean), num_steps.dtype)
+
+
+def _in_double(decay: Any, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Where a decay is 1; the decay, with another number there; the steps: near 1 these formulas lose digits."""
+    decay = tf.cast(decay, tf.float64) if tf.is_tensor(decay) else tf.constant(decay, tf.float64)
+    stays = decay == 1.0
+    return stays, tf.where(stays, tf.constant(0.5, tf.float64), decay), tf.cast(num_steps, tf.float64)
+
+
+def _decayed(decay: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+    """`1 - decay^steps`."""
+    return -tf.math.expm1(tf.math.log(decay) * steps)
 
 
 # --- on totals --------------------------------------------------------------------------------------------------------
@@ -297,7 +318,7 @@ def lif_step_bptt(
     current: tf.Tensor,
     slot: tf.Tensor | None,
     forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
-    slope_scale: float,
+    slope_scale: Any,
     resets_to_zero: bool,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """One step of a neuron with the derivative of the authors' code.
@@ -333,8 +354,8 @@ def lif_step_surrogate(
     current: tf.Tensor,
     forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     surrogate: Callable[[tf.Tensor], tf.Tensor],
-    beta: float,
-    threshold: float,
+    beta: Any,
+    threshold: Any,
     resets_to_zero: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of a neuron with a surrogate derivative.
@@ -344,11 +365,17 @@ def lif_step_surrogate(
 
         g = g_spikes * surrogate(potential - threshold) + g_membrane * beta * (1 - spikes if resets_to_zero else 1)
 
-    goes to `membrane` and to `current` alike: the leak is differentiated, the reset is a constant (detached).
+    goes to `membrane` and to `current` alike: the leak is differentiated, that it fired is a constant (detached). A
+    `beta` or `threshold` that is learned, a tensor, gets the sum over the neurons that share it of
+
+        beta:        g_membrane * (potential after the reset)
+        threshold:  -g_spikes * surrogate(potential - threshold)
+                    -g_membrane * beta * spikes                      in addition, where it is subtracted
     """
+    learned = [parameter for parameter in (beta, threshold) if tf.is_tensor(parameter)]
 
     @tf.custom_gradient
-    def step(membrane, current):
+    def step(membrane, current, *_):
         spikes, next_membrane = forward(membrane, current)
         potential = membrane + current
 
@@ -357,12 +384,27 @@ def lif_step_surrogate(
             passed = beta * g_membrane
             if resets_to_zero:
                 passed = passed * (1.0 - spikes)
-            g = passed + g_spikes * surrogate(potential - threshold)
-            return g, g
+            fires = g_spikes * surrogate(potential - threshold)
+            to_learned = []
+            if tf.is_tensor(beta):
+                after = potential * (1.0 - spikes) if resets_to_zero else potential - threshold * spikes
+                to_learned.append(_shared(g_membrane * after, beta))
+            if tf.is_tensor(threshold):
+                lowered = fires if resets_to_zero else fires + beta * g_membrane * spikes
+                to_learned.append(-_shared(lowered, threshold))
+            g = passed + fires
+            return g, g, *to_learned
 
         return (spikes, next_membrane), grad
 
-    return step(membrane, current)
+    return step(membrane, current, *learned)
+
+
+def _shared(of_each: tf.Tensor, parameter: tf.Tensor) -> tf.Tensor:
+    """The sum of (B, ...) over the neurons that share an entry of `parameter`, which broadcasts against it."""
+    shape = [1] * (of_each.shape.rank - parameter.shape.rank) + parameter.shape.as_list()
+    total = tf.reduce_sum(of_each, [axis for axis, size in enumerate(shape) if size == 1], keepdims=True)
+    return tf.reshape(total, parameter.shape)
 
 
 def leak_bptt(potential: tf.Tensor, beta: float) -> tf.Tensor:

@@ -123,6 +123,8 @@ class SpikingRNN(keras.layers.RNN):
                 f"`gradient` must be 'bptt' for the RecurrentCell {recurrent_cells(cell)[0].name!r}: sums over time do "
                 f"not tell in which order its spikes come back. Received: gradient={gradient!r}"
             )
+        if gradient != "bptt":
+            _check_nothing_learned(cell, gradient)
         self.gradient = gradient
 
     # --- shapes and states -------------------------------------------------------------------------------------------
@@ -398,3 +400,13 @@ class SpikingRNN(keras.layers.RNN):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gradient": self.gradient}
+
+
+def _check_nothing_learned(cell: Cell, gradient: str) -> None:
+    """Parameters of neurons get a gradient only by the way through the loop."""
+    for neuron in cell.neurons():
+        if neuron.learned:
+            raise ValueError(
+                f"`gradient` must be 'bptt' to learn the {' and '.join(neuron.learned)} of {neuron.name!r}: sums over "
+                f"time have no derivative by them. Received: gradient={gradient!r}"
+            )

@@ -1,7 +1,8 @@
 """Cells: one time step of a spiking network."""
 
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.cells.lif import IFCell, LIFCell, beta_from_tau
+from keras_spiking_bp.cells.integrate_and_fire import IFCell
+from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.max_pooling import MaxPoolingCell
 from keras_spiking_bp.cells.readout import ReadoutCell
 from keras_spiking_bp.cells.recurrent import RecurrentCell
@@ -17,5 +18,4 @@ __all__ = [
     "RecurrentCell",
     "ResidualCell",
     "SequentialCell",
-    "beta_from_tau",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -130,8 +131,9 @@ class NeuronCell(Cell):
     """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
 
     dropout = 0.0
-    starting_potential = 0.0
+    starting_potential: Any = 0.0
     carries_state = True  # from step to step
+    learned: Sequence[str] = ()  # the names of parameters of the neurons that are weights
 
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
@@ -159,7 +161,7 @@ class NeuronCell(Cell):
         """These entries before the first step: the membrane potential at `starting_potential`, others zero."""
         starts = {"membrane": self.starting_potential}
         return {
-            name: tf.fill((batch_size, *shape), starts.get(name, 0.0)) for name, shape in self.carried_shapes.items()
+            name: _filled((batch_size, *shape), starts.get(name, 0.0)) for name, shape in self.carried_shapes.items()
         }
 
     def neurons(self) -> list[NeuronCell]:
@@ -315,6 +317,10 @@ def total_of(
     """
     mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs), training)
     return per_sample(num_steps, mean) * mean
+
+
+def _filled(shape: tuple, value: Any) -> tf.Tensor:
+    return tf.fill(shape, value) if isinstance(value, float) else tf.zeros(shape) + value
 
 
 def _rnn_size(shape: tuple[int, ...] | None) -> Any:

@@ -1,13 +1,15 @@
-"""The leaky integrate-and-fire neuron behind any synapse, and the pooling neuron (no leak)."""
+"""The leaky integrate-and-fire neuron behind any synapse."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, input_dtype, total_of
@@ -32,21 +34,6 @@ from keras_spiking_bp.validation import (
 RESET_MECHANISMS = ("zero", "subtract")
 
 
-def beta_from_tau(tau: float) -> float:
-    """The decay per step of a time constant: `beta = exp(-1 / tau)`, `tau` in time steps.
-
-    The paper's `tau_m = 100` gives 0.990.
-
-    Raises:
-        ValueError: if `tau` is not above 0.
-
-    Example:
-        >>> round(beta_from_tau(100.0), 5)
-        0.99005
-    """
-    return math.exp(-1.0 / check_positive("tau", tau))
-
-
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class LIFCell(SavesItsSeed, NeuronCell):
     """A synapse and a layer of leaky integrate-and-fire (LIF) neurons, for one time step.
@@ -68,7 +55,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
     Args:
         synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
         beta: decay of the membrane potential per time step, 0 < beta <= 1; `beta_from_tau` converts a time constant.
-        threshold: membrane potential above which a neuron fires, > 0.
+            A number, or an array for one a neuron, which broadcasts to the shape of the neurons.
+        threshold: membrane potential above which a neuron fires, > 0; a number or an array.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
             time steps; the kept spikes count 1 / (1 - dropout).
@@ -78,7 +66,10 @@ class LIFCell(SavesItsSeed, NeuronCell):
         initial_membrane: the membrane potential before the first step, as a share of the threshold,
             0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts in
-            its own step only.
+            its own step only. A number or an array.
+        learn_beta, learn_threshold: whether `beta` and `threshold` are weights, which start at the values given and are
+            kept in [0.001, 1] and at 0.001 or above. Need a surrogate and `gradient="bptt"`. (A decay of weights would
+            draw them to 0: `optimizer.exclude_from_weight_decay(var_names=["beta", "threshold"])`.)
         activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate` does not, which counts
             no spikes. Needs `gradient="accumulated"` or `"bounded"`.
@@ -89,7 +80,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     Raises:
         TypeError: if `synapse` is not a layer.
-        ValueError: if another argument is out of its range.
+        ValueError: if another argument is out of its range, an array does not fit, or something is to be learned
+            without a surrogate.
 
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.95)
@@ -103,38 +95,63 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def __init__(
         self,
         synapse: keras.layers.Layer,
-        beta: float = 0.99,
-        threshold: float = 1.0,
+        beta: float | Sequence | np.ndarray = 0.99,
+        threshold: float | Sequence | np.ndarray = 1.0,
         reset_mechanism: str = "zero",
         dropout: float = 0.0,
         seed: int | None = None,
         surrogate: surrogates.Surrogate | str | None = None,
         initial_membrane: float = 0.0,
-        synaptic_beta: float | None = None,
+        synaptic_beta: float | Sequence | np.ndarray | None = None,
+        learn_beta: bool = False,
+        learn_threshold: bool = False,
         **kwargs: Any,
     ):
         super().__init__(synapse, **kwargs)
-        self.beta = check_beta("beta", beta)
-        self.threshold = check_positive("threshold", threshold)
+        self.beta = parameters.checked(check_beta, "beta", beta)
+        self.threshold = parameters.checked(check_positive, "threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
         self.dropout = check_rate("dropout", dropout)
         self.surrogate = surrogates.get(surrogate)
         self.initial_membrane = check_rate("initial_membrane", initial_membrane)
-        self.synaptic_beta = None if synaptic_beta is None else check_beta("synaptic_beta", synaptic_beta)
+        self.synaptic_beta = (
+            None if synaptic_beta is None else parameters.checked(check_beta, "synaptic_beta", synaptic_beta)
+        )
+        self.learn_beta, self.learn_threshold = learn_beta, learn_threshold
+        if self.learned and self.surrogate is None:
+            raise ValueError(
+                f"`surrogate` must be given with learn_{self.learned[0]}=True: the paper's derivative knows none by "
+                f"{self.learned[0]}. Received: surrogate=None"
+            )
+        self._initial = {"beta": parameters.plain(self.beta), "threshold": parameters.plain(self.threshold)}
         self.feeds_back = False  # a RecurrentCell around this one says so
         self.seed = seed
         if self.dropout:
             self.start_stream(seed)
 
-    @property
-    def slope_scale(self) -> float:
-        """The factor 1 / threshold of the derivative."""
-        return 1.0 / self.threshold
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        for name in ("beta", "threshold", "synaptic_beta"):
+            parameters.check_fits(name, getattr(self, name), self.output_shape_of_step)
+        if self.learn_beta:
+            self.beta = parameters.learned_beta(self, self.beta)
+        if self.learn_threshold:
+            self.threshold = parameters.learned_threshold(self, self.threshold)
 
     @property
-    def starting_potential(self) -> float:
+    def learned(self) -> list[str]:
+        """The names of the parameters that are weights."""
+        return [name for name in ("beta", "threshold") if getattr(self, f"learn_{name}")]
+
+    @property
+    def slope_scale(self) -> Any:
+        """The factor 1 / threshold of the derivative."""
+        return 1.0 / parameters.now(self.threshold)
+
+    @property
+    def starting_potential(self) -> Any:
         """The membrane potential before the first step."""
-        return self.initial_membrane * self.threshold
+        return self.initial_membrane * parameters.now(self.threshold) if self.initial_membrane else 0.0
 
     @property
     def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
@@ -155,11 +172,14 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]
         names = record.needed(rule, self.surrogate is not None, recorded)
-        of_neurons = record.start(names, membrane, self.beta)
+        of_neurons = record.start(names, membrane, leaks=not parameters.is_one(self.beta))
         if rule == "bptt" and self.surrogate is None:
             of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has a correction of its own
         if "slope_sum" in of_neurons and self.synaptic_beta is not None:
-            of_neurons["drive"] = tf.zeros((tf.shape(membrane)[0],))
+            shape = tf.shape(membrane)
+            if isinstance(self.synaptic_beta, float):  # the same for all neurons
+                shape = tf.concat([shape[:1], tf.ones_like(shape[1:])], 0)
+            of_neurons["drive"] = tf.zeros(shape)
         if names and self.feeds_back:
             of_neurons["first_fed_back"] = carried["fed_back"]
         return of_neurons
@@ -172,19 +192,20 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
         new = dict(state)
+        beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
         if self.synaptic_beta is not None:
             new["current"] = current = self.synaptic_beta * state["current"] + current
         resets_to_zero = self.reset_mechanism == "zero"
         if "slot" not in state:
             potential, fired, spikes, new["membrane"] = self._integrate(
-                state["membrane"], current, for_training="spike_count" in state
+                state["membrane"], current, beta, threshold, for_training="spike_count" in state
             )
         elif self.surrogate is None:
             spikes, new["membrane"], new["slot"] = lif_step_bptt(
                 state["membrane"],
                 current,
                 state["slot"],
-                forward=lambda *of_step: self._integrate(*of_step)[2:],
+                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
                 slope_scale=self.slope_scale,
                 resets_to_zero=resets_to_zero,
             )
@@ -193,18 +214,18 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes, new["membrane"] = lif_step_surrogate(
                 state["membrane"],
                 current,
-                forward=lambda *of_step: self._integrate(*of_step)[2:],
+                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
                 surrogate=self.surrogate,
-                beta=self.beta,
-                threshold=self.threshold,
+                beta=beta,
+                threshold=threshold,
                 resets_to_zero=resets_to_zero,
             )
             potential, fired = None, spikes
         new |= record.update(
             state,
             spikes,
-            lambda: self.surrogate(potential - self.threshold),
-            self.beta,
+            lambda: self.surrogate(potential - threshold),
+            beta,
             resets_to_zero,
             self.synaptic_beta,
         )
@@ -217,21 +238,21 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return tf.cast(spikes, input_dtype(self.synapse)), new
 
     def _integrate(
-        self, membrane: tf.Tensor, current: tf.Tensor, for_training: bool = True
+        self, membrane: tf.Tensor, current: tf.Tensor, beta: Any, threshold: Any, for_training: bool = True
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The potential before the reset, which neurons fired (boolean), the same as spikes (float32), the potential
         of the next step.
         """
         potential = membrane + current
-        fired = potential > self.threshold
+        fired = potential > threshold
         spikes = tf.cast(fired, tf.float32)
         if self.reset_mechanism == "subtract":
-            membrane = potential - self.threshold * spikes
+            membrane = potential - threshold * spikes
         elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats do not know it
             membrane = tf.raw_ops.TanhGrad(y=spikes, dy=potential)
         else:  # a factor computed from the spikes: a select with a scalar costs twice as much
-            return potential, fired, spikes, potential * (self.beta - self.beta * spikes)
-        return potential, fired, spikes, membrane if self.beta == 1 else self.beta * membrane
+            return potential, fired, spikes, potential * (beta - beta * spikes)
+        return potential, fired, spikes, membrane if parameters.is_one(beta) else beta * membrane
 
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
@@ -255,7 +276,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             if self.reset_mechanism == "zero":
                 slope = slope * record.last_spike(state, num_steps) / steps
         else:
-            between = within_bounds(state["spike_count"], state["membrane"], self.threshold, num_steps)
+            between = within_bounds(state["spike_count"], state["membrane"], parameters.now(self.threshold), num_steps)
             slope = between * self.slope_scale
         return slope if self.synaptic_beta is None else slope * mean_gain(self.synaptic_beta, steps)
 
@@ -272,7 +293,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""
         if "silence" not in state:
             return super().correction(state)
-        return leak_correction(state["spike_count"], record.leaky_trace(state), self.beta)
+        return leak_correction(state["spike_count"], record.leaky_trace(state), parameters.now(self.beta))
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         return super().activity(state, num_steps) | {
@@ -285,53 +306,13 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "beta": self.beta,
-            "threshold": self.threshold,
+            **self._initial,
             "reset_mechanism": self.reset_mechanism,
             "dropout": self.dropout,
             "seed": self.seed,
             "surrogate": None if self.surrogate is None else keras.saving.serialize_keras_object(self.surrogate),
             "initial_membrane": self.initial_membrane,
-            "synaptic_beta": self.synaptic_beta,
+            "synaptic_beta": parameters.plain(self.synaptic_beta),
+            "learn_beta": self.learn_beta,
+            "learn_threshold": self.learn_threshold,
         }
-
-
-@keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class IFCell(LIFCell):
-    """A synapse and a layer of integrate-and-fire neurons: no leak, no dropout.
-
-    With `keras.layers.AveragePooling2D(2)` as the synapse this is the paper's pooling neuron: like `LIFCell` with
-    `beta = 1`, but its derivative is 1 where it fired, without the factor 1 / threshold.
-
-    Args:
-        synapse: any Keras layer.
-        threshold: membrane potential above which a neuron fires, > 0; the paper's pooling neurons have 0.75.
-        reset_mechanism: `"zero"` (the paper) or `"subtract"`.
-
-    Shapes, dtypes and errors: as `LIFCell`.
-
-    Example:
-        >>> layer = SpikingRNN(IFCell(keras.layers.AveragePooling2D(2)))
-        >>> layer(np.ones((1, 10, 4, 4, 2), "float32")).shape
-        TensorShape([1, 2, 2, 2])
-    """
-
-    def __init__(
-        self,
-        synapse: keras.layers.Layer,
-        threshold: float = 0.75,
-        reset_mechanism: str = "zero",
-        **kwargs: Any,
-    ):
-        super().__init__(synapse, beta=1.0, threshold=threshold, reset_mechanism=reset_mechanism, **kwargs)
-
-    @property
-    def slope_scale(self) -> float:
-        """1: the derivative of a pooling neuron is 1 where it fired."""
-        return 1.0
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        for name in ("beta", "dropout", "seed"):
-            del config[name]
-        return config

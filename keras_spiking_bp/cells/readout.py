@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
-from keras_spiking_bp.gradients import leak_bptt, per_sample, spike_total
+from keras_spiking_bp.gradients import leak_bptt, mean_decay, per_sample, spike_total
 from keras_spiking_bp.validation import check_beta
 
 
@@ -25,15 +27,16 @@ class ReadoutCell(NeuronCell):
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Dense(10, use_bias=False)`.
-        beta: decay of the membrane potential per time step, 0 < beta <= 1.
+        beta: decay of the membrane potential per time step, 0 < beta <= 1; a number, or an array for one a neuron.
         differentiate_leak: whether the derivative takes the leak into account, as snnTorch and SpikingJelly do; the
             paper does not.
+        learn_beta: as of `LIFCell`; needs `differentiate_leak=True` and `gradient="bptt"`.
 
     Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them, float32.
 
     Raises:
         TypeError: if `synapse` is not a layer.
-        ValueError: if `beta` is out of its range.
+        ValueError: if `beta` is out of its range or does not fit, or is to be learned without its derivative.
 
     Example:
         >>> layer = SpikingRNN(ReadoutCell(keras.layers.Dense(10, use_bias=False)))
@@ -44,17 +47,37 @@ class ReadoutCell(NeuronCell):
     emits = "potential"
 
     def __init__(
-        self, synapse: keras.layers.Layer, beta: float = 0.99, differentiate_leak: bool = False, **kwargs: Any
+        self,
+        synapse: keras.layers.Layer,
+        beta: float | Sequence | np.ndarray = 0.99,
+        differentiate_leak: bool = False,
+        learn_beta: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(synapse, **kwargs)
-        self.beta = check_beta("beta", beta)
+        self.beta = parameters.checked(check_beta, "beta", beta)
         self.differentiate_leak = differentiate_leak
+        self.learn_beta = learn_beta
+        if learn_beta and not differentiate_leak:
+            raise ValueError("`differentiate_leak` must be True with learn_beta=True. Received: False")
+        self._initial_beta = parameters.plain(self.beta)
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of the parameters that are weights."""
+        return ["beta"] if self.learn_beta else []
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        parameters.check_fits("beta", self.beta, self.output_shape_of_step)
+        if self.learn_beta:
+            self.beta = parameters.learned_beta(self, self.beta)
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step: the output is the membrane potential after the leak."""
         potential = states[0]["membrane"] + current_of(self.synapse, inputs)
         ignored = "slot" in states[0] and not self.differentiate_leak
-        membrane = leak_bptt(potential, self.beta) if ignored else self.beta * potential
+        membrane = leak_bptt(potential, self.beta) if ignored else parameters.now(self.beta) * potential
         return membrane, [{**states[0], "membrane": membrane}]
 
     def accumulate(
@@ -63,11 +86,10 @@ class ReadoutCell(NeuronCell):
         """The final potential V[T], with derivative 1 to the current summed over time, or the mean of the leaks."""
         net = total_of(self.synapse, total_inputs, num_steps, training)
         slope = 1.0
-        if self.differentiate_leak and self.beta < 1:
-            steps = per_sample(num_steps, net)
-            leaked = -tf.math.expm1(math.log(self.beta) * steps)  # 1 - beta^steps, of a beta near 1 too
-            slope = self.beta * leaked / (1.0 - self.beta) / steps
+        if self.differentiate_leak:
+            slope = mean_decay(parameters.now(self.beta), per_sample(num_steps, net))
         return spike_total(net, states[0]["membrane"], slope)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta": self.beta, "differentiate_leak": self.differentiate_leak}
+        own = {"differentiate_leak": self.differentiate_leak, "learn_beta": self.learn_beta}
+        return {**super().get_config(), "beta": self._initial_beta, **own}

@@ -4,16 +4,17 @@
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
     slope_sum, carried                                     of a surrogate: `gradients.eligibility_step`
-    drive       <- synaptic_beta * drive + 1               beside these, of neurons with a synaptic current: (B,)
+    drive       <- synaptic_beta * drive + 1               beside these, of neurons with a synaptic current
 
-Each is float32 and, but for `drive`, shaped like the membrane potential. The derivative says which of them are kept:
-all keep the count, `bounded` no more than that. The time of the last spike follows from the silence after it: written
-down instead, it would take one more array in every step.
+Each is float32 and shaped like the membrane potential; `drive` is (B, 1, ...) if all neurons have one `synaptic_beta`.
+The derivative says which of them are kept: all keep the count, `bounded` no more than that. The time of the last spike
+follows from the silence after it: written down instead, it would take one more array in every step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -37,18 +38,18 @@ def needed(rule: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]
     return names + (COUNT if rule == "bounded" else SPIKES)
 
 
-def start(names: tuple[str, ...], membrane: tf.Tensor, beta: float) -> dict[str, tf.Tensor]:
+def start(names: tuple[str, ...], membrane: tf.Tensor, leaks: bool) -> dict[str, tf.Tensor]:
     """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
-    return {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or beta < 1}
+    return {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or leaks}
 
 
 def update(
     state: dict[str, tf.Tensor],
     spikes: tf.Tensor,
     slope: Callable[[], tf.Tensor],
-    beta: float,
+    beta: Any,
     resets_to_zero: bool,
-    synaptic_beta: float | None = None,
+    synaptic_beta: Any = None,
 ) -> dict[str, tf.Tensor]:
     """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
 
@@ -67,7 +68,7 @@ def update(
         drive = 1.0
         if "drive" in state:
             new["drive"] = synaptic_beta * state["drive"] + 1.0
-            drive = per_sample(new["drive"], spikes)
+            drive = new["drive"]
         weighted, new["carried"] = eligibility_step(old["carried"], slope(), spikes, beta, resets_to_zero, drive)
         new["slope_sum"] = old["slope_sum"] + weighted
     return new

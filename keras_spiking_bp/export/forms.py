@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -105,8 +106,9 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _shifted(state: tf.Tensor, entry: str, by: float) -> tf.Tensor:
-    return state + by if by and entry == "membrane" else state
+def _shifted(state: tf.Tensor, entry: str, by: Any) -> tf.Tensor:
+    none = isinstance(by, float) and by == 0
+    return state if none or entry != "membrane" else state + by
 
 
 def _images(network: Network, batch_size: int | None) -> tf.TensorSpec:

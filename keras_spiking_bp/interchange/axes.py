@@ -1,4 +1,4 @@
-"""The order of axes: NIR has channels first, (C, H, W); we have channels last, (H, W, C)."""
+"""The order of axes: NIR has channels first, (C, H, W) or (C, L); we have channels last, (H, W, C) or (L, C)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Signal:
     """What one step sends from a node to the next.
 
     Attributes:
-        shape: in our order of axes, (H, W, C) or (N,).
-        flattened_from: the (H, W, C) that it was flattened from, until a dense layer mixes it: as long, its entries
-            stand in another order in NIR, (C, H, W).
+        shape: in our order of axes, (H, W, C), (L, C) or (N,).
+        flattened_from: the (H, W, C) or (L, C) that it was flattened from, until a dense layer mixes it: as long, its
+            entries stand in another order in NIR, (C, H, W) or (C, L).
     """
 
     shape: tuple[int, ...]
@@ -44,6 +44,22 @@ def swapped(shape: tuple[int, ...], channels: str) -> tuple[int, ...]:
     return (shape[-1], *shape[:-1]) if channels == "first" else (*shape[1:], shape[0])
 
 
+def neurons_to_nir(values: np.ndarray, signal: Signal) -> np.ndarray:
+    """One value for each neuron (or what broadcasts to it), in NIR's order, for neurons that give `signal`."""
+    values = np.broadcast_to(values, signal.shape)
+    return values[_order(signal)] if values.ndim == 1 else np.moveaxis(values, -1, 0)
+
+
+def neurons_from_nir(values: np.ndarray, signal: Signal) -> np.ndarray:
+    """One value for each neuron (or what broadcasts to it) in our order, for neurons that give `signal`."""
+    values = np.broadcast_to(values, swapped(signal.shape, "first"))
+    if values.ndim > 1:
+        return np.moveaxis(values, 0, -1)
+    ours = np.empty(values.shape, values.dtype)
+    ours[_order(signal)] = values
+    return ours
+
+
 def dense_to_nir(kernel: np.ndarray, signal: Signal) -> np.ndarray:
     """The weight (out, in) of a Linear or Affine node, from the kernel (in, out) of a Dense layer on `signal`."""
     return kernel[_order(signal)].T
@@ -61,4 +77,4 @@ def _order(signal: Signal) -> np.ndarray:
     entries = np.arange(signal.shape[0])
     if signal.flattened_from is None:
         return entries
-    return entries.reshape(signal.flattened_from).transpose(2, 0, 1).ravel()
+    return np.moveaxis(entries.reshape(signal.flattened_from), -1, 0).ravel()

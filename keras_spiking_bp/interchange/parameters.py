@@ -16,7 +16,13 @@ A `CubaLIF` has a current of its own, `tau_syn dI/dt = w_in S - I`, which takes 
 
 A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
 times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. snnTorch and Norse
-write `r = 1` for an IF whose step adds I, whatever dt is.
+write `r = 1` for an IF whose step adds I, whatever dt is. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each
+step: in our units a current of `v_leak / r`.
+
+A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay, `FORGETS`,
+leaves nothing that float32 could add to a current.
+
+What is the same for all neurons of a node is a float here, else an array of the node's own shape.
 """
 
 from __future__ import annotations
@@ -27,13 +33,25 @@ import numpy as np
 
 _TOLERANCE = 1e-5  # of parameters that went through float32
 
+#: The decay of a neuron without memory: the smallest normal number of float32.
+FORGETS = float(np.finfo("float32").tiny)
 
-def leaks(beta: float) -> bool:
-    """Whether the neurons, in float32, have a decay below 1."""
-    return bool(np.float32(beta) < 1)
+Parameter = float | np.ndarray
 
 
-def leaky(beta: float, dt: float) -> tuple[np.ndarray, np.ndarray]:
+def leaks(name: str, beta: Parameter) -> bool:
+    """Whether the neurons, in float32, have a decay below 1. Some with and some without have no node.
+
+    Raises:
+        ValueError: if only some have one.
+    """
+    below = np.float32(beta) < 1
+    if below.any() and not below.all():
+        raise ValueError(f"The neurons of {name!r} must all leak, or none: a node of NIR is a LIF or an IF")
+    return bool(below.all())
+
+
+def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
 
     From beta as float32, as the neurons use it: a reader in float32 gets exactly it back for beta >= 0.75.
@@ -47,87 +65,106 @@ def without_leak(dt: float) -> np.ndarray:
     return np.float32(1) / np.float32(dt)
 
 
-def read_lif(name: str, node: Any, dt: float) -> dict[str, float]:
+def read_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
     """`beta` and `threshold` of a LIF node."""
     beta, gain = _decay_and_gain(name, node, dt)
     return {"beta": beta, "threshold": _threshold(name, node) / gain}
 
 
-def read_cuba_lif(name: str, node: Any, dt: float) -> dict[str, float]:
+def read_resting_current(node: Any) -> Parameter:
+    """The current that `v_leak` of a LIF node is, at each step."""
+    return _one_if_same(np.asarray(node.v_leak, "float64") / np.asarray(node.r, "float64"))
+
+
+def read_cuba_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
     """`beta`, `synaptic_beta` and `threshold` of a CubaLIF node."""
+    _check_zero(name, node, "v_leak")
     beta, gain = _decay_and_gain(name, node, dt, "tau_mem", "r")
     synaptic_beta, gain_of_current = _decay_and_gain(name, node, dt, "tau_syn", "w_in")
     threshold = _threshold(name, node) / (gain * gain_of_current)
     return {"beta": beta, "synaptic_beta": synaptic_beta, "threshold": threshold}
 
 
-def read_if(name: str, node: Any, dt: float) -> dict[str, float]:
+def read_if(name: str, node: Any, dt: float) -> dict[str, Parameter]:
     """`threshold` of an IF node."""
     _check_r_without_leak(name, node, dt)
     return {"threshold": _threshold(name, node)}
 
 
-def read_li(name: str, node: Any, dt: float) -> tuple[float, float]:
+def read_threshold(name: str, node: Any) -> dict[str, Parameter]:
+    """`beta` and `threshold` of a Threshold node."""
+    return {"beta": FORGETS, "threshold": _above_zero(name, node, "threshold")}
+
+
+def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     """`beta` of an LI node, and the factor of its current: `v <- beta v + gain I = beta (v + gain / beta I)`."""
+    _check_zero(name, node, "v_leak")
     beta, gain = _decay_and_gain(name, node, dt)
     return beta, _one_if_close(gain / beta)
 
 
-def read_i(name: str, node: Any, dt: float) -> tuple[float, float]:
+def read_i(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     """`beta` of an I node, and the factor of its current: both 1."""
     _check_r_without_leak(name, node, dt)
     return 1.0, 1.0
 
 
-def _decay_and_gain(name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r") -> tuple[float, float]:
-    tau, r = _same_for_all(name, node, of_decay), _same_for_all(name, node, factor)
-    _check_zero(name, node, "v_leak")
-    if not tau > dt:
+def _decay_and_gain(
+    name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r"
+) -> tuple[Parameter, Parameter]:
+    tau, r = _values(node, of_decay), _above_zero(name, node, factor)
+    if not np.all(np.greater(tau, dt)):
         raise ValueError(
             f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-            f"Received: dt={dt!r}, {of_decay}={tau:g} of node {name!r}"
+            f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
         )
-    if not r > 0:
-        raise ValueError(f"`{factor}` of node {name!r} must be above 0. Received: {factor}={r:g}")
     return 1 - dt / tau, _one_if_close(r * dt / tau)
 
 
-def _threshold(name: str, node: Any) -> float:
+def _threshold(name: str, node: Any) -> Parameter:
     _check_zero(name, node, "v_reset")
-    threshold = _same_for_all(name, node, "v_threshold")
-    if not threshold > 0:
-        raise ValueError(f"`v_threshold` of node {name!r} must be above 0. Received: v_threshold={threshold:g}")
-    return threshold
+    return _above_zero(name, node, "v_threshold")
+
+
+def _above_zero(name: str, node: Any, parameter: str) -> Parameter:
+    value = _values(node, parameter)
+    if not np.all(np.greater(value, 0)):
+        raise ValueError(f"`{parameter}` of node {name!r} must be above 0. Received: {parameter}={np.min(value):g}")
+    return value
 
 
 def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
-    r = _same_for_all(name, node, "r")
-    if not (np.isclose(r, 1) or np.isclose(r * dt, 1, rtol=_TOLERANCE)):
+    r = np.asarray(node.r, "float64")
+    if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
         raise ValueError(
             f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1 as snnTorch and Norse "
-            f"write it. Received: r={r:g}"
+            f"write it. Received: r={_shown(r)}"
         )
 
 
-def _same_for_all(name: str, node: Any, parameter: str) -> float:
-    values = np.asarray(getattr(node, parameter), "float64")
-    low, high = values.min(), values.max()
-    if not np.isclose(low, high, rtol=_TOLERANCE, atol=0):
-        raise ValueError(
-            f"`{parameter}` of node {name!r} must be the same for all its neurons, as in a cell. "
-            f"Received: {low:g} to {high:g}"
-        )
-    return float(low)
+def _values(node: Any, parameter: str) -> Parameter:
+    return _one_if_same(np.asarray(getattr(node, parameter), "float64"))
+
+
+def _one_if_same(values: np.ndarray) -> Parameter:
+    """One number if all are the same."""
+    return float(values.min()) if np.isclose(values.min(), values.max(), rtol=_TOLERANCE, atol=0) else values
 
 
 def _check_zero(name: str, node: Any, parameter: str) -> None:
     values = np.asarray(getattr(node, parameter))
     if np.any(values != 0):
         raise ValueError(
-            f"`{parameter}` of node {name!r} must be 0, where our neurons rest. "
-            f"Received: {values.min():g} to {values.max():g}"
+            f"`{parameter}` of the {type(node).__name__} node {name!r} must be 0, where our neurons rest. "
+            f"Received: {_shown(values)}"
         )
 
 
-def _one_if_close(gain: float) -> float:
-    return 1.0 if np.isclose(gain, 1, rtol=_TOLERANCE) else gain
+def _shown(values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _one_if_close(gain: Parameter) -> Parameter:
+    close = np.isclose(gain, 1, rtol=_TOLERANCE)
+    return np.where(close, 1.0, gain) if isinstance(gain, np.ndarray) else 1.0 if close else gain

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.interchange import parameters
-from keras_spiking_bp.interchange.axes import Signal, swapped
+from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scale_weights
 from keras_spiking_bp.models.assemble import assemble
@@ -20,7 +21,7 @@ from keras_spiking_bp.validation import check_choice, check_positive
 if TYPE_CHECKING:
     import nir
 
-_SPIKING, _READOUTS = ("CubaLIF", "IF", "LIF"), ("I", "LI")
+_SPIKING, _READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
 _ALLOWED = sorted(["Input", "Output", *_SPIKING, *_READOUTS, *READERS])
 _DEFAULT_DT = 1e-4
 
@@ -39,10 +40,10 @@ def from_nir(
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
     `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` at the end a
     `ReadoutCell`; two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to
-    themselves a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Graphs in the graph
-    are taken apart. An `IFCell`, which gives the same spikes but whose derivative
-    has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it was one.
-    Pictures are (H, W, C) here.
+    themselves a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Parameters may
+    differ from neuron to neuron. Graphs in the graph are taken apart. An `IFCell`, which gives the same spikes but
+    whose derivative has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it
+    was one. Pictures are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -142,10 +143,10 @@ class _Reader:
         """The name of the input node, and the shape of a step with channels last."""
         name = next(name for name in self.nodes if self._kind(name) == "Input")
         shape = tuple(int(size) for size in self.nodes[name].input_type["input"])
-        if len(shape) not in (1, 3):
+        if len(shape) not in (1, 2, 3):
             raise ValueError(
-                f"The input of `graph` must be one step of one sample, (N,) or (C, H, W). Received: {shape}. In "
-                "snnTorch, export with ignore_dims=[0], which leaves out the batch"
+                "The input of `graph` must be one step of one sample, (N,), (C, L) or (C, H, W). In snnTorch, export "
+                f"with ignore_dims=[0], which leaves out the batch. Received: {shape}"
             )
         return name, swapped(shape, "last")
 
@@ -173,7 +174,7 @@ class _Reader:
                 layers.append(layer)
             else:
                 synapse = layers.pop() if layers else keras.layers.Identity()
-                cells, layers = [*cells, *layers, self._recurrent(name, self._cell(name, synapse), signal)], []
+                cells, layers = [*cells, *layers, self._recurrent(name, self._cell(name, synapse, signal), signal)], []
             blocks, name, signal = self._behind(name, signal)
             if blocks:
                 cells, layers = [*cells, *layers, *blocks], []
@@ -212,25 +213,32 @@ class _Reader:
             arriving.check_order(f"The node {junction!r}")
         cell = ResidualCell(
             body[0] if len(body) == 1 else SequentialCell(body),
-            self._cell(junction, _joined(through)),
+            self._cell(junction, _joined(through), current),
             _joined(around) if around else None,
             name=f"{keras_name(junction)}_block",
         )
         return cell, junction, current
 
-    def _cell(self, name: str, synapse: keras.layers.Layer) -> NeuronCell:
+    def _cell(self, name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell:
+        """The cell of the neurons `name`, whose synapse gives `current`."""
         node, kind = self.nodes[name], self._kind(name)
         if kind in _READOUTS:
-            return self._readout(name, synapse)
-        shared = {"reset_mechanism": self.reset_mechanism, "name": keras_name(name)}
-        dropout = float(node.metadata.get("dropout", 0.0))
-        if kind != "IF":
+            return self._readout(name, synapse, current)
+        if kind == "Threshold":  # the paper's derivative is one of neurons that remember
+            found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
+        elif kind == "IF":
+            found = {"beta": 1.0, **parameters.read_if(name, node, self.dt)}
+        else:
             found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, self.dt)
-            return LIFCell(synapse, dropout=dropout, **found, **shared)
-        found = parameters.read_if(name, node, self.dt)
+        found = {key: _ours(value, current) for key, value in found.items()}
+        found |= {"reset_mechanism": self.reset_mechanism, "name": keras_name(name)}
         if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
-            return IFCell(synapse, **found, **shared)
-        return LIFCell(synapse, beta=1.0, dropout=dropout, **found, **shared)
+            del found["beta"]
+            return IFCell(synapse, **found)
+        if kind == "LIF" and np.any(rest := _ours(parameters.read_resting_current(node), current)):
+            constant = np.broadcast_to(rest, current.shape).tolist()
+            synapse = _joined([synapse, keras.layers.Rescaling(1.0, offset=constant)])
+        return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
 
     def _recurrent(self, name: str, cell: NeuronCell, signal: Signal) -> NeuronCell | RecurrentCell:
         """The cell of a node with the way back that it has, or itself."""
@@ -243,17 +251,23 @@ class _Reader:
             layers.append(layer)
         return RecurrentCell(cell, _joined(layers), name=f"{keras_name(name)}_recurrent")
 
-    def _readout(self, name: str, synapse: keras.layers.Layer) -> ReadoutCell:
+    def _readout(self, name: str, synapse: keras.layers.Layer, current: Signal) -> ReadoutCell:
         node, kind = self.nodes[name], self._kind(name)
         if [self._kind(follower) for follower in self.followers[name]] != ["Output"]:
             raise ValueError(f"The {kind} node {name!r} gives no spikes: it must be the last before the output")
         beta, factor = (parameters.read_li if kind == "LI" else parameters.read_i)(name, node, self.dt)
-        if factor != 1 and not scale_weights(synapse, factor):
+        beta, factor = _ours(beta, current), _ours(factor, current)
+        if np.any(factor != 1) and not scale_weights(synapse, factor):
             raise ValueError(
-                f"The current of node {name!r} must be scaled by r dt / (tau - dt) = {factor:g}, and there are no "
-                "weights right before it that could take the factor"
+                f"The current of node {name!r} must be scaled by r dt / (tau - dt) = {np.min(factor):g}, and there are "
+                "no weights right before it that could take the factor"
             )
         return ReadoutCell(synapse, beta=beta, name=keras_name(name))
+
+
+def _ours(value: Any, signal: Signal) -> Any:
+    """A parameter with one value for each neuron, in our order; others as they are."""
+    return neurons_from_nir(value, signal) if isinstance(value, np.ndarray) else value
 
 
 def _joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:

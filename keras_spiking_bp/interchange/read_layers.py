@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_spiking_bp.interchange.axes import Signal, dense_from_nir
 
-Pair = tuple[int, int]
+Sizes = tuple[int, ...]
 
 
 def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
@@ -46,16 +46,23 @@ def _dense(name, node, signal):
 
 def _conv(name, node, signal):
     weight, bias = np.asarray(node.weight, "float32"), np.asarray(node.bias, "float32")
+    axes = weight.ndim - 2
     if int(node.groups) != 1:
         raise ValueError(f"`groups` of node {name!r} must be 1. Received: groups={int(node.groups)}")
-    if len(signal.shape) != 3 or signal.shape[-1] != weight.shape[1]:
+    if len(signal.shape) != axes + 1 or signal.shape[-1] != weight.shape[1]:
+        wanted = "kernel height, kernel width) on pictures" if axes == 2 else "kernel) on series"
         raise ValueError(
-            f"`weight` of node {name!r} must be (out, channels, kernel height, kernel width) on pictures. "
+            f"`weight` of node {name!r} must be (out, channels, {wanted}. "
             f"Received: weight of shape {weight.shape} on {signal.shape}, channels last"
         )
-    strides, dilation, size = _pair(node.stride), _pair(node.dilation), weight.shape[2:]
+    strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
     padding = _padding(name, node, size)
-    layer = conv = keras.layers.Conv2D(
+    make, pad = (
+        (keras.layers.Conv2D, keras.layers.ZeroPadding2D)
+        if axes == 2
+        else (keras.layers.Conv1D, keras.layers.ZeroPadding1D)
+    )
+    layer = conv = make(
         len(weight),
         size,
         strides=strides,
@@ -65,31 +72,33 @@ def _conv(name, node, signal):
         name=keras_name(name),
     )
     conv.build((None, *signal.shape))
-    kernel = weight.transpose(2, 3, 1, 0)
+    kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
     if not isinstance(padding, str):
-        layer = keras.Sequential([keras.layers.ZeroPadding2D(padding), conv], name=f"{conv.name}_padded")
+        layer = keras.Sequential([pad(padding if axes == 2 else padding[0]), conv], name=f"{conv.name}_padded")
     return layer, _output(layer, signal)
 
 
-def _padding(name: str, node: Any, size: Pair) -> str | Pair:
+def _padding(name: str, node: Any, size: Sizes) -> str | Sizes:
     """The padding as Keras calls it, "same" or "valid"; or what is padded on both sides of each axis."""
-    strides, dilation = _pair(node.stride), _pair(node.dilation)
+    strides, dilation = _sizes(node.stride, len(size)), _sizes(node.dilation, len(size))
     if isinstance(node.padding, str):
-        if node.padding == "same" and strides != (1, 1):
+        if node.padding == "same" and any(stride != 1 for stride in strides):
             raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
         return node.padding
-    padding = _pair(node.padding)
-    if padding == (0, 0):
+    padding = _sizes(node.padding, len(size))
+    if not any(padding):
         return "valid"
     same = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
-    return "same" if same and strides == (1, 1) else padding
+    return "same" if same and all(stride == 1 for stride in strides) else padding
 
 
 def _average_pooling(name, node, signal):
-    if any(_pair(node.padding)):
-        raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_pair(node.padding)}")
-    layer = keras.layers.AveragePooling2D(_pair(node.kernel_size), strides=_pair(node.stride), name=keras_name(name))
+    if any(_sizes(node.padding, 2)):
+        raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
+    layer = keras.layers.AveragePooling2D(
+        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), name=keras_name(name)
+    )
     return layer, _output(layer, signal)
 
 
@@ -102,8 +111,8 @@ def _sum_pooling(name, node, signal):
 
 def _scale(name, node, signal):
     scale = np.asarray(node.scale, "float32")
-    if scale.ndim == 3:
-        scale = scale.transpose(1, 2, 0)
+    if scale.ndim > 1:
+        scale = np.moveaxis(scale, 0, -1)
     signal.check_order(f"The node {name!r}")
     if scale.ndim and scale.shape != signal.shape:
         raise ValueError(
@@ -126,6 +135,7 @@ def _flatten(name, node, signal):
 READERS = {
     "Affine": _dense,
     "AvgPool2d": _average_pooling,
+    "Conv1d": _conv,
     "Conv2d": _conv,
     "Flatten": _flatten,
     "Linear": _dense,
@@ -138,5 +148,6 @@ def _output(layer: keras.layers.Layer, signal: Signal) -> Signal:
     return Signal(tuple(layer.compute_output_shape((None, *signal.shape))[1:]))
 
 
-def _pair(value: Any) -> Pair:
-    return tuple(int(size) for size in np.broadcast_to(np.asarray(value), (2,)))
+def _sizes(value: Any, axes: int) -> Sizes:
+    """One integer for each axis."""
+    return tuple(int(size) for size in np.broadcast_to(np.asarray(value), (axes,)))

@@ -13,8 +13,9 @@ from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import parameters
-from keras_spiking_bp.interchange.axes import Signal, swapped
+from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import write_layers
+from keras_spiking_bp.neuron_parameters import in_numpy, shown
 from keras_spiking_bp.observe import spiking_layer
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_positive
@@ -71,8 +72,8 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     cell = _network(model)
     graph = _Writer(nir, check_positive("dt", dt))
     signal = Signal(tuple(cell.input_shape_of_step))
-    if len(signal.shape) not in (1, 3):
-        raise ValueError(f"The input of a step must be flat, (N,), or a picture, (H, W, C). Received: {signal.shape}")
+    if len(signal.shape) not in (1, 2, 3):
+        raise ValueError(f"The input of a step must be (N,), (L, C) or (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
     last, signal = graph.cell(cell, "input", signal)
     signal.check_order("The output of the network")
@@ -135,18 +136,25 @@ class _Writer:
         return source, signal
 
     def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[str, Signal]:
-        node = self._neurons(cell, np.ones(swapped(current.shape, "first"), "float32"))
+        node = self._neurons(cell, current)
         node.metadata = {"cell": type(cell).__name__}
         if cell.dropout:
             node.metadata["dropout"] = cell.dropout
         return self.add(cell.name, node, sources), current
 
-    def _neurons(self, cell: NeuronCell, ones: np.ndarray) -> Any:
+    def _neurons(self, cell: NeuronCell, current: Signal) -> Any:
+        """The node of the neurons of a cell, which get `current`."""
+        ones = np.ones(swapped(current.shape, "first"), "float32")
+
+        def of_each(name: str) -> np.ndarray:
+            return neurons_to_nir(np.asarray(in_numpy(getattr(cell, name)), "float32"), current)
+
         if type(cell) is ReadoutCell:
-            if not parameters.leaks(cell.beta):
+            beta = of_each("beta")
+            if not parameters.leaks(cell.name, beta):
                 return self.nir.I(r=parameters.without_leak(self.dt) * ones)
-            tau, r = parameters.leaky(cell.beta, self.dt)
-            return self.nir.LI(tau=tau * ones, r=np.float32(cell.beta) * r * ones, v_leak=0 * ones)
+            tau, r = parameters.leaky(beta, self.dt)
+            return self.nir.LI(tau=tau, r=beta * r, v_leak=0 * ones)
         if type(cell) not in (LIFCell, IFCell):
             raise ValueError(
                 f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
@@ -162,23 +170,23 @@ class _Writer:
                 f"The cell {cell.name!r} must have initial_membrane=0: the neurons of NIR start at 0. "
                 f"Received: initial_membrane={cell.initial_membrane!r}"
             )
-        if cell.synaptic_beta is not None and not (
-            parameters.leaks(cell.beta) and parameters.leaks(cell.synaptic_beta)
-        ):
-            raise ValueError(
-                f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants. "
-                f"Received: beta={cell.beta!r}, synaptic_beta={cell.synaptic_beta!r}"
-            )
-        common = {"v_threshold": np.float32(cell.threshold) * ones, "v_reset": 0 * ones}
-        if not parameters.leaks(cell.beta):
+        beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
+        leaks = parameters.leaks(cell.name, beta)
+        if cell.synaptic_beta is not None:
+            synaptic_beta = of_each("synaptic_beta")
+            if not (leaks and parameters.leaks(cell.name, synaptic_beta)):
+                raise ValueError(
+                    f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants. "
+                    f"Received: beta={shown(cell.beta)}, synaptic_beta={shown(cell.synaptic_beta)}"
+                )
+            (tau_syn, w_in), (tau, r) = (parameters.leaky(b, self.dt) for b in (synaptic_beta, beta))
+            return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)
+        if not leaks:
             return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
-        tau, r = parameters.leaky(cell.beta, self.dt)
-        if cell.synaptic_beta is None:
-            return self.nir.LIF(tau=tau * ones, r=r * ones, v_leak=0 * ones, **common)
-        tau_syn, w_in = parameters.leaky(cell.synaptic_beta, self.dt)
-        return self.nir.CubaLIF(
-            tau_syn=tau_syn * ones, w_in=w_in * ones, tau_mem=tau * ones, r=r * ones, v_leak=0 * ones, **common
-        )
+        if np.all(beta == parameters.FORGETS):
+            return self.nir.Threshold(threshold=common["v_threshold"])
+        tau, r = parameters.leaky(beta, self.dt)
+        return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
     def add(self, name: str, node: Any, sources: list[str]) -> str:
         """Puts a node behind its sources, whose outputs NIR adds up; returns its name, made unique."""

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, swapped
+from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, neurons_to_nir, swapped
 from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.validation import named
 
 Pair = tuple[int, int]
 
@@ -21,11 +22,11 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
     parts = parts_of(layer)
     for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
         _check_layer(part)
-        if type(part) is keras.layers.ZeroPadding2D:
-            if type(behind) is not keras.layers.Conv2D:
-                raise ValueError(f"The layer {part.name!r} (ZeroPadding2D) must stand right before a Conv2D")
+        if type(part) in _PADDED:
+            if type(behind) is not _PADDED[type(part)]:
+                raise ValueError(f"The layer {named(part)} must stand right before a convolution")
             continue  # the convolution takes it in
-        padding = _symmetric(before) if type(before) is keras.layers.ZeroPadding2D else (0, 0)
+        padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)
         if node is not None:
             yield node, signal
@@ -34,8 +35,8 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
 def _check_layer(layer: keras.layers.Layer) -> None:
     if type(layer) not in _WRITERS:
         raise ValueError(
-            f"The layer {layer.name!r} ({type(layer).__name__}) has no node in NIR. Allowed are Dense, Conv2D (with a "
-            "ZeroPadding2D before it), BatchNormalization behind these, AveragePooling2D, Flatten, and "
+            f"The layer {named(layer)} has no node in NIR. Allowed are Dense, Conv1D and Conv2D (with zero padding "
+            "before them), BatchNormalization behind these, AveragePooling2D, Rescaling, Flatten, and "
             "keras.Sequential of these"
         )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
@@ -52,26 +53,32 @@ def _conv(nir, layer, signal, padding):
     output = _output(layer, padded)
     if layer.groups != 1:
         raise ValueError(f"The layer {layer.name!r} must have groups=1. Received: groups={layer.groups}")
-    own = ((0, 0), (0, 0)) if layer.padding == "valid" else _padding_of_same(layer, padded)
+    own = ((0, 0),) * len(padding) if layer.padding == "valid" else _padding_of_same(layer, padded)
     if all(before == after for before, after in own):
         total = tuple(before + more for (before, _), more in zip(own, padding, strict=True))
-    elif layer.strides == (1, 1) and not any(padding):
+    elif set(layer.strides) == {1} and not any(padding):
         total = "same"
     else:
         raise ValueError(
             f"The layer {layer.name!r} pads its sides unequally (padding='same' with strides {layer.strides} on "
             f"{signal.shape}), and NIR pads them equally. Use "
-            "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')])"
+            "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')]), or ZeroPadding1D and Conv1D"
         )
-    node = nir.Conv2d(
-        input_shape=signal.shape[:2],
-        weight=_float32(layer.kernel).transpose(3, 2, 0, 1),
-        stride=tuple(layer.strides),
-        padding=total,
-        dilation=tuple(layer.dilation_rate),
-        groups=1,
-        bias=_float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32"),
-    )
+    weights = {
+        "weight": np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1)),
+        "bias": _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32"),
+        "groups": 1,
+    }
+    sizes = {
+        "input_shape": signal.shape[:-1],
+        "stride": layer.strides,
+        "padding": total,
+        "dilation": layer.dilation_rate,
+    }
+    if len(padding) == 1:
+        sizes = {key: size if isinstance(size, str) else int(size[0]) for key, size in sizes.items()}
+        return nir.Conv1d(**weights, **sizes), output
+    node = nir.Conv2d(**weights, **{key: size if isinstance(size, str) else tuple(size) for key, size in sizes.items()})
     if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
         raise ValueError(
             f"The layer {layer.name!r} must have a square kernel: the package nir infers shapes from one side of it. "
@@ -101,6 +108,13 @@ def _average_pooling(nir, layer, signal, _):
     return node, _output(layer, signal.shape)
 
 
+def _rescaling(nir, layer, signal, _):
+    if np.any(layer.offset):
+        raise ValueError(f"The layer {named(layer)} must have offset=0: a Scale node has none")
+    signal.check_order(f"The layer {named(layer)}")
+    return nir.Scale(neurons_to_nir(np.asarray(layer.scale, "float32"), signal)), signal
+
+
 def _flatten(nir, layer, signal, _):
     if len(signal.shape) == 1:
         return None, signal
@@ -114,21 +128,29 @@ def _identity(nir, layer, signal, _):
 
 _WRITERS: dict[type, Any] = {
     keras.layers.AveragePooling2D: _average_pooling,
+    keras.layers.Conv1D: _conv,
     keras.layers.Conv2D: _conv,
     keras.layers.Dense: _dense,
     keras.layers.Flatten: _flatten,
     keras.layers.Identity: _identity,
+    keras.layers.Rescaling: _rescaling,
+    keras.layers.ZeroPadding1D: _identity,
     keras.layers.ZeroPadding2D: _identity,
+}
+_PADDED = {
+    keras.layers.ZeroPadding1D: keras.layers.Conv1D,
+    keras.layers.ZeroPadding2D: keras.layers.Conv2D,
 }
 
 
-def _symmetric(layer: keras.layers.ZeroPadding2D) -> Pair:
-    (top, bottom), (left, right) = layer.padding
-    if top != bottom or left != right:
+def _symmetric(layer: keras.layers.Layer) -> tuple[int, ...]:
+    """What a layer puts on both sides of each axis."""
+    sides = layer.padding if isinstance(layer, keras.layers.ZeroPadding2D) else (layer.padding,)
+    if any(before != after for before, after in sides):
         raise ValueError(
             f"The layer {layer.name!r} must pad opposite sides equally, as NIR does. Received: padding={layer.padding}"
         )
-    return top, left
+    return tuple(before for before, _ in sides)
 
 
 def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
@@ -136,10 +158,10 @@ def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
 
 
 def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[Pair]:
-    """What padding='same' puts before and after each of the two axes of a picture."""
+    """What padding='same' puts before and after each axis but the channels."""
     window = getattr(layer, "pool_size", None) or layer.kernel_size
     sides = []
-    for i, dilation in enumerate(getattr(layer, "dilation_rate", (1, 1))):
+    for i, dilation in enumerate(getattr(layer, "dilation_rate", (1,) * (len(shape) - 1))):
         size, stride = shape[i], layer.strides[i]
         total = max((math.ceil(size / stride) - 1) * stride + dilation * (window[i] - 1) + 1 - size, 0)
         sides.append((total // 2, total - total // 2))

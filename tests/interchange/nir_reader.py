@@ -55,6 +55,10 @@ def _step(name, node, x, potentials, dt, reset):
         return x.reshape(len(x), -1)
     if kind == "Conv2d":
         return _conv(np.asarray(node.weight, "float64"), node, x) + np.asarray(node.bias)[:, None, None]
+    if kind == "Conv1d":
+        return _conv1d(node, x)
+    if kind == "Threshold":
+        return (x > node.threshold).astype("float64")
     if kind == "AvgPool2d":
         return _pool(node, x)
     if kind == "SumPool2d":
@@ -97,6 +101,18 @@ def _conv(weight, node, x):
         sides = [(n, n) for n in node.padding]
     x = np.pad(x, ((0, 0), (0, 0), *sides))
     return np.einsum("bchwij,ocij->bohw", _windows(x, size, node.stride, node.dilation), weight)
+
+
+def _conv1d(node, x):
+    """By the sum over taps."""
+    weight, taps = np.asarray(node.weight, "float64"), node.weight.shape[-1]
+    reach = node.dilation * (taps - 1)
+    before = {"valid": 0, "same": reach // 2}.get(node.padding, node.padding)
+    after = {"valid": 0, "same": reach - reach // 2}.get(node.padding, node.padding)
+    x = np.pad(x, ((0, 0), (0, 0), (before, after)))
+    last = x.shape[-1] - reach
+    tap = [x[..., k * node.dilation : k * node.dilation + last : node.stride] for k in range(taps)]
+    return sum(np.einsum("bcl,oc->bol", part, weight[..., k]) for k, part in enumerate(tap)) + node.bias[:, None]
 
 
 def _pool(node, x):

@@ -17,7 +17,7 @@ def test_files(monkeypatch, tmp_path):
 
 
 def test_snntorch():
-    pytest.importorskip("snntorch", reason="needs pip install 'keras-spiking-bp[nir-test]' (make test-nir)")
+    pytest.importorskip("snntorch", reason="needs pip install 'keras-spiking-bp[peers]' (make test-peers)")
     names = {}
     exec(SNNTORCH, names)
     np.testing.assert_array_equal(np.stack(names["theirs"], 1), names["ours"])

@@ -35,12 +35,28 @@ def test_beta_comes_back_exactly_in_float32(dt):
 
 
 def test_a_decay_that_is_1_in_float32_is_none():
-    assert [parameters.leaks(beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
+    assert [parameters.leaks("n", beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
+    assert parameters.leaks("n", np.array([0.5, 0.9]))
+    with pytest.raises(ValueError, match="neurons of 'n' must all leak, or none"):
+        parameters.leaks("n", np.array([0.5, 1.0]))
 
 
 def test_gain_goes_into_the_threshold():
     found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)  # as Norse writes it
     assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
+
+
+def test_one_number_where_all_neurons_have_it():
+    tau = np.float32([1e-2, 2e-2, 1e-2])
+    found = parameters.read_lif("n", node("LIF", tau=tau, r=tau / np.float32(DT), v_threshold=0.5), DT)
+    np.testing.assert_allclose(found["beta"], 1 - DT / tau)
+    np.testing.assert_allclose(found["threshold"], 0.5)
+    found = parameters.read_lif("n", node("LIF"), DT)
+    assert all(isinstance(value, float) for value in found.values())
+
+
+def test_a_resting_potential_is_a_current():
+    assert parameters.read_resting_current(node("LIF", v_leak=2.0)) == pytest.approx(2.0 / 100)
 
 
 def test_readout():
@@ -59,9 +75,9 @@ def test_without_leak(r):
 @pytest.mark.parametrize(
     ("read", "kind", "changed", "message"),
     [
-        (parameters.read_lif, "LIF", {"v_leak": 0.1}, "`v_leak` of node 'n' must be 0"),
-        (parameters.read_lif, "LIF", {"v_reset": -0.5}, "`v_reset` of node 'n' must be 0"),
-        (parameters.read_lif, "LIF", {"v_threshold": (1, 2, 3)}, "same for all its neurons.*1 to 3"),
+        (parameters.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
+        (parameters.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
+        (parameters.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
         (parameters.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
         (parameters.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
         (parameters.read_lif, "LIF", {"tau": DT}, "`dt` must be smaller than the time constant"),

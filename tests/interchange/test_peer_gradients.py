@@ -189,6 +189,36 @@ def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
     compare(make, spikingjelly_neuron(surrogate, reset), surrogate, reset, beta)
 
 
+@pytest.mark.parametrize("of_each", [False, True], ids=["layer", "each"])
+def test_learned_leaks_and_thresholds(snntorch, of_each):
+    """Reset to zero: by subtraction theirs takes the threshold from what has leaked, with another derivative."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.random((4, 15, 5)) < 0.5).astype("float32"), rng.normal(0.3, 0.4, (5, 3)).astype("float32")
+    beta, threshold = ([0.7, 0.9, 0.95], [0.6, 1.0, 1.7]) if of_each else (0.8, 1.1)
+    values = [torch.tensor(value, dtype=torch.float64) for value in (beta, threshold)]
+    neuron = snntorch.Leaky(*values, of_snntorch(snntorch, ATan()), learn_beta=True, learn_threshold=True,
+                            reset_mechanism="zero", init_hidden=True)  # fmt: skip
+    weight = torch.tensor(kernel, dtype=torch.float64, requires_grad=True)
+    rates = sum(neuron(torch.tensor(x[:, t], dtype=torch.float64) @ weight).double() for t in range(15)) / 15
+    (rates**2).sum().backward()
+    expected = [parameter.grad.numpy() for parameter in (neuron.beta, neuron.threshold, weight)]
+
+    cell = ksbp.LIFCell(
+        keras.layers.Dense(3, use_bias=False), beta, threshold, surrogate=ATan(), learn_beta=True, learn_threshold=True
+    )
+    rnn = ksbp.SpikingRNN(cell, gradient="bptt")
+    rnn.build(x.shape)
+    cell.synapse.set_weights([kernel])
+    with tf.GradientTape() as tape:
+        outputs = rnn(x)
+        loss = tf.reduce_sum(outputs**2)
+    assert_close(outputs, rates.detach().numpy())
+    for actual, wanted in zip(tape.gradient(loss, rnn.trainable_weights), expected, strict=True):
+        assert_close(actual, wanted, tolerance=TOLERANCE)
+
+
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_max_pooling_of_spikes(spikingjelly, reset):
     """As their networks have it; among equal ones both give the gradient to the first of a window."""

@@ -7,7 +7,7 @@ import keras_spiking_bp as ksbp
 from tests.interchange.networks import channels_first, every_step, network
 
 pytest.importorskip("nir")
-HOW = "needs pip install 'keras-spiking-bp[nir-test]' (make test-nir)"
+HOW = "needs pip install 'keras-spiking-bp[peers]' (make test-peers)"
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,7 @@ REFUSED = {
     ),
     "gives no spikes": lambda: graph_of(linear(), nir.LI(full(1e-2), full(1), full(0)), linear(), neurons()),
     "no weights right before": lambda: graph_of(neurons(), nir.LI(full(1e-2), full(1), full(0))),
-    "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([2, 3])), neurons((2, 3))),
+    "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([1, 2, 3, 4])), neurons((1, 2, 3, 4))),
     "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
     "`groups` of node": lambda: nir.NIRGraph(
         {
@@ -348,6 +348,97 @@ def test_neurons_that_come_back_directly():
     np.testing.assert_array_equal(outputs, nir_reader.run(graph, x, 1e-3, back=[("n", "n")])["output"])
 
 
+def varied(*shape, low=0.5, high=1.5, seed=5):
+    """Positive parameters that differ from neuron to neuron."""
+    return np.random.default_rng(seed).uniform(low, high, shape).astype("float32")
+
+
+def each(kind, *shape):
+    """Neurons with parameters of their own; threshold and currents in the range of `weight`."""
+    values = {
+        "tau": 1e-2 * varied(*shape, seed=1),
+        "r": varied(*shape, seed=2),
+        "v_leak": 0 * varied(*shape),
+        "v_threshold": 0.0712345 * varied(*shape, seed=3),
+        "v_reset": 0 * varied(*shape),
+    }
+    if kind == "CubaLIF":
+        values |= {"tau_mem": values.pop("tau"), "tau_syn": 4e-3 * varied(*shape, seed=4), "w_in": varied(*shape)}
+    return getattr(nir, kind)(**values)
+
+
+PARAMETERS_OF_EACH = {
+    "LIF": lambda: graph_of(nir.Linear(weight(3, 4)), each("LIF", 3)),
+    "CubaLIF": lambda: graph_of(nir.Linear(weight(3, 4)), each("CubaLIF", 3)),
+    "IF": lambda: graph_of(nir.Linear(weight(3, 4)), nir.IF(full(1e3), varied(3), full(0.0))),
+    "Threshold": lambda: graph_of(nir.Linear(weight(3, 4)), nir.Threshold(varied(3, high=0.7))),
+    "LI": lambda: graph_of(nir.Linear(weight(3, 4)), nir.LI(1e-2 * varied(3), varied(3, seed=2), full(0.0))),
+    "pictures, then flattened": lambda: graph_of(
+        each("LIF", 2, 4, 3),
+        nir.Flatten({"input": np.array([2, 4, 3])}, 0),
+        each("LIF", 24),
+        nir.Linear(weight(3, 24)),
+        neurons(),
+    ),
+    "a resting potential": lambda: graph_of(
+        neurons((2, 4, 3)), nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24) / 8),
+        nir.LIF(1e-2 * varied(3), full(1.0), np.float32([0.2, 0.0, -0.1]), full(0.1234567), full(0.0)),
+    ),
+    "series": lambda: graph_of(
+        nir.Conv1d(9, weight(3, 2, 4), 2, 1, 1, 1, weight(3)),
+        each("LIF", 3, 4),
+        nir.Conv1d(4, weight(2, 3, 2), 1, "same", 2, 1, weight(2)),
+        each("LIF", 2, 4),
+        nir.Flatten({"input": np.array([2, 4])}, 0),
+        nir.Linear(weight(3, 8)),
+        neurons(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS_OF_EACH)
+def test_neurons_with_parameters_of_their_own(name, tmp_path):
+    """And nodes that are not in `HAND_WRITTEN`; in the order of axes of both sides; and back again."""
+    graph = PARAMETERS_OF_EACH[name]()
+    shape = tuple(graph.nodes["input"].input_type["input"])
+    x = (np.random.default_rng(1).random((4, 30, *shape)) < 0.4).astype("float32")
+    expected = nir_reader.run(graph, x, 1e-3)["output"]
+    nir.write(tmp_path / "network.nir", graph)
+    model = ksbp.from_nir(nir.read(tmp_path / "network.nir"), dt=1e-3)
+    ours = np.moveaxis(x, 2, -1)
+    outputs = every_step(model)(ours).numpy()
+    if name == "LI":
+        steps = np.arange(1, 31)[None, :, None]
+        np.testing.assert_allclose(outputs, expected / steps, atol=1e-5)
+    else:
+        assert 0.02 < expected.mean() < 0.98
+        np.testing.assert_array_equal(outputs, expected)
+    if name == "a resting potential":  # it came in as a constant current
+        with pytest.raises(ValueError, match="offset=0"):
+            ksbp.to_nir(model)
+        return
+    back = ksbp.from_nir(ksbp.to_nir(model, dt=1e-3))
+    np.testing.assert_allclose(every_step(back)(ours), outputs, atol=1e-6)
+
+
+def test_a_threshold_trains():
+    model = ksbp.from_nir(graph_of(nir.Linear(weight(3, 4)), nir.Threshold(full(0.5))))
+    x = (np.random.default_rng(1).random((4, 30, 4)) < 0.4).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x))
+    gradient = tape.gradient(loss, model.trainable_weights[0]).numpy()
+    currents = x @ weight(3, 4).T
+    slope = 1 / (1 + (np.pi * (currents - 0.5)) ** 2)
+    np.testing.assert_allclose(gradient, x.mean(1).T @ slope.mean(1), rtol=1e-4)
+
+
+def test_a_resting_potential_of_a_synaptic_neuron_is_refused():
+    graph = PARAMETERS_OF_EACH["CubaLIF"]()
+    graph.nodes["cubalif"].v_leak = full(0.1)
+    with pytest.raises(ValueError, match="`v_leak` of the CubaLIF node 'cubalif' must be 0"):
+        ksbp.from_nir(graph, dt=1e-3)
+
+
 def test_sum_pooling_and_scale():
     graph = graph_of(
         neurons((3, 6, 6), v_threshold=0.0456789),
@@ -362,6 +453,8 @@ def test_sum_pooling_and_scale():
     expected = nir_reader.run(graph, x, 1e-3)["output"]
     assert 0.05 < expected.mean() < 0.95
     np.testing.assert_array_equal(outputs, expected)
+    back = ksbp.from_nir(ksbp.to_nir(ksbp.from_nir(graph, dt=1e-3)), dt=1e-4)
+    np.testing.assert_array_equal(every_step(back)(np.moveaxis(x, 2, -1)), expected)
 
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -138,7 +138,7 @@ REFUSED = {
     ],
     "normalisation 'norm' cannot be folded": [lif(normalized(keras.layers.AveragePooling2D(2), "norm"))],
     "reset_mechanism='zero'.*Train": [lif(conv(2), reset_mechanism="subtract", name="n")],
-    "'n' must have beta and synaptic_beta below 1.*synaptic_beta=1.0": [lif(conv(2), synaptic_beta=1.0, name="n")],
+    "'n' must have beta and synaptic_beta below 1.*synaptic_beta=1": [lif(conv(2), synaptic_beta=1.0, name="n")],
     "'n' .MaxPooling2D. has no node.*Allowed are Dense": [lif(keras.layers.MaxPooling2D(2, name="n"))],
     "DepthwiseConv2D": [lif(keras.layers.DepthwiseConv2D(3))],
     "no activation.*relu": [lif(conv(2, activation="relu"))],
@@ -148,7 +148,9 @@ REFUSED = {
     "pad opposite sides equally": [lif(padded((1, 0), (1, 1)))],
     "pads its sides unequally.*ZeroPadding2D": [lif(conv(2, 2, strides=3))],
     "average counts": [lif(keras.layers.AveragePooling2D(4, padding="same"))],
-    "right before a Conv2D": [lif(keras.layers.ZeroPadding2D(1))],
+    "must all leak, or none": [lif(conv(2), beta=[1.0, 0.5])],
+    "must have offset=0": [lif(keras.layers.Rescaling(1.0, offset=0.5))],
+    "right before a convolution": [lif(keras.layers.ZeroPadding2D(1))],
     "other order": [lif(conv(2)), keras.layers.Flatten()],
     "way back of 'loop' takes a flattened picture": [
         keras.layers.Flatten(),
@@ -176,9 +178,9 @@ def test_refuses_what_is_around():
         ksbp.to_nir(keras.Model(x, keras.layers.Softmax()(spikes)))
     with pytest.raises(ValueError, match="forwards in time"):
         ksbp.to_nir(keras.Model(x, ksbp.SpikingRNN(lif(dense(3)), go_backwards=True)(x)))
-    with pytest.raises(ValueError, match="a picture.*Received: .5, 4."):
+    with pytest.raises(ValueError, match="must be .N,., .L, C. or .H, W, C..*Received: .2, 5, 4, 3."):
         pairs = ksbp.SpikingRNN(ksbp.SequentialCell([keras.layers.Flatten(), lif(dense(3))]))
-        pairs.build((None, None, 5, 4))
+        pairs.build((None, None, 2, 5, 4, 3))
         ksbp.to_nir(pairs)
     with pytest.raises(TypeError, match="must have a SpikingRNN"):
         ksbp.to_nir(keras.Sequential([keras.layers.Dense(3)]))

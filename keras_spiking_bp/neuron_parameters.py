@@ -1,0 +1,114 @@
+"""Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned.
+
+A fixed one is a Python float, or an array that broadcasts against the neurons. A learned one is a Keras variable once
+its cell is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.validation import check_positive
+
+#: Of a learned parameter.
+SMALLEST = 1e-3
+
+#: What a cell holds.
+Parameter = float | np.ndarray | keras.Variable
+
+
+def beta_from_tau(tau: float) -> float:
+    """The decay per step of a time constant: `beta = exp(-1 / tau)`, `tau` in time steps.
+
+    The paper's `tau_m = 100` gives 0.990.
+
+    Raises:
+        ValueError: if `tau` is not above 0.
+
+    Example:
+        >>> round(beta_from_tau(100.0), 5)
+        0.99005
+    """
+    return math.exp(-1.0 / check_positive("tau", tau))
+
+
+def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float | np.ndarray:
+    """A number that passes `check(name, number)`, or an array (float32) of numbers that do."""
+    if isinstance(value, str) or np.ndim(value) == 0:
+        return check(name, value.item() if isinstance(value, np.ndarray) else value)
+    array = np.asarray(value, "float32")
+    if not array.size:
+        raise ValueError(f"`{name}` must hold at least one number. Received: an array of shape {array.shape}")
+    for extreme in (array.min(), array.max()):  # NaN is both
+        check(name, float(extreme))
+    return array
+
+
+def check_fits(name: str, value: Parameter, shape: Sequence[int]) -> None:
+    """Raises a ValueError if an array has not the shape of the neurons, but for axes of length 1."""
+    if not isinstance(value, np.ndarray):
+        return
+    try:
+        fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`{name}` must be a number, or an array that broadcasts to the shape of the neurons, {tuple(shape)}. "
+            f"Received: an array of shape {value.shape}"
+        )
+
+
+def plain(value: Parameter) -> float | list:
+    """A fixed parameter as a config holds it."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def now(value: Parameter) -> float | np.ndarray | tf.Tensor:
+    """The value to compute with: of a learned parameter a tensor, read now."""
+    return tf.convert_to_tensor(value) if isinstance(value, keras.Variable) else value
+
+
+def in_numpy(value: Parameter) -> float | np.ndarray:
+    """The value as it is now."""
+    return keras.ops.convert_to_numpy(value) if isinstance(value, keras.Variable) else value
+
+
+def is_one(value: Any) -> bool:
+    """Whether a parameter is 1 for all neurons, and stays it."""
+    return isinstance(value, float) and value == 1.0
+
+
+def log(value: float | np.ndarray | tf.Tensor) -> Any:
+    """The natural logarithm."""
+    if tf.is_tensor(value):
+        return tf.math.log(value)
+    return np.log(value, dtype="float32") if isinstance(value, np.ndarray) else math.log(value)
+
+
+def shown(value: Parameter) -> str:
+    """A parameter in words: its value, or from the smallest to the largest."""
+    low, high = np.min(in_numpy(value)), np.max(in_numpy(value))
+    learned = " (learned)" if isinstance(value, keras.Variable) else ""
+    return (f"{low:g}" if low == high else f"{low:g} to {high:g}") + learned
+
+
+def learned_beta(layer: keras.layers.Layer, start: float | np.ndarray) -> keras.Variable:
+    """A weight `beta` of `layer`, kept in [0.001, 1]."""
+    return _weight(layer, "beta", start, lambda value: keras.ops.clip(value, SMALLEST, 1.0))
+
+
+def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> keras.Variable:
+    """A weight `threshold` of `layer`, kept at 0.001 or above."""
+    return _weight(layer, "threshold", start, lambda value: keras.ops.maximum(value, SMALLEST))
+
+
+def _weight(layer, name, start, constraint) -> keras.Variable:
+    value = np.asarray(start, "float32")
+    return layer.add_weight(name=name, shape=value.shape, initializer=lambda *_, **__: value, constraint=constraint)
