@@ -209,7 +209,8 @@ def eligibility_step(
 
 
 def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
-    """What a current adds to a potential over the rest of a window of `num_steps`, by way of a synaptic current.
+    """What a current adds to a potential over the rest of a window of `num_steps`, by way of a synaptic current; or to
+    the sum over a potential that has this decay.
 
     That of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
 

@@ -72,8 +72,8 @@ class Run:
         return self.outputs.argmax(-1) == self.labels[:, None]
 
     def multiplies(self, path: Connection) -> bool:
-        """Whether this connection multiplies: weights on an input that is no spikes."""
-        return path.source == INPUT and not self.spiking_input and not path.is_pooling()
+        """Whether this connection multiplies: weights on an input that is no spikes, or on potentials."""
+        return path.source not in self.spikes and not path.is_pooling()
 
     def so_far(self) -> dict[str, np.ndarray]:
         """`spikes` (without the input), `accumulates` and `macs` of each sample up to each step, (N, T)."""
@@ -233,6 +233,11 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
             counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
             for name, (state, before) in zip(names, counted, strict=True):
                 fired[name] = tf.cast(state["spike_count"] != before["spike_count"], tf.float32)
+            sent = {
+                neuron.name: tf.cast(state["membrane"] != 0, tf.float32)
+                for neuron, state, fires in zip(cell.neurons(), new, spiking, strict=True)
+                if not fires
+            }
             seen = seen + tf.cast(output, tf.float32)
             shown = seen if cell.emits == "spikes" else tf.cast(output, tf.float32)
             fed_back = {
@@ -241,7 +246,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
                 if "fed_back" in state
             }
             reached = [  # exact: counts of spikes times fan-outs pass what float32 holds
-                per_sample_sum(tf.cast((fed_back if path.delayed else fired)[path.source], tf.float64) * fan)
+                per_sample_sum(tf.cast((fed_back if path.delayed else fired | sent)[path.source], tf.float64) * fan)
                 for path, fan in zip(paths, fans, strict=True)
             ]
             return (

@@ -1,4 +1,4 @@
-"""The last layer: a leaky integrator that never fires."""
+"""A leaky integrator that never fires: the last layer, mostly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp.cells.base import NeuronCell, State, current_of, total_of
-from keras_spiking_bp.gradients import leak_bptt, mean_decay, per_sample, spike_total
+from keras_spiking_bp.gradients import leak_bptt, mean_decay, mean_gain, per_sample, spike_total
 from keras_spiking_bp.validation import check_beta
 
 
@@ -24,6 +24,9 @@ class ReadoutCell(NeuronCell):
     The output of a step is the membrane potential V[t]; `SpikingRNN` divides it by the number of steps, so that a
     network gives V[T] / T. The derivative ignores the leak: `d (V[T] / T) / d I[t] = 1 / T` (arXiv 1903.06379, final
     layer); with `differentiate_leak` it is `beta^(T - t + 1) / T`, on totals its mean over t.
+
+    Before other cells it hands them its potential at each step (`LI` in NIR, a low-pass filter): on totals, V summed
+    over the steps, with the derivative by a current of the mean over t.
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Dense(10, use_bias=False)`.
@@ -58,6 +61,7 @@ class ReadoutCell(NeuronCell):
         self.beta = parameters.checked(check_beta, "beta", beta)
         self.differentiate_leak = differentiate_leak
         self.learn_beta = learn_beta
+        self.hands_on = False  # a SequentialCell with cells behind this one says so
         if learn_beta and not differentiate_leak:
             raise ValueError("`differentiate_leak` must be True with learn_beta=True. Received: False")
         self._initial_beta = parameters.plain(self.beta)
@@ -73,22 +77,28 @@ class ReadoutCell(NeuronCell):
         if self.learn_beta:
             self.beta = parameters.learned_beta(self, self.beta)
 
+    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+        return {"potential_sum": tf.zeros_like(carried["membrane"])} if self.hands_on and rule is not None else {}
+
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step: the output is the membrane potential after the leak."""
         potential = states[0]["membrane"] + current_of(self.synapse, inputs)
         ignored = "slot" in states[0] and not self.differentiate_leak
         membrane = leak_bptt(potential, self.beta) if ignored else parameters.now(self.beta) * potential
-        return membrane, [{**states[0], "membrane": membrane}]
+        new = {**states[0], "membrane": membrane}
+        if "potential_sum" in new:
+            new["potential_sum"] += tf.stop_gradient(membrane)
+        return membrane, [new]
 
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The final potential V[T], with derivative 1 to the current summed over time, or the mean of the leaks."""
-        net = total_of(self.synapse, total_inputs, num_steps, training)
-        slope = 1.0
-        if self.differentiate_leak:
-            slope = mean_decay(parameters.now(self.beta), per_sample(num_steps, net))
-        return spike_total(net, states[0]["membrane"], slope)
+        """The final potential V[T], or the sum over V[t] for cells behind, with its derivative."""
+        net, (state,) = total_of(self.synapse, total_inputs, num_steps, training), states
+        beta, steps = parameters.now(self.beta) if self.differentiate_leak else 1.0, per_sample(num_steps, net)
+        if "potential_sum" in state:
+            return spike_total(net, state["potential_sum"], beta * mean_gain(beta, steps))
+        return spike_total(net, state["membrane"], mean_decay(beta, steps))
 
     def get_config(self) -> dict[str, Any]:
         own = {"differentiate_leak": self.differentiate_leak, "learn_beta": self.learn_beta}

@@ -17,7 +17,7 @@ class SequentialCell(Cell):
     """Runs cells one after another within the same time step: `outputs = cells[-1](... cells[0](inputs[t]))`.
 
     Stateless Keras layers such as `Flatten` may stand between and before cells. One that draws random numbers draws
-    anew at each step: for `gradient="bptt"` only. A `ReadoutCell` can only be the last one.
+    anew at each step: for `gradient="bptt"` only. A `ReadoutCell` before other cells hands them its potential.
 
     Args:
         cells: list of cells and stateless layers, with at least one cell.
@@ -26,7 +26,7 @@ class SequentialCell(Cell):
 
     Raises:
         TypeError: if an entry is not a layer.
-        ValueError: if there is no cell among them, a `ReadoutCell` is followed by something, or a layer has an
+        ValueError: if there is no cell among them, a `ReadoutCell` is followed by layers only, or a layer has an
             `activity_regularizer` or, when called, adds a loss.
 
     Example:
@@ -45,12 +45,15 @@ class SequentialCell(Cell):
         ]
         if not any(isinstance(cell, Cell) for cell in self.cells):
             raise ValueError(f"`cells` must hold at least one spiking cell, such as LIFCell. Received: {cells!r}")
-        for i, cell in enumerate(self.cells[:-1]):
-            if isinstance(cell, Cell) and cell.emits == "potential":
-                raise ValueError(
-                    "`cells` may have a readout only at the end, since it gives no spikes. "
-                    f"Received: cells[{i}]={cell!r}"
-                )
+        *before, last = [i for i, cell in enumerate(self.cells) if isinstance(cell, Cell)]
+        if self.cells[last].emits == "potential" and last + 1 < len(self.cells):
+            raise ValueError(
+                "`cells` must not end in layers behind a readout: put them before it, or a cell behind them. "
+                f"Received: cells[{last}]={self.cells[last]!r} and {len(self.cells) - 1 - last} behind it"
+            )
+        for i in before:
+            if self.cells[i].emits == "potential":
+                self.cells[i].neurons()[-1].hands_on = True
         self.input_shapes_of_step: list[tuple[int, ...]] = []
 
     @property

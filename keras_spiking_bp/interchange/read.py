@@ -38,7 +38,7 @@ def from_nir(
     """A network from a graph of NIR, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
-    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` at the end a
+    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a
     `ReadoutCell`; two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to
     themselves a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Parameters may
     differ from neuron to neuron. Graphs in the graph are taken apart. An `IFCell`, which gives the same spikes but
@@ -253,8 +253,6 @@ class _Reader:
 
     def _readout(self, name: str, synapse: keras.layers.Layer, current: Signal) -> ReadoutCell:
         node, kind = self.nodes[name], self._kind(name)
-        if [self._kind(follower) for follower in self.followers[name]] != ["Output"]:
-            raise ValueError(f"The {kind} node {name!r} gives no spikes: it must be the last before the output")
         beta, factor = (parameters.read_li if kind == "LI" else parameters.read_i)(name, node, self.dt)
         beta, factor = _ours(beta, current), _ours(factor, current)
         if np.any(factor != 1) and not scale_weights(synapse, factor):

@@ -164,8 +164,8 @@ def test_bad_sequences_of_cells():
         ksbp.SequentialCell([ksbp.LIFCell(dense()), "flatten"])
     with pytest.raises(ValueError, match="at least one spiking cell"):
         ksbp.SequentialCell([keras.layers.Flatten()])
-    with pytest.raises(ValueError, match="readout only at the end"):
-        ksbp.SequentialCell([ksbp.ReadoutCell(dense()), ksbp.LIFCell(dense())])
+    with pytest.raises(ValueError, match="must not end in layers behind a readout"):
+        ksbp.SequentialCell([ksbp.ReadoutCell(dense()), keras.layers.Flatten()])
 
 
 def test_bad_residual_cells():

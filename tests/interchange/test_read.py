@@ -239,7 +239,6 @@ REFUSED = {
     "one Input node.*'input', 'other'": lambda: joined(
         "input-n other-n n-output", other=nir.Input(np.array([3])), n=neurons()
     ),
-    "gives no spikes": lambda: graph_of(linear(), nir.LI(full(1e-2), full(1), full(0)), linear(), neurons()),
     "no weights right before": lambda: graph_of(neurons(), nir.LI(full(1e-2), full(1), full(0))),
     "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([1, 2, 3, 4])), neurons((1, 2, 3, 4))),
     "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
@@ -379,6 +378,11 @@ PARAMETERS_OF_EACH = {
         each("LIF", 24),
         nir.Linear(weight(3, 24)),
         neurons(),
+    ),
+    "LI between neurons": lambda: graph_of(
+        nir.Linear(weight(3, 4)), neurons(),
+        nir.Linear(weight(3, 3)), nir.LI(5e-3 * varied(3), varied(3, seed=2), full(0.0)),
+        nir.Linear(weight(3, 3)), neurons(),
     ),
     "a resting potential": lambda: graph_of(
         neurons((2, 4, 3)), nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24) / 8),
