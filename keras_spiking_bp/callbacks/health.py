@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_bp.cells.normalization import learning_normalizations, untouched
 from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates, spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
@@ -22,7 +23,8 @@ class HealthWarning(UserWarning):
 class Health(keras.callbacks.Callback):
     """Watches a spiking network during `fit`, and says which layer is ill and what to do.
 
-    On sample inputs, before the first batch, after every `every` batches and after each epoch:
+    On sample inputs, before the first batch (after it where a batch normalisation has no statistics yet), after every
+    `every` batches and after each epoch:
 
     * a layer is silent if more than 99 % of its neurons fire for no sample: no gradient passes it, and it will hardly
       ever wake up again;
@@ -77,13 +79,17 @@ class Health(keras.callbacks.Callback):
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}
-        self._look()
+        normalizations = learning_normalizations(layer.cell)
+        self._is_due = bool(normalizations and untouched(normalizations))  # the first step will take their statistics
+        if not self._is_due:
+            self._look()
 
     def on_train_batch_end(self, batch, logs=None):
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
-        elif (batch + 1) % self.every == 0:
+        elif self._is_due or (batch + 1) % self.every == 0:
+            self._is_due = False
             self._look()
 
     def on_epoch_end(self, epoch, logs=None):

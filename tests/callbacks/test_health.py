@@ -44,6 +44,30 @@ def test_a_healthy_network():
     assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
 
 
+def normalised():
+    network = ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, [(16, 3)] * 6, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch", threshold=2.0, seed=0
+    )
+    network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
+    return network
+
+
+def test_batch_normalisation_without_statistics_is_not_looked_at():
+    """With mean 0 and variance 1 the last layers fire for no sample; the first step takes the statistics."""
+    network, health = normalised(), Health(X[:8], every=100)
+    observed = ksbp.SpikingRNN.observe(network.layers[-1], network.layers[1](X[:8]))[1]
+    assert float(tf.reduce_max(observed["conv6"]["spike_count"])) == 0
+    assert warnings_of(network, health, steps_per_epoch=1) == []
+    assert health.firing_rates["conv6"] > 0.01
+
+
+def test_a_silent_layer_of_a_normalised_network_is_named_after_the_first_batch():
+    network = normalised()
+    norm = next(part for part in layer(network, "conv3").synapse._flatten_layers() if hasattr(part, "gamma"))
+    norm.gamma.assign(1e-3 * norm.gamma)
+    assert "'conv3' is silent" in warnings_of(network, Health(X[:8], every=100), steps_per_epoch=1)[0]
+
+
 def test_training_is_the_same_with_it_and_without():
     runs = []
     for callbacks in ([], [Health(X[:8], every=1)]):
