@@ -1,0 +1,164 @@
+"""Trains the ports, and with `--originals` what they are ports of, alike; adds what came out to `docs/ports.json`.
+
+python -m examples.ports --port snntorch5 --data-dir FOLDER [--seeds 3] [--originals] [--samples N] [--epochs N] [...]
+
+Nothing is tuned: both sides have the hyper-parameters of the original. A training that the file has already is not run
+again. `python -m examples.ports.page` makes the table of `docs/migration.md` from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+from examples.machine import machine
+from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
+from examples.ports.data import Data, batches, load
+from keras_spiking_bp.rnn import GRADIENTS
+
+PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
+LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")
+
+
+def train(port: ModuleType, data: Data, epochs: int, seed: int, verbose: int = 0, **options) -> Callable[[], float]:
+    """Trains our network; returns what measures its accuracy on the test images."""
+    keras.utils.set_random_seed(seed)
+    model = port.network(**_taken(port.network, options))
+    callbacks = port.compile_model(model, epochs, **_taken(port.compile_model, options))
+    model.fit(
+        batches(data.train, port.BATCH_SIZE, seed), epochs=epochs, callbacks=callbacks, shuffle=False, verbose=verbose
+    )
+    return lambda: model.evaluate(*data.test, batch_size=128, verbose=0)[1]
+
+
+def _taken(function: Callable, options: dict) -> dict:
+    """The options that a function has."""
+    return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
+
+
+def train_original(port: ModuleType, data: Data, epochs: int, seed: int, **options) -> Callable[[], float]:
+    """The same of the original."""
+    from examples.ports import originals
+
+    model = originals.train(port, data, epochs, seed, **options)
+    return lambda: originals.accuracy(model, data)
+
+
+def measured(
+    run: Callable[..., Callable[[], float]], port: ModuleType, data: Data, epochs: int, seed: int, **options
+) -> dict[str, float]:
+    """Accuracy and seconds of one training; the test is not in the seconds."""
+    start = time.perf_counter()
+    test = run(port, data, epochs, seed, **options)
+    seconds = time.perf_counter() - start
+    return {"seed": seed, "accuracy": round(test(), 4), "seconds": round(seconds, 1)}
+
+
+def row_of(rows: list[dict], key: dict) -> dict:
+    """The row of the file that these settings have, or a new one."""
+    for row in rows:
+        if {name: row[name] for name in key} == key:
+            return row
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)}
+    rows.append({**key, "trainings": [], "machine": machine(), "versions": versions})
+    return rows[-1]
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--port", required=True, choices=PORTS)
+    parser.add_argument("--originals", action="store_true", help="train the original too (needs torch)")
+    parser.add_argument("--only-originals", action="store_true", help="and not ours")
+    parser.add_argument("--data", choices=["mnist", "fashion_mnist", "mnist_5k"], help="default: that of the original")
+    parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--samples", type=int, help="of the training set (default: all)")
+    parser.add_argument("--test-samples", type=int, help="of the test set (default: all)")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, help="default: those of the original")
+    parser.add_argument("--output", type=Path, default=Path("docs/ports.json"))
+    parser.add_argument("--verbose", type=int, default=0)
+    options = parser.add_argument_group("our network")
+    options.add_argument("--gradient", choices=GRADIENTS, help="default: bptt, as the originals have it")
+    options.add_argument("--start", choices=["torch", "keras"], help="initial values: torch's (default), or Keras' own")
+    options.add_argument("--adam", choices=["torch", "keras"], help="whose epsilon it has (default: torch's)")
+    options.add_argument(
+        "--no-reset-delay", action="store_false", default=None, dest="reset_delay", help="LIFCell's reset"
+    )
+    options.add_argument("--readout", action="store_true", default=None, help="output neurons that never fire")
+    options.add_argument("--layers", action="store_true", default=None, help="Keras layers on sequences, not cells")
+    both = parser.add_argument_group("both networks")
+    both.add_argument("--num-steps", type=int)
+    both.add_argument("--channels", type=int)
+    args = parser.parse_args(arguments)
+    port = PORTS[args.port]
+    args.both = {name: value for name in ("num_steps", "channels") if (value := getattr(args, name)) is not None}
+    names = ("gradient", "start", "adam", "reset_delay", "readout", "layers")
+    args.ours = {name: value for name in names if (value := getattr(args, name)) is not None}
+    for name in {**args.both, **args.ours}:
+        if not any(_taken(function, {name: 0}) for function in (port.network, port.compile_model)):
+            parser.error(f"--{name.replace('_', '-')} is not an option of {args.port}")
+    if args.port == "snntorch5" and args.gradient not in (None, "bptt") and not args.readout:
+        parser.error(f"--gradient {args.gradient} needs --readout: the cell of the port goes back step by step only")
+    return args
+
+
+def main(arguments: list[str] | None = None) -> list[dict]:
+    args = parse(arguments)
+    given = " ".join(sys.argv[1:] if arguments is None else arguments)
+    port = PORTS[args.port]
+    epochs = port.EPOCHS if args.epochs is None else args.epochs
+    data = load(args.data or port.DATA, args.data_dir, args.samples, args.test_samples)
+    shared = {
+        "port": args.port,
+        "data": data.name,
+        "samples": len(data.train[0]),
+        "test_samples": len(data.test[0]),
+        "epochs": epochs,
+    }
+    sides = []
+    if not args.only_originals:
+        sides.append((train, "ours", {**args.both, **args.ours}))
+    if args.originals or args.only_originals:
+        sides.append((train_original, "original", args.both))
+    for seed in range(args.seeds):
+        for run, side, options in sides:
+            rows = json.loads(args.output.read_text()) if args.output.exists() else []
+            row = row_of(rows, {"side": side, **shared, "options": options})
+            row["command"] = f"python -m examples.ports {_without_folder(given)}"
+            if seed not in [training["seed"] for training in row["trainings"]]:
+                row["trainings"].append(measured(run, port, data, epochs, seed, **options))
+                print(json.dumps({"port": args.port, "side": side, **options, **row["trainings"][-1]}), flush=True)
+            args.output.write_text(json.dumps(rows, indent=1) + "\n")
+    return rows
+
+
+def _without_folder(command: str) -> str:
+    """The command without the folder of the data, which is of one machine."""
+    words = command.split()
+    if "--data-dir" in words:
+        words[words.index("--data-dir") + 1] = "FOLDER"
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""snnTorch's `Leaky`, as a cell: its reset, and its membrane potential as an output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+
+@keras.saving.register_keras_serializable(package="examples")
+class LeakyCell(ksbp.LIFCell):
+    """`LIFCell` with the reset by subtraction that snnTorch has by default; `reset_delay=False` is that of `LIFCell`.
+
+    It subtracts at the next step, from what has leaked: `beta * membrane - threshold`, where `LIFCell` has
+    `beta * (membrane - threshold)`.
+    """
+
+    def __init__(self, synapse: keras.layers.Layer, reset_delay: bool = True, **kwargs: Any):
+        super().__init__(synapse, **kwargs)
+        self.reset_delay = reset_delay
+
+    def fire(self, current: tf.Tensor, state: dict[str, tf.Tensor]):
+        spikes, state = super().fire(current, state)
+        if self.reset_delay and self.reset_mechanism == "subtract":
+            rest = (1.0 - self.beta) * self.threshold * tf.stop_gradient(spikes)
+            state = {**state, "membrane": state["membrane"] - rest}
+        return spikes, state
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reset_delay": self.reset_delay}
+
+
+@keras.saving.register_keras_serializable(package="examples")
+class PotentialCell(LeakyCell):
+    """Neurons that fire and are reset, and give their potential before the reset, snnTorch's `mem`, as their output."""
+
+    emits = "potential"
+
+    def step(self, inputs: tf.Tensor, states: list[dict[str, tf.Tensor]]):
+        current = self.synapse(inputs)
+        _, state = self.fire(current, states[0])
+        return states[0]["membrane"] + current, [state]

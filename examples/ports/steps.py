@@ -1,0 +1,58 @@
+"""What the ports share: a loss on each time step, spike counts as a prediction; initial values and Adam of torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def cross_entropies(y_true: Any, y_pred: Any) -> Any:
+    """Cross-entropy of each time step, (B, T), of labels (B,) and logits (B, T, classes)."""
+    labels = ops.repeat(ops.reshape(y_true, (-1, 1)), y_pred.shape[1], axis=1)
+    return keras.losses.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+
+
+def most_spikes(y_true: Any, spikes: Any) -> Any:
+    """Whether the output with the most spikes is the right one, (B,), of labels (B,) and spikes (B, T, classes)."""
+    predicted = ops.argmax(ops.sum(ops.cast(spikes, "float32"), axis=1), axis=-1)
+    return ops.cast(predicted == ops.cast(ops.reshape(y_true, (-1,)), predicted.dtype), "float32")
+
+
+def initial(fan_in: int, start: str) -> dict[str, keras.initializers.Initializer]:
+    """The initial values of a layer: those of `nn.Linear` and `nn.Conv2d` (`"torch"`), or Keras' own (`"keras"`).
+
+    Torch draws weights and biases uniformly from -1 / sqrt(fan_in) to 1 / sqrt(fan_in).
+    """
+    if start == "keras":
+        return {}
+    limit = fan_in**-0.5
+    return {
+        "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        "bias_initializer": keras.initializers.RandomUniform(-limit, limit),
+    }
+
+
+@keras.saving.register_keras_serializable(package="examples")
+class TorchAdam(keras.optimizers.Adam):
+    """Adam with the epsilon of torch, which acts on the corrected second moment; that of Keras on the uncorrected one.
+
+    Torch's divisor is `sqrt(v) + epsilon * sqrt(1 - beta_2^t)`, that of Keras `sqrt(v) + epsilon`: in the first step 32
+    times as large an epsilon, for `beta_2=0.999`. It matters where gradients are about as small, as those of a network
+    whose output neurons do not fire yet.
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, epsilon: float = 1e-8, **kwargs: Any):
+        super().__init__(learning_rate, epsilon=epsilon, **kwargs)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        given, step = self.epsilon, ops.cast(self.iterations + 1, variable.dtype)
+        self.epsilon = given * ops.sqrt(1.0 - ops.power(ops.cast(self.beta_2, variable.dtype), step))
+        super().update_step(gradient, variable, learning_rate)
+        self.epsilon = given
+
+
+def adam(learning_rate: float, kind: str) -> keras.optimizers.Adam:
+    """`TorchAdam`, or (`"keras"`) the Adam of Keras with its default epsilon of 1e-7."""
+    return TorchAdam(learning_rate) if kind == "torch" else keras.optimizers.Adam(learning_rate)
