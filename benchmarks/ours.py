@@ -54,8 +54,11 @@ def build(
     mode: str,
     gradient: str = "accumulated",
     bf16: bool = False,
+    kernels: bool = False,
 ) -> Callable[[], float]:
     """The step to be timed."""
+    if kernels:
+        ksbp.kernels.enable()
     if mode == INFER_SPIKES:
         x = keras.Input((num_steps, *network.input_shape), dtype="int8")
         spikes = x

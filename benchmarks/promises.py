@@ -91,6 +91,8 @@ def step_promises(results: Results, network: str, steps: int, batch: int) -> Ite
         bare = time("bare_synapses" + suffix, INFER_SPIKES)
         text = f"{size}: training step against T x bare synapses, {title}"
         yield Promise(text, divided(time("ours" + suffix), bare), 1.3, False, aim=True)
+        text = f"{size}: the same with the C++ kernels, {title}"
+        yield Promise(text, divided(time("ours_kernels" + suffix), bare), 1.3, False, aim=True)
         loop = time("bare_spiking" + suffix, INFER_SPIKES)
         text = f"{size}: inference on spikes against the bare spiking loop, {title}"
         yield Promise(text, divided(time("ours" + suffix, INFER_SPIKES), loop), 1.1, False)

@@ -31,11 +31,14 @@ class Case:
 
 BF16 = {"bf16": True}
 BPTT = {"gradient": "bptt"}
+KERNELS = {"kernels": True}
 TUNE = {"tuned": True}
 
 _CASES = (
     Case("ours", "ours, accumulated", OURS, "ours", {}, MODES),
     Case("ours_bf16", "ours, accumulated, bf16 synapses", OURS, "ours", BF16, MODES),
+    Case("ours_kernels", "ours, accumulated, C++ kernels", OURS, "ours", KERNELS, (TRAIN,)),
+    Case("ours_kernels_bf16", "ours, accumulated, C++ kernels, bf16 synapses", OURS, "ours", KERNELS | BF16, (TRAIN,)),
     Case("ours_bptt", "ours, bptt", OURS, "ours", BPTT, (TRAIN,)),
     Case("ours_bptt_bf16", "ours, bptt, bf16 synapses", OURS, "ours", BPTT | BF16, (TRAIN,)),
     Case("snntorch", "snnTorch", PEER, "peers.snntorch_net"),

@@ -22,6 +22,7 @@ from keras_spiking_bp.gradients import (
     spread_over_steps,
     total_over_steps,
 )
+from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, run_window
 from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape
 
@@ -297,16 +298,17 @@ class SpikingRNN(keras.layers.RNN):
             )
             for neuron in self.cell.neurons()
         ]
-        window = run_window(
-            self.cell,
-            sequences,
-            states,
-            mask=mask,
-            keep_outputs=self.return_sequences,
-            zero_output_for_mask=self.zero_output_for_mask,
-            unroll=self.unroll,
-            differentiable=gradient == "bptt",
-        )
+        with in_training(bool(training)):
+            window = run_window(
+                self.cell,
+                sequences,
+                states,
+                mask=mask,
+                keep_outputs=self.return_sequences,
+                zero_output_for_mask=self.zero_output_for_mask,
+                unroll=self.unroll,
+                differentiable=gradient == "bptt",
+            )
         if gradient is None:
             return window
         constant = window.without_gradient()

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import record
-from keras_spiking_bp.cells.base import NeuronCell, State, current_of, input_dtype, total_of
+from keras_spiking_bp.cells.base import NeuronCell, State, input_dtype, output_of, total_of
 from keras_spiking_bp.gradients import (
     leak_correction,
     lif_step_bptt,
@@ -22,6 +22,7 @@ from keras_spiking_bp.gradients import (
     spike_total,
     within_bounds,
 )
+from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.randomness import SavesItsSeed
 from keras_spiking_bp.validation import (
     check_beta,
@@ -186,16 +187,20 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step."""
-        spikes, state = self.fire(current_of(self.synapse, inputs), states[0])
+        spikes, state = self.fire(output_of(self.synapse, inputs), states[0])
         return spikes, [state]
 
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
-        new = dict(state)
         beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
+        resets_to_zero, dtype = self.reset_mechanism == "zero", input_dtype(self.synapse)
+        by_kernel = lif_step(state, current, dtype, beta, threshold, resets_to_zero, self.synaptic_beta, self.surrogate)
+        if by_kernel is not None:
+            spikes, new = by_kernel
+            return tf.cast(spikes * state["keep"] if "keep" in state else spikes, dtype), new
+        new, current = dict(state), tf.cast(current, tf.float32)
         if self.synaptic_beta is not None:
             new["current"] = current = self.synaptic_beta * state["current"] + current
-        resets_to_zero = self.reset_mechanism == "zero"
         if "slot" not in state:
             potential, fired, spikes, new["membrane"] = self._integrate(
                 state["membrane"], current, beta, threshold, for_training="spike_count" in state
@@ -233,9 +238,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes = spikes * state["keep"]
         if self.feeds_back:
             new["fed_back"] = spikes
-        if "keep" not in state and input_dtype(self.synapse) != "float32":
+        if "keep" not in state and dtype != "float32":
             spikes = fired  # from booleans to bfloat16 costs half of what it costs from float32
-        return tf.cast(spikes, input_dtype(self.synapse)), new
+        return tf.cast(spikes, dtype), new
 
     def _integrate(
         self, membrane: tf.Tensor, current: tf.Tensor, beta: Any, threshold: Any, for_training: bool = True

@@ -1,0 +1,68 @@
+"""One step of LIF neurons by the kernels, with the record that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_spiking_bp.kernels.switch import usable
+
+#: What the kernel keeps of a state, beside the membrane potential, in its order.
+_STATES = ("current", "spike_count", "silence", "leaky_trace")
+_TYPES = (tf.float32, tf.bfloat16)
+
+
+def lif_step(
+    state: dict[str, tf.Tensor],
+    current: tf.Tensor,
+    spikes_type: str,
+    beta: Any,
+    threshold: Any,
+    resets_to_zero: bool,
+    synaptic_beta: Any,
+    surrogate: Callable[[tf.Tensor], tf.Tensor] | None,
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]] | None:
+    """The spikes of a step and the state after it; None where the kernels are off or cannot do it.
+
+    Only in training (`switch.in_training`), for states with a record and no `slot`: the gradient must not go through
+    the loop. The parameters must be numbers, the same for all neurons.
+    """
+    if "spike_count" not in state or "slot" in state:
+        return None
+    numbers = all(isinstance(value, float) for value in (beta, threshold, synaptic_beta or 1.0))
+    spikes_type = tf.as_dtype("float32" if "keep" in state else spikes_type)
+    if (
+        not numbers
+        or "drive" in state
+        or "fed_back" in state
+        or current.dtype not in _TYPES
+        or spikes_type not in _TYPES
+    ):
+        return None
+    library = usable()
+    if library is None:
+        return None
+    names = [name for name in _STATES if name in state]
+    shared = {"beta": beta, "threshold": threshold, "resets_to_zero": resets_to_zero}
+    spikes, membrane, states, potential = library.keras_spiking_bp_lif_step(
+        membrane=state["membrane"],
+        current=current,
+        states=[state[name] for name in names],
+        names=names,
+        spikes_type=spikes_type,
+        potentials=int("slope_sum" in state),
+        synaptic_beta=1.0 if synaptic_beta is None else synaptic_beta,
+        **shared,
+    )
+    new = {**state, "membrane": membrane, **dict(zip(names, states, strict=True))}
+    if "slope_sum" in state:
+        new["slope_sum"], new["carried"] = library.keras_spiking_bp_eligibility_step(
+            slope=surrogate(potential[0] - threshold),
+            potential=potential[0],
+            slope_sum=state["slope_sum"],
+            carried=state["carried"],
+            **shared,
+        )
+    return spikes, new

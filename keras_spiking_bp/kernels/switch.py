@@ -1,0 +1,114 @@
+"""Whether the kernels are used, and where they cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+
+import tensorflow as tf
+
+from keras_spiking_bp.kernels.compiler import build, library_path
+
+try:  # knows whether a function is traced for XLA; TensorFlow has no public name for it
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as in_xla
+except ImportError:  # pragma: no cover - a TensorFlow that moved it: with jit_compile=True leave the kernels off
+
+    def in_xla(graph: tf.Graph) -> bool:
+        """Assume that it is not."""
+        return False
+
+
+VARIABLE = "KERAS_SPIKING_BP_KERNELS"
+_loaded: ModuleType | None = None
+_on: bool | None = None  # None: nobody has said yet, the environment may
+_said: set[str] = set()
+_in_training = contextvars.ContextVar("in_training", default=False)
+
+
+def enable() -> None:
+    """Uses the kernels in trainings from now on; compiles them if that was not done.
+
+    Functions that were traced before, as by an earlier `fit`, stay as they are: `compile` the model again.
+
+    Raises:
+        RuntimeError: if they cannot be compiled or loaded.
+
+    Example:
+        >>> kernels.enable()  # doctest: +SKIP
+    """
+    global _on
+    _load()
+    _on = True
+
+
+def disable() -> None:
+    """Uses TensorFlow's operations from now on."""
+    global _on
+    _on = False
+
+
+def enabled() -> bool:
+    """Whether trainings use the kernels.
+
+    Example:
+        >>> kernels.enabled()
+        False
+    """
+    return bool(_switched_on())
+
+
+@contextlib.contextmanager
+def in_training(training: bool) -> Iterator[None]:
+    """Within it a step is one of a training (`training`), or of what may end in a file that is to run without us."""
+    token = _in_training.set(training)
+    try:
+        yield
+    finally:
+        _in_training.reset(token)
+
+
+def usable() -> ModuleType | None:
+    """The operations, where what is computed now can have them; else None, with a warning that says why, once."""
+    if not (_in_training.get() and _switched_on()):
+        return None
+    if not tf.executing_eagerly() and in_xla(tf.compat.v1.get_default_graph()):
+        return _without("XLA does not know them (jit_compile=True)")
+    if tf.config.list_logical_devices("GPU"):
+        return _without("they are for the CPU, and TensorFlow sees a GPU here")
+    return _loaded
+
+
+def _switched_on() -> bool:
+    global _on
+    if _on is None:
+        _on = os.environ.get(VARIABLE, "0") not in ("", "0")
+        if _on:
+            try:
+                _load()
+            except RuntimeError as error:
+                _on = False
+                _without(f"{VARIABLE} asks for them, but: {error}")
+    return _on
+
+
+def _load() -> None:
+    global _loaded
+    if _loaded is not None:
+        return
+    path = library_path()
+    if not path.exists():
+        build()
+    try:
+        _loaded = tf.load_op_library(str(path))
+    except tf.errors.OpError as error:
+        raise RuntimeError(f"The kernels in {path} do not fit this TensorFlow, {tf.__version__}: {error}") from error
+
+
+def _without(why: str) -> None:
+    if why not in _said:
+        _said.add(why)
+        warnings.warn(f"The kernels of keras_spiking_bp are not used: {why}", stacklevel=2)

@@ -1,0 +1,340 @@
+"""The neuron update in C++: the same to the last bit, only in trainings, and a clear word where it cannot be built."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp import kernels
+from keras_spiking_bp.kernels import switch
+from keras_spiking_bp.kernels.lif_step import lif_step
+from tests.networks import FIXTURES, build_rnn, golden
+from tests.pages import ROOT
+from tests.test_golden import assert_close
+
+slow = pytest.mark.slow
+with_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+
+
+@pytest.fixture
+def on():
+    kernels.enable()
+    yield
+    kernels.disable()
+
+
+def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, dtype=None):
+    synapse = keras.layers.Identity(dtype=dtype)
+    return ksbp.LIFCell(
+        synapse, beta, threshold, reset_mechanism=reset, surrogate=surrogate, synaptic_beta=synaptic_beta
+    )
+
+
+RULES = [("accumulated", None), ("bounded", None), ("accumulated", "triangle"), ("accumulated", "atan")]
+
+
+def states_of(cell, shape, rule, values):
+    """A state in the middle of a window, with a record of whole counts and any potentials."""
+    cell.build((None, *shape[1:]))
+    state = cell.initial_state(shape[0], rule=rule)
+    return {
+        name: tf.constant(values.normal(0.2, 1, tensor.shape).astype("float32"))
+        if name in ("membrane", "current", "carried", "slope_sum", "leaky_trace")
+        else tf.constant(values.integers(0, 5, tensor.shape).astype("float32"))
+        for name, tensor in state.items()
+    }
+
+
+def assert_same_bits(actual, expected, name=""):
+    assert actual.dtype == expected.dtype, name
+    as_bytes = [np.asarray(tensor).view(f"u{tensor.dtype.size}") for tensor in (actual, expected)]
+    nan = [np.isnan(np.asarray(tensor, "float32")) for tensor in (actual, expected)]
+    np.testing.assert_array_equal(*nan, err_msg=name)
+    np.testing.assert_array_equal(as_bytes[0][~nan[0]], as_bytes[1][~nan[0]], err_msg=name)
+
+
+def both(cell, current, state):
+    """Spikes and new state, without and with the kernels."""
+    results = []
+    for switched in (kernels.disable, kernels.enable):
+        switched()
+        with switch.in_training(True):
+            results.append(cell.fire(current, state))
+    kernels.disable()
+    return results
+
+
+def assert_same(cell, current, state):
+    (plain, plain_state), (spikes, new) = both(cell, current, state)
+    assert_same_bits(spikes, plain, "spikes")
+    assert list(new) == list(plain_state)
+    for name in new:
+        assert_same_bits(new[name], plain_state[name], name)
+
+
+@with_compiler
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_bfloat16", marks=slow)])
+@pytest.mark.parametrize("synaptic_beta", [None, pytest.param(0.6, marks=slow)])
+@pytest.mark.parametrize("beta", [0.9, pytest.param(1.0, marks=slow)])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize(("rule", "surrogate"), RULES)
+def test_a_step_is_the_same_to_the_last_bit(rule, surrogate, reset, beta, synaptic_beta, dtype):
+    """Sizes below, at and above a block, none of them a multiple of a vector."""
+    values = np.random.default_rng(0)
+    for shape in [(1, 1), (3, 5, 7), (2, 513), (3, 1031), (2, 9, 9, 70)]:
+        cell = cell_of(reset, surrogate, beta, synaptic_beta=synaptic_beta, dtype=dtype)
+        state = states_of(cell, shape, rule, values)
+        current = tf.cast(values.normal(0.1, 1, shape), cell.synapse.compute_dtype)
+        assert_same(cell, current, state)
+
+
+@with_compiler
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(st.floats(width=32), min_size=1, max_size=70),
+    beta=st.floats(2.0**-20, 1.0, width=32),
+    threshold=st.floats(2.0**-20, 2.0**20, width=32),
+    reset=st.sampled_from(["zero", "subtract"]),
+    rule=st.sampled_from(RULES),
+)
+def test_any_numbers(values, beta, threshold, reset, rule):
+    """NaN, infinities, numbers near the smallest and the largest, zeros of both signs."""
+    cell = cell_of(reset, rule[1], beta, threshold)
+    current = tf.constant([values], tf.float32)
+    state = states_of(cell, current.shape, rule[0], np.random.default_rng(0))
+    assert_same(cell, current, {**state, "membrane": tf.reverse(current, [1]) * 0.5})
+
+
+def network(dropout=0.0, surrogate=None, **kwargs):
+    return ksbp.models.spiking_vgg(
+        (9, 9, 2),
+        4,
+        [(5, 3), "pool", (6, 3)],
+        [11],
+        num_steps=7,
+        seed=0,
+        dropout=dropout,
+        surrogate=surrogate,
+        **kwargs,
+    )
+
+
+def trained(**kwargs):
+    """The weights after a few steps of `fit`."""
+    keras.utils.set_random_seed(0)
+    model = network(**kwargs)
+    model.compile(keras.optimizers.Adam(0.01), ksbp.losses.SparseSumSquaredError())
+    x = np.random.default_rng(0).uniform(0, 1, (24, 9, 9, 2)).astype("float32")
+    model.fit(x, np.arange(24) % 4, batch_size=8, epochs=2, verbose=0, shuffle=False)
+    return model.get_weights()
+
+
+TRAININGS = {
+    "accumulated": {},
+    "bounded": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
+    "surrogate": {"surrogate": "atan", "pooling": "average"},
+    "dropout": {"dropout": 0.3},
+    "synaptic": {"synaptic_beta": 0.5},
+}
+
+
+@with_compiler
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in ("bounded", "surrogate") else slow) for n in TRAININGS]
+)
+def test_a_training_is_the_same_to_the_last_bit(name):
+    without = trained(**TRAININGS[name])
+    kernels.enable()
+    try:
+        with_kernels = trained(**TRAININGS[name])
+    finally:
+        kernels.disable()
+    for a, b in zip(without, with_kernels, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@with_compiler
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "dense" else slow) for n in FIXTURES])
+def test_golden_fixtures(on, name):
+    """In training, where the kernels are used; every spike is in the outputs and the records behind the gradients."""
+    network, weights, figures = golden(name)
+    rnn, names = build_rnn(network, weights, gradient="accumulated")
+    inputs = tf.constant(figures["inputs"], tf.float32)
+
+    @tf.function
+    def train_step(inputs):
+        with tf.GradientTape() as tape:
+            outputs = rnn(inputs, training=True)
+            loss = ksbp.losses.SumSquaredError()(figures["targets"], outputs)
+        return outputs, tape.gradient(loss, rnn.trainable_weights)
+
+    outputs, gradients = train_step(inputs)
+    assert kernels_in(train_step.python_function, inputs)
+    assert_close(outputs, figures["outputs"], "outputs")
+    for weight, actual in zip(names, gradients, strict=True):
+        assert_close(actual, figures[f"grad_accumulated/{weight}"], weight)
+
+
+@with_compiler
+def test_masked_steps(on):
+    """Held back from the kernels as from the plain operations."""
+    network, weights, figures = golden(next(iter(FIXTURES)))
+    inputs = figures["inputs"].astype("float32")
+    mask = np.random.default_rng(0).random(inputs.shape[:2]) < 0.7
+    results = []
+    for switched in (kernels.disable, kernels.enable):
+        switched()
+        rnn, _ = build_rnn(network, weights, gradient="accumulated")
+        with tf.GradientTape() as tape:
+            outputs = rnn(inputs, mask=tf.constant(mask), training=True)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, *tape.gradient(loss, rnn.trainable_weights)])
+    for plain, by_kernel in zip(*results, strict=True):
+        assert_same_bits(by_kernel, plain)
+
+
+@slow
+@with_compiler
+@pytest.mark.parametrize("threads", ["1", "8"])
+def test_any_number_of_threads(threads):
+    """Sums of TensorFlow depend on it, the kernels do not: the same weights with them and without."""
+    code = """
+import sys, tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
+import keras_spiking_bp as ksbp
+from tests.test_kernels import trained
+without = trained(gradient="bounded")
+ksbp.kernels.enable()
+print(all((a == b).all() for a, b in zip(without, trained(gradient="bounded"), strict=True)))
+"""
+    done = in_a_process(code, threads)
+    assert done.stdout == "True\n", done.stderr[-2000:]
+
+
+def kernels_in(function, *args):
+    graph = tf.function(function).get_concrete_function(*args).graph
+    functions = [f.graph for f in graph._functions.values() if hasattr(f, "graph")]
+    return any("KerasSpikingBp" in op.type for g in [graph, *functions] for op in g.get_operations())
+
+
+@with_compiler
+def test_where_it_is_used(on):
+    """In the loop of a training on totals; not step by step, in inference, in exports, or for XLA."""
+    images = tf.zeros((2, 9, 9, 2))
+    used = []
+    for gradient in ("accumulated", "bounded", "bptt"):
+        model = network(gradient=gradient)
+        used += [(gradient, t) for t in (True, False) if kernels_in(lambda x, m=model, t=t: m(x, training=t), images)]
+    assert used == [("accumulated", True), ("bounded", True)]
+    layer = network().layers[-1]
+    assert not kernels_in(lambda x: layer.observe(x)[0], tf.zeros((2, 7, 9, 9, 2)))
+
+
+@with_compiler
+def test_exports_have_none(on, tmp_path):
+    """Not in the functions of gradients either, which TensorFlow saves too."""
+    model = network()
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError())
+    model.fit(np.ones((4, 9, 9, 2), "float32"), np.zeros(4), verbose=0)
+    ksbp.export.export_saved_model(model, tmp_path / "exported")
+    model.export(tmp_path / "by_keras", verbose=False)
+    for name in ("exported", "by_keras"):
+        assert b"KerasSpikingBp" not in (tmp_path / name / "saved_model.pb").read_bytes()
+
+
+@slow
+@with_compiler
+def test_xla_has_the_plain_operations(on, recwarn):
+    switch._said.clear()
+    model = network()
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), jit_compile=True)
+    x, y = np.ones((4, 9, 9, 2), "float32"), np.zeros(4, "int32")
+    assert np.isfinite(model.fit(x, y, epochs=2, verbose=0).history["loss"]).all()
+    told = [str(w.message) for w in recwarn if "kernels" in str(w.message)]
+    assert len(told) == 1 and "XLA does not know them" in told[0]
+
+
+@with_compiler
+def test_what_it_cannot_do_is_done_without(on):
+    values = np.random.default_rng(0)
+    for arguments in ({"beta": [0.5, 0.9, 0.7]}, {"synaptic_beta": 0.5, "surrogate": "atan"}):
+        cell = ksbp.LIFCell(keras.layers.Identity(), **arguments)
+        state = states_of(cell, (2, 3), "accumulated", values)
+        current = tf.constant(values.normal(0, 1, (2, 3)), tf.float32)
+        options = (cell.beta, 1.0, True, cell.synaptic_beta, cell.surrogate)
+        with switch.in_training(True):
+            assert lif_step(state, current, "float32", *options) is None
+            assert cell.fire(current, state)[0].shape == (2, 3)
+
+
+@with_compiler
+def test_wrong_sizes_are_refused(on):
+    with switch.in_training(True):
+        library = switch.usable()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have the same size"):
+        library.keras_spiking_bp_lif_step(
+            membrane=tf.zeros((2, 3)), current=tf.zeros((2, 4)), states=[], names=[], spikes_type=tf.float32,
+            potentials=0, beta=0.9, threshold=1.0, synaptic_beta=1.0, resets_to_zero=True,
+        )  # fmt: skip
+
+
+def in_a_process(code, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+
+
+def test_without_a_compiler(tmp_path):
+    """The default is off; the environment asks for them in vain, with a warning; `enable` raises."""
+    code = """
+import warnings, numpy as np, keras_spiking_bp as ksbp
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    on = ksbp.kernels.enabled()
+print(on, [str(w.message) for w in told])
+try:
+    ksbp.kernels.enable()
+except RuntimeError as error:
+    print(error)
+"""
+    none = {"CXX": "no-such-compiler", "KERAS_SPIKING_BP_CACHE": str(tmp_path)}
+    asked = in_a_process(code, KERAS_SPIKING_BP_KERNELS="1", **none)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.startswith("False")
+    assert "are not used: KERAS_SPIKING_BP_KERNELS asks for them, but: A C++ compiler is needed" in asked.stdout
+    assert "A C++ compiler is needed to build the kernels, and there is no 'no-such-compiler'" in asked.stdout
+    assert not list(tmp_path.iterdir())
+    default = in_a_process(code, **none)
+    assert default.stdout.startswith("False []")
+
+
+@with_compiler
+def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(RuntimeError, match="could not be compiled by false -O3"):
+        kernels.build(path=tmp_path / "library.so")
+    assert not list(tmp_path.iterdir())
+
+
+@with_compiler
+def test_with_sanitizers(tmp_path):
+    """The arithmetic on arrays of exact sizes, without TensorFlow: no address out of bounds, nothing undefined."""
+    command = [os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined"]
+    command += ["-fno-sanitize-recover=all", f"-I{Path(kernels.__path__[0])}", str(ROOT / "tests" / "sanitized.cc")]
+    subprocess.run([*command, "-o", str(tmp_path / "sanitized")], check=True, timeout=300)
+    done = subprocess.run([tmp_path / "sanitized"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.startswith("clean"), done.stderr[-3000:]
