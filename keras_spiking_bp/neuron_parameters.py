@@ -40,9 +40,15 @@ def beta_from_tau(tau: float) -> float:
 
 def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float | np.ndarray:
     """A number that passes `check(name, number)`, or an array (float32) of numbers that do."""
-    if isinstance(value, str) or np.ndim(value) == 0:
+    if not isinstance(value, (list, tuple)) and np.ndim(value) == 0:
         return check(name, value.item() if isinstance(value, np.ndarray) else value)
-    array = np.asarray(value, "float32")
+    try:
+        array = np.array(value)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.size and array.dtype.kind not in "fiu":
+        raise ValueError(f"`{name}` must be a number, or an array of numbers. Received: {name}={value!r}")
+    array = array.astype("float32")
     if not array.size:
         raise ValueError(f"`{name}` must hold at least one number. Received: an array of shape {array.shape}")
     for extreme in (array.min(), array.max()):  # NaN is both
@@ -50,7 +56,7 @@ def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float 
     return array
 
 
-def check_fits(name: str, value: Parameter, shape: Sequence[int]) -> None:
+def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> None:
     """Raises a ValueError if an array has not the shape of the neurons, but for axes of length 1."""
     if not isinstance(value, np.ndarray):
         return
@@ -60,8 +66,8 @@ def check_fits(name: str, value: Parameter, shape: Sequence[int]) -> None:
         fits = False
     if not fits:
         raise ValueError(
-            f"`{name}` must be a number, or an array that broadcasts to the shape of the neurons, {tuple(shape)}. "
-            f"Received: an array of shape {value.shape}"
+            f"`{name}` of {cell!r} must be a number, or an array that broadcasts to the shape of its neurons, "
+            f"{tuple(shape)}. Received: an array of shape {value.shape}"
         )
 
 

@@ -75,7 +75,7 @@ class SpikingRNN(keras.layers.RNN):
         TypeError: if `cell` is no cell of this library.
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
             random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, a
-            `RecurrentCell` comes without `"bptt"`, or `mask` does not fit.
+            `RecurrentCell` or a parameter to learn comes without `"bptt"`, or `mask` does not fit.
 
     Example:
         >>> cell = SequentialCell([

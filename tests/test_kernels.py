@@ -194,6 +194,8 @@ def test_masked_steps(on):
     for switched in (kernels.disable, kernels.enable):
         switched()
         rnn, _ = build_rnn(network, weights, gradient="accumulated")
+        used = kernels_in(lambda x, layer=rnn: layer(x, mask=tf.constant(mask), training=True), inputs)
+        assert used == (switched is kernels.enable)
         with tf.GradientTape() as tape:
             outputs = rnn(inputs, mask=tf.constant(mask), training=True)
             loss = tf.reduce_sum(outputs**2)
@@ -320,6 +322,14 @@ except RuntimeError as error:
     assert not list(tmp_path.iterdir())
     default = in_a_process(code, **none)
     assert default.stdout.startswith("False []")
+
+
+@with_compiler
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path / "file" / "folder"))
+    with pytest.raises(RuntimeError, match="cannot be written to .*KERAS_SPIKING_BP_CACHE"):
+        kernels.build()
 
 
 @with_compiler

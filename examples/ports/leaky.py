@@ -21,6 +21,11 @@ class LeakyCell(ksbp.LIFCell):
     def __init__(self, synapse: keras.layers.Layer, reset_delay: bool = True, **kwargs: Any):
         super().__init__(synapse, **kwargs)
         self.reset_delay = reset_delay
+        if self.dropout or synapse.compute_dtype != "float32":  # the reset takes the spikes that go out
+            raise ValueError(
+                "`dropout` must be 0 and `synapse` compute in float32. Received: "
+                f"dropout={self.dropout}, {synapse.compute_dtype}"
+            )
 
     def fire(self, current: tf.Tensor, state: dict[str, tf.Tensor]):
         spikes, state = super().fire(current, state)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import MaxPoolingCell
+from keras_spiking_bp.neuron_parameters import in_numpy
 from keras_spiking_bp.observe import spiking_layer, traces
 from keras_spiking_bp.validation import check_choice, check_positive_int
 
@@ -81,15 +82,19 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
     axis = _axes(axis)
     steps = np.arange(1, len(potential) + 1)
-    for i, neuron in enumerate(np.argsort(-active, kind="stable")[:number]):
+    drawn = np.argsort(-active, kind="stable")[:number]
+    if "spikes" in trace:
+        threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
+    for i, neuron in enumerate(drawn):
         style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
         axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", **style)
         if "spikes" in trace:
             fired = steps[trace["spikes"][0].reshape(potential.shape)[:, neuron] > 0]
-            axis.plot(fired, np.full(len(fired), cells[layer].threshold), "|", color=style["color"], markersize=11)
+            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
     if "spikes" in trace:
-        axis.axhline(cells[layer].threshold, color=_GREY, linewidth=1)
-        axis.annotate("threshold, spikes above", (steps[-1], cells[layer].threshold), ha="right", va="bottom",
+        for value in np.unique(threshold[drawn]):
+            axis.axhline(value, color=_GREY, linewidth=1)
+        axis.annotate("threshold, spikes above", (steps[-1], threshold[drawn].max()), ha="right", va="bottom",
                       xytext=(0, 7), textcoords="offset points", color="#666666", fontsize=9)  # fmt: skip
         axis.margins(y=0.15)
     axis.set(xlabel="time step", ylabel="membrane potential", title=f"membrane potentials of {layer}")

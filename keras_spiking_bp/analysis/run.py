@@ -141,8 +141,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         variable.assign(value)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    if not spiking_input:
-        _refuse_pooled_currents(layer, paths)
+    _refuse_pooled_currents(layer, paths, spiking_input)
     if number is None:
         bar.update(i, finalize=True)
 
@@ -199,10 +198,12 @@ def _checked(model: keras.Model) -> SpikingRNN:
     return layer
 
 
-def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
-    """Max pooling of currents gives currents, which are no spikes to count."""
+def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...], spiking_input: bool) -> None:
+    """Max pooling of currents, or of potentials, gives no spikes to count."""
+    sources = {neuron.name for neuron in layer.cell.neurons() if neuron.emits == "potential"}
+    sources |= set() if spiking_input else {INPUT}
     pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
-    pooled = [path.target for path in paths if path.source == INPUT and path.target in pools]
+    pooled = [path.target for path in paths if path.source in sources and path.target in pools]
     if pooled:
         raise ValueError(
             f"The max pooling {pooled[0]!r} gets an input that is no spikes, so that what it gives cannot be counted "

@@ -133,7 +133,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
         for name in ("beta", "threshold", "synaptic_beta"):
-            parameters.check_fits(name, getattr(self, name), self.output_shape_of_step)
+            parameters.check_fits(self.name, name, getattr(self, name), self.output_shape_of_step)
         if self.learn_beta:
             self.beta = parameters.learned_beta(self, self.beta)
         if self.learn_threshold:

@@ -61,7 +61,6 @@ class ReadoutCell(NeuronCell):
         self.beta = parameters.checked(check_beta, "beta", beta)
         self.differentiate_leak = differentiate_leak
         self.learn_beta = learn_beta
-        self.hands_on = False  # a SequentialCell with cells behind this one says so
         if learn_beta and not differentiate_leak:
             raise ValueError("`differentiate_leak` must be True with learn_beta=True. Received: False")
         self._initial_beta = parameters.plain(self.beta)
@@ -73,12 +72,12 @@ class ReadoutCell(NeuronCell):
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
-        parameters.check_fits("beta", self.beta, self.output_shape_of_step)
+        parameters.check_fits(self.name, "beta", self.beta, self.output_shape_of_step)
         if self.learn_beta:
             self.beta = parameters.learned_beta(self, self.beta)
 
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
-        return {"potential_sum": tf.zeros_like(carried["membrane"])} if self.hands_on and rule is not None else {}
+        return {} if rule is None else {"potential_sum": tf.zeros_like(carried["membrane"])}
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step: the output is the membrane potential after the leak."""
@@ -96,7 +95,7 @@ class ReadoutCell(NeuronCell):
         """The final potential V[T], or the sum over V[t] for cells behind, with its derivative."""
         net, (state,) = total_of(self.synapse, total_inputs, num_steps, training), states
         beta, steps = parameters.now(self.beta) if self.differentiate_leak else 1.0, per_sample(num_steps, net)
-        if "potential_sum" in state:
+        if "hands_on" in state:  # a SequentialCell says so
             return spike_total(net, state["potential_sum"], beta * mean_gain(beta, steps))
         return spike_total(net, state["membrane"], mean_decay(beta, steps))
 

@@ -45,15 +45,12 @@ class SequentialCell(Cell):
         ]
         if not any(isinstance(cell, Cell) for cell in self.cells):
             raise ValueError(f"`cells` must hold at least one spiking cell, such as LIFCell. Received: {cells!r}")
-        *before, last = [i for i, cell in enumerate(self.cells) if isinstance(cell, Cell)]
+        last = max(i for i, cell in enumerate(self.cells) if isinstance(cell, Cell))
         if self.cells[last].emits == "potential" and last + 1 < len(self.cells):
             raise ValueError(
                 "`cells` must not end in layers behind a readout: put them before it, or a cell behind them. "
                 f"Received: cells[{last}]={self.cells[last]!r} and {len(self.cells) - 1 - last} behind it"
             )
-        for i in before:
-            if self.cells[i].emits == "potential":
-                self.cells[i].neurons()[-1].hands_on = True
         self.input_shapes_of_step: list[tuple[int, ...]] = []
 
     @property
@@ -110,6 +107,8 @@ class SequentialCell(Cell):
         for cell in self.cells:
             if isinstance(cell, Cell):
                 own = [states.pop(0) for _ in cell.neurons()]
+                if cell.emits == "potential" and cell is not self.cells[-1]:  # cells behind get it at each step
+                    own[-1] = {**own[-1], "hands_on": True}
                 total_inputs = cell.accumulate(total_inputs, own, num_steps, training)
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps, training)

@@ -14,7 +14,7 @@ from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.flat import flat
-from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scale_weights
+from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scaled
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.validation import check_choice, check_positive
 
@@ -159,6 +159,8 @@ class _Reader:
                 f"The node {last!r} has the inputs {self.sources[last]}, which is no residual block. "
                 "The only way back that has a cell is that of neurons to themselves, through layers of its own"
             )
+        if layers and cells and cells[-1].emits != "spikes":
+            raise ValueError(f"Behind the last LI or I node there must be neurons, or the output. Received: {last!r}")
         return [*blocks, *cells, *layers], signal
 
     def _from(self, name: str, signal: Signal):
@@ -209,6 +211,8 @@ class _Reader:
         if junction in self.ways_back:
             raise ValueError(f"The node {junction!r}, where two paths meet, must have none back to itself")
         (_, around, _, shortcut), (body, through, _, current) = paths
+        if body[-1].emits != "spikes":
+            raise ValueError(f"The path from {name!r} to {junction!r} must end in neurons that fire, not in LI or I")
         for arriving in (shortcut, current):
             arriving.check_order(f"The node {junction!r}")
         cell = ResidualCell(
@@ -255,11 +259,8 @@ class _Reader:
         node, kind = self.nodes[name], self._kind(name)
         beta, factor = (parameters.read_li if kind == "LI" else parameters.read_i)(name, node, self.dt)
         beta, factor = _ours(beta, current), _ours(factor, current)
-        if np.any(factor != 1) and not scale_weights(synapse, factor):
-            raise ValueError(
-                f"The current of node {name!r} must be scaled by r dt / (tau - dt) = {np.min(factor):g}, and there are "
-                "no weights right before it that could take the factor"
-            )
+        if np.any(factor != 1):
+            synapse = scaled(synapse, factor)
         return ReadoutCell(synapse, beta=beta, name=keras_name(name))
 
 

@@ -18,10 +18,14 @@ def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer
     return READERS[type(node).__name__](name, node, signal)
 
 
-def scale_weights(layer: keras.layers.Layer, factor: float) -> bool:
-    """Multiplies the weights of an affine layer; whether it has any."""
-    layer.set_weights([factor * weight for weight in layer.get_weights()])
-    return bool(layer.weights)
+def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
+    """`layer` with its output times `factor`, a number or one for each neuron: in its weights, or by a layer behind."""
+    factor = np.asarray(factor, "float32")
+    of_channel = factor if factor.ndim == 0 else factor.reshape(-1, factor.shape[-1])[0]
+    if layer.weights and np.all(factor == of_channel):
+        layer.set_weights([of_channel * weight for weight in layer.get_weights()])
+        return layer
+    return keras.Sequential([layer, keras.layers.Rescaling(factor.tolist())])
 
 
 def keras_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,11 @@ def library_path() -> Path:
     `$KERAS_SPIKING_BP_CACHE`, else `$XDG_CACHE_HOME/keras_spiking_bp`, else `~/.cache/keras_spiking_bp`.
     """
     cache = os.environ.get("KERAS_SPIKING_BP_CACHE")
-    if cache is None:
+    if not cache:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_spiking_bp"
     sources = [resources.files(__package__).joinpath(name).read_text() for name in SOURCES]
     what = [tf.__version__, sys.version, _processor(), *FLAGS, *sources]
-    return Path(cache) / f"lif_step-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
+    return Path(cache).resolve() / f"lif_step-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
 
 
 def build(path: Path | None = None) -> Path:
@@ -42,28 +43,41 @@ def build(path: Path | None = None) -> Path:
         The path of the library.
 
     Raises:
-        RuntimeError: if there is no compiler, or it fails; its message is in that of the error.
+        RuntimeError: if there is no compiler, it fails (its message is in that of the error), or the folder cannot be
+            written.
     """
     path = path or library_path()
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    if shutil.which(compiler[0]) is None:
         raise RuntimeError(
-            f"A C++ compiler is needed to build the kernels, and there is no {compiler!r}. On Debian: apt-get install "
-            "g++; or name yours in the environment variable CXX. Without the kernels everything works, more slowly"
+            f"A C++ compiler is needed to build the kernels, and there is no {compiler[0]!r}. On Debian: apt-get "
+            "install g++; or name yours in the environment variable CXX. Without the kernels everything works, more "
+            "slowly"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _compile(compiler, path)
+    except OSError as error:
+        raise RuntimeError(
+            f"The kernels cannot be written to {path.parent}: {error}. Name another folder in the environment variable "
+            "KERAS_SPIKING_BP_CACHE"
+        ) from error
+    return path
+
+
+def _compile(compiler: list[str], path: Path) -> None:
+    """Whole or not at all."""
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
         resources.as_file(resources.files(__package__)) as here,
     ):
         built = Path(folder) / path.name
-        command = [compiler, *FLAGS, str(here / SOURCES[0]), "-o", str(built)]
+        command = [*compiler, *FLAGS, str(here / SOURCES[0]), "-o", str(built)]
         command += [*tf.sysconfig.get_compile_flags(), *tf.sysconfig.get_link_flags()]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"The kernels could not be compiled by {' '.join(command)}:\n{done.stderr[-3000:]}")
-        built.replace(path)  # whole or not at all
-    return path
+        built.replace(path)
 
 
 def _processor() -> str:

@@ -212,8 +212,14 @@ def test_a_plain_rnn_of_keras_learns_them_too():
         ({"beta": [0.5, np.nan, 0.5]}, "`beta` must be a number"),
         ({"threshold": [0.5, -1.0, 0.5]}, "`threshold` must be a number above 0. Received: threshold=-1"),
         ({"threshold": []}, "`threshold` must hold at least one number"),
-        ({"threshold": [1.0, 2.0]}, r"`threshold` must be a number, or an array that broadcasts.*\(3,\).*\(2,\)"),
-        ({"beta": np.full((2, 3), 0.5)}, r"`beta` must be a number, or an array that broadcasts"),
+        (
+            {"threshold": [1.0, 2.0]},
+            r"`threshold` of 'lif_cell.*' must be a number, or an array that.*\(3,\).*\(2,\)",
+        ),
+        ({"beta": np.full((2, 3), 0.5)}, r"`beta` of 'lif_cell.*' must be a number, or an array that broadcasts"),
+        ({"beta": [[0.5], [0.5, 0.5]]}, "`beta` must be a number, or an array of numbers"),
+        ({"beta": ["a", "b", "c"]}, "`beta` must be a number, or an array of numbers.*'a'"),
+        ({"threshold": [True, True, True]}, "`threshold` must be a number, or an array of numbers"),
         ({"synaptic_beta": [0.5, 0.0, 0.1]}, "`synaptic_beta` must be a number"),
         ({"learn_beta": True}, "`surrogate` must be given with learn_beta=True"),
         ({"learn_threshold": True, "surrogate": "atan", "gradient": "bounded"}, "'bptt' to learn the threshold of"),
@@ -222,6 +228,25 @@ def test_a_plain_rnn_of_keras_learns_them_too():
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         layer(**arguments)
+
+
+def test_an_array_is_copied():
+    betas = np.full(3, 0.9, "float32")
+    cell = ksbp.LIFCell(keras.layers.Dense(3), beta=betas)
+    betas[:] = 5
+    np.testing.assert_allclose(cell.beta, 0.9)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_the_picture_of_potentials_has_the_threshold_of_each(learn):
+    cell = ksbp.LIFCell(
+        keras.layers.Dense(3), threshold=THRESHOLDS, surrogate="atan", learn_threshold=learn, name="hidden"
+    )
+    inputs = keras.Input((12, 5))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, "bptt")(inputs))
+    axis = ksbp.analysis.pictures.membranes(model, spikes(), "hidden")
+    heights = {round(float(line.get_ydata()[0]), 5) for line in axis.lines if len(set(line.get_ydata())) == 1}
+    assert heights >= set(THRESHOLDS)
 
 
 def test_a_readout_needs_the_derivative_of_its_leak():

@@ -102,6 +102,27 @@ def test_before_spiking_neurons(gradient, tmp_path):
     assert_close(outputs, model(X))
 
 
+def test_a_readout_that_was_in_another_network_is_the_last_one_here():
+    readout = ksbp.ReadoutCell(keras.layers.Dense(3), beta=LAST)
+    layer = ksbp.SpikingRNN(readout)
+    before = layer(X, training=True)
+    longer = ksbp.SequentialCell([readout, ksbp.LIFCell(keras.layers.Dense(2))])
+    ksbp.SpikingRNN(longer)(X, training=True)
+    np.testing.assert_array_equal(layer(X, training=True), before)
+    assert_close(ksbp.SpikingRNN(ksbp.SequentialCell(longer.cells[:1]))(X, training=True), before)
+
+
+def test_maxima_of_potentials_are_not_counted_as_spikes():
+    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="pool")
+    cells = [ksbp.ReadoutCell(keras.layers.Conv1D(2, 3)), pool, keras.layers.Flatten()]
+    inputs = keras.Input((6, 8, 1))
+    model = keras.Model(
+        inputs, ksbp.SpikingRNN(ksbp.SequentialCell([*cells, ksbp.LIFCell(keras.layers.Dense(2))]))(inputs)
+    )
+    with pytest.raises(ValueError, match="The max pooling 'pool' gets an input that is no spikes"):
+        ksbp.analysis.activity(model, np.ones((2, 6, 8, 1), "float32"), verbose=0)
+
+
 def test_its_potentials_are_multiplied(capsys):
     last = ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=LAST, name="last")
     model = network("accumulated", True, last)

@@ -171,6 +171,10 @@ def linear():
     return nir.Linear(weight(3, 3))
 
 
+def square():
+    return nir.Linear(weight(3, 3))
+
+
 def cuba(shape=3, **changed):
     values = {
         "tau_syn": 4e-4,
@@ -225,6 +229,18 @@ REFUSED = {
         },
         [("input", "f"), ("f", "n"), ("n", "u"), ("u", "n"), ("n", "output")],
     ),
+    "from 'a' to 'j' must end in neurons that fire": lambda: joined(
+        "input-w w-a a-b b-i i-j a-s s-j j-output",
+        w=linear(),
+        a=neurons(),
+        b=square(),
+        i=nir.LI(full(1e-2), full(1), full(0)),
+        s=square(),
+        j=neurons(),
+    ),
+    "Behind the last LI or I node there must be neurons": lambda: graph_of(
+        linear(), neurons(), nir.LI(full(1e-2), full(1), full(0)), square()
+    ),
     "'delay' of type Delay.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), delay(), neurons()),
     "must have neurons": lambda: graph_of(linear()),
     "only way back that has a cell is that of neurons to themselves": lambda: joined(
@@ -239,7 +255,6 @@ REFUSED = {
     "one Input node.*'input', 'other'": lambda: joined(
         "input-n other-n n-output", other=nir.Input(np.array([3])), n=neurons()
     ),
-    "no weights right before": lambda: graph_of(neurons(), nir.LI(full(1e-2), full(1), full(0))),
     "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([1, 2, 3, 4])), neurons((1, 2, 3, 4))),
     "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
     "`groups` of node": lambda: nir.NIRGraph(
@@ -383,6 +398,16 @@ PARAMETERS_OF_EACH = {
         nir.Linear(weight(3, 4)), neurons(),
         nir.Linear(weight(3, 3)), nir.LI(5e-3 * varied(3), varied(3, seed=2), full(0.0)),
         nir.Linear(weight(3, 3)), neurons(),
+    ),
+    "LI of pictures": lambda: graph_of(
+        nir.Conv2d((4, 3), weight(2, 2, 3, 3), 1, "same", 1, 1, weight(2)),
+        nir.LI(5e-3 * varied(2, 4, 3), varied(2, 4, 3, seed=2), full(0.0, (2, 4, 3))),
+        nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24)), neurons(),
+    ),
+    "LI of channels": lambda: graph_of(
+        nir.Conv1d(6, weight(2, 6, 3), 1, "same", 1, 1, weight(2)),
+        nir.LI(full(5e-3, (2, 6)), np.float32([[2.0], [0.5]]) * full(1.0, (2, 6)), full(0.0, (2, 6))),
+        nir.Flatten({"input": np.array([2, 6])}, 0), nir.Linear(weight(3, 12)), neurons(),
     ),
     "a resting potential": lambda: graph_of(
         neurons((2, 4, 3)), nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24) / 8),
