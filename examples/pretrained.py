@@ -1,10 +1,10 @@
 """Makes the weights that come with the package of a trained network, and measures what they reach.
 
-python -m examples.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER]
+python -m examples.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [--num-steps 4 8]
 
-`MODEL.keras` and `report.json` are what `examples.reproduce --network lenet --dataset mnist` wrote. Writes the weights
-(int8) and their model card into the package; the accuracy on the card is that of
-`models.spiking_lenet(weights="mnist")` on the whole test set.
+`MODEL.keras` and `report.json` are what `examples.reproduce` wrote, of LeNet on MNIST or VGG9 on CIFAR-10. Writes the
+weights (int8) and their model card into the package; the accuracy on the card is that of the packaged network, such as
+`models.spiking_vgg9(weights="cifar10")`, on the whole test set.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,9 +22,30 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from examples.reproduce import test
-from keras_spiking_bp.models.pretrained import quantised
+from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_of, packed, unpack
+from keras_spiking_bp.recipes import Recipe
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
+#: What the authors of the images want said, and what the network is good for.
+ABOUT = {
+    "mnist": (
+        "MNIST (60,000 training images; tested on all 10,000 of the test set)",
+        "digits as in MNIST: centred, white on black, 28x28. Nothing else was tested.",
+        "Apache-2.0 (the weights); MNIST by LeCun, Cortes and Burges",
+    ),
+    "cifar10": (
+        "CIFAR-10, lossless (50,000 training images; tested on all 10,000 of the test set)",
+        "32x32 pictures of one of the ten classes. Nothing else was tested.",
+        "Apache-2.0 (the weights); CIFAR-10 by Krizhevsky, Nair and Hinton",
+    ),
+}
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """How a network of this recipe is built, as far as its spikes depend on it."""
+    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization")
+    encoder = {"kind": recipe.encoder, "scale": recipe.scale}
+    return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -31,34 +53,45 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--num-steps", type=int, nargs="+", default=[25, 100], help="measure with so many time steps")
+    parser.add_argument("--num-steps", type=int, nargs="+", help="measure with so many time steps")
+    parser.add_argument("--output", type=Path, default=FOLDER)
     args = parser.parse_args(arguments)
     report = json.loads(args.report.read_text())
-    arrays = {}
-    for i, variable in enumerate(keras.saving.load_model(args.model, compile=False).trainable_weights):
-        arrays[f"int8_{i}"], arrays[f"scale_{i}"] = quantised(variable.numpy())
-    FOLDER.mkdir(exist_ok=True)
-    np.savez_compressed(FOLDER / "lenet_mnist.npz", **arrays)
+    recipe = Recipe.from_dict(report["recipe"])
+    if PRETRAINED.get(recipe.dataset) != f"{recipe.network}_{recipe.dataset}":
+        parser.error(f"--report: the package has no weights of {recipe.network} on {recipe.dataset}")
+    arrays = packed(keras.saving.load_model(args.model, compile=False))
+    args.output.mkdir(exist_ok=True)
+    path = args.output / PRETRAINED[recipe.dataset]
+    np.savez_compressed(path.with_suffix(".npz"), **arrays)
 
-    data = ksbp.datasets.load_images("mnist", args.data_dir)
+    data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
+    settings = settings_of(recipe)
+    how = {key: value for key, value in settings.items() if key != "encoder"}
+    factory = getattr(ksbp.models, f"spiking_{recipe.network}")
     accuracy = {}
-    for steps in args.num_steps:
-        model = ksbp.models.spiking_lenet(num_steps=steps, weights="mnist", seed=0)
+    for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
+        model = factory(data.input_shape, encoder=encoder_of(settings["encoder"], steps, 0), seed=0, **how)
+        unpack(model, arrays, recipe.dataset)
         accuracy[str(steps)] = test(model, data.test_batches(200), verbose=1)
+    described, use, licence = ABOUT[recipe.dataset]
     card = {
-        "network": report["recipe"]["network"],
-        "dataset": "MNIST (60,000 training images; tested on all 10,000 of the test set)",
+        "network": recipe.network,
+        "dataset": described,
         "precision": "int8 with one scale for each output channel; float32 when loaded",
-        "input": "images (28, 28, 1) in [0, 1]; PoissonEncoder(scale=0.5)",
-        "use": "digits as in MNIST: centred, white on black, 28x28. Nothing else was tested.",
+        "mean": data.mean,
+        "scale": data.scale,
+        "input": f"images {data.input_shape}, (image / 255 - mean) / scale of 8-bit values",
+        "use": use,
+        "settings": settings,
         "trained_by": report["command"],
         "recipe": report["recipe"],
         "seed": report["seed"],
         "accuracy_before_quantisation": report["test"]["accuracy"],
         "test_by_num_steps": accuracy,
-        "licence": "Apache-2.0 (the weights); MNIST by LeCun, Cortes and Burges",
+        "licence": licence,
     }
-    (FOLDER / "lenet_mnist.json").write_text(json.dumps(card, indent=1) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     print({steps: result["accuracy"] for steps, result in accuracy.items()})
     return card
 

@@ -9,10 +9,25 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.validation import check_choice
 
 #: Data sets for which there are weights, with the name of their files.
-PRETRAINED = {"mnist": "lenet_mnist"}
+PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}
+
+
+def packed(model: keras.Model) -> dict[str, np.ndarray]:
+    """The weights of a network: kernels as int8 and one scale for each output channel (the last axis), vectors as
+    they are.
+    """
+    arrays = {}
+    for i, variable in enumerate(model.weights):
+        value, key = keras.ops.convert_to_numpy(variable).astype("float32"), f"{i}_{variable.name}"
+        if value.ndim > 1:
+            arrays[key], arrays[f"{key}:scale"] = quantised(value)
+        else:
+            arrays[key] = value
+    return arrays
 
 
 def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -22,28 +37,38 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(weight / scale).astype("int8"), scale
 
 
+def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
+    """Gives a network the weights of `packed`, which `name` stands for in errors.
+
+    Raises:
+        ValueError: if the network has others.
+    """
+    stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
+    own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
+    if own != stored:
+        raise ValueError(
+            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. Leave `input_shape` and "
+            "`classes` as they are"
+        )
+    for key, variable in zip(own, model.weights, strict=True):
+        variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))
+
+
 def load_pretrained(model: keras.Model, name: str) -> None:
     """Gives a network the weights trained on the data set `name`.
 
     Raises:
-        ValueError: if there are none, or the network has other shapes.
+        ValueError: if the network has other weights.
     """
-    check_choice("weights", name, tuple(PRETRAINED))
     with resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.npz").open("rb") as file:
-        stored = np.load(file)
-        values = [stored[f"int8_{i}"] * stored[f"scale_{i}"] for i in range(len(stored.files) // 2)]
-    shapes = [tuple(variable.shape) for variable in model.trainable_weights]
-    if shapes != [value.shape for value in values]:
-        raise ValueError(
-            f"`weights={name!r}` fits a network with weights of the shapes {[v.shape for v in values]}. "
-            f"Received: {shapes}. Leave `input_shape` and `classes` as they are"
-        )
-    for variable, value in zip(model.trainable_weights, values, strict=True):
-        variable.assign(value)
+        unpack(model, dict(np.load(file)), name)
 
 
 def model_card(name: str) -> dict[str, Any]:
-    """How the weights for the data set `name` were trained, and what they reach.
+    """How the weights for the data set `name` were trained, what they reach, and which images they want.
+
+    The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
+    `test_by_num_steps` holds its accuracy, `settings` how it is built.
 
     Raises:
         ValueError: if there are none.
@@ -54,3 +79,31 @@ def model_card(name: str) -> dict[str, Any]:
     """
     check_choice("name", name, tuple(PRETRAINED))
     return json.loads(resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.json").read_text())
+
+
+def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_steps: int | None) -> dict[str, Any]:
+    """The arguments of a factory for trained weights: those given, and the settings of the training.
+
+    Raises:
+        ValueError: if there are no such weights, or an argument contradicts their settings.
+    """
+    check_choice("weights", weights, tuple(name for name, file in PRETRAINED.items() if file.startswith(of_network)))
+    card = model_card(weights)
+    settings = dict(card["settings"])
+    encoder = settings.pop("encoder")
+    fixed = {**settings, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
+    other = {key: given[key] for key, value in fixed.items() if not np.array_equal(given.get(key, value), value)}
+    if other:
+        raise ValueError(f"`weights={weights!r}` were trained with {settings}. Received: {other}")
+    arguments = {**settings, **given, "num_steps": num_steps}
+    if "encoder" not in given:
+        steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
+        arguments["encoder"] = encoder_of(encoder, steps, given.get("seed"))
+    return arguments
+
+
+def encoder_of(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
+    """The encoder of a model card."""
+    if settings["kind"] == "constant":
+        return ConstantEncoder(num_steps, settings["scale"])
+    return PoissonEncoder(num_steps, settings["scale"], seed=seed)

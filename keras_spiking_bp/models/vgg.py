@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from keras_spiking_bp.cells import SequentialCell
-from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble
+from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
-from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained
-from keras_spiking_bp.validation import check_choice, check_image_shape
+from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
+from keras_spiking_bp.validation import check_image_shape
 
 
 def spiking_vgg(
@@ -96,16 +95,15 @@ def spiking_vgg(
     return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
 
 
-#: What the network with trained weights computes with.
-_TRAINED_WITH = {
-    "beta": 0.99,
-    "threshold": 1.0,
-    "reset_mechanism": "zero",
-    "initial_membrane": 0.0,
-    "pooling": "neuron",
-    "pool_threshold": 0.75,
-    "normalization": None,
-}
+def _with_weights(
+    network: str, build: Callable, weights: str | None, num_steps: int | None, given: dict
+) -> keras.Model:
+    """What `build` makes of the arguments given, or with the trained weights and their settings."""
+    if weights is None:
+        return build(num_steps=num_steps, **given)
+    model = build(**trained_arguments(weights, network, given, num_steps))
+    load_pretrained(model, weights)
+    return model
 
 
 def spiking_lenet(
@@ -135,26 +133,12 @@ def spiking_lenet(
         >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
         True
     """
-    if weights is not None:
-        check_choice("weights", weights, tuple(PRETRAINED))
-        other = {key: kwargs[key] for key, value in _TRAINED_WITH.items() if kwargs.get(key, value) != value}
-        if other:
-            raise ValueError(f"`weights={weights!r}` were trained with {_TRAINED_WITH}. Received: {other}")
-        if kwargs.get("encoder", "poisson") == "poisson":
-            num_steps = DEFAULT_NUM_STEPS if num_steps is None else num_steps
-            kwargs["encoder"] = PoissonEncoder(num_steps, scale=0.5, seed=kwargs.get("seed"))
-    model = spiking_vgg(
-        input_shape,
-        classes,
-        stages=[(20, 5), "pool", (50, 5), "pool"],
-        dense_units=[200],
-        num_steps=num_steps,
-        name=name,
-        **kwargs,
-    )
-    if weights is not None:
-        load_pretrained(model, weights)
-    return model
+
+    def build(**arguments: Any) -> keras.Model:
+        stages = [(20, 5), "pool", (50, 5), "pool"]
+        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
+
+    return _with_weights("lenet", build, weights, num_steps, kwargs)
 
 
 def spiking_vgg7(
@@ -193,6 +177,7 @@ def spiking_vgg9(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    weights: str | None = None,
     name: str = "spiking_vgg9",
     **kwargs: Any,
 ) -> keras.Model:
@@ -202,6 +187,10 @@ def spiking_vgg9(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
+            `models.model_card("cifar10")` tells how, what they reach, and the `mean` and `scale` that the images want.
+            The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
+            card if None. None for random ones.
         **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
     Returns, raises: as `spiking_vgg`.
@@ -209,13 +198,14 @@ def spiking_vgg9(
     Example:
         >>> spiking_vgg9(num_steps=20).output_shape
         (None, 10)
+        >>> card = model_card("cifar10")
+        >>> images = np.zeros((1, 32, 32, 3), "uint8")
+        >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
+        (1, 10)
     """
-    return spiking_vgg(
-        input_shape,
-        classes,
-        stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **kwargs,
-    )
+
+    def build(**arguments: Any) -> keras.Model:
+        stages = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"]
+        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
+
+    return _with_weights("vgg9", build, weights, num_steps, kwargs)

@@ -8,7 +8,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples.reproduce import test as measure
-from keras_spiking_bp.models.pretrained import quantised
+from keras_spiking_bp.models.pretrained import packed, quantised, unpack
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tfds"
 
@@ -19,6 +19,31 @@ def test_quantisation_rounds_to_half_a_step_of_each_output_channel():
     assert values.dtype == "int8" and scale.shape == (5,)
     assert (np.abs(values * scale - weight) <= 0.5001 * scale).all()
     assert np.abs(values).max((0, 1, 2)).tolist() == [127, 127, 127, 0, 127]
+
+
+def normalised_network():
+    stages = [(8, 3), "pool", (12, 3), "pool"]
+    return ksbp.models.spiking_vgg(
+        (8, 8, 1), 4, stages, [16], encoder=ksbp.ConstantEncoder(4), normalization="batch", pooling="average", seed=0
+    )
+
+
+def test_a_network_with_batch_normalisation_is_packed_whole():
+    """Its statistics too; it gives what a network gives whose kernels were rounded."""
+    rng = np.random.default_rng(0)
+    model, rounded = normalised_network(), normalised_network()
+    model.set_weights([np.abs(rng.normal(0.5, 0.3, w.shape)).astype("float32") for w in model.get_weights()])
+    arrays = packed(model)
+    assert sum(array.dtype == "int8" for array in arrays.values()) == 4  # two convolutions, fc1, readout
+    assert sum("moving_variance" in key for key in arrays) == 3
+    values = [w if w.ndim == 1 else np.multiply(*quantised(w)) for w in model.get_weights()]
+    rounded.set_weights(values)
+    unpack(restored := normalised_network(), arrays, "mine")
+    images = rng.random((6, 8, 8, 1)).astype("float32")
+    np.testing.assert_array_equal(restored(images), rounded(images))
+    assert np.ptp(rounded(images)) > 0
+    with pytest.raises(ValueError, match="`weights='mine'` fits a network with the weights"):
+        unpack(ksbp.models.spiking_lenet(), arrays, "mine")
 
 
 def test_digits_are_read_at_once():
@@ -46,6 +71,34 @@ def test_the_card_tells_what_was_measured():
     assert weights.stat().st_size < 550_000
 
 
+def test_the_card_of_cifar10_tells_what_was_measured():
+    card = ksbp.models.model_card("cifar10")
+    result = card["test_by_num_steps"]["4"]
+    assert result["samples"] == 10_000 and result["accuracy"] > 0.85
+    assert card["recipe"]["network"] == "vgg9" and "--dataset cifar10" in card["trained_by"]
+    assert abs(result["accuracy"] - card["accuracy_before_quantisation"]) < 0.005
+    images = ksbp.datasets.images._NORMS["cifar10"]
+    assert (tuple(card["mean"]), tuple(card["scale"])) == images
+    weights = Path(ksbp.models.__file__).parent / "weights" / "vgg9_cifar10.npz"
+    assert weights.stat().st_size < 7_000_000
+
+
+def test_pictures_are_read_at_once():
+    """Without CIFAR-10: the network is whole and its layers fire, on noise and on a plain picture, and it differs."""
+    model = ksbp.models.spiking_vgg9(weights="cifar10")
+    card = ksbp.models.model_card("cifar10")
+    images = np.stack([np.random.default_rng(0).integers(0, 256, (32, 32, 3)), np.full((32, 32, 3), 128)])
+    seen = ((images / 255 - card["mean"]) / card["scale"]).astype("float32")
+    assert np.ptp(model.predict(seen, verbose=0), axis=0).max() > 0.1
+    rates = ksbp.analysis.activity(model, seen, verbose=0).rows
+    assert all(0.005 < row["firing_rate"] < 0.6 for row in rows_of_neurons(rates))
+    assert model.layers[1].num_steps == card["recipe"]["test_steps"]
+
+
+def rows_of_neurons(rows):
+    return [row for row in rows if row["layer"] not in ("input", "total")]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "mnist").exists(), reason="no prepared MNIST in ../shared/data/tfds")
 @pytest.mark.parametrize("steps", ["25", "100"])
@@ -65,7 +118,22 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`weights='mnist'` fits a network"):
         ksbp.models.spiking_lenet((32, 32, 1), weights="mnist")
     with pytest.raises(ValueError, match="`name` must be one of"):
-        ksbp.models.model_card("cifar10")
+        ksbp.models.model_card("imagenet")
+    with pytest.raises(ValueError, match=r"`weights` must be one of \['mnist'\]. Received: weights='cifar10'"):
+        ksbp.models.spiking_lenet(weights="cifar10")  # they are of another network
+
+
+def test_what_would_change_the_network_is_refused():
+    for name, value in {"threshold": np.ones(3), "synaptic_beta": 0.9, "learn_beta": True}.items():
+        with pytest.raises(ValueError, match=f"were trained with .*Received: .*'{name}'"):
+            ksbp.models.spiking_lenet(weights="mnist", **{name: value})
+    with pytest.raises(TypeError, match="stages"):
+        ksbp.models.spiking_lenet(stages=[(3, 3)])
+
+
+def test_a_given_encoder_is_kept():
+    model = ksbp.models.spiking_lenet(num_steps=7, weights="mnist", encoder="poisson")
+    assert (model.layers[1].scale, model.layers[1].num_steps) == (1.0, 7)
 
 
 def test_it_trains_on_and_saves(tmp_path):
