@@ -268,7 +268,8 @@ def test_xla_has_the_plain_operations(on, recwarn):
 @with_compiler
 def test_what_it_cannot_do_is_done_without(on):
     values = np.random.default_rng(0)
-    for arguments in ({"beta": [0.5, 0.9, 0.7]}, {"synaptic_beta": 0.5, "surrogate": "atan"}):
+    each = [0.5, 0.9, 0.7]
+    for arguments in ({"beta": each}, {"synaptic_beta": each}, {"synaptic_beta": 0.5, "surrogate": "atan"}):
         cell = ksbp.LIFCell(keras.layers.Identity(), **arguments)
         state = states_of(cell, (2, 3), "accumulated", values)
         current = tf.constant(values.normal(0, 1, (2, 3)), tf.float32)

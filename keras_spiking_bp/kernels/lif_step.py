@@ -31,7 +31,9 @@ def lif_step(
     """
     if "spike_count" not in state or "slot" in state:
         return None
-    numbers = all(isinstance(value, float) for value in (beta, threshold, synaptic_beta or 1.0))
+    numbers = all(
+        isinstance(value, float) for value in (beta, threshold, 1.0 if synaptic_beta is None else synaptic_beta)
+    )
     spikes_type = tf.as_dtype("float32" if "keep" in state else spikes_type)
     if (
         not numbers

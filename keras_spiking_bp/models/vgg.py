@@ -198,7 +198,7 @@ def spiking_vgg9(
     Example:
         >>> spiking_vgg9(num_steps=20).output_shape
         (None, 10)
-        >>> card = model_card("cifar10")
+        >>> card = models.model_card("cifar10")
         >>> images = np.zeros((1, 32, 32, 3), "uint8")
         >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
         (1, 10)
