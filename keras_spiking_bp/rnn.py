@@ -298,6 +298,8 @@ class SpikingRNN(keras.layers.RNN):
             )
             for neuron in self.cell.neurons()
         ]
+        if self.cell.emits == "potential":
+            states[-1].pop("potential_sum", None)  # nobody is behind the last readout
         with in_training(bool(training)):
             window = run_window(
                 self.cell,

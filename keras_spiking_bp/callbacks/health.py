@@ -75,7 +75,7 @@ class Health(keras.callbacks.Callback):
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
         self._weights = {
-            neuron.name: [v for part in (*sources, neuron) for v in part.trainable_weights]
+            neuron.name: list({id(v): v for part in (*sources, neuron) for v in part.trainable_weights}.values())
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}

@@ -77,7 +77,8 @@ class ReadoutCell(NeuronCell):
             self.beta = parameters.learned_beta(self, self.beta)
 
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
-        return {} if rule is None else {"potential_sum": tf.zeros_like(carried["membrane"])}
+        """The sum over V[t], for cells behind; `SpikingRNN` takes it away where there are none."""
+        return {"potential_sum": tf.zeros_like(carried["membrane"])} if rule is not None or recorded else {}
 
     def step(self, inputs: tf.Tensor, states: list[State]):
         """One time step: the output is the membrane potential after the leak."""
@@ -95,7 +96,7 @@ class ReadoutCell(NeuronCell):
         """The final potential V[T], or the sum over V[t] for cells behind, with its derivative."""
         net, (state,) = total_of(self.synapse, total_inputs, num_steps, training), states
         beta, steps = parameters.now(self.beta) if self.differentiate_leak else 1.0, per_sample(num_steps, net)
-        if "hands_on" in state:  # a SequentialCell says so
+        if "potential_sum" in state:
             return spike_total(net, state["potential_sum"], beta * mean_gain(beta, steps))
         return spike_total(net, state["membrane"], mean_decay(beta, steps))
 

@@ -107,8 +107,6 @@ class SequentialCell(Cell):
         for cell in self.cells:
             if isinstance(cell, Cell):
                 own = [states.pop(0) for _ in cell.neurons()]
-                if cell.emits == "potential" and cell is not self.cells[-1]:  # cells behind get it at each step
-                    own[-1] = {**own[-1], "hands_on": True}
                 total_inputs = cell.accumulate(total_inputs, own, num_steps, training)
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps, training)

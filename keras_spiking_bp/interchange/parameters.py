@@ -31,6 +31,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_spiking_bp.neuron_parameters import shown
+
 _TOLERANCE = 1e-5  # of parameters that went through float32
 
 #: The decay of a neuron without memory: the smallest normal number of float32.
@@ -138,7 +140,7 @@ def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
     if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
         raise ValueError(
             f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1 as snnTorch and Norse "
-            f"write it. Received: r={_shown(r)}"
+            f"write it. Received: r={shown(r)}"
         )
 
 
@@ -156,13 +158,8 @@ def _check_zero(name: str, node: Any, parameter: str) -> None:
     if np.any(values != 0):
         raise ValueError(
             f"`{parameter}` of the {type(node).__name__} node {name!r} must be 0, where our neurons rest. "
-            f"Received: {_shown(values)}"
+            f"Received: {shown(values)}"
         )
-
-
-def _shown(values: np.ndarray) -> str:
-    low, high = values.min(), values.max()
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _one_if_close(gain: Parameter) -> Parameter:

@@ -112,6 +112,33 @@ def test_a_readout_that_was_in_another_network_is_the_last_one_here():
     assert_close(ksbp.SpikingRNN(ksbp.SequentialCell(longer.cells[:1]))(X, training=True), before)
 
 
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_statistics_behind_it_are_those_of_its_mean_potential(gradient):
+    """Batch normalisation behind a readout sees V summed over the steps, in the first step of a training too."""
+    normalised = keras.layers.BatchNormalization(momentum=0.5)
+    synapse = keras.Sequential([keras.layers.Dense(3, use_bias=False), normalised])
+    cells = [
+        ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=BETA),
+        ksbp.LIFCell(synapse, surrogate="atan"),
+    ]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient)
+    layer.build(X.shape)
+    cells[0].synapse.set_weights([W1])
+    synapse.layers[0].set_weights([W2])
+    layer(X, training=True)
+    currents = filtered(X @ W1, BETA).mean(1) @ W2
+    assert_close(normalised.moving_mean, currents.mean(0), tolerance=1e-5)
+    assert_close(normalised.moving_variance, currents.var(0), tolerance=1e-5)
+
+
+def test_the_last_one_carries_no_sum():
+    """What nobody reads is not added up at each step."""
+    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
+    layer.build(X.shape)
+    window = layer._run(tf.constant(X), layer.get_initial_state(3), None, True, "accumulated")
+    assert list(window.states[-1]) == ["membrane"]
+
+
 def test_maxima_of_potentials_are_not_counted_as_spikes():
     pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="pool")
     cells = [ksbp.ReadoutCell(keras.layers.Conv1D(2, 3)), pool, keras.layers.Flatten()]
