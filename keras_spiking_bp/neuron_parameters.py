@@ -105,14 +105,24 @@ def shown(value: Parameter) -> str:
     return (f"{low:g}" if low == high else f"{low:g} to {high:g}") + learned
 
 
+class _Within(keras.constraints.Constraint):
+    """Keeps a weight in [low, high]. A class, as Keras 3.8 takes no function."""
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high = low, high
+
+    def __call__(self, value):
+        return keras.ops.clip(value, self.low, self.high)
+
+
 def learned_beta(layer: keras.layers.Layer, start: float | np.ndarray) -> keras.Variable:
     """A weight `beta` of `layer`, kept in [0.001, 1]."""
-    return _weight(layer, "beta", start, lambda value: keras.ops.clip(value, SMALLEST, 1.0))
+    return _weight(layer, "beta", start, _Within(SMALLEST, 1.0))
 
 
 def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> keras.Variable:
     """A weight `threshold` of `layer`, kept at 0.001 or above."""
-    return _weight(layer, "threshold", start, lambda value: keras.ops.maximum(value, SMALLEST))
+    return _weight(layer, "threshold", start, _Within(SMALLEST, math.inf))
 
 
 def _weight(layer, name, start, constraint) -> keras.Variable:

@@ -29,6 +29,7 @@ class Recipe:
         epochs: number of epochs.
         drop_epochs: after each of these epochs the learning rate is divided by 5; if empty, it follows a cosine to 0.
         warmup: share of the steps in which the learning rate rises from 0, before the cosine.
+        restart: after so many epochs warm-up and cosine start once more, for the rest of the epochs; 0: they do not.
         optimizer: `"sgd"` or `"adam"`.
         momentum: of SGD.
         weight_decay: w takes `learning_rate * w` of each weight in each step.
@@ -58,6 +59,7 @@ class Recipe:
     epochs: int
     drop_epochs: tuple[int, ...] = ()
     warmup: float = 0.0
+    restart: int = 0
     optimizer: str = "sgd"
     momentum: float = 0.0
     weight_decay: float = 5e-4
@@ -86,6 +88,11 @@ class Recipe:
             check_positive_int(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_rate("warmup", self.warmup)
+        if self.restart and not (0 < self.restart < self.epochs and not self.drop_epochs):
+            raise ValueError(
+                "`restart` must be 0, or an epoch before the last one of a cosine schedule. Received: "
+                f"restart={self.restart!r}, epochs={self.epochs}, drop_epochs={self.drop_epochs}"
+            )
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
         check_choice("encoder", self.encoder, ("poisson", "constant"))
@@ -153,17 +160,46 @@ class Recipe:
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """The learning rate at each step."""
         if not self.drop_epochs:
-            steps = self.epochs * steps_per_epoch
-            rising = round(self.warmup * steps)
-            if not rising:
-                return keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
-            return keras.optimizers.schedules.CosineDecay(
-                0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
-            )
+            if not self.restart:
+                return self._cosine(self.epochs * steps_per_epoch)
+            first, second = self.restart * steps_per_epoch, (self.epochs - self.restart) * steps_per_epoch
+            return Restarted(self._cosine(first), self._cosine(second), first)
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [epoch * steps_per_epoch - 1 for epoch in self.drop_epochs],  # the last step of the old rate
             [self.learning_rate / 5**i for i in range(len(self.drop_epochs) + 1)],
         )
+
+    def _cosine(self, steps: int) -> keras.optimizers.schedules.CosineDecay:
+        rising = round(self.warmup * steps)
+        if not rising:
+            return keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class Restarted(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule `first` up to step `step`, from there on the schedule `second`, from its step 0 on.
+
+    `keras.optimizers.schedules.CosineDecayRestarts` has no warm-up.
+    """
+
+    def __init__(self, first, second, step: int):
+        self.first, self.second, self.step = first, second, step
+
+    def __call__(self, step):
+        before = step < self.step
+        return keras.ops.where(before, self.first(step), self.second(keras.ops.maximum(step - self.step, 0)))
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {"first": serialize(self.first), "second": serialize(self.second), "step": self.step}
+
+    @classmethod
+    def from_config(cls, config):
+        schedules = [keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second")]
+        return cls(*schedules, config["step"])
 
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")

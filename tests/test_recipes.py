@@ -1,6 +1,7 @@
 """The recipes are those of the paper, and reach the network and the optimizer."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -36,6 +37,18 @@ def test_the_learning_rate_falls_by_5():
 def test_a_cosine():
     schedule = dataclasses.replace(recipe("lenet", "mnist"), learning_rate=0.2, epochs=4).schedule(5)
     np.testing.assert_allclose([float(schedule(s)) for s in (0, 10, 20)], [0.2, 0.1, 0.0], atol=1e-7)
+
+
+def test_the_schedule_starts_once_more():
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), epochs=6, restart=4, learning_rate=0.2)
+    whole, first, second = (
+        dataclasses.replace(chosen, epochs=e, restart=r).schedule(5) for e, r in ((6, 4), (4, 0), (2, 0))
+    )
+    whole = type(whole).from_config(json.loads(json.dumps(whole.get_config())))
+    both = [float(first(step)) for step in range(20)] + [float(second(step)) for step in range(10)]
+    assert [float(whole(step)) for step in range(30)] == both
+    with pytest.raises(ValueError, match=r"`restart` must be .* Received: restart=6"):
+        dataclasses.replace(chosen, restart=6)
 
 
 @pytest.mark.parametrize("recipes", [PAPER, FAST], ids=["paper", "fast"])
