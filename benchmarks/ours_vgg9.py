@@ -8,12 +8,17 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+import keras_spiking_bp as ksbp
 from benchmarks.time_to_accuracy import BATCH, WEIGHT_DECAY
 from keras_spiking_bp.recipes import recipe
 
 
-def build(_: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float]) -> tuple[Callable, Callable]:
+def build(
+    _: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], kernels: bool = False
+) -> tuple[Callable, Callable]:
     """A training step on images and labels, with the number of the step; the classes of images."""
+    if kernels:
+        ksbp.kernels.enable()
     keras.utils.set_random_seed(0)
     chosen = dataclasses.replace(recipe("vgg9", "cifar10"), policy="mixed_bfloat16" if bf16 else None)
     model = chosen.build((32, 32, 3), 10, num_steps, seed=0)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.networks import NETWORKS
-from benchmarks.registry import CASES, LIMIT, OURS, PEER, PLAIN, SWEEP, TRAIN, TUNED
+from benchmarks.registry import CASES, LIMIT, MAIN, OURS, PEER, PLAIN, SWEEP, TRAIN, TUNED
 from benchmarks.results import Results
 
 # Okabe and Ito's palette, told apart by all common kinds of colour vision
@@ -55,7 +55,7 @@ def bars(results: Results, path: Path) -> None:
         figure, axes = plt.subplots(len(sizes), 1, figsize=(8, 3.6 * len(sizes)), squeeze=False)
         for ax, (network, steps, batch) in zip(axes[:, 0], sizes, strict=True):
             rows = []
-            for case in CASES.values():
+            for case in (case for case in CASES.values() if case.section == MAIN):
                 mode = TRAIN if TRAIN in case.modes else case.modes[0]
                 value = results.time("main", case.name, network, steps, batch, mode)
                 if value is not None and not case.name.startswith("bare_spiking"):

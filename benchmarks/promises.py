@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.registry import INFER_SPIKES, PEER, TRAIN, TUNED
+from benchmarks.registry import INFER_SPIKES, NORMALIZED, PEER, TRAIN, TUNED
 from benchmarks.results import Results
 
 
@@ -43,6 +43,21 @@ class Promise:
         return f"{'aim: ' if self.aim else ''}{bound} {self.limit:g} x"
 
 
+def normalized_promises(results: Results) -> Iterator[Promise]:
+    """Few time steps with batch normalisation: against the fastest other library in the same precision."""
+    for network, steps, batch in map(tuple, results.settings.get("normalized", ())):
+        for suffix, precision in (("", "fp32"), ("_bf16", "bf16")):
+            where = (network, steps, batch, TRAIN)
+            others = [results.time(NORMALIZED, f"bn_{name}{suffix}", *where) for name in ("spikingjelly", "snntorch")]
+            peer = min((value for value in others if value is not None), default=None)
+            for kernels, title in (("", ""), ("_kernels", " with the C++ kernels")):
+                ours = results.time(NORMALIZED, f"bn_ours{kernels}{suffix}", *where)
+                text = (
+                    f"{network} with batch normalisation, T = {steps}, batch {batch}, {precision}: training step{title}"
+                )
+                yield Promise(f"{text}, speed-up over the fastest peer", divided(peer, ours), 2.0, True, aim=True)
+
+
 def divided(a: float | None, b: float | None) -> float | None:
     """`a / b`, None if one is missing."""
     return None if a is None or b is None else a / b
@@ -53,6 +68,7 @@ def promises(results: Results) -> Iterator[Promise]:
     main = [tuple(entry) for entry in results.settings["main"]]
     for network, steps, batch in main:
         yield from step_promises(results, network, steps, batch)
+    yield from normalized_promises(results)
     first, *_, last = results.settings["sweep_steps"]
     for network, batch in results.settings["sweep"]:
         key = (batch, TRAIN)
@@ -75,15 +91,18 @@ def step_promises(results: Results, network: str, steps: int, batch: int) -> Ite
     peer = results.fastest(PEER, "main", *where, TRAIN)[1]
     tuned = results.fastest(TUNED, "main", *where, TRAIN)[1]
 
-    def speed_up(text: str, name: str, limit: float) -> Promise:
+    def speed_up(text: str, name: str, limit: float, aim: bool = False) -> Promise:
         ours = time(name)
-        return Promise(f"{size}: {text}", divided(peer, ours), limit, True, divided(tuned, ours))
+        return Promise(f"{size}: {text}", divided(peer, ours), limit, True, divided(tuned, ours), aim)
 
     if network == "lenet":
         yield speed_up("training step, speed-up over the fastest peer", "ours", 4.0)
+        yield speed_up("the same with the C++ kernels", "ours_kernels", 8.0, aim=True)
     elif steps == max(s for n, s, _ in results.settings["main"] if n == network):
         yield speed_up("training step, speed-up over the fastest peer", "ours", 3.0)
+        yield speed_up("the same with the C++ kernels", "ours_kernels", 5.0, aim=True)
         yield speed_up("the same with bf16 synapses", "ours_bf16", 4.5)
+        yield speed_up("the same with bf16 synapses and the C++ kernels", "ours_kernels_bf16", 10.0, aim=True)
     bptt = time("ours_bptt")
     text = f"{size}: bptt step against the fastest peer"
     yield Promise(text, divided(bptt, peer), 1.3, False, divided(bptt, tuned))

@@ -10,6 +10,9 @@ INFER = "infer"  # encoder and forward
 INFER_SPIKES = "infer_spikes"  # forward only, the spikes of all steps are given
 MODES = (TRAIN, INFER, INFER_SPIKES)
 
+MAIN = "main"  # the tables of the two networks as they are in the paper
+NORMALIZED = "normalized"  # VGG9 with batch normalisation, few time steps
+
 OURS = "ours"
 PEER = "peer"  # another library, used as its documentation recommends
 TUNED = "tuned peer"  # the same, with what PyTorch offers beyond that documentation
@@ -27,6 +30,7 @@ class Case:
     module: str
     options: dict[str, Any] = field(default_factory=dict)
     modes: tuple[str, ...] = (TRAIN, INFER)
+    section: str = MAIN
 
 
 BF16 = {"bf16": True}
@@ -68,7 +72,26 @@ _CASES = (
         BF16,
         (INFER_SPIKES,),
     ),
+    *(
+        Case(
+            f"bn_{library}{'_kernels' * kernels}{'_bf16' * bf16}",
+            f"{title}{', C++ kernels' * kernels}, {'bf16' if bf16 else 'fp32'}",
+            group,
+            "normalized",
+            {"library": library, "bf16": bf16, "kernels": kernels},
+            (TRAIN,),
+            NORMALIZED,
+        )
+        for library, title, group in (
+            ("ours", "ours, bounded", OURS),
+            ("spikingjelly", "SpikingJelly (multi-step)", PEER),
+            ("snntorch", "snnTorch", PEER),
+        )
+        for bf16 in (False, True)
+        for kernels in ((False, True) if library == "ours" else (False,))
+    ),
 )
 
 CASES = {case.name: case for case in _CASES}
+GROWTH = ("ours", "ours_bptt", "snntorch", "spikingjelly")
 SWEEP = ("ours", "ours_bptt", "snntorch", "spikingjelly", "norse", "authors_rule")

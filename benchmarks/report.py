@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
-from benchmarks.registry import CASES, INFER, INFER_SPIKES, PEER, SWEEP, TRAIN
+from benchmarks.registry import CASES, GROWTH, INFER, INFER_SPIKES, MAIN, NORMALIZED, PEER, SWEEP, TRAIN
 from benchmarks.results import Results
 
 INTRO = """# Benchmarks
@@ -66,7 +66,7 @@ def time_table(results: Results, network: str, steps: int, batch: int, mode: str
     ours = time("ours")
     peer = results.fastest(PEER, "main", network, steps, batch, mode)
     rows = []
-    for case in CASES.values():
+    for case in (case for case in CASES.values() if case.section == MAIN):
         limit = mode == TRAIN and case.name.startswith("bare_synapses")
         shown_mode = INFER_SPIKES if limit else mode
         record = results.find("main", case.name, network, steps, batch, shown_mode)
@@ -133,6 +133,56 @@ def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
     return table([unit, *[f"T = {steps}" for steps in all_steps]], rows)
 
 
+def normalized_table(results: Results, network: str, steps: int, batch: int) -> str:
+    """Seconds and peak memory of each case, with ratios to ours in the same precision."""
+    where, rows = (network, steps, batch, TRAIN), []
+    for case in CASES.values():
+        record = results.find(NORMALIZED, case.name, *where)
+        if case.section != NORMALIZED or record is None:
+            continue
+        value = results.time(NORMALIZED, case.name, *where)
+        ours = results.time(NORMALIZED, "bn_ours_bf16" if case.options["bf16"] else "bn_ours", *where)
+        if value is None:
+            rows.append([case.title, results.status(record), "", ""])
+            continue
+        times = results.times(record)
+        spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
+        rows.append([case.title, spread, ratio(value, ours), f"{results.most(record, 'peak') / 1e9:.2f}"])
+    return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
+
+
+def growth_table(results: Results, what: str) -> str:
+    """One row for each size, one column for each case."""
+    rows = []
+    for network, steps, batch in map(tuple, results.settings["growth"]):
+        cells = []
+        for name in GROWTH:
+            record = results.find("growth", name, network, steps, batch, TRAIN)
+            if record is None:
+                cells.append("")
+            elif results.status(record) != "ok":
+                cells.append(results.status(record))
+            else:
+                cells.append(
+                    seconds(median(results.times(record)))
+                    if what == "seconds"
+                    else f"{results.most(record, 'peak') / 1e9:.2f}"
+                )
+        if any(cells):
+            rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
+    return table([what, *(CASES[name].title for name in GROWTH)], rows)
+
+
+def streaming_table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds of a step at batch 1, and sizes of files."""
+    cells = []
+    for row in rows:
+        low, middle, high = (f"{value:.3g}" for value in row["ms"])
+        file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
+        cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
+    return table(["", "ms a step", "file, MB"], cells)
+
+
 def machine_text(machine: dict[str, Any], others: float) -> str:
     """Machine and versions as a list."""
     yes = {True: "yes", False: "no"}
@@ -180,7 +230,36 @@ def page_text(data: dict[str, Any], images: list[str]) -> str:
         parts.append(sweep_table(results, network, batch, "time"))
         parts.append(sweep_table(results, network, batch, "memory"))
         parts.append("All: `python -m benchmarks.run --section sweep`\n")
+    parts += later_sections(results, data)
     return "\n".join(parts)
+
+
+def later_sections(results: Results, data: dict[str, Any]) -> list[str]:
+    """The sections that a run may lack."""
+    parts, settings = [], data["settings"]
+    measured = {record["section"] for record in data["results"]}
+    if NORMALIZED in measured:
+        for network, steps, batch in settings["normalized"]:
+            parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
+            parts.append(
+                "Training step by AdamW on cross-entropy, the image as the input of each step; each library as its own "
+                "examples build such a network (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
+            )
+            parts.append(normalized_table(results, network, steps, batch))
+        parts.append("All: `python -m benchmarks.run --section normalized`\n")
+    if "growth" in measured:
+        parts.append("## Against batch and width\n")
+        parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
+        parts.append("All: `python -m benchmarks.run --section growth`\n")
+    if data.get("streaming"):
+        parts.append("## One step of one sample\n")
+        parts.append(
+            "The networks that come with the package, one time step at batch 1, state in and out; each runtime with "
+            "its default threads; median, and from the 10th to the 90th percentile.\n"
+        )
+        parts.append(streaming_table(data["streaming"]))
+        parts.append("All: `python -m benchmarks.streaming`\n")
+    return parts
 
 
 def write(data: dict[str, Any], page: Path) -> list[str]:

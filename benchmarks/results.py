@@ -20,7 +20,7 @@ class Results:
         self.records: dict[tuple, Record] = {tuple(record[key] for key in KEY): record for record in data["results"]}
 
     def find(self, *key: Any) -> Record | None:
-        """Record of (section, case, network, steps, batch, mode). The sweep takes over what is in the main tables."""
+        """Record of (section, case, network, steps, batch, mode). What is in the main tables is not measured again."""
         return self.records.get(key) or self.records.get(("main", *key[1:]))
 
     def status(self, record: Record) -> str:

@@ -1,7 +1,7 @@
 """Measures everything in one run: `python -m benchmarks.run`.
 
 Each case runs in a process of its own, one after the other; the cases of one table follow each
-other closely and the whole table is gone through twice, so that a machine that drifts does not
+other closely and the whole table is gone through three times, so that a machine that drifts does not
 favour anyone. Results are saved after each process; `--resume` goes on where a run was cut off.
 """
 
@@ -23,10 +23,11 @@ from typing import Any
 import psutil
 
 from benchmarks import machine
-from benchmarks.registry import CASES, MODES, SWEEP, TRAIN
+from benchmarks.registry import CASES, GROWTH, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
 from benchmarks.results import KEY
 
 ROOT = Path(__file__).parent.parent
+SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
 BUSY = 0.05  # share of the machine taken by others from which a figure is not to be trusted
 
 
@@ -34,7 +35,7 @@ BUSY = 0.05  # share of the machine taken by others from which a figure is not t
 class Job:
     """One process to start."""
 
-    section: str  # "main" or "sweep"
+    section: str  # of SECTIONS
     case: str
     network: str
     steps: int
@@ -53,9 +54,16 @@ class Settings:
     )
     sweep: tuple[tuple[str, int], ...] = (("lenet", 32), ("vgg9", 16))
     sweep_steps: tuple[int, ...] = (25, 50, 100, 200, 400)
-    rounds: int = 2
+    normalized: tuple[tuple[str, int, int], ...] = (("vgg9", 4, 64), ("vgg9", 8, 64))
+    growth: tuple[tuple[str, int, int], ...] = (
+        *(("lenet", 50, batch) for batch in (16, 32, 64, 128)),
+        ("lenet_half", 50, 64),
+        ("lenet_double", 50, 64),
+    )
+    rounds: int = 3
     repeats: int = 4  # timed runs of one process in the main tables, and in the sweep below
     sweep_repeats: int = 3
+    streaming_steps: int = 1000
     budget: float = 45.0  # seconds for the timed runs of one process
     warmup: int = 2
     memory_limit: float = 16.0  # GB
@@ -68,29 +76,36 @@ QUICK = Settings(
     main=(("lenet", 10, 8), ("vgg9", 5, 4)),
     sweep=(("lenet", 8), ("vgg9", 4)),
     sweep_steps=(5, 10),
+    normalized=(("vgg9", 2, 4),),
+    growth=(("lenet", 5, 4), ("lenet_half", 5, 4)),
     rounds=1,
     repeats=2,
     sweep_repeats=1,
+    streaming_steps=5,
     attempts=1,
     patience=0.0,
 )
 
 
 def jobs(settings: Settings) -> Iterator[Job]:
-    """All processes of one round of the main tables."""
-    for network, steps, batch in settings.main:
-        for mode in MODES:
-            for case in CASES.values():
-                if mode in case.modes:
-                    yield Job("main", case.name, network, steps, batch, mode)
+    """All processes of one round of the tables of whole networks."""
+    for section, sizes in ((MAIN, settings.main), (NORMALIZED, settings.normalized)):
+        for network, steps, batch in sizes:
+            for mode in MODES:
+                for case in CASES.values():
+                    if case.section == section and mode in case.modes:
+                        yield Job(section, case.name, network, steps, batch, mode)
 
 
-def sweep_jobs(settings: Settings) -> Iterator[Job]:
-    """All processes of the sweep over T, but for those that the main tables have already."""
+def once(settings: Settings) -> Iterator[Job]:
+    """The processes that run once: over T, over batch and width, but for those that the main tables have already."""
     for network, batch in settings.sweep:
         for steps in settings.sweep_steps:
             for name in SWEEP if (network, steps, batch) not in settings.main else ():
                 yield Job("sweep", name, network, steps, batch, TRAIN)
+    for size in settings.growth:
+        for name in GROWTH if size not in settings.main else ():
+            yield Job("growth", name, *size, TRAIN)
 
 
 def busy_seconds() -> float:
@@ -132,7 +147,7 @@ def quiet_job(job: Job, settings: Settings) -> dict[str, Any]:
 
 def run_job(job: Job, settings: Settings) -> dict[str, Any]:
     """Start one process, watch its memory and its time; return what it measured."""
-    repeats = settings.sweep_repeats if job.section == "sweep" else settings.repeats
+    repeats = settings.repeats if job.section in (MAIN, NORMALIZED) else settings.sweep_repeats
     command = [sys.executable, "-m", "benchmarks.case", job.case, job.network]
     command += [str(job.steps), str(job.batch), job.mode]
     command += ["--warmup", str(settings.warmup), "--repeats", str(repeats)]
@@ -173,6 +188,14 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
         return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
 
 
+def output_of(*arguments: Any) -> str:
+    """The last line that a Python process of these arguments prints."""
+    command = [sys.executable, *map(str, arguments)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
 def one_line(result: dict[str, Any]) -> str:
     """A result for the terminal."""
     if result["status"] != "ok":
@@ -190,8 +213,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
     parser.add_argument("--only", nargs="+", choices=CASES, help="these cases only")
-    parser.add_argument("--section", choices=("main", "sweep"), help="this part only")
-    parser.add_argument("--rounds", type=int, help="how often to go through the main tables")
+    parser.add_argument("--section", choices=SECTIONS, nargs="+", help="these parts only")
+    parser.add_argument("--rounds", type=int, help="how often to go through the tables of whole networks")
     parser.add_argument("--results", type=Path, help="JSON file of all raw numbers")
     parser.add_argument("--output", type=Path, help="the Markdown page")
     parser.add_argument("--resume", action="store_true", help="go on with the JSON file")
@@ -216,11 +239,11 @@ def main() -> None:
     records = {tuple(r[key] for key in KEY): r for r in data["results"]}
 
     todo = [(job, number) for number in range(settings.rounds) for job in jobs(settings)]
-    todo += [(job, 0) for job in sweep_jobs(settings)]
+    todo += [(job, 0) for job in once(settings)]
     for job, number in todo:
         if args.only and job.case not in args.only:
             continue
-        if args.section and job.section != args.section:
+        if args.section and job.section not in args.section:
             continue
         key = tuple(getattr(job, name) for name in KEY)
         if key not in records:
@@ -232,6 +255,9 @@ def main() -> None:
         print(" ".join(map(str, key)), end=" ", flush=True)
         runs.append(quiet_job(job, settings))
         print(one_line(runs[-1]), flush=True)
+        results_path.write_text(json.dumps(data, indent=1))
+    if not args.only and "streaming" in (args.section or SECTIONS) and "streaming" not in data:
+        data["streaming"] = json.loads(output_of("-m", "benchmarks.streaming", "--steps", settings.streaming_steps))
         results_path.write_text(json.dumps(data, indent=1))
     from benchmarks import report  # here, as a child's ru_maxrss starts at the size of its parent
 

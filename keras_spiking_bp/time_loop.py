@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, State
+from keras_spiking_bp.cells.normalization import fold, shifts_in_place
 from keras_spiking_bp.gradients import per_sample
 
 
@@ -102,7 +104,7 @@ def run_window(
         array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
         loop_vars = (*loop_vars, array)
     # a gradient through the loop adds up the steps' shares of a weight in float32 only if each step casts for itself
-    with contextlib.nullcontext() if differentiable else _weights_cast_once(cell):
+    with contextlib.nullcontext() if differentiable else _weights_prepared(cell):
         if unroll:
             for t in range(num_steps):
                 loop_vars = body(t, *loop_vars[1:])
@@ -124,20 +126,27 @@ def run_window(
     )
 
 
-def _weights_cast_once(cell: Cell) -> contextlib.AbstractContextManager:
-    """Within it, layers of mixed precision find their weights cast already, not once a time step."""
-    cast = [
-        (weight, tf.cast(weight.value, layer.compute_dtype))
-        for layer in cell._flatten_layers()
-        for weight in layer._trainable_variables
-        if weight._autocast and weight.dtype != layer.compute_dtype
-    ]
-    if not cast:
-        return contextlib.nullcontext()
+@contextlib.contextmanager
+def _weights_prepared(cell: Cell) -> Iterator[None]:
+    """Within it, batch normalisations are folded into the weights before them, and layers of mixed precision find
+    their weights cast already: once, not once a time step.
+    """
+    folded, shifts = fold([layer for layers in cell.sources() for layer in layers])
+    prepared = []
+    for layer in cell._flatten_layers():
+        for weight in layer._trainable_variables:
+            dtype = layer.compute_dtype if weight._autocast else weight.dtype
+            value = folded.get(id(weight), weight.value)
+            if id(weight) in folded or dtype != weight.dtype:
+                prepared.append((weight, tf.cast(value, dtype)))
+    if not prepared:
+        yield
+        return
     scope = keras.StatelessScope([(v, v.value) for v in cell.variables])
-    for update in cast:
+    for update in prepared:
         scope.add_update(update)
-    return scope
+    with scope, shifts_in_place(shifts):
+        yield
 
 
 def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:

@@ -133,26 +133,64 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16", "float16"])
 @pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}, {"axis": 3, "epsilon": 0.1}], ids=str)
-def test_one_step_of_inference_is_that_of_keras(policy, options):
+def test_one_call_is_that_of_keras(policy, options, training):
     """Behind a convolution it is one operation of TensorFlow, not Keras' own."""
     norm = keras.layers.BatchNormalization(dtype=policy, **options)
     synapse = keras.Sequential([keras.layers.Conv2D(4, 3, use_bias=False, dtype=policy), norm])
     synapse.build((None, 8, 7, 2))
-    moved(synapse)
     spikes = (np.random.default_rng(0).random((3, 8, 7, 2)) < 0.4).astype("float32")
-    called = tf.function(lambda x: output_of(synapse, x)).get_concrete_function(tf.TensorSpec(spikes.shape))
+    factors = np.random.default_rng(1).normal(size=(3, 6, 5, 4)).astype("float32")
+    called = tf.function(lambda x: output_of(synapse, x, training)).get_concrete_function(tf.TensorSpec(spikes.shape))
     assert [op.type for op in called.graph.get_operations()].count("FusedBatchNormV3") == 1
     results = []
-    for call in (lambda x: output_of(synapse, x), lambda x: synapse(x, training=False)):
+    for call in (lambda x: output_of(synapse, x, training), lambda x: synapse(x, training=training)):
+        moved(synapse)
         with tf.GradientTape() as tape:
             currents = tf.cast(call(spikes), tf.float32)
-            loss = tf.reduce_sum(currents * tf.range(4.0))
-        results.append([currents, *tape.gradient(loss, synapse.trainable_weights)])
+            loss = tf.reduce_sum(currents * factors)
+        results.append([currents, *tape.gradient(loss, synapse.trainable_weights), *statistics(synapse)])
     exact = policy == "float32"
     for ours, of_keras in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, of_keras, rtol=1e-4 if exact else 0.02, atol=1e-4 if exact else 0.05)
+        scale = np.abs(of_keras).max()
+        np.testing.assert_allclose(ours, of_keras, rtol=1e-4 if exact else 0.02, atol=(1e-5 if exact else 0.02) * scale)
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}], ids=str)
+def test_the_loop_folds_it_into_the_weights(use_bias, options):
+    """A window, whose weights were prepared, has the potentials of the steps one by one, where nothing is folded."""
+    parts = [keras.layers.Conv2D(4, 3, use_bias=use_bias), keras.layers.BatchNormalization(**options)]
+    dense = [keras.layers.Dense(3, use_bias=use_bias), keras.layers.BatchNormalization(**options)]
+    cells = [ksbp.LIFCell(keras.Sequential(parts)), keras.layers.Flatten(), ksbp.ReadoutCell(keras.Sequential(dense))]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells))
+    x = (np.random.default_rng(0).random((3, 5, 8, 7, 2)) < 0.4).astype("float32")
+    layer.build(x.shape)
+    moved(layer, seed=2)
+    before = [variable.numpy() for variable in layer.variables]
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec(x.shape)).graph
+    within = [op.type for function in graph._functions.values() for op in function.graph.get_operations()]
+    assert "Conv2D" in within and "BiasAdd" in within and "FusedBatchNormV3" not in within and "Rsqrt" not in within
+    states = [neuron.initial_state(3) for neuron in layer.cell.neurons()]
+    for t in range(x.shape[1]):
+        potential, states = layer.cell.step(x[:, t], states)
+    np.testing.assert_allclose(layer(x), potential / x.shape[1], rtol=1e-4, atol=1e-5)
+    assert_equal(before, [variable.numpy() for variable in layer.variables])
+
+
+def test_a_layer_of_two_synapses_is_not_folded():
+    shared = keras.layers.Dense(4)
+    cells = [ksbp.LIFCell(keras.Sequential([shared, keras.layers.BatchNormalization()])) for _ in range(2)]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(2))]))
+    x = X[..., :4]
+    layer.build(x.shape)
+    moved(layer)
+    states = [neuron.initial_state(len(x)) for neuron in layer.cell.neurons()]
+    for t in range(STEPS):
+        potential, states = layer.cell.step(x[:, t], states)
+    np.testing.assert_allclose(layer(x), potential / STEPS, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import has_one_pass, in_one_pass, normalizes
+from keras_spiking_bp.cells.normalization import has_one_pass, in_one_pass, normalizes, shift_of
 from keras_spiking_bp.gradients import per_sample
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.validation import check_float32_policy, check_layer, check_no_added_loss, check_static_shape
@@ -293,10 +293,13 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
     in the time loop it is the same affine map at all steps, that of its moving statistics.
     """
     outputs = inputs
-    for part in [layer] if training else parts_of(layer):
+    for part in parts_of(layer):
         outputs = tf.cast(outputs, part.compute_dtype)
-        if not training and has_one_pass(part, outputs):
-            outputs = in_one_pass(part, outputs)
+        shift = None if training else shift_of(part)
+        if shift is not None:
+            outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
+        elif has_one_pass(part, outputs, training):
+            outputs = in_one_pass(part, outputs, training)
         else:
             outputs = part(outputs, **({"training": training} if normalizes(part) else {}))
     check_no_added_loss(layer)

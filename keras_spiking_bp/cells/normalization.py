@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import collections
+import contextlib
+import contextvars
+import itertools
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
+
+from keras_spiking_bp.layer_graph import parts_of
 
 
 def normalizes(layer: keras.layers.Layer) -> bool:
@@ -13,28 +19,94 @@ def normalizes(layer: keras.layers.Layer) -> bool:
     return any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
 
 
-def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor) -> bool:
+def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> bool:
     """Whether `in_one_pass` knows this layer: a stock batch normalisation of the channels of images."""
     return (
         type(layer) is keras.layers.BatchNormalization
         and inputs.shape.rank == 4
         and layer.axis in (-1, 3)
         and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+        and not (training and layer.synchronized)
     )
 
 
-def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
-    """A batch normalisation in inference, by one operation: Keras' own reads and writes the images several times."""
+def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """A batch normalisation by one operation: Keras' own reads and writes the images several times."""
     mean, variance = (tf.cast(v.value, tf.float32) for v in (layer.moving_mean, layer.moving_variance))
-    return tf.raw_ops.FusedBatchNormV3(
+    learns = training and layer.trainable
+    done = tf.raw_ops.FusedBatchNormV3(
         x=inputs,
         scale=tf.cast(layer.gamma.value, tf.float32) if layer.scale else tf.ones_like(mean),
         offset=tf.cast(layer.beta.value, tf.float32) if layer.center else tf.zeros_like(mean),
-        mean=mean,
-        variance=variance,
+        mean=[] if learns else mean,
+        variance=[] if learns else variance,
         epsilon=layer.epsilon,
-        is_training=False,
-    ).y
+        is_training=learns,
+    )
+    if learns:
+        values = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
+        of_batch = (done.batch_mean, done.batch_variance * (values - 1.0) / values)  # that of Keras is not corrected
+        for moving, old, new in zip(
+            (layer.moving_mean, layer.moving_variance), (mean, variance), of_batch, strict=True
+        ):
+            moving.assign(old * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum))
+    return done.y
+
+
+#: Of each batch normalisation whose factor is in the weights before it, by id: what is left of it, to be added.
+_shifts: contextvars.ContextVar[dict[int, tf.Tensor] | None] = contextvars.ContextVar("shifts", default=None)
+
+
+def shift_of(layer: keras.layers.Layer) -> tf.Tensor | None:
+    """What is left to add of a batch normalisation that was folded into the weights before it; None: all of it."""
+    return (_shifts.get() or {}).get(id(layer))
+
+
+@contextlib.contextmanager
+def shifts_in_place(shifts: dict[int, tf.Tensor]) -> Iterator[None]:
+    """Within it `shift_of` finds these."""
+    token = _shifts.set(shifts)
+    try:
+        yield
+    finally:
+        _shifts.reset(token)
+
+
+def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
+    """Folds batch normalisations, as they are in inference, into the weights right before them.
+
+        gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta = (factor * W) x + factor * b + shift
+
+    Args:
+        synapses: all synapses of a network; a layer that is in more than one stays as it is.
+
+    Returns:
+        The new values of weights, by the id of the variable, and the shifts for `shifts_in_place`.
+    """
+    rows = [parts_of(synapse) for synapse in synapses]
+    uses = collections.Counter(id(part) for row in rows for part in row)
+    weights, shifts = {}, {}
+    for row in rows:
+        for before, norm in itertools.pairwise(row):
+            if uses[id(before)] > 1 or uses[id(norm)] > 1 or not _folds(before, norm):
+                continue
+            factor = tf.math.rsqrt(tf.cast(norm.moving_variance.value, tf.float32) + norm.epsilon)
+            if norm.scale:
+                factor *= tf.cast(norm.gamma.value, tf.float32)
+            shift = -tf.cast(norm.moving_mean.value, tf.float32) * factor
+            shifts[id(norm)] = shift + tf.cast(norm.beta.value, tf.float32) if norm.center else shift
+            weights |= {id(weight): tf.cast(weight.value, tf.float32) * factor for weight in before.weights}
+    return weights, shifts
+
+
+def _folds(layer: keras.layers.Layer, norm: keras.layers.Layer) -> bool:
+    return (
+        type(norm) is keras.layers.BatchNormalization
+        and type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+        and layer.activation is keras.activations.linear
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and norm.axis in (-1, norm.input_spec.ndim - 1)
+    )
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
