@@ -23,8 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from benchmarks import machine
-from benchmarks.report import table
+from benchmarks import machine, sections
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the short epoch
@@ -86,16 +85,6 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def fit_table(cases: dict[str, list[dict]]) -> str:
-    """One row for each case: the fastest of its rounds."""
-    rows = []
-    for title, runs in cases.items():
-        best = min(runs, key=lambda run: run["seconds"] / run["steps"])
-        per_step = 1e3 * best["seconds"] / best["steps"]
-        rows.append([title, f"{best['steps']}", f"{best['seconds']:.3g}", f"{per_step:.3g}"])
-    return table(["", "steps", "seconds", "ms a step"], rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -117,7 +106,7 @@ def main() -> None:
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             report["cases"][title].append(json.loads(ran.stdout.splitlines()[-1]))
             args.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(fit_table(report["cases"]))
+    print("\n".join(sections.fit(report)))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import plots
+from benchmarks import plots, sections
+from benchmarks.markdown import ratio, seconds, table
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
-from benchmarks.registry import CASES, GROWTH, INFER, INFER_SPIKES, MAIN, NORMALIZED, PEER, SWEEP, TRAIN
+from benchmarks.registry import CASES, INFER, INFER_SPIKES, MAIN, PEER, SWEEP, TRAIN
 from benchmarks.results import Results
 
 INTRO = """# Benchmarks
@@ -38,23 +38,6 @@ Tables give the median, and the smallest and largest run in brackets.
   without neurons, forward only; "bare spiking loop" adds what a neuron needs: add, compare, reset
   and leak.
 """
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, first column left, the others right."""
-    header = list(header)
-    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def seconds(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def ratio(value: float | None, reference: float | None) -> str:
-    """`value / reference` with two digits after the point, empty if one is missing."""
-    return "" if value is None or reference is None else f"{value / reference:.2f}"
 
 
 def time_table(results: Results, network: str, steps: int, batch: int, mode: str) -> str:
@@ -133,56 +116,6 @@ def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
     return table([unit, *[f"T = {steps}" for steps in all_steps]], rows)
 
 
-def normalized_table(results: Results, network: str, steps: int, batch: int) -> str:
-    """Seconds and peak memory of each case, with ratios to ours in the same precision."""
-    where, rows = (network, steps, batch, TRAIN), []
-    for case in CASES.values():
-        record = results.find(NORMALIZED, case.name, *where)
-        if case.section != NORMALIZED or record is None:
-            continue
-        value = results.time(NORMALIZED, case.name, *where)
-        ours = results.time(NORMALIZED, "bn_ours_bf16" if case.options["bf16"] else "bn_ours", *where)
-        if value is None:
-            rows.append([case.title, results.status(record), "", ""])
-            continue
-        times = results.times(record)
-        spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
-        rows.append([case.title, spread, ratio(value, ours), f"{results.most(record, 'peak') / 1e9:.2f}"])
-    return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
-
-
-def growth_table(results: Results, what: str) -> str:
-    """One row for each size, one column for each case."""
-    rows = []
-    for network, steps, batch in map(tuple, results.settings["growth"]):
-        cells = []
-        for name in GROWTH:
-            record = results.find("growth", name, network, steps, batch, TRAIN)
-            if record is None:
-                cells.append("")
-            elif results.status(record) != "ok":
-                cells.append(results.status(record))
-            else:
-                cells.append(
-                    seconds(median(results.times(record)))
-                    if what == "seconds"
-                    else f"{results.most(record, 'peak') / 1e9:.2f}"
-                )
-        if any(cells):
-            rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
-    return table([what, *(CASES[name].title for name in GROWTH)], rows)
-
-
-def streaming_table(rows: list[dict[str, Any]]) -> str:
-    """Milliseconds of a step at batch 1, and sizes of files."""
-    cells = []
-    for row in rows:
-        low, middle, high = (f"{value:.3g}" for value in row["ms"])
-        file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
-        cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
-    return table(["", "ms a step", "file, MB"], cells)
-
-
 def machine_text(machine: dict[str, Any], others: float) -> str:
     """Machine and versions as a list."""
     yes = {True: "yes", False: "no"}
@@ -204,8 +137,8 @@ def command(network: str, steps: int, batch: int, mode: str) -> str:
     return f"One row: `python -m benchmarks.case ours {network} {steps} {batch} {mode}`\n"
 
 
-def page_text(data: dict[str, Any], images: list[str]) -> str:
-    """The whole page."""
+def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
+    """The whole page; `folder` may hold what other benchmarks measured."""
     results = Results(data)
     settings = data["settings"]
     parts = [INTRO.format(**settings), machine_text(data["machine"], results.others())]
@@ -230,36 +163,8 @@ def page_text(data: dict[str, Any], images: list[str]) -> str:
         parts.append(sweep_table(results, network, batch, "time"))
         parts.append(sweep_table(results, network, batch, "memory"))
         parts.append("All: `python -m benchmarks.run --section sweep`\n")
-    parts += later_sections(results, data)
+    parts += sections.of(results, data, folder)
     return "\n".join(parts)
-
-
-def later_sections(results: Results, data: dict[str, Any]) -> list[str]:
-    """The sections that a run may lack."""
-    parts, settings = [], data["settings"]
-    measured = {record["section"] for record in data["results"]}
-    if NORMALIZED in measured:
-        for network, steps, batch in settings["normalized"]:
-            parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
-            parts.append(
-                "Training step by AdamW on cross-entropy, the image as the input of each step; each library as its own "
-                "examples build such a network (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
-            )
-            parts.append(normalized_table(results, network, steps, batch))
-        parts.append("All: `python -m benchmarks.run --section normalized`\n")
-    if "growth" in measured:
-        parts.append("## Against batch and width\n")
-        parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
-        parts.append("All: `python -m benchmarks.run --section growth`\n")
-    if data.get("streaming"):
-        parts.append("## One step of one sample\n")
-        parts.append(
-            "The networks that come with the package, one time step at batch 1, state in and out; each runtime with "
-            "its default threads; median, and from the 10th to the 90th percentile.\n"
-        )
-        parts.append(streaming_table(data["streaming"]))
-        parts.append("All: `python -m benchmarks.streaming`\n")
-    return parts
 
 
 def write(data: dict[str, Any], page: Path) -> list[str]:
@@ -270,7 +175,7 @@ def write(data: dict[str, Any], page: Path) -> list[str]:
     images = [folder / "benchmarks-step-time.png", folder / "benchmarks-sweep.png"]
     plots.bars(results, images[0])
     plots.sweep(results, images[1])
-    page.write_text(page_text(data, [f"images/{path.name}" for path in images]))
+    page.write_text(page_text(data, [f"images/{path.name}" for path in images], page.parent))
     return [str(page), *map(str, images)]
 
 

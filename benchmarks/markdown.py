@@ -1,0 +1,22 @@
+"""Tables and figures as the pages write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, first column left, the others right."""
+    header = list(header)
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def ratio(value: float | None, reference: float | None) -> str:
+    """`value / reference` with two digits after the point, empty if one is missing."""
+    return "" if value is None or reference is None else f"{value / reference:.2f}"

@@ -1,0 +1,141 @@
+"""The sections of the page that a run may lack: few time steps, growth, one step, time to accuracy, `fit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.markdown import ratio, seconds, table
+from benchmarks.networks import NETWORKS
+from benchmarks.registry import CASES, GROWTH, NORMALIZED, TRAIN
+from benchmarks.results import Results
+
+
+def normalized_table(results: Results, network: str, steps: int, batch: int) -> str:
+    """Seconds and peak memory of each case, with ratios to ours in the same precision."""
+    where, rows = (network, steps, batch, TRAIN), []
+    for case in CASES.values():
+        record = results.find(NORMALIZED, case.name, *where)
+        if case.section != NORMALIZED or record is None:
+            continue
+        value = results.time(NORMALIZED, case.name, *where)
+        ours = results.time(NORMALIZED, "bn_ours_bf16" if case.options["bf16"] else "bn_ours", *where)
+        if value is None:
+            rows.append([case.title, results.status(record), "", ""])
+            continue
+        times = results.times(record)
+        spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
+        rows.append([case.title, spread, ratio(value, ours), f"{results.most(record, 'peak') / 1e9:.2f}"])
+    return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
+
+
+def growth_table(results: Results, what: str) -> str:
+    """One row for each size, one column for each case."""
+    rows = []
+    for network, steps, batch in map(tuple, results.settings["growth"]):
+        cells = []
+        for name in GROWTH:
+            record = results.find("growth", name, network, steps, batch, TRAIN)
+            if record is None:
+                cells.append("")
+            elif results.status(record) != "ok":
+                cells.append(results.status(record))
+            else:
+                cells.append(
+                    seconds(median(results.times(record)))
+                    if what == "seconds"
+                    else f"{results.most(record, 'peak') / 1e9:.2f}"
+                )
+        if any(cells):
+            rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
+    return table([what, *(CASES[name].title for name in GROWTH)], rows)
+
+
+def streaming_table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds of a step at batch 1, and sizes of files."""
+    cells = []
+    for row in rows:
+        low, middle, high = (f"{value:.3g}" for value in row["ms"])
+        file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
+        cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
+    return table(["", "ms a step", "file, MB"], cells)
+
+
+def time_to_accuracy(report: dict[str, Any]) -> list[str]:
+    """Seconds of training until so many of the held-out images of CIFAR-10 are right."""
+    targets = list(dict.fromkeys(target for case in report["cases"] for target in case["seconds_to"]))
+    rows = []
+    for case in report["cases"]:
+        ours = next(
+            (
+                other["seconds_to"]
+                for other in report["cases"]
+                if other["library"] == "ours" and all(other[key] == case[key] for key in ("num_steps", "precision"))
+            ),
+            {},
+        )
+        cells = []
+        for target in targets:
+            value = case["seconds_to"][target]
+            times = ratio(value, ours.get(target))
+            cells.append("not reached" if value is None else f"{value:.0f}" + (f" ({times} x)" if times else ""))
+        name = f"{case['library']}, T = {case['num_steps']}, {case['precision']}"
+        rows.append([name, *cells, f"{case['step_seconds']:.3f}", f"{case['peak_bytes'] / 1e9:.2f}"])
+    header = ["seconds to", *(f"{100 * float(target):.0f} %" for target in targets), "a step", "peak memory, GB"]
+    return [
+        "## Time to accuracy\n",
+        "VGG9 with batch normalisation on CIFAR-10: seconds of training until this accuracy on 5,000 held-out images, "
+        f"and how many times ours that is. {report['machine']['cpu']}, {report['machine']['cores']} cores.\n",
+        table(header, rows),
+        "All: `python -m benchmarks.time_to_accuracy --data-dir FOLDER`\n",
+    ]
+
+
+def fit(report: dict[str, Any]) -> list[str]:
+    """Seconds of `model.fit`: the fastest round of each case."""
+    rows = []
+    for title, runs in report["cases"].items():
+        best = min(runs, key=lambda run: run["seconds"] / run["steps"])
+        per_step = 1e3 * best["seconds"] / best["steps"]
+        rows.append([title, f"{best['steps']}", f"{best['seconds']:.3g}", f"{per_step:.3g}"])
+    return [
+        "## `fit`\n",
+        "VGG9 by its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network on 25 time steps, "
+        f"with batches of 64, by which to see what Keras and Python take. {report['machine']['cpu']}, "
+        f"{report['machine']['cores']} cores.\n",
+        table(["", "steps", "seconds", "ms a step"], rows),
+        "All: `python -m benchmarks.fit --data-dir FOLDER`\n",
+    ]
+
+
+def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
+    """These sections, as far as they were measured; `folder` is that of the page."""
+    parts, settings = [], data["settings"]
+    measured = {record["section"] for record in data["results"]}
+    if NORMALIZED in measured:
+        for network, steps, batch in settings["normalized"]:
+            parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
+            parts.append(
+                "Training step by AdamW on cross-entropy, the image as the input of each step; each library as its own "
+                "examples build such a network (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
+            )
+            parts.append(normalized_table(results, network, steps, batch))
+        parts.append("All: `python -m benchmarks.run --section normalized`\n")
+    if "growth" in measured:
+        parts.append("## Against batch and width\n")
+        parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
+        parts.append("All: `python -m benchmarks.run --section growth`\n")
+    if data.get("streaming"):
+        parts.append("## One step of one sample\n")
+        parts.append(
+            "The networks that come with the package, one time step at batch 1, state in and out; each runtime with "
+            "its default threads; median, and from the 10th to the 90th percentile.\n"
+        )
+        parts.append(streaming_table(data["streaming"]))
+        parts.append("All: `python -m benchmarks.streaming`\n")
+    for file, section in (("time_to_accuracy.json", time_to_accuracy), ("fit.json", fit)):
+        if (folder / file).exists():
+            parts += section(json.loads((folder / file).read_text()))
+    return parts
