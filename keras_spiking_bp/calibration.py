@@ -157,8 +157,9 @@ def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormali
 def _to_scale(source: keras.layers.Layer) -> list:
     """The variables of a synapse to scale: its weights, or gamma and beta of its batch normalisation."""
     norm = _last_normalization(source)
-    scalable = norm is not None and (norm.scale or not norm.trainable)  # else refused, where it is to be scaled
-    return (norm if scalable else source).trainable_weights
+    if norm is not None and (norm.scale or not norm.trainable):  # else refused, where it is to be scaled
+        return norm.trainable_weights
+    return source.trainable_weights
 
 
 def _check_gamma(sources: list[keras.layers.Layer]) -> None:
@@ -205,8 +206,8 @@ def _to_rate(
 
 def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     """What the layer can do instead: the rates next to the target, below and above, and why there is none between."""
-    below = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
-    above = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
+    below: Any = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
+    above: Any = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
     if above is None:
         rate, factor = below
         return (

@@ -47,7 +47,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
-    top, ticks = 0, []
+    top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
         active = np.flatnonzero(flat.any(0))
@@ -155,7 +155,7 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
 def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     """Accuracy over time of each network, and its energy, from the table of `analysis.compare`."""
     left, right = axes if axes is not None else _figure(1, 2, width=11.5, height=4.2)
-    colors = {}
+    colors: dict[str, int] = {}
     for row in table.rows:
         colors.setdefault(row["network"], len(colors))
     longest = max((len(curve) for curve in table.curves.values()), default=1)
@@ -182,7 +182,8 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     right.margins(x=0.14)
     right.tick_params(axis="y", labelsize=8, length=0)
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
-    _plain(left), _plain(right)
+    _plain(left)
+    _plain(right)
     return left, right
 
 

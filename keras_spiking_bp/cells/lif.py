@@ -185,7 +185,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             of_neurons["first_fed_back"] = carried["fed_back"]
         return of_neurons
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step."""
         spikes, state = self.fire(output_of(self.synapse, inputs), states[0])
         return spikes, [state]
@@ -210,7 +210,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 state["membrane"],
                 current,
                 state["slot"],
-                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
+                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
                 slope_scale=self.slope_scale,
                 resets_to_zero=resets_to_zero,
             )
@@ -219,17 +219,18 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes, new["membrane"] = lif_step_surrogate(
                 state["membrane"],
                 current,
-                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
+                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
                 surrogate=self.surrogate,
                 beta=beta,
                 threshold=threshold,
                 resets_to_zero=resets_to_zero,
             )
             potential, fired = None, spikes
+        slope: Any = self.surrogate  # called where there is one
         new |= record.update(
             state,
             spikes,
-            lambda: self.surrogate(potential - threshold),
+            lambda: slope(potential - threshold),
             beta,
             resets_to_zero,
             self.synaptic_beta,

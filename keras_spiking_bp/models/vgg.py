@@ -135,7 +135,7 @@ def spiking_lenet(
     """
 
     def build(**arguments: Any) -> keras.Model:
-        stages = [(20, 5), "pool", (50, 5), "pool"]
+        stages: list[tuple[int, int] | str] = [(20, 5), "pool", (50, 5), "pool"]
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
 
     return _with_weights("lenet", build, weights, num_steps, kwargs)
@@ -205,7 +205,8 @@ def spiking_vgg9(
     """
 
     def build(**arguments: Any) -> keras.Model:
-        stages = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"]
+        twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
+        stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
 
     return _with_weights("vgg9", build, weights, num_steps, kwargs)
