@@ -17,11 +17,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import matplotlib
@@ -29,7 +26,7 @@ import matplotlib
 matplotlib.use("agg")
 
 import keras_spiking_bp as ksbp
-from examples import reproduce
+from examples import PROGRESS, reproduce
 from examples.machine import machine
 from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
@@ -59,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     if args.direct is not None and not args.direct.exists():
         parser.error(f"--direct: there is no {args.direct}")

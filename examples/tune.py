@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import keras_tuner
@@ -23,6 +20,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from keras_spiking_bp.tuning import SpikingHyperModel
 
 
@@ -72,7 +70,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--held-out", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/tune"))
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     (x, y), _ = ksbp.datasets.mnist_5k(args.seed)
     y = keras.utils.to_categorical(y, 10)
