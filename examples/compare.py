@@ -21,13 +21,11 @@ import sys
 from pathlib import Path
 
 import keras
-import matplotlib
-
-matplotlib.use("agg")
 
 import keras_spiking_bp as ksbp
 from examples import PROGRESS, reproduce
 from examples.machine import machine
+from examples.plotting import plt
 from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
 from keras_spiking_bp.rnn import GRADIENTS
@@ -115,8 +113,9 @@ def main(arguments: list[str] | None = None) -> dict:
     table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)
     print(table.to_markdown())
     figure = table.plot()[0].figure
-    figure.suptitle(f"{args.network} on {args.dataset}", fontweight="bold")
-    figure.savefig(args.output / "comparison.png", dpi=130)
+    figure.suptitle(f"{args.network} on {args.dataset}")
+    figure.savefig(args.output / "comparison.png")
+    plt.close(figure)
 
     report = {
         "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.compare"),

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
+from examples.plotting import plt
 from examples.titles import TITLES
 from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.comparison import Comparison
@@ -73,7 +69,7 @@ def draw(report: dict, path: Path) -> None:
     curves = {of: Table(rows) for of, rows in report["curves"].items()}
     left, _ = Comparison(report["rows"], curves, report["target"]).plot()
     path.parent.mkdir(parents=True, exist_ok=True)
-    left.figure.savefig(path, dpi=130)
+    left.figure.savefig(path)
     plt.close(left.figure)
 
 
