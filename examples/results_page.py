@@ -36,7 +36,8 @@ Test accuracy of the paper's networks, trained by `examples.reproduce` with spik
 paper reports (arXiv 1903.06379; only figures that other publications confirm are repeated here). Each figure is that of
 one training with one seed, after its last epoch; hyper-parameters were chosen on training data. The interval is the
 95 % Wilson interval that the number of test samples allows. Times are of the wall clock, beside other work on the same
-machine. "Not run" means just that. A command gives the recipe of its run with today's defaults. Made by
+machine. Rows without a figure were not run. The commands repeat the
+trainings with the same recipes. Made by
 `python -m examples.results_page` from the reports in `docs/results/`.
 """
 

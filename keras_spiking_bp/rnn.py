@@ -41,8 +41,8 @@ class SpikingRNN(keras.layers.RNN):
     `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
     counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
 
-    How the derivative goes back through time (what that of a spike is, the cells decide, `LIFCell(surrogate=...)`; all
-    equations are in `keras_spiking_bp.gradients`):
+    How errors are propagated back through time (the derivative of a spike is an argument of the cells,
+    `LIFCell(surrogate=...)`; all equations are in `keras_spiking_bp.gradients`):
 
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
       memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over time of
@@ -215,7 +215,7 @@ class SpikingRNN(keras.layers.RNN):
         initial_state: list[tf.Tensor] | None = None,
         mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
-        """Runs the network once and tells what its neurons did.
+        """Runs the network once and returns the activity of its neurons.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
@@ -280,7 +280,7 @@ class SpikingRNN(keras.layers.RNN):
         take_statistics(learning_normalizations(self.cell), walk, runs)
 
     def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
-        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are silent."""
+        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
         if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
             tf.cond(

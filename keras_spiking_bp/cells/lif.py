@@ -65,7 +65,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or
             an instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
         initial_membrane: the membrane potential before the first step, as a share of the threshold,
-            0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
+            0 <= initial_membrane < 1. At 0.5 spike counts are rounded to the nearest integer, not down, which matters
+            with few steps.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts in
             its own step only. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are weights, which start at the values given and are

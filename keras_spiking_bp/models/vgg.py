@@ -118,8 +118,8 @@ def spiking_lenet(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")` tells
-            how, and what they reach); images in [0, 1], white digits on black. The encoder is then
+        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
+            describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
         **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
@@ -188,7 +188,7 @@ def spiking_vgg9(
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
         weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
-            `models.model_card("cifar10")` tells how, what they reach, and the `mean` and `scale` that the images want.
+            `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
             The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
             card if None. None for random ones.
         **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
