@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "notebooks"
 NOTE = "*This page is the notebook [`examples/notebooks/{name}.ipynb`]({name}.ipynb); `make notebooks` runs it anew.*"
@@ -32,9 +33,9 @@ def on_page_markdown(markdown, page, **kwargs):
 def page(path):
     """A notebook as Markdown, and its pictures by their names."""
     notebook = nbformat.read(path, as_version=4)
-    text, resources = MarkdownExporter().from_notebook_node(
-        notebook, {"unique_key": path.stem, "output_files_dir": "."}
-    )
+    notebook.metadata["language_info"] = {"name": "python"}
+    exporter = MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor(enabled=True)])
+    text, resources = exporter.from_notebook_node(notebook, {"unique_key": path.stem, "output_files_dir": "."})
     text = re.sub(r"\]\(\.\./\.\./docs/", "](../", text)
     text = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", text)
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
