@@ -196,16 +196,16 @@ class Restarted(keras.optimizers.schedules.LearningRateSchedule):
     ):
         self.first, self.second, self.step = first, second, step
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         before = step < self.step
         return keras.ops.where(before, self.first(step), self.second(keras.ops.maximum(step - self.step, 0)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {"first": serialize(self.first), "second": serialize(self.second), "step": self.step}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Restarted:
         first, second = (keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second"))
         return cls(first, second, config["step"])
 

@@ -20,7 +20,7 @@ GREY = "#999999"
 #: Text beside such lines.
 DARK_GREY = "#666666"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
     "axes.labelcolor": "#222222",

@@ -70,7 +70,7 @@ class Health(keras.callbacks.Callback):
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._spikes = encoded(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
@@ -84,7 +84,7 @@ class Health(keras.callbacks.Callback):
         if not self._is_due:
             self._look()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
@@ -92,7 +92,7 @@ class Health(keras.callbacks.Callback):
             self._is_due = False
             self._look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._look()
 
     def _look(self) -> None:

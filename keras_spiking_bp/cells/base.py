@@ -127,7 +127,7 @@ class Cell(keras.layers.Layer):
             new_states += [*neuron.carried(state), *mask]
         return tf.cast(outputs, self.compute_dtype), new_states
 
-    def compute_output_shape(self, input_shape, *_):
+    def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
         return (input_shape[0], *self.output_shape_of_step)
 
 
