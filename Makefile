@@ -1,10 +1,10 @@
 # make demo: set up, train a spiking LeNet on real digits, draw the picture.   make test: set up, run the tests.
-# make docs: set up, build the documentation site (site/index.html).
+# make check: what a change must pass before it is committed.   make docs: the documentation site (site/index.html).
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-slow test-oldest lint docs notebooks bench clean
+.PHONY: demo check test test-peers test-slow test-oldest lint docs notebooks bench release-check clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
@@ -31,6 +31,12 @@ test-oldest: $(VENV)-oldest/bin/python
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
@@ -38,6 +44,10 @@ docs: $(VENV)/.docs
 # run the notebooks of examples/notebooks anew, from their .py files
 notebooks: $(VENV)/.notebooks
 	$(BIN)/python -m examples.notebooks
+
+# dist/, its metadata, and the README's first lines with the wheel alone in a clean environment
+release-check: $(VENV)/.release
+	.ci/release-check $(BIN)/python
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run

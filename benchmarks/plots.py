@@ -5,67 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, LIMIT, MAIN, OURS, PEER, PLAIN, SWEEP, TRAIN, TUNED
 from benchmarks.results import Results
+from examples.plotting import plt
+from keras_spiking_bp.analysis.style import BLACK, BLUE, GREY, ORANGE, PINK, SKY, YELLOW
 
-# Okabe and Ito's palette, told apart by all common kinds of colour vision
 GROUP_COLOURS = {
-    OURS: "#0072B2",
-    PEER: "#E69F00",
-    TUNED: "#F4D58A",
-    PLAIN: "#999999",
+    OURS: BLUE,
+    PEER: YELLOW,
+    TUNED: "#F4D58A",  # a lighter YELLOW
+    PLAIN: GREY,
     LIMIT: "#FFFFFF",
 }
 LINES = dict(
     zip(
         SWEEP,
         [
-            ("#0072B2", "o", "-"),
-            ("#56B4E9", "s", "-"),
-            ("#E69F00", "^", "--"),
-            ("#D55E00", "v", "--"),
-            ("#CC79A7", "D", "--"),
-            ("#000000", "x", "--"),
+            (BLUE, "o", "-"),
+            (SKY, "s", "-"),
+            (YELLOW, "^", "--"),
+            (ORANGE, "v", "--"),
+            (PINK, "D", "--"),
+            (BLACK, "x", "--"),
         ],
         strict=True,
     )
 )
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "figure.dpi": 150,
-    "savefig.bbox": "tight",
-    "savefig.facecolor": "white",
-}
 
 
 def bars(results: Results, path: Path) -> None:
     """Training step of every case, one panel for each size."""
     sizes = results.settings["main"]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(len(sizes), 1, figsize=(8, 3.6 * len(sizes)), squeeze=False)
-        for ax, (network, steps, batch) in zip(axes[:, 0], sizes, strict=True):
-            rows = []
-            for case in (case for case in CASES.values() if case.section == MAIN):
-                mode = TRAIN if TRAIN in case.modes else case.modes[0]
-                value = results.time("main", case.name, network, steps, batch, mode)
-                if value is not None and not case.name.startswith("bare_spiking"):
-                    rows.append((value, case))
-            draw_bars(ax, rows)
-            ax.set_title(f"{NETWORKS[network].title}, T = {steps}, batch {batch}", loc="left")
-        axes[-1, 0].set_xlabel("seconds for one training step")
-        figure.tight_layout()
-        figure.savefig(path)
-        plt.close(figure)
+    figure, axes = plt.subplots(len(sizes), 1, figsize=(8, 3.6 * len(sizes)), squeeze=False)
+    for ax, (network, steps, batch) in zip(axes[:, 0], sizes, strict=True):
+        rows = []
+        for case in (case for case in CASES.values() if case.section == MAIN):
+            mode = TRAIN if TRAIN in case.modes else case.modes[0]
+            value = results.time("main", case.name, network, steps, batch, mode)
+            if value is not None and not case.name.startswith("bare_spiking"):
+                rows.append((value, case))
+        draw_bars(ax, rows)
+        ax.set_title(f"{NETWORKS[network].title}, T = {steps}, batch {batch}")
+    axes[-1, 0].set_xlabel("seconds for one training step")
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def draw_bars(ax: Axes, rows: list) -> None:
@@ -88,20 +75,18 @@ def draw_bars(ax: Axes, rows: list) -> None:
 def sweep(results: Results, path: Path) -> None:
     """Training step (above) and peak memory (below) against T, one column for each network."""
     networks = results.settings["sweep"]
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, len(networks), figsize=(5.6 * len(networks), 8), squeeze=False)
-        for column, (network, batch) in enumerate(networks):
-            for row, what in enumerate(("time", "memory")):
-                ax = axes[row, column]
-                draw_lines(ax, results, network, batch, what)
-                ax.set_xlabel("time steps T")
-            axes[0, column].set_title(f"{NETWORKS[network].title}, batch {batch}", loc="left")
-        axes[0, 0].set_ylabel("seconds for one training step")
-        axes[1, 0].set_ylabel("peak memory of the process, GB")
-        figure.tight_layout()
-        add_legend(figure)
-        figure.savefig(path)
-        plt.close(figure)
+    figure, axes = plt.subplots(2, len(networks), figsize=(5.6 * len(networks), 8), squeeze=False)
+    for column, (network, batch) in enumerate(networks):
+        for row, what in enumerate(("time", "memory")):
+            ax = axes[row, column]
+            draw_lines(ax, results, network, batch, what)
+            ax.set_xlabel("time steps T")
+        axes[0, column].set_title(f"{NETWORKS[network].title}, batch {batch}")
+    axes[0, 0].set_ylabel("seconds for one training step")
+    axes[1, 0].set_ylabel("peak memory of the process, GB")
+    add_legend(figure)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def add_legend(figure: Figure) -> None:
@@ -110,7 +95,7 @@ def add_legend(figure: Figure) -> None:
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(entries.values(), entries, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False)
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=4)
 
 
 def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) -> None:
@@ -153,5 +138,5 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
     ticks = [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="y")
     ax.set_xlim(all_steps[0] * 0.9, all_steps[-1] * 1.1)

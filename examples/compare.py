@@ -17,20 +17,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
-import matplotlib
-
-matplotlib.use("agg")
 
 import keras_spiking_bp as ksbp
-from examples import reproduce
+from examples import PROGRESS, reproduce
 from examples.machine import machine
+from examples.plotting import plt
 from examples.training import trained
 from keras_spiking_bp.recipes import Recipe, recipe
 from keras_spiking_bp.rnn import GRADIENTS
@@ -59,7 +54,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     if args.direct is not None and not args.direct.exists():
         parser.error(f"--direct: there is no {args.direct}")
@@ -118,8 +113,9 @@ def main(arguments: list[str] | None = None) -> dict:
     table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)
     print(table.to_markdown())
     figure = table.plot()[0].figure
-    figure.suptitle(f"{args.network} on {args.dataset}", fontweight="bold")
-    figure.savefig(args.output / "comparison.png", dpi=130)
+    figure.suptitle(f"{args.network} on {args.dataset}")
+    figure.savefig(args.output / "comparison.png")
+    plt.close(figure)
 
     report = {
         "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.compare"),

@@ -14,8 +14,6 @@ import os
 import platform
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -52,7 +50,7 @@ def table(runs: list[dict[str, float]], epochs: int) -> str:
     """The runs as a Markdown page."""
     seeds = sorted({run["seed"] for run in runs})
     lines = [
-        "# Both gradients, trained alike",
+        "# Both gradients compared",
         "",
         f"Spiking LeNet, MNIST-5k subset (4,000 training digits, 1,000 test digits), T = {NUM_STEPS}, Poisson input",
         f"with probability x / 2, batch {BATCH_SIZE}, SGD, momentum {MOMENTUM}, learning rate {LEARNING_RATE} with",

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
+from examples.plotting import plt
 from examples.titles import TITLES
 from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.comparison import Comparison
@@ -21,9 +17,9 @@ INTRO = """## The paper's comparison
 The same network four times: as an ANN (ReLU, Adam, cross-entropy), converted from it (integrate-and-fire neurons,
 constant current as input), trained directly with spike-based backpropagation, and a hybrid (converted for few time
 steps, then trained with spike-based backpropagation). Operations are synaptic operations per image, exactly counted:
-accumulates (AC), and multiply-accumulates (MAC) where the input is no spikes. Energy: 0.9 pJ for an AC, 4.6 pJ for a
-MAC (45 nm, 32-bit floating point), synapses only, an estimate. "At equal accuracy" is the accuracy that all spiking
-networks reach; each takes the fewest steps from which on it holds it.
+accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ for an AC, 4.6 pJ for a
+MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of the least accurate spiking
+network at full length; each network runs for the fewest steps from which on it is at least as accurate.
 """
 
 
@@ -60,7 +56,7 @@ def lines(report: dict, remarks: str) -> list[str]:
         "| --- | --- |",
         *(f"| {says} | {here} |" for says, here in _statements(report)),
         "",
-        "Stopping early: each image takes the fewest steps after which its two largest outputs differ by the margin.",
+        "Early exit: each image stops at the first step at which its two largest outputs differ by more than a margin.",
         "",
         *_early_exit(report),
         "",
@@ -73,7 +69,7 @@ def draw(report: dict, path: Path) -> None:
     curves = {of: Table(rows) for of, rows in report["curves"].items()}
     left, _ = Comparison(report["rows"], curves, report["target"]).plot()
     path.parent.mkdir(parents=True, exist_ok=True)
-    left.figure.savefig(path, dpi=130)
+    left.figure.savefig(path)
     plt.close(left.figure)
 
 
@@ -100,7 +96,7 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     near = points["direct"] > -1 and points["direct"] > points["converted"] - 1
     found = [
         (
-            "A network trained directly is as accurate as the ANN and a converted one, nearly (here: to 1 point).",
+            "A directly trained network is nearly as accurate as the ANN and a converted network (here: to 1 point).",
             f"{_verdict(near)}: against the ANN direct {points['direct']:+.2f}, converted "
             f"{points['converted']:+.2f}, hybrid {points['hybrid']:+.2f} percentage points.",
         )

@@ -9,12 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
+from examples.plotting import plt
 from examples.titles import TITLES
+from keras_spiking_bp.analysis.style import COLORS, DARK_GREY, GREY, LINES
 
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# What conversion loses
@@ -75,25 +72,21 @@ def page(reports: list[dict], picture: str) -> str:
 
 def draw(reports: list[dict], path: Path) -> None:
     """Accuracy over time, one panel a network."""
-    figure, panels = plt.subplots(
-        1, len(reports), figsize=(5.2 * len(reports), 4.4), layout="constrained", squeeze=False
-    )
-    styles = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", "-")]
+    figure, panels = plt.subplots(1, len(reports), figsize=(5.2 * len(reports), 4.4), squeeze=False)
     for panel, report in zip(panels[0], reports, strict=True):
-        for (name, rows), (color, line) in zip(report["curves"].items(), styles, strict=False):
+        for (name, rows), (color, line) in zip(report["curves"].items(), zip(COLORS, LINES, strict=True), strict=False):
             steps, accuracy = [row["steps"] for row in rows], [100 * row["accuracy"] for row in rows]
-            panel.plot(steps, accuracy, color=color, linestyle=line, linewidth=2, label=name)
-        panel.axhline(100 * report["ann_accuracy"], color="#888888", linewidth=1)
-        panel.annotate("ANN", (1, 100 * report["ann_accuracy"]), va="bottom", color="#666666")
+            panel.plot(steps, accuracy, color=color, linestyle=line, label=name)
+        panel.axhline(100 * report["ann_accuracy"], color=GREY, linewidth=1)
+        panel.annotate("ANN", (1, 100 * report["ann_accuracy"]), va="bottom", color=DARK_GREY)
         panel.set(xlabel="time steps (logarithmic)", xscale="log", xlim=(1, None), title=title(report))
         panel.set_ylim(100 * report["ann_accuracy"] - 25, 100 * report["ann_accuracy"] + 2)
         panel.xaxis.set_major_formatter("{x:g}")
-        panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("test accuracy (%)")
     handles, labels = max((panel.get_legend_handles_labels() for panel in panels[0]), key=lambda pair: len(pair[1]))
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
     plt.close(figure)
 
 

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from examples import reproduce
+from examples import PROGRESS, reproduce
 from examples.machine import machine
 from examples.training import trained
 
@@ -69,7 +66,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="")
     parser.add_argument("--output", type=Path, default=Path("checkpoints/conversion"))
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)

@@ -9,15 +9,13 @@ Data: the MNIST-5k subset (4,000 for training, 1,000 for the test) that the pack
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from examples.demo_picture import draw_picture
 
 
@@ -57,7 +55,7 @@ def main() -> None:
         metrics=["accuracy"],
     )
     times = EpochTimes()
-    model.fit(x_train, y_train, batch_size=batch_size, epochs=args.epochs, callbacks=[times])
+    model.fit(x_train, y_train, batch_size=batch_size, epochs=args.epochs, verbose=PROGRESS, callbacks=[times])
     model.save(args.output / "spiking_lenet.keras")
 
     done = ksbp.analysis.run(model, x_test, y_test, verbose=0)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras
-import matplotlib
 import numpy as np
 
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
+from examples.plotting import plt
+from keras_spiking_bp.analysis.style import BLUE, DARK_GREY, GREY, ORANGE
 from keras_spiking_bp.observe import encoded, traces_of_spikes
-
-BLUE, GREY, ORANGE = "#0072B2", "#B5B5B5", "#D55E00"  # told apart by the colour-blind too
 
 
 def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:
@@ -31,7 +27,7 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
     axes = digits.subplots(3, 3, width_ratios=[0.8, 1.5, 1.5])
     titles = ["image", "input spikes", "readout potential V[t]"]
     for column, title in enumerate(titles):
-        axes[0, column].set_title(title, fontsize=11)
+        axes[0, column].set_title(title)
     for row, index in enumerate(shown):
         picture, raster, readout = axes[row]
         picture.imshow(images[index, ..., 0], cmap="gray_r")
@@ -52,20 +48,18 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
             color=BLUE,
             xytext=(4, -4),
             textcoords="offset points",
-            fontsize=12,
+            fontsize="large",
             fontweight="bold",
             annotation_clip=False,
         )
         highest = potentials[row][:, wrong].max()
         if row == 0:
             readout.annotate(
-                "other digits", (num_steps, highest), color="#777777", xytext=(-66, 4), textcoords="offset points"
+                "other digits", (num_steps, highest), color=DARK_GREY, xytext=(-66, 4), textcoords="offset points"
             )
         readout.set_xlim(1, num_steps)
         if row == 2:
             raster.set_xlabel("time step"), readout.set_xlabel("time step")
-        for axis in (raster, readout):
-            axis.spines[["top", "right"]].set_visible(False)
 
     axis = right.subplots()
     axis.plot(steps, 100 * accuracy, color=ORANGE, linewidth=2.5)
@@ -74,15 +68,14 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
         (num_steps, 100 * accuracy[-1]),
         color=ORANGE,
         fontweight="bold",
-        fontsize=13,
+        fontsize="large",
         xytext=(-40, -18),
         textcoords="offset points",
     )
     axis.set(xlabel="time steps", xlim=(1, num_steps), ylim=(0, 102))
-    axis.set_title(f"accuracy (%) on {len(labels):,} test digits\nagainst time steps", fontsize=11)
-    axis.grid(axis="y", color="#E5E5E5")
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("A spiking LeNet reads handwritten digits from spikes", fontsize=14, fontweight="bold")
-    figure.savefig(path, dpi=130)
+    axis.set_title(f"accuracy (%) on {len(labels):,} test digits\nagainst time steps")
+    axis.grid(axis="y")
+    figure.suptitle("A spiking LeNet reads handwritten digits from spikes")
+    figure.savefig(path)
     plt.close(figure)
     return path

@@ -13,15 +13,13 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import time
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from examples.machine import machine
 from keras_spiking_bp.models.parts import POOLINGS
 from keras_spiking_bp.rnn import GRADIENTS
@@ -117,7 +115,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--policy", default="mixed_bfloat16")
     parser.add_argument("--shift", type=int, default=0, help="of images in training, up to so many pixels")
     parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     data = ksbp.datasets.load_images("cifar10", args.data_dir)
     (images, labels), (test_images, test_labels) = data.train, data.test

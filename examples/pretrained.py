@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from examples.reproduce import test
 from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_of, packed, unpack
 from keras_spiking_bp.recipes import Recipe
@@ -73,7 +71,7 @@ def main(arguments: list[str] | None = None) -> dict:
     for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
         model = factory(data.input_shape, encoder=encoder_of(settings["encoder"], steps, 0), seed=0, **how)
         unpack(model, arrays, recipe.dataset)
-        accuracy[str(steps)] = test(model, data.test_batches(200), verbose=1)
+        accuracy[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
     described, use, licence = ABOUT[recipe.dataset]
     card = {
         "network": recipe.network,

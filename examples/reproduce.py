@@ -19,18 +19,16 @@ import io
 import itertools
 import json
 import math
-import os
 import shlex
 import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from examples.machine import machine
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 from keras_spiking_bp.training.fit import is_finite
@@ -179,7 +177,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--save-every", type=int, default=200, help="batches between two checkpoints")
     parser.add_argument("--strategy", default="one", choices=["one", "mirrored", "multiworker"], help="which devices")
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     if args.dataset == "nmnist" and args.data_dir is None:
         parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")

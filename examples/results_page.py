@@ -13,13 +13,10 @@ import json
 import statistics
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from examples import comparison_section, conversion_page
+from examples.plotting import plt
 from examples.titles import TITLES
+from keras_spiking_bp.analysis.style import COLORS, MARKERS
 from keras_spiking_bp.recipes import PAPER
 
 #: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
@@ -39,7 +36,8 @@ Test accuracy of the paper's networks, trained by `examples.reproduce` with spik
 paper reports (arXiv 1903.06379; only figures that other publications confirm are repeated here). Each figure is that of
 one training with one seed, after its last epoch; hyper-parameters were chosen on training data. The interval is the
 95 % Wilson interval that the number of test samples allows. Times are of the wall clock, beside other work on the same
-machine. "Not run" means just that. A command gives the recipe of its run with today's defaults. Made by
+machine. Rows without a figure were not run. The commands repeat the
+trainings with the same recipes. Made by
 `python -m examples.results_page` from the reports in `docs/results/`.
 """
 
@@ -154,22 +152,18 @@ def _run(report: dict) -> list[str]:
 
 def draw(reports: list[dict], path: Path) -> None:
     """Training accuracy after each epoch, one line a run."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    styles = [
-        ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#56B4E9", "v"), ("#E69F00", "P"),
-        ("#000000", "X"), ("#999999", "*"), ("#882255", "<"), ("#117733", ">"),
-    ]  # fmt: skip
+    figure, axes = plt.subplots(figsize=(7, 4))
     for i, report in enumerate(reports):
-        color, marker = styles[i % len(styles)]
+        style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
         recipe = report["recipe"]
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
-        axes.plot(epochs, accuracy, color=color, marker=marker, markersize=4, label=_title(recipe))
+        axes.plot(epochs, accuracy, **style, label=_title(recipe))
     axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.grid(axis="y")
+    axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
     plt.close(figure)
 
 

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np

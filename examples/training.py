@@ -8,12 +8,13 @@ from pathlib import Path
 import keras
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
 
 
 def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
-    learning_rate: float = 1e-3, seed: int = 0, verbose: int = 1, note: str = "",
+    learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "",
 ) -> keras.Model:  # fmt: skip
     """`model` trained with Adam and cross-entropy on logits; read from `path` if it has been, else kept there.
 

@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import keras_tuner
-import matplotlib
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 import keras_spiking_bp as ksbp
+from examples import PROGRESS
+from examples.plotting import plt
+from keras_spiking_bp.analysis.style import BLUE, GREY
 from keras_spiking_bp.tuning import SpikingHyperModel
 
 
@@ -47,20 +43,19 @@ def pareto(rows: list[dict]) -> list[dict]:
 
 def draw(rows: list[dict], path: Path) -> None:
     """Accuracy against spikes of all trials, the front among them."""
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    axes.scatter([r["spikes"] for r in rows], [100 * r["val_accuracy"] for r in rows], color="#999999", label="trial")
+    figure, axes = plt.subplots(figsize=(6.4, 4))
+    axes.scatter([r["spikes"] for r in rows], [100 * r["val_accuracy"] for r in rows], color=GREY, label="trial")
     front = pareto(rows)
     axes.plot(
-        [r["spikes"] for r in front], [100 * r["val_accuracy"] for r in front], color="#0072B2", marker="o",
+        [r["spikes"] for r in front], [100 * r["val_accuracy"] for r in front], color=BLUE, marker="o",
         drawstyle="steps-post", label="Pareto front",
     )  # fmt: skip
     for row in front:
         axes.annotate(f"T {row['num_steps']}, width {row['width']:g}", (row["spikes"], 100 * row["val_accuracy"]),
-                      xytext=(5, -11), textcoords="offset points", fontsize=8)  # fmt: skip
+                      xytext=(5, -11), textcoords="offset points", fontsize="small")  # fmt: skip
     axes.set(xscale="log", xlabel="spikes per image (logarithmic)", ylabel="accuracy (%) on digits held out")
-    axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    axes.legend(loc="lower right")
+    figure.savefig(path)
     plt.close(figure)
 
 
@@ -72,7 +67,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--held-out", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/tune"))
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     (x, y), _ = ksbp.datasets.mnist_5k(args.seed)
     y = keras.utils.to_categorical(y, 10)

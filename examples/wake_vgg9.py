@@ -13,8 +13,6 @@ import json
 import os
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import tensorflow as tf
 
@@ -66,7 +64,7 @@ def page(runs: list[dict], steps: int) -> str:
     names = list(runs[0]["rates_before"])
     ends = [PART * (i + 1) * BATCH_SIZE for i in range(steps // PART)]
     lines = [
-        "# A deep network, woken",
+        "# A deep network, calibrated",
         "",
         f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, initial weights of the paper, batch {BATCH_SIZE},",
         f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; once as it is, once after",

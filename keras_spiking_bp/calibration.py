@@ -45,8 +45,8 @@ def calibrate(
 ) -> list[CalibratedLayer]:
     """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
 
-    A deep spiking network with the paper's initial weights hardly speaks: with few time steps its last layers are
-    silent, and no gradient passes a silent layer. (Scaling the weights by a factor is scaling the threshold by its
+    With the paper's initial weights a deep spiking network has low firing rates: with few time steps its last layers
+    are dead, and no gradient passes a dead layer. (Scaling the weights by a factor is scaling the threshold by its
     inverse.) The factor is found by bisection, since the rate grows with it. Weights that are scaled meet their
     constraint first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
     weights (pooling) stay as they are.
@@ -58,8 +58,8 @@ def calibrate(
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
-        inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
-            several. Encoded once.
+        inputs: sample inputs of the model, (B, ...): about 16 training images are enough; a list or dictionary if it
+            has several. Encoded once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
             cell (layers that are not named are not scaled). None scales none: only statistics are taken.
         output_std: standard deviation that the outputs `V[T] / T` are to have over samples and classes: the weights of
@@ -157,8 +157,9 @@ def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormali
 def _to_scale(source: keras.layers.Layer) -> list:
     """The variables of a synapse to scale: its weights, or gamma and beta of its batch normalisation."""
     norm = _last_normalization(source)
-    scalable = norm is not None and (norm.scale or not norm.trainable)  # else refused, where it is to be scaled
-    return (norm if scalable else source).trainable_weights
+    if norm is not None and (norm.scale or not norm.trainable):  # else refused, where it is to be scaled
+        return norm.trainable_weights
+    return source.trainable_weights
 
 
 def _check_gamma(sources: list[keras.layers.Layer]) -> None:
@@ -205,13 +206,13 @@ def _to_rate(
 
 def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     """What the layer can do instead: the rates next to the target, below and above, and why there is none between."""
-    below = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
-    above = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
+    below: Any = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
+    above: Any = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
     if above is None:
         rate, factor = below
         return (
             f"scaled by at most {_FACTORS[1]:g}, it reaches its highest rate with its weights times {factor:.3g}, "
-            f"where it fires at {rate:.3g}. Its input may be silent, or most of it"
+            f"where it fires at {rate:.3g}. Its input may have no spikes, or few"
         )
     if below is None:
         rate, factor = above

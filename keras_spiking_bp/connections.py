@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import Cell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
+from keras_spiking_bp.validation import check_static_shape
 
 #: The name of what comes in from outside.
 INPUT = "input"
@@ -275,7 +276,7 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
         elif isinstance(layer, keras.layers.Add):
             # what others take too came to the Add as it is
             unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
-            accumulates += unweighted * math.prod(call.shapes[0])
+            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
         elif isinstance(layer, _PADDING):
             padded[name] = ((*before, layer), shape)
         elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:

@@ -84,7 +84,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         )
     spiking, ordinary = (source, target) if spiking_source else (target, source)
     there = {layer.name: layer for layer in ordinary.layers}
-    pairs = []
+    pairs: list[tuple[keras.Variable, keras.Variable]] = []
     for name, synapse in _synapses(spiking_layer(spiking).cell):
         if name not in there:
             raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")

@@ -152,7 +152,7 @@ class LatencyEncoder(Encoder):
         linear: which of the two codes.
         tau: time constant in steps, > 0; None for the one with which the threshold fires in the last step; with
             `linear=True` a value of 0 would, which is raised to the threshold first.
-        clip: whether values below the threshold are silent.
+        clip: whether values below the threshold never fire.
 
     Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
 

@@ -44,6 +44,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.neuron_parameters import is_one, log
@@ -408,7 +409,7 @@ def _shared(of_each: tf.Tensor, parameter: tf.Tensor) -> tf.Tensor:
     return tf.reshape(total, parameter.shape)
 
 
-def leak_bptt(potential: tf.Tensor, beta: float) -> tf.Tensor:
+def leak_bptt(potential: tf.Tensor, beta: float | np.ndarray) -> tf.Tensor:
     """The leak of a readout. Forward: `beta * potential`. Backward: 1 (the code does not differentiate the leak)."""
 
     @tf.custom_gradient

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ from keras_spiking_bp.validation import check_positive
 SMALLEST = 1e-3
 
 #: What a cell holds.
-Parameter = float | np.ndarray | keras.Variable
+Parameter: TypeAlias = float | np.ndarray | keras.Variable
 
 
 def beta_from_tau(tau: float) -> float:
@@ -125,6 +125,6 @@ def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> k
     return _weight(layer, "threshold", start, _Within(SMALLEST, math.inf))
 
 
-def _weight(layer, name, start, constraint) -> keras.Variable:
+def _weight(layer: keras.layers.Layer, name: str, start: float | np.ndarray, constraint: _Within) -> keras.Variable:
     value = np.asarray(start, "float32")
     return layer.add_weight(name=name, shape=value.shape, initializer=lambda *_, **__: value, constraint=constraint)

@@ -28,7 +28,7 @@ class SavesItsSeed:
         return tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
 
     def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
+        super().save_own_variables(store)  # type: ignore[misc]  # of the layer
         if hasattr(self, "seed_generator"):
             store["seed_state"] = keras.ops.convert_to_numpy(self.seed_generator.state)
 
@@ -37,4 +37,4 @@ class SavesItsSeed:
             if hasattr(self, "seed_generator"):  # else the weights come from a network with dropout, this has none
                 self.seed_generator.state.assign(store["seed_state"])
             store = {name: store[name] for name in store.keys() if name != "seed_state"}  # noqa: SIM118
-        super().load_own_variables(store)
+        super().load_own_variables(store)  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import keras
 
@@ -118,7 +119,9 @@ class Recipe:
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""
-        penalty = FiringRate(self.firing_rate, self.rate_penalty) if self.rate_penalty else None
+        penalty = None
+        if self.rate_penalty and self.firing_rate is not None:
+            penalty = FiringRate(self.firing_rate, self.rate_penalty)
         factory = getattr(models, f"spiking_{self.network}")
         if self.dataset == "nmnist":
             encoder = None
@@ -185,21 +188,26 @@ class Restarted(keras.optimizers.schedules.LearningRateSchedule):
     `keras.optimizers.schedules.CosineDecayRestarts` has no warm-up.
     """
 
-    def __init__(self, first, second, step: int):
+    def __init__(
+        self,
+        first: keras.optimizers.schedules.LearningRateSchedule,
+        second: keras.optimizers.schedules.LearningRateSchedule,
+        step: int,
+    ):
         self.first, self.second, self.step = first, second, step
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         before = step < self.step
         return keras.ops.where(before, self.first(step), self.second(keras.ops.maximum(step - self.step, 0)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {"first": serialize(self.first), "second": serialize(self.second), "step": self.step}
 
     @classmethod
-    def from_config(cls, config):
-        schedules = [keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second")]
-        return cls(*schedules, config["step"])
+    def from_config(cls, config: dict[str, Any]) -> Restarted:
+        first, second = (keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second"))
+        return cls(first, second, config["step"])
 
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
@@ -221,7 +229,7 @@ PAPER = {
     ("resnet11", "cifar10"): _RESNET11,
 }
 
-_DEEP = {
+_DEEP: dict[str, Any] = {
     "warmup": 0.1,
     "optimizer": "adam",
     "weight_decay": 0.02,

@@ -1,4 +1,4 @@
-"""A penalty on firing rates that keeps the channels of deep networks between silence and saturation."""
+"""A penalty on firing rates, against dead and saturated channels of deep networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class FiringRate(keras.regularizers.Regularizer):
     The `activity_regularizer` of a `LIFCell`, or of a whole network by its factory. Calibrate to the same rate. The
     loss that `fit` shows contains the penalties. As all activity regularizers of Keras it returns a sum over the batch,
     which the layer divides by the number of samples (Keras' own layers do so since Keras 3.14). On several devices
-    each takes the rates of its own share of the batch, and a sample that is masked throughout counts as silent.
+    each takes the rates of its own share of the batch, and a sample that is masked throughout counts as one without
+    spikes.
 
     Args:
         firing_rate: spikes per neuron and time step, above 0 and below 1.

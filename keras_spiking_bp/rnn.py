@@ -26,6 +26,8 @@ from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, run_window
 from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape
 
+States = list[tf.Tensor]
+
 #: What `SpikingRNN` takes for `gradient`.
 GRADIENTS = ("accumulated", "bounded", "bptt")
 
@@ -39,8 +41,8 @@ class SpikingRNN(keras.layers.RNN):
     `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
     counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
 
-    How the derivative goes back through time (what that of a spike is, the cells decide, `LIFCell(surrogate=...)`; all
-    equations are in `keras_spiking_bp.gradients`):
+    How errors are propagated back through time (the derivative of a spike is an argument of the cells,
+    `LIFCell(surrogate=...)`; all equations are in `keras_spiking_bp.gradients`):
 
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
       memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over time of
@@ -213,7 +215,7 @@ class SpikingRNN(keras.layers.RNN):
         initial_state: list[tf.Tensor] | None = None,
         mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, dict[str, tf.Tensor]]]:
-        """Runs the network once and tells what its neurons did.
+        """Runs the network once and returns the activity of its neurons.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
@@ -268,15 +270,17 @@ class SpikingRNN(keras.layers.RNN):
         sequences, mask = self._checked(sequences, mask, False)
         self._take_statistics(sequences, initial_state, mask, runs)
 
-    def _take_statistics(self, sequences, initial_state, mask, runs=None) -> None:
+    def _take_statistics(
+        self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None, runs: int | None = None
+    ) -> None:
         def walk() -> None:
             window = self._run(sequences, initial_state, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
         take_statistics(learning_normalizations(self.cell), walk, runs)
 
-    def _take_first_statistics(self, sequences, initial_state, mask) -> None:
-        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are silent."""
+    def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
+        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
         if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
             tf.cond(
@@ -285,7 +289,15 @@ class SpikingRNN(keras.layers.RNN):
                 lambda: None,
             )
 
-    def _run(self, sequences, initial_state, mask, training, gradient, recorded=False) -> Window:
+    def _run(
+        self,
+        sequences: tf.Tensor,
+        initial_state: States,
+        mask: tf.Tensor | None,
+        training: bool | None,
+        gradient: str | None,
+        recorded: bool = False,
+    ) -> Window:
         """The loop over time, its total (or its outputs) with the derivative of `gradient` (None: none)."""
         given = iter(initial_state)
         states = [
@@ -342,7 +354,7 @@ class SpikingRNN(keras.layers.RNN):
             if penalty is not None:
                 neuron.add_loss(penalty)
 
-    def _starting_state(self, initial_state, sequences) -> list[tf.Tensor]:
+    def _starting_state(self, initial_state: States | None, sequences: tf.Tensor) -> States:
         """The states before the first step, as constants."""
         if initial_state is None:
             initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
@@ -352,7 +364,7 @@ class SpikingRNN(keras.layers.RNN):
             raise ValueError(f"`initial_state` must hold {names}. Received: {len(initial_state)} tensors")
         return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
 
-    def _states_after(self, window: Window, initial_state) -> list[tf.Tensor]:
+    def _states_after(self, window: Window, initial_state: States) -> States:
         """The states after the last step, as constants."""
         neurons = zip(self.cell.neurons(), window.states, strict=True)
         after = [tensor for neuron, state in neurons for tensor in neuron.carried(state)]
@@ -360,7 +372,7 @@ class SpikingRNN(keras.layers.RNN):
             after.append(initial_state[-2] + window.total)
         return [tf.stop_gradient(state) for state in (*after, initial_state[-1] + window.num_steps)]
 
-    def _output(self, window: Window, initial_state, mask, gradient) -> tf.Tensor:
+    def _output(self, window: Window, initial_state: States, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """The total over the steps so far, or the output of each step, with the derivative that the window has."""
         steps_before = initial_state[-1]
         steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be masked throughout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -34,13 +35,11 @@ class Window:
 
     def without_gradient(self) -> Window:
         """The same values as constants."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Window(
-            **{
-                name: None if value is None else tf.nest.map_structure(tf.stop_gradient, value)
-                for name, value in fields.items()
-            }
-        )
+
+        def constant(value: Any) -> Any:
+            return None if value is None else tf.nest.map_structure(tf.stop_gradient, value)
+
+        return Window(**{field.name: constant(getattr(self, field.name)) for field in dataclasses.fields(self)})
 
 
 def run_window(
@@ -89,11 +88,11 @@ def run_window(
         if cell.emits == "spikes":
             total_output = total_output + seen_output
         total_input = total_input + tf.stop_gradient(seen_input)
-        array = [a.write(t, output) for a in array]
-        return (t + 1, output, total_output, total_input, states, *array)
+        written = [a.write(t, output) for a in array]
+        return (t + 1, output, total_output, total_input, states, *written)
 
     zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-    loop_vars = (
+    loop_vars: tuple[Any, ...] = (
         tf.constant(0),
         zeros,
         zeros,

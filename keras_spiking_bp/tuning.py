@@ -76,7 +76,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         model = spiking_vgg(
             self.input_shape,
             self.classes,
-            [stage if stage == "pool" else (wide(stage[0]), stage[1]) for stage in self.stages],
+            [stage if isinstance(stage, str) else (wide(stage[0]), stage[1]) for stage in self.stages],
             [wide(units) for units in self.dense_units],
             beta=hp.Choice("beta", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0), default=0.99),
             threshold=hp.Float("threshold", 0.5, 2.0, sampling="log", default=1.0),

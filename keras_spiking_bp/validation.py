@@ -56,14 +56,14 @@ def check_fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     """One of a few names."""
     if value not in allowed:
         raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
     return value
 
 
-def check_layer(name: str, value: Any, optional: bool = False) -> keras.layers.Layer | None:
+def check_layer(name: str, value: Any, optional: bool = False) -> Any:
     """A Keras layer (an instance, not its class)."""
     if (value is None and optional) or isinstance(value, keras.layers.Layer):
         return value
@@ -93,14 +93,14 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
 
 def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...]:
     """The shape of one sample (without the batch), every entry known."""
-    shape = tuple(shape)
-    if any(size is None for size in shape):
+    known = tuple(size for size in shape if size is not None)
+    if len(known) < len(shape):
         raise ValueError(
             f"`{name}` must be known in every dimension but the batch and the time steps, since each "
-            f"neuron has a membrane potential. Received: {name}={shape}. Give the full shape, as in "
+            f"neuron has a membrane potential. Received: {name}={tuple(shape)}. Give the full shape, as in "
             "keras.Input((28, 28, 1))"
         )
-    return shape
+    return known
 
 
 def check_image_shape(name: str, shape: Any, smallest: int) -> None:

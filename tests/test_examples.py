@@ -1,7 +1,9 @@
 """The examples run, on fewer digits and steps."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import compare_gradients, demo, export_all, wake_vgg9
+from tests.pages import ROOT
 
 
 @pytest.fixture
@@ -27,6 +30,33 @@ def test_demo(few_digits, monkeypatch, tmp_path, capsys):
     assert "time per epoch" in printed
     assert (tmp_path / "spiking_lenet.keras").stat().st_size > 1e6
     assert (tmp_path / "demo.png").stat().st_size > 1e4
+
+
+def in_a_process(*arguments, **environment):
+    """Runs Python on the sources; what it wrote goes into pipes, not to a terminal."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | environment
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_import_of_tensorflow_is_quiet_unless_it_fails(fails, tmp_path):
+    lines = ["import os", "os.write(2, b'from C++')", "raise ImportError('no AVX')" if fails else ""]
+    (tmp_path / "tensorflow.py").write_text("\n".join(lines))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = in_a_process("-c", "import examples; print(examples.PROGRESS)", PYTHONPATH=path)
+    if fails:
+        assert "from C++" in done.stderr and "no AVX" in done.stderr
+    else:
+        assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+@pytest.mark.slow
+def test_the_log_of_the_demo_can_be_read(tmp_path):
+    arguments = ["--epochs", "2", "--num-steps", "2", "--output", str(tmp_path)]
+    done = in_a_process("-m", "examples.demo", *arguments)
+    assert done.stderr == "" and done.returncode == 0
+    assert re.search(r"^125/125 - \d+s - .*accuracy: 0\.\d+", done.stdout, re.MULTILINE)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)  # but the ends of lines
 
 
 def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_path):

@@ -1,8 +1,9 @@
 # %% [markdown]
-# # The gradient, seen
+# # The gradient
 #
-# A spike is a step: 0 below the threshold, 1 above. Its derivative is 0 nearly everywhere, so plain backpropagation
-# learns nothing. This notebook shows, one figure an idea, what is put in its place.
+# A spike is a step function of the membrane potential: 0 below the threshold, 1 above. Its derivative is 0 almost
+# everywhere, so that plain backpropagation learns nothing. This notebook shows what is used in its place, with one
+# figure for each idea.
 
 # %%
 import keras
@@ -11,23 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.pictures import BLUE, GREEN, ORANGE
+from keras_spiking_bp.analysis.style import BLUE, DARK_GREY, GREEN, GREY, ORANGE, STYLE
 from keras_spiking_bp.gradients import leak_correction
 
 keras.utils.set_random_seed(0)
-
-
-def plain(*axes):
-    """No frame above and on the right."""
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # ## 1. One neuron
 #
-# At each step the membrane potential gets the incoming current, fires above the threshold 1, starts again at 0, and
-# leaks: it keeps the share `beta`.
+# At each step the current is added to the membrane potential; above the threshold of 1 the neuron fires, and its
+# potential is reset to 0; then the potential decays by the factor `beta`, the leak.
 
 # %%
 beta, threshold, num_steps = 0.9, 1.0, 60
@@ -46,25 +41,24 @@ layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Identity(), beta=beta), return
 assert np.array_equal(layer(current[None, :, None])[0, :, 0], fired)  # LIFCell does the same
 
 steps = np.arange(1, num_steps + 1)
-figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 3.8), sharex=True, height_ratios=[1, 4], layout="constrained")
-top.vlines(steps[current > 0], 0, 1, color="#777777")
+figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 3.8), sharex=True, height_ratios=[1, 4])
+top.vlines(steps[current > 0], 0, 1, color=DARK_GREY)
 top.set(ylabel="input\nspikes", yticks=[])
 times = np.repeat(steps, 2)
 bottom.plot(times, np.ravel([before, after], order="F"), color=BLUE, linewidth=1.5)
-bottom.axhline(threshold, color="#999999", linewidth=1)
+bottom.axhline(threshold, color=GREY, linewidth=1)
 bottom.vlines(steps[fired], 1.4, 1.6, color=ORANGE, linewidth=2.5)
 bottom.annotate("output spikes", (1, 1.68), color=ORANGE)
-bottom.annotate("threshold", (num_steps, 1.03), ha="right", color="#777777")
+bottom.annotate("threshold", (num_steps, 1.03), ha="right", color=DARK_GREY)
 bottom.set(xlabel="time step", ylabel="membrane potential", ylim=(0, 1.85))
-plain(top, bottom)
 plt.show()
 
 # %% [markdown]
-# ## 2. Many spikes are nearly a line
+# ## 2. The spike count is nearly linear
 #
-# One spike is a step. But count the spikes of a whole window: more input, more spikes. The count goes up in small
-# steps, along a line; averaged over random inputs it is smooth. Below, a neuron sees 100 steps of 30 random inputs, and
-# all its weights are scaled up together.
+# A single spike is a step function. The number of spikes in a whole window is nearly a linear function of the total
+# input: it rises in small steps along a line, and its mean over random inputs is smooth. Below, a neuron gets 30 random
+# inputs in 100 time steps, and all its weights are multiplied by a common factor.
 
 # %%
 rng = np.random.default_rng(0)
@@ -85,31 +79,31 @@ def neurons(beta):
 
 activity = {beta: neurons(beta) for beta in (0.99, 0.9)}
 
-figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
+figure, axis = plt.subplots(figsize=(6, 3.4))
 for (beta, did), color, style in zip(activity.items(), (BLUE, ORANGE), ("-", "--"), strict=True):
     count = did["spike_count"].numpy()
     axis.step(total_input, count[0], color=color, linewidth=0.8, alpha=0.7)
     axis.plot(total_input, count.mean(0), style, color=color, linewidth=2.5, label=f"beta = {beta}, mean of 300 inputs")
-axis.plot([], [], color="#777777", linewidth=0.8, label="thin: one input")
+axis.plot([], [], color=DARK_GREY, linewidth=0.8, label="thin: one input")
 axis.set(xlabel="total input in 100 steps, in thresholds", ylabel="spike count")
-axis.legend(frameon=False)
-plain(axis)
+axis.legend()
 plt.show()
 
 # %% [markdown]
 # ## 3. The slope of that line
 #
-# Without a leak, every threshold's worth of input is a spike: the slope is 1 / threshold. A leak loses some of the
-# input. The paper (arXiv 1903.06379) corrects the slope by
+# Without a leak, the neuron fires once for each `threshold` of input: the slope is 1 / threshold. With a leak, part of
+# the input is lost. The paper (arXiv 1903.06379) corrects the slope by
 #
 # `correction = 1 + ln(beta) * leaky_trace / spike_count`
 #
 # (`gradients.leak_correction`; 0 for a neuron that never fired), where the leaky trace is the sum of the neuron's own
-# spikes, each faded by `beta` per step since. Slow leak: nearly 1. Fast leak: less.
+# spikes, each multiplied by `beta` for every step since. With a slow leak the correction is nearly 1, with a fast leak
+# less.
 
 # %%
 betas = np.linspace(0.5, 0.999, 100)
-figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+figure, axis = plt.subplots(figsize=(6, 3.2))
 for every, color, style in ((2, BLUE, "-"), (5, ORANGE, "--"), (20, GREEN, "-.")):
     times = np.arange(every, 101, every)  # a spike at every so many of 100 steps
     count = tf.constant(len(times), tf.float32)
@@ -117,44 +111,42 @@ for every, color, style in ((2, BLUE, "-"), (5, ORANGE, "--"), (20, GREEN, "-.")
     corrections = [leak_correction(count, trace, beta) for trace, beta in zip(traces, betas, strict=True)]
     axis.plot(betas, corrections, style, color=color, linewidth=2, label=f"a spike every {every} steps")
 axis.set(xlabel="beta (decay per step)", ylabel="leak correction", ylim=(0.9, 1.005))
-axis.legend(frameon=False)
-plain(axis)
+axis.legend()
 plt.show()
 
 # %% [markdown]
-# ## 4. Is it the true slope?
+# ## 4. How good is the approximation?
 #
-# The smooth curves of figure 2 have a true derivative: difference them. Beside it, what the rule says of each of these
-# neurons (mean over the inputs; neurons that did not fire count 0).
+# The mean counts of figure 2 have a derivative, computed here by finite differences. Beside it, the derivative by the
+# rule, for the same neurons (mean over the inputs; 0 for neurons that did not fire).
 #
-# The rule is an approximation. It meets the truth best with a slow leak and enough spikes. Where the count follows
-# other laws, it errs: near silence, with a fast leak, and where the reset to zero throws the surplus above the
-# threshold away.
+# The rule is an approximation. It is best with a slow leak and many spikes. It is wrong where the count is not linear:
+# for neurons that hardly fire, with a fast leak, and where the reset to zero discards much of the input above the
+# threshold.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
 for axis, (beta, did) in zip(axes, activity.items(), strict=True):
     count = did["spike_count"].numpy().mean(0)
     true = (count[6:] - count[:-6]) / (total_input[6:] - total_input[:-6])
-    axis.plot(total_input[3:-3], true, color="#777777", linewidth=2, label="difference of the mean count")
+    axis.plot(total_input[3:-3], true, color=DARK_GREY, linewidth=2, label="difference of the mean count")
     axis.plot(total_input, did["leak_correction"].numpy().mean(0), "--", color=BLUE, linewidth=2, label="the rule")
     axis.set(xlabel="total input, in thresholds", title=f"beta = {beta}", ylim=(0, 1.5))
-    axis.legend(frameon=False)
+    axis.legend()
 axes[0].set_ylabel("d spike count / d total input")
-plain(*axes)
 plt.show()
 
 # %% [markdown]
-# ## 5. Which input steps are told
+# ## 5. The gradient of each time step
 #
-# Two rules bring the error back through time. `"bptt"` goes back step by step: an input gets the derivative of the
-# neuron's next spike, and none after the last one. `"accumulated"`, the default, looks at totals only: each step gets
-# the same, and the share of the steps after the last spike is taken off for all. Their sums over time are what reaches
-# the weights.
+# There are two ways to propagate the error back through time. `"bptt"` goes back step by step: the input of a step
+# gets the derivative of the next spike, and 0 after the last spike. `"accumulated"`, the default, uses totals over
+# time: all steps get the same derivative, multiplied by the time of the last spike / T. The gradient of a weight is a
+# sum over time.
 
 # %%
 x = tf.constant(current[None, :, None], tf.float32)
-figure, axis = plt.subplots(figsize=(8, 3), layout="constrained")
+figure, axis = plt.subplots(figsize=(8, 3))
 for gradient, color, style in (("bptt", ORANGE, "--"), ("accumulated", BLUE, "-")):
     rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Identity(), beta=0.9), gradient=gradient)
     with tf.GradientTape() as tape:
@@ -164,20 +156,19 @@ for gradient, color, style in (("bptt", ORANGE, "--"), ("accumulated", BLUE, "-"
     axis.step(
         steps, of_steps, style, where="mid", color=color, linewidth=2, label=f"{gradient}, in all {of_steps.sum():.1f}"
     )
-axis.vlines(steps[fired], -0.12, -0.04, color="#777777", linewidth=2)
-axis.annotate("output spikes", (1, -0.3), color="#777777")
+axis.vlines(steps[fired], -0.12, -0.04, color=DARK_GREY, linewidth=2)
+axis.annotate("output spikes", (1, -0.3), color=DARK_GREY)
 axis.set(xlabel="time step of the input", ylabel="d spike count / d input", ylim=(-0.35, 1.4))
-axis.legend(frameon=False, ncols=2)
-plain(axis)
+axis.legend(ncols=2)
 plt.show()
 
 # %% [markdown]
 # ## 6. In a whole network
 #
-# A small LeNet on real digits: both gradients of the same loss, on the same spikes. The cosine says whether they point
-# the same way (1: they do), the ratio whether they are as long. `"accumulated"` needs neither the time nor the memory
-# of a way back through all steps ([benchmarks](../../docs/benchmarks.md)). Trained alike, both reach the [same
-# accuracy](../../docs/gradients.md).
+# A small LeNet on real digits: both gradients of the same loss, for the same input spikes. A cosine of 1 means that
+# they have the same direction, a ratio of 1 that they have the same length. `"accumulated"` saves the time and the
+# memory of the backward pass through all steps ([benchmarks](../../docs/benchmarks.md)). With the same training, both
+# reach the [same accuracy](../../docs/gradients.md).
 
 # %%
 (digits, labels), _ = ksbp.datasets.mnist_5k()
@@ -203,17 +194,16 @@ pairs = list(zip(found["accumulated"], found["bptt"], strict=True))
 cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
 ratios = [np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
 names = ["conv1", "conv2", "fc1", "readout"]
-figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True)
 titles = ("cosine of both gradients", "length, accumulated / bptt")
 for axis, values, color, title in zip(axes, (cosines, ratios), (BLUE, ORANGE), titles, strict=True):
     axis.barh(names, values, color=color)
-    axis.axvline(1, color="#999999", linewidth=1)
+    axis.axvline(1, color=GREY, linewidth=1)
     for row, value in enumerate(values):
         axis.annotate(f"{value:.3f}", (1.35, row), ha="right", va="center")
     axis.set(xlabel=title, xlim=(0, 1.35))
 axes[0].set_ylabel("layer")
 axes[0].invert_yaxis()
-plain(*axes)
 plt.show()
 
 # %% [markdown]

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A deep network on colour images
 #
-# Deep spiking networks fail in a way of their own: each layer passes on fewer spikes than it gets, until the last ones
-# are silent. A silent layer has no gradient, and nothing is learned. Here is a network of six spiking layers with
-# weights, brought to life.
+# Deep spiking networks often fail to train because each layer emits fewer spikes than it receives, until the last
+# layers are dead: they never fire, have no gradient, and nothing is learned. This notebook calibrates and trains a
+# network with six spiking layers that have weights.
 
 # %%
 import keras
@@ -11,15 +11,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.pictures import BLUE, ORANGE
+from keras_spiking_bp.analysis.style import BLUE, ORANGE, STYLE
 
 keras.utils.set_random_seed(0)
+plt.rcParams.update(STYLE)
 
 # %% [markdown]
 # ## The images
 #
 # CIFAR-10, if TensorFlow Datasets has it on this machine already (`tfds build cifar10`). If not, real handwritten
-# digits, each in a colour of its own: easier, but the network must find the form and ignore the colour.
+# digits, each in a random colour: an easier task, in which the network must learn the shape and ignore the colour.
 
 # %%
 
@@ -38,20 +39,22 @@ except (FileNotFoundError, ImportError):
     (digits, y_train), (test_digits, y_test) = ksbp.datasets.mnist_5k()
     x_train, x_test, what = tinted(digits, seed=1), tinted(test_digits, seed=2), "tinted MNIST-5k digits"
 
-figure, axes = plt.subplots(1, 8, figsize=(9, 1.5), layout="constrained")
+figure, axes = plt.subplots(1, 8, figsize=(9, 1.5))
 for axis, image, label in zip(axes, x_train, y_train, strict=False):
     low = min(image.min(), 0)
     axis.imshow((image - low) / (image.max() - low))
     axis.set(title=f"class {label}", xticks=[], yticks=[])
-figure.suptitle(f"{what}: {len(x_train):,} for training, {len(x_test):,} for the test", fontsize=10)
+figure.suptitle(
+    f"{what}: {len(x_train):,} for training, {len(x_test):,} for the test", fontsize=10, fontweight="normal"
+)
 plt.show()
 
 # %% [markdown]
-# ## A deep network is born silent
+# ## Firing rates before training
 #
-# Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. For so few, the image
-# comes in as a constant current instead of random spikes (`ConstantEncoder`). How often does a neuron of each layer
-# fire?
+# Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. With so few steps, the
+# image is given as a constant current instead of random spikes (`ConstantEncoder`). How often do the neurons of each
+# layer fire?
 
 # %%
 model = ksbp.models.spiking_vgg(
@@ -62,35 +65,34 @@ model = ksbp.models.spiking_vgg(
     encoder=ksbp.ConstantEncoder(num_steps=8),
     seed=0,
 )
-silent = ksbp.analysis.activity(model, x_train[:32], verbose=0)
+before = ksbp.analysis.activity(model, x_train[:32], verbose=0)
 
 # %% [markdown]
-# `calibrate` scales the weights of each layer, first to last, until its neurons fire at the rate you choose on some
-# sample images; and the readout, until its outputs differ enough to be logits.
+# `calibrate` scales the weights of each layer, from first to last, until its neurons fire at the given rate on some
+# sample images; and those of the readout, until its outputs have the given standard deviation, as logits should.
 
 # %%
 ksbp.calibrate(model, x_train[:32], firing_rate=0.1, output_std=2.0)
-awake = ksbp.analysis.activity(model, x_train[:32], verbose=0)
+after = ksbp.analysis.activity(model, x_train[:32], verbose=0)
 
-rates = [[row["firing_rate"] for row in table.rows[:-1]] for table in (silent, awake)]
-names = [row["layer"] for row in awake.rows[:-1]]
+rates = [[row["firing_rate"] for row in table.rows[:-1]] for table in (before, after)]
+names = [row["layer"] for row in after.rows[:-1]]
 place = np.arange(len(names))
-figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+figure, axis = plt.subplots(figsize=(7, 3.2))
 axis.bar(place - 0.2, rates[0], 0.38, color=ORANGE, label="before")
 axis.bar(place + 0.2, rates[1], 0.38, color=BLUE, label="after calibrate")
 axis.set_xticks(place, names)
 axis.set(xlabel="layer, from first to last", ylabel="spikes per neuron and step")
 axis.margins(y=0.25)
-axis.legend(frameon=False, ncols=2)
-axis.spines[["top", "right"]].set_visible(False)
+axis.legend(ncols=2)
 plt.show()
 
 # %% [markdown]
 # ## Training
 #
-# Cross-entropy, and Adam with a learning rate that is small and falls: in deep spiking networks the gradients of the
-# layers differ widely in size, and Adam gives each weight a step of its own. `callbacks.Health` warns if a layer falls
-# silent, saturates or explodes.
+# Cross-entropy, and Adam with a small learning rate that decays: in deep spiking networks the gradients of the layers
+# differ widely in size, and Adam adapts the step size of each weight. `callbacks.Health` warns of dead, saturated and
+# exploding layers.
 
 # %%
 epochs, batch_size = 4, 32
@@ -112,24 +114,23 @@ history = model.fit(
 ).history
 
 # %%
-figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+figure, axis = plt.subplots(figsize=(6, 3.2))
 for name, label, color, style in (
     ("accuracy", "training (mean over the epoch)", ORANGE, "--o"),
     ("val_accuracy", "test", BLUE, "-s"),
 ):
     axis.plot(range(1, epochs + 1), [100 * value for value in history[name]], style, color=color, label=label)
 axis.set(xlabel="epoch", ylabel="accuracy (%)", xticks=range(1, epochs + 1), ylim=(0, 102), title=what)
-axis.legend(frameon=False, loc="lower right")
-axis.spines[["top", "right"]].set_visible(False)
+axis.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# ## How deep, how long
+# ## Longer trainings
 #
-# A minute of training is a beginning, not a result. For an hour or two, with `models.spiking_vgg9` or
-# `spiking_resnet9`, the paper's networks for CIFAR-10: `python -m examples.reproduce --network vgg9 --dataset cifar10`.
-# Its recipe has batch normalisation in the synapses (`normalization="batch"`), with which a deep network needs no
-# calibration. What was reached: [results](../../docs/results.md). What goes wrong:
-# [training](../../docs/training.md).
+# This was a training of a minute. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
+# hours: `python -m examples.reproduce --network vgg9 --dataset cifar10`. Its recipe has batch normalisation in the
+# synapses (`normalization="batch"`), with which a deep network needs no calibration. See
+# [results](../../docs/results.md) for the accuracies, and [training](../../docs/training.md) for common problems and
+# remedies.
 #
 # Next: [how sparse and how cheap](4_sparse_and_cheap.ipynb).

@@ -1,8 +1,9 @@
 # %% [markdown]
-# # How sparse, and how cheap?
+# # Sparsity and energy
 #
-# A spike costs an addition at each synapse that it reaches; no spike costs nothing. An ordinary network (ANN)
-# multiplies and adds at each synapse, always. Which is cheaper depends on how many spikes there are. Count them.
+# In a spiking network, each spike costs one addition at every synapse that it reaches; without a spike nothing is
+# computed. An ordinary network (ANN) multiplies and adds at every synapse, for every input. Which of them needs less
+# energy depends on the number of spikes. This notebook counts them.
 
 # %%
 import keras
@@ -10,8 +11,10 @@ import matplotlib.pyplot as plt
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import analysis
+from keras_spiking_bp.analysis.style import STYLE
 
 keras.utils.set_random_seed(0)
+plt.rcParams.update(STYLE)
 (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k()
 
 encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
@@ -23,9 +26,9 @@ snn.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredError
 history = snn.fit(x_train, y_train, batch_size=32, epochs=3, verbose=0)
 
 # %% [markdown]
-# ## Who fires?
+# ## Firing rates
 #
-# One pass over the test digits counts everything; all questions below are answered from it.
+# One pass over the test digits counts all spikes and operations; the tables and figures below are computed from it.
 
 # %%
 done = analysis.run(snn, x_test, y_test, verbose=0)
@@ -35,22 +38,22 @@ activity.plot()
 plt.show()
 
 # %% [markdown]
-# ## What does it compute?
+# ## Synaptic operations
 #
-# Synaptic operations of each connection: of the spiking network, additions, counted spike by spike; of the same network
-# as an ANN, multiply-accumulates. More time steps make more spikes: that is the price of time.
+# For each connection: additions of the spiking network, counted spike by spike, and multiply-accumulates of the same
+# network as an ANN. More time steps mean more spikes, and more operations.
 
 # %%
 analysis.operations(done).plot()
 plt.show()
 
 # %% [markdown]
-# ## What would that cost?
+# ## Energy
 #
-# Under a table of costs: 0.9 pJ an addition, 4.6 pJ a multiply-accumulate (45 nm, 32 bits, the paper's). That is
-# arithmetic alone, and flatters the spiking network: its potentials must be read and written for every spike and at
-# every step. With 5 pJ a memory access (a small cache) the picture changes. `ratio` is ANN / spiking: above 1 the
-# spiking network needs less.
+# An estimate from costs per operation: 0.9 pJ for an addition, 4.6 pJ for a multiply-accumulate (45 nm, 32 bits, as in
+# the paper). This is arithmetic alone, and favours the spiking network: its potentials must be read and written for
+# every spike and at every step. With 5 pJ for each memory access (a small cache) the result changes. `ratio` is ANN /
+# spiking: above 1 the spiking network needs less energy.
 
 # %%
 print("arithmetic alone:  ratio", round(analysis.energy(done).rows[-1]["ratio"], 2))
@@ -60,13 +63,14 @@ with_memory.plot()
 plt.show()
 
 # %% [markdown]
-# An estimate, not a device. With equal precision on both sides a spiking network needs less than an ANN only if it
-# fires rarely: below about 6.4 % of neurons and steps, at 5 to 10 steps (arXiv 2409.08290). Look at `firing rate` above
-# before you claim anything.
+# This is an estimate, not a measurement on a device. At equal precision, a spiking network needs less energy than an
+# ANN only if it fires rarely: in less than about 6.4 % of neurons and steps, for 5 to 10 steps (arXiv 2409.08290).
+# Compare with `firing rate` above.
 #
-# ## How long must it run?
+# ## Number of time steps
 #
-# After each step there is an answer. Stopping when the largest output leads by a margin saves steps, and their spikes.
+# There is a prediction after each step. Early exit, stopping when the largest output exceeds the second by a margin,
+# saves steps and their spikes.
 
 # %%
 curve = analysis.accuracy_over_time(done)
@@ -76,11 +80,11 @@ plt.show()
 print(curve.early_exit([0.1, 0.2, 0.3, 0.5]))
 
 # %% [markdown]
-# ## Beside an ANN, and beside conversion
+# ## Comparison with an ANN and with conversion
 #
-# The same architecture as an ordinary network, trained as long; and that network *converted* to spikes:
-# integrate-and-fire neurons for ReLU, thresholds balanced. Converted networks need no spiking training, but more time
-# steps to be as accurate.
+# The same architecture as an ordinary network, trained for as many epochs; and that network *converted* to a spiking
+# one: integrate-and-fire neurons in place of ReLU, with balanced thresholds. A converted network needs no training with
+# spikes, but more time steps for the same accuracy.
 
 # %%
 ann = ksbp.ann_counterpart(snn)
@@ -101,8 +105,8 @@ plt.show()
 
 # %% [markdown]
 # "At equal accuracy": the fewest steps from which on each spiking network is as accurate as the less accurate of the
-# two. The converted network gets the image itself as a current, and pays multiplications for it in its first layer, at
-# every step. A cost means something only beside an accuracy: look at what the ANN reaches, too.
+# two. The converted network gets the image as a constant current, which costs multiplications in the first layer at
+# every step. Compare costs only together with accuracies, that of the ANN included.
 #
-# What is counted, and how: [analysis](../../docs/analysis.md). Next: [export and
+# [Measure spikes and energy](../../docs/analysis.md) says what is counted. Next: [export and
 # streaming](5_export_and_streaming.ipynb).

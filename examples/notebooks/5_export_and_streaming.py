@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Export and streaming
 #
-# A trained network as files that run without this library: on a server, on a phone, one time step at a time. You need
-# `pip install 'keras-spiking-bp[export]'`.
+# A trained network can be exported to files that run without this library: on a server, on a phone, and one time step
+# at a time. You need `pip install 'keras-spiking-bp[export]'`.
 
 # %%
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.pictures import BLUE, ORANGE
+from keras_spiking_bp.analysis.style import BLUE, GREY, ORANGE, STYLE
 
 keras.utils.set_random_seed(0)
+plt.rcParams.update(STYLE)
 (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k()
 
 encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
@@ -29,8 +30,8 @@ history = model.fit(x_train, y_train, batch_size=32, epochs=3, verbose=0)
 # %% [markdown]
 # ## Three kinds of file
 #
-# A SavedModel takes images; LiteRT (once TensorFlow Lite) takes spikes: the whole window in one call, or one step a
-# call, also with weights of 8 bits.
+# A SavedModel takes images. A file for LiteRT (formerly TensorFlow Lite) takes spikes: those of the whole window in one
+# call, or of one step in each call; optionally with 8-bit weights.
 
 # %%
 ksbp.export.export_saved_model(model, "saved_model")
@@ -40,21 +41,20 @@ ksbp.export.export_litert(model, "step_int8.tflite", form="step", weights="int8"
 
 names = ["window.tflite", "step.tflite", "step_int8.tflite"]
 sizes = [Path(name).stat().st_size / 1000 for name in names]
-figure, axis = plt.subplots(figsize=(6, 1.9), layout="constrained")
+figure, axis = plt.subplots(figsize=(6, 1.9))
 bars = axis.barh(names, sizes, color=[BLUE, BLUE, ORANGE])
 axis.bar_label(bars, [f"{size:.0f}" for size in sizes], padding=3)
 axis.invert_yaxis()
 axis.margins(x=0.12)
 axis.set(xlabel="size of the file (kB)")
-axis.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %% [markdown]
 # ## A stream
 #
-# A step is a pure function: spikes and potentials in, output and new potentials out. Start with zeros, keep what comes
-# out, and divide the output by the number of steps. The interpreter is a small package of its own; no TensorFlow is
-# needed to run it.
+# A step is a pure function: from spikes and potentials to output and new potentials. Start with zeros, pass the new
+# potentials to the next step, and divide the output by the number of steps so far. The interpreter is a small package;
+# TensorFlow is not needed to run it.
 
 # %%
 
@@ -83,9 +83,9 @@ over_time = ksbp.SpikingRNN(model.get_layer("time").cell, return_sequences=True)
 print("largest difference to the network in Keras:", np.abs(outputs - over_time(spikes)[0]).max())
 
 # %% [markdown]
-# ## Stop when sure
+# ## Early exit
 #
-# A stream need not run to its end: it may stop as soon as one class leads by a margin. What comes after is saved.
+# A stream can stop as soon as the largest output exceeds the second by a margin. The steps after that are saved.
 
 # %%
 margin = 0.2
@@ -93,19 +93,18 @@ second, first = np.sort(outputs, axis=1)[:, -2:].T
 sure = int(np.argmax(first - second > margin)) + 1 if (first - second > margin).any() else 20
 
 steps, label = np.arange(1, 21), y_test[0]
-figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
-axis.plot(steps, np.delete(outputs, label, axis=1), color="#B5B5B5", linewidth=1)
+figure, axis = plt.subplots(figsize=(7, 3.4))
+axis.plot(steps, np.delete(outputs, label, axis=1), color=GREY, linewidth=1)
 axis.plot(steps, outputs[:, label], color=BLUE, linewidth=2.5, label=f"the right class, {label}")
 axis.axvline(sure, color=ORANGE, linestyle="--", label=f"leads by {margin}: step {sure}")
 axis.set(xlabel="time step t", ylabel="output V[t] / t", xticks=[1, 5, 10, 15, 20])
-axis.legend(frameon=False)
-axis.spines[["top", "right"]].set_visible(False)
+axis.legend()
 plt.show()
 
 # %% [markdown]
-# ## Eight bits
+# ## 8-bit weights
 #
-# The file with 8-bit weights is another network, that of the rounded weights. How often does it give the same answer?
+# The file with 8-bit weights has rounded weights. How often does it give the same prediction?
 
 # %%
 agree = 0
@@ -117,5 +116,5 @@ for i in range(min(50, len(x_test))):
 print(f"the same answer for {agree} of {i + 1} digits")
 
 # %% [markdown]
-# All forms, ONNX too, and what each can do: [export](../../docs/export.md). To other spiking libraries and their chips:
-# [NIR](../../docs/nir.md).
+# [Export](../../docs/export.md) describes all forms and formats, ONNX among them. For other spiking libraries and
+# neuromorphic chips there is [NIR](../../docs/nir.md).

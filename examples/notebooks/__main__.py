@@ -6,7 +6,6 @@ python -m examples.notebooks [1_first_network ...]
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -50,7 +49,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="without .py; all if none is given")
     args = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sources = [FOLDER / f"{name}.py" for name in args.names] or sorted(FOLDER.glob("[0-9]*.py"))
     for source in sources:
         start = time.monotonic()

@@ -12,14 +12,11 @@ import argparse
 import importlib.metadata
 import inspect
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 

@@ -35,7 +35,7 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
         * `spikes`: per sample, over all time steps;
         * `spikes_per_neuron`: per sample;
         * `firing_rate`: spikes per neuron and time step;
-        * `silent`: share of the neurons that fired for no sample;
+        * `silent`: share of dead neurons, which fired for no sample;
         * `saturated`: share of samples and neurons with a spike in more than 90 % of the steps.
 
     Raises:

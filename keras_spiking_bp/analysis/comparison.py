@@ -90,7 +90,7 @@ def compare(
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
     for name, curve in curves.items():
-        steps = curve.steps_to_reach(accuracy)
+        steps = None if accuracy is None else curve.steps_to_reach(accuracy)
         if steps is not None:
             rows.append(_row(name, "equal accuracy", curve, steps, costs))
     return Comparison(rows, curves, accuracy)
@@ -102,7 +102,7 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
 
-def _ann_row(name, network, data, labels, costs, batch_size) -> dict[str, Any]:
+def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
     if data is None:
         raise ValueError(f"`data` must be given for the ANN {name!r}. Received: data=None")
     macs, accumulates = synapses_of(network)

@@ -20,7 +20,7 @@ def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[
         if labels is not None:
             raise ValueError("`labels` must be None where `data` gives batches: let it give (inputs, labels)")
         number = _number_of_batches(data)
-        batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(number))
+        batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(data.num_batches))
         pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
         return ((x, checked_labels(y, _size(x))) for x, y in pairs), number
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):

@@ -62,7 +62,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         [('input -> conv1', 1936), ('conv1 -> pool1', 256)]
     """
     done = as_run(model, data, None, batch_size, verbose)
-    rows = []
+    rows: list[dict[str, Any]] = []
     of_ann = ann_operations(done.connections)
     for path, synapses, (macs, accumulates) in zip(done.connections, done.synapses, of_ann, strict=True):
         counted = float(done.operations[path.name].sum(1).mean())
@@ -77,6 +77,6 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "ann_macs": macs,
             }
         )
-    total = {"connection": "total", "synapses": sum(done.synapses)}
+    total: dict[str, Any] = {"connection": "total", "synapses": sum(done.synapses)}
     total |= {name: sum(row[name] for row in rows) for name in COUNTS}
     return Operations([*rows, total], done.updates * done.num_steps)

@@ -23,7 +23,7 @@ def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | Non
 
 
 class AccuracyOverTime(Table):
-    """A row for each number of time steps: what the network knows, and has spent, after so many.
+    """A row for each number of time steps: the accuracy after them, and the mean spikes and operations so far.
 
     Attributes:
         run: the pass that the rows come from.
@@ -45,10 +45,10 @@ class AccuracyOverTime(Table):
         return steps_to_reach(self.rows, accuracy)
 
     def early_exit(self, margins: Sequence[float]) -> Table:
-        """What stopping early costs and saves: each sample stops when it is sure.
+        """Accuracy, spikes and operations if each sample stops early.
 
-        A sample is sure at the first step at which its largest output `V[t] / t` is above the second largest by more
-        than the margin; if it never is, it takes all steps.
+        A sample stops at the first step at which its largest output `V[t] / t` is above the second largest by more than
+        the margin; if there is none, it takes all steps.
 
         Args:
             margins: margins to try, each at least 0.

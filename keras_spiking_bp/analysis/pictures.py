@@ -1,17 +1,20 @@
 """Pictures of spiking networks, readable in print and for the colour-blind.
 
-Each function draws on the matplotlib axes that it is given, or on a new figure, and returns the axes. They need
-matplotlib (`pip install matplotlib`).
+Each function draws on the matplotlib axes that it is given, or on a new figure in the style of `analysis.style`, and
+returns the axes. They need matplotlib (`pip install matplotlib`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from keras_spiking_bp.analysis.style import BLUE, COLORS, DARK_GREY, GREY, LINES, ORANGE, STYLE
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.neuron_parameters import in_numpy
 from keras_spiking_bp.observe import spiking_layer, traces
@@ -20,15 +23,26 @@ from keras_spiking_bp.validation import check_choice, check_positive_int
 if TYPE_CHECKING:
     from keras_spiking_bp.analysis.table import Table
 
-# Okabe and Ito's palette: told apart by the colour-blind, and by their lightness in print
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
-)  # fmt: skip
-COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK)
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
-_GREY = "#999999"
+
+def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Draws new figures in `STYLE`; axes that are given keep the style that they have."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(draw).bind(*args, **kwargs).arguments
+        if given.get("axis") is not None or given.get("axes") is not None:
+            return draw(*args, **kwargs)
+        try:
+            import matplotlib
+        except ImportError as error:
+            raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
+@_in_style
 def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, axis: Any = None) -> Any:
     """Spike raster: a mark for each spike, time steps to the right, layers from top to bottom.
 
@@ -47,7 +61,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
-    top, ticks = 0, []
+    top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
         active = np.flatnonzero(flat.any(0))
@@ -60,10 +74,11 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         top += rows + 0.15 * number
     axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
     axis.set_yticks(*zip(*ticks, strict=True))
-    axis.tick_params(axis="y", length=0, labelsize=8)
+    axis.tick_params(axis="y", length=0, labelsize="small")
     return axis
 
 
+@_in_style
 def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neurons: int = 4, axis: Any = None) -> Any:
     """Membrane potentials of the most active neurons of a layer after each time step, their spikes, the threshold.
 
@@ -93,29 +108,31 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
             axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
     if "spikes" in trace:
         for value in np.unique(threshold[drawn]):
-            axis.axhline(value, color=_GREY, linewidth=1)
+            axis.axhline(value, color=GREY, linewidth=1)
         axis.annotate("threshold, spikes above", (steps[-1], threshold[drawn].max()), ha="right", va="bottom",
-                      xytext=(0, 7), textcoords="offset points", color="#666666", fontsize=9)  # fmt: skip
+                      xytext=(0, 7), textcoords="offset points", color=DARK_GREY, fontsize="small")  # fmt: skip
         axis.margins(y=0.15)
     axis.set(xlabel="time step", ylabel="membrane potential", title=f"membrane potentials of {layer}")
     axis.set_xlim(1, len(potential))
-    axis.legend(frameon=False, fontsize=8, ncols=2, loc="best")
+    axis.legend(frameon=False, fontsize="small", ncols=2, loc="best")
     return axis
 
 
+@_in_style
 def firing_rates(activity: Table, axis: Any = None) -> Any:
     """Bars: spikes per neuron and time step of each layer, from the table of `analysis.activity`."""
     rows = [row for row in activity.rows if row["layer"] != "total"]
     axis = _axes(axis, height=1.2 + 0.32 * len(rows))
-    colors = [_GREY if row["layer"] == "input" else BLUE for row in rows]
+    colors = [GREY if row["layer"] == "input" else BLUE for row in rows]
     bars = axis.barh([row["layer"] for row in rows], [row["firing_rate"] for row in rows], color=colors)
-    axis.bar_label(bars, [f"{row['firing_rate']:.3f}" for row in rows], padding=3, fontsize=9)
+    axis.bar_label(bars, [f"{row['firing_rate']:.3f}" for row in rows], padding=3, fontsize="small")
     axis.invert_yaxis()
     axis.margins(x=0.14)
     axis.set(xlabel="spikes per neuron and time step", title="firing rate of each layer")
     return axis
 
 
+@_in_style
 def operations(table: Table, axis: Any = None) -> Any:
     """Bars: operations of each connection, spiking and ANN, from the table of `analysis.operations`."""
     rows = table.rows[:-1]
@@ -127,6 +144,7 @@ def operations(table: Table, axis: Any = None) -> Any:
     return axis
 
 
+@_in_style
 def energy(table: Table, axis: Any = None) -> Any:
     """Bars: energy of each connection, spiking and ANN, from the table of `analysis.energy`."""
     pairs = [(row["energy_nj"], row["ann_energy_nj"]) for row in table.rows]
@@ -135,6 +153,7 @@ def energy(table: Table, axis: Any = None) -> Any:
     return axis
 
 
+@_in_style
 def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
     """Accuracy above, spikes below, against time steps, from the table of `analysis.accuracy_over_time`."""
     upper, lower = axes if axes is not None else _figure(2, height=5.2, sharex=True)
@@ -147,15 +166,16 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
     lower.set(xlabel="time steps", ylabel="spikes per sample", ylim=(0, None))
     for axis in (upper, lower):
         axis.set_xlim(1, max(steps[-1], 2))
-        axis.grid(axis="y", color="#E5E5E5")
+        axis.grid(axis="y", color=STYLE["grid.color"])
         _plain(axis)
     return upper, lower
 
 
+@_in_style
 def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     """Accuracy over time of each network, and its energy, from the table of `analysis.compare`."""
     left, right = axes if axes is not None else _figure(1, 2, width=11.5, height=4.2)
-    colors = {}
+    colors: dict[str, int] = {}
     for row in table.rows:
         colors.setdefault(row["network"], len(colors))
     longest = max((len(curve) for curve in table.curves.values()), default=1)
@@ -168,7 +188,7 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
         points = [(r["steps"], 100 * r["accuracy"]) for r in curve.rows]
         left.plot(*zip(*points, strict=True), color=COLORS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=name)
     if table.target is not None:
-        left.axhline(100 * table.target, color=_GREY, linewidth=0.8)
+        left.axhline(100 * table.target, color=GREY, linewidth=0.8)
     best = max(row["accuracy"] for row in table.rows)
     lowest = min(row["accuracy"] for row in table.rows)
     left.set(xlabel="time steps", ylabel="accuracy (%)", title="accuracy against time steps")
@@ -177,12 +197,13 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     names = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
     bars = right.barh(names, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white",
                       color=[COLORS[colors[row["network"]] % 7] for row in table.rows])  # fmt: skip
-    right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize=9)
+    right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize="small")
     right.invert_yaxis()
     right.margins(x=0.14)
-    right.tick_params(axis="y", labelsize=8, length=0)
+    right.tick_params(axis="y", length=0, labelsize="small")
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
-    _plain(left), _plain(right)
+    _plain(left)
+    _plain(right)
     return left, right
 
 
@@ -219,8 +240,6 @@ def _plain(axis: Any) -> None:
 
 
 def _figure(rows: int, columns: int = 1, width: float = 6.4, height: float = 3.6, **kwargs: Any) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **kwargs)[1]
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, figsize=(width, height), **kwargs)[1]

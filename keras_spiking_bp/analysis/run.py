@@ -82,7 +82,7 @@ class Run:
         by_kind = {"accumulates": [none], "macs": [none]}
         for path in self.connections:
             by_kind["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
-        return {name: sum(parts).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
+        return {name: np.sum(parts, 0).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
 
 
 def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:

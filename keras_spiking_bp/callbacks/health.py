@@ -17,17 +17,17 @@ _SATURATED_SHARE = 0.5
 
 
 class HealthWarning(UserWarning):
-    """Something is wrong with a network in training."""
+    """A problem in training: a dead, saturated or exploding layer, or NaN in the loss or the weights."""
 
 
 class Health(keras.callbacks.Callback):
-    """Watches a spiking network during `fit`, and says which layer is ill and what to do.
+    """Warns of dead, saturated and exploding layers of a spiking network during `fit`, with a remedy for each.
 
     On sample inputs, before the first batch (after it where a batch normalisation has no statistics yet), after every
     `every` batches and after each epoch:
 
-    * a layer is silent if more than 99 % of its neurons fire for no sample: no gradient passes it, and it will hardly
-      ever wake up again;
+    * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: no gradient passes it, and it hardly
+      ever recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input;
     * weights explode if their standard deviation has grown `growth`-fold since the training began.
@@ -39,11 +39,11 @@ class Health(keras.callbacks.Callback):
         inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
             several. Encoded once; the random stream of the encoder is put back, so that the training is the same with
             the callback and without.
-        every: batches between two looks.
+        every: number of batches between two checks.
         growth: above 1.
 
     Attributes:
-        firing_rates: spikes per neuron and step of each layer at the last look.
+        firing_rates: spikes per neuron and step of each layer at the last check.
 
     Raises:
         ValueError: if `every` or `growth` is out of range; (in `fit`) if `inputs` are not those of the model.
@@ -70,7 +70,7 @@ class Health(keras.callbacks.Callback):
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._spikes = encoded(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
@@ -84,7 +84,7 @@ class Health(keras.callbacks.Callback):
         if not self._is_due:
             self._look()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
@@ -92,7 +92,7 @@ class Health(keras.callbacks.Callback):
             self._is_due = False
             self._look()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._look()
 
     def _look(self) -> None:

@@ -58,7 +58,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self.neurons = check_positive_int("neurons", neurons)
         self._inputs = inputs
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         cells = spiking_layer(self.model).cell.neurons()
         self._without_potential = {cell.name for cell in cells if isinstance(cell, MaxPoolingCell)}
         self._spikes = encoded(self.model, self._inputs)
@@ -67,11 +67,11 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         if int(self.model.optimizer.iterations) == 0:  # a resumed training has written it
             self._write(0)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every == 0:
             self._write(epoch + 1)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._writer.close()
 
     def _write(self, step: int) -> None:

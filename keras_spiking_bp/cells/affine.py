@@ -89,7 +89,7 @@ def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray
     values = []
     for weight in layer.weights:
         if keras.backend.is_float_dtype(weight.dtype):
-            *fan_in, _ = (1, *weight.shape)
+            fan_in = (1, *weight.shape)[:-1]
             # vectors above 0: variances are among them; a block of a prime length is repeated, which is fast
             block = rng.uniform(0.1, 2.0, 10007) if len(weight.shape) < 2 else rng.normal(size=10007)
             block = (block / math.sqrt(math.prod(fan_in))).astype("float32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,7 +40,6 @@ class Cell(keras.layers.Layer):
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.
     """
 
-    emits = "spikes"
     takes_activity_regularizer = False
 
     def __init__(self, **kwargs: Any):
@@ -54,8 +52,12 @@ class Cell(keras.layers.Layer):
                 f"Received: activity_regularizer={self.activity_regularizer!r}"
             )
         self.supports_masking = True
-        self.output_shape_of_step: tuple[int, ...] | None = None
+        self.output_shape_of_step: Any = None  # sizes without the batch, once built
         self._called_by_keras = False
+
+    @property
+    def emits(self) -> str:
+        return "spikes"
 
     def neurons(self) -> list[NeuronCell]:
         raise NotImplementedError
@@ -66,7 +68,7 @@ class Cell(keras.layers.Layer):
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         raise NotImplementedError
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         raise NotImplementedError
 
     def accumulate(
@@ -90,7 +92,7 @@ class Cell(keras.layers.Layer):
         """What the neurons carry, at rest, and of each with dropout the mask that holds over all time steps."""
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
-    def __call__(self, *args: Any, **kwargs: Any):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._called_by_keras = True
         try:
             return super().__call__(*args, **kwargs)
@@ -105,12 +107,14 @@ class Cell(keras.layers.Layer):
         if not self._called_by_keras:
             super().add_loss(loss)
 
-    def call(self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None):
+    def call(
+        self, inputs: tf.Tensor, states: list[tf.Tensor], training: bool | None = None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
         if training:
             check_no_activity_regularizer(self, "keras.layers.RNN")
         flat = iter(states)
-        before, masks = [], []
+        before, masks = [], []  # type: list[State], list[list[tf.Tensor]]
         for neuron in self.neurons():
             state = {name: next(flat) for name in neuron.carried_shapes}
             masks.append([next(flat)] if neuron.dropout else [])
@@ -118,12 +122,12 @@ class Cell(keras.layers.Layer):
                 state["keep"] = 1.0 + masks[-1][0]
             before.append({**state, "slot": None})
         outputs, after = self.step(inputs, before)
-        new_states = []
+        new_states: list[tf.Tensor] = []
         for neuron, state, mask in zip(self.neurons(), after, masks, strict=True):
             new_states += [*neuron.carried(state), *mask]
         return tf.cast(outputs, self.compute_dtype), new_states
 
-    def compute_output_shape(self, input_shape, *_):
+    def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
         return (input_shape[0], *self.output_shape_of_step)
 
 
@@ -132,24 +136,32 @@ class NeuronCell(Cell):
 
     dropout = 0.0
     starting_potential: Any = 0.0
-    carries_state = True  # from step to step
-    learned: Sequence[str] = ()  # the names of parameters of the neurons that are weights
 
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         self.synapse = check_synapse("synapse", synapse)
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether it carries something from step to step."""
+        return True
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of the parameters that are weights."""
+        return []
 
     def build(self, input_shape: tuple) -> None:
         self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
         self.built = True
 
     @property
-    def state_shape_of_step(self) -> tuple[int, ...] | None:
+    def state_shape_of_step(self) -> Any:
         """Shape of `membrane`, without the batch (None before the cell is built)."""
         return self.output_shape_of_step
 
     @property
-    def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
+    def carried_shapes(self) -> dict[str, Any]:
         """The entries of the state that go from step to step, and on to the next window: shapes without the batch."""
         return {"membrane": self.state_shape_of_step}
 
@@ -219,7 +231,7 @@ class NeuronCell(Cell):
         raise NotImplementedError
 
     @property
-    def plain_state_shapes(self) -> list[tuple[int, ...] | None]:
+    def plain_state_shapes(self) -> list[Any]:
         return [*self.carried_shapes.values(), *([self.output_shape_of_step] if self.dropout else [])]
 
     def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
@@ -260,7 +272,7 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
             )
 
 
-def check_synapse(name: str, layer: Any, optional: bool = False) -> keras.layers.Layer | None:
+def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
     """A Keras layer without a penalty on its output, which would be one on currents, and act inside the time loop."""
     if check_layer(name, layer, optional) is not None:
         for part in layer._flatten_layers():

@@ -65,7 +65,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or
             an instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
         initial_membrane: the membrane potential before the first step, as a share of the threshold,
-            0 <= initial_membrane < 1. At a half a count is rounded to the nearest, not down, which few steps need.
+            0 <= initial_membrane < 1. At 0.5 spike counts are rounded to the nearest integer, not down, which matters
+            with few steps.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts in
             its own step only. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are weights, which start at the values given and are
@@ -185,7 +186,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             of_neurons["first_fed_back"] = carried["fed_back"]
         return of_neurons
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step."""
         spikes, state = self.fire(output_of(self.synapse, inputs), states[0])
         return spikes, [state]
@@ -210,7 +211,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 state["membrane"],
                 current,
                 state["slot"],
-                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
+                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
                 slope_scale=self.slope_scale,
                 resets_to_zero=resets_to_zero,
             )
@@ -219,17 +220,18 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes, new["membrane"] = lif_step_surrogate(
                 state["membrane"],
                 current,
-                forward=lambda *of_step: self._integrate(*of_step, beta, threshold)[2:],
+                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
                 surrogate=self.surrogate,
                 beta=beta,
                 threshold=threshold,
                 resets_to_zero=resets_to_zero,
             )
             potential, fired = None, spikes
+        slope: Any = self.surrogate  # called where there is one
         new |= record.update(
             state,
             spikes,
-            lambda: self.surrogate(potential - threshold),
+            lambda: slope(potential - threshold),
             beta,
             resets_to_zero,
             self.synaptic_beta,

@@ -66,7 +66,7 @@ class MaxPoolingCell(NeuronCell):
         return self.of == "counts"
 
     @property
-    def state_shape_of_step(self) -> tuple[int, ...] | None:
+    def state_shape_of_step(self) -> Any:
         if self.of == "spikes":
             return ()
         return self.input_shape_of_step if self.built else None
@@ -81,7 +81,7 @@ class MaxPoolingCell(NeuronCell):
             of_neurons["spike_count"] = tf.zeros((tf.shape(membrane)[0], *self.output_shape_of_step))
         return of_neurons
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step."""
         new = dict(states[0])
         inputs = tf.cast(inputs, tf.float32)

@@ -80,7 +80,7 @@ class ReadoutCell(NeuronCell):
         """The sum over V[t], for cells behind; `SpikingRNN` takes it away where there are none."""
         return {"potential_sum": tf.zeros_like(carried["membrane"])} if rule is not None or recorded else {}
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step: the output is the membrane potential after the leak."""
         potential = states[0]["membrane"] + current_of(self.synapse, inputs)
         ignored = "slot" in states[0] and not self.differentiate_leak

@@ -70,7 +70,7 @@ class RecurrentCell(Cell):
             )
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step."""
         (state,) = states
         current = current_of(self.cell.synapse, inputs) + current_of(self.recurrent, state["fed_back"])

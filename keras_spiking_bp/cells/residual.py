@@ -93,7 +93,7 @@ class ResidualCell(Cell):
             )
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step through the body and around it."""
         spikes, body_states = self.body.step(inputs, states[:-1])
         around = tf.cast(inputs, tf.float32) if self.shortcut is None else current_of(self.shortcut, inputs)

@@ -70,23 +70,23 @@ class SequentialCell(Cell):
         return [layers for cell in self.cells if isinstance(cell, Cell) for layers in cell.sources()]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        parts = []
+        parts: list[tuple[keras.layers.Layer, tuple[int, ...]]] = []
         for cell, shape in zip(self.cells, self.input_shapes_of_step, strict=True):
             parts += cell.affine_parts() if isinstance(cell, Cell) else [(cell, shape)]
         return parts
 
     def build(self, input_shape: tuple) -> None:
-        shape = (None, *check_static_shape("input_shape", input_shape[1:]))
+        shape = check_static_shape("input_shape", input_shape[1:])
         self.input_shapes_of_step = []
         for cell in self.cells:
-            self.input_shapes_of_step.append(shape[1:])
+            self.input_shapes_of_step.append(shape)
             if not cell.built:
-                cell.build(shape)
-            shape = cell.compute_output_shape(shape)
-        self.output_shape_of_step = tuple(shape[1:])
+                cell.build((None, *shape))
+            shape = tuple(cell.compute_output_shape((None, *shape)))[1:]
+        self.output_shape_of_step = shape
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step through all cells."""
         states = list(states)
         new_states = []

@@ -131,6 +131,7 @@ class Batches:
 
 
 def _fingerprint(values: np.ndarray) -> str:
+    content: Any
     if values.dtype == object:  # strings
         content = repr(values.tolist()).encode()
     else:

@@ -77,7 +77,10 @@ class EventSet:
         return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def _spikes(self, events: list[tf.Tensor]) -> tf.Tensor:
-        return events_to_spikes(*events, self.num_steps, self.duration_us, self.sensor_size, self.polarities)
+        x, y, polarity, time = events
+        return events_to_spikes(
+            x, y, polarity, time, self.num_steps, self.duration_us, self.sensor_size, self.polarities
+        )
 
 
 def events_to_spikes(

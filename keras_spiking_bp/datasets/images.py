@@ -123,7 +123,7 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
         whole = builder.as_dataset(split=split, batch_size=-1)
         splits[split] = (whole["image"].numpy(), whole["label"].numpy().astype("int32"))
     mean, scale = _NORMS[name]
-    if mean is None:
+    if mean is None or scale is None:
         pixels = splits["train"][0]
         mean = tuple(float(m) for m in pixels.mean((0, 1, 2)) / 255)
         scale = tuple(float(2 * s) for s in pixels.std((0, 1, 2)) / 255)

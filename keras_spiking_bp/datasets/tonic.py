@@ -49,7 +49,7 @@ def from_tonic(
         (TensorShape([4, 10, 3, 4, 2]), TensorShape([4, 2]))
     """
     num_steps = check_positive_int("num_steps", num_steps)
-    known = getattr(train, "sensor_size", None)
+    known: Any = getattr(train, "sensor_size", None)
     if known is None and (sensor_size is None or polarities is None):
         raise ValueError(
             "`sensor_size` and `polarities` must be given, since `train` has no `sensor_size`. Received: "
@@ -80,9 +80,9 @@ def from_tonic(
         return [tf.ensure_shape(column, (None,)) for column in found]
 
     numbers = np.arange(len(train) + len(test))
-    splits = [(numbers[: len(train)], labels[0]), (numbers[len(train) :], labels[1])]
+    training, testing = (numbers[: len(train)], labels[0]), (numbers[len(train) :], labels[1])
     classes = int(max(of.max() for of in labels)) + 1
-    return EventSet(*splits, num_steps, read, duration_us, classes, sensor_size, polarities)
+    return EventSet(training, testing, num_steps, read, duration_us, classes, sensor_size, polarities)
 
 
 def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
     labels, durations = [], []
     for i in range(len(data)):
         item = data[i]
-        events = item[0] if isinstance(item, (tuple, list)) and len(item) == 2 else None
+        events: Any = item[0] if isinstance(item, (tuple, list)) and len(item) == 2 else None
         names = getattr(getattr(events, "dtype", None), "names", None) or ()
         if not {"x", "t", "p"} <= set(names):
             raise TypeError(f"{needed}item {i} of type {type(item).__name__}, with the fields {list(names)}")

@@ -68,8 +68,8 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
     neurons = cell.neurons()
     entries = state_names(cell)
 
-    def step(spikes, *given):
-        given = dict(zip(entries, given, strict=True))
+    def step(spikes, *states_in):
+        given = dict(zip(entries, states_in, strict=True))
         before: list[State] = [{} for _ in neurons]
         for name, (i, entry) in entries.items():
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
@@ -44,10 +46,10 @@ class Network:
         self.step_shape = tuple(step_shape)
         self.variables = model.variables
         self.images = model.inputs[0]
-        self.front = None if self.images is layer.input else keras.Model(self.images, layer.input)
+        self.front: Any = None if self.images is layer.input else keras.Model(self.images, layer.input)
         encoders = [e for e in model.layers if isinstance(e, PoissonEncoder) and e.output is layer.input]
-        self.encoder = encoders[0] if encoders else None
-        self.before_encoder = keras.Model(self.images, self.encoder.input) if encoders else None
+        self.encoder: Any = encoders[0] if encoders else None
+        self.before_encoder: Any = keras.Model(self.images, encoders[0].input) if encoders else None
 
     def check_float32(self, file_format: str) -> None:
         """Refuses synapses in a precision that the format does not know.

@@ -59,12 +59,12 @@ def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
     From beta as float32, as the neurons use it: a reader in float32 gets exactly it back for beta >= 0.75.
     """
     tau = np.float32(dt) / (np.float32(1) - np.float32(beta))
-    return tau, tau / np.float32(dt)
+    return np.asarray(tau), np.asarray(tau / np.float32(dt))
 
 
 def without_leak(dt: float) -> np.ndarray:
     """`r = 1 / dt` of a neuron without leak."""
-    return np.float32(1) / np.float32(dt)
+    return np.asarray(np.float32(1) / np.float32(dt))
 
 
 def read_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:

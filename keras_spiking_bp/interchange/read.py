@@ -163,7 +163,9 @@ class _Reader:
             raise ValueError(f"Behind the last LI or I node there must be neurons, or the output. Received: {last!r}")
         return [*blocks, *cells, *layers], signal
 
-    def _from(self, name: str, signal: Signal):
+    def _from(
+        self, name: str, signal: Signal
+    ) -> tuple[list[keras.layers.Layer], list[keras.layers.Layer], str, Signal]:
         """From a node up to the output, or to neurons where paths meet.
 
         Returns the cells, the layers behind the last of them, the node where it ends, and the signal that arrives.
@@ -228,6 +230,7 @@ class _Reader:
         node, kind = self.nodes[name], self._kind(name)
         if kind in _READOUTS:
             return self._readout(name, synapse, current)
+        found: dict[str, Any]
         if kind == "Threshold":  # the paper's derivative is one of neurons that remember
             found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
         elif kind == "IF":

@@ -54,6 +54,7 @@ def _conv(nir, layer, signal, padding):
     if layer.groups != 1:
         raise ValueError(f"The layer {layer.name!r} must have groups=1. Received: groups={layer.groups}")
     own = ((0, 0),) * len(padding) if layer.padding == "valid" else _padding_of_same(layer, padded)
+    total: Any
     if all(before == after for before, after in own):
         total = tuple(before + more for (before, _), more in zip(own, padding, strict=True))
     elif set(layer.strides) == {1} and not any(padding):

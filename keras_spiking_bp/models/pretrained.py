@@ -65,7 +65,7 @@ def load_pretrained(model: keras.Model, name: str) -> None:
 
 
 def model_card(name: str) -> dict[str, Any]:
-    """How the weights for the data set `name` were trained, what they reach, and which images they want.
+    """How the weights for the data set `name` were trained, their test accuracy, and how to scale images for them.
 
     The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
     `test_by_num_steps` holds its accuracy, `settings` how it is built.

@@ -58,9 +58,9 @@ def spiking_resnet(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    for block in blocks:
-        if not isinstance(block, (tuple, list)) or len(block) != 2:
-            raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {block!r}")
+    for pair in blocks:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
         policy=policy,

@@ -118,8 +118,8 @@ def spiking_lenet(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")` tells
-            how, and what they reach); images in [0, 1], white digits on black. The encoder is then
+        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
+            describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
         **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
 
@@ -135,7 +135,7 @@ def spiking_lenet(
     """
 
     def build(**arguments: Any) -> keras.Model:
-        stages = [(20, 5), "pool", (50, 5), "pool"]
+        stages: list[tuple[int, int] | str] = [(20, 5), "pool", (50, 5), "pool"]
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
 
     return _with_weights("lenet", build, weights, num_steps, kwargs)
@@ -188,7 +188,7 @@ def spiking_vgg9(
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
         weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
-            `models.model_card("cifar10")` tells how, what they reach, and the `mean` and `scale` that the images want.
+            `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
             The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
             card if None. None for random ones.
         **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
@@ -205,7 +205,8 @@ def spiking_vgg9(
     """
 
     def build(**arguments: Any) -> keras.Model:
-        stages = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), (256, 3), (256, 3), "pool"]
+        twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
+        stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
 
     return _with_weights("vgg9", build, weights, num_steps, kwargs)

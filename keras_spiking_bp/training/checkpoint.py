@@ -66,7 +66,8 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *metrics)
-        np.savez(unfinished / "callbacks.npz", **state_of(callbacks))
+        of_callbacks: dict[str, Any] = {**state_of(callbacks)}
+        np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         finished = self.folder / name
@@ -137,6 +138,7 @@ class Checkpoint:
         """Brings the sums of the metrics in the middle of an epoch back; `fit` starts each epoch at zero."""
         strategy = model.distribute_strategy
         variables = _metric_variables(model)
+        assert self._restored is not None, "restore() found no checkpoint"
         with np.load(self._restored / "metrics.npz") as metrics:
             pairs = list(zip(variables, metrics.values(), strict=True))
         saved = [_for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync) for v, value in pairs]

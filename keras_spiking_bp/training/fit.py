@@ -144,20 +144,20 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
         self._steps = steps
         self._epoch_ends = False
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_train_batch_begin(self._skipped + batch, logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         batch += self._skipped
         super().on_train_batch_end(batch, logs)
         if self._skipped and batch + 1 == self._steps and not self.model.stop_training:
             self._epoch_ends = self.model.stop_training = True  # Keras leaves the epoch; the next hook takes it back
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._go_on()
         super().on_test_begin(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._go_on()
         self._skipped = 0
         super().on_epoch_end(epoch, logs)
@@ -189,26 +189,26 @@ class Saver(keras.callbacks.Callback):
         self._save_every = save_every
         self._callbacks = callbacks
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._checkpoint.load(self.model, self._callbacks)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._last_save = self._position.batch
         if self._position.batch:
             self._checkpoint.load(self.model, self._callbacks)
             self._checkpoint.restore_metrics(self.model)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._position.batch = batch + 1
         due = self._save_every and self._position.batch - self._last_save >= self._save_every
         if (due or self.model.stop_training) and self._position.batch < self._steps_per_epoch:
             self._last_save = self._position.batch
             self._save(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
-            values = {name: float(value) for name, value in logs.items() if isinstance(value, numbers.Real)}
+            values = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, numbers.Real)}
             self._position.curve.append(values)
             self._save(logs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -137,7 +138,7 @@ def fit_multi_worker(
     return position.curve
 
 
-def _shares(batches: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy):
+def _shares(batches: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy) -> Any:
     """The batches of one epoch from `first_batch` on, shared out to all devices of all machines."""
 
     def of_machine(context):

@@ -1,0 +1,137 @@
+"""Writes the table of figures on the first pages, README.md and docs/index.md, from the reports that measured them.
+
+python -m examples.figures
+
+Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run`), accuracies in `docs/results`
+(`python -m examples.reproduce`), spikes and energy in `docs/comparison` (`python -m examples.compare`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.registry import CASES, PEER, TRAIN
+from benchmarks.results import Results
+from examples.results_page import REPORTED
+from examples.titles import TITLES
+from keras_spiking_bp.recipes import PAPER
+
+ROOT = Path(__file__).parent.parent
+#: Each page, and where its links find the folder of the documentation.
+PAGES = {"README.md": "docs/", "docs/index.md": ""}
+BEGIN, END = "<!-- made by python -m examples.figures -->", "<!-- end -->"
+NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
+
+
+def table(docs: str) -> str:
+    """The table as Markdown; `docs` leads to the folder of the documentation."""
+    data = json.loads((ROOT / "docs/benchmarks.json").read_text())
+    results = Results(data)
+    cores = data["machine"]["cores"]
+    cifar, mnist = report("vgg9-cifar10"), report("lenet-mnist")
+    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run`"
+    trained = f"[results]({docs}results.md): `python -m examples.reproduce`"
+    compared = f"[results]({docs}results.md#the-papers-comparison): `python -m examples.compare`"
+    size = f"{TITLES[NETWORK]}, T = {STEPS}, batch {BATCH}, {cores} CPU cores"
+    rows = [
+        (f"Training step ({size})", *training_step(results), benchmarks),
+        ("Peak memory of that training", *memory(results), benchmarks),
+        ("CIFAR-10, test accuracy", *accuracy(cifar), trained),
+        ("MNIST, test accuracy", *accuracy(mnist), trained),
+        ("Spikes and energy of an MNIST digit (synapses only, 45 nm, an estimate)", *energy(), compared),
+        (
+            "Files that run without this library",
+            "SavedModel, LiteRT, ONNX, of the whole window or of one time step; NIR",
+            "",
+            f"[export]({docs}export.md), [NIR]({docs}nir.md): `python -m examples.export_all`",
+        ),
+    ]
+    lines = ["| | this library | others | measured by |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def report(name: str) -> dict:
+    """A report of `examples.reproduce`."""
+    return json.loads((ROOT / "docs/results" / f"{name}.json").read_text())
+
+
+def training_step(results: Results) -> tuple[str, str]:
+    """Seconds of ours, and of the two fastest others."""
+
+    def seconds(name: str) -> float | None:
+        return results.time("main", name, NETWORK, STEPS, BATCH, TRAIN)
+
+    others = sorted((seconds(case.name), case.title) for case in peers() if seconds(case.name) is not None)
+    ours = f"**{seconds('ours'):.2f} s**, {seconds('ours_bf16'):.2f} s with bfloat16 synapses"
+    return ours, ", ".join(f"{time:.2f} s ({title})" for time, title in others[:2])
+
+
+def memory(results: Results) -> tuple[str, str]:
+    """GB of ours and of the thriftiest other, also at the largest T of the sweep."""
+    longest = results.settings["sweep_steps"][-1]
+
+    def gigabytes(name: str, steps: int) -> float | None:
+        peak = results.peak("sweep", name, NETWORK, steps, BATCH, TRAIN)
+        return None if peak is None else peak / 1e9
+
+    def least(steps: int) -> str:
+        found = [(gigabytes(case.name, steps), case.title) for case in peers()]
+        found = [(peak, title) for peak, title in found if peak is not None]
+        if not found:
+            return f"more than {results.settings['memory_limit']:.0f} GB, all of them"
+        return f"{min(found)[0]:.2f} GB ({min(found)[1]})"
+
+    ours = f"**{gigabytes('ours', STEPS):.2f} GB**; {gigabytes('ours', longest):.2f} GB at T = {longest}"
+    return ours, f"{least(STEPS)}; at T = {longest} {least(longest)}"
+
+
+def peers() -> list:
+    """What is measured beside us, each as its documentation recommends."""
+    return [case for case in CASES.values() if case.group == PEER]
+
+
+def accuracy(report: dict) -> tuple[str, str]:
+    """Ours, and the best that the paper reports for this data set and others confirm."""
+    recipe = report["recipe"]
+    ours = f"**{100 * report['test']['accuracy']:.2f} %** ({TITLES[recipe['network']]}, T = {recipe['test_steps']})"
+    confirmed = {pair: value for pair, value in REPORTED.items() if value and pair[1] == recipe["dataset"]}
+    best = max(confirmed, key=confirmed.get)
+    return ours, f"{confirmed[best]:.2f} % (the paper: {TITLES[best[0]]}, T = {PAPER[best].num_steps})"
+
+
+def energy() -> tuple[str, str]:
+    """The directly trained network at the accuracy that all spiking ones reach, and at its full length; the ANN."""
+    report = json.loads((ROOT / "docs/comparison/lenet-mnist.json").read_text())
+    rows = {(row["network"], row["at"]): row for row in report["rows"]}
+
+    def shown(row: dict) -> str:
+        spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
+        return f"{spikes}{row['energy_nj'] / 1000:.1f} µJ"
+
+    early, full, ann = rows["direct", "equal accuracy"], rows["direct", "full length"], rows["ANN", "full length"]
+    ours = [
+        f"**{shown(early)}** for {100 * early['accuracy']:.2f} % (T = {early['steps']})",
+        f"{shown(full)} for {100 * full['accuracy']:.2f} % (T = {full['steps']})",
+    ]
+    return "; ".join(ours), f"{shown(ann)} for {100 * ann['accuracy']:.2f} % (the same network as an ANN)"
+
+
+def with_table(page: str, docs: str) -> str:
+    """The text of a page with its table made anew."""
+    block = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    if len(block.findall(page)) != 1:
+        raise ValueError(f"The page must have one block from {BEGIN} to {END}")
+    return block.sub(lambda _: f"{BEGIN}\n{table(docs)}\n\n{END}", page)
+
+
+def main() -> None:
+    for name, docs in PAGES.items():
+        path = ROOT / name
+        path.write_text(with_table(path.read_text(), docs))
+        print(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""matplotlib for pictures in files, in the style of the library."""
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+from keras_spiking_bp.analysis.style import STYLE
+
+plt.rcParams.update(STYLE)
+
+__all__ = ["plt"]

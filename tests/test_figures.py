@@ -1,0 +1,51 @@
+"""The figures on the first pages are those of the reports."""
+
+import json
+import re
+
+import pytest
+
+from examples import figures
+from tests.pages import ROOT
+
+
+@pytest.mark.parametrize("name", figures.PAGES)
+def test_the_committed_pages_have_the_figures_of_the_committed_reports(name):
+    page = (ROOT / name).read_text()
+    assert figures.with_table(page, figures.PAGES[name]) == page, "python -m examples.figures"
+
+
+def test_figures_by_another_way():
+    table = figures.table("docs/")
+
+    def report(name):
+        return json.loads((ROOT / "docs" / name).read_text())
+
+    for name in ("vgg9-cifar10", "lenet-mnist"):
+        assert f"**{100 * report(f'results/{name}.json')['test']['accuracy']:.2f} %**" in table
+    runs = {
+        record["case"]: record["runs"]
+        for record in report("benchmarks.json")["results"]
+        if [record[key] for key in ("section", "network", "steps", "mode")] == ["main", "vgg9", 100, "train"]
+    }
+    peers = {"snntorch", "spikingjelly", "norse", "authors_rule"} & set(runs)
+    seconds = {case: sorted(t for run in runs[case] for t in run["times"]) for case in runs}
+    median = {case: (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2 for case, times in seconds.items()}
+    assert f"**{median['ours']:.2f} s**" in table
+    assert f"{min(median[case] for case in peers):.2f} s (" in table
+    peaks = {case: max(run["peak"] for run in runs[case]) / 1e9 for case in runs}
+    assert f"**{peaks['ours']:.2f} GB**" in table
+    assert f"| {min(peaks[case] for case in peers):.2f} GB (" in table
+
+
+def test_every_figure_has_its_command_and_a_page():
+    rows = figures.table("docs/").splitlines()[2:]
+    assert len(rows) == 6
+    for row in rows:
+        last = row.split("|")[-2]
+        assert re.search(r"\]\(docs/.*\.md", last) and re.search(r"`python -m [\w.]+`", last)
+
+
+def test_a_page_without_a_place_for_the_table_is_refused():
+    with pytest.raises(ValueError, match="one block from"):
+        figures.with_table("# A page\n", "")
