@@ -96,6 +96,7 @@ class Page {
     this.layers.show(this.run, decision, this.margin);
     this.report.show(this.run, decision, { image: this.image, ended: this.ended, largest: largest(this.history.at(-1) ?? []) });
     at("hint").hidden = this.pad.strokes.length > 0;
+    at("hint").textContent = this.pad.image ? "Draw your own here" : "Draw a digit here";
     at("run").textContent = this.playing ? "Pause" : this.run.steps && !this.ended ? "Go on" : this.ended && this.image ? "Again" : "Run";
     at("run").disabled = !this.image;
     at("step").disabled = !this.image || this.run.steps >= this.about.num_steps;
