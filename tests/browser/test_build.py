@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 
-import keras
 import numpy as np
 import pytest
 
@@ -17,12 +16,13 @@ from keras_spiking_bp.observe import traces_of_spikes
 
 
 def test_synapses_and_costs_are_those_of_the_analysis():
-    stages = [(4, 3), "pool", (6, 3)]
     encoder = ksbp.PoissonEncoder(6, scale=0.5, seed=0)
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=encoder, kappa=4.0, seed=0)
+    stages, arguments = [(4, 3), "pool", (6, 3)], {"num_steps": 6, "kappa": 4.0, "seed": 0}
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=encoder, **arguments)
+    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=None, **arguments)  # from spikes
+    inner.set_weights(model.get_weights())
     images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 1)).astype("float32")
     spikes = encoder.encode(images, (1, 2)).numpy().astype("float32")
-    inner = keras.Model(model.layers[-1].input, model.layers[-1].output)  # from spikes
     counted = ksbp.analysis.operations(inner, spikes, verbose=0)
     about = description(model)
     fired = {name: of["spikes"] for name, of in traces_of_spikes(inner, spikes).items() if "spikes" in of}
