@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from tests.browser.conftest import chromium, opened, served
+from examples.browser.chromium import chromium, look, open_page, served
 
 pytestmark = pytest.mark.browser
 
@@ -214,10 +214,7 @@ def test_keyboard(page):
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_and_can_be_read(page, width, scheme):
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    look(page, width, height=844, scheme=scheme)
     try:
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
         palette = page.execute_script(
@@ -265,7 +262,7 @@ def test_input_spikes_are_poisson(page):
 
 def test_without_webassembly(address):
     with chromium("--js-flags=--jitless") as driver:  # V8 has no WebAssembly then
-        page = opened(driver, address)
+        page = open_page(driver, address)
         assert "no WebAssembly" in text(page, "problem")
         assert not page.find_element("id", "page").is_displayed()
 
@@ -289,6 +286,6 @@ def test_what_is_missing_is_said(folder, browser, tmp_path, broken, said):
     else:
         (copy / broken).unlink()
     with served(copy) as address:
-        page = opened(browser, address)
+        page = open_page(browser, address)
         assert said in text(page, "problem")
         assert not page.find_element("id", "page").is_displayed()
