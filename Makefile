@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo check test test-peers test-slow test-oldest lint docs notebooks bench release-check clean
+.PHONY: demo check test test-peers test-slow test-oldest test-browser lint docs notebooks bench release-check clean
 
 demo: $(VENV)/.data
 	$(BIN)/python -m examples.demo
@@ -28,6 +28,10 @@ test-oldest: $(VENV)-oldest/bin/python
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# the page of examples/browser in headless Chromium (needs npm, chromium and its driver)
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser tests/browser
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,6 +44,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m examples.browser --output site/watch --home ../index.html
 
 # run the notebooks of examples/notebooks anew, from their .py files
 notebooks: $(VENV)/.notebooks

@@ -95,6 +95,8 @@ class MaxPoolingCell(NeuronCell):
             spikes = new["pooled"] - before
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
+        if "spikes" in new:
+            new["spikes"] = spikes
         return spikes, [new]
 
     def accumulate(

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.base import State, unique_names
 from keras_spiking_bp.export.network import Network
 
 
@@ -55,22 +55,24 @@ def images_with_seed_form(network: Network) -> Form:
     return Form("images_with_seed", outputs, [_images(network, None), seed])
 
 
-def step_form(network: Network, batch_size: int | None = None) -> Form:
+def step_form(network: Network, batch_size: int | None = None, with_spikes: bool = False) -> Form:
     """One time step, a pure function: `spikes` (B, ...) and all states in, `outputs` and new states out.
 
     `outputs` are V[t], not divided, or the spikes of the step. The states have the names of `state_names` going in and
     coming out; zeros are the state before the first step: of cells with an `initial_membrane`, the potential that goes
-    in and out is the difference from it.
+    in and out is the difference from it. `with_spikes`, those of each layer of neurons come out
+    too (`spike_names`).
     """
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
     neurons = cell.neurons()
     entries = state_names(cell)
+    fired = spike_names(cell) if with_spikes else {}
 
     def step(spikes, *states_in):
         given = dict(zip(entries, states_in, strict=True))
-        before: list[State] = [{} for _ in neurons]
+        before: list[State] = [{"spikes": None} if i in fired.values() else {} for i in range(len(neurons))]
         for name, (i, entry) in entries.items():
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
         outputs, after = cell.step(spikes, before)
@@ -78,7 +80,8 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
             name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
             for name, (i, entry) in entries.items()
         }
-        return {"outputs": tf.cast(outputs, tf.float32), **states}
+        of_step = {name: after[i]["spikes"] for name, i in fired.items()}
+        return {"outputs": tf.cast(outputs, tf.float32), **states, **of_step}
 
     shapes = {"spikes": network.step_shape}
     shapes |= {name: neurons[i].carried_shapes[entry] for name, (i, entry) in entries.items()}
@@ -104,6 +107,17 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
                 )
             found[name] = (i, entry)
     return found
+
+
+def spike_names(cell: Cell) -> dict[str, int]:
+    """`spikes_<name of the cell>` of the layers of neurons that fire, and the number of each in the order of the walk.
+
+    Raises:
+        ValueError: if two cells have the same name.
+    """
+    names = (re.sub(r"\W", "_", name) for name in unique_names(cell))
+    fires = [neuron.emits == "spikes" for neuron in cell.neurons()]
+    return {f"spikes_{name}": i for i, name in enumerate(names) if fires[i]}
 
 
 def _shifted(state: tf.Tensor, entry: str, by: Any) -> tf.Tensor:

@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import step_form
+from keras_spiking_bp.export.forms import spike_names, step_form
 from keras_spiking_bp.export.network import Network
 
 
-def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
+def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False, spikes: bool = False) -> None:
     """Writes an ONNX file of one time step, with any batch size.
 
     Inputs and outputs are those of the `step` signature of `export_saved_model`, in its order. Names are unique in an
@@ -23,6 +23,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         model: as in `export_saved_model`.
         path: the file to make. It appears when it is complete, or not at all.
         overwrite: replace a file that is there.
+        spikes: also give the spikes of the step, 0 or 1 float32, of each layer of neurons that fires: `spikes_<cell>`,
+            behind the states. From a potential of zero alone nobody knows whether its neuron fired or got nothing.
 
     Raises:
         ImportError: if tf2onnx is not installed.
@@ -43,20 +45,21 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
 
     network = Network(model)
     network.check_float32("ONNX")
-    form = step_form(network)
+    form = step_form(network, with_spikes=spikes)
 
-    names = [spec.name for spec in form.inputs]
-    next_names = ["outputs", *(f"next_{name}" for name in names[1:])]
+    states = [spec.name for spec in form.inputs[1:]]
+    fired = list(spike_names(network.layer.cell)) if spikes else []
+    names = {"outputs": "outputs", **{f"next_{name}": name for name in states}, **{name: name for name in fired}}
 
     def step(*tensors):
         outputs = form.function(*tensors)
-        return {new: outputs[name] for new, name in zip(next_names, ["outputs", *names[1:]], strict=True)}
+        return {new: outputs[name] for new, name in names.items()}
 
     with written_whole(path, overwrite) as file:
         function = tf.function(step, input_signature=form.inputs, autograph=False)
         onnx_model, _ = tf2onnx.convert.from_function(function, form.inputs)
         outputs = {output.name: output for output in onnx_model.graph.output}
-        for output in [outputs[name] for name in next_names]:  # TensorFlow has sorted them
+        for output in [outputs[name] for name in names]:  # TensorFlow has sorted them
             onnx_model.graph.output.remove(output)
             onnx_model.graph.output.append(output)
         for tensor in [*onnx_model.graph.input, *onnx_model.graph.output]:

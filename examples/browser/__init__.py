@@ -1,0 +1,1 @@
+"""A page on which a spiking LeNet recognises drawn digits, step by step, in the browser."""

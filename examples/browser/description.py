@@ -1,0 +1,80 @@
+"""What the page must know of a network beside its ONNX file: layers, synapses that a spike reaches, costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.connections import INPUT, ann_operations, connections, fan_out
+from keras_spiking_bp.export.forms import spike_names, state_names
+from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.observe import output_layer
+
+
+def description(model: keras.Model, costs: ksbp.analysis.Costs = ksbp.analysis.FLOAT32_45NM) -> dict[str, Any]:
+    """The network as data for JSON: names as in the file of `export_onnx(..., spikes=True)`.
+
+    `connections` hold for each element of their source the number of synapses that its spike reaches (`fan_out`: one
+    number if that is the same for all), of which each costs an accumulate; `ann` the operations of one inference of the
+    same network as an ANN; `costs` picojoules.
+
+    Args:
+        model: images -> PoissonEncoder -> SpikingRNN that ends in a readout.
+        costs: energy per operation.
+
+    Raises:
+        ValueError: if a connection comes from something that does not fire.
+    """
+    layer = output_layer(model)
+    encoder = next(part for part in model.layers if isinstance(part, ksbp.PoissonEncoder))
+    cell = layer.cell
+    neurons = cell.neurons()
+    paths = connections(cell, layer.input.shape[2:])
+    fired = {neurons[i].name: name for name, i in spike_names(cell).items()}
+    silent = [path.name for path in paths if path.source not in (INPUT, *fired)]
+    if silent:
+        raise ValueError(f"`model` must have spikes on all of its connections. Received: {silent}")
+    of_ann = np.sum(ann_operations(paths), axis=0)
+    return {
+        "num_steps": encoder.num_steps,
+        "input": {"name": INPUT, "shape": list(layer.input.shape[2:]), "scale": encoder.scale},
+        "layers": [
+            {
+                "name": neuron.name,
+                "what": _what(neuron.synapse),
+                "shape": list(neuron.output_shape_of_step),
+                "spikes": fired[neuron.name],
+            }
+            for neuron in neurons
+            if neuron.name in fired
+        ],
+        "readout": {"name": neurons[-1].name, "classes": neurons[-1].output_shape_of_step[-1]},
+        "states": [
+            {"name": name, "next": f"next_{name}", "shape": list(neurons[i].carried_shapes[entry])}
+            for name, (i, entry) in state_names(cell).items()
+        ],
+        "connections": [
+            {"source": path.source, "target": path.target, "fan_out": _short(fan_out(path.layers, path.source_shape))}
+            for path in paths
+        ],
+        "ann": {"macs": int(of_ann[0]), "accumulates": int(of_ann[1])},
+        "costs": {"accumulate": costs.of(1, 0), "mac": costs.of(0, 1)},
+    }
+
+
+def _short(counts: np.ndarray) -> int | list[int]:
+    flat = np.round(counts).astype(int).ravel().tolist()
+    return flat[0] if len(set(flat)) == 1 else flat
+
+
+def _what(synapse: keras.layers.Layer) -> str:
+    """A synapse in a few words."""
+    layer = parts_of(synapse)[0]
+    if isinstance(layer, keras.layers.Conv2D):
+        return f"convolution {' x '.join(map(str, layer.kernel_size))}"
+    if isinstance(layer, keras.layers.AveragePooling2D):
+        return f"pooling {' x '.join(map(str, layer.pool_size))}"
+    return "dense" if isinstance(layer, keras.layers.Dense) else type(layer).__name__

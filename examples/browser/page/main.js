@@ -1,0 +1,192 @@
+// Puts the page together: pad, network, decision, pictures, and the controls.
+
+import { certainAfter, largest } from "./decision.js";
+import { SIDE, imageOf, show } from "./digit.js";
+import { Layers } from "./layers.js";
+import { Network, Problem } from "./network.js";
+import { Pad } from "./pad.js";
+import { poissonStep, randomNumbers } from "./poisson.js";
+import { Report } from "./report.js";
+
+const SPEEDS = [1, 2, 4, 8, 15, 30, 60]; // steps a second
+const PATIENCE = 700; // milliseconds from the last stroke to the run
+const FIRST = 5; // the digit that the page begins with
+const at = (id) => document.getElementById(id);
+
+class Page {
+  constructor(network) {
+    this.network = network;
+    this.about = network.about;
+    this.margins = this.about.test_set.early_exit.map((row) => row.margin);
+    at("page").hidden = false;
+    this.layers = new Layers(at("layers"), this.about);
+    this.report = new Report(network);
+    this.pad = new Pad(at("pad"));
+    this.image = null;
+    this.playing = false;
+    this.#connect();
+    this.reset();
+  }
+
+  get margin() {
+    return this.margins[at("margin").value];
+  }
+
+  get ended() {
+    const stops = at("stop").checked && certainAfter(this.history, this.margin) > 0;
+    return this.run.steps >= this.about.num_steps || stops;
+  }
+
+  get history() {
+    return this.run.history.map((of) => of.outputs);
+  }
+
+  /** Back to the state before the first step, with the same digit. */
+  reset() {
+    this.pause();
+    this.run = this.network.start();
+    this.random = randomNumbers(Number(at("seed").value));
+    this.layers.reset();
+    this.show();
+  }
+
+  /** One time step. Steps that are asked for while one is computed wait for it. */
+  step() {
+    const run = this.run;
+    this.busy = Promise.resolve(this.busy).then(async () => {
+      if (run !== this.run || !this.image || run.steps >= this.about.num_steps) return;
+      const fired = await run.step(poissonStep(this.image, this.about.input.scale, this.random));
+      if (run !== this.run) return;
+      this.layers.add(fired);
+      this.show();
+    });
+    return this.busy;
+  }
+
+  async play() {
+    clearTimeout(this.waiting);
+    if (!this.image || this.playing) return;
+    if (this.ended) this.reset();
+    const own = (this.playing = {}); // another call of play, or pause, puts something else here
+    this.show();
+    while (this.playing === own && !this.ended) {
+      const begun = performance.now();
+      await this.step();
+      const rest = 1000 / SPEEDS[at("speed").value] - (performance.now() - begun);
+      await new Promise((resolve) => setTimeout(resolve, Math.max(rest, 0)));
+    }
+    if (this.playing === own) this.pause();
+  }
+
+  pause() {
+    clearTimeout(this.waiting);
+    this.playing = false;
+    if (this.run) this.show();
+  }
+
+  /** Takes another image and goes back to the start; it runs after `patience` milliseconds. */
+  see(image, patience = null) {
+    this.image = image;
+    this.reset();
+    if (image && patience !== null) this.waiting = setTimeout(() => this.play(), patience);
+  }
+
+  show() {
+    const decision = certainAfter(this.history, this.margin);
+    this.layers.show(this.run, decision, this.margin);
+    this.report.show(this.run, decision, { image: this.image, ended: this.ended, largest: largest(this.history.at(-1) ?? []) });
+    at("hint").hidden = this.pad.strokes.length > 0;
+    at("hint").textContent = this.pad.image ? "Draw your own here" : "Draw a digit here";
+    at("run").textContent = this.playing ? "Pause" : this.run.steps && !this.ended ? "Go on" : this.ended && this.image ? "Again" : "Run";
+    at("run").disabled = !this.image;
+    at("step").disabled = !this.image || this.run.steps >= this.about.num_steps;
+    at("reset").disabled = this.run.steps === 0;
+    at("clear").disabled = !this.pad.strokes.length && !this.pad.image;
+  }
+
+  #connect() {
+    this.pad.addEventListener("draw", () => {
+      clearTimeout(this.waiting);
+      if (this.image) this.see(null); // what was drawn so far; seen anew when the pen is lifted
+    });
+    this.pad.addEventListener("rest", () => this.see(imageOf(this.pad.strokes), PATIENCE));
+    this.pad.addEventListener("empty", () => this.see(null));
+    this.pad.addEventListener("go", () => this.play());
+    at("run").addEventListener("click", () => (this.playing ? this.pause() : this.play()));
+    at("step").addEventListener("click", () => {
+      this.pause();
+      this.step();
+    });
+    at("reset").addEventListener("click", () => this.reset());
+    at("clear").addEventListener("click", () => this.pad.clear());
+    at("seed").addEventListener("change", () => this.reset());
+    at("stop").addEventListener("change", () => this.show());
+    this.#slider("speed", SPEEDS, 2, (speed) => (speed === 1 ? "1 step / s" : `${speed} steps / s`));
+    this.#slider("margin", this.margins, this.margins.indexOf(0.8), (margin) => margin.toFixed(1));
+    for (const { label, pixels } of this.about.test_set.digits) {
+      const image = Float32Array.from(atob(pixels), (character) => character.charCodeAt(0) / 255);
+      const button = Object.assign(document.createElement("button"), { type: "button" });
+      button.setAttribute("aria-label", `Digit ${label} of the test set`);
+      const canvas = Object.assign(document.createElement("canvas"), { width: SIDE, height: SIDE });
+      show(canvas, image);
+      button.append(canvas);
+      button.addEventListener("click", () => this.choose(image));
+      at("samples").append(button);
+    }
+  }
+
+  /** Shows one of the digits of the test set, and runs it. */
+  choose(image) {
+    this.pad.choose(image);
+    this.see(image, 0);
+  }
+
+  /** A slider over a list of values, with the text of the one chosen beside it. */
+  #slider(id, values, start, text) {
+    Object.assign(at(id), { min: 0, max: values.length - 1, step: 1 });
+    at(id).value = start;
+    const tell = () => {
+      at(`${id}-value`).textContent = text(values[at(id).value]);
+      at(id).setAttribute("aria-valuetext", text(values[at(id).value]));
+      if (id === "margin") this.report.tellMargin(this.margin);
+    };
+    tell();
+    at(id).addEventListener("input", () => {
+      tell();
+      this.show();
+    });
+  }
+}
+
+/** For tests and for the console: the run of given spikes, an array (T, 784) of numbers. */
+async function runSpikes(network, spikes) {
+  const run = network.start();
+  for (const step of spikes) await run.step(Float32Array.from(step));
+  return { outputs: run.history.map((of) => [...of.outputs]), spikes: run.spikes, accumulates: run.accumulates };
+}
+
+async function begin() {
+  at("problem").hidden = true;
+  at("loading").hidden = false;
+  try {
+    const network = await Network.load((bytes, all) => {
+      at("progress").value = bytes / all;
+      at("loaded").textContent = `${(bytes / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`;
+    });
+    if (network.about.home) Object.assign(at("home"), { href: network.about.home, hidden: false });
+    at("settings").open = matchMedia("(min-width: 641px)").matches;
+    const page = new Page(network);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) at("samples").children[FIRST].click();
+    window.watch = { page, runSpikes: (spikes) => runSpikes(network, spikes) };
+  } catch (error) {
+    const said = error instanceof Problem ? error.message : `The network could not be started: ${error.message ?? error}`;
+    at("problem").textContent = said;
+    at("problem").classList.add("told");
+    at("problem").hidden = false;
+    console.error(error);
+  } finally {
+    at("loading").hidden = true;
+  }
+}
+
+begin();

@@ -1,0 +1,43 @@
+"""The page, built once and served, and Chromium to look at it."""
+
+import shutil
+
+import pytest
+
+from examples.browser.chromium import chromium, open_page, programs, served
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """The page, with its runtime."""
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to export the network")
+    pytest.importorskip("selenium", reason="needs selenium to drive Chromium")
+    if not all(programs()):
+        pytest.skip("needs Chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)")
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm to install onnxruntime-web")
+    from examples.browser.__main__ import build
+
+    folder = tmp_path_factory.mktemp("page")
+    build(folder)
+    if not (folder / "runtime").exists():
+        pytest.skip("needs onnxruntime-web, which npm could not install")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(folder):
+    with served(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser(folder):
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser, address):
+    """Chromium with the page, loaded."""
+    return open_page(browser, address)
