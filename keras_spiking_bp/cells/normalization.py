@@ -85,7 +85,8 @@ def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict
     """
     rows = [parts_of(synapse) for synapse in synapses]
     uses = collections.Counter(id(part) for row in rows for part in row)
-    weights, shifts = {}, {}
+    weights: dict[int, tf.Tensor] = {}
+    shifts: dict[int, tf.Tensor] = {}
     for row in rows:
         for before, norm in itertools.pairwise(row):
             if uses[id(before)] > 1 or uses[id(norm)] > 1 or not _folds(before, norm):
