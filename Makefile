@@ -74,4 +74,4 @@ $(VENV)/.%: setup.cfg $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info demo_output
+	rm -rf $(VENV) $(VENV)-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site *.egg-info demo_output
