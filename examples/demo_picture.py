@@ -31,7 +31,8 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
     for row, index in enumerate(shown):
         picture, raster, readout = axes[row]
         picture.imshow(images[index, ..., 0], cmap="gray_r")
-        picture.set_xticks([]), picture.set_yticks([])
+        picture.set(xticks=[], yticks=[])
+        picture.spines[:].set_visible(True)
 
         when, where = np.nonzero(spikes[row].reshape(num_steps, -1))
         raster.scatter(when + 1, where, s=1.5, color="black", linewidths=0)
