@@ -68,8 +68,9 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             inner = calls(layer, layers_only=False)
             ends[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
         elif sources == [INPUT] and alone_here and _prepares(layer):
-            front = [keras.Input(graph.shape)] if graph.front is None else graph.front.layers
-            graph.front = keras.Sequential([*front, copy_with_weights(layer)])
+            before = graph.front
+            shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
+            graph.front = keras.Sequential([keras.Input(shape), *layers, copy_with_weights(layer)])
             graph.shape = tuple(graph.front.output_shape)[1:]
             ends[layer.name] = INPUT
         else:
@@ -190,8 +191,8 @@ def _drop_end(graph: Graph) -> None:
     for node in graph:
         if node.kind == END:
             raise ValueError(
-                f"The layer {node.of!r} cannot be converted: its activation is a softmax or sigmoid inside of the network, "
-                "not at its end, and only a ReLU is what a neuron does"
+                f"The layer {node.of!r} cannot be converted: its activation is a softmax or sigmoid inside of the "
+                "network, not at its end, and only a ReLU is what a neuron does"
             )
 
 
