@@ -80,8 +80,7 @@ def balanced(
 
 def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tensor]]:
     """What each node of the ANN gives for a batch, in order; what nobody takes any more is let go."""
-    x = tf.constant(images)
-    values = {INPUT: x if graph.front is None else graph.front(x, training=False)}
+    values = {INPUT: graph.prepared(images)}
     waiting = {name: len(graph.takers(name)) for name in (INPUT, *graph.nodes)}
     for node in graph:
         given = [values[name] for name in node.sources]

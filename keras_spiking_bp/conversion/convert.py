@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.balance import METHODS, balanced
+from keras_spiking_bp.conversion.bias import calibrate, give_biases, images_for, means
 from keras_spiking_bp.conversion.read import copy_with_weights, read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
@@ -30,44 +31,67 @@ def convert_to_snn(
     gradient: str = "accumulated",
     name: str | None = None,
     initial_membrane: float = 0.0,
+    calibrate_biases: bool = False,
     verbose: int = 0,
 ) -> keras.Model:
     """A trained ordinary network as a spiking one: integrate-and-fire neurons for ReLU, thresholds balanced.
 
-    Layer by layer, on the sample data: `norm`, the largest activation (or a high percentile), is what one spike stands
-    for, so that a neuron which fires at each step means `norm`. `W`, `b` of the ANN, batch normalisation folded in:
+    Layer by layer, on the sample data: `norm`, the largest activation (or another one, see `method`), is what one spike
+    stands for, so that a neuron which fires at each step means `norm`. `W`, `b` of the ANN, batch normalisation folded
+    in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
     An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a
-    `MaxPoolingCell`; `Add` a `ResidualCell`, whose shortcut is scaled like a synapse; the last layer a readout without
-    leak, so that the output is the ANN's logits as far as the spikes can tell.
+    `MaxPoolingCell`; the last layer a readout without leak, so that the output is the ANN's logits as far as the spikes
+    can tell. What has no ReLU behind it goes on as a current: the sum of branches, a linear bottleneck. A network with
+    branches becomes a `GraphCell`, any other a `SequentialCell`.
 
-    What can be converted: Sequential and functional models (nested ones too) of Conv2D, DepthwiseConv2D, Dense, average
-    and max pooling (global too), BatchNormalization right behind a layer with weights, ZeroPadding2D, Flatten, Dropout,
-    ReLU, Add (of one branch with a ReLU and one without, followed by a ReLU), and a linear or softmax layer at the end.
+    What can be converted: Sequential and functional models (nested ones too) of
+
+    * Dense, Conv1D, Conv2D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
+    * ReLU, with or without a maximum (ReLU6: a rate saturates, too);
+    * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
+    * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one behind if that pads
+      nothing, else a layer of its own that does not learn;
+    * Add, Concatenate of channels;
+    * Dropout and what else does nothing in inference;
+    * Rescaling, Normalization, Resizing, CenterCrop and the random layers of Keras in front, which stay in front of the
+      encoder;
+    * a softmax or sigmoid at the end, which is left out.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` goes on training it with spike-based
     backpropagation (hybrid training; dropout right behind a ReLU is kept for that, other dropout is not).
+
+    For few time steps: `method="mse", initial_membrane=0.5, calibrate_biases=True`.
 
     Args:
         ann: the trained network.
         sample_data: some hundred training images, as the ANN takes them, (N, H, W, C) or (N, features).
         num_steps: time steps T; 100 if None and no encoder says it.
-        method: `"max"` or `"percentile"` (robust against single large activations: fewer steps are needed).
+        method: how `norm` is chosen. `"max"`: the largest activation, of a ReLU with a maximum that maximum.
+            `"percentile"`: robust against single large activations, fewer steps are needed. `"mse"`: for the number of
+            time steps that there are, the one for which spike counts tell the activations with the least squared error.
         percentile: of all activations of a layer, above 0, at most 100.
         reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
         encoder: how images become inputs over time; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder`
             `scale * |images|` should be at most 1.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
+        initial_membrane: the membrane potential before the first step, as a share of the threshold. At a half a count
+            is rounded to the nearest, not down.
+        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer if a layer is large: half
+            a gigabyte is the limit) and to add to each bias what the mean rate of its channel misses of the ANN's.
+        verbose: 1 shows progress bars over batches and layers.
 
     Raises:
         TypeError: if `ann` is no Sequential or functional model, or `encoder` no encoder.
         ValueError: if an argument is out of range, a layer cannot be converted (it is named; nothing has been computed
             then), or a layer is silent on all sample data.
 
-    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile).
+    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
+    al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
+    threshold).
 
     Example:
         >>> ann = keras.Sequential([
@@ -93,10 +117,17 @@ def convert_to_snn(
     images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     normal_form(graph)
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, verbose)
+    few, expected = images_for(graph, images, encoder.num_steps), {}
+    if calibrate_biases:
+        give_biases(graph)
+        expected = means(graph, few, norms)
     parts = written(graph, norms, 1.0 / encoder.scale, reset_mechanism, initial_membrane)
     front = [] if graph.front is None else [copy_with_weights(layer) for layer in graph.front.layers]
     name = name or f"{ann.name}_snn"
-    return assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
+    snn = assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
+    if calibrate_biases:
+        calibrate(parts, graph, encoder(graph.prepared(few)), expected, verbose)
+    return snn
 
 
 def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:

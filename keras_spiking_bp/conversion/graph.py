@@ -6,6 +6,8 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
 
@@ -71,6 +73,11 @@ class Graph:
 
     def __iter__(self):
         return iter(list(self.nodes.values()))
+
+    def prepared(self, images: np.ndarray) -> tf.Tensor:
+        """Images behind the layers in front."""
+        x = tf.constant(images)
+        return x if self.front is None else self.front(x, training=False)
 
     def add(self, kind: str, layer: keras.layers.Layer | None, sources: list[str], of: str, **more) -> Node:
         """A new node behind all others; a layer is built here."""
