@@ -1,4 +1,4 @@
-"""Makes `docs/conversion.md` and its picture from the reports of `examples.convert`, `few_steps`, `convert_applications`.
+"""Makes `docs/conversion.md` and its picture from the reports of the examples on conversion.
 
 python -m examples.conversion_page [--reports docs/conversion] [--output docs/conversion.md]
 """
