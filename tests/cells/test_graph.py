@@ -105,7 +105,8 @@ def test_round_trips(make, tmp_path):
     for other in (keras.saving.load_model(tmp_path / "model.keras"), clone):
         np.testing.assert_array_equal(other(X), expected)
     model.export(tmp_path / "saved", verbose=False)
-    np.testing.assert_allclose(tf.saved_model.load(tmp_path / "saved").serve(X), expected, atol=1e-6)
+    loaded = tf.saved_model.load(tmp_path / "saved")
+    np.testing.assert_allclose(loaded.serve(X), expected, atol=1e-6)
 
 
 def test_branches_by_hand():
