@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import keras_spiking_bp as ksbp
+from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import logits_of, trained_looking
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 3)).astype("float32")
@@ -168,3 +169,12 @@ def test_error_falls_as_one_over_the_number_of_steps(build):
     expected = logits_of(without_end(ann), IMAGES)
     few, many = (np.abs(snn.predict(IMAGES, verbose=0) - expected).max() / np.abs(expected).max() for snn in snns)
     assert many < few / 4 and many < 0.03
+
+
+@pytest.mark.parametrize("build", KINDS)
+def test_in_the_limit_of_many_steps_it_is_the_ann(build):
+    """To the rounding of float32, with rates as real numbers."""
+    ann = trained_looking(network(build))
+    snn = ksbp.convert_to_snn(ann, IMAGES, 2, method="max")
+    expected = logits_of(without_end(ann), IMAGES)
+    np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
