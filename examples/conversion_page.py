@@ -37,14 +37,18 @@ reports in `docs/conversion/`; the commands below make those.
 """
 FEW_STEPS = """## Few time steps
 
-Small networks, trained briefly, on images that the training did not see. Accuracy in %, in brackets the percentage
-points that are lost of the ANN's:
+Small networks, trained briefly. Accuracy in % on test images, and in brackets the percentage points that are lost of
+the ANN's:
 
 * **percentile 99.9**: the default of `convert_to_snn`;
 * **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to the nearest, not down;
 * **least error**: that, and `method="mse"`: thresholds for this number of steps, such that counts tell the activations
   with the least squared error;
-* **calibrated**: that, and `calibrate_biases=True`: biases corrected layer by layer on 200 training images at most.
+* **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on 128 training
+  images at most.
+
+The last columns tell the error of the outputs: the root of the mean squared difference to those of the ANN, in % of
+their standard deviation.
 """
 ENOUGH = 0.5  # percentage points of the ANN
 APPLICATIONS = """## Networks of Keras Applications
@@ -91,12 +95,15 @@ def few_steps(reports: list[dict]) -> list[str]:
             "",
             f"{report['train']:,} training and {report['samples']:,} test images; the ANN has {ann:.2f} %.",
             "",
-            f"| time steps | {' | '.join(map(str, steps))} | within {ENOUGH} points from |",
-            f"| --- |{' ---: |' * len(steps)} --- |",
+            f"| accuracy after | {' | '.join(map(str, steps))} | within {ENOUGH} points | error after "
+            f"{' | '.join(map(str, steps))} |",
+            f"| --- |{' ---: |' * (2 * len(steps) + 1)}",
         ]
         for name, found in report["accuracies"].items():
             figures = [f"{100 * accuracy:.1f} ({ann - 100 * accuracy:.1f})" for accuracy in found]
-            lines.append(f"| {name} | {' | '.join(figures)} | {enough(found, steps, report['ann_accuracy'])} |")
+            figures.append(enough(found, steps, report["ann_accuracy"]))
+            figures += [f"{100 * error:.0f}" for error in report["errors"][name]]
+            lines.append(f"| {name} | {' | '.join(figures)} |")
         lines.append("")
     return lines
 
@@ -105,7 +112,7 @@ def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
     """The first number of steps of those tried from which on the accuracy is near that of the ANN."""
     far = [i for i, accuracy in enumerate(accuracies) if 100 * (of_ann - accuracy) > ENOUGH + 1e-9]
     first = max(far, default=-1) + 1
-    return f"{steps[first]} steps" if first < len(steps) else "none of them"
+    return f"from {steps[first]}" if first < len(steps) else "later"
 
 
 def applications(report: dict) -> list[str]:

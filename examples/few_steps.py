@@ -31,8 +31,9 @@ from examples.training import trained
 METHODS = {
     "percentile 99.9": {},
     "half a threshold": {"initial_membrane": 0.5},
+    "half a threshold, calibrated": {"initial_membrane": 0.5, "calibrate_biases": True},
     "least error": {"initial_membrane": 0.5, "method": "mse"},
-    "calibrated": {"initial_membrane": 0.5, "method": "mse", "calibrate_biases": True},
+    "least error, calibrated": {"initial_membrane": 0.5, "method": "mse", "calibrate_biases": True},
 }
 #: Those that do not know the number of time steps: one conversion serves for all.
 ANY_STEPS = ("percentile 99.9", "half a threshold")
@@ -136,12 +137,17 @@ def network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Mode
     return keras.Model(inputs, layers.Dense(classes)(BODIES[name](inputs)), name=name)
 
 
-def accuracies(snn: keras.Model, images: np.ndarray, labels: np.ndarray, steps: list[int]) -> list[float]:
-    """The accuracy after so many time steps, from one run."""
+def outputs_after(snn: keras.Model, images: np.ndarray, steps: list[int]) -> list[np.ndarray]:
+    """The outputs after so many time steps, from one run."""
     layer = snn.get_layer("time")
     outputs = ksbp.SpikingRNN(layer.cell, gradient=layer.gradient, return_sequences=True)(layer.input)
-    at_each_step = keras.Model(snn.inputs, outputs).predict(images, batch_size=100, verbose=0)
-    return [float((at_each_step[:, t - 1].argmax(-1) == labels).mean()) for t in steps]
+    at_each_step = keras.Model(snn.inputs, outputs).predict(images, batch_size=250, verbose=0)
+    return [at_each_step[:, t - 1] for t in steps]
+
+
+def relative_error(outputs: np.ndarray, expected: np.ndarray) -> float:
+    """The root of the mean squared difference, as a share of the standard deviation of the outputs of the ANN."""
+    return float(np.sqrt(((outputs - expected) ** 2).mean()) / expected.std())
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -149,6 +155,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--network", default="lenet", choices=["lenet", *BODIES])
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--epochs", type=int, default=1, help="of the ANN")
+    parser.add_argument("--batch-size", type=int, default=64, help="of the training")
     parser.add_argument("--train", type=int, help="train on so many images; none: all")
     parser.add_argument("--samples", type=int, help="test on so many images; none: all")
     parser.add_argument("--steps", type=int, nargs="+", default=[8, 16, 32, 64])
@@ -167,21 +174,24 @@ def main(arguments: list[str] | None = None) -> dict:
     called = f"{args.network}-{args.dataset}"
     ann = trained(
         network(args.network, data.input_shape, data.classes), data, args.epochs, args.output / f"{called}.keras",
-        learning_rate=args.learning_rate, seed=args.seed, verbose=args.verbose,
+        batch_size=args.batch_size, learning_rate=args.learning_rate, seed=args.seed, verbose=args.verbose,
         note=f"{args.network} {len(data.train[0])} images",
     )  # fmt: skip
     images, labels = data.normalised(data.test[0][: args.samples]), data.test[1][: args.samples]
-    accuracy = float((ann.predict(images, verbose=args.verbose).argmax(-1) == labels).mean())
+    expected = ann.predict(images, verbose=args.verbose)
+    accuracy = float((expected.argmax(-1) == labels).mean())
     sample = data.normalised(data.train[0][: args.sample_images])
-    found = {}
+    accuracies, errors = {}, {}
     for name in args.methods:
         if name in ANY_STEPS:
             snn = ksbp.convert_to_snn(ann, sample, max(args.steps), **METHODS[name])
-            found[name] = accuracies(snn, images, labels, args.steps)
+            outputs = outputs_after(snn, images, args.steps)
         else:
             snns = (ksbp.convert_to_snn(ann, sample, steps, **METHODS[name]) for steps in args.steps)
-            found[name] = [accuracies(snn, images, labels, [snn.get_layer("time").input.shape[1]])[0] for snn in snns]
-        print(f"{called}, {name}: {found[name]} after {args.steps} steps, ANN {accuracy:.4f}", flush=True)
+            outputs = [snn.predict(images, batch_size=250, verbose=0) for snn in snns]
+        accuracies[name] = [float((output.argmax(-1) == labels).mean()) for output in outputs]
+        errors[name] = [relative_error(output, expected) for output in outputs]
+        print(f"{called}, {name}: {accuracies[name]} after {args.steps} steps, ANN {accuracy:.4f}", flush=True)
     report = {
         "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.few_steps"),
         "network": args.network,
@@ -190,7 +200,8 @@ def main(arguments: list[str] | None = None) -> dict:
         "samples": len(images),
         "ann_accuracy": accuracy,
         "steps": args.steps,
-        "accuracies": found,
+        "accuracies": accuracies,
+        "errors": errors,
         "machine": machine(),
     }
     (args.output / f"{called}.json").write_text(json.dumps(report, indent=1) + "\n")

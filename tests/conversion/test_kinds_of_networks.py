@@ -178,3 +178,19 @@ def test_in_the_limit_of_many_steps_it_is_the_ann(build):
     snn = ksbp.convert_to_snn(ann, IMAGES, 2, method="max")
     expected = logits_of(without_end(ann), IMAGES)
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("build", [normalised_first, dense_block, inception, nested])
+def test_it_is_saved_and_trained_on(build, tmp_path):
+    """Layers in front, thresholds of channels, rescaled currents, normalisations that do not learn."""
+    snn = ksbp.convert_to_snn(trained_looking(network(build)), IMAGES, 8, initial_membrane=0.5, calibrate_biases=True)
+    expected = snn.predict(IMAGES, verbose=0)
+    snn.save(tmp_path / "snn.keras")
+    loaded = keras.saving.load_model(tmp_path / "snn.keras")
+    np.testing.assert_allclose(loaded.predict(IMAGES, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    clone = keras.models.clone_model(snn)
+    clone.set_weights(snn.get_weights())
+    np.testing.assert_allclose(clone.predict(IMAGES, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    loaded.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = loaded.fit(IMAGES, np.arange(8) % 3, epochs=10, verbose=0).history["loss"]
+    assert history[-1] < history[0]
