@@ -1,4 +1,4 @@
-"""Makes `docs/conversion.md` and its picture from the reports of `examples.convert`.
+"""Makes `docs/conversion.md` and its picture from the reports of the examples on conversion.
 
 python -m examples.conversion_page [--reports docs/conversion] [--output docs/conversion.md]
 """
@@ -7,20 +7,56 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from examples.plotting import plt
 from examples.titles import TITLES
 from keras_spiking_bp.analysis.style import COLORS, DARK_GREY, GREY, LINES
 
+NETWORKS = {
+    "vgg_bn": "VGG with batch normalisation",
+    "mobilenet_v2": "A small MobileNetV2",
+    "densenet": "A small DenseNet",
+    "inception": "A small Inception",
+    "resnet_v2": "A small ResNetV2",
+    "xception": "A small Xception",
+}
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# What conversion loses
 
 `keras_spiking_bp.convert_to_snn` makes a spiking network of a trained ordinary one. Here: the accuracy of the
 converted network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one
 pass, for three ways of balancing thresholds and resetting; and, where it was run, after training on with spike-based
-backpropagation for few time steps (hybrid training). Made by `python -m examples.conversion_page` from the
+backpropagation for few time steps (hybrid training); then what it keeps in [few time steps](#few-time-steps), and
+[which networks](#networks-of-keras-applications) it takes. Made by `python -m examples.conversion_page` from the
 reports in `docs/conversion/`; the commands below make those.
+"""
+FEW_STEPS = """## Few time steps
+
+Small networks, trained briefly. Accuracy in % on test images, and in brackets the percentage points that are lost of
+the ANN's:
+
+* **percentile 99.9**: the default of `convert_to_snn`;
+* **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to the nearest, not down;
+* **least error**: that, and `method="mse"`: thresholds for this number of steps, such that counts tell the activations
+  with the least squared error;
+* **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on 128 training
+  images at most.
+
+The last columns tell the error of the outputs: the root of the mean squared difference to those of the ANN, in % of
+their standard deviation.
+"""
+ENOUGH = 0.5  # percentage points of the ANN
+APPLICATIONS = """## Networks of Keras Applications
+
+`{command}`
+
+`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted. What is refused is
+refused before anything is computed.
+
+| network | layers | converted to | layers of neurons that fire |
+| --- | ---: | --- | ---: |
 """
 
 
@@ -29,7 +65,7 @@ def load(folder: Path) -> list[dict]:
 
 
 def title(report: dict) -> str:
-    network = {"vgg_bn": "VGG with batch normalisation"}.get(report["network"]) or TITLES[report["network"]]
+    network = NETWORKS.get(report["network"]) or TITLES[report["network"]]
     return f"{network} on {TITLES[report['dataset']]}"
 
 
@@ -44,7 +80,48 @@ def hybrids(reports: list[dict]) -> list[str]:
     ]
 
 
-def page(reports: list[dict], picture: str) -> str:
+def few_steps(reports: list[dict]) -> list[str]:
+    """The section on few time steps: a table for each network."""
+    lines = [FEW_STEPS]
+    for report in reports:
+        ann, steps = 100 * report["ann_accuracy"], report["steps"]
+        lines += [
+            f"### {title(report)}",
+            "",
+            f"`{report['command']}`",
+            "",
+            f"{report['train']:,} training and {report['samples']:,} test images; the ANN has {ann:.2f} %.",
+            "",
+            f"| accuracy after | {' | '.join(map(str, steps))} | within {ENOUGH} points | error after "
+            f"{' | '.join(map(str, steps))} |",
+            f"| --- |{' ---: |' * (2 * len(steps) + 1)}",
+        ]
+        for name, found in report["accuracies"].items():
+            figures = [f"{100 * accuracy:.1f} ({ann - 100 * accuracy:.1f})" for accuracy in found]
+            figures.append(enough(found, steps, report["ann_accuracy"]))
+            figures += [f"{100 * error:.0f}" for error in report["errors"][name]]
+            lines.append(f"| {name} | {' | '.join(figures)} |")
+        lines.append("")
+    return lines
+
+
+def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
+    """The first number of steps of those tried from which on the accuracy is near that of the ANN."""
+    far = [i for i, accuracy in enumerate(accuracies) if 100 * (of_ann - accuracy) > ENOUGH + 1e-9]
+    first = max(far, default=-1) + 1
+    return f"from {steps[first]}" if first < len(steps) else "later"
+
+
+def applications(report: dict) -> list[str]:
+    """The section on the networks of `keras.applications`."""
+    lines = []
+    for row in report["rows"]:
+        outcome = f"`{row['cell']}` | {row['spiking_layers']}" if "cell" in row else f"refused: {row['refused']} |"
+        lines.append(f"| {row['network']} | {row['layers']} | {outcome} |")
+    return [APPLICATIONS.format(**report) + "\n".join(lines), ""]
+
+
+def page(reports: list[dict], picture: str, few: Sequence[dict] = (), of_keras: dict | None = None) -> str:
     """The page as Markdown."""
     lines = [INTRO, f"![Accuracy against time steps]({picture})", ""]
     for report in reports:
@@ -67,6 +144,8 @@ def page(reports: list[dict], picture: str) -> str:
             lost = 100 * (report["ann_accuracy"] - rows[-1]["accuracy"])
             lines.append(f"| {name} | {' | '.join(figures)} | {lost:.2f} |")
         lines.append("")
+    lines += few_steps(few) if few else []
+    lines += applications(of_keras) if of_keras else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -98,7 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
     reports = load(args.reports)
     picture = args.output.parent / "images" / "conversion.png"
     draw(reports, picture)
-    args.output.write_text(page(reports, picture.relative_to(args.output.parent).as_posix()))
+    few, of_keras = load(args.reports / "few_steps"), load(args.reports / "applications")
+    place = picture.relative_to(args.output.parent).as_posix()
+    args.output.write_text(page(reports, place, few, of_keras[0] if of_keras else None))
     print(args.output)
 
 

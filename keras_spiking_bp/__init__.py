@@ -18,6 +18,7 @@ from keras_spiking_bp.calibration import calibrate
 from keras_spiking_bp.cell_summary import summary
 from keras_spiking_bp.cells import (
     Cell,
+    GraphCell,
     IFCell,
     LIFCell,
     MaxPoolingCell,
@@ -37,6 +38,7 @@ __all__ = [
     "Cell",
     "ConstantEncoder",
     "DeltaEncoder",
+    "GraphCell",
     "IFCell",
     "LIFCell",
     "LatencyEncoder",

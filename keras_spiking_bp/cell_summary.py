@@ -9,6 +9,7 @@ import keras
 
 from keras_spiking_bp.cells import (
     Cell,
+    GraphCell,
     IFCell,
     LIFCell,
     MaxPoolingCell,
@@ -81,6 +82,14 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
             weights = around.count_params()
             yield (f"{indent}  shortcut", "", _synapse(around), _shape(cell.output_shape_of_step), weights, 0)
         yield from _rows(cell.junction, depth + 1)
+    elif isinstance(cell, GraphCell):
+        for part, taken in cell.nodes():
+            if isinstance(part, Cell):
+                yield from _rows(part, depth)
+            else:
+                output, count = _shape(cell.shapes_of_step[part.name]), part.count_params()
+                synapse = f"{type(part).__name__} of {len(taken)}" if len(taken) > 1 else _synapse(part)
+                yield (indent + part.name, "", synapse, output, count, 0)
     elif isinstance(cell, RecurrentCell):
         yield from _rows(cell.cell, depth)
         back = cell.recurrent

@@ -11,13 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells import Cell, RecurrentCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
 from keras_spiking_bp.validation import check_static_shape
-
-#: The name of what comes in from outside.
-INPUT = "input"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +58,15 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         ValueError: if a layer with weights stands behind the last neurons.
     """
     found: list[Connection] = []
-    end = _walk(cell, Connection(INPUT, "", (), tuple(input_shape)), found)
-    behind = [layer.name for layer in end.layers if layer.weights]
+    ends = _walk(cell, [Connection(INPUT, "", (), tuple(input_shape))], found)
+    behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
     return found
 
 
-def _walk(cell: keras.layers.Layer, so_far: Connection, found: list[Connection]) -> Connection:
-    """Adds the connections of `cell`, entered by the path `so_far`; returns the path that leaves it."""
+def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connection]) -> list[Connection]:
+    """Adds the connections of `cell`, entered by the paths `so_far`; returns the paths that leave it."""
     if isinstance(cell, SequentialCell):
         for part in cell.cells:
             so_far = _walk(part, so_far, found)
@@ -77,25 +75,33 @@ def _walk(cell: keras.layers.Layer, so_far: Connection, found: list[Connection])
         end_of_body = _walk(cell.body, so_far, found)
         leaves = _walk(cell.junction, end_of_body, found)
         around = () if cell.shortcut is None else (cell.shortcut,)
-        found.append(_through(so_far, around, cell.junction.name))
+        found += _through(so_far, around, cell.junction.name)
         return leaves
+    if isinstance(cell, GraphCell):
+        paths = {INPUT: so_far}
+        for layer, taken in cell.nodes():
+            paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
+        return paths[layer.name]
+    if isinstance(cell, JOINS):  # a synapse has the same reach from all channels: where they stand does not matter
+        return so_far
     if isinstance(cell, RecurrentCell):
         leaves = _walk(cell.cell, so_far, found)
-        found.append(dataclasses.replace(_through(leaves, (cell.recurrent,), cell.cell.name), delayed=True))
+        back = _through(leaves, (cell.recurrent,), cell.cell.name)
+        found += [dataclasses.replace(path, delayed=True) for path in back]
         return leaves
     if isinstance(cell, NeuronCell):
-        found.append(_through(so_far, (cell.synapse,), cell.name))
-        return Connection(cell.name, "", (), cell.output_shape_of_step)
+        found += _through(so_far, (cell.synapse,), cell.name)
+        return [Connection(cell.name, "", (), cell.output_shape_of_step)]
     if isinstance(cell, Cell):
         raise TypeError(
             f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-            "synapse, SequentialCell, ResidualCell, RecurrentCell"
+            "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
         )
     return _through(so_far, (cell,), "")
 
 
-def _through(so_far: Connection, layers: tuple[keras.layers.Layer, ...], target: str) -> Connection:
-    return dataclasses.replace(so_far, target=target, layers=(*so_far.layers, *layers))
+def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:
+    return [dataclasses.replace(path, target=target, layers=(*path.layers, *layers)) for path in so_far]
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, LIFCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.observe import is_spiking, output_layer, spiking_layer
 
@@ -106,13 +107,20 @@ def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> k
         for part in cell.cells:
             x = _ann(part, x, synapse)
         return x
+    if isinstance(cell, GraphCell):
+        values = {INPUT: x}
+        for part, taken in cell.nodes():
+            given = [values[name] for name in taken]
+            x = values[part.name] = _ann(part, given if len(given) > 1 else given[0], synapse)
+        return x
     if isinstance(cell, ResidualCell):
         body = synapse(cell.junction.synapse, cell.junction.name)(_ann(cell.body, x, synapse))
         around = x if cell.shortcut is None else synapse(cell.shortcut, _shortcut_name(cell))(x)
         return _rectified(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
     if isinstance(cell, NeuronCell):
         x = synapse(cell.synapse, cell.name)(x)
-        return _rectified(cell, x) if isinstance(cell, LIFCell) and cell.synapse.weights else x  # else it pools
+        pools = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
+        return x if pools or not isinstance(cell, LIFCell) else _rectified(cell, x)
     if isinstance(cell, Cell):
         raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")
     return synapse(cell, cell.name)(x)
@@ -128,6 +136,9 @@ def _synapses(cell: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Laye
     """All layers with weights, by the names that they have in the counterpart."""
     if isinstance(cell, SequentialCell):
         for part in cell.cells:
+            yield from _synapses(part)
+    elif isinstance(cell, GraphCell):
+        for part, _ in cell.nodes():
             yield from _synapses(part)
     elif isinstance(cell, ResidualCell):
         yield from _synapses(cell.body)

@@ -23,8 +23,12 @@ class Call:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def calls(model: keras.Model) -> list[Call]:
+def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
     """The layers of a Sequential or functional model in the order of the model, from its public config.
+
+    Args:
+        model: the model.
+        layers_only: whether to refuse what it computes outside of a layer; False gives these operations too.
 
     Raises:
         TypeError: if `model` is neither.
@@ -45,17 +49,31 @@ def calls(model: keras.Model) -> list[Call]:
     found = []
     for config in model.get_config()["layers"]:
         operation, inbound = operations[config["name"]], config["inbound_nodes"]
-        if not isinstance(operation, keras.layers.Layer):
-            raise ValueError(
-                f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
-                "for it, such as keras.layers.Add or keras.layers.ReLU"
-            )
+        if layers_only:
+            check_is_layer(operation)
         if len(inbound) > 1:
             raise ValueError(f"The layer {operation.name!r} is used {len(inbound)} times, which cannot be followed")
         tensors = _tensors(inbound)
         names = tuple(tensor["keras_history"][0] for tensor in tensors)
         found.append(Call(operation, names, tuple(tuple(tensor["shape"][1:]) for tensor in tensors)))
     return found
+
+
+def check_is_layer(operation: keras.Operation) -> None:
+    """Refuses what a model computes outside of a layer, such as `x + 1`."""
+    if not isinstance(operation, keras.layers.Layer):
+        raise ValueError(
+            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
+            "for it, such as keras.layers.Add or keras.layers.ReLU"
+        )
+
+
+def name_of_output(model: keras.Model) -> str:
+    """The name of the layer whose output is that of a model as `calls` takes it."""
+    if isinstance(model, keras.Sequential):
+        return model.layers[-1].name
+    output = model.get_config()["output_layers"]
+    return keras.tree.flatten(output)[0]
 
 
 def _of_sequential(model: keras.Sequential) -> list[Call]:

@@ -1,10 +1,11 @@
-"""examples/compare.py and examples/convert.py on a few made-up images."""
+"""examples/compare.py and the examples on conversion on a few made-up images."""
 
 import json
 
+import numpy as np
 import pytest
 
-from examples import compare, convert, reproduce
+from examples import compare, conversion_page, convert, convert_applications, few_steps, reproduce
 
 
 def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
@@ -43,3 +44,34 @@ def test_conversion_curves(few_images, tmp_path, network):
     assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
     assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
     assert json.loads((tmp_path / f"{network}-mnist.json").read_text()) == report
+
+
+def test_few_steps(few_images, tmp_path):
+    options = "--network vgg_bn --steps 2 3 --samples 6 --sample-images 6 --train 8 --batch-size 8 --verbose 0"
+    report = few_steps.main([*options.split(), "--output", str(tmp_path)])
+    assert list(report["accuracies"]) == list(report["errors"]) == list(few_steps.METHODS)
+    assert all(len(figures) == 2 for figures in report["errors"].values())
+    assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
+    table = "\n".join(conversion_page.few_steps([report]))
+    assert "### VGG with batch normalisation on MNIST" in table and table.count("| least error") == 2
+
+
+def test_the_error_of_a_converted_network_is_relative():
+    expected = np.array([[1.0, -1.0], [2.0, -2.0]])
+    assert few_steps.relative_error(expected + 0.5, expected) == pytest.approx(0.5 / np.sqrt(2.5))
+
+
+def test_from_how_many_steps_on_the_accuracy_is_near():
+    enough = conversion_page.enough
+    assert enough([0.9, 0.895, 0.9], [8, 16, 32], 0.9) == "from 8"
+    assert enough([0.9, 0.89, 0.9], [8, 16, 32], 0.9) == "from 32"  # once is not enough
+    assert enough([0.9, 0.89, 0.8], [8, 16, 32], 0.9) == "later"
+
+
+def test_a_network_of_keras_applications(tmp_path):
+    report = convert_applications.main(["--networks", "MobileNetV3Small", "--output", str(tmp_path)])
+    (row,) = report["rows"]
+    assert "'hard_silu'" in row["refused"] and "cell" not in row
+    assert json.loads((tmp_path / "applications.json").read_text()) == report
+    assert "| MobileNetV3Small |" in "\n".join(conversion_page.applications(report))
+    assert "| refused: The layer" in "\n".join(conversion_page.applications(report))

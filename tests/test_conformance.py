@@ -23,6 +23,14 @@ CELLS = {
     "SequentialCell": lambda: ksbp.SequentialCell(
         [ksbp.LIFCell(conv()), keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))]
     ),
+    "GraphCell": lambda: ksbp.GraphCell(
+        [
+            (ksbp.LIFCell(conv(), name="a"), "input"),
+            (keras.layers.Conv2D(4, 1, use_bias=False, name="b"), "input"),
+            (keras.layers.Add(name="sum"), ["a", "b"]),
+            (ksbp.LIFCell(conv(), name="c"), "sum"),
+        ]
+    ),
     "RecurrentCell": lambda: ksbp.RecurrentCell(ksbp.LIFCell(conv(), synaptic_beta=0.5), conv()),
     "ResidualCell": lambda: ksbp.ResidualCell(ksbp.LIFCell(conv()), ksbp.LIFCell(conv()), conv()),
 }
@@ -32,6 +40,7 @@ OUTPUTS = {  # shape of a step, weights, generators
     "MaxPoolingCell": ((3, 3, 2), 0, 0),
     "ReadoutCell": ((6, 6, 3), 2, 0),
     "SequentialCell": ((3,), 3, 0),
+    "GraphCell": ((6, 6, 4), 3, 0),
     "RecurrentCell": ((6, 6, 4), 2, 0),
     "ResidualCell": ((6, 6, 4), 3, 0),
 }

@@ -68,4 +68,5 @@ def test_the_committed_page_of_conversion_is_made_from_the_committed_reports():
     reports = conversion_page.load(DOCS / "conversion")
     if not reports:
         pytest.skip("no reports yet")
-    assert (DOCS / "conversion.md").read_text() == conversion_page.page(reports, "images/conversion.png")
+    few, (of_keras,) = (conversion_page.load(DOCS / "conversion" / of) for of in ("few_steps", "applications"))
+    assert (DOCS / "conversion.md").read_text() == conversion_page.page(reports, "images/conversion.png", few, of_keras)

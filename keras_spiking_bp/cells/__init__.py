@@ -1,6 +1,7 @@
 """Cells: one time step of a spiking network."""
 
 from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.cells.integrate_and_fire import IFCell
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.max_pooling import MaxPoolingCell
@@ -11,6 +12,7 @@ from keras_spiking_bp.cells.sequential import SequentialCell
 
 __all__ = [
     "Cell",
+    "GraphCell",
     "IFCell",
     "LIFCell",
     "MaxPoolingCell",

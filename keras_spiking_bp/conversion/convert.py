@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.conversion.fold import folded, scaled
-from keras_spiking_bp.conversion.read import read
-from keras_spiking_bp.conversion.stages import MAXIMUM, Pooling, Readout, Reshaping, Residual, Stage, stages
+from keras_spiking_bp.conversion.balance import METHODS, balanced
+from keras_spiking_bp.conversion.bias import calibrate, give_biases, images_for, means
+from keras_spiking_bp.conversion.read import copy_with_weights, read
+from keras_spiking_bp.conversion.rewrite import normal_form
+from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, Encoder
-from keras_spiking_bp.layer_graph import copy_of
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.rnn import GRADIENTS
-from keras_spiking_bp.validation import check_choice, check_positive_int, check_static_shape
+from keras_spiking_bp.validation import check_choice, check_positive_int, check_rate, check_static_shape
 
 
 def convert_to_snn(
@@ -31,43 +30,68 @@ def convert_to_snn(
     encoder: Encoder | None = None,
     gradient: str = "accumulated",
     name: str | None = None,
+    initial_membrane: float = 0.0,
+    calibrate_biases: bool = False,
+    verbose: int = 0,
 ) -> keras.Model:
     """A trained ordinary network as a spiking one: integrate-and-fire neurons for ReLU, thresholds balanced.
 
-    Layer by layer, on the sample data: `norm`, the largest activation (or a high percentile), is what one spike stands
-    for, so that a neuron which fires at each step means `norm`. `W`, `b` of the ANN, batch normalisation folded in:
+    Layer by layer, on the sample data: `norm`, the largest activation (or another one, see `method`), is what one spike
+    stands for, so that a neuron which fires at each step means `norm`. `W`, `b` of the ANN, batch normalisation folded
+    in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
     An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a
-    `MaxPoolingCell`; `Add` a `ResidualCell`, whose shortcut is scaled like a synapse; the last layer a readout without
-    leak, so that the output is the ANN's logits as far as the spikes can tell.
+    `MaxPoolingCell`; the last layer a readout without leak, so that the output is the ANN's logits as far as the spikes
+    can tell. What has no ReLU behind it goes on as a current: the sum of branches, a linear bottleneck. A network with
+    branches becomes a `GraphCell`, any other a `SequentialCell`.
 
-    What can be converted: Sequential and functional models (nested ones too) of Conv2D, DepthwiseConv2D, Dense, average
-    and max pooling (global too), BatchNormalization right behind a layer with weights, ZeroPadding2D, Flatten, Dropout,
-    ReLU, Add (of one branch with a ReLU and one without, followed by a ReLU), and a linear or softmax layer at the end.
+    What can be converted: Sequential and functional models (nested ones too) of
+
+    * Dense, Conv1D, Conv2D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
+    * ReLU, with or without a maximum (ReLU6: a rate saturates, too);
+    * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
+    * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one behind if that pads
+      nothing, else a layer of its own that does not learn;
+    * Add, Concatenate of channels;
+    * Dropout and what else does nothing in inference;
+    * Rescaling, Normalization, Resizing, CenterCrop and the random layers of Keras in front, which stay in front of the
+      encoder;
+    * a softmax or sigmoid at the end, which is left out.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` goes on training it with spike-based
     backpropagation (hybrid training; dropout right behind a ReLU is kept for that, other dropout is not).
+
+    For few time steps: `method="mse", initial_membrane=0.5, calibrate_biases=True`.
 
     Args:
         ann: the trained network.
         sample_data: some hundred training images, as the ANN takes them, (N, H, W, C) or (N, features).
         num_steps: time steps T; 100 if None and no encoder says it.
-        method: `"max"` or `"percentile"` (robust against single large activations: fewer steps are needed).
+        method: how `norm` is chosen. `"max"`: the largest activation, of a ReLU with a maximum that maximum.
+            `"percentile"`: robust against single large activations, fewer steps are needed. `"mse"`: for the number of
+            time steps that there are, the one for which spike counts tell the activations with the least squared error.
         percentile: of all activations of a layer, above 0, at most 100.
         reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
         encoder: how images become inputs over time; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder`
             `scale * |images|` should be at most 1.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
+        initial_membrane: the membrane potential before the first step, as a share of the threshold. At a half a count
+            is rounded to the nearest, not down.
+        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer if a layer is large: half
+            a gigabyte is the limit) and to add to each bias what the mean rate of its channel misses of the ANN's.
+        verbose: 1 shows progress bars over batches and layers.
 
     Raises:
         TypeError: if `ann` is no Sequential or functional model, or `encoder` no encoder.
         ValueError: if an argument is out of range, a layer cannot be converted (it is named; nothing has been computed
             then), or a layer is silent on all sample data.
 
-    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile).
+    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
+    al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
+    threshold).
 
     Example:
         >>> ann = keras.Sequential([
@@ -79,17 +103,35 @@ def convert_to_snn(
         >>> bool((snn.predict(images, verbose=0).argmax(-1) == ann.predict(images, verbose=0).argmax(-1)).mean() > 0.8)
         True
     """
-    check_choice("method", method, ("max", "percentile"))
+    check_choice("method", method, METHODS)
     check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
     check_choice("gradient", gradient, GRADIENTS)
     if not 0 < percentile <= 100:
         raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")
+    check_rate("initial_membrane", initial_membrane)
     if encoder is None:
         encoder = ConstantEncoder(100 if num_steps is None else check_positive_int("num_steps", num_steps))
     elif not isinstance(encoder, Encoder):
         raise TypeError(f"`encoder` must be an encoder, such as PoissonEncoder(50). Received: encoder={encoder!r}")
-    plan = stages(read(ann))
-    shape = check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:])
+    graph = read(ann)
+    images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
+    normal_form(graph)
+    norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, verbose)
+    few, expected = images_for(graph, images, encoder.num_steps), {}
+    if calibrate_biases:
+        give_biases(graph)
+        expected = means(graph, few, norms)
+    parts = written(graph, norms, 1.0 / encoder.scale, reset_mechanism, initial_membrane)
+    front = [] if graph.front is None else [copy_with_weights(layer) for layer in graph.front.layers]
+    name = name or f"{ann.name}_snn"
+    snn = assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
+    if calibrate_biases:
+        calibrate(parts, graph, encoder(graph.prepared(few)), expected, verbose)
+    return snn
+
+
+def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The sample images as an array."""
     if isinstance(sample_data, tf.data.Dataset):
         raise TypeError("`sample_data` must be an array, such as the first batch of the Dataset that was given")
     images = np.asarray(sample_data, "float32")
@@ -99,81 +141,4 @@ def convert_to_snn(
         raise ValueError(
             f"`sample_data` must hold images of the shape {shape} that `ann` takes. Received: shape {images.shape}"
         )
-    convert = _Converter(100.0 if method == "max" else percentile, reset_mechanism)
-    cells, _, _ = convert.chain(plan, images, 1.0 / encoder.scale)
-    network = SequentialCell(cells, name="network")
-    return assemble(network, shape, num_steps, encoder, gradient, None, name or f"{ann.name}_snn")
-
-
-class _Converter:
-    """Makes cells of stages in order. `inputs` are the activations of the ANN, `unit` is what one spike stands for."""
-
-    def __init__(self, percentile: float, reset_mechanism: str):
-        self.percentile = percentile
-        self.reset = reset_mechanism
-        self.names: dict[str, int] = {}
-
-    def chain(self, plan: Sequence[Stage], inputs: np.ndarray, unit: float):
-        """Cells, activations behind them, and their unit."""
-        cells = []
-        for stage in plan:
-            cell, inputs, unit = self._cell(stage, inputs, unit)
-            cells.append(cell)
-        return cells, inputs, unit
-
-    def _cell(self, stage: Stage, inputs: np.ndarray, unit: float):
-        if isinstance(stage, Reshaping):
-            layer = copy_of(stage.layer)
-            return layer, _apply(layer, inputs), unit
-        if isinstance(stage, Pooling):
-            name, layer = self._name("pool"), copy_of(stage.layer)
-            if isinstance(layer, MAXIMUM):
-                return MaxPoolingCell(layer, name=name), _apply(layer, inputs), unit
-            outputs = _apply(layer, inputs)
-            norm = self._norm(outputs, stage.layer.name)
-            # no IFCell: its derivative has no 1 / threshold, which belongs to this threshold
-            return LIFCell(layer, 1.0, norm / unit, self.reset, name=name), outputs, norm
-        if isinstance(stage, Residual):
-            return self._residual(stage, inputs, unit)
-        layer = folded(stage.synapse, inputs.shape[1:], stage.synapse.weighted.name)
-        currents = _apply(layer, inputs)
-        if isinstance(stage, Readout):
-            return ReadoutCell(scaled(layer, unit, 1.0), beta=1.0, name="readout"), currents, 1.0
-        outputs = np.maximum(currents, 0)
-        norm = self._norm(outputs, layer.name)
-        synapse = scaled(layer, unit / norm, 1 / norm)
-        kind = "fc" if isinstance(stage.synapse.weighted, keras.layers.Dense) else "conv"
-        return self._neurons(synapse, stage.dropout, self._name(kind)), outputs, norm
-
-    def _residual(self, stage: Residual, inputs: np.ndarray, unit: float):
-        name = self._name("block")
-        cells, ends, unit_of_body = self.chain(stage.body, inputs, unit)
-        body = cells[0] if len(cells) == 1 else SequentialCell(cells, name=f"{name}_body")
-        joint = folded(stage.joint, ends.shape[1:], f"{name}_joint")
-        around = folded(stage.shortcut, inputs.shape[1:], f"{name}_around")
-        outputs = np.maximum(_apply(joint, ends) + _apply(around, inputs), 0)
-        norm = self._norm(outputs, stage.name)
-        junction = self._neurons(scaled(joint, unit_of_body / norm, 1 / norm), stage.dropout, f"{name}_junction")
-        shortcut = scaled(around, unit / norm, 1 / norm)
-        return ResidualCell(body, junction, shortcut, name=name), outputs, norm
-
-    def _neurons(self, synapse: keras.layers.Layer, dropout: float, name: str) -> LIFCell:
-        return LIFCell(synapse, beta=1.0, threshold=1.0, reset_mechanism=self.reset, dropout=dropout, name=name)
-
-    def _norm(self, activations: np.ndarray, of: str) -> float:
-        norm = float(np.percentile(activations, self.percentile))
-        if not norm > 0:
-            raise ValueError(
-                f"The layer {of!r} gives 0 for {self.percentile:g} % of its activations on `sample_data`: there is "
-                "nothing to balance its threshold by. Give more data, or method='max'"
-            )
-        return norm
-
-    def _name(self, kind: str) -> str:
-        self.names[kind] = self.names.get(kind, 0) + 1
-        return f"{kind}{self.names[kind]}"
-
-
-def _apply(layer: keras.layers.Layer, inputs: np.ndarray, batch_size: int = 50) -> np.ndarray:
-    starts = range(0, len(inputs), batch_size)
-    return np.concatenate([np.asarray(layer(tf.constant(inputs[i : i + batch_size]))) for i in starts])
+    return images

@@ -1,73 +1,117 @@
-"""Synapses with new weights: batch normalisation folded in, scaled to the units of spikes."""
+"""Affine layers with new weights: batch normalisation folded in, inputs and outputs in other units."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 
-from keras_spiking_bp.conversion.stages import WEIGHTED, Synapse
 from keras_spiking_bp.layer_graph import copy_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_EPSILON = 2.0**-10  # so that 1 - epsilon + epsilon is 1 in float32
 
 
-def folded(synapse: Synapse, shape: tuple[int, ...], called: str) -> keras.layers.Layer:
-    """A layer of its own that computes what `synapse` does in inference, without an activation.
+def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """Batch normalisation in inference as `factor * x + shift`, of each channel."""
+    factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    if norm.scale:
+        factor = factor * np.asarray(norm.gamma)
+    shift = -np.asarray(norm.moving_mean) * factor
+    return factor, shift + np.asarray(norm.beta) if norm.center else shift
 
-        gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta
+
+def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
+    """A built layer that computes `factor * x + shift` of each channel: a batch normalisation that does not learn.
 
     Args:
-        synapse: what to copy.
-        shape: shape of its input, without the batch.
-        called: name of the new layer.
+        factor, shift: of each channel, (C,).
+        shape: of the input, without the batch.
+        name: of the layer.
     """
-    layers = [_copy(layer, synapse.normalisation is not None) for layer in synapse.layers]
-    if not layers:
-        layers = [keras.layers.Identity()]
-    whole = layers[0] if len(layers) == 1 else keras.Sequential(layers)
-    whole.name = called
-    whole.build((None, *shape))
-    for new, old in zip(layers, synapse.layers, strict=False):
-        if isinstance(old, WEIGHTED):
-            assign_folded(new, old, synapse.normalisation)
-    return whole
+    layer = keras.layers.BatchNormalization(epsilon=_EPSILON, trainable=False, dtype="float32", name=name)
+    layer.build((None, *shape))
+    layer.moving_variance.assign(np.full(shape[-1], 1.0 - _EPSILON, "float32"))
+    layer.gamma.assign(factor)
+    layer.beta.assign(shift)
+    return layer
 
 
-def scaled(layer: keras.layers.Layer, weights: float, bias: float) -> keras.layers.Layer:
-    """`layer` itself, its weights and biases multiplied; a `Rescaling` behind it where it has none."""
-    parts = layer.layers if isinstance(layer, keras.Sequential) else [layer]
-    for part in parts:
-        if isinstance(part, WEIGHTED):
-            part.kernel.assign(part.kernel * weights)
-            if part.use_bias:
-                part.bias.assign(part.bias * bias)
-            return layer
-    if weights == 1:
+def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
+    """Multiplies what a layer with weights gives: a number, or one a channel."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        layer.gamma.assign(np.asarray(layer.gamma) * factor)
+        layer.beta.assign(np.asarray(layer.beta) * factor)
+        return
+    kernel = np.asarray(layer.kernel)
+    layer.kernel.assign(kernel * _per_output(layer, factor))
+    if layer.use_bias:
+        layer.bias.assign(np.asarray(layer.bias) * factor)
+
+
+def scale_inputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
+    """Makes a layer with weights give for `x` what it gave for `factor * x`: a number, or one a channel."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        layer.gamma.assign(np.asarray(layer.gamma) * factor)
+    else:
+        layer.kernel.assign(np.asarray(layer.kernel) * _per_input(layer, factor))
+
+
+def fold_backwards(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
+    """Gives a layer with a bias the weights for what `norm` makes of its outputs."""
+    factor, shift = factor_and_shift(norm)
+    scale_outputs(layer, factor)
+    add_to_bias(layer, shift)
+
+
+def fold_forwards(norm: keras.layers.BatchNormalization, layer: keras.layers.Layer) -> None:
+    """Gives a layer with a bias, and without padding, the weights for inputs from which `norm` was taken away."""
+    factor, shift = factor_and_shift(norm)
+    products = np.asarray(layer.kernel) * _per_input(layer, shift)
+    inputs = tuple(range(products.ndim - (2 if isinstance(layer, _DEPTHWISE) else 1)))
+    add_to_bias(layer, products.sum(inputs).reshape(-1))
+    scale_inputs(layer, factor)
+
+
+def add_to_bias(layer: keras.layers.Layer, shift: np.ndarray) -> None:
+    """Adds a number a channel to what a layer with weights gives."""
+    bias = layer.beta if isinstance(layer, keras.layers.BatchNormalization) else layer.bias
+    bias.assign(np.asarray(bias) + shift)
+
+
+def with_bias(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.layers.Layer:
+    """The layer itself if it has a bias, else a copy with one of zeros; `shape` is that of its input."""
+    if isinstance(layer, keras.layers.BatchNormalization) or layer.use_bias:
         return layer
-    return keras.Sequential([layer, keras.layers.Rescaling(weights)], name=layer.name)
+    new = copy_of(layer, use_bias=True, bias_initializer="zeros")
+    new.build((None, *shape))
+    new.kernel.assign(layer.kernel)
+    return new
 
 
-def _copy(layer: keras.layers.Layer, with_bias: bool) -> keras.layers.Layer:
-    if not isinstance(layer, WEIGHTED):
-        return copy_of(layer)
-    return copy_of(layer, activation=None, activity_regularizer=None, use_bias=layer.use_bias or with_bias)
+def assign_folded(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
+    """Gives `new`, which has a bias, the kernel and bias of `old` with the normalisation behind it.
 
-
-def assign_folded(
-    new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization | None
-) -> None:
-    """Gives `new` the kernel and bias of `old` with the normalisation behind it."""
-    kernel = np.asarray(old.kernel, "float32")
+    gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta
+    """
+    factor, _ = factor_and_shift(norm)
     bias = np.asarray(old.bias, "float32") if old.use_bias else 0.0
-    if norm is not None:
-        factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-        if norm.scale:
-            factor = factor * np.asarray(norm.gamma)
-        bias = (bias - np.asarray(norm.moving_mean)) * factor
-        if norm.center:
-            bias = bias + np.asarray(norm.beta)
-        # the outputs of a depthwise convolution are (input channel, multiplier), the last two axes of its kernel
-        kernel = kernel * (factor.reshape(kernel.shape[-2:]) if isinstance(old, _DEPTHWISE) else factor)
-    new.kernel.assign(kernel)
-    if new.use_bias:
-        new.bias.assign(bias)
+    bias = (bias - np.asarray(norm.moving_mean)) * factor
+    new.kernel.assign(np.asarray(old.kernel, "float32") * _per_output(old, factor))
+    new.bias.assign(bias + np.asarray(norm.beta) if norm.center else bias)
+
+
+def _per_output(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
+    """A factor of each output channel, to be multiplied with the kernel."""
+    if np.ndim(factor) and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
+        return np.reshape(factor, layer.kernel.shape[-2:])
+    return np.asarray(factor)
+
+
+def _per_input(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
+    """A factor of each input channel, to be multiplied with the kernel."""
+    if not np.ndim(factor):
+        return np.asarray(factor)
+    groups = getattr(layer, "groups", 1)
+    if isinstance(layer, _DEPTHWISE) or groups == 1:
+        return np.asarray(factor)[:, None]
+    return np.repeat(np.reshape(factor, (groups, -1)).T, layer.kernel.shape[-1] // groups, axis=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import Cell, RecurrentCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_graph import copy_of, parts_of
@@ -134,6 +134,12 @@ def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer])
     if not isinstance(layer, Cell):
         return keras.saving.serialize_keras_object(plain[id(layer)])
     config = keras.saving.serialize_keras_object(layer)
+    if isinstance(layer, GraphCell):
+        parts = [_serialised(part, plain) for part in layer.layers]
+        for part, inner in zip(parts, layer.layers, strict=True):
+            part["config"]["name"] = inner.name  # by which others take its output
+        config["config"]["nodes"] = [[part, taken] for part, (_, taken) in zip(parts, layer.nodes(), strict=True)]
+        return config
     for place, inner in _inside(layer).items():
         several = isinstance(inner, list)
         config["config"][place] = [_serialised(part, plain) for part in inner] if several else _serialised(inner, plain)
@@ -144,6 +150,8 @@ def _inside(cell: Cell) -> dict[str, Any]:
     """What a cell is made of, by the names of the entries in its config."""
     if isinstance(cell, SequentialCell):
         return {"cells": list(cell.cells)}
+    if isinstance(cell, GraphCell):
+        return {"nodes": list(cell.layers)}
     if isinstance(cell, ResidualCell):
         around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
         return {"body": cell.body, "junction": cell.junction, **around}
@@ -153,7 +161,7 @@ def _inside(cell: Cell) -> dict[str, Any]:
         return {"synapse": cell.synapse}
     raise TypeError(
         f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-        "synapse, SequentialCell, ResidualCell, RecurrentCell"
+        "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
     )
 
 

@@ -1,76 +1,206 @@
-"""Reads an ordinary Keras model as a chain of layers with residual blocks; refuses what it cannot follow."""
+"""Reads an ordinary Keras model as a `Graph`; refuses what is no part of one."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import keras
+import numpy as np
 
-from keras_spiking_bp.layer_graph import calls
+from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
+from keras_spiking_bp.conversion.refusals import refuse_activation, refuse_if, refuse_layer
+from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, copy_of, name_of_output
+from keras_spiking_bp.validation import check_static_shape
+
+_MAXIMUM = (
+    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+)  # fmt: skip
+_SEPARABLE = {
+    keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
+    keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
+}
+_DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D)
+_NOTHING = (  # in inference
+    *_DROPOUT, keras.layers.Identity, keras.layers.GaussianNoise, keras.layers.GaussianDropout,
+    keras.layers.ActivityRegularization,
+)  # fmt: skip
+_PREPARES = (
+    keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
+)  # fmt: skip
+_ENDS = ("softmax", "sigmoid")
 
 
-@dataclasses.dataclass(frozen=True)
-class Branches:
-    """Two ways from one tensor to an `Add`, each a chain."""
-
-    first: list[Any]
-    second: list[Any]
-    add: keras.layers.Layer
-
-
-#: A layer, or branches that meet again.
-Part = keras.layers.Layer | Branches
-
-
-def read(ann: keras.Model) -> list[Part]:
-    """The layers of `ann` from its input to its output, without the input layer; nested models opened.
+def read(ann: keras.Model) -> Graph:
+    """The graph of `ann`: nested models opened, activations as nodes of their own, without a softmax at the end.
 
     Raises:
-        TypeError, ValueError: as `layer_graph.calls`; ValueError too if its layers form neither a chain nor branches of
-            two that meet in an `Add`.
+        TypeError, ValueError: as `layer_graph.calls`; ValueError too if a layer cannot be converted, or not at its
+            place; it is named.
     """
-    return _Graph(ann).chain()
+    found = calls(ann, layers_only=False)
+    graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
+    graph.output = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
+    _drop_end(graph)
+    last = graph.nodes.get(graph.output)
+    rectified = last is None or (graph.spikes(last.name) and not isinstance(last.layer, AVERAGE))
+    if rectified or not any(isinstance(node.layer, WEIGHTED) for node in graph):
+        raise ValueError(
+            "`ann` must end in a Dense or convolutional layer, linear or with a softmax or sigmoid behind it (pooling "
+            "or reshaping may be between)"
+        )
+    return graph
 
 
-class _Graph:
-    def __init__(self, ann: keras.Model):
-        found = calls(ann)
-        self.layers = {call.layer.name: call.layer for call in found}
-        self.next: dict[str, list[str]] = {name: [] for name in ["input", *self.layers]}
-        for call in found:
-            for source in call.sources:
-                self.next[source].append(call.layer.name)
-        starts = [name for name, layer in self.layers.items() if isinstance(layer, keras.layers.InputLayer)]
-        self.start = starts[0] if starts else "input"
-
-    def chain(self) -> list[Part]:
-        parts, add = self._follow(self.next[self.start])
-        if add is not None:
-            raise ValueError(f"The layer {add!r} adds what comes from no common layer")
-        return parts
-
-    def _follow(self, names: list[str]) -> tuple[list[Part], str | None]:
-        """The parts from here to the end of the model, or to an `Add` that closes a branch: its name."""
-        parts: list[Part] = []
-        while names:
-            if len(names) > 2:
-                raise ValueError(f"More than two layers take the same input, {names}: that cannot be converted")
-            if len(names) == 2:
-                ways, adds = zip(*(self._follow([name]) for name in names), strict=True)
-                if adds[0] is None or adds[0] != adds[1]:
-                    raise ValueError(f"The branches that begin with {names} do not meet in an Add")
-                parts.append(Branches(*ways, self.layers[adds[0]]))
-                names = self.next[adds[0]]
-                continue
-            layer = self.layers[names[0]]
-            if isinstance(layer, keras.layers.Add):
-                return parts, layer.name
-            parts += _opened(layer)
-            names = self.next[layer.name]
-        return parts, None
+def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> str:
+    """Adds the layers of a model that takes `source`, `alone` if nobody else does; gives the name of its output."""
+    ends = {INPUT: source}
+    taken = [name for call in found for name in call.sources]
+    for call in found:
+        layer = call.layer
+        check_is_layer(layer)
+        if isinstance(layer, keras.layers.InputLayer):
+            ends[layer.name] = source
+            continue
+        sources = [ends[name] for name in call.sources]
+        alone_here = alone and taken.count(call.sources[0]) == 1
+        if isinstance(layer, keras.Model):
+            inner = calls(layer, layers_only=False)
+            ends[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
+        elif sources == [INPUT] and alone_here and _prepares(layer):
+            before = graph.front
+            shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
+            graph.front = keras.Sequential([keras.Input(shape), *layers, copy_with_weights(layer)])
+            graph.shape = tuple(graph.front.output_shape)[1:]
+            ends[layer.name] = INPUT
+        else:
+            ends[layer.name] = _add(layer, sources, graph)
+    return ends[output]
 
 
-def _opened(layer: keras.layers.Layer) -> list[Part]:
-    """The layer, or the parts of a nested model."""
-    return read(layer) if isinstance(layer, keras.Model) else [layer]
+def _prepares(layer: keras.layers.Layer) -> bool:
+    """Whether a layer prepares or augments images."""
+    return isinstance(layer, _PREPARES) or _augments(layer)
+
+
+def _augments(layer: keras.layers.Layer) -> bool:
+    return type(layer).__name__.startswith("Random") and type(layer).__module__.startswith("keras.")
+
+
+def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
+    """Adds one layer of the ANN; gives the name of the node with its output."""
+    refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
+    if isinstance(layer, _NOTHING) or _augments(layer) or (_is_activation(layer) and _activation(layer) == "linear"):
+        behind = graph.nodes.get(sources[0])
+        if isinstance(layer, keras.layers.Dropout) and behind is not None and behind.kind == RELU:
+            behind.dropout = float(layer.rate)
+        return sources[0]
+    of = layer.name
+    if isinstance(layer, JOINS):
+        refuse_if(len(sources) < 2, layer, "it takes one output only")
+        rank = len(graph.shape_of(sources[0]))
+        channels = not isinstance(layer, keras.layers.Concatenate) or layer.axis in (-1, rank)
+        refuse_if(not channels, layer, f"it must join channels, and has axis={getattr(layer, 'axis', None)}")
+        return graph.add(JOIN, copy_of(layer), sources, of).name
+    if len(sources) > 1:
+        refuse_layer(layer)
+    if _is_activation(layer):
+        return _activated(layer, sources[0], graph)
+    if isinstance(layer, keras.layers.Softmax):
+        return graph.add(END, None, sources, of).name
+    if type(layer) in _SEPARABLE:
+        return _activated(layer, _separable(layer, sources, graph), graph)
+    if isinstance(layer, WEIGHTED):
+        node = graph.add(AFFINE, copy_of(layer, activation=None, activity_regularizer=None), sources, of)
+        for new, old in zip(node.layer.weights, layer.weights, strict=True):
+            new.assign(old)
+        return _activated(layer, node.name, graph)
+    shape = graph.shape_of(sources[0])
+    if isinstance(layer, keras.layers.BatchNormalization):
+        on_channels = layer.axis in (-1, len(shape))
+        refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
+        return graph.add(AFFINE, channel_affine(*factor_and_shift(layer), shape, of), sources, of).name
+    if isinstance(layer, keras.layers.Rescaling):
+        factor = np.broadcast_to(np.asarray(layer.scale, "float32"), shape[-1:])
+        shift = np.broadcast_to(np.asarray(layer.offset, "float32"), shape[-1:])
+        return graph.add(AFFINE, channel_affine(factor, shift, shape, of), sources, of).name
+    if isinstance(layer, _MAXIMUM):
+        return graph.add(MAXIMUM, copy_of(layer), sources, of).name
+    if isinstance(layer, (*MOVING, *AVERAGE)):
+        return graph.add(AFFINE, copy_of(layer), sources, of).name
+    refuse_layer(layer)
+
+
+def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
+    """A depthwise convolution, and a 1x1 convolution behind it."""
+    depthwise, pointwise = _SEPARABLE[type(layer)]
+    first = depthwise(
+        layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
+        dilation_rate=layer.dilation_rate, use_bias=False, name=f"{layer.name}_depthwise", dtype="float32",
+    )  # fmt: skip
+    second = pointwise(layer.filters, 1, use_bias=layer.use_bias, name=layer.name, dtype="float32")
+    between = graph.add(AFFINE, first, sources, first.name)
+    node = graph.add(AFFINE, second, [between.name], layer.name)
+    first.kernel.assign(layer.depthwise_kernel)
+    second.kernel.assign(layer.pointwise_kernel)
+    if layer.use_bias:
+        second.bias.assign(layer.bias)
+    return node.name
+
+
+def _activated(layer: keras.layers.Layer, source: str, graph: Graph) -> str:
+    """The activation of a layer, behind what it computes."""
+    called = _activation(layer)
+    if called == "linear":
+        return source
+    if called in _ENDS:
+        return graph.add(END, None, [source], layer.name).name
+    if called not in ("relu", "relu6"):
+        refuse_activation(layer, called)
+    maximum = 6.0 if called == "relu6" else np.inf
+    if isinstance(layer, keras.layers.ReLU):
+        refuse_if(
+            layer.negative_slope, layer, "with a negative_slope its output can be negative, and spikes have no sign"
+        )
+        refuse_if(layer.threshold, layer, "with a threshold it jumps there, and no count of spikes follows that")
+        maximum = np.inf if layer.max_value is None else float(layer.max_value)
+    return graph.add(RELU, None, [source], layer.name, maximum=maximum).name
+
+
+def _is_activation(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, (keras.layers.Activation, keras.layers.ReLU))
+
+
+def _activation(layer: keras.layers.Layer) -> str:
+    if isinstance(layer, keras.layers.ReLU):
+        return "relu"
+    activation = getattr(layer, "activation", None)
+    return "linear" if activation is None else getattr(activation, "__name__", str(activation))
+
+
+def _drop_end(graph: Graph) -> None:
+    """Takes a softmax or sigmoid out at the end, where at most reshaping follows; elsewhere refuses it."""
+    name = graph.output
+    while name in graph.nodes:
+        node = graph.nodes[name]
+        name = node.sources[0]
+        if node.kind == END:
+            graph.drop(node)
+        elif not isinstance(node.layer, MOVING):
+            break
+    for node in graph:
+        if node.kind == END:
+            raise ValueError(
+                f"The layer {node.of!r} cannot be converted: its activation is a softmax or sigmoid inside of the "
+                "network, not at its end, and only a ReLU is what a neuron does"
+            )
+
+
+def copy_with_weights(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A layer of its own with the same config and weights."""
+    new = type(layer).from_config(layer.get_config())
+    if layer.weights:
+        new.build(layer.input.shape)
+        for to, of in zip(new.weights, layer.weights, strict=True):
+            to.assign(of)
+    return new

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import (
+    Cell,
+    GraphCell,
+    IFCell,
+    LIFCell,
+    ReadoutCell,
+    RecurrentCell,
+    ResidualCell,
+    SequentialCell,
+)
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import parameters
@@ -119,6 +129,8 @@ class _Writer:
             for _, current in (through, around):
                 current.check_order(f"The junction of the block {cell.name!r}")
             return self.neurons(cell.junction, [through[0], around[0]], through[1])
+        if isinstance(cell, GraphCell):
+            return self.graph(cell, source, signal)
         if isinstance(cell, RecurrentCell):
             last, spikes = self.cell(cell.cell, source, signal)
             spikes.check_order(f"The way back of {cell.name!r}")
@@ -129,6 +141,24 @@ class _Writer:
             last, current = self.layers(cell.synapse, source, signal, f"{cell.name}_synapse")
             return self.neurons(cell, [last], current)
         return self.layers(cell, source, signal, cell.name)
+
+    def graph(self, cell: GraphCell, source: str, signal: Signal) -> tuple[str, Signal]:
+        ends = {INPUT: [(source, signal)]}
+        for part, taken in cell.nodes():
+            given = [end for name in taken for end in ends[name]]
+            if isinstance(part, keras.layers.Add):
+                ends[part.name] = given
+            elif isinstance(part, keras.layers.Concatenate):
+                raise ValueError(f"The layer {part.name!r} (Concatenate) has no node in NIR")
+            elif len(given) == 1:
+                ends[part.name] = [self.cell(part, *given[0])]
+            elif isinstance(part, NeuronCell) and isinstance(part.synapse, keras.layers.Identity):
+                for _, current in given:
+                    current.check_order(f"The sum in front of {part.name!r}")
+                ends[part.name] = [self.neurons(part, [name for name, _ in given], given[0][1])]
+            else:
+                raise ValueError(f"The sum in front of {part.name!r} must go to neurons alone: NIR has no node for it")
+        return ends[part.name][0]
 
     def layers(self, layer: keras.layers.Layer, source: str, signal: Signal, name: str) -> tuple[str, Signal]:
         for node, sent in write_layers(self.nir, without_normalization(layer), signal):
@@ -158,7 +188,7 @@ class _Writer:
         if type(cell) not in (LIFCell, IFCell):
             raise ValueError(
                 f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
-                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell, ResidualCell and RecurrentCell"
+                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell, ResidualCell, GraphCell and RecurrentCell"
             )
         if cell.reset_mechanism != "zero":
             raise ValueError(

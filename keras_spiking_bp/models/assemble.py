@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_spiking_bp.cells import Cell
@@ -20,8 +22,12 @@ def assemble(
     gradient: str,
     seed: int | None,
     name: str,
+    front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
-    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time."""
+    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time.
+
+    The layers of `front` stand between the images and the encoder.
+    """
     input_shape = check_static_shape("input_shape", input_shape)
     if num_steps is not None:
         num_steps = check_positive_int("num_steps", num_steps)
@@ -36,7 +42,10 @@ def assemble(
                 "Give it to the encoder only"
             )
         inputs = keras.Input(input_shape, name="images")
-        spikes = encoder(inputs)
+        images = inputs
+        for layer in front:
+            images = layer(images)
+        spikes = encoder(images)
     else:
         raise TypeError(
             "`encoder` must be 'poisson', an encoder such as PoissonEncoder(num_steps=50), or None for spikes as "

@@ -198,46 +198,52 @@ def twice(x):
     return layer(layer(x))
 
 
-def unrectified_add(x):
+def gated(x):
     x = layers.Conv2D(2, 3, padding="same", activation="relu")(x)
-    return layers.Add(name="sum")([layers.Conv2D(2, 3, padding="same", activation="relu")(x), x])
+    return layers.Multiply(name="gate")([x, layers.Conv2D(2, 1, activation="relu")(x)])
 
 
 def switched(x):
     return layers.ReLU()(layers.Conv2D(2, 3)(x)) + 1.0
 
 
+def rows_beside(x):
+    x = layers.Conv2D(2, 3, activation="relu")(x)
+    return layers.Concatenate(axis=1, name="rows")([x, x])
+
+
+def behind_conv(*parts):
+    return chain(layers.Conv2D(2, 3), *parts)
+
+
 REFUSED = {
-    "a ReLU with nothing before it": (
-        lambda: graph(lambda x: layers.ReLU(name="stray")(layers.Flatten()(x))),
-        "'stray'.*no layer with weights before it",
-    ),
-    "average pooling of the input": (lambda: chain(layers.AveragePooling2D(2, name="first")), "'first'.*behind a ReLU"),
-    "max pooling of the input": (lambda: chain(layers.MaxPooling2D(2, name="first")), "'first'.*behind a ReLU"),
     "normalisation of another axis": (
-        lambda: chain(layers.Conv2D(2, 3), layers.BatchNormalization(axis=1, name="rows"), layers.ReLU()),
+        lambda: behind_conv(layers.BatchNormalization(axis=1, name="rows"), layers.ReLU()),
         "'rows'.*must normalise channels, and has axis=1",
     ),
     "something outside of a layer": (lambda: graph(switched), "outside of a layer. Use a layer for it"),
-    "an unknown layer": (lambda: chain(layers.LayerNormalization(name="ln")), r"'ln' \(LayerNormalization\)"),
-    "another activation": (lambda: chain(layers.Conv2D(2, 3, activation="tanh", name="c")), "'c'.*'tanh'"),
-    "ReLU6": (lambda: chain(layers.Conv2D(2, 3), layers.ReLU(6.0, name="six")), "'six'.*only a plain ReLU"),
-    "normalisation at the input": (lambda: chain(layers.BatchNormalization(name="bn")), "'bn'.*folded"),
-    "two layers with weights": (
-        lambda: chain(layers.Conv2D(2, 3), layers.Conv2D(2, 3, name="second"), layers.ReLU()),
-        "'second'.*no ReLU between",
+    "a normalisation of each sample": (
+        lambda: chain(layers.LayerNormalization(name="ln")), r"'ln' \(LayerNormalization\).*statistics of that sample",
     ),
-    "pooling before the ReLU": (
-        lambda: chain(layers.Conv2D(2, 3), layers.MaxPooling2D(2, name="pool"), layers.ReLU()), "'pool'.*no ReLU",
+    "an unknown layer": (lambda: chain(layers.Conv2DTranspose(2, 3, name="up")), r"'up' \(Conv2DTranspose\).*What can"),
+    "another activation": (lambda: chain(layers.Conv2D(2, 3, activation="tanh", name="c")), "'c'.*'tanh'.*negative"),
+    "a gate": (lambda: behind_conv(layers.Activation("silu", name="swish")), "'swish'.*'silu'.*spikes only add"),
+    "a curve": (lambda: behind_conv(layers.Activation("hard_sigmoid", name="curve")), "'curve'.*only a ReLU"),
+    "a product": (lambda: graph(gated), r"'gate' \(Multiply\).*spikes only add"),
+    "LeakyReLU": (lambda: behind_conv(layers.LeakyReLU(name="leaky")), r"'leaky' \(LeakyReLU\).*no sign"),
+    "a ReLU with a slope": (lambda: behind_conv(layers.ReLU(negative_slope=0.1, name="slope")), "'slope'.*no sign"),
+    "a ReLU with a threshold": (lambda: behind_conv(layers.ReLU(threshold=0.1, name="jump")), "'jump'.*it jumps"),
+    "a softmax inside": (
+        lambda: chain(layers.Dense(3, activation="softmax", name="inside"), layers.Dense(2)), "'inside'.*softmax",
     ),
+    "preparation inside": (
+        lambda: behind_conv(layers.Normalization(mean=0.0, variance=1.0, name="late")), "'late'.*in front",
+    ),
+    "rows side by side": (lambda: graph(rows_beside), "'rows'.*must join channels, and has axis=1"),
     "no readout": (
         lambda: keras.Sequential([keras.Input((12, 12, 2)), layers.Conv2D(2, 3, activation="relu")]), "must end in",
     ),
     "a shared layer": (lambda: graph(twice), "used 2 times"),
-    "a sum without ReLU": (lambda: graph(unrectified_add), r"'sum'.*there must be a ReLU"),
-    "branches that do not meet": (
-        lambda: graph(lambda x: layers.Concatenate(name="join")([layers.ReLU()(x), x])), "do not meet in an Add",
-    ),
     "channels first": (
         lambda: chain(layers.AveragePooling2D(2, data_format="channels_first", name="cf")), "'cf'.*channels_last",
     ),

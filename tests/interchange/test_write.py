@@ -199,3 +199,40 @@ def test_max_pooling_is_refused_by_name():
     layer.build((None, None, 4, 4, 1))
     with pytest.raises(ValueError, match=r"\(MaxPooling2D\) has no node in NIR"):
         ksbp.to_nir(layer)
+
+
+def graph_of(*behind):
+    """A block whose sum goes to neurons, as a graph."""
+    return ksbp.GraphCell(
+        [
+            (lif(conv(6), 0.5, "a"), "input"),
+            (lif(conv(6), 0.5, "b"), "a"),
+            (keras.layers.Conv2D(6, 3, padding="same", use_bias=False, name="way"), "b"),
+            (keras.layers.Add(name="sum"), ["way", "a"]),
+            *behind,
+        ]
+    )
+
+
+def test_a_graph_of_cells():
+    layer, x = built([graph_of((lif(keras.layers.Identity(), 0.5, "c"), "sum"))], (8, 8, 2))
+    exact(layer)
+    graph = ksbp.to_nir(layer)
+    assert {("way", "c"), ("a", "c")} < set(graph.edges)
+    assert 0 < layer(x).numpy().mean() < 1
+    sent = nir_reader.run(graph, channels_first(x), 1e-4)
+    activity = layer.observe(x)[1]
+    for name in "abc":
+        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
+        assert count.mean() > 0
+        np.testing.assert_array_equal(sent[name].sum(1), count)
+
+
+def test_graphs_that_have_no_node_in_nir():
+    layer, _ = built([graph_of((lif(conv(2), 0.5, "c"), "sum"))], (8, 8, 2))
+    with pytest.raises(ValueError, match="sum in front of 'c' must go to neurons alone"):
+        ksbp.to_nir(layer)
+    both = (keras.layers.Concatenate(name="both"), ["sum", "a"])
+    layer, _ = built([graph_of(both, (lif(conv(2), 0.5, "c"), "both"))], (8, 8, 2))
+    with pytest.raises(ValueError, match=r"'both' \(Concatenate\) has no node"):
+        ksbp.to_nir(layer)

@@ -1,0 +1,61 @@
+"""Which networks of `keras.applications` can be converted, and why others cannot.
+
+python -m examples.convert_applications [--output docs/conversion/applications]
+
+The networks have random weights: what they compute is not looked at, only whether they can be read, balanced and built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import keras_spiking_bp as ksbp
+from examples.machine import machine
+
+#: The networks, and the side of their images: 64, or the smallest that is allowed.
+SIDES = {
+    "VGG16": 64, "VGG19": 64, "ResNet50": 64, "ResNet50V2": 64, "MobileNet": 64, "MobileNetV2": 64,
+    "MobileNetV3Small": 64, "DenseNet121": 64, "EfficientNetB0": 64, "InceptionV3": 75, "Xception": 71,
+}  # fmt: skip
+
+
+def attempt(name: str, side: int) -> dict:
+    """One network: its neurons, or the reason why it was refused."""
+    keras.utils.set_random_seed(0)
+    ann = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=10)
+    images = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype("float32")
+    row = {"network": name, "side": side, "layers": len(ann.layers)}
+    try:
+        cell = ksbp.convert_to_snn(ann, images, num_steps=8, method="max").get_layer("time").cell
+    except ValueError as error:
+        return {**row, "refused": str(error)}
+    spiking = [neurons for neurons in cell.neurons() if neurons.emits == "spikes"]
+    return {**row, "cell": type(cell).__name__, "spiking_layers": len(spiking)}
+
+
+def main(arguments: list[str] | None = None) -> dict:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--networks", nargs="+", default=list(SIDES), choices=list(SIDES))
+    parser.add_argument("--output", type=Path, default=Path("docs/conversion/applications"))
+    args = parser.parse_args(arguments)
+    rows = []
+    for name in args.networks:
+        rows.append(attempt(name, SIDES[name]))
+        print(rows[-1], flush=True)
+        keras.backend.clear_session()
+    report = {"command": "python -m examples.convert_applications", "rows": rows, "machine": machine()}
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "applications.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+if __name__ == "__main__":
+    main()

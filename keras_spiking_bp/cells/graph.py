@@ -1,0 +1,195 @@
+"""Cells and layers that are joined as a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, check_synapse, output_of, total_of
+from keras_spiking_bp.validation import check_layer, check_static_shape
+
+#: The name of what comes in from outside.
+INPUT = "input"
+#: Layers that may take several outputs: linear in all of them, without weights.
+JOINS = (keras.layers.Add, keras.layers.Concatenate)
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class GraphCell(Cell):
+    """Runs cells and stateless Keras layers that are joined as a graph, within the same time step.
+
+    Each takes the outputs of one or more before it. What a stateless layer such as a convolution gives is a current: it
+    may go to several cells, and is computed once. `keras.layers.Add` and `keras.layers.Concatenate` take several
+    outputs. So a residual block is an `Add` of two currents with neurons behind it, and a bottleneck without an
+    activation a convolution with none.
+
+    Args:
+        nodes: list of pairs `(layer, sources)` in the order in which they run. `sources` is a list of the names of the
+            layers whose outputs it takes, `"input"` for the input of the step; or one name. The last pair holds a cell,
+            whose output is that of the graph.
+
+    Shapes: inputs as the layers at the beginning take them, outputs as the last cell gives them.
+
+    Raises:
+        TypeError: if an entry is no pair of a layer and names.
+        ValueError: if two layers have the same name, a source is none of the layers before, a layer other than `Add`
+            and `Concatenate` takes several outputs, the last layer is no cell, a `ReadoutCell` is not the last, or a
+            layer has an `activity_regularizer`.
+
+    Example:
+        >>> cell = GraphCell([
+        ...     (LIFCell(keras.layers.Dense(8), name="left"), "input"),
+        ...     (LIFCell(keras.layers.Dense(8), name="right"), "input"),
+        ...     (keras.layers.Concatenate(name="both"), ["left", "right"]),
+        ...     (ReadoutCell(keras.layers.Dense(3)), "both"),
+        ... ])
+        >>> SpikingRNN(cell)(np.ones((2, 5, 4), "float32")).shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(self, nodes: Sequence[tuple[keras.layers.Layer, Sequence[str] | str]], **kwargs: Any):
+        super().__init__(**kwargs)
+        if not isinstance(nodes, (list, tuple)):
+            raise TypeError(f"`nodes` must be a list of pairs (layer, sources). Received: nodes={nodes!r}")
+        self.layers: list[keras.layers.Layer] = []
+        self.taken: list[list[str]] = []
+        names = {INPUT}
+        for i, node in enumerate(nodes):
+            layer, taken = _checked(i, node, names)
+            names.add(layer.name)
+            self.layers.append(layer)
+            self.taken.append(taken)
+        if not self.layers or not isinstance(self.layers[-1], Cell):
+            last = self.layers[-1] if self.layers else None
+            raise ValueError(f"`nodes` must end in a cell, such as ReadoutCell. Received: {last!r}")
+        for i, layer in enumerate(self.layers[:-1]):
+            if isinstance(layer, Cell) and layer.emits == "potential":
+                raise ValueError(f"`nodes` must have a readout at the end only. Received: nodes[{i}]={layer!r}")
+        self.shapes_of_step: dict[str, tuple[int, ...]] = {}
+
+    def nodes(self) -> list[tuple[keras.layers.Layer, list[str]]]:
+        """The layers, each with the names of those whose outputs it takes."""
+        return list(zip(self.layers, (list(taken) for taken in self.taken), strict=True))
+
+    @property
+    def emits(self) -> str:
+        return self.layers[-1].emits
+
+    @property
+    def input_shape_of_step(self) -> tuple[int, ...]:
+        """Shape of the input of one step, without the batch, once built."""
+        return self.shapes_of_step[INPUT]
+
+    def neurons(self) -> list[NeuronCell]:
+        return [n for cell in self.layers if isinstance(cell, Cell) for n in cell.neurons()]
+
+    def sources(self) -> list[list[keras.layers.Layer]]:
+        own: dict[str, list[keras.layers.Layer]] = {INPUT: []}  # the layers that a current has come through
+        found = []
+        for layer, taken in self.nodes():
+            before = [part for name in taken for part in own[name]]
+            if isinstance(layer, Cell):
+                first, *others = layer.sources()
+                found += [[*first, *before], *others]
+                own[layer.name] = []
+            else:
+                own[layer.name] = [*before, *([layer] if layer.weights else [])]
+        return found
+
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        parts = []
+        for layer, taken in self.nodes():
+            if isinstance(layer, Cell):
+                parts += layer.affine_parts()
+            elif not isinstance(layer, JOINS):
+                parts.append((layer, self.shapes_of_step[taken[0]]))
+        return parts
+
+    def build(self, input_shape: tuple) -> None:
+        shapes = {INPUT: check_static_shape("input_shape", input_shape[1:])}
+        for layer, taken in self.nodes():
+            given = [(None, *shapes[name]) for name in taken]
+            given = given if isinstance(layer, JOINS) else given[0]
+            if not layer.built:
+                layer.build(given)
+            shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]
+        self.shapes_of_step = shapes
+        self.output_shape_of_step = shapes[self.layers[-1].name]
+        self.built = True
+
+    def step(self, inputs: tf.Tensor, states: list[State]):
+        """One time step through all layers."""
+        states = list(states)
+        values, new_states = {INPUT: inputs}, []
+        for layer, taken in self.nodes():
+            if isinstance(layer, Cell):
+                own = [states.pop(0) for _ in layer.neurons()]
+                values[layer.name], own = layer.step(values[taken[0]], own)
+                new_states += own
+            elif isinstance(layer, JOINS):
+                values[layer.name] = _joined(layer, [values[name] for name in taken])
+            else:
+                values[layer.name] = output_of(layer, values[taken[0]])
+        return values[self.layers[-1].name], new_states
+
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """The chain rule on totals, layer by layer."""
+        states = list(states)
+        totals = {INPUT: total_inputs}
+        for layer, taken in self.nodes():
+            if isinstance(layer, Cell):
+                own = [states.pop(0) for _ in layer.neurons()]
+                totals[layer.name] = layer.accumulate(totals[taken[0]], own, num_steps, training)
+            elif isinstance(layer, JOINS):
+                totals[layer.name] = _joined(layer, [totals[name] for name in taken])
+            else:
+                totals[layer.name] = total_of(layer, totals[taken[0]], num_steps, training)
+        return totals[self.layers[-1].name]
+
+    def get_config(self) -> dict[str, Any]:
+        nodes = [[keras.saving.serialize_keras_object(layer), taken] for layer, taken in self.nodes()]
+        return {**super().get_config(), "nodes": nodes}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> GraphCell:
+        nodes = [
+            (keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects), taken)
+            for layer, taken in config.pop("nodes")
+        ]
+        return cls(nodes, **config)
+
+
+def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, list[str]]:
+    """A pair of `nodes`; `names` are those of the layers before."""
+    if not isinstance(node, (list, tuple)) or len(node) != 2:
+        raise TypeError(f"`nodes[{i}]` must be a pair (layer, sources). Received: {node!r}")
+    layer, taken = node
+    layer = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
+    taken = [taken] if isinstance(taken, str) else list(taken)
+    if layer.name in names:
+        raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
+    unknown = [name for name in taken if name not in names]
+    if unknown or not taken:
+        raise ValueError(
+            f"`nodes[{i}]` ({layer.name!r}) must take outputs of layers before it, {sorted(names)}. Received: {taken}"
+        )
+    if isinstance(layer, JOINS) is (len(taken) == 1):
+        kinds = " and ".join(kind.__name__ for kind in JOINS)
+        raise ValueError(
+            f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
+            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}"
+        )
+    return layer, taken
+
+
+def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
+    """A sum or a concatenation, in float32."""
+    values = [tf.cast(value, tf.float32) for value in values]
+    if isinstance(layer, keras.layers.Add):
+        return tf.add_n(values)
+    return tf.concat(values, layer.axis)

@@ -1,0 +1,138 @@
+"""Calibration of biases: each layer of neurons is brought to the mean activations of the ANN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.cells.base import current_of, output_of
+from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.conversion.balance import values_of
+from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MOVING, RELU, Graph
+from keras_spiking_bp.conversion.write import Placed
+
+_MOST_IMAGES = 128
+_MOST_NUMBERS = 2**27  # of one layer, over all images and steps: half a gigabyte
+
+
+def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
+    """As many of the first images as the calibration can hold in memory over all steps."""
+    largest = max(int(np.prod(node.shape)) for node in graph)
+    return images[: max(1, min(_MOST_IMAGES, _MOST_NUMBERS // (num_steps * largest)))]
+
+
+def give_biases(graph: Graph) -> None:
+    """A bias for each layer that `calibrated` may want to change."""
+    for node in graph:
+        if node.kind == RELU or node.name == graph.output:
+            holder = _holder(graph, node.name)
+            if holder is not None:
+                of = graph.nodes[holder]
+                of.layer = with_bias(of.layer, graph.shape_of(of.sources[0]))
+
+
+def means(graph: Graph, images: np.ndarray, norms: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """The mean of each channel of the ANN, of what spikes can tell of it: of activations up to the norm."""
+    found = {}
+    for node, value in values_of(graph, images):
+        if node.name == graph.output:
+            found[node.name] = _of_channels(value)
+        elif node.kind == RELU:
+            found[node.name] = _of_channels(tf.minimum(value, norms[node.name]))
+    return found
+
+
+def calibrate(
+    placed: list[Placed], graph: Graph, currents: tf.Tensor, expected: Mapping[str, np.ndarray], verbose: int = 0
+) -> None:
+    """Changes the biases, layer by layer: each sees the spikes of the layers before as they are by then.
+
+        bias <- bias + mean over images, places and steps of (activation of the ANN - norm * spikes)
+
+    Args:
+        placed: the layers of the spiking network, built.
+        graph: whose layers they have.
+        currents: what the encoder gives for the images, (B, T, ...).
+        expected: `means` of the same images.
+        verbose: 1 shows a progress bar.
+    """
+    batch, num_steps = currents.shape[:2]
+    by_step = tf.transpose(currents, [1, 0, *range(2, currents.shape.rank)])
+    values = {INPUT: tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)}
+    waiting = [name for part in placed for name in part.sources]
+    progress = keras.utils.Progbar(len(placed), verbose=verbose, unit_name="layer")
+
+    def apart(x: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(x, (num_steps, batch, *x.shape[1:]))
+
+    for part in placed:
+        given = [values[name] for name in part.sources]
+        cell, holder = part.layer, None if part.node is None else _holder(graph, part.node)
+        if isinstance(cell, LIFCell):
+            current = current_of(cell.synapse, given[0])
+            spikes = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            if holder is not None and part.node in expected:
+                missing = expected[part.node] - part.unit * _of_channels(spikes)
+                add_to_bias(graph.nodes[holder].layer, missing / part.unit)
+                current += tf.cast(missing / part.unit, tf.float32)
+                spikes = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            value = spikes
+        elif isinstance(cell, MaxPoolingCell):
+            value = _over_time(cell.step, cell, apart(given[0]))
+        elif isinstance(cell, ReadoutCell):
+            value = current_of(cell.synapse, given[0])
+            if holder is not None:
+                add_to_bias(graph.nodes[holder].layer, expected[part.node] - _of_channels(value))
+        elif isinstance(cell, JOINS):
+            value = cell(given)
+        else:
+            value = output_of(cell, given[0])
+        values[cell.name] = value
+        for name in part.sources:
+            waiting.remove(name)
+            if name not in waiting:
+                del values[name]
+        progress.add(1)
+
+
+def _over_time(step, cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
+    """What neurons give for the inputs of all steps (T, B, ...), as (T * B, ...)."""
+    state, outputs = cell.initial_state(inputs.shape[1]), []
+    for x in inputs:
+        output, state = step(x, [state])
+        state = state[0] if isinstance(state, list) else state
+        outputs.append(tf.cast(output, tf.float32))
+    return tf.concat(outputs, 0)
+
+
+def _of_channels(value: tf.Tensor) -> np.ndarray:
+    return tf.reduce_mean(value, axis=list(range(value.shape.rank - 1))).numpy()
+
+
+def _holder(graph: Graph, name: str) -> str | None:
+    """The node whose bias adds to the currents of neurons, or to the result, and to nothing else; None if none does."""
+    node = graph.nodes[name]
+    if node.kind == AFFINE and name == graph.output:
+        return _with_weights(graph, name)
+    before = node.sources[0]
+    return _with_weights(graph, before) if node.kind == RELU and graph.taken_once(before) else None
+
+
+def _with_weights(graph: Graph, name: str) -> str | None:
+    node = graph.nodes.get(name)
+    if node is None:
+        return None
+    if node.kind == AFFINE and node.layer.weights:
+        return name
+    same_channels = node.shape[-1:] == graph.shape_of(node.sources[0])[-1:] and isinstance(
+        node.layer, (*MOVING, *AVERAGE)
+    )
+    if (node.kind == JOIN and isinstance(node.layer, keras.layers.Add)) or same_channels:
+        sources = [_with_weights(graph, source) for source in node.sources if graph.taken_once(source)]
+        return next((source for source in sources if source is not None), None)
+    return None

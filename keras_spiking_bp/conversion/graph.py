@@ -1,0 +1,135 @@
+"""An ordinary network as a graph of affine maps, rectifications, maxima and joins: what conversion works on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_spiking_bp.cells.graph import INPUT
+
+#: What a node may be. An average with neurons of its own is `POOL`; `END` is a softmax or sigmoid.
+AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
+#: Affine layers with a kernel.
+WEIGHTED = (
+    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+)  # fmt: skip
+PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
+AVERAGE = (
+    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+)  # fmt: skip
+#: Affine layers that pass values on where they are, or elsewhere.
+MOVING = (
+    *PADDING, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Flatten, keras.layers.Reshape,
+    keras.layers.Permute,
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Node:
+    """One operation.
+
+    Attributes:
+        name: its name in the graph.
+        kind: one of the kinds above.
+        layer: a layer with weights of its own that computes it, None of a `RELU`; a `JOIN` has several sources.
+        sources: names of the nodes whose values it takes, `INPUT` for the input.
+        shape: of its value, without the batch.
+        of: name of the layer of the ANN that it comes from.
+        maximum: of a `RELU` that saturates, else infinity.
+        dropout: of a `RELU`, the rate of a `Dropout` behind it.
+    """
+
+    name: str
+    kind: str
+    layer: keras.layers.Layer | None
+    sources: list[str]
+    shape: tuple[int, ...]
+    of: str
+    maximum: float = math.inf
+    dropout: float = 0.0
+
+
+class Graph:
+    """Nodes in the order in which they run.
+
+    Attributes:
+        shape: of the input of the first nodes, without the batch.
+        front: layers in front of all nodes, that prepare images; None where there are none.
+        nodes: the nodes, by name.
+        output: name of the node whose value is the result.
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+        self.front: keras.Sequential | None = None
+        self.nodes: dict[str, Node] = {}
+        self.output = INPUT
+
+    def __iter__(self):
+        return iter(list(self.nodes.values()))
+
+    def prepared(self, images: np.ndarray) -> tf.Tensor:
+        """Images behind the layers in front."""
+        x = tf.constant(images)
+        return x if self.front is None else self.front(x, training=False)
+
+    def add(self, kind: str, layer: keras.layers.Layer | None, sources: list[str], of: str, **more) -> Node:
+        """A new node behind all others; a layer is built here."""
+        shapes = [(None, *self.shape_of(name)) for name in sources]
+        shape = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
+        name = unique(of, {INPUT, *self.nodes})
+        self.nodes[name] = Node(name, kind, layer, list(sources), tuple(shape[1:]), of, **more)
+        return self.nodes[name]
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        return self.shape if name == INPUT else self.nodes[name].shape
+
+    def source(self, node: Node) -> Node | None:
+        """The node whose value `node` takes, the first of several; None for the input."""
+        return self.nodes.get(node.sources[0])
+
+    def takers(self, name: str) -> list[Node]:
+        return [node for node in self.nodes.values() if name in node.sources]
+
+    def taken_once(self, name: str) -> bool:
+        """Whether one node takes the value, once, and it is not the result."""
+        return name != self.output and sum(node.sources.count(name) for node in self.nodes.values()) == 1
+
+    def drop(self, node: Node) -> None:
+        """Takes a node with one source out."""
+        for taker in self.takers(node.name):
+            taker.sources = [node.sources[0] if name == node.name else name for name in taker.sources]
+        if self.output == node.name:
+            self.output = node.sources[0]
+        del self.nodes[node.name]
+
+    def spikes(self, name: str) -> bool:
+        """Whether a value is made of spikes: of numbers above 0, behind neurons; else it is a current."""
+        if name == INPUT:
+            return False
+        node = self.nodes[name]
+        if node.kind in (RELU, POOL):
+            return True
+        passes = node.kind == MAXIMUM or isinstance(node.layer, (*MOVING, keras.layers.Concatenate))
+        return passes and all(self.spikes(source) for source in node.sources)
+
+
+def built(layer: keras.layers.Layer, shape) -> tuple:
+    """Builds a layer; the shape of its output."""
+    if not layer.built:
+        layer.build(shape)
+    return tuple(layer.compute_output_shape(shape))
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, with a number behind it if it is taken."""
+    number, found = 1, name
+    while found in taken:
+        number, found = number + 1, f"{name}_{number}"
+    return found

@@ -1,0 +1,223 @@
+"""From a graph with norms to the cells of a spiking network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.cells import Cell, GraphCell, LIFCell, MaxPoolingCell, ReadoutCell, SequentialCell
+from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.conversion.fold import channel_affine, scale_inputs, scale_outputs
+from keras_spiking_bp.conversion.graph import (
+    AFFINE,
+    JOIN,
+    MAXIMUM,
+    PADDING,
+    POOL,
+    RELU,
+    WEIGHTED,
+    Graph,
+    Node,
+    built,
+    unique,
+)
+
+#: What 1 of a value stands for: a number, or one a channel.
+Unit = float | np.ndarray
+
+
+@dataclasses.dataclass
+class Placed:
+    """A cell or layer of the spiking network at its place.
+
+    Attributes:
+        layer: the cell, or a layer without neurons.
+        sources: names of the layers whose outputs it takes.
+        node: the node of the graph whose value it gives; None where it only brings a value to another unit.
+        unit: what 1 of its output stands for.
+    """
+
+    layer: keras.layers.Layer
+    sources: list[str]
+    node: str | None
+    unit: Unit
+
+
+def written(
+    graph: Graph, norms: Mapping[str, float], unit: float, reset_mechanism: str, initial_membrane: float
+) -> list[Placed]:
+    """The layers of the spiking network, in the order in which they run; the graph's own layers are scaled for it.
+
+    Args:
+        graph: in its normal form.
+        norms: what one spike of each layer of neurons stands for, by the name of its node.
+        unit: what 1 of the encoder's output stands for.
+        reset_mechanism, initial_membrane: of the neurons.
+    """
+    writer = _Writer(graph, norms, unit, {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane})
+    for node in graph:
+        writer.write(node)
+    writer.readout()
+    return writer.placed
+
+
+def network(placed: list[Placed]) -> Cell:
+    """One cell of them all: in a row, or joined as a graph."""
+    before = [INPUT, *(part.layer.name for part in placed)]
+    if all(part.sources == [name] for part, name in zip(placed, before, strict=False)):
+        return SequentialCell([part.layer for part in placed], name="network")
+    return GraphCell([(part.layer, part.sources) for part in placed], name="network")
+
+
+def synapse_of(graph: Graph, node: Node) -> Node | None:
+    """The node right before neurons or the result whose layer is their synapse, if nobody else takes its value."""
+    source = graph.source(node)
+    return source if source is not None and source.kind == AFFINE and graph.taken_once(source.name) else None
+
+
+class _Writer:
+    def __init__(self, graph: Graph, norms: Mapping[str, float], unit: float, neurons: dict[str, Any]):
+        self.graph, self.norms, self.neurons = graph, norms, neurons
+        self.placed: list[Placed] = []
+        self.called = {INPUT: INPUT}  # by the name of a node: the layer that gives its value
+        self.units: dict[str, Unit] = {INPUT: unit}
+        self.numbers: dict[str, int] = {}
+        self.merged = {node.name for node in graph if self._merged(node)}
+
+    def write(self, node: Node) -> None:
+        if node.name in self.merged:
+            return
+        if node.kind == RELU:
+            synapse = synapse_of(self.graph, node)
+            layer, sources, unit = self._affine(synapse) if synapse else self._nothing(node.sources[0])
+            self._place_neurons(node, layer, sources, unit, _kind(synapse))
+        elif node.kind == POOL:
+            layer, sources, unit = self._affine(node)
+            self._place_neurons(node, layer, sources, unit, "pool")
+        elif node.kind == MAXIMUM:
+            cell = MaxPoolingCell(node.layer, name=self._name("pool"))
+            self._place(cell, [self.called[node.sources[0]]], node, self.units[node.sources[0]])
+        elif node.kind == JOIN:
+            self._join(node)
+        elif node.name != self.graph.output:
+            layer, sources, unit = self._affine(node)
+            self._place(layer, sources, node, unit)
+
+    def readout(self) -> None:
+        """The result: what comes out last, integrated, in the unit of the ANN."""
+        last = self.graph.nodes[self.graph.output]
+        layer, sources, unit = self._affine(last) if last.kind == AFFINE else self._nothing(last.name)
+        if np.ndim(unit) or unit != 1:
+            layer = keras.Sequential([layer, self._rescaling(unit, last.shape, "unit")], name=layer.name)
+        cell = ReadoutCell(layer, beta=1.0, name="readout")
+        self._place(cell, sources, last, 1.0)
+
+    def _place(self, layer: keras.layers.Layer, sources: list[str], node: Node | None, unit: Unit) -> str:
+        if not isinstance(layer, Cell):
+            layer.name = unique(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
+        self.placed.append(Placed(layer, sources, node.name if node else None, unit))
+        if node is not None:
+            self.called[node.name], self.units[node.name] = layer.name, unit
+        return layer.name
+
+    def _place_neurons(self, node: Node, layer: keras.layers.Layer, sources: list[str], unit: Unit, kind: str) -> None:
+        norm = self.norms[node.name]
+        threshold = norm / unit
+        threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
+        # no IFCell for pooling: its derivative has no 1 / threshold, which belongs to this threshold
+        cell = LIFCell(layer, 1.0, threshold, dropout=node.dropout, name=self._name(kind), **self.neurons)
+        self._place(cell, sources, node, norm)
+
+    def _affine(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
+        """The layer of an affine node with padding in front of it; what it takes; its unit."""
+        layer, source = node.layer, node.sources[0]
+        padding = self.graph.nodes.get(source)
+        if source in self.merged and padding is not None and isinstance(padding.layer, PADDING) and layer.weights:
+            source = padding.sources[0]
+            whole = keras.Sequential([padding.layer, layer], name=layer.name)
+        else:
+            whole = layer
+        if not layer.weights:
+            return self._moved(node)
+        unit = self.wanted(node)
+        scale_inputs(layer, self.units[source])
+        scale_outputs(layer, 1 / unit)
+        if whole is not layer:
+            built(whole, (None, *self.graph.shape_of(source)))
+        return whole, [self.called[source]], unit
+
+    def _moved(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
+        """A layer without weights: units pass, those of channels to where the channels are then."""
+        source, layer = node.sources[0], node.layer
+        unit = self.units[source]
+        called = self.called[source]
+        if np.ndim(unit) and isinstance(layer, keras.layers.Flatten):
+            unit = np.tile(unit, node.shape[0] // len(unit))
+        elif np.ndim(unit) and isinstance(layer, (keras.layers.Reshape, keras.layers.Permute)):
+            called, unit = self._in_unit(source, 1.0), 1.0
+        return layer, [called], unit
+
+    def _nothing(self, source: str) -> tuple[keras.layers.Layer, list[str], Unit]:
+        return keras.layers.Identity(), [self.called[source]], self.units[source]
+
+    def _join(self, node: Node) -> None:
+        if self.graph.spikes(node.name):  # a concatenation
+            shapes = [self.graph.shape_of(name)[-1:] for name in node.sources]
+            units = [np.broadcast_to(self.units[name], shape) for name, shape in zip(node.sources, shapes, strict=True)]
+            unit = np.concatenate(units).astype("float32")
+            self._place(node.layer, [self.called[name] for name in node.sources], node, _as_number(unit))
+        else:
+            unit = self.wanted(node)
+            self._place(node.layer, [self._in_unit(name, unit) for name in node.sources], node, unit)
+
+    def _in_unit(self, source: str, unit: float) -> str:
+        """The name of the layer that gives a value in this unit."""
+        factor = self.units[source] / unit
+        if not np.ndim(factor) and factor == 1:
+            return self.called[source]
+        layer = self._rescaling(factor, self.graph.shape_of(source), f"{self.called[source]}_current")
+        return self._place(layer, [self.called[source]], None, unit)
+
+    @staticmethod
+    def _rescaling(factor: Unit, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
+        if not np.ndim(factor):
+            return keras.layers.Rescaling(float(factor), name=name, dtype="float32")
+        return channel_affine(factor, np.zeros_like(factor), shape, name)
+
+    def wanted(self, node: Node) -> float:
+        """The unit in which the taker of a current takes it: the norm of neurons, so that their threshold is 1."""
+        if not self.graph.taken_once(node.name):
+            return 1.0
+        (taker,) = self.graph.takers(node.name)
+        if taker.kind == RELU:
+            return self.norms[taker.name]
+        passes = taker.kind in (JOIN, MAXIMUM) or (taker.kind == AFFINE and not taker.layer.weights)
+        return self.wanted(taker) if passes else 1.0
+
+    def _merged(self, node: Node) -> bool:
+        """Whether a node has no place of its own: a synapse, or the padding in front of one with weights."""
+        if node.kind != AFFINE or not self.graph.taken_once(node.name):
+            return False
+        (taker,) = self.graph.takers(node.name)
+        if taker.kind == RELU:
+            return True
+        return isinstance(node.layer, PADDING) and taker.kind == AFFINE and bool(taker.layer.weights)
+
+    def _name(self, kind: str) -> str:
+        self.numbers[kind] = self.numbers.get(kind, 0) + 1
+        return f"{kind}{self.numbers[kind]}"
+
+
+def _kind(synapse: Node | None) -> str:
+    """What neurons with this synapse are called."""
+    if synapse is None or not isinstance(synapse.layer, WEIGHTED):
+        return "relu"
+    return "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"
+
+
+def _as_number(unit: np.ndarray) -> Unit:
+    return float(unit[0]) if (unit == unit[0]).all() else unit

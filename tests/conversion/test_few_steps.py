@@ -1,0 +1,112 @@
+"""Thresholds, starting potentials and biases for few time steps, beside NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.conversion.distribution import Distribution
+from keras_spiking_bp.observe import activity_of, input_over_time
+from tests.conversion.test_convert import IMAGES, residual, trained_looking
+
+RNG = np.random.default_rng(0)
+NUMBERS = np.maximum(RNG.normal(0, 2, (7, 501)), -0.0).astype("float32")
+
+
+def distribution(percentile=None):
+    found = Distribution()
+    for batch in NUMBERS:
+        found.add(batch)
+    if percentile is not None:
+        found.look_for(percentile)
+        for batch in NUMBERS:
+            found.add_again(batch)
+    return found
+
+
+@pytest.mark.parametrize("percentile", [99.9, 99, 75, 50.01, 0.5])
+def test_percentiles_of_batches_are_those_of_all_numbers(percentile):
+    expected = np.percentile(NUMBERS.astype("float64"), percentile)
+    assert distribution(percentile).percentile(percentile) == pytest.approx(expected, rel=1e-6)
+    assert distribution().maximum == NUMBERS.max()
+
+
+def counted(values, norm, steps, start):
+    """What a neuron tells that gets `values` at each step."""
+    potential, count = np.full(values.shape, start), np.zeros(values.shape)
+    for _ in range(steps):
+        potential = potential + values / norm
+        fired = potential > 1
+        potential, count = potential - fired, count + fired
+    return norm * count / steps
+
+
+@pytest.mark.parametrize("steps, start", [(4, 0.5), (16, 0.5), (16, 0.0)])
+def test_the_threshold_of_least_error(steps, start):
+    norm = distribution().least_error(steps, start)
+    errors = {
+        share: ((NUMBERS - counted(NUMBERS.astype("float64"), share * norm, steps, start)) ** 2).mean()
+        for share in (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)
+    }
+    assert errors[1.0] < 1.02 * min(errors.values()) and errors[1.0] < 0.7 * errors[1.5]
+
+
+def one_layer():
+    return trained_looking(keras.Sequential([keras.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(3)]))
+
+
+def test_few_steps_round_to_the_nearest():
+    """Counts of the first layer, whose currents are the same at each step, are those of NumPy."""
+    data = RNG.uniform(-1, 1, (120, 5)).astype("float32")
+    ann = one_layer()
+    activations = np.asarray(ann.layers[0](data))
+    for how in ({"method": "mse"}, {"percentile": 99.0}):
+        snn = ksbp.convert_to_snn(ann, data, 8, initial_membrane=0.5, **how)
+        cell = snn.get_layer("time").cell.cells[0]
+        norm = float((np.asarray(ann.layers[0].kernel) / np.asarray(cell.synapse.kernel)).mean())
+        if "percentile" in how:  # of all 120 images, which come in three batches
+            assert norm == pytest.approx(np.percentile(activations, 99.0), rel=1e-5)
+        rate = activity_of(snn)(input_over_time(snn)(data))["fc1"]["spike_count"].numpy() / 8
+        expected = counted(np.asarray(data @ np.asarray(ann.layers[0].kernel), "float64")
+                           + np.asarray(ann.layers[0].bias), norm, 8, 0.5)  # fmt: skip
+        assert (np.abs(norm * rate - expected) < 1e-4).mean() > 0.995  # but for ties
+
+
+@pytest.mark.parametrize("make", [residual, one_layer])
+def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
+    ann = trained_looking(make())
+    data = IMAGES if make is residual else RNG.uniform(-1, 1, (60, 5)).astype("float32")
+    expected = ann.predict(data, verbose=0)
+    how = {"method": "mse", "initial_membrane": 0.5}
+    plain, calibrated = (
+        ksbp.convert_to_snn(ann, data, 8, calibrate_biases=calibrate, **how).predict(data, verbose=0)
+        for calibrate in (False, True)
+    )
+    # the readout comes last: its mean over the images is exact
+    np.testing.assert_allclose(calibrated.mean(0), expected.mean(0), atol=1e-4 * np.abs(expected).max())
+    assert np.abs(plain.mean(0) - expected.mean(0)).max() > 1e-3 * np.abs(expected).max()
+    assert ((calibrated - expected) ** 2).mean() < ((plain - expected) ** 2).mean()
+
+
+def test_progress_is_shown(capsys):
+    ksbp.convert_to_snn(one_layer(), np.ones((60, 5), "float32"), 4, calibrate_biases=True, verbose=1)
+    shown = capsys.readouterr().out
+    assert "4/4" in shown  # two batches, two passes, one layer of neurons
+    ksbp.convert_to_snn(one_layer(), np.ones((60, 5), "float32"), 4, calibrate_biases=True)
+    assert not capsys.readouterr().out
+
+
+def test_a_maximum_is_the_scale_of_its_layer():
+    """`"max"` takes the maximum of a ReLU6, though no image reaches it."""
+    ann = keras.Sequential([keras.Input((5,)), layers.Dense(6), layers.ReLU(6.0), layers.Dense(3)])
+    snn = ksbp.convert_to_snn(ann, RNG.uniform(0, 0.1, (20, 5)).astype("float32"), 4, method="max")
+    kernel = np.asarray(snn.get_layer("time").cell.cells[0].synapse.kernel)
+    np.testing.assert_allclose(6 * kernel, np.asarray(ann.layers[0].kernel), rtol=1e-6)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="`initial_membrane` must be .*initial_membrane=1"):
+        ksbp.convert_to_snn(one_layer(), np.ones((2, 5)), 4, initial_membrane=1)
+    with pytest.raises(ValueError, match="`method` must be one of .*'mse'.*'least'"):
+        ksbp.convert_to_snn(one_layer(), np.ones((2, 5)), 4, method="least")
