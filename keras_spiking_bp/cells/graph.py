@@ -111,8 +111,8 @@ class GraphCell(Cell):
     def build(self, input_shape: tuple) -> None:
         shapes = {INPUT: check_static_shape("input_shape", input_shape[1:])}
         for layer, taken in self.nodes():
-            given = [(None, *shapes[name]) for name in taken]
-            given = given if isinstance(layer, JOINS) else given[0]
+            each = [(None, *shapes[name]) for name in taken]
+            given: Any = each if isinstance(layer, JOINS) else each[0]
             if not layer.built:
                 layer.build(given)
             shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]
@@ -120,7 +120,7 @@ class GraphCell(Cell):
         self.output_shape_of_step = shapes[self.layers[-1].name]
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State]):
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step through all layers."""
         states = list(states)
         values, new_states = {INPUT: inputs}, []
