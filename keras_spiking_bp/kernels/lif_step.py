@@ -59,7 +59,7 @@ def lif_step(
         **shared,
     )
     new = {**state, "membrane": membrane, **dict(zip(names, states, strict=True))}
-    if "slope_sum" in state:
+    if "slope_sum" in state and surrogate is not None:
         new["slope_sum"], new["carried"] = library.keras_spiking_bp_eligibility_step(
             slope=surrogate(potential[0] - threshold),
             potential=potential[0],

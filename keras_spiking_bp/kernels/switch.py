@@ -76,9 +76,11 @@ def usable() -> ModuleType | None:
     if not (_in_training.get() and _switched_on()):
         return None
     if not tf.executing_eagerly() and in_xla(tf.compat.v1.get_default_graph()):
-        return _without("XLA does not know them (jit_compile=True)")
+        _without("XLA does not know them (jit_compile=True)")
+        return None
     if tf.config.list_logical_devices("GPU"):
-        return _without("they are for the CPU, and TensorFlow sees a GPU here")
+        _without("they are for the CPU, and TensorFlow sees a GPU here")
+        return None
     return _loaded
 
 
