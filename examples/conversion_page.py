@@ -104,8 +104,24 @@ def few_steps(reports: list[dict]) -> list[str]:
             figures.append(enough(found, steps, report["ann_accuracy"]))
             figures += [f"{100 * error:.0f}" for error in report["errors"][name]]
             lines.append(f"| {name} | {' | '.join(figures)} |")
-        lines.append("")
+        lines += ["", sooner(report), ""]
     return lines
+
+
+def sooner(report: dict) -> str:
+    """With how few steps another method reaches what the default does after the last one."""
+    first, *others = report["accuracies"].items()
+    reached = [
+        (steps, name)
+        for name, found in others
+        for steps, accuracy in zip(report["steps"], found, strict=True)
+        if accuracy >= first[1][-1]
+    ]
+    text = f"What {first[0]} reaches after {report['steps'][-1]} steps, "
+    if not reached:
+        return f"{text}no other reaches in fewer."
+    fewest = min(steps for steps, _ in reached)
+    return f"{text}{', '.join(name for steps, name in reached if steps == fewest)} reaches after {fewest}."
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
