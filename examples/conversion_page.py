@@ -109,19 +109,19 @@ def few_steps(reports: list[dict]) -> list[str]:
 
 
 def sooner(report: dict) -> str:
-    """With how few steps another method reaches what the default does after the last one."""
-    first, *others = report["accuracies"].items()
+    """With how few steps another method reaches what the first does after the last one."""
+    (first, of_first), *others = report["accuracies"].items()
     reached = [
         (steps, name)
         for name, found in others
         for steps, accuracy in zip(report["steps"], found, strict=True)
-        if accuracy >= first[1][-1]
+        if accuracy >= of_first[-1]
     ]
-    text = f"What {first[0]} reaches after {report['steps'][-1]} steps, "
+    text = f"The {100 * of_first[-1]:.1f} % that *{first}* has after {report['steps'][-1]} steps are reached "
     if not reached:
-        return f"{text}no other reaches in fewer."
+        return f"{text}by no other."
     fewest = min(steps for steps, _ in reached)
-    return f"{text}{', '.join(name for steps, name in reached if steps == fewest)} reaches after {fewest}."
+    return f"{text}after {fewest} by {'; '.join(f'*{name}*' for steps, name in reached if steps == fewest)}."
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
