@@ -47,8 +47,8 @@ the ANN's:
 * **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on 128 training
   images at most.
 
-A threshold of least error supposes that the current of a neuron is the same at all steps. In deep networks it is not, and
-with many steps another one can be better.
+A threshold of least error supposes that the current of a neuron is the same at all steps. In deep networks it is not,
+and with many steps another one can be better.
 
 The last columns tell the error of the outputs: the root of the mean squared difference to those of the ANN, in % of
 their standard deviation.
