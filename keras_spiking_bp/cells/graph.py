@@ -190,6 +190,4 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
 def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
     """A sum or a concatenation, in float32."""
     values = [tf.cast(value, tf.float32) for value in values]
-    if isinstance(layer, keras.layers.Add):
-        return tf.add_n(values)
-    return tf.concat(values, layer.axis)
+    return sum(values[1:], values[0]) if isinstance(layer, keras.layers.Add) else tf.concat(values, layer.axis)

@@ -63,7 +63,8 @@ def convert_to_snn(
     The result is a model like those of `keras_spiking_bp.models`: `fit` goes on training it with spike-based
     backpropagation (hybrid training; dropout right behind a ReLU is kept for that, other dropout is not).
 
-    For few time steps: `method="mse", initial_membrane=0.5, calibrate_biases=True`.
+    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few `method="mse"`, too. The page
+    "Conversion" of the documentation has figures of each.
 
     Args:
         ann: the trained network.
@@ -71,7 +72,8 @@ def convert_to_snn(
         num_steps: time steps T; 100 if None and no encoder says it.
         method: how `norm` is chosen. `"max"`: the largest activation, of a ReLU with a maximum that maximum.
             `"percentile"`: robust against single large activations, fewer steps are needed. `"mse"`: for the number of
-            time steps that there are, the one for which spike counts tell the activations with the least squared error.
+            time steps that there are, the one for which spike counts tell the activations with the least squared error,
+            if the current of a neuron is the same at all steps.
         percentile: of all activations of a layer, above 0, at most 100.
         reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
         encoder: how images become inputs over time; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder`

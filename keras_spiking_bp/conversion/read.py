@@ -63,7 +63,8 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
-        alone_here = alone and taken.count(call.sources[0]) == 1
+        taken_once = taken.count(call.sources[0]) == 1
+        alone_here = alone and taken_once
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
             ends[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
@@ -74,6 +75,9 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             graph.shape = tuple(graph.front.output_shape)[1:]
             ends[layer.name] = INPUT
         else:
+            behind = graph.nodes.get(sources[0])
+            if isinstance(layer, keras.layers.Dropout) and taken_once and behind is not None and behind.kind == RELU:
+                behind.dropout = float(layer.rate)
             ends[layer.name] = _add(layer, sources, graph)
     return ends[output]
 
@@ -91,9 +95,6 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     """Adds one layer of the ANN; gives the name of the node with its output."""
     refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
     if isinstance(layer, _NOTHING) or _augments(layer) or (_is_activation(layer) and _activation(layer) == "linear"):
-        behind = graph.nodes.get(sources[0])
-        if isinstance(layer, keras.layers.Dropout) and behind is not None and behind.kind == RELU:
-            behind.dropout = float(layer.rate)
         return sources[0]
     of = layer.name
     if isinstance(layer, JOINS):
@@ -197,10 +198,11 @@ def _drop_end(graph: Graph) -> None:
 
 
 def copy_with_weights(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer of its own with the same config and weights."""
-    new = type(layer).from_config(layer.get_config())
+    """A layer of its own with the same config and weights, in float32."""
+    new = copy_of(layer)
     if layer.weights:
         new.build(layer.input.shape)
-        for to, of in zip(new.weights, layer.weights, strict=True):
-            to.assign(of)
+        store: dict[str, np.ndarray] = {}
+        layer.save_own_variables(store)  # such that a Normalization computes with what it loads
+        new.load_own_variables(store)
     return new

@@ -15,9 +15,8 @@ _NEGATIVE = "its output can be negative, and spikes have no sign: only a ReLU is
 _GATE = "it multiplies its input with a gate that depends on it, and spikes only add: only a ReLU is what a neuron does"
 _CURVE = "only a ReLU, with or without a maximum, is what a neuron does"
 _ACTIVATIONS = {
-    **dict.fromkeys(("leaky_relu", "elu", "selu", "celu", "tanh", "softsign", "linear_tanh", "hard_tanh"), _NEGATIVE),
+    **dict.fromkeys(("leaky_relu", "elu", "selu", "celu", "tanh", "softsign", "hard_tanh"), _NEGATIVE),
     **dict.fromkeys(("silu", "swish", "hard_silu", "hard_swish", "gelu", "mish", "glu"), _GATE),
-    **dict.fromkeys(("softmax", "sigmoid"), "it stands inside of the network; it may be the end"),
 }
 _LAYERS = {
     **dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), _NEGATIVE),
@@ -26,7 +25,7 @@ _LAYERS = {
         ("LayerNormalization", "GroupNormalization", "UnitNormalization", "RMSNormalization"),
         "it normalises each sample by statistics of that sample, which no weights can stand for",
     ),
-    **dict.fromkeys(("Minimum", "Maximum"), "the larger of two spike trains is no sum of them"),
+    **dict.fromkeys(("Minimum", "Maximum"), "the larger or smaller of two values is no sum of them"),
     "Normalization": "it must stand in front of all other layers",
 }
 

@@ -11,7 +11,7 @@ from keras_spiking_bp.cells.graph import INPUT, JOINS
 def in_the_limit(snn: keras.Model, images: np.ndarray) -> np.ndarray:
     """The outputs for constant currents, with `clip(current / threshold, 0, 1)` for the rate of neurons."""
     time = snn.get_layer("time")
-    front = keras.Model(snn.inputs, time.input)
+    front = keras.Model(snn.inputs[0], time.input)
     cell = time.cell
     if isinstance(cell, ksbp.GraphCell):
         nodes = cell.nodes()
