@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -76,7 +77,7 @@ def calibrate(
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, given[0])
             spikes = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
-            if holder is not None and part.node in expected:
+            if holder is not None and part.node is not None and part.node in expected:
                 missing = expected[part.node] - part.unit * _of_channels(spikes)
                 add_to_bias(graph.nodes[holder].layer, missing / part.unit)
                 current += tf.cast(missing / part.unit, tf.float32)
@@ -86,7 +87,7 @@ def calibrate(
             value = _over_time(cell.step, cell, apart(given[0]))
         elif isinstance(cell, ReadoutCell):
             value = current_of(cell.synapse, given[0])
-            if holder is not None:
+            if holder is not None and part.node is not None:
                 add_to_bias(graph.nodes[holder].layer, expected[part.node] - _of_channels(value))
         elif isinstance(cell, JOINS):
             value = cell(given)
@@ -100,7 +101,7 @@ def calibrate(
         progress.add(1)
 
 
-def _over_time(step, cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
+def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
     """What neurons give for the inputs of all steps (T, B, ...), as (T * B, ...)."""
     state, outputs = cell.initial_state(inputs.shape[1]), []
     for x in inputs:

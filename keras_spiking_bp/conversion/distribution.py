@@ -39,8 +39,8 @@ class Distribution:
 
     def percentile(self, percentile: float) -> float:
         """As `numpy.percentile` of all numbers, after the second pass."""
-        low, high, share = self._ranks(percentile)
-        low, high = self._number(low), self._number(high)
+        lower, higher, share = self._ranks(percentile)
+        low, high = self._number(lower), self._number(higher)
         return low + share * (high - low)
 
     def least_error(self, num_steps: int, initial_membrane: float) -> float:

@@ -86,7 +86,8 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
     norms = [layer for layer in synapse._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return synapse
-    parts, folded = parts_of(synapse), []
+    parts = parts_of(synapse)
+    folded: list[tuple[keras.layers.Layer, keras.layers.BatchNormalization | None]] = []
     for before, part in zip([None, *parts], parts, strict=False):
         if isinstance(part, keras.layers.BatchNormalization):
             _check_foldable(before, part)
@@ -112,7 +113,7 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
     return whole
 
 
-def _check_foldable(before: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> None:
+def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
     def refuse(why: str) -> None:
         raise ValueError(
             f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a dense layer "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +49,7 @@ class Node:
 
     name: str
     kind: str
-    layer: keras.layers.Layer | None
+    layer: Any
     sources: list[str]
     shape: tuple[int, ...]
     of: str
@@ -71,7 +73,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.output = INPUT
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes.values()))
 
     def prepared(self, images: np.ndarray) -> tf.Tensor:
@@ -79,10 +81,10 @@ class Graph:
         x = tf.constant(images)
         return x if self.front is None else self.front(x, training=False)
 
-    def add(self, kind: str, layer: keras.layers.Layer | None, sources: list[str], of: str, **more) -> Node:
+    def add(self, kind: str, layer: Any, sources: list[str], of: str, **more: Any) -> Node:
         """A new node behind all others; a layer is built here."""
-        shapes = [(None, *self.shape_of(name)) for name in sources]
-        shape = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
+        shapes: list[Any] = [(None, *self.shape_of(name)) for name in sources]
+        shape: Any = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
         name = unique(of, {INPUT, *self.nodes})
         self.nodes[name] = Node(name, kind, layer, list(sources), tuple(shape[1:]), of, **more)
         return self.nodes[name]
@@ -120,7 +122,7 @@ class Graph:
         return passes and all(self.spikes(source) for source in node.sources)
 
 
-def built(layer: keras.layers.Layer, shape) -> tuple:
+def built(layer: keras.layers.Layer, shape: Any) -> tuple:
     """Builds a layer; the shape of its output."""
     if not layer.built:
         layer.build(shape)

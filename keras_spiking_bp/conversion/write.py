@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ from keras_spiking_bp.conversion.graph import (
 )
 
 #: What 1 of a value stands for: a number, or one a channel.
-Unit = float | np.ndarray
+Unit: TypeAlias = Any
 
 
 @dataclasses.dataclass
@@ -168,8 +168,8 @@ class _Writer:
         if self.graph.spikes(node.name):  # a concatenation
             shapes = [self.graph.shape_of(name)[-1:] for name in node.sources]
             units = [np.broadcast_to(self.units[name], shape) for name, shape in zip(node.sources, shapes, strict=True)]
-            unit = np.concatenate(units).astype("float32")
-            self._place(node.layer, [self.called[name] for name in node.sources], node, _as_number(unit))
+            of_channels = _as_number(np.concatenate(units).astype("float32"))
+            self._place(node.layer, [self.called[name] for name in node.sources], node, of_channels)
         else:
             unit = self.wanted(node)
             self._place(node.layer, [self._in_unit(name, unit) for name in node.sources], node, unit)
