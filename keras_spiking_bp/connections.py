@@ -79,7 +79,14 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
         return leaves
     if isinstance(cell, GraphCell):
         paths = {INPUT: so_far}
+        concatenated: set[str] = set()  # whose values are made of several, or come from there without neurons
         for layer, taken in cell.nodes():
+            if concatenated & set(taken):
+                _check_any_channels(layer)
+            if isinstance(layer, keras.layers.Concatenate) or (
+                concatenated & set(taken) and not isinstance(layer, Cell)
+            ):
+                concatenated.add(layer.name)
             paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
         return paths[layer.name]
     if isinstance(cell, JOINS):  # a synapse has the same reach from all channels: where they stand does not matter
@@ -98,6 +105,16 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
             "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
         )
     return _through(so_far, (cell,), "")
+
+
+def _check_any_channels(layer: keras.layers.Layer) -> None:
+    """Refuses layers whose synapses depend on where the channels of a source stand, behind a `Concatenate`."""
+    for part in parts_of(layer.synapse if isinstance(layer, NeuronCell) else layer):
+        if getattr(part, "groups", 1) > 1 or isinstance(part, (keras.layers.Reshape, keras.layers.Permute)):
+            raise ValueError(
+                f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands behind "
+                "a Concatenate, and which synapses a spike reaches depends on where its channel stands there"
+            )
 
 
 def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:

@@ -89,7 +89,9 @@ class Recipe:
             check_positive_int(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_rate("warmup", self.warmup)
-        if self.restart and not (0 < self.restart < self.epochs and not self.drop_epochs):
+        if self.restart:
+            check_positive_int("restart", self.restart)
+        if self.restart and (self.restart >= self.epochs or self.drop_epochs):
             raise ValueError(
                 "`restart` must be 0, or an epoch before the last one of a cosine schedule. Received: "
                 f"restart={self.restart!r}, epochs={self.epochs}, drop_epochs={self.drop_epochs}"

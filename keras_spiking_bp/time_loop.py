@@ -130,7 +130,7 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
     """Within it, batch normalisations are folded into the weights before them, and layers of mixed precision find
     their weights cast already: once, not once a time step.
     """
-    folded, shifts = fold([layer for layers in cell.sources() for layer in layers])
+    folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
     prepared = []
     for layer in cell._flatten_layers():
         for weight in layer._trainable_variables:

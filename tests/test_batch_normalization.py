@@ -180,10 +180,32 @@ def test_the_loop_folds_it_into_the_weights(use_bias, options):
     assert_equal(before, [variable.numpy() for variable in layer.variables])
 
 
-def test_a_layer_of_two_synapses_is_not_folded():
+def shared_by_two(norm):
     shared = keras.layers.Dense(4)
-    cells = [ksbp.LIFCell(keras.Sequential([shared, keras.layers.BatchNormalization()])) for _ in range(2)]
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(2))]))
+    return [keras.Sequential([shared, norm]), keras.Sequential([shared, keras.layers.BatchNormalization()])]
+
+
+def inside_of_another(norm):
+    shared, inputs = keras.layers.Dense(4), keras.Input((4,))
+    return [keras.Model(inputs, shared(inputs)), keras.Sequential([shared, norm])]
+
+
+def with_lora(norm):
+    return [keras.Sequential([keras.layers.Dense(4, lora_rank=2), norm])]
+
+
+def quantised(norm):
+    dense = keras.layers.Dense(4)
+    dense.build((None, 4))
+    dense.quantize("int8")
+    return [keras.Sequential([dense, norm])]
+
+
+@pytest.mark.parametrize("synapses", [shared_by_two, inside_of_another, with_lora, quantised])
+def test_what_is_not_folded_is_right_too(synapses):
+    """Weights that are used elsewhere, too, or are not all there is of a layer, stay as they are."""
+    cells = [ksbp.LIFCell(synapse) for synapse in synapses(keras.layers.BatchNormalization())]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(2))]), gradient="bptt")
     x = X[..., :4]
     layer.build(x.shape)
     moved(layer)

@@ -35,9 +35,9 @@ class GraphCell(Cell):
 
     Raises:
         TypeError: if an entry is no pair of a layer and names.
-        ValueError: if two layers have the same name, a source is none of the layers before, a layer other than `Add`
-            and `Concatenate` takes several outputs, the last layer is no cell, a `ReadoutCell` is not the last, or a
-            layer has an `activity_regularizer`.
+        ValueError: if two layers have the same name, a source is none of the layers before, the outputs of a layer are
+            taken by no other, a layer other than `Add` and `Concatenate` takes several outputs, the last layer is no
+            cell, a `ReadoutCell` is not the last, samples are concatenated, or a layer has an `activity_regularizer`.
 
     Example:
         >>> cell = GraphCell([
@@ -68,6 +68,10 @@ class GraphCell(Cell):
         for i, layer in enumerate(self.layers[:-1]):
             if isinstance(layer, Cell) and layer.emits == "potential":
                 raise ValueError(f"`nodes` must have a readout at the end only. Received: nodes[{i}]={layer!r}")
+        taken_by_some = {name for taken in self.taken for name in taken}
+        lost = [layer.name for layer in self.layers[:-1] if layer.name not in taken_by_some]
+        if lost:
+            raise ValueError(f"`nodes` must lead to the last one. Received: {lost}, whose outputs no other takes")
         self.shapes_of_step: dict[str, tuple[int, ...]] = {}
 
     def nodes(self) -> list[tuple[keras.layers.Layer, list[str]]]:
@@ -93,7 +97,8 @@ class GraphCell(Cell):
             before = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
                 first, *others = layer.sources()
-                found += [[*first, *before], *others]
+                # of a cell with several neurons the others may take the input, too: as a shortcut does
+                found += [[*first, *before], *([*other, *before] for other in others)]
                 own[layer.name] = []
             else:
                 own[layer.name] = [*before, *([layer] if layer.weights else [])]
@@ -184,6 +189,8 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
             f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
             f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}"
         )
+    if isinstance(layer, keras.layers.Concatenate) and layer.axis == 0:
+        raise ValueError(f"`nodes[{i}]` must not join samples. Received: {layer.name!r} with axis=0")
     return layer, taken
 
 

@@ -78,18 +78,20 @@ def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict
         gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta = (factor * W) x + factor * b + shift
 
     Args:
-        synapses: all synapses of a network; a layer that is in more than one stays as it is.
+        synapses: all layers of a network that are applied to what it gets, each as often as it is; weights that are
+            used more than once stay as they are.
 
     Returns:
         The new values of weights, by the id of the variable, and the shifts for `shifts_in_place`.
     """
     rows = [parts_of(synapse) for synapse in synapses]
-    uses = collections.Counter(id(part) for row in rows for part in row)
+    uses = collections.Counter(id(weight) for row in rows for part in row for weight in part.weights)
     weights: dict[int, tf.Tensor] = {}
     shifts: dict[int, tf.Tensor] = {}
     for row in rows:
         for before, norm in itertools.pairwise(row):
-            if uses[id(before)] > 1 or uses[id(norm)] > 1 or not _folds(before, norm):
+            once = all(uses[id(weight)] == 1 for weight in (*before.weights, *norm.weights))
+            if not (once and _folds(before, norm)):
                 continue
             factor = tf.math.rsqrt(tf.cast(norm.moving_variance.value, tf.float32) + norm.epsilon)
             if norm.scale:
@@ -106,8 +108,16 @@ def _folds(layer: keras.layers.Layer, norm: keras.layers.Layer) -> bool:
         and type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
         and layer.activation is keras.activations.linear
         and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and {id(weight) for weight in layer.weights} <= {id(weight) for weight in _plain_weights(layer)}
         and norm.axis in (-1, norm.input_spec.ndim - 1)
     )
+
+
+def _plain_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Kernel and bias; none of a layer that was quantised, or has weights of LoRA beside them."""
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        return []
+    return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:

@@ -115,9 +115,14 @@ def spike_names(cell: Cell) -> dict[str, int]:
     Raises:
         ValueError: if two cells have the same name.
     """
-    names = (re.sub(r"\W", "_", name) for name in unique_names(cell))
-    fires = [neuron.emits == "spikes" for neuron in cell.neurons()]
-    return {f"spikes_{name}": i for i, name in enumerate(names) if fires[i]}
+    found: dict[str, int] = {}
+    for i, (neuron, own) in enumerate(zip(cell.neurons(), unique_names(cell), strict=True)):
+        name = "spikes_" + re.sub(r"\W", "_", own)
+        if name in found:
+            raise ValueError(f"The cells of `model` must have different names. This stands for more than one: {name!r}")
+        if neuron.emits == "spikes":
+            found[name] = i
+    return found
 
 
 def _shifted(state: tf.Tensor, entry: str, by: Any) -> tf.Tensor:

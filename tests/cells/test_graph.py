@@ -144,6 +144,38 @@ def test_synapses_through_a_concatenation_are_counted():
     assert rows["a -> c"]["synapses"] == 36 * 4 * 5 and rows["b -> c"]["synapses"] == 36 * 3 * 5
 
 
+@pytest.mark.parametrize(
+    "behind", [keras.layers.Conv2D(7, 1, groups=7), keras.Sequential([keras.layers.Reshape((252,))])], ids=str
+)
+def test_what_depends_on_the_place_of_a_channel_is_not_counted(behind):
+    nodes = [
+        (lif(conv("c1"), "a"), "input"),
+        (lif(conv("c2", 3), "b"), "input"),
+        (keras.layers.Concatenate(name="both"), ["a", "b"]),
+        (lif(behind, "c"), "both"),
+    ]
+    model = keras.Sequential([keras.Input(X.shape[1:]), ksbp.SpikingRNN(GraphCell(nodes))])
+    with pytest.raises(ValueError, match="cannot be counted: it stands behind a Concatenate"):
+        ksbp.analysis.operations(model, X, verbose=0)
+
+
+def test_sources_of_cells_inside():
+    """What comes before an inner cell is a source of all of its neurons that may take it."""
+    inner = GraphCell(
+        [
+            (lif(conv("c2"), "a"), "input"),
+            (lif(conv("c3"), "b"), "input"),
+            (keras.layers.Add(name="sum"), ["a", "b"]),
+            (lif(keras.layers.Identity(), "c"), "sum"),
+        ],
+        name="inner",
+    )
+    cell = GraphCell([(conv("current"), "input"), (inner, "current")])
+    cell.build((None, *X.shape[2:]))
+    names = [[layer.name for layer in layers] for layers in cell.sources()]
+    assert names[:2] == [["c2", "current"], ["c3", "current"]]
+
+
 def test_batch_normalization_is_folded():
     def normalized(name):
         return keras.Sequential([conv(name), keras.layers.BatchNormalization()], name=name)
@@ -189,6 +221,16 @@ def test_batch_normalization_is_folded():
             [(ksbp.ReadoutCell(conv("c"), name="out"), "input"), (lif(conv("c"), "a"), "out")],
             ValueError,
             "a readout at the end only",
+        ),
+        (
+            [(lif(conv("c"), "a"), "input"), (lif(conv("d"), "b"), "input")],
+            ValueError,
+            r"must lead to the last one. Received: \['a'\]",
+        ),
+        (
+            [(keras.layers.Concatenate(axis=0, name="both"), ["input", "input"])],
+            ValueError,
+            r"`nodes\[0\]` must not join samples",
         ),
     ],
 )
