@@ -14,10 +14,10 @@ from keras_spiking_bp.conversion.bias import calibrate, give_biases, images_for,
 from keras_spiking_bp.conversion.read import copy_with_weights, read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
-from keras_spiking_bp.encoders import ConstantEncoder, Encoder
-from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble, checked_num_steps
 from keras_spiking_bp.rnn import GRADIENTS
-from keras_spiking_bp.validation import check_choice, check_positive_int, check_rate, check_static_shape
+from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape
 
 
 def convert_to_snn(
@@ -27,7 +27,7 @@ def convert_to_snn(
     method: str = "percentile",
     percentile: float = 99.9,
     reset_mechanism: str = "subtract",
-    encoder: Encoder | None = None,
+    encoder: ConstantEncoder | PoissonEncoder | None = None,
     gradient: str = "accumulated",
     name: str | None = None,
     initial_membrane: float = 0.0,
@@ -76,8 +76,9 @@ def convert_to_snn(
             if the current of a neuron is the same at all steps.
         percentile: of all activations of a layer, above 0, at most 100.
         reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
-        encoder: how images become inputs over time; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder`
-            `scale * |images|` should be at most 1.
+        encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
+            `scale * image`; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder` `scale * |images|` should be
+            at most 1.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a share of the threshold. At a half a count
@@ -87,9 +88,9 @@ def convert_to_snn(
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is no Sequential or functional model, or `encoder` no encoder.
-        ValueError: if an argument is out of range, a layer cannot be converted (it is named; nothing has been computed
-            then), or a layer is silent on all sample data.
+        TypeError: if `ann` is no Sequential or functional model, or `encoder` none of these.
+        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted (it
+            is named; nothing has been computed then), or a layer is silent on all sample data.
 
     Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
     al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
@@ -111,10 +112,14 @@ def convert_to_snn(
     if not 0 < percentile <= 100:
         raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")
     check_rate("initial_membrane", initial_membrane)
+    num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
-        encoder = ConstantEncoder(100 if num_steps is None else check_positive_int("num_steps", num_steps))
-    elif not isinstance(encoder, Encoder):
-        raise TypeError(f"`encoder` must be an encoder, such as PoissonEncoder(50). Received: encoder={encoder!r}")
+        encoder = ConstantEncoder(DEFAULT_NUM_STEPS if num_steps is None else num_steps)
+    elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
+        raise TypeError(
+            "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
+            f"encoder={encoder!r} (type {type(encoder).__name__})"
+        )
     graph = read(ann)
     images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     normal_form(graph)

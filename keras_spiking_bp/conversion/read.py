@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
@@ -29,6 +32,20 @@ _PREPARES = (
     keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
 )  # fmt: skip
 _ENDS = ("softmax", "sigmoid")
+_KINDS = (
+    *WEIGHTED, *_SEPARABLE, *_MAXIMUM, *AVERAGE, *MOVING, *JOINS, *_NOTHING, keras.layers.BatchNormalization,
+    keras.layers.Rescaling, keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax,
+)  # fmt: skip
+#: What of a class says what its layers compute.
+_COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
+#: Functions that are taken for an activation, by its name: a function is not what it is called.
+_FUNCTIONS = {
+    "linear": (keras.activations.linear,),
+    "relu": (keras.activations.relu, keras.ops.relu, tf.nn.relu),
+    "relu6": (keras.activations.relu6, keras.ops.relu6, tf.nn.relu6),
+    "softmax": (keras.activations.softmax, keras.ops.softmax, tf.nn.softmax),
+    "sigmoid": (keras.activations.sigmoid, keras.ops.sigmoid, tf.nn.sigmoid),
+}
 
 
 def read(ann: keras.Model) -> Graph:
@@ -41,6 +58,7 @@ def read(ann: keras.Model) -> Graph:
     found = calls(ann, layers_only=False)
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
+    _give_dropout(graph)
     _drop_end(graph)
     last = graph.nodes.get(graph.output)
     rectified = last is None or (graph.spikes(last.name) and not isinstance(last.layer, AVERAGE))
@@ -63,8 +81,7 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
-        taken_once = taken.count(call.sources[0]) == 1
-        alone_here = alone and taken_once
+        alone_here = alone and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
             ends[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
@@ -75,9 +92,6 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             graph.shape = tuple(graph.front.output_shape)[1:]
             ends[layer.name] = INPUT
         else:
-            behind = graph.nodes.get(sources[0])
-            if isinstance(layer, keras.layers.Dropout) and taken_once and behind is not None and behind.kind == RELU:
-                behind.dropout = float(layer.rate)
             ends[layer.name] = _add(layer, sources, graph)
     return ends[output]
 
@@ -93,7 +107,11 @@ def _augments(layer: keras.layers.Layer) -> bool:
 
 def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     """Adds one layer of the ANN; gives the name of the node with its output."""
+    _check_computes_as_known(layer)
     refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
+    behind = graph.nodes.get(sources[0])
+    if isinstance(layer, keras.layers.Dropout) and behind is not None and behind.kind == RELU:
+        return graph.add(AFFINE, copy_of(layer), sources, layer.name).name
     if isinstance(layer, _NOTHING) or _augments(layer) or (_is_activation(layer) and _activation(layer) == "linear"):
         return sources[0]
     of = layer.name
@@ -109,7 +127,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
         return _activated(layer, sources[0], graph)
     if isinstance(layer, keras.layers.Softmax):
         return graph.add(END, None, sources, of).name
-    if type(layer) in _SEPARABLE:
+    if isinstance(layer, tuple(_SEPARABLE)):
         return _activated(layer, _separable(layer, sources, graph), graph)
     if isinstance(layer, WEIGHTED):
         node = graph.add(AFFINE, copy_of(layer, activation=None, activity_regularizer=None), sources, of)
@@ -122,8 +140,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
         refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
         return graph.add(AFFINE, channel_affine(*factor_and_shift(layer), shape, of), sources, of).name
     if isinstance(layer, keras.layers.Rescaling):
-        factor = np.broadcast_to(np.asarray(layer.scale, "float32"), shape[-1:])
-        shift = np.broadcast_to(np.asarray(layer.offset, "float32"), shape[-1:])
+        factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
         return graph.add(AFFINE, channel_affine(factor, shift, shape, of), sources, of).name
     if isinstance(layer, _MAXIMUM):
         return graph.add(MAXIMUM, copy_of(layer), sources, of).name
@@ -132,9 +149,32 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     refuse_layer(layer)
 
 
+def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """A scale or offset of `Rescaling` as one number a channel; `shape` is that of the input."""
+    array = np.asarray(value, "float32")
+    in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
+    why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
+    refuse_if(not in_last or array.size not in (1, shape[-1]), layer, why)
+    return np.broadcast_to(array.reshape(-1), shape[-1:])
+
+
+def _check_computes_as_known(layer: keras.layers.Layer) -> None:
+    """Refuses a layer of a known kind that computes something else than its kind."""
+    kind = next((kind for kind in type(layer).__mro__ if kind in _KINDS), None)
+    for name in _COMPUTES:
+        own = kind is not None and getattr(type(layer), name, None) is not getattr(kind, name, None)
+        refuse_if(
+            own, layer, f"its class has a `{name}` of its own, other than that of {getattr(kind, '__name__', '')}"
+        )
+    quantized = getattr(layer, "quantization_mode", None)
+    refuse_if(quantized, layer, f"it is quantized ({quantized!r}): convert the network before `quantize`")
+    lora = getattr(layer, "lora_enabled", False)
+    refuse_if(lora, layer, "it has LoRA weights beside its kernel: add them to the kernel of a layer without LoRA")
+
+
 def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     """A depthwise convolution, and a 1x1 convolution behind it."""
-    depthwise, pointwise = _SEPARABLE[type(layer)]
+    depthwise, pointwise = next(made for kind, made in _SEPARABLE.items() if isinstance(layer, kind))
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
         dilation_rate=layer.dilation_rate, use_bias=False, name=f"{layer.name}_depthwise", dtype="float32",
@@ -173,10 +213,27 @@ def _is_activation(layer: keras.layers.Layer) -> bool:
 
 
 def _activation(layer: keras.layers.Layer) -> str:
+    """The name of an activation; of a function that is called as a known one and is another, with its module."""
     if isinstance(layer, keras.layers.ReLU):
         return "relu"
     activation = getattr(layer, "activation", None)
-    return "linear" if activation is None else getattr(activation, "__name__", str(activation))
+    if activation is None:
+        return "linear"
+    for name, functions in _FUNCTIONS.items():
+        if any(activation is function for function in functions):
+            return name
+    name = getattr(activation, "__name__", str(activation))
+    return f"{activation.__module__}.{name}" if name in _FUNCTIONS else name
+
+
+def _give_dropout(graph: Graph) -> None:
+    """Takes dropout behind a ReLU out; its rate goes to the ReLU if nobody else takes the output of that."""
+    for node in graph:
+        if isinstance(node.layer, keras.layers.Dropout):
+            rectified = graph.nodes[node.sources[0]]
+            if graph.taken_once(rectified.name):
+                rectified.dropout = float(node.layer.rate)
+            graph.drop(node)
 
 
 def _drop_end(graph: Graph) -> None:

@@ -117,8 +117,7 @@ class _Writer:
         self._place(cell, sources, last, 1.0)
 
     def _place(self, layer: keras.layers.Layer, sources: list[str], node: Node | None, unit: Unit) -> str:
-        if not isinstance(layer, Cell):
-            layer.name = unique(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
+        layer.name = unique(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
         self.placed.append(Placed(layer, sources, node.name if node else None, unit))
         if node is not None:
             self.called[node.name], self.units[node.name] = layer.name, unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -29,18 +30,12 @@ def assemble(
     The layers of `front` stand between the images and the encoder.
     """
     input_shape = check_static_shape("input_shape", input_shape)
-    if num_steps is not None:
-        num_steps = check_positive_int("num_steps", num_steps)
+    num_steps = checked_num_steps(num_steps, encoder)
     if encoder == "poisson":
         encoder = PoissonEncoder(num_steps or DEFAULT_NUM_STEPS, seed=seed)
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):
-        if num_steps is not None and num_steps != encoder.num_steps:
-            raise ValueError(
-                f"`num_steps` contradicts the encoder: num_steps={num_steps}, encoder.num_steps={encoder.num_steps}. "
-                "Give it to the encoder only"
-            )
         inputs = keras.Input(input_shape, name="images")
         images = inputs
         for layer in front:
@@ -53,3 +48,16 @@ def assemble(
         )
     outputs = SpikingRNN(cell, gradient=gradient, name="time")(spikes)
     return keras.Model(inputs, outputs, name=name)
+
+
+def checked_num_steps(num_steps: int | None, encoder: Any) -> int | None:
+    """`num_steps`, an integer of at least 1 or None, if an encoder says nothing else."""
+    if num_steps is None:
+        return None
+    num_steps = check_positive_int("num_steps", num_steps)
+    if isinstance(encoder, Encoder) and num_steps != encoder.num_steps:
+        raise ValueError(
+            f"`num_steps` contradicts the encoder: num_steps={num_steps}, encoder.num_steps={encoder.num_steps}. "
+            "Give it to the encoder only"
+        )
+    return num_steps

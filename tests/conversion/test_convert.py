@@ -263,11 +263,14 @@ def test_bad_arguments_are_refused():
         ({"method": "mean"}, ValueError, "`method` must be one of .*'mean'"),
         ({"percentile": 0}, ValueError, "`percentile` must be above 0.*percentile=0"),
         ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
-        ({"encoder": "poisson"}, TypeError, "`encoder` must be an encoder.*'poisson'"),
+        ({"encoder": "poisson"}, TypeError, "`encoder` must be a ConstantEncoder or PoissonEncoder.*'poisson'"),
+        ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, r"mean over time is `scale \* image`.*LatencyEncoder"),
+        ({"encoder": ksbp.DeltaEncoder()}, TypeError, "`encoder` must be a ConstantEncoder.*DeltaEncoder"),
+        ({"encoder": ksbp.ConstantEncoder(6), "num_steps": 5}, ValueError, "contradicts the encoder: num_steps=5.*=6"),
         ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
     ):
         with pytest.raises(error, match=message):
-            ksbp.convert_to_snn(ann, IMAGES, **arguments)
+            ksbp.convert_to_snn(ann, "not looked at before the arguments are checked", **arguments)
     with pytest.raises(ValueError, match=r"`sample_data` must hold images of the shape \(12, 12, 2\)"):
         ksbp.convert_to_snn(ann, IMAGES[:, :5], 5)
     with pytest.raises(ValueError, match="`sample_data` must hold"):
