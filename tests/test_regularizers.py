@@ -88,7 +88,7 @@ def test_dropout_does_not_count():
     assert losses[0] == losses[1] > 0
 
 
-@pytest.mark.parametrize("network_of", ["vgg", "resnet"])
+@pytest.mark.parametrize("network_of", ["vgg", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
     penalty = FiringRate(0.3, 10.0)
     if network_of == "vgg":

@@ -21,7 +21,7 @@ from tests.export.networks import (
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert to run the files")
 
-NETWORKS = pytest.mark.parametrize("network", [lenet, resnet])
+NETWORKS = pytest.mark.parametrize("network", [lenet, pytest.param(resnet, marks=pytest.mark.slow)])
 
 
 @pytest.mark.parametrize("network", [lenet, averages, recurrent, pytest.param(resnet, marks=pytest.mark.slow)])
