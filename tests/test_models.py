@@ -67,6 +67,7 @@ TRAININGS = [  # each pair of values in a fast case
     ("plain", "accumulated", None),
     ("plain", "bptt", "mixed_bfloat16"),
     ("residual", "accumulated", "mixed_bfloat16"),
+    ("residual", "bptt", None),
 ]
 
 
