@@ -14,17 +14,38 @@ from keras_spiking_bp.cells.base import current_of, output_of
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MOVING, RELU, Graph
-from keras_spiking_bp.conversion.write import Placed
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MAXIMUM, MOVING, PADDING, POOL, RELU, Graph
+from keras_spiking_bp.conversion.write import Placed, synapse_of
 
 _MOST_IMAGES = 128
-_MOST_NUMBERS = 2**27  # of one layer, over all images and steps: half a gigabyte
+_MOST_NUMBERS = 2**29  # in float32, of all tensors that are held at once: 2 GiB
+#: Layers that leave each channel where it is, and add nothing to it.
+_KEEPING = (*(kind for kind in MOVING if kind not in (*PADDING, keras.layers.Permute)), *AVERAGE)
 
 
 def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
-    """As many of the first images as the calibration can hold in memory over all steps."""
-    largest = max(int(np.prod(node.shape)) for node in graph)
-    return images[: max(1, min(_MOST_IMAGES, _MOST_NUMBERS // (num_steps * largest)))]
+    """As many of the first images as `calibrate` can hold in memory over all steps, at least one."""
+    return images[: max(1, min(_MOST_IMAGES, _MOST_NUMBERS // (num_steps * numbers_at_once(graph))))]
+
+
+def numbers_at_once(graph: Graph) -> int:
+    """The most numbers that `calibrate` holds at once for each image and step, bounded from above.
+
+    These are the inputs, the values that layers still wait for, and those of the layer that runs: of neurons the
+    current, before and after the bias, and the spikes, step by step and joined; of others the result, before and after
+    the last operation, and of a join each branch in another unit.
+    """
+    size = {name: int(np.prod(graph.shape_of(name))) for name in (INPUT, *graph.nodes)}
+    synapses = {node.name: synapse_of(graph, node) for node in graph if node.kind == RELU}
+    merged = {synapse.name for synapse in synapses.values() if synapse is not None}
+    places = [(node.name, (synapses.get(node.name) or node).sources) for node in graph if node.name not in merged]
+    last = {source: place for place, (_, sources) in enumerate(places) for source in sources}
+    most, waiting = 3 * size[INPUT], {INPUT}
+    for place, (name, sources) in enumerate(places):
+        own = 4 if graph.nodes[name].kind in (RELU, POOL, MAXIMUM) else 2 * len(sources)
+        most = max(most, size[INPUT] + sum(size[other] for other in waiting) + own * size[name])
+        waiting = {other for other in {*waiting, name} if last.get(other, -1) > place}
+    return most
 
 
 def give_biases(graph: Graph) -> None:
@@ -63,8 +84,7 @@ def calibrate(
         verbose: 1 shows a progress bar.
     """
     batch, num_steps = currents.shape[:2]
-    by_step = tf.transpose(currents, [1, 0, *range(2, currents.shape.rank)])
-    values = {INPUT: tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)}
+    values = {INPUT: _by_step(currents)}
     waiting = [name for part in placed for name in part.sources]
     progress = keras.utils.Progbar(len(placed), verbose=verbose, unit_name="layer")
 
@@ -76,13 +96,14 @@ def calibrate(
         cell, holder = part.layer, None if part.node is None else _holder(graph, part.node)
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, given[0])
-            spikes = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
             if holder is not None and part.node is not None and part.node in expected:
-                missing = expected[part.node] - part.unit * _of_channels(spikes)
+                missing = expected[part.node] - part.unit * _of_channels(value)
+                del value  # so that it is not held beside the spikes with the new bias
                 add_to_bias(graph.nodes[holder].layer, missing / part.unit)
                 current += tf.cast(missing / part.unit, tf.float32)
-                spikes = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
-            value = spikes
+                value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            del current
         elif isinstance(cell, MaxPoolingCell):
             value = _over_time(cell.step, cell, apart(given[0]))
         elif isinstance(cell, ReadoutCell):
@@ -99,6 +120,12 @@ def calibrate(
             if name not in waiting:
                 del values[name]
         progress.add(1)
+
+
+def _by_step(currents: tf.Tensor) -> tf.Tensor:
+    """(B, T, ...) as (T * B, ...), in float32."""
+    by_step = tf.transpose(currents, [1, 0, *range(2, currents.shape.rank)])
+    return tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)
 
 
 def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
@@ -130,10 +157,10 @@ def _with_weights(graph: Graph, name: str) -> str | None:
         return None
     if node.kind == AFFINE and node.layer.weights:
         return name
-    same_channels = node.shape[-1:] == graph.shape_of(node.sources[0])[-1:] and isinstance(
-        node.layer, (*MOVING, *AVERAGE)
-    )
-    if (node.kind == JOIN and isinstance(node.layer, keras.layers.Add)) or same_channels:
-        sources = [_with_weights(graph, source) for source in node.sources if graph.taken_once(source)]
-        return next((source for source in sources if source is not None), None)
+    channels = node.shape[-1:]
+    if (node.kind == JOIN and isinstance(node.layer, keras.layers.Add)) or isinstance(node.layer, _KEEPING):
+        same = [
+            source for source in node.sources if graph.taken_once(source) and graph.shape_of(source)[-1:] == channels
+        ]
+        return next((holder for source in same if (holder := _with_weights(graph, source)) is not None), None)
     return None

@@ -83,8 +83,9 @@ def convert_to_snn(
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a share of the threshold. At a half a count
             is rounded to the nearest, not down.
-        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer if a layer is large: half
-            a gigabyte is the limit) and to add to each bias what the mean rate of its channel misses of the ANN's.
+        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer, but at least one, where
+            the tensors held at once would take more than 2 GiB) and to add to each bias what the mean rate of its
+            channel misses of the ANN's.
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
