@@ -96,6 +96,7 @@ def test_both_currents_of_a_junction_are_scaled():
         np.testing.assert_array_equal(a.get_weights()[0], np.float32(done["block1_junction"]) * b.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_a_network_that_is_dead_learns_with_it():
     x, y = noisy_patterns(200)
 

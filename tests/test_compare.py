@@ -36,7 +36,8 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
         compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
 
 
-@pytest.mark.parametrize("network", [pytest.param("lenet", marks=pytest.mark.slow), "vgg_bn"])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["lenet", "vgg_bn"])
 def test_conversion_curves(few_images, tmp_path, network):
     options = f"--network {network} --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
     report = convert.main([*options.split(), "--output", str(tmp_path)])

@@ -291,6 +291,7 @@ def test_a_killed_training_on_two_devices_resumed_is_the_uninterrupted_one(two_r
     assert_equal(trained(two_replicas, "killed"), trained(two_replicas, "whole"))
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_process(one_device, tmp_path):
     assert run_workers(tmp_path, "train") == (0, 0)
     for name in ("sum", "averages"):

@@ -301,6 +301,7 @@ def in_a_process(code, *arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_without_a_compiler(tmp_path):
     """The default is off; the environment asks for them in vain, with a warning; `enable` raises."""
     code = """

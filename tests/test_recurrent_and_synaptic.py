@@ -340,6 +340,7 @@ def test_bad_arguments():
 # --- a task that needs them -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memory_in_the_way_back():
     """The pattern is long forgotten by each neuron alone when it is asked for."""
     (row,) = store_recall.main(["--samples", "1200", "--epochs", "6"])

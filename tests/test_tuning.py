@@ -50,6 +50,7 @@ def test_the_front_is_what_nothing_beats():
     assert [(r["spikes"], r["val_accuracy"]) for r in tune.pareto(rows)] == [(3, 0.4), (5, 0.5), (9, 0.9)]
 
 
+@pytest.mark.slow
 def test_the_example_searches_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "SpikingHyperModel", small)
     options = ["--trials", "2", "--epochs", "1", "--training-samples", "64", "--held-out", "32", "--verbose", "0"]

@@ -52,6 +52,7 @@ def normalised():
     return network
 
 
+@pytest.mark.slow
 def test_batch_normalisation_without_statistics_is_not_looked_at():
     """With mean 0 and variance 1 the last layers fire for no sample; the first step takes the statistics."""
     network, health = normalised(), Health(X[:8], every=100)

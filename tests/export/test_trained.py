@@ -22,7 +22,8 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("network", ["plain", pytest.param("residual", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["plain", "residual"])
 def test_all_files_of_the_script(network, tmp_path):
     x, y = noisy_patterns(768)
     model = NETWORKS[network]()
