@@ -89,7 +89,8 @@ def small_vgg(input_shape, classes, **kwargs):
     return ksbp.models.spiking_vgg(input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs)
 
 
-@pytest.mark.parametrize("factory", [small_vgg, pytest.param(ksbp.models.spiking_vgg9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", [small_vgg, ksbp.models.spiking_vgg9])
 def test_wake_vgg9(factory, monkeypatch, tmp_path):
     monkeypatch.setattr(ksbp.models, "spiking_vgg9", factory)
     rng = np.random.default_rng(0)

@@ -113,6 +113,7 @@ def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
     assert max(distances()) < 0.1, distances()
 
 
+@pytest.mark.slow
 def test_a_penalty_of_keras_itself_silences():
     x, y = noisy_patterns(64)
     spikes = []

@@ -76,6 +76,7 @@ class StopInSecondEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.slow
 def test_a_stopped_training_is_gone_on_with_and_its_time_counts(few_images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ksbp.callbacks, "Health", lambda *args, **kwargs: StopInSecondEpoch())

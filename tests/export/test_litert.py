@@ -24,7 +24,9 @@ interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai
 NETWORKS = pytest.mark.parametrize("network", [lenet, pytest.param(resnet, marks=pytest.mark.slow)])
 
 
-@pytest.mark.parametrize("network", [lenet, averages, recurrent, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network", [lenet, recurrent, *(pytest.param(n, marks=pytest.mark.slow) for n in (averages, resnet))]
+)
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
     model = exact(network(num_steps=100))
     expected = in_the_library(model, spikes())

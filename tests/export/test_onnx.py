@@ -21,7 +21,9 @@ from tests.export.networks import (
 )
 
 
-@pytest.mark.parametrize("network", [lenet, maxima, recurrent, pytest.param(resnet, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "network", [lenet, recurrent, *(pytest.param(n, marks=pytest.mark.slow) for n in (maxima, resnet))]
+)
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
