@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +21,7 @@ def lif_step(
     threshold: Any,
     resets_to_zero: bool,
     synaptic_beta: Any,
-    surrogate: Callable[[tf.Tensor], tf.Tensor] | None,
+    surrogate: Any,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]] | None:
     """The spikes of a step and the state after it; None where the kernels are off or cannot do it.
 
@@ -59,7 +58,7 @@ def lif_step(
         **shared,
     )
     new = {**state, "membrane": membrane, **dict(zip(names, states, strict=True))}
-    if "slope_sum" in state and surrogate is not None:
+    if "slope_sum" in state:
         new["slope_sum"], new["carried"] = library.keras_spiking_bp_eligibility_step(
             slope=surrogate(potential[0] - threshold),
             potential=potential[0],
