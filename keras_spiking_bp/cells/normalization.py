@@ -93,11 +93,7 @@ def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict
             once = all(uses[id(weight)] == 1 for weight in (*before.weights, *norm.weights))
             if not (once and _folds(before, norm)):
                 continue
-            factor = tf.math.rsqrt(tf.cast(norm.moving_variance.value, tf.float32) + norm.epsilon)
-            if norm.scale:
-                factor *= tf.cast(norm.gamma.value, tf.float32)
-            shift = -tf.cast(norm.moving_mean.value, tf.float32) * factor
-            shifts[id(norm)] = shift + tf.cast(norm.beta.value, tf.float32) if norm.center else shift
+            factor, shifts[id(norm)] = factor_and_shift(norm)
             weights |= {id(weight): tf.cast(weight.value, tf.float32) * factor for weight in before.weights}
     return weights, shifts
 
@@ -106,11 +102,29 @@ def _folds(layer: keras.layers.Layer, norm: keras.layers.Layer) -> bool:
     return (
         type(norm) is keras.layers.BatchNormalization
         and type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-        and layer.activation is keras.activations.linear
-        and getattr(layer, "data_format", "channels_last") == "channels_last"
+        and why_not_folded(layer, norm) is None
         and {id(weight) for weight in layer.weights} <= {id(weight) for weight in _plain_weights(layer)}
-        and norm.axis in (-1, norm.input_spec.ndim - 1)
     )
+
+
+def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch normalisation in inference as `factor * x + shift`, of each channel, in float32."""
+    factor = 1.0 / tf.sqrt(tf.cast(norm.moving_variance.value, tf.float32) + norm.epsilon)
+    if norm.scale:
+        factor *= tf.cast(norm.gamma.value, tf.float32)
+    shift = -tf.cast(norm.moving_mean.value, tf.float32) * factor
+    return factor, shift + tf.cast(norm.beta.value, tf.float32) if norm.center else shift
+
+
+def why_not_folded(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> str | None:
+    """Why a normalisation cannot go into the kernel and bias of the layer right before it; None if it can."""
+    if layer.activation is not keras.activations.linear:
+        return f"the layer {layer.name!r} before it has the activation {layer.activation!r}"
+    if norm.axis not in (-1, norm.input_spec.ndim - 1):
+        return f"it has axis={norm.axis}"
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return f"the layer {layer.name!r} before it has data_format={layer.data_format!r}"
+    return None
 
 
 def _plain_weights(layer: keras.layers.Layer) -> list[keras.Variable]:

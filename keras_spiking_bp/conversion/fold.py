@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from keras_spiking_bp.cells import normalization
 from keras_spiking_bp.layer_graph import copy_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -12,12 +13,9 @@ _EPSILON = 2.0**-10  # so that 1 - epsilon + epsilon is 1 in float32
 
 
 def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """Batch normalisation in inference as `factor * x + shift`, of each channel."""
-    factor = 1.0 / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-    if norm.scale:
-        factor = factor * np.asarray(norm.gamma)
-    shift = -np.asarray(norm.moving_mean) * factor
-    return factor, shift + np.asarray(norm.beta) if norm.center else shift
+    """`normalization.factor_and_shift` as arrays."""
+    factor, shift = normalization.factor_and_shift(norm)
+    return factor.numpy(), shift.numpy()
 
 
 def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
@@ -93,11 +91,9 @@ def assign_folded(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.
 
     gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta
     """
-    factor, _ = factor_and_shift(norm)
-    bias = np.asarray(old.bias, "float32") if old.use_bias else 0.0
-    bias = (bias - np.asarray(norm.moving_mean)) * factor
-    new.kernel.assign(np.asarray(old.kernel, "float32") * _per_output(old, factor))
-    new.bias.assign(bias + np.asarray(norm.beta) if norm.center else bias)
+    new.kernel.assign(old.kernel)
+    new.bias.assign(old.bias if old.use_bias else np.zeros(new.bias.shape, "float32"))
+    fold_backwards(new, norm)
 
 
 def _per_output(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:

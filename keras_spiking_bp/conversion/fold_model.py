@@ -9,6 +9,7 @@ import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.normalization import why_not_folded
 from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_graph import copy_of, parts_of
 from keras_spiking_bp.observe import spiking_layers
@@ -122,12 +123,9 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
 
     if not isinstance(before, _WEIGHTED):
         refuse("there is no layer before it" if before is None else f"it stands behind {before.name!r}")
-    if before.activation is not keras.activations.linear:
-        refuse(f"the layer {before.name!r} before it has the activation {before.activation!r}")
-    if norm.axis not in (-1, norm.input_spec.ndim - 1):
-        refuse(f"it has axis={norm.axis}")
-    if getattr(before, "data_format", "channels_last") != "channels_last":
-        refuse(f"the layer {before.name!r} before it has data_format={before.data_format!r}")
+    why = why_not_folded(before, norm)
+    if why is not None:
+        refuse(why)
 
 
 def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:

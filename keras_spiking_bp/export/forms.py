@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.base import State, unique_names
+from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.export.network import Network
 
 
@@ -97,16 +97,11 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
     Raises:
         ValueError: if two cells have the same name.
     """
-    found: dict[str, tuple[int, str]] = {}
-    for i, neuron in enumerate(cell.neurons()):
-        for entry in neuron.carried_shapes if neuron.carries_state else ():
-            name = f"{entry}_" + re.sub(r"\W", "_", neuron.name)
-            if name in found:
-                raise ValueError(
-                    f"The cells of `model` must have different names. This stands for more than one: {name!r}"
-                )
-            found[name] = (i, entry)
-    return found
+    return _each_once(
+        (f"{entry}_{_as_word(neuron.name)}", (i, entry))
+        for i, neuron in enumerate(cell.neurons())
+        for entry in (neuron.carried_shapes if neuron.carries_state else ())
+    )
 
 
 def spike_names(cell: Cell) -> dict[str, int]:
@@ -115,13 +110,21 @@ def spike_names(cell: Cell) -> dict[str, int]:
     Raises:
         ValueError: if two cells have the same name.
     """
-    found: dict[str, int] = {}
-    for i, (neuron, own) in enumerate(zip(cell.neurons(), unique_names(cell), strict=True)):
-        name = "spikes_" + re.sub(r"\W", "_", own)
+    return _each_once(
+        (f"spikes_{_as_word(neuron.name)}", i) for i, neuron in enumerate(cell.neurons()) if neuron.emits == "spikes"
+    )
+
+
+def _as_word(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in named:
         if name in found:
             raise ValueError(f"The cells of `model` must have different names. This stands for more than one: {name!r}")
-        if neuron.emits == "spikes":
-            found[name] = i
+        found[name] = value
     return found
 
 
