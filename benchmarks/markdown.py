@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import median
+
+from benchmarks.results import Record, Results
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -20,3 +23,17 @@ def seconds(value: float) -> str:
 def ratio(value: float | None, reference: float | None) -> str:
     """`value / reference` with two digits after the point, empty if one is missing."""
     return "" if value is None or reference is None else f"{value / reference:.2f}"
+
+
+def spread(times: list[float]) -> str:
+    """The median, and the smallest and largest in brackets."""
+    return f"{seconds(median(times))} ({seconds(min(times))} to {seconds(max(times))})"
+
+
+def cell(results: Results, record: Record | None, what: str) -> str:
+    """The median "seconds" or the peak "GB" of a record, or what came in the way; empty without one."""
+    if record is None:
+        return ""
+    if results.status(record) != "ok":
+        return results.status(record)
+    return seconds(median(results.times(record))) if what == "seconds" else f"{results.most(record, 'peak') / 1e9:.2f}"

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import plots, sections
-from benchmarks.markdown import ratio, seconds, table
+from benchmarks.markdown import cell, ratio, seconds, spread, table
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
 from benchmarks.registry import CASES, INFER, INFER_SPIKES, MAIN, PEER, SWEEP, TRAIN
@@ -56,11 +55,8 @@ def time_table(results: Results, network: str, steps: int, batch: int, mode: str
         if record is None:
             continue
         value = time(case.name, shown_mode)
-        spread = results.status(record)
-        if value is not None:
-            times = results.times(record)
-            spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
-        rows.append([case.title, spread, ratio(value, ours), ratio(value, peer[1])])
+        shown = results.status(record) if value is None else spread(results.times(record))
+        rows.append([case.title, shown, ratio(value, ours), ratio(value, peer[1])])
     return table(["", "seconds", "x ours", f"x fastest peer ({peer[0]})"], rows)
 
 
@@ -99,21 +95,11 @@ def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
     all_steps = results.settings["sweep_steps"]
     rows = []
     for case in (CASES[name] for name in SWEEP):
-        cells = []
-        for steps in all_steps:
-            record = results.find("sweep", case.name, network, steps, batch, TRAIN)
-            if record is None:
-                cells.append("")
-            elif results.status(record) != "ok":
-                cells.append(results.status(record))
-            elif what == "time":
-                cells.append(seconds(median(results.times(record))))
-            else:
-                cells.append(f"{results.most(record, 'peak') / 1e9:.2f}")
+        records = [results.find("sweep", case.name, network, steps, batch, TRAIN) for steps in all_steps]
+        cells = [cell(results, record, what) for record in records]
         if any(cells):
             rows.append([case.title, *cells])
-    unit = "seconds" if what == "time" else "GB"
-    return table([unit, *[f"T = {steps}" for steps in all_steps]], rows)
+    return table([what, *[f"T = {steps}" for steps in all_steps]], rows)
 
 
 def machine_text(machine: dict[str, Any], others: float) -> str:
@@ -160,8 +146,8 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     for network, batch in settings["sweep"]:
         parts.append(f"## Against T: {NETWORKS[network].title}, batch {batch}\n")
         parts.append("Training step, and peak memory of the same process.\n")
-        parts.append(sweep_table(results, network, batch, "time"))
-        parts.append(sweep_table(results, network, batch, "memory"))
+        parts.append(sweep_table(results, network, batch, "seconds"))
+        parts.append(sweep_table(results, network, batch, "GB"))
         parts.append("All: `python -m benchmarks.run --section sweep`\n")
     parts += sections.of(results, data, folder)
     return "\n".join(parts)

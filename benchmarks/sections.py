@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.markdown import ratio, seconds, table
+from benchmarks.markdown import cell, ratio, spread, table
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, GROWTH, NORMALIZED, TRAIN
 from benchmarks.results import Results
@@ -22,12 +21,8 @@ def normalized_table(results: Results, network: str, steps: int, batch: int) -> 
             continue
         value = results.time(NORMALIZED, case.name, *where)
         ours = results.time(NORMALIZED, "bn_ours_bf16" if case.options["bf16"] else "bn_ours", *where)
-        if value is None:
-            rows.append([case.title, results.status(record), "", ""])
-            continue
-        times = results.times(record)
-        spread = f"{seconds(value)} ({seconds(min(times))} to {seconds(max(times))})"
-        rows.append([case.title, spread, ratio(value, ours), f"{results.most(record, 'peak') / 1e9:.2f}"])
+        shown = results.status(record) if value is None else spread(results.times(record))
+        rows.append([case.title, shown, ratio(value, ours), cell(results, record, "GB") if value else ""])
     return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
 
 
@@ -35,19 +30,8 @@ def growth_table(results: Results, what: str) -> str:
     """One row for each size, one column for each case."""
     rows = []
     for network, steps, batch in map(tuple, results.settings["growth"]):
-        cells = []
-        for name in GROWTH:
-            record = results.find("growth", name, network, steps, batch, TRAIN)
-            if record is None:
-                cells.append("")
-            elif results.status(record) != "ok":
-                cells.append(results.status(record))
-            else:
-                cells.append(
-                    seconds(median(results.times(record)))
-                    if what == "seconds"
-                    else f"{results.most(record, 'peak') / 1e9:.2f}"
-                )
+        records = [results.find("growth", name, network, steps, batch, TRAIN) for name in GROWTH]
+        cells = [cell(results, record, what) for record in records]
         if any(cells):
             rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
     return table([what, *(CASES[name].title for name in GROWTH)], rows)

@@ -22,6 +22,7 @@ from onnxruntime import InferenceSession
 
 import keras_spiking_bp as ksbp
 from examples.export_all import size
+from keras_spiking_bp.observe import spiking_layer
 
 NETWORKS = {
     "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),
@@ -31,12 +32,12 @@ NETWORKS = {
 
 def spikes_of(model: keras.Model) -> np.ndarray:
     """The input of one step, (1, ...) float32."""
-    layer = next(part for part in model.layers if isinstance(part, ksbp.SpikingRNN))
+    layer = spiking_layer(model)
     return (np.random.default_rng(0).random((1, *layer.input.shape[2:])) < 0.2).astype("float32")
 
 
 def in_keras(model: keras.Model, _: Path) -> Callable[[np.ndarray], object]:
-    layer = next(part for part in model.layers if isinstance(part, ksbp.SpikingRNN))
+    layer = spiking_layer(model)
     stateful = ksbp.SpikingRNN.from_config({**layer.get_config(), "stateful": True})
     stateful.build((1, 1, *layer.input.shape[2:]))
     stateful.set_weights(layer.get_weights() + stateful.get_weights()[len(layer.get_weights()) :])
