@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells.base import output_of
+from keras_spiking_bp.cells.synapse import output_of
 
 STEPS, MOMENTUM = 10, 0.8
 X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")

@@ -7,10 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import has_one_pass, in_one_pass, normalizes, shift_of
-from keras_spiking_bp.gradients import per_sample
-from keras_spiking_bp.layer_graph import parts_of
-from keras_spiking_bp.validation import check_float32_policy, check_layer, check_no_added_loss, check_static_shape
+from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
+from keras_spiking_bp.validation import check_float32_policy
 
 #: The state of one layer of neurons: what it carries, and what was asked for beside it (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
@@ -270,68 +268,6 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
                 f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
                 "not give: use SpikingRNN with gradient='accumulated' or 'bounded'. A recurrent network cannot have one"
             )
-
-
-def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
-    """A Keras layer without a penalty on its output, which would be one on currents, and act inside the time loop."""
-    if check_layer(name, layer, optional) is not None:
-        for part in layer._flatten_layers():
-            if part.activity_regularizer is not None:
-                raise ValueError(
-                    f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
-                    f"Received: {part.activity_regularizer!r} in layer {part.name!r}"
-                )
-    return layer
-
-
-def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
-    per_step = check_static_shape("input_shape", input_shape[1:])
-    if not synapse.built:
-        synapse.build((None, *per_step))
-    output_shape = synapse.compute_output_shape((None, *per_step))
-    return per_step, check_static_shape("output shape of the synapse", output_shape[1:])
-
-
-def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32."""
-    return tf.cast(output_of(synapse, inputs, training), tf.float32)
-
-
-def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """A call of a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
-
-    A batch normalisation is that of inference unless `training` says otherwise (Keras would hand the flag of `fit` on):
-    in the time loop it is the same affine map at all steps, that of its moving statistics.
-    """
-    outputs = inputs
-    for part in parts_of(layer):
-        outputs = tf.cast(outputs, part.compute_dtype)
-        shift = None if training else shift_of(part)
-        if shift is not None:
-            outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
-        elif has_one_pass(part, outputs, training):
-            outputs = in_one_pass(part, outputs, training)
-        else:
-            outputs = part(outputs, **({"training": training} if normalizes(part) else {}))
-    check_no_added_loss(layer)
-    return outputs
-
-
-def input_dtype(layer: keras.layers.Layer) -> str:
-    """The dtype in which a layer computes with its inputs: of a `Sequential` that of its first part."""
-    return parts_of(layer)[0].compute_dtype
-
-
-def total_of(
-    layer: keras.layers.Layer, total_inputs: tf.Tensor, num_steps: tf.Tensor, training: bool = False
-) -> tf.Tensor:
-    """The sum over `num_steps` steps (a scalar, or (B,)) of what an affine layer gives, from the sum of its inputs.
-
-    `num_steps * layer(total_inputs / num_steps)`: right for a bias too, which acts at each step.
-    """
-    mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs), training)
-    return per_sample(num_steps, mean) * mean
 
 
 def _filled(shape: tuple, value: Any) -> tf.Tensor:

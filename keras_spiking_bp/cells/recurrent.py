@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_synapse, check_synapse, current_of, total_of
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State
 from keras_spiking_bp.cells.lif import LIFCell
+from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
 
 

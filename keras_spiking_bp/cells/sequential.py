@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, check_synapse, output_of, total_of
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State
+from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 

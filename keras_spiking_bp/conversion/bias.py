@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell
-from keras_spiking_bp.cells.base import current_of, output_of
 from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.synapse import current_of, output_of
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MAXIMUM, MOVING, PADDING, POOL, RELU, Graph
