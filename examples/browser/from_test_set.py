@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 

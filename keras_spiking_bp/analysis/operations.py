@@ -9,7 +9,7 @@ import keras
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.connections import ann_operations
+from keras_spiking_bp.synapse_counts import ann_operations
 
 #: The columns that count.
 COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
@@ -36,11 +36,12 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """Synaptic operations per sample, exactly counted, beside the operations of the same network as an ANN.
 
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
-    strides it reaches fewer (`keras_spiking_bp.connections.fan_out`). An input that is no spikes (a constant current)
-    costs a multiply-accumulate (MAC) for each value that is not 0, synapse and time step. The ANN needs one MAC for
-    each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where
-    average pooling has no neurons behind it, each spike goes through its window to the synapses of the next layer; the
-    ANN computes the averages first. Batch normalisation, which can be folded into the weights, counts nothing.
+    strides it reaches fewer (`keras_spiking_bp.synapse_counts.fan_out`). An input that is no spikes (a constant
+    current) costs a multiply-accumulate (MAC) for each value that is not 0, synapse and time step. The ANN needs one
+    MAC for each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN
+    too. Where average pooling has no neurons behind it, each spike goes through its window to the synapses of
+    the next layer; the ANN computes the averages first. Batch normalisation, which can be folded into the weights,
+    counts nothing.
 
     Args:
         model: a built model with one `SpikingRNN`, or what `analysis.run` gave.

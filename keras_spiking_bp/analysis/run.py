@@ -14,9 +14,10 @@ import tensorflow as tf
 from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
-from keras_spiking_bp.connections import INPUT, Connection, connections, fan_out
+from keras_spiking_bp.connections import INPUT, Connection, connections
 from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, input_over_time, output_layer
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.synapse_counts import fan_out
 from keras_spiking_bp.validation import check_positive_int
 
 
