@@ -92,17 +92,16 @@ class GraphCell(Cell):
         return [n for cell in self.layers if isinstance(cell, Cell) for n in cell.neurons()]
 
     def sources(self) -> list[list[keras.layers.Layer]]:
-        own: dict[str, list[keras.layers.Layer]] = {INPUT: []}  # the layers that a current has come through
+        own: dict[str, list[keras.layers.Layer]] = {INPUT: []}  # the nearest layers with weights that give a current
         found = []
         for layer, taken in self.nodes():
             before = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
-                first, *others = layer.sources()
-                # of a cell with several neurons the others may take the input, too: as a shortcut does
-                found += [[*first, *before], *([*other, *before] for other in others)]
+                # where a synapse has no weights, those before it make the current
+                found += [sources if _weighted(sources) else [*sources, *before] for sources in layer.sources()]
                 own[layer.name] = []
             else:
-                own[layer.name] = [*before, *([layer] if layer.weights else [])]
+                own[layer.name] = [layer] if layer.weights else before
         return found
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
@@ -193,6 +192,10 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
     if isinstance(layer, keras.layers.Concatenate) and layer.axis == 0:
         raise ValueError(f"`nodes[{i}]` must not join samples. Received: {layer.name!r} with axis=0")
     return layer, taken
+
+
+def _weighted(layers: list[keras.layers.Layer]) -> bool:
+    return any(layer.weights for layer in layers)
 
 
 def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:

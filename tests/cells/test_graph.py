@@ -159,21 +159,22 @@ def test_what_depends_on_the_place_of_a_channel_is_not_counted(behind):
         ksbp.analysis.operations(model, X, verbose=0)
 
 
-def test_sources_of_cells_inside():
-    """What comes before an inner cell is a source of all of its neurons that may take it."""
+def test_sources_are_the_nearest_weights():
+    """Of neurons without a synapse of their own, in an inner cell too, those of the layers before."""
     inner = GraphCell(
         [
-            (lif(conv("c2"), "a"), "input"),
-            (lif(conv("c3"), "b"), "input"),
+            (lif(keras.layers.Identity(), "a"), "input"),
+            (lif(keras.layers.Identity(), "b"), "input"),
             (keras.layers.Add(name="sum"), ["a", "b"]),
-            (lif(keras.layers.Identity(), "c"), "sum"),
+            (lif(conv("c2"), "c"), "sum"),
         ],
         name="inner",
     )
-    cell = GraphCell([(conv("current"), "input"), (inner, "current")])
+    cell = GraphCell([(conv("far"), "input"), (conv("current"), "far"), (inner, "current")])
     cell.build((None, *X.shape[2:]))
     names = [[layer.name for layer in layers] for layers in cell.sources()]
-    assert names[:2] == [["c2", "current"], ["c3", "current"]]
+    assert [own[-1] for own in names] == ["current", "current", "c2"] and len(names[2]) == 1
+    assert "far" not in str(names)
 
 
 def test_batch_normalization_is_folded():
