@@ -41,10 +41,15 @@ def resnet(**kwargs):
 
 
 def normalized(pooling, **kwargs):
-    """A network with batch normalisation everywhere, no pooling neurons, and potentials that do not start at zero."""
+    """A network with batch normalisation everywhere, no pooling neurons, and potentials that do not start at zero.
+
+    Processors approximate the root of a variance, so potentials differ in the last bit from one to another. Therefore
+    the threshold is no multiple of the weights: a potential equal to it would fire on some processors only.
+    """
     return ksbp.models.spiking_resnet(
         (12, 12, 1), 4, [(16, 1), (24, 2)], dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0,
-        normalization="batch", pooling=pooling, initial_membrane=0.5, surrogate="triangle", **kwargs
+        normalization="batch", pooling=pooling, threshold=1 + 2**-9 / 3, initial_membrane=0.5, surrogate="triangle",
+        **kwargs,
     )  # fmt: skip
 
 
