@@ -17,6 +17,8 @@ from examples import comparison_section, conversion_page
 from examples.plotting import plt
 from examples.titles import TITLES
 from keras_spiking_bp.analysis.style import COLORS, MARKERS
+from keras_spiking_bp.models import model_card
+from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.recipes import PAPER
 
 #: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
@@ -29,7 +31,7 @@ REPORTED = {
     ("resnet9", "cifar10"): 90.35,
     ("resnet11", "cifar10"): 90.95,
 }
-OUR_PAIRS = [*REPORTED, ("lenet", "fashion_mnist"), ("vgg7", "fashion_mnist")]
+OUR_PAIRS = [*REPORTED, ("vgg7", "mnist"), ("lenet", "fashion_mnist"), ("vgg7", "fashion_mnist")]
 INTRO = """# Results
 
 Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
@@ -138,6 +140,7 @@ def _run(report: dict) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
+    lines += _packaged(report)
     if "remark" in report:
         lines.append(f"* {report['remark']}")
     paper = PAPER.get((recipe["network"], recipe["dataset"]))
@@ -148,6 +151,23 @@ def _run(report: dict) -> list[str]:
             f"and time step, with `{recipe['gradient']}`, about {hours:,.0f} hours for this training set (an estimate)."
         )
     return [*lines, ""]
+
+
+def _packaged(report: dict) -> list[str]:
+    """What these weights reach as they come with the package, if they do."""
+    recipe = report["recipe"]
+    if PRETRAINED.get(recipe["dataset"]) != f"{recipe['network']}_{recipe['dataset']}":
+        return []
+    card = model_card(recipe["dataset"])
+    if card["trained_by"] != report["command"]:
+        return []
+    reached = ", ".join(
+        f"{100 * test['accuracy']:.2f} % with T = {steps}" for steps, test in card["test_by_num_steps"].items()
+    )
+    return [
+        f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with weights of 8 '
+        f"bits and computed in float32 (`python -m examples.pretrained`): {reached}."
+    ]
 
 
 def draw(reports: list[dict], path: Path) -> None:

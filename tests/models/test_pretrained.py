@@ -74,7 +74,7 @@ def test_the_card_tells_what_was_measured():
 def test_the_card_of_cifar10_tells_what_was_measured():
     card = ksbp.models.model_card("cifar10")
     result = card["test_by_num_steps"]["4"]
-    assert result["samples"] == 10_000 and result["accuracy"] > 0.85
+    assert result["samples"] == 10_000 and result["accuracy"] > 0.9
     assert card["recipe"]["network"] == "vgg9" and "--dataset cifar10" in card["trained_by"]
     assert abs(result["accuracy"] - card["accuracy_before_quantisation"]) < 0.005
     images = ksbp.datasets.images._NORMS["cifar10"]
