@@ -405,7 +405,7 @@ def test_the_leak_of_a_readout_is_differentiated_if_asked_for(beta):
 # --- functions that are traced before anybody asks for a gradient -----------------------------------------------------
 
 
-@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("sequences", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
 def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
     """TensorFlow does not trace a function anew for a tape that comes later: the gradient must be right even so."""

@@ -61,7 +61,7 @@ def held_numbers():
 
 
 @pytest.mark.parametrize("build", [dense_block, inception, preactivated])
-@pytest.mark.parametrize("encoder", [ksbp.ConstantEncoder, ksbp.PoissonEncoder])
+@pytest.mark.parametrize("encoder", [ksbp.ConstantEncoder, pytest.param(ksbp.PoissonEncoder, marks=pytest.mark.slow)])
 def test_no_more_is_held_at_once_than_is_counted(build, encoder, monkeypatch):
     inputs = keras.Input((8, 8, 3))
     ann = trained_looking(keras.Model(inputs, build(inputs)))

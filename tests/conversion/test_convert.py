@@ -78,7 +78,7 @@ def logits_of(ann, images):
 
 
 @pytest.mark.parametrize("make", [residual, plain])
-@pytest.mark.parametrize("method, percentile", [("max", 99.9), ("percentile", 100)])
+@pytest.mark.parametrize("method, percentile", [("max", 99.9), pytest.param("percentile", 100, marks=pytest.mark.slow)])
 def test_error_falls_as_one_over_the_number_of_steps(make, method, percentile):
     ann = trained_looking(make())
     expected = logits_of(ann, IMAGES)

@@ -30,7 +30,7 @@ def exported(model, tmp_path):
 
 @pytest.mark.parametrize(
     "networks",
-    [(lenet, averages, recurrent), pytest.param((resnet, maxima), marks=pytest.mark.slow)],
+    [(lenet, recurrent), pytest.param((averages, resnet, maxima), marks=pytest.mark.slow)],
     ids=["plain", "residual"],
 )
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
