@@ -6,8 +6,8 @@ Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpo
 on from it), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--strategy mirrored` trains on all GPUs of the machine. `--strategy multiworker` on several machines: the same command
-on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share. `callbacks.Health`
-watches trainings on one device only.
+on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share. On one device only,
+`callbacks.Health` watches the training, and the statistics of batch normalisation are taken anew before the test.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
@@ -100,6 +101,13 @@ def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict
         "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
         "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
     }
+
+
+def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches, samples: int = 1024) -> None:
+    """Takes the statistics of batch normalisation anew: the moving ones are those of the last few batches."""
+    needed = math.ceil(samples / batches.batch_size)
+    inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
+    ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
 
 
 def strategy_of(name: str) -> tf.distribute.Strategy:
@@ -227,12 +235,20 @@ def main(arguments: list[str] | None = None) -> dict:
         raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
     if not is_finite(model, done[-1]):
         raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
-    model.save(args.output / "model.keras")
 
     # events are binned into steps by the data set, images become spikes in the network
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
     tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
-    tester.set_weights(model.get_weights())
+
+    def tested() -> dict:
+        tester.set_weights(model.get_weights())
+        return test(tester, test_data.test_batches(200))
+
+    moving = {}
+    if chosen.normalization is not None and args.strategy == "one":
+        moving = {"accuracy_with_moving_statistics": tested()["accuracy"]}
+        take_statistics(model, batches)
+    model.save(args.output / "model.keras")
     rows = curve.rows()
     report = {
         "command": command(sys.argv[1:] if arguments is None else arguments),
@@ -244,7 +260,7 @@ def main(arguments: list[str] | None = None) -> dict:
             "tested_on": f"{args.validation} samples of the training set" if args.validation else "test set",
             "note": args.data_note,
         },
-        "test": test(tester, test_data.test_batches(200)),
+        "test": {**tested(), **moving},
         "training_seconds": sum(float(row["seconds"]) for row in rows),
         "curve": rows,
         "machine": {

@@ -140,6 +140,12 @@ def _run(report: dict) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
+    if "accuracy_with_moving_statistics" in report["test"]:
+        moving = 100 * report["test"]["accuracy_with_moving_statistics"]
+        lines.append(
+            "* Tested with statistics of batch normalisation taken anew from 1,024 training samples; with the moving "
+            f"statistics of the training: {moving:.2f}."
+        )
     lines += _packaged(report)
     if "remark" in report:
         lines.append(f"* {report['remark']}")

@@ -108,7 +108,8 @@ def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
         return [abs(row["spikes_per_neuron"] / 8 - 0.3) for row in rows]
 
     assert min(distances()) > 0.15
-    model.compile(keras.optimizers.Adam(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 60)  # it comes to rest
+    model.compile(keras.optimizers.Adam(rate), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     model.fit(x, np.eye(4, dtype="float32")[np.arange(32) % 4], batch_size=16, epochs=30, verbose=0)
     assert max(distances()) < 0.1, distances()
 

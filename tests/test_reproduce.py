@@ -6,6 +6,7 @@ import shutil
 import warnings
 
 import keras
+import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
@@ -65,6 +66,27 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
 
     with pytest.raises(SystemExit, match="another recipe: epochs 2 -> 3"):
         run(tmp_path, epochs=3)
+
+
+def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "take_statistics", lambda model, batches: None)
+    how = ["--normalization", "batch", "--encoder", "constant"]
+    moving = run(tmp_path, *how, epochs=1)["test"]
+    assert moving.pop("accuracy_with_moving_statistics") == moving["accuracy"]
+    before = keras.saving.load_model(tmp_path / "model.keras").get_weights()
+    monkeypatch.undo()
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: made_up_images())
+
+    again = run(tmp_path, *how, epochs=1)["test"]
+    assert again["accuracy_with_moving_statistics"] == moving["accuracy"]
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    changed = {v.name for v, old in zip(model.weights, before, strict=True) if not np.array_equal(v, old)}
+    assert changed == {"moving_mean", "moving_variance"}
+    convolution, norm = model.get_layer("time").cell.cells[0].synapse.layers
+    images = np.concatenate([x for x, _ in made_up_images().batches(8, True, 0).epoch(0)])
+    currents = convolution(0.5 * images).numpy()  # at each step; the factor is that of the encoder
+    np.testing.assert_allclose(norm.moving_mean, currents.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, currents.var((0, 1, 2)), rtol=1e-3)
 
 
 class StopInSecondEpoch(keras.callbacks.Callback):
