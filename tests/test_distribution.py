@@ -255,11 +255,13 @@ def two_replicas(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 def test_two_devices_train_as_one(one_device, two_replicas, loss):
     assert_close(trained(two_replicas, loss), trained(one_device, loss))
 
 
+@pytest.mark.slow
 def test_replicas_draw_differently(two_replicas):
     drawn = np.load(two_replicas / "draws.npz")
     for what in ("spikes", "keep"):
@@ -278,6 +280,7 @@ def test_a_single_replica_draws_the_stream_of_no_strategy():
         np.testing.assert_array_equal(strategy.run(same, args=(images,)), encoder(images))
 
 
+@pytest.mark.slow
 def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas):
     assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
 

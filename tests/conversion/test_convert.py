@@ -286,6 +286,7 @@ def test_bad_arguments_are_refused():
         ksbp.convert_to_snn(silent, IMAGES, 5)
 
 
+@pytest.mark.slow
 def test_real_digits_with_max_pooling_addition_and_normalisation():
     """Trained on real digits: the converted network loses at most 1 point."""
     (images, labels), (test_images, test_labels) = ksbp.datasets.mnist_5k(0)
