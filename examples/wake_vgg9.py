@@ -1,4 +1,4 @@
-"""A VGG9 that is silent with the paper's initial weights and few time steps, and learns once it is calibrated.
+"""A VGG9 that is nearly silent with the paper's initial weights and few time steps, and learns sooner once calibrated.
 
 python -m examples.wake_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
 
