@@ -22,6 +22,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def frozen():
+    """What outlives a module, such as the graphs of TensorFlow, no later collection walks again."""
+    yield
+    pytest_collection_finish()
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     import keras
