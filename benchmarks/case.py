@@ -18,7 +18,7 @@ import psutil
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, MODES
 
-SLOW = 20.0  # seconds: after a warm-up run as long as this there is no second one
+SLOW = 5.0  # seconds: after a warm-up run as long as this there is no second one
 
 
 def rss() -> int:
@@ -75,9 +75,7 @@ def main() -> None:
     result = {"rss_imports": rss()}
     step = module.build(NETWORKS[args.network], args.steps, args.batch, args.mode, **case.options)
     result["rss_built"] = rss()
-    compiles = bool(case.options.get("tuned"))
-    warmup = args.warmup * (3 if compiles else 1)
-    result |= measure(step, warmup, args.repeats, args.budget, compiles)
+    result |= measure(step, args.warmup, args.repeats, args.budget, compiles=bool(case.options.get("tuned")))
     result["peak"] = peak_rss()
     print(json.dumps(result))
 

@@ -11,13 +11,17 @@ from benchmarks.results import Results
 
 @dataclass(frozen=True)
 class Promise:
-    """A measured ratio and its limit; `tuned` is the same ratio against the fastest tuned peer."""
+    """A measured ratio and its limit; `tuned` is the same ratio against the fastest tuned peer.
+
+    `synapses` is the speed-up that T x bare synapses, forward only, would have: no training step can reach it.
+    """
 
     text: str
     measured: float | None
     limit: float
     at_least: bool
     tuned: float | None = None
+    synapses: float | None = None
     aim: bool = False
 
     @property
@@ -36,6 +40,10 @@ class Promise:
     @property
     def tuned_text(self) -> str:
         return "" if self.tuned is None else f"{self.tuned:.2f} x"
+
+    @property
+    def synapses_text(self) -> str:
+        return "" if self.synapses is None else f"{self.synapses:.2f} x"
 
     @property
     def limit_text(self) -> str:
@@ -92,8 +100,10 @@ def step_promises(results: Results, network: str, steps: int, batch: int) -> Ite
     tuned = results.fastest(TUNED, "main", *where, TRAIN)[1]
 
     def speed_up(text: str, name: str, limit: float, aim: bool = False) -> Promise:
-        ours = time(name)
-        return Promise(f"{size}: {text}", divided(peer, ours), limit, True, divided(tuned, ours), aim)
+        ours, bare = time(name), time("bare_synapses" + "_bf16" * name.endswith("_bf16"), INFER_SPIKES)
+        return Promise(
+            f"{size}: {text}", divided(peer, ours), limit, True, divided(tuned, ours), divided(peer, bare), aim
+        )
 
     if network == "lenet":
         yield speed_up("training step, speed-up over the fastest peer", "ours", 4.0)

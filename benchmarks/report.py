@@ -20,9 +20,10 @@ from benchmarks.results import Results
 INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
-page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs or more, then
-up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where one takes long).
-Tables give the median, and the smallest and largest run in brackets.
+page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs (one where a run
+takes more than 5 s), then up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where
+one takes long; inference with its encoder in one round). Tables give the median, and the smallest and largest
+run in brackets.
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label.
@@ -70,6 +71,21 @@ def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
             bare = results.time("main", limit, network, steps, batch, INFER_SPIKES)
             rows.append([case.title, seconds(value), ratio(value, bare)])
     return table(["spikes given", "seconds", "x bare spiking loop"], rows)
+
+
+def shares_table(results: Results, network: str, steps: int, batch: int) -> str:
+    """Where the time of our training step goes: each column has what the one before has, and more."""
+
+    def time(name: str, mode: str) -> float | None:
+        return results.time("main", name, network, steps, batch, mode)
+
+    rows = []
+    for suffix, precision in (("", "fp32"), ("_bf16", "bf16")):
+        bare, forward = time("bare_synapses" + suffix, INFER_SPIKES), time("ours" + suffix, INFER_SPIKES)
+        step, kernels = time("ours" + suffix, TRAIN), time("ours_kernels" + suffix, TRAIN)
+        if None not in (bare, forward, step):
+            rows.append([precision, *map(seconds, (bare, forward, step)), "" if kernels is None else seconds(kernels)])
+    return table(["", "synapses, forward", "with neurons", "the whole step", "with the C++ kernels"], rows)
 
 
 def memory_table(results: Results, network: str, steps: int, batch: int) -> str:
@@ -129,14 +145,25 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     settings = data["settings"]
     parts = [INTRO.format(**settings), machine_text(data["machine"], results.others())]
     parts.append("## Promises\n")
-    rows = [[p.text, p.measured_text, p.limit_text, p.verdict, p.tuned_text] for p in promises(results)]
-    parts.append(table(["promise", "measured", "promised", "", "against the fastest tuned peer"], rows))
+    found = promises(results)
+    rows = [[p.text, p.measured_text, p.limit_text, p.verdict, p.tuned_text, p.synapses_text] for p in found]
+    header = ["promise", "measured", "promised", "", "against the fastest tuned peer", "bare synapses alone"]
+    parts.append(table(header, rows))
+    parts.append(
+        '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons and '
+        "without a backward pass: no training step can reach it.\n"
+    )
     parts += [f"![]({image})\n" for image in images]
     for network, steps, batch in settings["main"]:
         parts.append(f"## {NETWORKS[network].title}, T = {steps}, batch {batch}\n")
         parts.append("### Training step\n")
         parts.append(time_table(results, network, steps, batch, TRAIN))
         parts.append(command(network, steps, batch, TRAIN))
+        parts.append(
+            "Where the seconds of our step go: synapses, then neurons, on the spikes given; then the encoder, the "
+            "record for the derivative, the backward pass and the update.\n"
+        )
+        parts.append(shares_table(results, network, steps, batch))
         parts.append("### Inference\n")
         parts.append(time_table(results, network, steps, batch, INFER))
         parts.append(spikes_table(results, network, steps, batch))
