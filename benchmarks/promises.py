@@ -34,18 +34,6 @@ class Promise:
         return good if held else bad
 
     @property
-    def measured_text(self) -> str:
-        return "" if self.measured is None else f"{self.measured:.2f} x"
-
-    @property
-    def tuned_text(self) -> str:
-        return "" if self.tuned is None else f"{self.tuned:.2f} x"
-
-    @property
-    def synapses_text(self) -> str:
-        return "" if self.synapses is None else f"{self.synapses:.2f} x"
-
-    @property
     def limit_text(self) -> str:
         bound = "at least" if self.at_least else "at most"
         return f"{'aim: ' if self.aim else ''}{bound} {self.limit:g} x"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, sections
-from benchmarks.markdown import cell, ratio, seconds, spread, table
+from benchmarks.case import SLOW
+from benchmarks.markdown import cell, ratio, seconds, spread, table, times
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
 from benchmarks.registry import CASES, INFER, INFER_SPIKES, MAIN, PEER, SWEEP, TRAIN
@@ -21,7 +22,7 @@ INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
 page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs (one where a run
-takes more than 5 s), then up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where
+takes more than {slow:g} s), then up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where
 one takes long; inference with its encoder in one round). Tables give the median, and the smallest and largest
 run in brackets.
 
@@ -143,15 +144,17 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     """The whole page; `folder` may hold what other benchmarks measured."""
     results = Results(data)
     settings = data["settings"]
-    parts = [INTRO.format(**settings), machine_text(data["machine"], results.others())]
+    parts = [INTRO.format(**settings, slow=SLOW), machine_text(data["machine"], results.others())]
     parts.append("## Promises\n")
-    found = promises(results)
-    rows = [[p.text, p.measured_text, p.limit_text, p.verdict, p.tuned_text, p.synapses_text] for p in found]
+    rows = [
+        [p.text, times(p.measured), p.limit_text, p.verdict, times(p.tuned), times(p.synapses)]
+        for p in promises(results)
+    ]
     header = ["promise", "measured", "promised", "", "against the fastest tuned peer", "bare synapses alone"]
     parts.append(table(header, rows))
     parts.append(
         '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons and '
-        "without a backward pass: no training step can reach it.\n"
+        "without a backward pass: a training step, which runs the same synapses, cannot reach it.\n"
     )
     parts += [f"![]({image})\n" for image in images]
     for network, steps, batch in settings["main"]:
