@@ -36,6 +36,7 @@ class Recipe:
         weight_decay: w takes `learning_rate * w` of each weight in each step.
         loss: `"squared"` (the paper's: summed over classes and batch) or `"cross_entropy"` (mean over the batch; the
             outputs are logits).
+        label_smoothing: share of each target that is spread evenly over all classes, in `"cross_entropy"`.
         dropout: of the LIF neurons.
         kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
         threshold, reset_mechanism, surrogate, initial_membrane: of the neurons (`LIFCell`).
@@ -65,6 +66,7 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 5e-4
     loss: str = "squared"
+    label_smoothing: float = 0.0
     dropout: float = 0.0
     kappa: float = 2.0
     threshold: float = 1.0
@@ -98,6 +100,12 @@ class Recipe:
             )
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
+        check_rate("label_smoothing", self.label_smoothing)
+        if self.label_smoothing and self.loss != "cross_entropy":
+            raise ValueError(
+                "`label_smoothing` needs loss 'cross_entropy'. Received: "
+                f"label_smoothing={self.label_smoothing!r}, loss={self.loss!r}"
+            )
         check_choice("encoder", self.encoder, ("poisson", "constant"))
         if self.firing_rate is not None:
             check_fraction("firing_rate", self.firing_rate)
@@ -159,7 +167,7 @@ class Recipe:
             optimizer = keras.optimizers.SGD(rate, self.momentum, weight_decay=decay)
         loss = SumSquaredError()
         if self.loss == "cross_entropy":
-            loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+            loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.label_smoothing)
         model.compile(optimizer, loss=loss, metrics=["accuracy"])
 
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -129,6 +129,18 @@ def test_logits_are_what_the_cross_entropy_takes():
     assert float(model.loss([[0.0, 1.0]], [[-1.0, 2.0]])) == pytest.approx(np.log(1 + np.exp(-3)), rel=1e-5)
 
 
+def test_smoothed_labels():
+    """Cross entropy of logits with the target (1 - s) * one_hot + s / classes, in NumPy."""
+    own = dataclasses.replace(recipe("lenet", "mnist"), loss="cross_entropy", label_smoothing=0.2)
+    model = own.build((8, 8, 1), 3, num_steps=2, seed=0)
+    own.compile(model, steps_per_epoch=1)
+    logits = np.array([0.5, -1.0, 2.0])
+    log_p = logits - np.log(np.exp(logits).sum())
+    target = 0.8 * np.array([0.0, 0.0, 1.0]) + 0.2 / 3
+    loss = model.loss(np.float32([[0, 0, 1]]), np.float32([logits]))
+    assert float(loss) == pytest.approx(-(target * log_p).sum(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -136,6 +148,7 @@ def test_logits_are_what_the_cross_entropy_takes():
         {"reset_mechanism": "soft"},
         {"epochs": 0},
         {"learning_rate": -1.0},
+        {"label_smoothing": 1.0},
         {"firing_rate": 0.0},
         {"firing_rate": 0.1, "rate_penalty": -1.0},
     ],
@@ -151,6 +164,8 @@ def test_what_contradicts_itself():
     for change in ({"output_std": 0.7}, {"rate_penalty": 10.0}):
         with pytest.raises(ValueError, match="`output_std` and `rate_penalty` need a `firing_rate`"):
             dataclasses.replace(recipe("lenet", "mnist"), **change)
+    with pytest.raises(ValueError, match="`label_smoothing` needs loss 'cross_entropy'"):
+        dataclasses.replace(recipe("lenet", "mnist"), label_smoothing=0.1)
 
 
 def test_no_such_recipe():
