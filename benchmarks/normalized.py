@@ -16,6 +16,6 @@ def build(
     """The step to be timed: images and labels to new weights, by AdamW."""
     module = importlib.import_module(f"benchmarks.{LIBRARIES[library]}")
     options = {"kernels": True} if kernels else {}
-    train, _ = module.build(library, num_steps, bf16, lambda step: LEARNING_RATE, **options)
+    training = module.build(library, num_steps, bf16, lambda step: LEARNING_RATE, **options)
     images, labels = networks.images(network, batch), networks.one_hot(batch).argmax(-1)
-    return lambda: train(images, labels, 0)
+    return lambda: training.train(images, labels, 0)

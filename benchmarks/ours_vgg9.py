@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
 
 import keras_spiking_bp as ksbp
-from benchmarks.time_to_accuracy import BATCH, WEIGHT_DECAY
+from benchmarks.time_to_accuracy import BATCH, WEIGHT_DECAY, Training
 from keras_spiking_bp.recipes import recipe
 
 
-def build(
-    _: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], kernels: bool = False
-) -> tuple[Callable, Callable]:
-    """A training step on images and labels, with the number of the step; the classes of images."""
+def build(_: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], kernels: bool = False) -> Training:
     if kernels:
         ksbp.kernels.enable()
     keras.utils.set_random_seed(0)
@@ -32,4 +30,14 @@ def build(
     def predict(images: np.ndarray) -> np.ndarray:
         return model.predict(images, batch_size=BATCH, verbose=0).argmax(-1)
 
-    return train, predict
+    def save(path: Path) -> None:
+        with path.open("wb") as file:  # a name without .npz
+            np.savez(file, *map(keras.ops.convert_to_numpy, model.variables + optimizer.variables))
+
+    def load(path: Path) -> None:
+        arrays = np.load(path)
+        for i, variable in enumerate(model.variables + optimizer.variables):
+            variable.assign(arrays[f"arr_{i}"])
+
+    optimizer.build(model.trainable_variables)
+    return Training(train, predict, save, load)

@@ -22,8 +22,9 @@ INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
 page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs (one where a run
-takes more than {slow:g} s), then up to {repeats} timed runs in each of {rounds} rounds over the table (fewer where
-one takes long; inference with its encoder in one round). Tables give the median, and the smallest and largest
+takes more than {slow:g} s), then up to {repeats} timed runs in each round over the table (fewer where
+one takes long): {rounds} rounds, but one for inference with its encoder, for the tables against time steps, batch and
+width, for one step of one sample and for `fit`. Tables give the median, and the smallest and largest
 run in brackets.
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of

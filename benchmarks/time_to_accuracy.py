@@ -2,34 +2,57 @@
 
 python -m benchmarks.time_to_accuracy --data-dir FOLDER [--num-steps 4 16] [--targets 0.6 0.7 0.8] [--output FILE]
 
-The same images, order, crops and flips, batch of 64, AdamW, learning rates and epochs for all; each network as its own
-library's examples build one (ours: the recipe of VGG9). After every half epoch the accuracy on 5,000 training images
-that are held out is measured; its time does not count. Each case runs in a process of its own, one after the other, and
-stops when the last target is reached. `--output` is written after each case; cases that are in it already are not run
-again. Leave the machine alone while it runs (many hours).
+The same images, order, crops and flips, batch of 64, AdamW, learning rates and epochs for all; the neurons are those
+of each library's examples (ours: of the recipe of VGG9). Four times an epoch the accuracy on 5,000 training images that
+are held out is measured; its time does not count. Each case runs in a process of its own, one after the other, and
+stops when the last target is reached. `--output` is written after each measurement and names the machine; the networks
+are kept in `--states`. The same command goes on where it was interrupted. Leave the machine alone while it runs (many
+hours). `--quick` uses few images, into `build/`: does everything run?
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
 import math
-import subprocess
+import multiprocessing
+import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks import machine
 from benchmarks.case import peak_rss
+from benchmarks.run import BUSY, ROOT, busy_share
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
 BATCH, HELD_OUT, LEARNING_RATE, WEIGHT_DECAY, PADDING = 64, 5000, 1.5e-3, 0.02, 4
+EVALUATIONS = 4  # in an epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A network and its optimizer, in any library.
+
+    Attributes:
+        train: a training step on images and labels, with the number of the step.
+        predict: the classes of images.
+        save, load: to a file, and from it, all that a training goes on with.
+    """
+
+    train: Callable[[np.ndarray, np.ndarray, int], None]
+    predict: Callable[[np.ndarray], np.ndarray]
+    save: Callable[[Path], None]
+    load: Callable[[Path], None]
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -56,34 +79,98 @@ def batches(images: np.ndarray, labels: np.ndarray, epoch: int, seed: int = 0) -
         yield crops, labels[chosen]
 
 
-def run_case(library: str, num_steps: int, precision: str, arguments: argparse.Namespace) -> dict:
-    """One training, in this process."""
-    data = np.load(arguments.arrays)
+def prepare(data_dir: str | None, limit: int | None, path: Path) -> None:
+    """Writes the normalised images of CIFAR-10: training images, and those that are held out."""
+    from keras_spiking_bp import datasets
+
+    data = datasets.load_images("cifar10", data_dir).with_validation(HELD_OUT)
+    (images, labels), (held_out, answers) = data.train, data.test
+    np.savez(
+        path,
+        images=data.normalised(images[:limit]),
+        labels=labels[:limit].astype("int64"),
+        held_out=data.normalised(held_out[:limit]),
+        answers=answers[:limit].astype("int64"),
+    )
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    part.replace(path)
+
+
+def key_of(case: dict[str, Any]) -> tuple[str, int, str]:
+    return case["library"], case["num_steps"], case["precision"]
+
+
+def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Path) -> None:
+    """One training, from where it was interrupted; it writes down all that it finds."""
+    library, num_steps, precision = key
+    report = json.loads(output.read_text())
+    case = next((case for case in report["cases"] if key_of(case) == key), None)
+    if case is None:
+        case = {"library": library, "num_steps": num_steps, "precision": precision}
+        report["cases"].append(case)
+    data = np.load(arrays)
     images, labels, held_out, answers = (data[name] for name in ("images", "labels", "held_out", "answers"))
-    steps_per_epoch = len(images) // BATCH
-    steps = arguments.epochs * steps_per_epoch
+    epochs, target = report["settings"]["epochs"], max(report["settings"]["targets"])
+    per_epoch = len(images) // BATCH
+    evaluated = {per_epoch * part // EVALUATIONS for part in range(1, EVALUATIONS + 1)}
     build = importlib.import_module(f"benchmarks.{LIBRARIES[library]}").build
-    train, predict = build(library, num_steps, precision == "bf16", lambda step: learning_rate(step, steps))
-    train_seconds, curve, step = 0.0, [], 0
-    for epoch in range(arguments.epochs):
+    network = build(library, num_steps, precision == "bf16", lambda step: learning_rate(step, epochs * per_epoch))
+
+    folder = states / "-".join(map(str, key))
+    begun = case.get("steps", 0)
+    if begun and (folder / f"{begun}.state").exists():
+        network.load(folder / f"{begun}.state")
+    else:
+        begun = 0
+        case |= {"steps": 0, "seconds": 0.0, "step_seconds": 0.0, "peak_bytes": 0, "others": 0.0, "curve": []}
+    first = 0.0 if not begun else case["seconds"] - case["step_seconds"] * (begun - 1)
+    for epoch in range(begun // per_epoch, epochs):
         for i, (x, y) in enumerate(batches(images, labels, epoch)):
+            step = epoch * per_epoch + i
+            if step < begun:
+                continue
             start = time.perf_counter()
-            train(x, y, step)
-            train_seconds += time.perf_counter() - start
-            step += 1
-            if i + 1 in (steps_per_epoch // 2, steps_per_epoch):
-                found = np.concatenate([predict(held_out[j : j + 200]) for j in range(0, len(held_out), 200)])
-                curve.append(
-                    {
-                        "epoch": round(epoch + (i + 1) / steps_per_epoch, 2),
-                        "seconds": round(train_seconds, 1),
-                        "accuracy": float((found == answers).mean()),
-                    }
-                )
-                print(library, num_steps, precision, curve[-1], file=sys.stderr, flush=True)
-        if curve[-1]["accuracy"] >= max(arguments.targets):
-            break
-    return {"curve": curve, "step_seconds": train_seconds / step, "peak_bytes": peak_rss()}
+            network.train(x, y, step)
+            seconds = time.perf_counter() - start
+            if step == 0:
+                first = seconds  # it compiles
+            if step == 0 or step > begun:  # compiling anew after an interruption does not count
+                case["seconds"] += seconds
+            if i + 1 not in evaluated:
+                continue
+            if not begun:  # of training alone
+                case["peak_bytes"] = case["peak_bytes"] or peak_rss()
+            found = np.concatenate([network.predict(held_out[j : j + 200]) for j in range(0, len(held_out), 200)])
+            case["steps"] = step + 1
+            case["step_seconds"] = (case["seconds"] - first) / max(step, 1)
+            row = {
+                "epoch": round((step + 1) / per_epoch, 2),
+                "seconds": round(case["seconds"], 1),
+                "accuracy": float((found == answers).mean()),
+            }
+            case["curve"].append(row)
+            case["finished"] = row["accuracy"] >= target or step + 1 == epochs * per_epoch
+            keep(network, folder, case)
+            write(output, report)
+            print(*key, row, file=sys.stderr, flush=True)
+            for old in folder.glob("*.state"):
+                if case["finished"] or old.stem != str(step + 1):
+                    old.unlink()
+            if case["finished"]:
+                return
+
+
+def keep(network: Training, folder: Path, case: dict[str, Any]) -> None:
+    """The state after `steps` steps; the one before it stays until the report knows of this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "part"
+    network.save(part)
+    part.replace(folder / f"{case['steps']}.state")
 
 
 def reached(curve: list[dict], target: float) -> float | None:
@@ -91,19 +178,12 @@ def reached(curve: list[dict], target: float) -> float | None:
     return next((row["seconds"] for row in curve if row["accuracy"] >= target), None)
 
 
-def prepared(data_dir: str | None, limit: int | None) -> dict[str, np.ndarray]:
-    """The normalised images of CIFAR-10, in a process that may load TensorFlow."""
-    from keras_spiking_bp import datasets
-
-    data = datasets.load_images("cifar10", data_dir)
-    data = data.with_validation(HELD_OUT)
-    (images, labels), (held_out, answers) = data.train, data.test
-    return {
-        "images": data.normalised(images[:limit]),
-        "labels": labels[:limit].astype("int64"),
-        "held_out": data.normalised(held_out[:limit]),
-        "answers": answers[:limit].astype("int64"),
-    }
+def in_process(work: Callable[..., None], *arguments: Any) -> int:
+    """Runs it in a new process, which ends with this one; its exit status."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments, daemon=True)
+    process.start()
+    process.join()
+    return process.exitcode or 0
 
 
 def main() -> None:
@@ -111,39 +191,55 @@ def main() -> None:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--num-steps", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--targets", type=float, nargs="+", default=[0.6, 0.7, 0.8])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--limit", type=int, help="use so many images only: does everything run?")
-    parser.add_argument("--output", type=Path, default=Path("docs/time_to_accuracy.json"))
-    parser.add_argument("--arrays", type=Path, help=argparse.SUPPRESS)  # of a case in its own process
+    parser.add_argument("--quick", action="store_true", help="few images, into build/: does everything run?")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--states", type=Path, default=ROOT / "checkpoints" / "time_to_accuracy")
     args = parser.parse_args()
-    if args.arrays is not None:
-        print(json.dumps(run_case(args.libraries[0], args.num_steps[0], args.precisions[0], args)))
-        return
-    report = json.loads(args.output.read_text()) if args.output.exists() else {"cases": []}
-    done = {(case["library"], case["num_steps"], case["precision"]) for case in report["cases"]}
+    output = args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick}
+    here = machine.describe()
+    report = {"machine": here, "settings": settings, "cases": []}
+    if output.exists():
+        report = json.loads(output.read_text())
+        if report["settings"] != settings:
+            parser.error(f"{output} was measured with other settings: {report['settings']}")
+        if report["machine"] | {"date": None} != here | {"date": None}:
+            parser.error(f"{output} was measured on another machine or with other versions")
+    write(output, report)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would go on without this process
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "cifar10.npz"
-        np.savez(arrays, **prepared(args.data_dir, args.limit))
-        for num_steps in args.num_steps:
-            for precision in args.precisions:
-                for library in args.libraries:
-                    if (library, num_steps, precision) in done:
-                        continue
-                    command = ["--arrays", arrays, "--libraries", library, "--num-steps", num_steps]
-                    command += ["--precisions", precision, "--epochs", args.epochs, "--targets", *args.targets]
-                    ran = subprocess.run(
-                        [sys.executable, "-m", "benchmarks.time_to_accuracy", *map(str, command)],
-                        stdout=subprocess.PIPE,
-                        check=True,
-                    )
-                    found = json.loads(ran.stdout)
-                    times = {str(target): reached(found["curve"], target) for target in args.targets}
-                    case = {"library": library, "num_steps": num_steps, "precision": precision}
-                    report["cases"].append({**case, "seconds_to": times, **found})
-                    report["machine"] = machine.describe()
-                    args.output.write_text(json.dumps(report, indent=1) + "\n")
+        if in_process(prepare, args.data_dir, 4 * BATCH if args.quick else None, arrays):
+            raise SystemExit("The data could not be prepared: see above")
+        for key in (
+            (library, steps, precision)
+            for steps in args.num_steps
+            for precision in args.precisions
+            for library in args.libraries
+        ):
+            cases = {key_of(case): case for case in json.loads(output.read_text())["cases"]}
+            if cases.get(key, {}).get("finished"):
+                continue
+            status, others = busy_share(lambda key=key: in_process(train_case, key, arrays, output, args.states))
+            report = json.loads(output.read_text())
+            for case in report["cases"]:
+                if key_of(case) == key:
+                    case["others"] = max(case["others"], round(others, 3))
+            write(output, report)
+            if status:
+                failed.append(key)
+            elif others > BUSY:
+                print(f"{key}: other processes took {others:.0%} of the machine", file=sys.stderr)
+    if args.quick:
+        shutil.rmtree(args.states, ignore_errors=True)
+    if failed:
+        raise SystemExit(f"Failed, see above: {failed}. The same command tries again")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ constant current as input), trained directly with spike-based backpropagation, a
 steps, then trained with spike-based backpropagation). Operations are synaptic operations per image, exactly counted:
 accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ for an AC, 4.6 pJ for a
 MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of the least accurate spiking
-network at full length; each network runs for the fewest steps from which on it is at least as accurate.
+network at full length; each network runs for the fewest steps from which on it is at least as accurate. Poisson spikes
+are drawn anew: the accuracy of a directly trained network may differ a little from that above.
 """
 
 

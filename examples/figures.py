@@ -33,9 +33,9 @@ def table(docs: str) -> str:
     results = Results(data)
     cores = data["machine"]["cores"]
     benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run`"
-    reproduced = f"[results]({docs}results.md): `python -m examples.reproduce`"
-    packed = f"[results]({docs}results.md): `python -m examples.pretrained`"
-    compared = f"[results]({docs}results.md#the-papers-comparison): `python -m examples.compare`"
+    reproduced = f"[results]({docs}results.md): `{best_report('mnist')['command']}`"
+    packed = f"[results]({docs}results.md): `python -m examples.pretrained --dataset cifar10`"
+    compared = f"[results]({docs}results.md#the-papers-comparison): `{comparison()['command']}`"
     size = f"{TITLES[NETWORK]}, T = {STEPS}, batch {BATCH}, {cores} CPU cores"
     rows = [
         (f"Training step ({size})", *training_step(results), benchmarks),
@@ -47,7 +47,8 @@ def table(docs: str) -> str:
             "Files that run without this library",
             "SavedModel, LiteRT, ONNX, of the whole window or of one time step; NIR",
             "",
-            f"[export]({docs}export.md), [NIR]({docs}nir.md): `python -m examples.export_all`",
+            f"[export]({docs}export.md), [NIR]({docs}nir.md): "
+            "`python -m examples.export_all --model MODEL --output FOLDER`",
         ),
     ]
     lines = ["| | this library | others | measured by |", "| --- | --- | --- | --- |"]
@@ -121,9 +122,14 @@ def of_paper(dataset: str) -> str:
     return f"{confirmed[best]:.2f} % (the paper: {TITLES[best[0]]}, T = {PAPER[best].num_steps})"
 
 
+def comparison() -> dict:
+    """The report of `examples.compare` for LeNet on MNIST."""
+    return json.loads((ROOT / "docs/comparison/lenet-mnist.json").read_text())
+
+
 def energy() -> tuple[str, str]:
     """The directly trained network at the accuracy that all spiking ones reach, and at its full length; the ANN."""
-    report = json.loads((ROOT / "docs/comparison/lenet-mnist.json").read_text())
+    report = comparison()
     rows = {(row["network"], row["at"]): row for row in report["rows"]}
 
     def shown(row: dict) -> str:

@@ -1,10 +1,11 @@
-"""Makes the weights that come with the package of a trained network, and measures what they reach.
+"""Measures what the weights that come with the package reach on the whole test set, or makes them anew.
 
-python -m examples.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [--num-steps 4 8]
+python -m examples.pretrained --dataset cifar10 [--data-dir FOLDER] [--num-steps 4 8]
+python -m examples.pretrained --dataset cifar10 --model MODEL.keras --report report.json [...]
 
-`MODEL.keras` and `report.json` are what `examples.reproduce` wrote, of LeNet on MNIST or VGG9 on CIFAR-10. Writes the
-weights (int8) and their model card into the package; the accuracy on the card is that of the packaged network, such as
-`models.spiking_vgg9(weights="cifar10")`, on the whole test set.
+`MODEL.keras` and `report.json` are what `examples.reproduce` wrote, of LeNet on MNIST or VGG9 on CIFAR-10: their
+weights (int8) and model card are written into the package. The accuracy is that of the packaged network, such as
+`models.spiking_vgg9(weights="cifar10")`.
 """
 
 from __future__ import annotations
@@ -46,18 +47,22 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
 
 
-def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--report", type=Path, required=True)
-    parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--num-steps", type=int, nargs="+", help="measure with so many time steps")
-    parser.add_argument("--output", type=Path, default=FOLDER)
-    args = parser.parse_args(arguments)
-    report = json.loads(args.report.read_text())
+def measure(args: argparse.Namespace) -> dict[str, dict]:
+    """What the packaged weights reach, for each number of time steps."""
+    card = ksbp.models.model_card(args.dataset)
+    data = ksbp.datasets.load_images(args.dataset, args.data_dir)
+    factory = getattr(ksbp.models, f"spiking_{card['network']}")
+    return {
+        str(steps): test(
+            factory(weights=args.dataset, num_steps=steps, seed=0), data.test_batches(200), verbose=PROGRESS
+        )
+        for steps in args.num_steps or map(int, card["test_by_num_steps"])
+    }
+
+
+def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
+    """Writes the weights and their card; gives what `measure` gives."""
     recipe = Recipe.from_dict(report["recipe"])
-    if PRETRAINED.get(recipe.dataset) != f"{recipe.network}_{recipe.dataset}":
-        parser.error(f"--report: the package has no weights of {recipe.network} on {recipe.dataset}")
     arrays = packed(keras.saving.load_model(args.model, compile=False))
     args.output.mkdir(exist_ok=True)
     path = args.output / PRETRAINED[recipe.dataset]
@@ -90,8 +95,30 @@ def main(arguments: list[str] | None = None) -> dict:
         "licence": licence,
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    return accuracy
+
+
+def main(arguments: list[str] | None = None) -> dict[str, dict]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", choices=PRETRAINED, required=True)
+    parser.add_argument("--model", type=Path, help="make the weights anew from this network")
+    parser.add_argument("--report", type=Path, help="its report.json")
+    parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--num-steps", type=int, nargs="+", help="measure with so many time steps")
+    parser.add_argument("--output", type=Path, default=FOLDER)
+    args = parser.parse_args(arguments)
+    if (args.model is None) != (args.report is None):
+        parser.error("--model and --report go together")
+    if args.model is None:
+        accuracy = measure(args)
+    else:
+        report = json.loads(args.report.read_text())
+        of = f"{report['recipe']['network']}_{report['recipe']['dataset']}"
+        if PRETRAINED[args.dataset] != of:
+            parser.error(f"--report: the weights for {args.dataset} are {PRETRAINED[args.dataset]}, not {of}")
+        accuracy = make(args, report)
     print({steps: result["accuracy"] for steps, result in accuracy.items()})
-    return card
+    return accuracy
 
 
 if __name__ == "__main__":

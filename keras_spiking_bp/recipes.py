@@ -270,7 +270,7 @@ FAST = {
     ),
     ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 6, **_DEEP),
     ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 10, **_DEEP),
-    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, **_DEEP),
+    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=16, **_DEEP),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 4, 64, 1.5e-3, 10, kappa=1.0, **_DEEP),
 }
 

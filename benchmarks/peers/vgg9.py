@@ -1,13 +1,16 @@
 """VGG9 with batch normalisation in SpikingJelly and in snnTorch, for the time to accuracy.
 
-As their own examples of deep networks: SpikingJelly in multi-step mode with `LIFNode(tau=2.0, detach_reset=True)` and
-arctan; snnTorch in a loop over time with `Leaky(beta=0.5)` and arctan. The image is the input of each step, pooling is
-average pooling, the outputs are the means over time of the last layer.
+Neurons as in their own examples of deep networks: SpikingJelly in multi-step mode with `LIFNode(tau=2.0,
+detach_reset=True)` and arctan; snnTorch in a loop over time with `Leaky(beta=0.5)` and arctan. The image is the input
+of each step, pooling is average pooling, the outputs are the means over time of the last layer. Weights start as ours
+(He, normal), no layer has a bias. In snnTorch the statistics of batch normalisation are those of one time step; its
+moving ones are updated in each of them, with a momentum that makes T updates as strong as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import snntorch
@@ -16,7 +19,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import nn
 
 from benchmarks.networks import CLASSES, NETWORKS, Conv, Pool
-from benchmarks.time_to_accuracy import WEIGHT_DECAY
+from benchmarks.time_to_accuracy import WEIGHT_DECAY, Training
 
 _NETWORK = NETWORKS["vgg9"]
 
@@ -37,7 +40,7 @@ class SpikingJellyVGG9(nn.Module):
             else:
                 parts += [] if features else [layer.Flatten()]
                 features = shape[1]
-                synapse = layer.Linear(*shape, bias=features == CLASSES)
+                synapse = layer.Linear(*shape, bias=False)
                 parts.append(synapse)
                 if features == CLASSES:
                     break
@@ -57,19 +60,21 @@ class SnnTorchVGG9(nn.Module):
     def __init__(self, num_steps: int):
         super().__init__()
         self.num_steps, stages, synapses, features = num_steps, [], [], 0
+        momentum = 1 - 0.9 ** (1 / num_steps)
         for spec, shape in zip(_NETWORK.layers, _NETWORK.kernel_shapes(), strict=True):
             if isinstance(spec, Pool):
                 synapses.append(nn.AvgPool2d(2))
                 continue
             if isinstance(spec, Conv):
-                synapses += [nn.Conv2d(shape[2], shape[3], 3, padding=1, bias=False), nn.BatchNorm2d(shape[3])]
+                synapses.append(nn.Conv2d(shape[2], shape[3], 3, padding=1, bias=False))
+                synapses.append(nn.BatchNorm2d(shape[3], momentum=momentum))
             else:
                 synapses += [] if features else [nn.Flatten()]
                 features = shape[1]
-                synapses.append(nn.Linear(*shape, bias=features == CLASSES))
+                synapses.append(nn.Linear(*shape, bias=False))
                 if features == CLASSES:
                     break
-                synapses.append(nn.BatchNorm1d(features))
+                synapses.append(nn.BatchNorm1d(features, momentum=momentum))
             stages.append(nn.Sequential(*synapses))
             synapses = []
         self.stages, self.readout = nn.ModuleList(stages), nn.Sequential(*synapses)
@@ -86,10 +91,12 @@ class SnnTorchVGG9(nn.Module):
         return total / self.num_steps
 
 
-def build(library: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float]) -> tuple[Callable, Callable]:
-    """A training step on images and labels, with the number of the step; the classes of images."""
+def build(library: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float]) -> Training:
     torch.manual_seed(0)
     model = (SpikingJellyVGG9 if library == "spikingjelly" else SnnTorchVGG9)(num_steps)
+    for part in model.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=WEIGHT_DECAY)
 
     def outputs(images: np.ndarray) -> torch.Tensor:
@@ -108,4 +115,12 @@ def build(library: str, num_steps: int, bf16: bool, learning_rate: Callable[[int
         with torch.inference_mode():
             return outputs(images).argmax(-1).numpy()
 
-    return train, predict
+    def save(path: Path) -> None:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+
+    def load(path: Path) -> None:
+        state = torch.load(path)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+
+    return Training(train, predict, save, load)

@@ -84,7 +84,7 @@ print(curve.early_exit([0.1, 0.2, 0.3, 0.5]))
 #
 # The same architecture as an ordinary network, trained for as many epochs; and that network *converted* to a spiking
 # one: integrate-and-fire neurons in place of ReLU, with balanced thresholds. A converted network needs no training with
-# spikes, but more time steps for the same accuracy.
+# spikes.
 
 # %%
 ann = ksbp.ann_counterpart(snn)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from examples import pretrained
 from examples.reproduce import test as measure
 from keras_spiking_bp.models.pretrained import packed, quantised, unpack
 
@@ -53,6 +54,21 @@ def test_digits_are_read_at_once():
     outputs = model.predict(digits[:300], batch_size=100, verbose=0)
     assert (outputs.argmax(-1) == labels[:300]).mean() > 0.97
     assert model.layers[1].scale == 0.5 and model.layers[1].num_steps == 25
+
+
+def test_the_example_measures_what_is_in_the_package(monkeypatch, tmp_path, capsys):
+    (x, y), (digits, labels) = ksbp.datasets.mnist_5k()
+    train, test = (((255 * images).round().astype("uint8"), own) for images, own in ((x, y), (digits, labels)))
+    few = ksbp.datasets.ImageSet("mnist", train, (test[0][:200], test[1][:200]), (0.0,), (1.0,), 10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, folder: few)
+    done = pretrained.main(["--dataset", "mnist", "--num-steps", "5"])
+    model = ksbp.models.spiking_lenet(num_steps=5, weights="mnist", seed=0)
+    right = model.predict(digits[:200], batch_size=200, verbose=0).argmax(-1) == labels[:200]
+    assert done["5"]["accuracy"] == pytest.approx(right.mean()) and done["5"]["accuracy"] > 0.9
+    assert f"{{'5': {done['5']['accuracy']}}}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        pretrained.main(["--dataset", "mnist", "--model", "model.keras"])
+    assert "--model and --report go together" in capsys.readouterr().err
 
 
 def test_another_encoder_is_taken():
