@@ -1,22 +1,27 @@
 """The paper's comparison: an ANN, the spiking network converted from it, one trained directly, and a hybrid of both.
 
 python -m examples.compare --network lenet --dataset mnist [--direct model.keras] [...]
+python -m examples.compare --network vgg9 --dataset cifar10 --packaged [...]
 
-* ANN: the same network with ReLU, trained with Adam and cross-entropy;
+* ANN: the same network with ReLU, trained by the recipe of the direct network if its loss is the cross-entropy, for as
+  many epochs; else with Adam and cross-entropy;
 * converted: its weights in integrate-and-fire neurons, thresholds balanced, nothing trained;
-* direct: trained with spike-based backpropagation, as `examples.reproduce` does (which is run if there is no model);
+* direct: trained with spike-based backpropagation: the network given, the weights in the package (`--packaged`), or
+  what `examples.reproduce` trains now;
 * hybrid: converted for few time steps (and calibrated, where a deep network would be silent with so few), then trained
   with spike-based backpropagation for an epoch or so.
 
-Writes `comparison.json` and `comparison.png` to the output folder, and keeps the trained networks there: the same
-command goes on where it was interrupted.
+Writes `comparison.json` and `comparison.png` to the output folder, and keeps there what was trained and tested: the
+same command goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -27,6 +32,7 @@ from examples import PROGRESS, reproduce
 from examples.machine import machine
 from examples.plotting import plt
 from examples.training import trained
+from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.recipes import Recipe, recipe
 from keras_spiking_bp.rnn import GRADIENTS
 
@@ -37,10 +43,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--direct", type=Path, help="the directly trained network; none: train it now")
     parser.add_argument("--direct-report", type=Path, help="its report.json, if it was not made by the fast recipe")
-    parser.add_argument("--ann-epochs", type=int, default=6)
-    parser.add_argument("--ann-batch-size", type=int, default=64)
+    parser.add_argument("--packaged", action="store_true", help="the directly trained network is that of the package")
+    parser.add_argument("--direct-steps", type=int, help="its time steps; none: those of its test")
+    parser.add_argument("--ann-epochs", type=int, help="none: as many as the direct network had, or 6 with Adam")
+    parser.add_argument("--ann-batch-size", type=int)
     parser.add_argument("--converted-steps", type=int, default=100)
     parser.add_argument("--percentile", type=float, default=99.9)
+    parser.add_argument("--initial-membrane", type=float, default=0.0, help="of both converted networks")
+    parser.add_argument("--calibrate-biases", action="store_true", help="of both converted networks")
     parser.add_argument("--hybrid-steps", type=int, default=10)
     parser.add_argument("--hybrid-percentile", type=float, default=99.9)
     parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to it before it is trained on")
@@ -48,6 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--hybrid-batch-size", type=int, default=64)
+    parser.add_argument("--hybrid-augment", action="store_true", help="random crops and flips for the hybrid, too")
     parser.add_argument("--samples", type=int, help="test on so many samples; none: all")
     parser.add_argument("--batch-size", type=int, default=100, help="of the test")
     parser.add_argument("--seed", type=int, default=0)
@@ -58,8 +69,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.direct is not None and not args.direct.exists():
         parser.error(f"--direct: there is no {args.direct}")
+    if args.direct_report is not None and not args.direct_report.exists():
+        parser.error(f"--direct-report: there is no {args.direct_report}")
+    if args.packaged and (args.direct or args.direct_report):
+        parser.error("--packaged: the network of the package, or --direct another one")
+    if args.packaged and PRETRAINED.get(args.dataset) != f"{args.network}_{args.dataset}":
+        parser.error(f"--packaged: the package has no weights of {args.network} on {args.dataset}")
     args.output = args.output or Path("checkpoints") / f"compare-{args.network}-{args.dataset}"
     return args
+
+
+def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
+    """The network with the weights of the package, and its recipe."""
+    factory = getattr(ksbp.models, f"spiking_{args.network}")
+    model = factory(weights=args.dataset, num_steps=args.direct_steps, seed=args.seed)
+    return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
 
 
 def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
@@ -73,9 +97,39 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
     if report.exists():
         known = json.loads(report.read_text())["recipe"]
         chosen = Recipe.from_dict(known)
-    model = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
+    model = chosen.build(data.input_shape, data.classes, args.direct_steps or chosen.test_steps, args.seed)
     model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
     return model, chosen
+
+
+def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
+    """That of the direct network, if it is one for logits; else Adam and cross-entropy."""
+    if chosen.loss != "cross_entropy":
+        chosen = dataclasses.replace(
+            chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=6,
+            batch_size=64, drop_epochs=(), restart=0, warmup=0.0,
+        )  # fmt: skip
+    epochs = args.ann_epochs or chosen.epochs
+    restart = chosen.restart if chosen.restart < epochs else 0
+    return dataclasses.replace(
+        chosen, epochs=epochs, restart=restart, batch_size=args.ann_batch_size or chosen.batch_size
+    )
+
+
+def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> ksbp.analysis.Run:
+    """What `analysis.run` gives; it is kept until the comparison is written, for it may take hours."""
+    path = args.output / f"{name}.run"
+    settings = {key: str(value) for key, value in vars(args).items() if key != "verbose"}
+    settings["weights"] = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+    if path.exists():
+        known, done = pickle.loads(path.read_bytes())
+        if known == settings:
+            return done
+    done = ksbp.analysis.run(model, images, labels, args.batch_size, args.verbose)
+    part = path.with_suffix(".part")
+    part.write_bytes(pickle.dumps((settings, done)))
+    part.replace(path)
+    return done
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -87,29 +141,29 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     sample = data.normalised(data.train[0][:500])
 
-    by_spikes, chosen = direct(recipe(args.network, args.dataset), data, args)
+    by_spikes, chosen = packaged(args) if args.packaged else direct(recipe(args.network, args.dataset), data, args)
     fresh = chosen.build(data.input_shape, data.classes, 1, args.seed)
+    of_ann = ann_recipe(chosen, args)
     ann = trained(
-        ksbp.ann_counterpart(fresh), data, args.ann_epochs, args.output / "ann.keras", chosen.augment,
-        args.ann_batch_size, seed=args.seed, verbose=args.verbose,
+        ksbp.ann_counterpart(fresh), data, of_ann.epochs, args.output / "ann.keras", seed=args.seed,
+        verbose=args.verbose, recipe=of_ann,
     )  # fmt: skip
+    few = {"initial_membrane": args.initial_membrane, "calibrate_biases": args.calibrate_biases}
     start = ksbp.convert_to_snn(
-        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient
+        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient, **few
     )
     if args.hybrid_firing_rate:
         ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
     mixed = trained(
-        start, data, args.hybrid_epochs, args.output / "hybrid.keras", False, args.hybrid_batch_size,
+        start, data, args.hybrid_epochs, args.output / "hybrid.keras", args.hybrid_augment, args.hybrid_batch_size,
         args.hybrid_learning_rate, args.seed, args.verbose,
         note=f"{args.hybrid_steps} steps, percentile {args.hybrid_percentile}, rate {args.hybrid_firing_rate}, "
-        f"{args.hybrid_gradient}, ANN of {args.ann_epochs} epochs",
+        f"{args.hybrid_gradient}, {few}, ANN by {of_ann}",
     )  # fmt: skip
-    networks = {
-        "ANN": ann,
-        "converted": ksbp.convert_to_snn(ann, sample, args.converted_steps, percentile=args.percentile),
-        "direct": by_spikes,
-        "hybrid": mixed,
-    }
+    converted = ksbp.convert_to_snn(ann, sample, args.converted_steps, percentile=args.percentile, **few)
+    spiking = {"direct": by_spikes, "hybrid": mixed, "converted": converted}
+    runs = {name: tested(name, model, images, labels, args) for name, model in spiking.items()}
+    networks = {"ANN": ann, **{name: runs[name] for name in ("converted", "direct", "hybrid")}}
     table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)
     print(table.to_markdown())
     figure = table.plot()[0].figure
@@ -125,6 +179,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "samples": len(images),
         "seed": args.seed,
         "direct_recipe": dataclasses.asdict(chosen),
+        "ann_recipe": dataclasses.asdict(of_ann),
         "rows": table.rows,
         "target": table.target,
         "curves": {name: curve.rows for name, curve in table.curves.items()},
@@ -133,6 +188,8 @@ def main(arguments: list[str] | None = None) -> dict:
         "machine": machine(),
     }
     (args.output / "comparison.json").write_text(json.dumps(report, indent=1) + "\n")
+    for name in runs:
+        (args.output / f"{name}.run").unlink()
     return report
 
 

@@ -14,13 +14,14 @@ from keras_spiking_bp.analysis.table import Table
 
 INTRO = """## The paper's comparison
 
-The same network four times: as an ANN (ReLU, Adam, cross-entropy), converted from it (integrate-and-fire neurons,
-constant current as input), trained directly with spike-based backpropagation, and a hybrid (converted for few time
-steps, then trained with spike-based backpropagation). Operations are synaptic operations per image, exactly counted:
-accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ for an AC, 4.6 pJ for a
-MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of the least accurate spiking
-network at full length; each network runs for the fewest steps from which on it is at least as accurate. Poisson spikes
-are drawn anew: the accuracy of a directly trained network may differ a little from that above.
+The same network four times: as an ANN (ReLU, cross-entropy), converted from it (integrate-and-fire neurons, in
+pooling layers too; constant current as input), trained directly with spike-based backpropagation, and a hybrid
+(converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
+image, exactly counted: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
+for an AC, 4.6 pJ for a MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of
+the least accurate spiking network at full length; each network runs for the fewest steps from which on it is at least
+as accurate. Poisson spikes are drawn anew: the accuracy of a directly trained network may differ a little from that
+above.
 """
 
 
@@ -47,7 +48,7 @@ def lines(report: dict, remarks: str) -> list[str]:
         f"`{report['command']}`",
         "",
         f"{report['samples']:,} test images{note}, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
-        f"{machine['keras']}.",
+        f"{machine['keras']}.{_trainings(report)}",
         "",
         f"![Accuracy against time steps, and energy](images/comparison-{name(report)}.png)",
         "",
@@ -63,6 +64,21 @@ def lines(report: dict, remarks: str) -> list[str]:
         "",
         *([remarks.strip(), ""] if remarks.strip() else []),
     ]
+
+
+def _trainings(report: dict) -> str:
+    """How the ANN was trained, beside the direct network."""
+    if "ann_recipe" not in report:
+        return ""
+    ann, direct = report["ann_recipe"], report["direct_recipe"]
+
+    def how(recipe: dict) -> str:
+        return (
+            f"{recipe['epochs']} epochs ({recipe['optimizer']}, learning rate {recipe['learning_rate']:g}, "
+            f"weight decay {recipe['weight_decay']:g})"
+        )
+
+    return f" The ANN was trained for {how(ann)}, the direct network for {how(direct)} with T = {direct['num_steps']}."
 
 
 def draw(report: dict, path: Path) -> None:

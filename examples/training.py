@@ -10,16 +10,21 @@ import keras
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
+from keras_spiking_bp.recipes import Recipe
 
 
 def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
-    learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "",
+    learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "", recipe: Recipe | None = None,
 ) -> keras.Model:  # fmt: skip
-    """`model` trained with Adam and cross-entropy on logits; read from `path` if it has been, else kept there.
+    """`model` trained with Adam and cross-entropy on logits, or as `recipe` says; read from `path` if it has been, else
+    kept there.
 
     Exits if what is there was trained with other settings (`note` says what else made it).
     """
+    if recipe is not None:
+        epochs, augment, batch_size = recipe.epochs, recipe.augment, recipe.batch_size
+        learning_rate, note = recipe.learning_rate, f"{note} {recipe}".strip()
     settings = {
         "data": data.name, "epochs": epochs, "augment": augment, "batch_size": batch_size,
         "learning_rate": learning_rate, "seed": seed, "note": note,
@@ -31,12 +36,14 @@ def trained(
     if path.exists():
         return keras.saving.load_model(path)
     batches = data.batches(batch_size, augment, seed)
-    steps = epochs * batches.steps_per_epoch
-    model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose)
-    model.save(path)
+    if recipe is not None:
+        recipe.compile(model, batches.steps_per_epoch)
+    else:
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * batches.steps_per_epoch)
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(schedule), loss=loss, metrics=["accuracy"])
+    ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
+    part = path.with_suffix(".part.keras")
+    model.save(part)
+    part.replace(path)
     return model

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from examples import compare, conversion_page, convert, convert_applications, few_steps, reproduce
+import keras_spiking_bp as ksbp
+from examples import compare, comparison_section, conversion_page, convert, convert_applications, few_steps, reproduce
 
 
 def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
@@ -34,6 +35,48 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
         compare.main([*options, "--ann-epochs", "2"])
     with pytest.raises(SystemExit):
         compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
+
+
+def test_the_ann_is_trained_by_the_recipe_of_logits_and_tests_are_kept(few_images, tmp_path, monkeypatch):
+    reproduce.main(
+        "--network lenet --dataset mnist --epochs 2 --num-steps 3 --test-steps 3 --batch-size 8 --kappa 8 --verbose 0 "
+        "--loss cross_entropy --label-smoothing 0.1 --optimizer adam --weight-decay 0.01 "
+        f"--output {tmp_path}/direct".split()
+    )
+    options = (
+        "--network lenet --dataset mnist --converted-steps 4 --hybrid-steps 3 --hybrid-augment --direct-steps 5 "
+        "--hybrid-batch-size 8 "
+        "--initial-membrane 0.5 --calibrate-biases --samples 8 --batch-size 4 --verbose 0 "
+        f"--direct {tmp_path}/direct/model.keras --output {tmp_path}"
+    ).split()
+    finished = ksbp.analysis.compare
+    with monkeypatch.context() as patch:
+        patch.setattr(ksbp.analysis, "compare", None)  # cut off there
+        with pytest.raises(TypeError):
+            compare.main(options)
+    monkeypatch.setattr(ksbp.analysis, "run", None)  # nothing is tested anew
+    assert ksbp.analysis.compare is finished
+    report = compare.main(options)
+    own = report["ann_recipe"]
+    assert (own["epochs"], own["label_smoothing"], own["weight_decay"]) == (2, 0.1, 0.01) and own["batch_size"] == 8
+    assert [len(report["curves"][name]) for name in ("converted", "direct", "hybrid")] == [4, 5, 3]
+    assert not list(tmp_path.glob("*.run"))
+    assert "The ANN was trained for 2 epochs (adam" in "\n".join(comparison_section.lines(report, ""))
+
+
+def test_the_comparison_takes_the_weights_of_the_package(few_images, tmp_path, capsys):
+    args = compare.parse(["--packaged", "--direct-steps", "3", "--output", str(tmp_path)])
+    model, chosen = compare.packaged(args)
+    expected = ksbp.models.spiking_lenet(weights="mnist", num_steps=3)
+    assert model.get_layer("time").input.shape[1] == 3 and chosen.test_steps == 100
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(SystemExit):
+        compare.parse(["--network", "vgg7", "--packaged"])
+    assert "the package has no weights of vgg7 on mnist" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        compare.parse(["--packaged", "--direct", __file__])
+    assert "the network of the package, or --direct another one" in capsys.readouterr().err
 
 
 @pytest.mark.slow
