@@ -26,7 +26,7 @@ def synapse(x: tf.Tensor, kernel: tf.Tensor | None) -> tf.Tensor:
 
 
 def run_synapses(spikes: tf.Tensor, kernels: list[tf.Tensor | None]) -> tf.Tensor:
-    """T times the layers alone; their outputs are summed, as nothing else would ask for them."""
+    """The layers alone, T times; outputs are summed so that they are not optimised away."""
 
     def step(t: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.cast(spikes[t], total.dtype)

@@ -18,7 +18,7 @@ import psutil
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, MODES
 
-SLOW = 5.0  # seconds: after a warm-up run as long as this there is no second one
+SLOW = 5.0  # seconds: no second warm-up run after one longer than this
 
 
 def rss() -> int:
@@ -42,7 +42,7 @@ def timed(step) -> float:
 def measure(step, warmup: int, repeats: int, budget: float, compiles: bool) -> dict[str, list[float]]:
     """Warm up, then time up to `repeats` runs, at least one, until `budget` seconds are spent.
 
-    With `compiles` the warm-up goes on while runs are still slowed down by compilation.
+    With `compiles` the warm-up continues while runs are still slowed by compilation.
     """
     warm: list[float] = []
     while len(warm) < warmup and not (len(warm) == 1 and warm[0] > SLOW and not compiles):

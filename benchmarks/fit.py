@@ -1,10 +1,10 @@
-"""Seconds an epoch of `model.fit` takes: `python -m benchmarks.fit --data-dir FOLDER [--rounds 1] [--output FILE]`.
+"""Seconds per epoch of `model.fit`: `python -m benchmarks.fit --data-dir FOLDER [--rounds 1] [--output FILE]`.
 
 * VGG9 on CIFAR-10 by its recipe (T = 4, batch 64, bf16 synapses, batch normalisation), without and with the kernels.
-* A small network, 784-100-10 on 25 time steps, and the share that Keras and Python have in its steps: `fit`, `fit` with
-  16 steps in one call of the graph (`steps_per_execution`), and the graph alone.
+* A small network, 784-100-10 with 25 time steps, to show the overhead of Keras and Python: `fit`, `fit` with 16 steps
+  per call of the graph (`steps_per_execution`), and the graph alone.
 
-Each case runs in a process of its own: a short epoch to warm up, then the one that counts. Leave the machine alone.
+Each case runs in its own process: a short warm-up epoch, then the measured one. Leave the machine idle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
 from keras_spiking_bp.recipes import recipe
 
-WARM_UP = 20  # steps of the short epoch
+WARM_UP = 20  # steps of the warm-up epoch
 SMALL_STEPS, SMALL_BATCH = 960, 64
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="so many steps of CIFAR-10 only, not an epoch")
+    parser.add_argument("--steps", type=int, help="steps of CIFAR-10 (default: an epoch)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--output", type=Path, default=Path("docs/fit.json"))
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one case in this process

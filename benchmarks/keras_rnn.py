@@ -12,7 +12,7 @@ from benchmarks.networks import Network
 
 
 def build(network: Network, num_steps: int, batch: int, mode: str) -> Callable[[], float]:
-    """The step to be timed. The readout cell gives V[T]; the division by T stands here."""
+    """The step to be timed. The readout cell gives V[T]; it is divided by T here."""
     x = keras.Input(network.input_shape)
     spikes = ksbp.PoissonEncoder(num_steps=num_steps)(x)
     potential = keras.layers.RNN(ours.cell_of(network))(spikes)

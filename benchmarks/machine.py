@@ -1,4 +1,4 @@
-"""What was measured on: processor, memory, and the version of everything involved."""
+"""The machine measured on: processor, memory, and the versions of all software."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and figures as the pages write them."""
+"""Tables and numbers formatted for the pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seconds(value: float) -> str:
 
 
 def ratio(value: float | None, reference: float | None) -> str:
-    """`value / reference` with two digits after the point, empty if one is missing."""
+    """`value / reference` with two decimals, empty if one is missing."""
     return "" if value is None or reference is None else f"{value / reference:.2f}"
 
 
@@ -36,7 +36,7 @@ def spread(times: list[float]) -> str:
 
 
 def cell(results: Results, record: Record | None, what: str) -> str:
-    """The median "seconds" or the peak "GB" of a record, or what came in the way; empty without one."""
+    """The median "seconds" or the peak "GB" of a record, or its failure; empty without a record."""
     if record is None:
         return ""
     if results.status(record) != "ok":

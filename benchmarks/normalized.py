@@ -1,4 +1,4 @@
-"""VGG9 with batch normalisation on few time steps: one training step of each library, as in the time to accuracy."""
+"""VGG9 with batch normalisation, few time steps: one training step of each library, as in `time_to_accuracy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG9 with batch normalisation by the recipe of this library, for the time to accuracy."""
+"""VGG9 with batch normalisation by the recipe of this library, for `time_to_accuracy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two pictures of the page, readable in print and by colour-blind readers."""
+"""The two plots of the page, readable in print and by colour-blind readers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def sweep(results: Results, path: Path) -> None:
 
 
 def add_legend(figure: Figure) -> None:
-    """One legend below all panels; of equal entries the first."""
+    """One legend below all panels, without duplicates."""
     entries = {}
     for ax in figure.axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -132,7 +132,7 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
     ax.set_yscale("log")
     ax.set_xticks(all_steps, [str(steps) for steps in all_steps])
     ax.minorticks_off()
-    if what == "memory":  # so wide that a per cent looks like a per cent
+    if what == "memory":  # wide, so that small changes look small
         ax.set_ylim(0.25, 20)
     low, high = ax.get_ylim()
     ticks = [t * 10**e for e in range(-3, 4) for t in (1, 2, 5)]

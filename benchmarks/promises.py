@@ -40,7 +40,7 @@ class Promise:
 
 
 def normalized_promises(results: Results) -> Iterator[Promise]:
-    """Few time steps with batch normalisation: against the fastest other library in the same precision."""
+    """Few time steps with batch normalisation: against the fastest peer in the same precision."""
     for network, steps, batch in map(tuple, results.settings.get("normalized", ())):
         for suffix, precision in (("", "fp32"), ("_bf16", "bf16")):
             where = (network, steps, batch, TRAIN)
@@ -60,7 +60,7 @@ def divided(a: float | None, b: float | None) -> float | None:
 
 
 def promises(results: Results) -> Iterator[Promise]:
-    """All promises, for the sizes that the run had."""
+    """All promises, for the sizes of the run."""
     main = [tuple(entry) for entry in results.settings["main"]]
     for network, steps, batch in main:
         yield from step_promises(results, network, steps, batch)
@@ -77,7 +77,7 @@ def promises(results: Results) -> Iterator[Promise]:
 
 
 def step_promises(results: Results, network: str, steps: int, batch: int) -> Iterator[Promise]:
-    """Promises about the speed at one size."""
+    """Promises about speed at one size."""
     size = f"{network}, T = {steps}, batch {batch}"
     where = (network, steps, batch)
 

@@ -1,4 +1,4 @@
-"""Every case that can be measured: its name, its title in the tables, and who builds it."""
+"""Every case that can be measured: its name, title in the tables, and module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INFER = "infer"  # encoder and forward
 INFER_SPIKES = "infer_spikes"  # forward only, the spikes of all steps are given
 MODES = (TRAIN, INFER, INFER_SPIKES)
 
-MAIN = "main"  # the tables of the two networks as they are in the paper
+MAIN = "main"  # the tables of the two networks as in the paper
 NORMALIZED = "normalized"  # VGG9 with batch normalisation, few time steps
 
 OURS = "ours"

@@ -21,23 +21,23 @@ from benchmarks.results import Results
 INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
-page was typed by hand. Each case ran in a process of its own, {warmup} warm-up runs (one where a run
-takes more than {slow:g} s), then up to {repeats} timed runs in each round over the table (fewer where
-one takes long): {rounds} rounds, but one for inference with its encoder, for the tables against time steps, batch and
-width, for one step of one sample and for `fit`. Tables give the median, and the smallest and largest
-run in brackets.
+page was typed by hand. Each case ran in its own process: {warmup} warm-up runs (one if a run
+takes more than {slow:g} s), then up to {repeats} timed runs (fewer if one takes long) in each of
+{rounds} rounds over the table; in one round only for inference with its encoder, for the tables against
+time steps, batch and width, for one step of one sample and for `fit`. Tables give the median, with the
+smallest and largest run in brackets.
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label.
 * **Inference**: Poisson encoding and forward pass.
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
-  imports" is what the libraries take before anything is built.
-* **Peers** are used as their own documentation recommends. "Tuned" peers go further than it does:
+  imports" is what the libraries use before anything is built.
+* **Peers** are used as their own documentation recommends. "Tuned" peers go beyond it:
   channels-last tensors for all, and `torch.compile` of one time step for snnTorch and Norse.
-* All compute the same networks with the same weights, thresholds and resets; batch and time steps
-  are those of the table. Fields without a figure: not measured.
-* The limits get the input spikes of all steps ready-made. "T x bare synapses" is the layers alone,
-  without neurons, forward only; "bare spiking loop" adds what a neuron needs: add, compare, reset
+* All implement the same networks with the same weights, thresholds and resets; batch and time
+  steps are those of the table. Empty fields: not measured.
+* The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
+  without neurons, forward only; "bare spiking loop" adds the neuron operations: add, compare, reset
   and leak.
 """
 
@@ -64,7 +64,7 @@ def time_table(results: Results, network: str, steps: int, batch: int, mode: str
 
 
 def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
-    """Inference on ready-made spikes beside the bare loops."""
+    """Inference on given spikes beside the bare loops."""
     rows = []
     for case in CASES.values():
         value = results.time("main", case.name, network, steps, batch, INFER_SPIKES)
@@ -76,7 +76,7 @@ def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
 
 
 def shares_table(results: Results, network: str, steps: int, batch: int) -> str:
-    """Where the time of our training step goes: each column has what the one before has, and more."""
+    """Where the time of our training step goes: each column includes the previous one."""
 
     def time(name: str, mode: str) -> float | None:
         return results.time("main", name, network, steps, batch, mode)
@@ -132,7 +132,7 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
         f"AMX {yes[machine['amx_bf16']]}\n"
         f"* Python {machine['python']}, {versions}\n"
         f"* {machine['date']}; each library with its default number of threads; while a case ran, other processes "
-        f"took at most {others:.0%} of the machine\n"
+        f"used at most {others:.0%} of the machine\n"
     )
 
 
@@ -142,7 +142,7 @@ def command(network: str, steps: int, batch: int, mode: str) -> str:
 
 
 def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
-    """The whole page; `folder` may hold what other benchmarks measured."""
+    """The whole page; `folder` may hold results of other benchmarks."""
     results = Results(data)
     settings = data["settings"]
     parts = [INTRO.format(**settings, slow=SLOW), machine_text(data["machine"], results.others())]
@@ -154,8 +154,8 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     header = ["promise", "measured", "promised", "", "against the fastest tuned peer", "bare synapses alone"]
     parts.append(table(header, rows))
     parts.append(
-        '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons and '
-        "without a backward pass: a training step, which runs the same synapses, cannot reach it.\n"
+        '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons or '
+        "a backward pass: a training step, which runs the same synapses, cannot reach it.\n"
     )
     parts += [f"![]({image})\n" for image in images]
     for network, steps, batch in settings["main"]:
@@ -164,8 +164,8 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
         parts.append(time_table(results, network, steps, batch, TRAIN))
         parts.append(command(network, steps, batch, TRAIN))
         parts.append(
-            "Where the seconds of our step go: synapses, then neurons, on the spikes given; then the encoder, the "
-            "record for the derivative, the backward pass and the update.\n"
+            "Where the time of our step goes: synapses, then neurons, on given spikes; then the encoder, the "
+            "recording for the derivative, the backward pass and the update.\n"
         )
         parts.append(shares_table(results, network, steps, batch))
         parts.append("### Inference\n")

@@ -1,4 +1,4 @@
-"""Questions to the JSON of a run."""
+"""Queries on the JSON of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 class Results:
-    """The records of a run by what they measure. Runs of several rounds count together."""
+    """The records of a run by what they measure. Runs of all rounds are pooled."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.settings = data["settings"]
@@ -49,7 +49,7 @@ class Results:
         return max((run[field] for run in record["runs"] if field in run), default=None)
 
     def others(self) -> float:
-        """Largest share of the machine that other processes took while a case ran."""
+        """Largest share of the machine that other processes used while a case ran."""
         runs = [run for record in self.records.values() for run in record["runs"]]
         return max((run.get("others", 0.0) for run in runs), default=0.0)
 

@@ -1,8 +1,8 @@
 """Measures everything in one run: `python -m benchmarks.run`.
 
-Each case runs in a process of its own, one after the other; the cases of one table follow each
-other closely and the whole table is gone through three times, so that a machine that drifts does not
-favour anyone. Results are saved after each process; `--resume` goes on where a run was cut off.
+Each case runs in its own process, one after the other; the cases of one table follow each other
+closely and the whole table is measured three times, so that machine drift favours no case. Results
+are saved after each process; `--resume` continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.results import KEY
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
-BUSY = 0.05  # share of the machine taken by others from which a figure is not to be trusted
+BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Settings:
     warmup: int = 2
     memory_limit: float = 16.0  # GB
     timeout: float = 600.0  # seconds for one process
-    attempts: int = 3  # for a process that others disturbed
-    patience: float = 300.0  # seconds to wait for a quiet machine
+    attempts: int = 3  # for a process disturbed by others
+    patience: float = 300.0  # seconds to wait for an idle machine
 
 
 QUICK = Settings(
@@ -99,7 +99,7 @@ def jobs(settings: Settings, number: int) -> Iterator[Job]:
 
 
 def once(settings: Settings) -> Iterator[Job]:
-    """The processes that run once: over T, over batch and width, but for those that the main tables have already."""
+    """The processes that run once: over T, batch and width, except those already in the main tables."""
     for network, batch in settings.sweep:
         for steps in settings.sweep_steps:
             for name in SWEEP if (network, steps, batch) not in settings.main else ():
@@ -110,19 +110,19 @@ def once(settings: Settings) -> Iterator[Job]:
 
 
 def busy_seconds() -> float:
-    """CPU seconds that the whole machine has worked so far."""
+    """CPU seconds used by the whole machine so far."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
 def children_seconds() -> float:
-    """CPU seconds that the finished cases have worked so far."""
+    """CPU seconds used by the finished cases so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def busy_share(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What `work` returns, and the share of the machine that processes of others took meanwhile."""
+    """What `work` returns, and the share of the machine used by other processes meanwhile."""
     start, busy, own = time.monotonic(), busy_seconds(), children_seconds()
     result = work()
     others = (busy_seconds() - busy) - (children_seconds() - own)
@@ -131,7 +131,7 @@ def busy_share(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def quiet_job(job: Job, settings: Settings) -> dict[str, Any]:
-    """`run_job` on a machine that does nothing else: waits for it, and tries again where it was disturbed."""
+    """`run_job` on an idle machine: waits for it, and retries if disturbed."""
     best: dict[str, Any] = {}
     for _ in range(settings.attempts):
         until = time.monotonic() + settings.patience
@@ -147,7 +147,7 @@ def quiet_job(job: Job, settings: Settings) -> dict[str, Any]:
 
 
 def run_job(job: Job, settings: Settings) -> dict[str, Any]:
-    """Start one process, watch its memory and its time; return what it measured."""
+    """Start one process, monitor its memory and time; return its measurements."""
     repeats = settings.repeats if job.section in (MAIN, NORMALIZED) else settings.sweep_repeats
     command = [sys.executable, "-m", "benchmarks.case", job.case, job.network]
     command += [str(job.steps), str(job.batch), job.mode]
@@ -190,7 +190,7 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
 
 
 def output_of(*arguments: Any) -> str:
-    """The last line that a Python process of these arguments prints."""
+    """The last line printed by Python with these arguments."""
     command = [sys.executable, *map(str, arguments)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -212,13 +212,13 @@ def one_line(result: dict[str, Any]) -> str:
 def main() -> None:
     """Run every job, save after each, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument("--quick", action="store_true", help="smoke test with tiny sizes")
     parser.add_argument("--only", nargs="+", choices=CASES, help="these cases only")
     parser.add_argument("--section", choices=SECTIONS, nargs="+", help="these parts only")
-    parser.add_argument("--rounds", type=int, help="how often to go through the tables of whole networks")
+    parser.add_argument("--rounds", type=int, help="rounds over the tables of whole networks")
     parser.add_argument("--results", type=Path, help="JSON file of all raw numbers")
     parser.add_argument("--output", type=Path, help="the Markdown page")
-    parser.add_argument("--resume", action="store_true", help="go on with the JSON file")
+    parser.add_argument("--resume", action="store_true", help="resume from the JSON")
     args = parser.parse_args()
 
     settings = QUICK if args.quick else Settings()
@@ -232,7 +232,7 @@ def main() -> None:
     data: dict[str, Any] = {"results": []}
     if args.resume and results_path.exists():
         data = json.loads(results_path.read_text())
-    # the numbers of a resumed run belong to one machine: say so where they do not
+    # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
     if data.get("machine", here) | {"date": None} != here | {"date": None}:
         parser.error(f"{results_path} was measured on another machine or with other versions")

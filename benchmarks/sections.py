@@ -1,4 +1,4 @@
-"""The sections of the page that a run may lack: few time steps, growth, one step, time to accuracy, `fit`."""
+"""The optional sections of the page: few time steps, growth, one step, time to accuracy, `fit`."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def growth_table(results: Results, what: str) -> str:
 
 
 def streaming_table(rows: list[dict[str, Any]]) -> str:
-    """Milliseconds of a step at batch 1, and sizes of files."""
+    """Milliseconds per step at batch size 1, and file sizes."""
     cells = []
     for row in rows:
         low, middle, high = (f"{value:.3g}" for value in row["ms"])
         file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
         cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
-    return table(["", "ms a step", "file, MB"], cells)
+    return table(["", "ms per step", "file, MB"], cells)
 
 
 def time_to_accuracy(report: dict[str, Any]) -> list[str]:
-    """Seconds of training until so many of the held-out images of CIFAR-10 are right."""
+    """Seconds of training to reach each accuracy on held-out CIFAR-10 images."""
     targets, ours = report["settings"]["targets"], {}
     rows = []
     for case in report["cases"]:
@@ -67,14 +67,14 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         memory = f"{case['peak_bytes'] / 1e9:.2f}"
         rows.append([name, *cells, f"{best:.1f} %", epochs, f"{case['step_seconds']:.3f}", memory])
     header = ["seconds to", *(f"{100 * target:.0f} %" for target in targets)]
-    header += ["best", "epochs run", "a step, seconds", "peak memory, GB"]
+    header += ["best", "epochs run", "seconds per step", "peak memory, GB"]
     return [
         "## Time to accuracy\n",
-        "VGG9 with batch normalisation on CIFAR-10: seconds of training until this accuracy on 5,000 held-out images "
-        "(measured four times an epoch), and how many times ours that is. One training each, of "
-        f"{report['settings']['epochs']} epochs by the schedule, ended when the last accuracy was reached. The same "
-        "images in the same order, batch of 64, AdamW, learning rates (those of our recipe) and initial weights' "
-        "distribution; each library with the neurons of its examples: ours with threshold 2, beta 0.99, reset by "
+        "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images "
+        "(measured four times per epoch), and their ratio to ours. One training run each, scheduled for "
+        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached. The same images in the "
+        "same order, batch size 64, AdamW, learning rates (those of our recipe) and distribution of initial "
+        "weights; each library with the neurons of its examples: ours with threshold 2, beta 0.99, reset by "
         "subtraction and `bounded`; the others with threshold 1 and arctan, SpikingJelly with tau 2 and reset to zero, "
         "snnTorch with beta 0.5 and reset by subtraction. In bf16, SpikingJelly's neurons compute in bf16 too, the "
         "others' in float32. "
@@ -100,24 +100,24 @@ def fit(report: dict[str, Any]) -> list[str]:
         rows.append([title, f"{best['steps']}", f"{best['seconds']:.3g}", f"{per_step:.3g}"])
     return [
         "## `fit`\n",
-        "VGG9 by its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network on 25 time steps, "
-        f"with batches of 64, by which to see what Keras and Python take. {report['machine']['cpu']}, "
+        "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
+        f"steps, batch 64, to show the overhead of Keras and Python. {report['machine']['cpu']}, "
         f"{report['machine']['cores']} cores.\n",
-        table(["", "steps", "seconds", "ms a step"], rows),
+        table(["", "steps", "seconds", "ms per step"], rows),
         "All: `python -m benchmarks.fit --data-dir FOLDER`\n",
     ]
 
 
 def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
-    """These sections, as far as they were measured; `folder` is that of the page."""
+    """The sections that were measured; `folder` is that of the page."""
     parts, settings = [], data["settings"]
     measured = {record["section"] for record in data["results"]}
     if NORMALIZED in measured:
         for network, steps, batch in settings["normalized"]:
             parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
             parts.append(
-                "Training step by AdamW on cross-entropy, the image as the input of each step; each library as its own "
-                "examples build such a network (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
+                "Training step with AdamW and cross-entropy, the image as input of each step; each library as in its "
+                "own examples of such networks (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
             )
             parts.append(normalized_table(results, network, steps, batch))
         parts.append("All: `python -m benchmarks.run --section normalized`\n")
@@ -128,8 +128,8 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
     if data.get("streaming"):
         parts.append("## One step of one sample\n")
         parts.append(
-            "The networks that come with the package, one time step at batch 1, state in and out; each runtime with "
-            "its default threads; median, and from the 10th to the 90th percentile.\n"
+            "The packaged networks, one time step at batch size 1, state in and out; each runtime with its default "
+            "number of threads; median, with the 10th to 90th percentile in brackets.\n"
         )
         parts.append(streaming_table(data["streaming"]))
         parts.append("All: `python -m benchmarks.run --section streaming`\n")

@@ -1,8 +1,7 @@
 """One time step of one sample at a time, as on a device: `python -m benchmarks.streaming`.
 
-Latency of the exported step in each runtime, and the sizes of the files, of the trained networks that come with the
-package. Prints one line of JSON. The step of Keras is that of a stateful
-`SpikingRNN` in a `tf.function`.
+Latency of the exported step in each runtime, and file sizes, of the trained networks in the package. Prints one line of
+JSON. The step of Keras is that of a stateful `SpikingRNN` in a `tf.function`.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ RUNTIMES = {
 
 
 def measure(steps: int) -> Iterator[dict]:
-    """Milliseconds of a step in each runtime, after as many steps to warm up, and bytes of the file."""
+    """Milliseconds per step in each runtime, after as many warm-up steps, and bytes of the file."""
     for title, build in NETWORKS.items():
         model = build()
         spikes = spikes_of(model)

@@ -2,12 +2,12 @@
 
 python -m benchmarks.time_to_accuracy --data-dir FOLDER [--num-steps 4 16] [--targets 0.6 0.7 0.8] [--output FILE]
 
-The same images, order, crops and flips, batch of 64, AdamW, learning rates and epochs for all; the neurons are those
-of each library's examples (ours: of the recipe of VGG9). Four times an epoch the accuracy on 5,000 training images that
-are held out is measured; its time does not count. Each case runs in a process of its own, one after the other, and
+The same images, order, crops and flips, batch size of 64, AdamW, learning rates and epochs for all; the neurons are
+those of each library's examples (ours: of the VGG9 recipe). Four times per epoch the accuracy on 5,000 held-out
+training images is measured; this time does not count. Each case runs in its own process, one after the other, and
 stops when the last target is reached. `--output` is written after each measurement and names the machine; the networks
-are kept in `--states`. The same command goes on where it was interrupted. Leave the machine alone while it runs (many
-hours). `--quick` uses few images, into `build/`: does everything run?
+are saved in `--states`. The same command resumes after an interruption. Leave the machine idle while it runs (many
+hours). `--quick` is a smoke test with few images, into `build/`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.run import BUSY, ROOT, busy_share
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
 BATCH, HELD_OUT, LEARNING_RATE, WEIGHT_DECAY, PADDING = 64, 5000, 1.5e-3, 0.02, 4
-EVALUATIONS = 4  # in an epoch
+EVALUATIONS = 4  # per epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Training:
     """A network and its optimizer, in any library.
 
     Attributes:
-        train: a training step on images and labels, with the number of the step.
+        train: a training step on images and labels, with the step number.
         predict: the classes of images.
-        save, load: to a file, and from it, all that a training goes on with.
+        save, load: to and from a file, all that is needed to resume.
     """
 
     train: Callable[[np.ndarray, np.ndarray, int], None]
@@ -56,7 +56,7 @@ class Training:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Rises for a tenth of the steps, then falls to 0 by a cosine."""
+    """Linear warm-up for a tenth of the steps, cosine decay to 0."""
     rising = steps // 10
     if step < rising:
         return LEARNING_RATE * (step + 1) / rising
@@ -80,7 +80,7 @@ def batches(images: np.ndarray, labels: np.ndarray, epoch: int, seed: int = 0) -
 
 
 def prepare(data_dir: str | None, limit: int | None, path: Path) -> None:
-    """Writes the normalised images of CIFAR-10: training images, and those that are held out."""
+    """Writes the normalised images of CIFAR-10: training and held-out images."""
     from keras_spiking_bp import datasets
 
     data = datasets.load_images("cifar10", data_dir).with_validation(HELD_OUT)
@@ -95,7 +95,7 @@ def prepare(data_dir: str | None, limit: int | None, path: Path) -> None:
 
 
 def write(path: Path, report: dict[str, Any]) -> None:
-    """Whole or not at all."""
+    """Writes atomically."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(report, indent=1) + "\n")
     part.replace(path)
@@ -106,7 +106,7 @@ def key_of(case: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Path) -> None:
-    """One training, from where it was interrupted; it writes down all that it finds."""
+    """Starts or resumes one training and records its results."""
     library, num_steps, precision = key
     report = json.loads(output.read_text())
     case = next((case for case in report["cases"] if key_of(case) == key), None)
@@ -139,7 +139,7 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
             seconds = time.perf_counter() - start
             if step == 0:
                 first = seconds  # it compiles
-            if step == 0 or step > begun:  # compiling anew after an interruption does not count
+            if step == 0 or step > begun:  # recompilation after an interruption does not count
                 case["seconds"] += seconds
             if i + 1 not in evaluated:
                 continue
@@ -166,7 +166,7 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
 
 
 def keep(network: Training, folder: Path, case: dict[str, Any]) -> None:
-    """The state after `steps` steps; the one before it stays until the report knows of this one."""
+    """Saves this state; the previous one stays until the report records this one."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "part"
     network.save(part)
@@ -174,12 +174,12 @@ def keep(network: Training, folder: Path, case: dict[str, Any]) -> None:
 
 
 def reached(curve: list[dict], target: float) -> float | None:
-    """Seconds of training until the accuracy was first at `target`; None if never."""
+    """Seconds of training until the accuracy first reached `target`, or None."""
     return next((row["seconds"] for row in curve if row["accuracy"] >= target), None)
 
 
 def in_process(work: Callable[..., None], *arguments: Any) -> int:
-    """Runs it in a new process, which ends with this one; its exit status."""
+    """Runs `work` in a daemon process; returns its exit status."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments, daemon=True)
     process.start()
     process.join()
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--quick", action="store_true", help="few images, into build/: does everything run?")
+    parser.add_argument("--quick", action="store_true", help="smoke test: few images, into build/")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--states", type=Path, default=ROOT / "checkpoints" / "time_to_accuracy")
     args = parser.parse_args()
@@ -211,7 +211,7 @@ def main() -> None:
             parser.error(f"{output} was measured on another machine or with other versions")
     write(output, report)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would go on without this process
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would outlive this process
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "cifar10.npz"

@@ -1,15 +1,15 @@
 """Commands that train, measure and draw: `python -m examples.NAME`.
 
-This file imports TensorFlow for all of them, without the messages about oneDNN, CUDA and logging that it writes to
-stderr meanwhile: they look like errors and are none. They come from C++ before TensorFlow reads TF_CPP_MIN_LOG_LEVEL.
-If the import fails, they are shown.
+This file imports TensorFlow for all of them and suppresses the messages about oneDNN, CUDA and logging on stderr: they
+look like errors but are not. They come from C++ before TensorFlow reads TF_CPP_MIN_LOG_LEVEL. If the import fails, they
+are shown.
 """
 
 import os
 import sys
 import tempfile
 
-#: `verbose` of Keras: its progress bar on a terminal, else one line an epoch, since the bar moves the cursor.
+#: Keras' `verbose`: a progress bar on a terminal, else one line per epoch, since the bar moves the cursor.
 PROGRESS = 1 if sys.stdout.isatty() else 2
 
 

@@ -3,16 +3,16 @@
 python -m examples.compare --network lenet --dataset mnist [--direct model.keras] [...]
 python -m examples.compare --network vgg9 --dataset cifar10 --packaged [...]
 
-* ANN: the same network with ReLU, trained by the recipe of the direct network if its loss is the cross-entropy, for as
-  many epochs; else with Adam and cross-entropy;
-* converted: its weights in integrate-and-fire neurons, thresholds balanced, nothing trained;
-* direct: trained with spike-based backpropagation: the network given, the weights in the package (`--packaged`), or
-  what `examples.reproduce` trains now;
+* ANN: the same network with ReLU, trained with the recipe of the direct network if its loss is cross-entropy, for as
+  many epochs; otherwise with Adam and cross-entropy;
+* converted: the ANN's weights, integrate-and-fire neurons, balanced thresholds, no training;
+* direct: trained with spike-based backpropagation: a given network, the packaged weights (`--packaged`), or a network
+  that `examples.reproduce` trains;
 * hybrid: converted for few time steps (and calibrated, where a deep network would be silent with so few), then trained
-  with spike-based backpropagation for an epoch or so.
+  with spike-based backpropagation for about one epoch.
 
-Writes `comparison.json` and `comparison.png` to the output folder, and keeps there what was trained and tested: the
-same command goes on where it was interrupted.
+Writes `comparison.json` and `comparison.png` to the output folder, and saves trained networks and test results there:
+the same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", default="lenet")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--direct", type=Path, help="the directly trained network; none: train it now")
-    parser.add_argument("--direct-report", type=Path, help="its report.json, if it was not made by the fast recipe")
-    parser.add_argument("--packaged", action="store_true", help="the directly trained network is that of the package")
-    parser.add_argument("--direct-steps", type=int, help="its time steps; none: those of its test")
-    parser.add_argument("--ann-epochs", type=int, help="none: as many as the direct network had, or 6 with Adam")
+    parser.add_argument("--direct", type=Path, help="the directly trained network (default: train it)")
+    parser.add_argument("--direct-report", type=Path, help="its report.json, if not trained with the fast recipe")
+    parser.add_argument("--packaged", action="store_true", help="use the packaged weights as the direct network")
+    parser.add_argument("--direct-steps", type=int, help="its time steps (default: `test_steps`)")
+    parser.add_argument("--ann-epochs", type=int, help="default: those of the direct network, or 6 with Adam")
     parser.add_argument("--ann-batch-size", type=int)
     parser.add_argument("--converted-steps", type=int, default=100)
     parser.add_argument("--percentile", type=float, default=99.9)
@@ -53,14 +53,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--calibrate-biases", action="store_true", help="of both converted networks")
     parser.add_argument("--hybrid-steps", type=int, default=10)
     parser.add_argument("--hybrid-percentile", type=float, default=99.9)
-    parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to it before it is trained on")
+    parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to this rate before training")
     parser.add_argument("--hybrid-gradient", choices=GRADIENTS, default="accumulated")
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--hybrid-batch-size", type=int, default=64)
     parser.add_argument("--hybrid-augment", action="store_true", help="random crops and flips for the hybrid, too")
-    parser.add_argument("--samples", type=int, help="test on so many samples; none: all")
-    parser.add_argument("--batch-size", type=int, default=100, help="of the test")
+    parser.add_argument("--samples", type=int, help="test samples (default: all)")
+    parser.add_argument("--batch-size", type=int, default=100, help="for testing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="")
@@ -80,14 +80,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
-    """The network with the weights of the package, and its recipe."""
+    """The network with the packaged weights, and its recipe."""
     factory = getattr(ksbp.models, f"spiking_{args.network}")
     model = factory(weights=args.dataset, num_steps=args.direct_steps, seed=args.seed)
     return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
 
 
 def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
-    """The network trained by `examples.reproduce`, with the time steps of its test; and its recipe."""
+    """The network trained by `examples.reproduce`, with its test time steps, and its recipe."""
     path = args.direct or args.output / "direct" / "model.keras"
     if not path.exists():
         options = ["--network", args.network, "--dataset", args.dataset, "--output", str(path.parent)]
@@ -103,7 +103,7 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
 
 
 def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
-    """That of the direct network, if it is one for logits; else Adam and cross-entropy."""
+    """The direct recipe if its loss is cross-entropy, else Adam and cross-entropy."""
     if chosen.loss != "cross_entropy":
         chosen = dataclasses.replace(
             chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=6,
@@ -117,7 +117,7 @@ def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
 
 
 def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> ksbp.analysis.Run:
-    """What `analysis.run` gives; it is kept until the comparison is written, for it may take hours."""
+    """The result of `analysis.run`, cached until the comparison is written: it may take hours."""
     path = args.output / f"{name}.run"
     settings = {key: str(value) for key, value in vars(args).items() if key != "verbose"}
     settings["weights"] = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> dict:
 
 
 def _margins(curve) -> list[float]:
-    """Margins that span what the outputs of a network are: their units differ."""
+    """Margins relative to the spread of a network's outputs, whose units differ."""
     spread = float(curve.run.outputs[:, -1].std())
     return [factor * spread for factor in (0.25, 0.5, 1.0, 1.5, 2.0)]
 

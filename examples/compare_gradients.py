@@ -1,9 +1,9 @@
-"""Trains the spiking LeNet with both gradients, alike, over several seeds, and writes a table.
+"""Trains the spiking LeNet with both gradients and several seeds, and writes a table.
 
 python -m examples.compare_gradients [--seeds 3] [--epochs 5] [--output docs/gradients.md]
 
-Data: the MNIST-5k subset (4,000 for training, 1,000 for the test). The seed fixes the split, the weights, the input
-spikes and the order of the data. Each finished run is kept beside the table (.json): an interrupted comparison goes on.
+Data: the MNIST-5k subset (4,000 training, 1,000 test digits). The seed fixes the split, the initial weights, the input
+spikes and the order of the data. Finished runs are saved beside the table (.json): an interrupted comparison resumes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
 
 
 def train(gradient: str, seed: int, epochs: int) -> dict[str, float]:
-    """One training; the accuracy on the test digits after it."""
+    """One training run; its training and test accuracy."""
     keras.utils.set_random_seed(seed)
     (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k(seed)
     encoder = ksbp.PoissonEncoder(NUM_STEPS, scale=0.5, seed=seed)
@@ -52,11 +52,11 @@ def table(runs: list[dict[str, float]], epochs: int) -> str:
     lines = [
         "# Both gradients compared",
         "",
-        f"Spiking LeNet, MNIST-5k subset (4,000 training digits, 1,000 test digits), T = {NUM_STEPS}, Poisson input",
-        f"with probability x / 2, batch {BATCH_SIZE}, SGD, momentum {MOMENTUM}, learning rate {LEARNING_RATE} with",
-        f"cosine decay, {epochs} epochs, no dropout. Test accuracy after the last epoch.",
+        f"Spiking LeNet, MNIST-5k subset (4,000 training, 1,000 test digits), T = {NUM_STEPS}, Poisson input",
+        f"with probability x / 2, batch size {BATCH_SIZE}, SGD, momentum {MOMENTUM}, learning rate {LEARNING_RATE}",
+        f"with cosine decay, {epochs} epochs, no dropout. Test accuracy after the last epoch.",
         "",
-        "| gradient | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean | spread |",
+        "| gradient | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean | range |",
         "| --- |" + " --- |" * (len(seeds) + 2),
     ]
     for gradient in ("accumulated", "bptt"):

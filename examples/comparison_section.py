@@ -1,4 +1,4 @@
-"""The part of `docs/results.md` that stands the paper's comparison beside ours, from reports of `examples.compare`."""
+"""The section of `docs/results.md` that repeats the paper's comparison, from reports of `examples.compare`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from keras_spiking_bp.analysis.table import Table
 
 INTRO = """## The paper's comparison
 
-The same network four times: as an ANN (ReLU, cross-entropy), converted from it (integrate-and-fire neurons, in
-pooling layers too; constant current as input), trained directly with spike-based backpropagation, and a hybrid
+Four versions of a network: an ANN (ReLU, cross-entropy), one converted from it (integrate-and-fire neurons, also in
+pooling layers; constant current as input), one trained directly with spike-based backpropagation, and a hybrid
 (converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
-image, exactly counted: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
-for an AC, 4.6 pJ for a MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of
-the least accurate spiking network at full length; each network runs for the fewest steps from which on it is at least
-as accurate. Poisson spikes are drawn anew: the accuracy of a directly trained network may differ a little from that
-above.
+image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
+per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of the
+least accurate spiking network at full length; each network runs for the fewest steps from which it stays at least as
+accurate. Poisson spikes are resampled: the accuracy of a directly trained network may differ slightly from that above.
 """
 
 
 def load(folder: Path) -> list[tuple[dict, str]]:
-    """Reports, and what is remarked on each (a file beside it with the ending `.txt`), LeNet first."""
+    """The reports, each with its remarks (the `.txt` file beside it), LeNet first."""
     found = []
     for path in sorted(folder.glob("*.json")):
         remarks = path.with_suffix(".txt")
@@ -67,7 +66,7 @@ def lines(report: dict, remarks: str) -> list[str]:
 
 
 def _trainings(report: dict) -> str:
-    """How the ANN was trained, beside the direct network."""
+    """How the ANN and the direct network were trained."""
     if "ann_recipe" not in report:
         return ""
     ann, direct = report["ann_recipe"], report["direct_recipe"]
@@ -105,7 +104,7 @@ def _rows(report: dict) -> list[str]:
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
-    """What the paper states, and what our figures make of it."""
+    """The paper's claims, and whether our figures agree."""
     full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
     equal = {row["network"]: row for row in report["rows"] if row["at"] == "equal accuracy"}
     ann, converted, direct = (full[of] for of in ("ANN", "converted", "direct"))
@@ -113,7 +112,7 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     near = points["direct"] > -1 and points["direct"] > points["converted"] - 1
     found = [
         (
-            "A directly trained network is nearly as accurate as the ANN and a converted network (here: to 1 point).",
+            "A directly trained network is nearly as accurate as the ANN and a converted one (here: within 1 point).",
             f"{_verdict(near)}: against the ANN direct {points['direct']:+.2f}, converted "
             f"{points['converted']:+.2f}, hybrid {points['hybrid']:+.2f} percentage points.",
         )
@@ -133,7 +132,7 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     rates = [row["firing_rate"] for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
     found.append(
         (
-            "Deeper layers fire more rarely.",
+            "Deeper layers fire less often.",
             f"{_verdict(rates[-1] < rates[0])}: from {rates[0]:.3f} in the first to {rates[-1]:.3f} spikes per neuron "
             "and step in the last layer of the directly trained network.",
         )
@@ -143,7 +142,7 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     if near:
         of, row, energy = near
         here = (
-            f"of those within 1 point of its accuracy the cheapest is {of} after {row['steps']} steps, with "
+            f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "
             f"{energy / ann['energy_nj']:.2f} of its energy"
         )
     agrees = near is not None and near[2] < ann["energy_nj"]

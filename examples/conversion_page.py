@@ -1,4 +1,4 @@
-"""Makes `docs/conversion.md` and its picture from the reports of the examples on conversion.
+"""Writes `docs/conversion.md` and its plot from the reports of the conversion examples.
 
 python -m examples.conversion_page [--reports docs/conversion] [--output docs/conversion.md]
 """
@@ -25,40 +25,39 @@ NETWORKS = {
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# What conversion loses
 
-`keras_spiking_bp.convert_to_snn` makes a spiking network of a trained ordinary one. Here: the accuracy of the
-converted network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one
-pass, for three ways of balancing thresholds and resetting; and, where it was run, after training on with spike-based
-backpropagation for few time steps (hybrid training); then what it keeps in [few time steps](#few-time-steps), and
-[which networks](#networks-of-keras-applications) it takes. Made by `python -m examples.conversion_page` from the
-reports in `docs/conversion/`; the commands below make those.
+`keras_spiking_bp.convert_to_snn` converts a trained ANN to a spiking network. Here: the accuracy of the converted
+network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one pass, for
+three ways of balancing thresholds and resetting; where it was run, also after further training with spike-based
+backpropagation for few time steps (hybrid training); then the accuracy in [few time steps](#few-time-steps), and
+[which networks](#networks-of-keras-applications) can be converted. Made by `python -m examples.conversion_page` from
+the reports in `docs/conversion/`, which the commands below write.
 """
 FEW_STEPS = """## Few time steps
 
-Small networks, trained briefly. Accuracy in % on test images, and in brackets the percentage points that are lost of
-the ANN's:
+Small networks, trained briefly. Test accuracy in %, and in brackets the percentage points lost relative to the ANN:
 
 * **percentile 99.9**: the default of `convert_to_snn`;
-* **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to the nearest, not down;
-* **least error**: that, and `method="mse"`: thresholds for this number of steps, such that counts tell the activations
-  with the least squared error;
-* **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on 128 training
-  images at most.
+* **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to nearest, not down;
+* **least error**: also `method="mse"`: thresholds that minimise, for this number of steps, the squared error with which
+  counts encode activations;
+* **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on at most 128
+  training images.
 
-A threshold of least error supposes that the current of a neuron is the same at all steps. In deep networks it is not,
-and with many steps another one can be better.
+Least-error thresholds assume that the current of a neuron is the same at all steps. In deep networks it is not, and
+with many steps other thresholds can be better.
 
-The last columns tell the error of the outputs: the root of the mean squared difference to those of the ANN, in % of
-their standard deviation.
+The last columns give the error of the outputs: the root-mean-square difference from those of the ANN, in % of the
+latter's standard deviation.
 """
-ENOUGH = 0.5  # percentage points of the ANN
+ENOUGH = 0.5  # percentage points below ANN
 APPLICATIONS = """## Networks of Keras Applications
 
 `{command}`
 
-`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted. What is refused is
-refused before anything is computed.
+`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted. Unsupported networks
+are refused before anything is computed.
 
-| network | layers | converted to | layers of neurons that fire |
+| network | layers | converted to | spiking layers |
 | --- | ---: | --- | ---: |
 """
 
@@ -73,7 +72,7 @@ def title(report: dict) -> str:
 
 
 def hybrids(reports: list[dict]) -> list[str]:
-    """A line of Markdown for each network that was trained on after conversion: what it reached."""
+    """A line of Markdown with the accuracy of each network trained further after conversion."""
     return [
         f"* {title(report)}: **{100 * rows[-1]['accuracy']:.2f} %** of {report['samples']:,} test images in "
         f"{len(rows)} time steps (`{report['command']}`)."
@@ -84,7 +83,7 @@ def hybrids(reports: list[dict]) -> list[str]:
 
 
 def few_steps(reports: list[dict]) -> list[str]:
-    """The section on few time steps: a table for each network."""
+    """The section on few time steps: one table per network."""
     lines = [FEW_STEPS]
     for report in reports:
         ann, steps = 100 * report["ann_accuracy"], report["steps"]
@@ -93,7 +92,7 @@ def few_steps(reports: list[dict]) -> list[str]:
             "",
             f"`{report['command']}`",
             "",
-            f"{report['train']:,} training and {report['samples']:,} test images; the ANN has {ann:.2f} %.",
+            f"{report['train']:,} training and {report['samples']:,} test images; ANN: {ann:.2f} %.",
             "",
             f"| accuracy after | {' | '.join(map(str, steps))} | within {ENOUGH} points | error after "
             f"{' | '.join(map(str, steps))} |",
@@ -109,7 +108,7 @@ def few_steps(reports: list[dict]) -> list[str]:
 
 
 def sooner(report: dict) -> str:
-    """With how few steps another method reaches what the first does after the last one."""
+    """The fewest steps in which another method reaches the first one's final accuracy."""
     (first, of_first), *others = report["accuracies"].items()
     reached = [
         (steps, name)
@@ -125,7 +124,7 @@ def sooner(report: dict) -> str:
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
-    """The first number of steps of those tried from which on the accuracy is near that of the ANN."""
+    """The first of the tried numbers of steps from which accuracy stays near that of the ANN."""
     far = [i for i, accuracy in enumerate(accuracies) if 100 * (of_ann - accuracy) > ENOUGH + 1e-9]
     first = max(far, default=-1) + 1
     return f"from {steps[first]}" if first < len(steps) else "later"
@@ -152,8 +151,8 @@ def page(reports: list[dict], picture: str, few: Sequence[dict] = (), of_keras: 
             "",
             f"`{report['command']}`",
             "",
-            f"{report['samples']:,} test images{note}; the ANN has {100 * report['ann_accuracy']:.2f} %. Accuracy in % "
-            "after so many time steps, and in the last column what is lost at the end, in percentage points:",
+            f"{report['samples']:,} test images{note}; ANN: {100 * report['ann_accuracy']:.2f} %. Accuracy in % by "
+            "number of time steps, and in the last column the percentage points lost at the end:",
             "",
             f"| balanced by | {' | '.join(str(steps) for steps in shown)} | lost |",
             f"| --- |{' ---: |' * (len(shown) + 1)}",
@@ -169,7 +168,7 @@ def page(reports: list[dict], picture: str, few: Sequence[dict] = (), of_keras: 
 
 
 def draw(reports: list[dict], path: Path) -> None:
-    """Accuracy over time, one panel a network."""
+    """Accuracy over time, a panel per network."""
     figure, panels = plt.subplots(1, len(reports), figsize=(5.2 * len(reports), 4.4), squeeze=False)
     for panel, report in zip(panels[0], reports, strict=True):
         for (name, rows), (color, line) in zip(report["curves"].items(), zip(COLORS, LINES, strict=True), strict=False):

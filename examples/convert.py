@@ -1,11 +1,11 @@
-"""What conversion loses, against the number of time steps, for several ways of balancing thresholds.
+"""Accuracy after conversion against the number of time steps, for several ways of balancing thresholds.
 
-With `--hybrid-steps`, also what spike-based backpropagation wins back at few time steps (hybrid training).
+With `--hybrid-steps`, also what spike-based backpropagation recovers in few time steps (hybrid training).
 
 python -m examples.convert --network lenet --dataset mnist [--num-steps 100] [...]
 
 `lenet` is the ANN counterpart of the paper's network, `vgg_bn` a VGG with batch normalisation and max pooling. Writes
-`NETWORK-DATASET.json` to the output folder; `python -m examples.conversion_page` makes the page of the documentation.
+`NETWORK-DATASET.json` to the output folder; `python -m examples.conversion_page` writes the documentation page.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METHODS = {
 
 
 def vgg_bn(input_shape: tuple[int, ...], classes: int) -> keras.Model:
-    """32 - 32 - max pooling - 64 - 64 - max pooling - 128 - classes, batch normalisation behind each convolution."""
+    """32 - 32 - max pooling - 64 - 64 - max pooling - 128 - classes, batch normalisation after each convolution."""
     x = inputs = keras.Input(input_shape)
     for filters in (32, 64):
         for _ in range(2):
@@ -56,12 +56,12 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--network", default="lenet", choices=list(NETWORKS))
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--epochs", type=int, default=6, help="of the ANN")
-    parser.add_argument("--batch-size", type=int, default=64, help="of the training")
+    parser.add_argument("--batch-size", type=int, default=64, help="for training")
     parser.add_argument("--num-steps", type=int, default=100)
-    parser.add_argument("--hybrid-steps", type=int, help="train on with so many time steps (hybrid training)")
+    parser.add_argument("--hybrid-steps", type=int, help="fine-tune with this many steps (hybrid training)")
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
-    parser.add_argument("--samples", type=int, help="test on so many samples; none: all")
+    parser.add_argument("--samples", type=int, help="test samples (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--data-note", default="")

@@ -2,7 +2,7 @@
 
 python -m examples.convert_applications [--output docs/conversion/applications]
 
-The networks have random weights: what they compute is not looked at, only whether they can be read, balanced and built.
+The networks have random weights: only whether they can be parsed, balanced and built matters, not their outputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples.machine import machine
 
-#: The networks, and the side of their images: 64, or the smallest that is allowed.
+#: The networks and their image sizes: 64, or the smallest allowed.
 SIDES = {
     "VGG16": 64, "VGG19": 64, "ResNet50": 64, "ResNet50V2": 64, "MobileNet": 64, "MobileNetV2": 64,
     "MobileNetV3Small": 64, "DenseNet121": 64, "EfficientNetB0": 64, "InceptionV3": 75, "Xception": 71,
@@ -25,7 +25,7 @@ SIDES = {
 
 
 def attempt(name: str, side: int) -> dict:
-    """One network: its neurons, or the reason why it was refused."""
+    """One network: its spiking layers, or why it was refused."""
     keras.utils.set_random_seed(0)
     ann = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=10)
     images = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype("float32")

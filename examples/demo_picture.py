@@ -1,4 +1,4 @@
-"""The picture of the demo: digits, their spike trains, the readout over time, and accuracy against time steps."""
+"""The figure of the demo: digits, their spike trains, the readout over time, and accuracy against time steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_spiking_bp.observe import encoded, traces_of_spikes
 
 
 def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:
-    """Draws three digits on their way through the network, and the accuracy of `outputs` (N, T, classes) over time."""
+    """Draws input spikes and readout of three digits, and the accuracy of `outputs` (N, T, classes) over time."""
     num_steps = outputs.shape[1]
     steps = np.arange(1, num_steps + 1)
     accuracy = (outputs.argmax(-1) == labels[:, None]).mean(0)

@@ -1,4 +1,4 @@
-"""All files of a trained network: SavedModel, LiteRT, ONNX. Each runs without this library (docs/export.md).
+"""Exports a trained network to SavedModel, LiteRT and ONNX; all run without this library (docs/export.md).
 
 python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--batch-size 1] [--overwrite]
 """
@@ -19,7 +19,7 @@ SUFFIXES = (".tflite", ".onnx")
 def export_all(
     model: keras.Model, folder: Path, num_steps: int | None = None, batch_size: int = 1, overwrite: bool = False
 ) -> list[Path]:
-    """Makes the files; returns their paths. `num_steps` (None: those of the model) and `batch_size` are for LiteRT."""
+    """Writes the files and returns their paths. `num_steps` (None: the model's) and `batch_size` are for LiteRT."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "saved_model"]
     ksbp.export.export_saved_model(model, files[-1], overwrite=overwrite)
@@ -35,7 +35,7 @@ def export_all(
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
 
 
@@ -43,11 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a .keras file")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files")
-    parser.add_argument("--num-steps", type=int, help="time steps of the LiteRT window (those of the model)")
-    parser.add_argument("--batch-size", type=int, default=1, help="samples a call in LiteRT")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--num-steps", type=int, help="LiteRT window's time steps (default: the model's)")
+    parser.add_argument("--batch-size", type=int, default=1, help="LiteRT batch size")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     args = parser.parse_args(arguments)
-    if importlib.util.find_spec("tf2onnx") is None:  # before the first file is made, not after the fifth
+    if importlib.util.find_spec("tf2onnx") is None:  # fail before the first file, not after the fifth
         parser.error("the ONNX file needs tf2onnx: pip install 'keras-spiking-bp[export]'")
     there = sorted(path.name for path in args.output.glob("*") if path.name == "saved_model" or path.suffix in SUFFIXES)
     if there and not args.overwrite:

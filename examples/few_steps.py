@@ -1,9 +1,9 @@
-"""What conversion keeps in few time steps, by the way that thresholds, starting potentials and biases are chosen.
+"""Accuracy after conversion with few time steps, by choice of thresholds, initial potentials and biases.
 
 python -m examples.few_steps --network lenet --dataset mnist [--steps 8 16 32 64] [...]
 
 Trains a small ANN, converts it in several ways, and writes `NETWORK-DATASET.json` to the output folder;
-`python -m examples.conversion_page` makes the table of the documentation.
+`python -m examples.conversion_page` writes the documentation page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from examples.convert import lenet
 from examples.machine import machine
 from examples.training import trained
 
-#: How thresholds, starting potentials and biases are chosen.
+#: How thresholds, initial potentials and biases are chosen.
 METHODS = {
     "percentile 99.9": {},
     "half a threshold": {"initial_membrane": 0.5},
@@ -32,7 +32,7 @@ METHODS = {
     "least error": {"initial_membrane": 0.5, "method": "mse"},
     "least error, calibrated": {"initial_membrane": 0.5, "method": "mse", "calibrate_biases": True},
 }
-#: Those that do not know the number of time steps: one conversion serves for all.
+#: Those independent of the number of time steps: one conversion serves for all.
 ANY_STEPS = ("percentile 99.9", "half a threshold")
 
 
@@ -65,7 +65,7 @@ def vgg9(x):
 
 
 def mobilenet_v2(x):
-    """ReLU6; bottlenecks without an activation, added."""
+    """ReLU6; residual blocks with linear bottlenecks."""
     x = _conv(x, 8, strides=2, maximum=6.0)
     x = _conv(x, 8, 1, relu=False)
     for filters, strides in ((8, 1), (16, 2), (16, 1)):
@@ -77,7 +77,7 @@ def mobilenet_v2(x):
 
 
 def densenet(x):
-    """Layers that get all currents before them, side by side."""
+    """Layers on the concatenation of all preceding currents."""
     x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
     for block in range(2):
         for _ in range(3):
@@ -90,7 +90,7 @@ def densenet(x):
 
 
 def inception(x):
-    """Branches of spikes, side by side."""
+    """Concatenated branches of spikes."""
     x = _conv(x, 8, strides=2)
     for strides in (1, 2):
         pooled = _conv(layers.AveragePooling2D(3, 1, padding="same")(x), 8, 1, strides)
@@ -99,7 +99,7 @@ def inception(x):
 
 
 def resnet_v2(x):
-    """Normalisation and ReLU in front of the convolutions of a block, none behind its sum."""
+    """Normalisation and ReLU before the convolutions of a block, none after its sum."""
     x = layers.Conv2D(12, 3, strides=2, padding="same", use_bias=False)(x)
     for filters, strides in ((12, 1), (24, 2)):
         before = _normalised(x)
@@ -127,7 +127,7 @@ BODIES = {
 
 
 def network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
-    """An ANN of this name, with logits as its output."""
+    """The ANN of this name, with logits as outputs."""
     if name == "lenet":
         return lenet(input_shape, classes)
     inputs = keras.Input(input_shape)
@@ -135,7 +135,7 @@ def network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Mode
 
 
 def outputs_after(snn: keras.Model, images: np.ndarray, steps: list[int]) -> list[np.ndarray]:
-    """The outputs after so many time steps, from one run."""
+    """The outputs after each number of steps, from one run."""
     layer = snn.get_layer("time")
     outputs = ksbp.SpikingRNN(layer.cell, gradient=layer.gradient, return_sequences=True)(layer.input)
     at_each_step = keras.Model(snn.inputs, outputs).predict(images, batch_size=250, verbose=0)
@@ -143,7 +143,7 @@ def outputs_after(snn: keras.Model, images: np.ndarray, steps: list[int]) -> lis
 
 
 def relative_error(outputs: np.ndarray, expected: np.ndarray) -> float:
-    """The root of the mean squared difference, as a share of the standard deviation of the outputs of the ANN."""
+    """Root-mean-square difference, relative to the standard deviation of the ANN's outputs."""
     return float(np.sqrt(((outputs - expected) ** 2).mean()) / expected.std())
 
 
@@ -152,12 +152,12 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--network", default="lenet", choices=["lenet", *BODIES])
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--epochs", type=int, default=1, help="of the ANN")
-    parser.add_argument("--batch-size", type=int, default=64, help="of the training")
-    parser.add_argument("--train", type=int, help="train on so many images; none: all")
-    parser.add_argument("--samples", type=int, help="test on so many images; none: all")
+    parser.add_argument("--batch-size", type=int, default=64, help="for training")
+    parser.add_argument("--train", type=int, help="training images (default: all)")
+    parser.add_argument("--samples", type=int, help="test images (default: all)")
     parser.add_argument("--steps", type=int, nargs="+", default=[8, 16, 32, 64])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--sample-images", type=int, default=200, help="images that thresholds and biases come from")
+    parser.add_argument("--sample-images", type=int, default=200, help="images for setting thresholds and biases")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")

@@ -1,9 +1,9 @@
-"""Writes the table of figures on the first pages, README.md and docs/index.md, from the reports that measured them.
+"""Writes the table of figures in README.md and docs/index.md from the reports of the measurements.
 
 python -m examples.figures
 
 Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run`), accuracies in `docs/results`
-(`python -m examples.reproduce`) and on the cards of the weights in the package (`python -m examples.pretrained`),
+(`python -m examples.reproduce`) and in the model cards of the packaged weights (`python -m examples.pretrained`),
 spikes and energy in `docs/comparison` (`python -m examples.compare`).
 """
 
@@ -21,14 +21,14 @@ from keras_spiking_bp.models import model_card
 from keras_spiking_bp.recipes import PAPER
 
 ROOT = Path(__file__).parent.parent
-#: Each page, and where its links find the folder of the documentation.
+#: Each page, and the path from it to the documentation folder.
 PAGES = {"README.md": "docs/", "docs/index.md": ""}
 BEGIN, END = "<!-- made by python -m examples.figures -->", "<!-- end -->"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
 
 
 def table(docs: str) -> str:
-    """The table as Markdown; `docs` leads to the folder of the documentation."""
+    """The table as Markdown; `docs` is the path to the documentation folder."""
     data = json.loads((ROOT / "docs/benchmarks.json").read_text())
     results = Results(data)
     cores = data["machine"]["cores"]
@@ -39,13 +39,13 @@ def table(docs: str) -> str:
     size = f"{TITLES[NETWORK]}, T = {STEPS}, batch {BATCH}, {cores} CPU cores"
     rows = [
         (f"Training step ({size})", *training_step(results), benchmarks),
-        ("Peak memory of that training", *memory(results), benchmarks),
+        ("Its peak memory", *memory(results), benchmarks),
         ("CIFAR-10, test accuracy", *packaged("cifar10"), packed),
         ("MNIST, test accuracy", *trained("mnist"), reproduced),
-        ("Spikes and energy of an MNIST digit (synapses only, 45 nm, an estimate)", *energy(), compared),
+        ("Spikes and energy per MNIST digit (synapses only, 45 nm, estimate)", *energy(), compared),
         (
             "Files that run without this library",
-            "SavedModel, LiteRT, ONNX, of the whole window or of one time step; NIR",
+            "SavedModel, LiteRT, ONNX, for the whole window or one time step; NIR",
             "",
             f"[export]({docs}export.md), [NIR]({docs}nir.md): "
             "`python -m examples.export_all --model MODEL --output FOLDER`",
@@ -62,7 +62,7 @@ def best_report(dataset: str) -> dict:
 
 
 def training_step(results: Results) -> tuple[str, str]:
-    """Seconds of ours, and of the two fastest others."""
+    """Seconds of ours and of the two fastest peers."""
 
     def seconds(name: str) -> float | None:
         return results.time("main", name, NETWORK, STEPS, BATCH, TRAIN)
@@ -73,7 +73,7 @@ def training_step(results: Results) -> tuple[str, str]:
 
 
 def memory(results: Results) -> tuple[str, str]:
-    """GB of ours and of the thriftiest other, also at the largest T of the sweep."""
+    """GB of ours and of the lowest peer, also at the largest T of the sweep."""
     longest = results.settings["sweep_steps"][-1]
 
     def gigabytes(name: str, steps: int) -> float | None:
@@ -84,7 +84,7 @@ def memory(results: Results) -> tuple[str, str]:
         found = [(gigabytes(case.name, steps), case.title) for case in peers()]
         found = [(peak, title) for peak, title in found if peak is not None]
         if not found:
-            return f"more than {results.settings['memory_limit']:.0f} GB, all of them"
+            return f"all above {results.settings['memory_limit']:.0f} GB"
         return f"{min(found)[0]:.2f} GB ({min(found)[1]})"
 
     ours = f"**{gigabytes('ours', STEPS):.2f} GB**; {gigabytes('ours', longest):.2f} GB at T = {longest}"
@@ -92,12 +92,12 @@ def memory(results: Results) -> tuple[str, str]:
 
 
 def peers() -> list:
-    """What is measured beside us, each as its documentation recommends."""
+    """The other libraries, each used as its documentation recommends."""
     return [case for case in CASES.values() if case.group == PEER]
 
 
 def packaged(dataset: str) -> tuple[str, str]:
-    """The weights in the package, with each number of time steps on their card; and the paper's best."""
+    """The packaged weights at each number of time steps on their card, and the paper's best."""
     card = model_card(dataset)
     network = TITLES[card["network"]]
     reached = [
@@ -128,7 +128,7 @@ def comparison() -> dict:
 
 
 def energy() -> tuple[str, str]:
-    """The directly trained network at the accuracy that all spiking ones reach, and at its full length; the ANN."""
+    """The directly trained network at equal accuracy and at full length, and the ANN."""
     report = comparison()
     rows = {(row["network"], row["at"]): row for row in report["rows"]}
 
@@ -145,7 +145,7 @@ def energy() -> tuple[str, str]:
 
 
 def with_table(page: str, docs: str) -> str:
-    """The text of a page with its table made anew."""
+    """A page's text with its table regenerated."""
     block = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
     if len(block.findall(page)) != 1:
         raise ValueError(f"The page must have one block from {BEGIN} to {END}")

@@ -1,4 +1,4 @@
-"""Draws what stands for the derivative of a spike: surrogates, and the slope of the spike count.
+"""Draws what replaces the derivative of a spike: surrogates, and the slope of the spike count.
 
 python -m examples.gradient_picture [--output docs/images/gradient-choice.png]
 
@@ -43,19 +43,19 @@ def draw_surrogates(axis: Axes) -> None:
 
 
 def counts_and_slopes(totals: np.ndarray, gradient: str) -> tuple[np.ndarray, np.ndarray]:
-    """Spike counts of neurons with a constant current, and their derivative by the total input."""
+    """Spike counts for constant currents and their derivatives with respect to total input."""
     cell = ksbp.LIFCell(keras.layers.Identity(), beta=0.99, reset_mechanism="subtract")
     layer = ksbp.SpikingRNN(cell, gradient=gradient)
     currents = tf.constant(np.tile(totals / NUM_STEPS, (NUM_STEPS, 1)).T[..., None], tf.float32)  # (totals, T, 1)
     with tf.GradientTape() as tape:
         tape.watch(currents)
         counts = NUM_STEPS * layer(currents)
-    # each step has the derivative by the total
+    # each step: derivative w.r.t. the total
     return counts.numpy()[:, 0], tape.gradient(counts, currents).numpy()[:, 0, 0]
 
 
 def draw_counts(axis: Axes) -> None:
-    """The spike count against the total input, and the slope that each rule takes at some inputs."""
+    """The spike count against the total input, and the slope each rule uses at some inputs."""
     totals = np.linspace(0, 1.5 * NUM_STEPS, 601)
     axis.plot(totals, counts_and_slopes(totals, "accumulated")[0], color=GREY, linewidth=4, label="spike count")
     points = np.array([2.7, 5.7, 8.8, 13.0])

@@ -1,10 +1,10 @@
-"""A deep network in a few minutes: VGG9 of half the width, 20,000 images of CIFAR-10, 4 time steps, 2 epochs, by `fit`.
+"""A deep network in a few minutes: half-width VGG9, 20,000 CIFAR-10 images, 4 time steps, 2 epochs, with `fit`.
 
 python -m examples.half_width [--seeds 3] [--normalization none --surrogate triangle] [--ann] [...]
 
-Small enough to compare derivatives and normalisations on two cores. Images are flipped at random, and with `--shift 2`
-moved by up to 2 pixels. Prints a line for each seed: test accuracy, and the firing rate of each layer. `--ann` trains
-the same network with ReLU in the place of the neurons.
+Small enough to compare derivatives and normalisations on two cores. Images are flipped at random and, with `--shift 2`,
+translated by up to 2 pixels. Prints one line per seed: test accuracy and the firing rate of each layer. `--ann` trains
+the same network with ReLU instead of spiking neurons.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
 
 
 def train(args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> dict:
-    """One training from a network that was just built, and its test."""
+    """Trains a newly built network and tests it."""
     keras.utils.set_random_seed(seed)
     model = network(args, seed)
     if args.ann:
@@ -97,9 +97,9 @@ def train(args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> 
 def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--images", type=int, default=20_000, help="of the training set")
+    parser.add_argument("--images", type=int, default=20_000, help="training images")
     parser.add_argument("--test-images", type=int, default=10_000)
-    parser.add_argument("--seeds", type=int, default=1, help="how many trainings")
+    parser.add_argument("--seeds", type=int, default=1, help="training runs")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--num-steps", type=int, default=4)
     parser.add_argument("--gradient", default="bounded", choices=GRADIENTS)
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--policy", default="mixed_bfloat16")
-    parser.add_argument("--shift", type=int, default=0, help="of images in training, up to so many pixels")
+    parser.add_argument("--shift", type=int, default=0, help="maximum shift of training images, in pixels")
     parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What a report says of the machine that it was made on."""
+"""What a report records about the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def machine() -> dict[str, int | str | list[str]]:
-    """Cores, GPUs by name, and versions."""
+    """Cores, GPU names, and versions."""
     gpus = tf.config.list_physical_devices("GPU")
     return {
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""matplotlib for pictures in files, in the style of the library."""
+"""matplotlib for figure files, in the style of the library."""
 
 import matplotlib
 

@@ -1,10 +1,10 @@
-"""Measures what the weights that come with the package reach on the whole test set, or makes them anew.
+"""Evaluates the packaged weights on the whole test set, or regenerates them.
 
 python -m examples.pretrained --dataset cifar10 [--data-dir FOLDER] [--num-steps 4 8]
 python -m examples.pretrained --dataset cifar10 --model MODEL.keras --report report.json [...]
 
-`MODEL.keras` and `report.json` are what `examples.reproduce` wrote, of LeNet on MNIST or VGG9 on CIFAR-10: their
-weights (int8) and model card are written into the package. The accuracy is that of the packaged network, such as
+`MODEL.keras` and `report.json` are outputs of `examples.reproduce` for LeNet on MNIST or VGG9 on CIFAR-10: the
+weights (int8) and a model card are written to the package. The accuracy is that of the packaged network, such as
 `models.spiking_vgg9(weights="cifar10")`.
 """
 
@@ -25,7 +25,7 @@ from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_of, packed, u
 from keras_spiking_bp.recipes import Recipe
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
-#: What the authors of the images want said, and what the network is good for.
+#: Data set, intended use, and licences with attribution.
 ABOUT = {
     "mnist": (
         "MNIST (60,000 training images; tested on all 10,000 of the test set)",
@@ -41,14 +41,14 @@ ABOUT = {
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """How a network of this recipe is built, as far as its spikes depend on it."""
+    """The settings of this recipe's network that affect its spikes."""
     names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization")
     encoder = {"kind": recipe.encoder, "scale": recipe.scale}
     return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
 
 
 def measure(args: argparse.Namespace) -> dict[str, dict]:
-    """What the packaged weights reach, for each number of time steps."""
+    """Test results of the packaged weights by number of time steps."""
     card = ksbp.models.model_card(args.dataset)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
     factory = getattr(ksbp.models, f"spiking_{card['network']}")
@@ -61,7 +61,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict]:
 
 
 def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
-    """Writes the weights and their card; gives what `measure` gives."""
+    """Writes the weights and their card; returns what `measure` does."""
     recipe = Recipe.from_dict(report["recipe"])
     arrays = packed(keras.saving.load_model(args.model, compile=False))
     args.output.mkdir(exist_ok=True)
@@ -101,10 +101,10 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
 def main(arguments: list[str] | None = None) -> dict[str, dict]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=PRETRAINED, required=True)
-    parser.add_argument("--model", type=Path, help="make the weights anew from this network")
+    parser.add_argument("--model", type=Path, help="regenerate the weights from this network")
     parser.add_argument("--report", type=Path, help="its report.json")
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--num-steps", type=int, nargs="+", help="measure with so many time steps")
+    parser.add_argument("--num-steps", type=int, nargs="+", help="numbers of time steps to test")
     parser.add_argument("--output", type=Path, default=FOLDER)
     args = parser.parse_args(arguments)
     if (args.model is None) != (args.report is None):

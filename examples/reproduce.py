@@ -1,13 +1,13 @@
-"""Trains one of the paper's networks on one of its data sets, and reports. Interrupted, it goes on where it was.
+"""Trains one of the paper's networks on one of its data sets and writes a report. Resumes after interruptions.
 
 python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
-Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (the same command, given again, goes
-on from it), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
+resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
-`--strategy mirrored` trains on all GPUs of the machine. `--strategy multiworker` on several machines: the same command
-on each, with its `TF_CONFIG` in the environment and `--output` on a file system that all share. On one device only,
-`callbacks.Health` watches the training, and the statistics of batch normalisation are taken anew before the test.
+`--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
+command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
+`callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from examples.machine import machine
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 from keras_spiking_bp.training.fit import is_finite
 
-#: What the command line may change of a recipe.
+#: Recipe fields the command line can override.
 OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]
 
 
 class Curve(keras.callbacks.Callback):
-    """Writes a line of `curve.csv` after each epoch: its logs, learning rate and seconds.
+    """Writes a row of `curve.csv` after each epoch: its logs, learning rate and seconds.
 
-    The seconds of an epoch that was interrupted are kept in `seconds.json`, written after every `every` batches.
+    The seconds of an interrupted epoch are kept in `seconds.json`, written every `every` batches.
     """
 
     def __init__(self, path: Path, every: int):
@@ -63,7 +63,7 @@ class Curve(keras.callbacks.Callback):
             _write(self._unfinished, json.dumps({self._epoch: time.perf_counter() - self._start}))
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.model.stop_training:  # in the middle of it
+        if self.model.stop_training:  # mid-epoch
             _write(self._unfinished, json.dumps({epoch: time.perf_counter() - self._start}))
             return
         row = {
@@ -81,14 +81,14 @@ class Curve(keras.callbacks.Callback):
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Writes atomically."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, newline="")
     part.replace(path)
 
 
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
-    """Accuracy of `model`, with its 95 % interval (Wilson), and the spikes of each layer, over all test batches."""
+    """Accuracy of `model` with its 95 % Wilson interval, and the spikes of each layer, over all test batches."""
     done = ksbp.analysis.run(model, batches, verbose=verbose)
     p, z, samples = float(done.correct()[:, -1].mean()), 1.96, done.samples
     middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
@@ -104,14 +104,14 @@ def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict
 
 
 def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches, samples: int = 1024) -> None:
-    """Takes the statistics of batch normalisation anew: the moving ones are those of the last few batches."""
+    """Recomputes batch normalisation statistics: the moving ones are those of the last few batches."""
     needed = math.ceil(samples / batches.batch_size)
     inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
     ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
 
 
 def strategy_of(name: str) -> tf.distribute.Strategy:
-    """Which devices take part."""
+    """The strategy by name."""
     if name == "mirrored":
         return tf.distribute.MirroredStrategy()
     if name == "multiworker":
@@ -132,7 +132,7 @@ _PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPO
 
 
 def command(arguments: list[str], module: str = "examples.reproduce") -> str:
-    """The command that was given, without the folders of this machine and what changes no result."""
+    """The command as given, without local folders and options that do not affect results."""
     shown, skip = [f"python -m {module}"], False
     for argument in itertools.chain.from_iterable(map(_split, arguments)):
         if skip:
@@ -152,7 +152,7 @@ def _split(argument: str) -> list[str]:
 
 
 def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
-    """Writes down what is trained in this folder, or refuses to go on with something else."""
+    """Records what is trained in this folder, or refuses to continue with something else."""
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     if path.exists():
         written = json.loads(path.read_text())
@@ -179,11 +179,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         else:
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--validation", type=int, default=0, help="test on so many samples of the training set instead")
+    parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--data-note", default="", help="what the report should say of the data, as 'lossy copy'")
+    parser.add_argument("--data-note", default="", help="note on the data for the report, e.g. 'lossy copy'")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--save-every", type=int, default=200, help="batches between two checkpoints")
+    parser.add_argument("--save-every", type=int, default=200, help="batches between checkpoints")
     parser.add_argument("--strategy", default="one", choices=["one", "mirrored", "multiworker"], help="which devices")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
@@ -195,7 +195,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The recipe that the command line names, with its changes."""
+    """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
 
@@ -203,7 +203,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
     chosen = recipe_of(args)
-    strategy = strategy_of(args.strategy)  # before anything else of TensorFlow: several machines want it so
+    strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
     chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)
     args.output.mkdir(parents=True, exist_ok=True)

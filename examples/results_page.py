@@ -1,9 +1,9 @@
-"""Makes `docs/results.md` and its picture of learning curves from the reports of `examples.reproduce`.
+"""Writes `docs/results.md` and its plot of learning curves from the reports of `examples.reproduce`.
 
 python -m examples.results_page [--reports docs/results] [--output docs/results.md]
 
-Every figure comes from a report (a JSON file in the folder of reports); those of `examples.compare` are in
-`docs/comparison`, of `examples.convert` in `docs/conversion`. What has no report is "not run".
+Every figure comes from a report (a JSON file in the reports folder); those of `examples.compare` are in
+`docs/comparison`, of `examples.convert` in `docs/conversion`. Without a report: "not run".
 """
 
 from __future__ import annotations
@@ -33,19 +33,18 @@ REPORTED = {
 OUR_PAIRS = [*REPORTED, ("vgg7", "mnist"), ("lenet", "fashion_mnist"), ("vgg7", "fashion_mnist")]
 INTRO = """# Results
 
-Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside what the
-paper reports (arXiv 1903.06379; only figures that other publications confirm are repeated here). Each figure is that of
-one training with one seed, after its last epoch; hyper-parameters were chosen on training data. One choice was not: to
-take the statistics of batch normalisation anew after a training, which was first tried on the test images of MNIST. The
-interval is the 95 % Wilson interval that the number of test samples allows. Times are of the wall clock, beside other
-work on the same machine. Rows without a figure were not run. The commands repeat the trainings with the same recipes.
-Made by
+Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside the
+figures reported in the paper (arXiv 1903.06379; only those confirmed by other publications). Each of our figures is
+from one training run with one seed, after its last epoch; hyper-parameters were chosen on training data, with one
+exception: recomputing batch normalisation statistics after training was first tried on the MNIST test images. The
+interval is the 95 % Wilson interval for the number of test samples. Times are wall-clock times, with other work on the
+same machine. Rows without a figure were not run. The commands repeat the training runs with the same recipes. Made by
 `python -m examples.results_page` from the reports in `docs/results/`.
 """
 
 
 def load(folder: Path) -> list[dict]:
-    """The reports, those of the same network and data together."""
+    """The reports, grouped by network and data set."""
     reports = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     order = {pair: i for i, pair in enumerate(OUR_PAIRS)}
     return sorted(reports, key=lambda r: order.get((r["recipe"]["network"], r["recipe"]["dataset"]), len(order)))
@@ -79,7 +78,7 @@ def page(
     lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
     if conversion_page.hybrids(conversions):
         lines += [
-            "Hybrid training: an ordinary network is trained first, converted, then trained on with spike-based "
+            "Hybrid training: an ANN is trained first, converted, then trained further with spike-based "
             "backpropagation ([Conversion](conversion.md)):",
             "",
             *conversion_page.hybrids(conversions),
@@ -109,7 +108,7 @@ def _rule(recipe: dict) -> str:
     added = {
         "batch normalisation": recipe.get("normalization"),
         recipe.get("surrogate"): recipe.get("surrogate"),
-        "rates held": recipe.get("rate_penalty"),
+        "rate penalty": recipe.get("rate_penalty"),
     }
     return ", ".join([recipe["gradient"], *(name for name, used in added.items() if used)])
 
@@ -132,19 +131,19 @@ def _run(report: dict) -> list[str]:
         f"* Data: {data['training_samples']:,} training samples, {report['test']['samples']:,} of the "
         f"{data['tested_on']}{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
         f"* Recipe: {', '.join(settings)}.",
-        f"* Time: {per_epoch:.0f} s the quickest of {len(report['curve'])} epochs, "
-        f"{_duration(report['training_seconds'])} in all, on {devices}; TensorFlow "
+        f"* Time: {per_epoch:.0f} s for the fastest of {len(report['curve'])} epochs, "
+        f"{_duration(report['training_seconds'])} in total, on {devices}; TensorFlow "
         f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}.",
-        f"* Training accuracy of the last epoch {float(report['curve'][-1]['accuracy']):.4f}.",
-        f"* Spikes of a neuron in {recipe['test_steps']} time steps: "
+        f"* Training accuracy, last epoch: {float(report['curve'][-1]['accuracy']):.4f}.",
+        f"* Spikes per neuron in {recipe['test_steps']} time steps: "
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
     if "accuracy_with_moving_statistics" in report["test"]:
         moving = 100 * report["test"]["accuracy_with_moving_statistics"]
         lines.append(
-            "* Tested with statistics of batch normalisation taken anew from 1,024 training samples; with the moving "
-            f"statistics of the training: {moving:.2f}."
+            "* Tested with batch normalisation statistics recomputed from 1,024 training samples; with the moving "
+            f"statistics of training: {moving:.2f}."
         )
     lines += _packaged(report)
     if "remark" in report:
@@ -154,14 +153,14 @@ def _run(report: dict) -> list[str]:
         seconds = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs
         lines.append(
             f"* The paper's recipe has {paper.epochs} epochs of T = {paper.num_steps}: at the time per sample "
-            f"and time step of the quickest epoch, with `{recipe['gradient']}`, about {_duration(seconds)} for this "
+            f"and time step of the fastest epoch, with `{recipe['gradient']}`, about {_duration(seconds)} for this "
             "training set (an estimate)."
         )
     return [*lines, ""]
 
 
 def _packaged(report: dict) -> list[str]:
-    """What these weights reach as they come with the package, if they do."""
+    """Test results of these weights as packaged, if they are."""
     recipe = report["recipe"]
     if PRETRAINED.get(recipe["dataset"]) != f"{recipe['network']}_{recipe['dataset']}":
         return []
@@ -172,13 +171,13 @@ def _packaged(report: dict) -> list[str]:
         f"{100 * test['accuracy']:.2f} % with T = {steps}" for steps, test in card["test_by_num_steps"].items()
     )
     return [
-        f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with weights of 8 '
-        f"bits and computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}."
+        f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with 8-bit '
+        f"weights, computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}."
     ]
 
 
 def draw(reports: list[dict], path: Path) -> None:
-    """Training accuracy after each epoch, one line a run."""
+    """Training accuracy after each epoch, by run."""
     figure, axes = plt.subplots(figsize=(7, 4))
     for i, report in enumerate(reports):
         style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}

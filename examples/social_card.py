@@ -1,8 +1,8 @@
-"""Draws the picture that is shown where a link to the documentation is shared.
+"""Draws the preview image for shared links to the documentation.
 
 python -m examples.social_card [--output docs/images/social.png]
 
-Its spikes are those of the trained LeNet of the package for one digit of the test set.
+Its spikes are those of the packaged LeNet for one test digit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import keras_spiking_bp as ksbp
 from examples.plotting import plt
 from keras_spiking_bp.analysis.style import BLUE
 
-SIZE = (12.0, 6.3)  # inches of 100 pixels: 1200 x 630, the size that sites ask for
+SIZE = (12.0, 6.3)  # inches of 100 pixels: 1200 x 630, the usual preview size
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,9 +2,9 @@
 
 python -m examples.store_recall [--delay 17] [--epochs 8] [--seeds 3]
 
-One of two patterns of spikes is shown for 5 steps; noise goes on for `delay` steps; then a cue asks for 3 steps which
-it was. The leaks forget: a potential falls to `0.7^delay` of itself, that of the readout to `0.5^delay`. So the pattern
-must go round in the spikes of the hidden layer. Prints the accuracy of both networks on new samples.
+One of two spike patterns is shown for 5 steps; noise follows for `delay` steps; then a cue asks for 3 steps which it
+was. The leak forgets: a potential decays to `0.7^delay` of its value, the readout's to `0.5^delay`. So the pattern must
+be sustained by recurrent spikes of the hidden layer. Prints the accuracy of both networks on new samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GROUPS = CLASSES + 3  # of CHANNELS each: the patterns, two of noise, the cue
 
 
 def samples(number: int, delay: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spikes (number, T, 25) float32: of two groups of channels one is shown; noise; the cue. And which it was."""
+    """Spikes (number, T, 25) float32: one of two channel groups, noise, the cue; and the labels."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, number)
     rates = np.zeros((number, SHOWN + delay + ASKED, GROUPS, CHANNELS))
@@ -34,7 +34,7 @@ def samples(number: int, delay: int, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def network(num_steps: int, recurrent: bool, units: int = 60, seed: int = 0) -> keras.Model:
-    """One hidden layer and a readout, with or without the way back."""
+    """One hidden layer and a readout, with or without recurrence."""
     start = {"kernel_initializer": keras.initializers.HeNormal(seed=seed)}
     hidden = ksbp.LIFCell(keras.layers.Dense(units, **start), beta=0.7, surrogate="triangle", name="hidden")
     if recurrent:

@@ -1,4 +1,4 @@
-"""What networks and data sets are called on the pages of results."""
+"""Names of networks and data sets on the results pages."""
 
 TITLES = {
     "mnist": "MNIST",

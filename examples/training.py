@@ -1,4 +1,4 @@
-"""What the examples share: a network, ordinary or converted, trained and kept."""
+"""Shared by the examples: trains and saves a network, an ANN or a converted one."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
     learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "", recipe: Recipe | None = None,
 ) -> keras.Model:  # fmt: skip
-    """`model` trained with Adam and cross-entropy on logits, or as `recipe` says; read from `path` if it has been, else
-    kept there.
+    """`model` trained with Adam and cross-entropy on logits, or by `recipe`; loaded from `path` if it exists, else
+    saved there.
 
-    Exits if what is there was trained with other settings (`note` says what else made it).
+    Exits if the file was trained with other settings (`note` holds further ones).
     """
     if recipe is not None:
         epochs, augment, batch_size = recipe.epochs, recipe.augment, recipe.batch_size

@@ -1,9 +1,9 @@
-"""Searches for spiking networks that are accurate and fire little, on real digits; draws the Pareto front.
+"""Searches for accurate spiking networks with few spikes, on real digits; plots the Pareto front.
 
 python -m examples.tune [--trials 12] [--epochs 3] [--output checkpoints/tune]
 
-Data: 3,000 training digits of the MNIST-5k subset, 1,000 others to compare the trials on (test digits are left alone).
-Writes `trials.csv` and `pareto.png` to the output folder; the same command goes on where it was interrupted.
+Data: 3,000 training digits of the MNIST-5k subset, 1,000 others to compare the trials (test digits are not used).
+Writes `trials.csv` and `pareto.png` to the output folder; the same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rows_of(tuner: keras_tuner.Tuner) -> list[dict]:
 
 
 def pareto(rows: list[dict]) -> list[dict]:
-    """The trials to which no other is at least as accurate with fewer spikes, by their spikes."""
+    """The trials that no other matches in accuracy with fewer spikes, sorted by spikes."""
     front: list[dict] = []
     for row in sorted(rows, key=lambda row: (row["spikes"], -row["val_accuracy"])):
         if not front or row["val_accuracy"] > front[-1]["val_accuracy"]:
@@ -42,7 +42,7 @@ def pareto(rows: list[dict]) -> list[dict]:
 
 
 def draw(rows: list[dict], path: Path) -> None:
-    """Accuracy against spikes of all trials, the front among them."""
+    """Accuracy against spikes of all trials, with the front."""
     figure, axes = plt.subplots(figsize=(6.4, 4))
     axes.scatter([r["spikes"] for r in rows], [100 * r["val_accuracy"] for r in rows], color=GREY, label="trial")
     front = pareto(rows)

@@ -2,8 +2,8 @@
 
 python -m examples.wake_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
 
-Trains the same network twice on the same batches of CIFAR-10, without and with `calibrate`, and writes down the firing
-rates before training and the training accuracy on the way.
+Trains the same network twice on the same batches of CIFAR-10, without and with `calibrate`, and records the firing
+rates before training and the accuracy during training.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, SEED = 25, 32, 1e-4, 0
-PART = 50  # batches over which an accuracy is taken
+PART = 50  # batches per accuracy value
 
 
 class Parts(keras.callbacks.Callback):
-    """Mean training accuracy of each `PART` batches."""
+    """Mean training accuracy per `PART` batches."""
 
     def on_train_begin(self, logs=None):
         self.accuracy = []
@@ -36,7 +36,7 @@ class Parts(keras.callbacks.Callback):
 
 
 def train(images: ksbp.datasets.ImageSet, calibrated: bool, steps: int) -> dict:
-    """One training of `steps` batches."""
+    """Trains for `steps` batches."""
     keras.utils.set_random_seed(SEED)
     model = ksbp.models.spiking_vgg9(images.input_shape, images.classes, num_steps=NUM_STEPS, seed=SEED)
     batches = images.batches(BATCH_SIZE, seed=SEED)
@@ -66,8 +66,8 @@ def page(runs: list[dict], steps: int) -> str:
     lines = [
         "# A deep network, calibrated",
         "",
-        f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, initial weights of the paper, batch {BATCH_SIZE},",
-        f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; once as it is, once after",
+        f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, the paper's initial weights, batch size {BATCH_SIZE},",
+        f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; without and with",
         "`calibrate(model, images, 0.1, output_std=0.7)` on 16 training images. Made by",
         "`python -m examples.wake_vgg9`.",
         "",
@@ -83,7 +83,7 @@ def page(runs: list[dict], steps: int) -> str:
             lines.append(f"| {what}, {when} | " + " | ".join(f"{rates[name]:.4f}" for name in names) + " |")
     lines += [
         "",
-        f"Training accuracy, mean over each {PART} batches:",
+        f"Training accuracy, mean over every {PART} batches:",
         "",
         "| | " + " | ".join(f"to image {end:,}" for end in ends) + " |",
         "| --- |" + " --- |" * len(ends),

@@ -14,7 +14,7 @@ from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_fraction, check_positive
 
-_FACTORS = (2.0**-8, 2.0**8)  # the weights of a layer are scaled within these
+_FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
 _TRIALS = 20
 
 
@@ -24,8 +24,8 @@ class CalibratedLayer:
 
     Attributes:
         name: name of the cell.
-        factor: what its weights were multiplied by; behind a batch normalisation its gamma and beta.
-        rate_before: spikes per neuron and step with the layers before already scaled, its own weights not.
+        factor: what its weights were multiplied by; with batch normalisation, its gamma and beta.
+        rate_before: spikes per neuron and step with the preceding layers scaled, its own weights not.
         rate: the same after scaling.
     """
 
@@ -46,37 +46,36 @@ def calibrate(
     """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
 
     With the paper's initial weights a deep spiking network has low firing rates: with few time steps its last layers
-    are dead, and no gradient passes a dead layer. (Scaling the weights by a factor is scaling the threshold by its
-    inverse.) The factor is found by bisection, since the rate grows with it. Weights that are scaled meet their
-    constraint first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
-    weights (pooling) stay as they are.
+    are dead, and no gradient passes through a dead layer. (Scaling the weights by a factor is equivalent to scaling the
+    threshold by its inverse.) The factor is found by bisection, since the rate grows with it. Constraints are applied
+    to the weights first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
+    weights (pooling) are unchanged.
 
-    With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the layers
-    before are scaled. Gamma and beta of the last one in a synapse are scaled then: what is in front of them would be
-    normalised again. One that is frozen (`trainable = False`) stays as it is. `fit` takes the first statistics by
-    itself, but not on several devices (`tf.distribute`): calibrate before it there.
+    With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
+    preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
+    be normalised again. A frozen one (`trainable = False`) is unchanged. `fit` takes the first statistics itself, but
+    not on several devices (`tf.distribute`): calibrate first there.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
-        inputs: sample inputs of the model, (B, ...): about 16 training images are enough; a list or dictionary if it
-            has several. Encoded once.
-        firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or by the name of the
-            cell (layers that are not named are not scaled). None scales none: only statistics are taken.
-        output_std: standard deviation that the outputs `V[T] / T` are to have over samples and classes: the weights of
-            the readout are scaled to it. None leaves them. With a cross-entropy loss some 0.7 serves: the outputs are
-            logits then, and those of a readout with the paper's initial weights hardly differ.
-        tolerance: relative deviation from `firing_rate` that is left.
+        inputs: sample inputs of the model, (B, ...): about 16 training images are enough; a list or dictionary for
+            several inputs. Encoded once.
+        firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
+            names (other layers are not scaled). None scales nothing: only statistics are taken.
+        output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
+            readout are scaled to it. None leaves them unchanged. About 0.7 suits a cross-entropy loss: the outputs are
+            then logits, and those of a readout with the paper's initial weights hardly differ.
+        tolerance: allowed relative deviation from `firing_rate`.
         verbose: 1 prints a line for each layer.
 
     Returns:
-        What was done, layer by layer.
+        What was done to each layer.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are no arrays.
-        ValueError: if a rate or `output_std` is out of range, a name unknown, there is no readout to scale, two layers
-            to scale have the same weights, a batch normalisation has no gamma to scale, a layer cannot be brought to
-            its rate (which says the nearest that it has), or a constraint would undo the scaling: all weights are then
-            as they were.
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
+        ValueError: if a rate or `output_std` is out of range, a name is unknown, there is no readout to scale, two
+            layers to scale share weights, a batch normalisation has no gamma to scale, a layer cannot reach its rate
+            (the error gives the nearest ones), or a constraint would undo the scaling. All weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -124,7 +123,7 @@ def calibrate(
                 variable.assign(variable.constraint(variable))
         done = []
         for name in (neuron.name for neuron in neurons):
-            if normalizations:  # those of this layer are right now, since those of the layers before are
+            if normalizations:  # correct for this layer now, since they are for the preceding ones
                 take_statistics(spikes)
             if name not in targets:
                 continue
@@ -157,7 +156,7 @@ def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormali
 def _to_scale(source: keras.layers.Layer) -> list:
     """The variables of a synapse to scale: its weights, or gamma and beta of its batch normalisation."""
     norm = _last_normalization(source)
-    if norm is not None and (norm.scale or not norm.trainable):  # else refused, where it is to be scaled
+    if norm is not None and (norm.scale or not norm.trainable):  # else `_check_gamma` rejects it, if it is to be scaled
         return norm.trainable_weights
     return source.trainable_weights
 
@@ -175,7 +174,7 @@ def _check_gamma(sources: list[keras.layers.Layer]) -> None:
 def _to_rate(
     name: str, variables: list, observe: Callable, spikes: tf.Tensor, target: float, tolerance: float
 ) -> CalibratedLayer:
-    """Scales the weights of one layer until it fires at the rate `target`, nearly."""
+    """Scales the weights of one layer until it fires at about the rate `target`."""
     samples, num_steps = spikes.shape[:2]
     start = [variable.numpy() for variable in variables]
 
@@ -192,10 +191,10 @@ def _to_rate(
         if abs(rate - target) <= tolerance * target:
             return CalibratedLayer(name, factor, rates[1.0], rate)
         low, high = (factor, high) if rate < target else (low, factor)
-        # the first guesses go by factors of 2, for the answer is seldom far
+        # the first guesses change by factors of 2, since the answer is seldom far
         near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
         factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
-        if factor in rates:  # an end of what is allowed
+        if factor in rates:  # a bound of the allowed range
             break
     few = f"{num_steps} time steps and {samples} samples leave only a few values that a rate can have"
     raise ValueError(
@@ -205,7 +204,7 @@ def _to_rate(
 
 
 def _nearest(rates: dict[float, float], target: float, few: str) -> str:
-    """What the layer can do instead: the rates next to the target, below and above, and why there is none between."""
+    """What the layer can do instead: the nearest rates below and above the target, and why none lies between."""
     below: Any = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
     above: Any = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
     if above is None:
@@ -228,7 +227,7 @@ def _nearest(rates: dict[float, float], target: float, few: str) -> str:
 
 
 def _to_spread(name: str, variables: list, std: float, target: float) -> None:
-    """Scales the weights of the readout, whose outputs have the standard deviation `std`."""
+    """Scales the weights of the readout, whose output standard deviation is `std`."""
     if std == 0:
         raise ValueError(f"`output_std` cannot be reached: the readout {name!r} gives the same for all samples")
     for variable in variables:
@@ -236,7 +235,7 @@ def _to_spread(name: str, variables: list, std: float, target: float) -> None:
 
 
 def _check_that_constraints_keep(scaled: list) -> None:
-    """A constraint on the size of weights would undo all of it in the first step of the optimizer."""
+    """A constraint on the size of weights would undo the scaling in the first optimizer step."""
     for variable in scaled:
         value = variable.numpy()
         if variable.constraint is not None:
@@ -250,7 +249,7 @@ def _check_that_constraints_keep(scaled: list) -> None:
 
 
 def _check_not_shared(weights: Mapping[str, list]) -> None:
-    """Two layers with the same weights cannot have a rate each: scaling one scales the other."""
+    """Two layers that share weights cannot each have a rate: scaling one scales the other."""
     users: dict[int, list[str]] = {}
     for name, own in weights.items():
         for variable in {id(variable) for variable in own}:  # one layer may have it twice

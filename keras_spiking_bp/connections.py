@@ -1,4 +1,4 @@
-"""Who feeds whom in a network of cells."""
+"""Connections in a network of cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.layer_graph import parts_of
 
-#: A factor for each element: part of a weight on the way, which moves nothing.
+#: A factor for each element: part of a weight on the path, which moves no values.
 ONE_TO_ONE = (keras.layers.Rescaling, keras.layers.BatchNormalization)
 
 
@@ -20,11 +20,11 @@ class Connection:
     """A path from one layer of neurons to the next.
 
     Attributes:
-        source: name of the neurons that send, or `INPUT`.
+        source: name of the sending neurons, or `INPUT`.
         target: name of the neurons whose current it adds to.
-        layers: what a spike goes through on its way, in order; empty for the identity.
-        source_shape: shape of what the source sends, without the batch.
-        delayed: whether the spikes of a step arrive in the next one: those that come back in a `RecurrentCell`.
+        layers: what a spike passes through, in order; empty for the identity.
+        source_shape: shape of the output of the source, without the batch.
+        delayed: whether spikes arrive in the next step: those fed back in a `RecurrentCell`.
     """
 
     source: str
@@ -38,21 +38,21 @@ class Connection:
         return f"{self.source} -> {self.target}"
 
     def is_pooling(self) -> bool:
-        """Whether it has no weights of its own that could be multiplied with: pooling, or the identity."""
+        """Whether it has no weights to multiply with: pooling, or the identity."""
         parts = [part for layer in self.layers for part in parts_of(layer)]
         return not any(part.weights for part in parts if not isinstance(part, ONE_TO_ONE))
 
 
 def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
-    """All connections of a built cell, in the order of the walk.
+    """All connections of a built cell, in traversal order.
 
     Args:
         cell: a cell, such as that of a `SpikingRNN`.
         input_shape: shape of one time step of its input, without the batch.
 
     Raises:
-        TypeError: if the tree holds a cell of a kind that this library does not know.
-        ValueError: if a layer with weights stands behind the last neurons.
+        TypeError: if the tree holds a cell of an unknown kind.
+        ValueError: if a layer with weights follows the last neurons.
     """
     found: list[Connection] = []
     ends = _walk(cell, [Connection(INPUT, "", (), tuple(input_shape))], found)
@@ -76,7 +76,7 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
         return leaves
     if isinstance(cell, GraphCell):
         paths = {INPUT: so_far}
-        concatenated: set[str] = set()  # whose values are made of several, or come from there without neurons
+        concatenated: set[str] = set()  # concatenations, and layers without neurons after one
         for layer, taken in cell.nodes():
             if concatenated & set(taken):
                 _check_any_channels(layer)
@@ -86,7 +86,7 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
                 concatenated.add(layer.name)
             paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
         return paths[layer.name]
-    if isinstance(cell, JOINS):  # a synapse has the same reach from all channels: where they stand does not matter
+    if isinstance(cell, JOINS):  # a synapse has the same fan-out from all channels: their position does not matter
         return so_far
     if isinstance(cell, RecurrentCell):
         leaves = _walk(cell.cell, so_far, found)
@@ -105,7 +105,7 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
 
 
 def _check_any_channels(layer: keras.layers.Layer) -> None:
-    """Refuses layers whose synapses depend on where the channels of a source stand, behind a `Concatenate`."""
+    """Rejects layers after a `Concatenate` whose synapses depend on the position of a source's channels."""
     for part in parts_of(layer.synapse if isinstance(layer, NeuronCell) else layer):
         if getattr(part, "groups", 1) > 1 or isinstance(part, (keras.layers.Reshape, keras.layers.Permute)):
             raise ValueError(

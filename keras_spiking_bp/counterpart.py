@@ -1,4 +1,4 @@
-"""The ordinary network that a spiking one stands beside."""
+"""The ordinary (ANN) counterpart of a spiking network."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
             counterpart takes one time step of the input.
-        share_weights: True lets both models have the same synapse layers, so that training one trains the other; False
-            gives the counterpart layers of its own, with the present weights (`copy_weights` carries them over again,
-            both ways).
+        share_weights: True makes both models share their synapse layers, so that training one trains the other; False
+            gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
+            direction).
         name: name of the new model.
 
     Raises:
@@ -66,11 +66,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies the weights of a spiking network to its counterpart, or back.
 
     Args:
-        source, target: a model with one `SpikingRNN` and what `ann_counterpart` made of it, or of a network with the
-            same names and shapes; in either order.
+        source, target: a model with one `SpikingRNN` and its `ann_counterpart`, or that of a network with the same
+            names and shapes; in either order.
 
     Raises:
-        ValueError: if a layer of one is not in the other, or has another shape. Nothing is copied then.
+        ValueError: if a layer of one is not in the other, or has another shape; then nothing is copied.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)
@@ -127,13 +127,13 @@ def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> k
 
 
 def _rectified(cell: LIFCell, x: keras.KerasTensor) -> keras.KerasTensor:
-    """What stands for LIF neurons: ReLU, and their dropout."""
+    """Counterpart of LIF neurons: ReLU, and their dropout."""
     x = keras.layers.ReLU(name=f"{cell.name}_relu")(x)
     return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
 
 
 def _synapses(cell: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """All layers with weights, by the names that they have in the counterpart."""
+    """All layers with weights, by their names in the counterpart."""
     if isinstance(cell, SequentialCell):
         for part in cell.cells:
             yield from _synapses(part)

@@ -1,4 +1,4 @@
-"""From images, or from a series of values, to inputs over time."""
+"""Encodes images, or series of values, as inputs over time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_spiking_bp.validation import check_float_dtype, check_fraction, check
 
 
 class Encoder(keras.layers.Layer):
-    """Base of the encoders: images (B, ...) to inputs over time (B, num_steps, ...)."""
+    """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
 
     def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -33,14 +33,14 @@ class Encoder(keras.layers.Layer):
 class PoissonEncoder(SavesItsSeed, Encoder):
     """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`.
 
-    A spike is `sign(x)`, so that inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`).
+    A spike is `sign(x)`, so inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`).
 
     Args:
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
         seed: integer for a repeatable stream, or None. The stream's position is saved with the model.
 
-    Shapes: images (B, ...) of a floating dtype, to about [-1, 1]; spikes (B, T, ...) int8, each -1, 0 or 1.
+    Shapes: images (B, ...) of a floating dtype, within about [-1, 1]; spikes (B, T, ...) int8, each -1, 0 or 1.
 
     Raises:
         ValueError: if `num_steps` or `scale` is out of range.
@@ -62,14 +62,14 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         return self.encode(images, self.next_seed())
 
     def encode(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The spikes that a given seed draws; the layer's own stream stays where it is.
+        """The spikes drawn with a given seed; the layer's own stream does not advance.
 
         Args:
             images: as in the call of the layer.
             seed: integer pair, shape (2,), as for `tf.random.stateless_uniform`.
 
         Returns:
-            Spikes (B, T, ...) int8. Those of an image depend on the seed and its place in the batch only.
+            Spikes (B, T, ...) int8. Those of an image depend only on the seed and its batch position.
 
         Example:
             >>> encoder = PoissonEncoder(num_steps=5)
@@ -134,24 +134,24 @@ class ConstantEncoder(Encoder):
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class LatencyEncoder(Encoder):
-    """Time to first spike: each value fires once, the larger the earlier.
+    """Time to first spike: each value fires once, larger values earlier.
 
-    The step, from 0, of a value `x = scale * image`, clipped to [0, 1], rounded to the nearest:
+    The step, from 0, of a value `x = scale * image`, clipped to [0, 1], rounded to nearest:
 
-        tau * ln(x / (x - threshold))     as a leaky neuron with the current x would reach the threshold
+        tau * ln(x / (x - threshold))     when a leaky neuron with current x would reach the threshold
         tau * (1 - x)                     with `linear=True`
 
-    Values at or below the threshold fire as one just above it (1e-7) does; with `clip=True` those below never do.
-    Steps beyond the last are left out. Source: snnTorch's `spikegen.latency`, whose `normalize=True` is `tau=None`
-    where the data have a value at or below the threshold.
+    Values at or below the threshold fire like one just above it (1e-7); with `clip=True` those below never fire. Steps
+    beyond the last are dropped. Source: snnTorch's `spikegen.latency`, whose `normalize=True` is `tau=None` if the data
+    have a value at or below the threshold.
 
     Args:
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
         threshold: above 0 and below 1.
-        linear: which of the two codes.
+        linear: which of the codes to use.
         tau: time constant in steps, > 0; None for the one with which the threshold fires in the last step; with
-            `linear=True` a value of 0 would, which is raised to the threshold first.
+            `linear=True` a value of 0 would, but it is first raised to the threshold.
         clip: whether values below the threshold never fire.
 
     Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
@@ -213,20 +213,20 @@ class LatencyEncoder(Encoder):
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class DeltaEncoder(keras.layers.Layer):
-    """The changes of a series of values: a spike where it rises by the threshold or more from one step to the next.
+    """Changes of a series of values: a spike where it rises by at least the threshold from one step to the next.
 
     Source: snnTorch's `spikegen.delta`.
 
     Args:
-        threshold: smallest change that gives a spike, > 0.
-        falls: whether a fall by the threshold or more gives a spike of -1.
-        from_zero: whether the series comes from 0 before its first step; else the first step has no spikes.
+        threshold: smallest change that causes a spike, > 0.
+        falls: whether a fall by at least the threshold gives a spike of -1.
+        from_zero: whether the series is 0 before its first step; otherwise the first step has no spikes.
 
     Shapes: series (B, T, ...) of a floating dtype; spikes (B, T, ...) int8, each 0 or 1, or -1.
 
     Raises:
-        ValueError: if `threshold` is not above 0, or the series has no axis of time.
-        TypeError: if the series has integers.
+        ValueError: if `threshold` is not above 0, or the series has no time axis.
+        TypeError: if the series is of integers.
         tf.errors.InvalidArgumentError: if it has NaN or infinity.
 
     Example:

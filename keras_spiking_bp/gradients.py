@@ -1,7 +1,7 @@
 """Every custom derivative of the library, and nothing else.
 
-The spike is a step function; its derivative is written down here instead of computed. There are two choices. What the
-derivative of a spike is, a cell decides (`LIFCell(surrogate=...)`); how it goes back through time, `SpikingRNN` decides
+A spike is a step function; its derivative is defined here instead of computed. There are two choices: the derivative of
+a spike, set by the cell (`LIFCell(surrogate=...)`), and how it goes back through time, set by `SpikingRNN`
 (`gradient=...`):
 
                      on totals                                         step by step: `"bptt"`
@@ -16,12 +16,13 @@ On totals
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`. The slope is
 
     * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
-      reset is to zero, because no current after a neuron's last spike has an effect on it;
-    * `bounded`: `within_bounds`, ours: a count lies between 0 and T, and between these bounds it follows its current;
+      reset is to zero, because no current after a neuron's last spike affects its count;
+    * `bounded`: `within_bounds`, ours: a count lies between 0 and T, and between these bounds it is proportional to its
+      input;
     * with a surrogate, both: rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488), by
       `eligibility_step`.
 
-    A neuron with a synaptic current has the slopes of the first two times `mean_gain`, and another `e[t]`.
+    With a synaptic current the first two slopes are multiplied by `mean_gain`, and `e[t]` is different.
 
 Step by step
     Autodiff through the loop. With `surrogate=None` it is what the code does (`lif_step_bptt`, `leak_bptt`,
@@ -49,7 +50,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.neuron_parameters import is_one, log
 
-try:  # knows whether a gradient tape watches; TensorFlow has no public name for it
+try:  # tells whether a gradient tape is recording; TensorFlow has no public name for it
     from tensorflow.python.eager.record import could_possibly_record
 except ImportError:  # pragma: no cover - a TensorFlow that moved it: gradients stay right, inference slower
 
@@ -59,9 +60,9 @@ except ImportError:  # pragma: no cover - a TensorFlow that moved it: gradients 
 
 
 def gradient_wanted(training: bool | None) -> bool:
-    """Whether a derivative is asked of what is computed now: in training, or under a gradient tape.
+    """Whether the current computation needs a derivative: in training, or under a gradient tape.
 
-    In a function that is traced without a tape it may be asked later still: see `derived_on_demand`.
+    A function traced without a tape may be differentiated later: see `derived_on_demand`.
     """
     return bool(training) or could_possibly_record()
 
@@ -71,13 +72,13 @@ def derived_on_demand(
     with_derivative: Callable[[tf.Tensor], tf.Tensor],
     sequences: tf.Tensor,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """What is computed in a graph whose gradient may be asked later, or never.
+    """The computation in a graph that may be differentiated later, or never.
 
-    TensorFlow traces a function once, and does not trace it anew for a gradient tape that comes later. Records for a
-    derivative would slow inference down, since a loop of TensorFlow keeps all that it carries.
+    TensorFlow traces a function once, and does not retrace it for a later gradient tape. Records for a derivative would
+    slow down inference, since a TensorFlow loop keeps everything it carries.
 
     Forward: `plain(sequences)`: an output, and states, which are constants. Backward: `with_derivative(sequences)`, the
-    same output with its derivative, is computed then, and its gradient goes to `sequences` and to the variables.
+    same output with its derivative, is computed only then, and its gradient goes to `sequences` and to the variables.
     """
 
     @tf.custom_gradient
@@ -99,14 +100,14 @@ def derived_on_demand(
 
 
 def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """Lets the gradient into a walk over totals only when all weights that it needs have been read.
+    """Passes the gradient into a pass over totals only after all weights it needs have been read.
 
-    Forward: `walk()`. Backward: the gradient, with control edges from each read of a variable in the walk.
+    Forward: `walk()`. Backward: the gradient, with control edges from each read of a variable in the pass.
 
-    The values of the walk are not used, so TensorFlow prunes its forward pass and leaves the weights to the backward
-    pass alone. Its optimizer of graphs (Grappler's `dependency_optimization`) then loses the edges from these reads to
-    the updates of the weights, and now and then a gradient would see a weight that is updated already
-    (`docs/architecture.md`, "Reads before updates").
+    The values of the pass are unused, so TensorFlow prunes its forward part, and only the backward pass reads the
+    weights. Its graph optimizer (Grappler's `dependency_optimization`) then loses the edges from these reads to the
+    weight updates, and occasionally a gradient would see an already updated weight (`docs/architecture.md`, "Reads
+    before updates").
     """
     if tf.executing_eagerly():
         return walk()
@@ -118,7 +119,7 @@ def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
     @tf.custom_gradient
     def same(output):
         def grad(upstream):
-            # the backward pass may be a graph of its own, where control edges from here do not reach, but tensors do
+            # the backward pass may be a separate graph, which control edges from here do not reach, but tensors do
             with tf.control_dependencies([tf.identity(read) for read in reads]):
                 return tf.identity(upstream)
 
@@ -128,14 +129,14 @@ def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
 
 
 def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """One number a sample, shape (B,), reshaped so that it broadcasts against `like` (B, ...); a scalar stays."""
+    """One number per sample, shape (B,), reshaped to broadcast against `like` (B, ...); a scalar is unchanged."""
     if values.shape.rank == 0:
         return values
     return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
 
 
 def per_step(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """One number a sample and step, shape (B, T), reshaped so that it broadcasts against `like` (B, T, ...)."""
+    """One number per sample and step, shape (B, T), reshaped to broadcast against `like` (B, T, ...)."""
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 2)], 0))
 
 
@@ -161,8 +162,8 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -
 def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: Any, num_steps: tf.Tensor) -> tf.Tensor:
     """1 where a spike count is between its bounds, 0 and `num_steps`, else 0.
 
-    It is below the upper bound if `spike_count < num_steps`, and above the lower one if the charge that came in is
-    positive, `membrane + threshold * spike_count > 0`: a neuron that has not fired, but is on its way, is between them.
+    It is below the upper bound if `spike_count < num_steps`, and above the lower one if the incoming charge is
+    positive, `membrane + threshold * spike_count > 0`: a neuron that has charge but has not fired is between them.
 
     Args:
         spike_count: spikes of each neuron over the window, (B, ...).
@@ -190,8 +191,8 @@ def eligibility_step(
         e[t] = drive + beta * e[t-1] * (1 - surrogate(u[t-1]))     reset by subtraction
         e[t] = drive + beta * e[t-1] * (1 - spikes[t-1])           reset to zero
 
-    `e[t]` is the derivative of the potential at t by a current that is the same at all steps so far. (In the first
-    equation the threshold that is subtracted counts as 1.) Source: arXiv 2410.11488.
+    `e[t]` is the derivative of the potential at t with respect to a current constant up to then. (In the first equation
+    the subtracted threshold counts as 1.) Source: arXiv 2410.11488.
 
     Args:
         carried: the second summand of `e[t]`; zeros before the first step.
@@ -210,17 +211,17 @@ def eligibility_step(
 
 
 def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
-    """What a current adds to a potential over the rest of a window of `num_steps`, by way of a synaptic current; or to
-    the sum over a potential that has this decay.
+    """What a current adds to a potential over the rest of a window of `num_steps` through a synaptic current; or to the
+    sum over a potential with this decay.
 
-    That of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
+    The one of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
 
     Args:
         synaptic_beta: decay of the synaptic current per step, a number or one for each neuron.
         num_steps: T, at least 1: a tensor that broadcasts against it.
 
     Returns:
-        Tensor of the shape of both.
+        Tensor of the broadcast shape.
     """
     stays, decay, steps = _in_double(synaptic_beta, num_steps)
     gain = (1.0 - decay * _decayed(decay, steps) / ((1.0 - decay) * steps)) / (1.0 - decay)
@@ -228,7 +229,7 @@ def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
 
 
 def mean_decay(beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
-    """The share of a current that is left at the end of a window: the mean over t = 1 to T of `beta^(T - t + 1)`.
+    """The fraction of a current left at the end of a window: the mean over t = 1 to T of `beta^(T - t + 1)`.
 
     Args and return value: as `mean_gain`, with the decay of a potential.
     """
@@ -238,7 +239,7 @@ def mean_decay(beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
 
 
 def _in_double(decay: Any, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Where a decay is 1; the decay, with another number there; the steps: near 1 these formulas lose digits."""
+    """Where a decay is 1; the decay, replaced there; the steps. In float64: near 1 the formulas lose digits."""
     decay = tf.cast(decay, tf.float64) if tf.is_tensor(decay) else tf.constant(decay, tf.float64)
     stays = decay == 1.0
     return stays, tf.where(stays, tf.constant(0.5, tf.float64), decay), tf.cast(num_steps, tf.float64)
@@ -253,10 +254,10 @@ def _decayed(decay: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
 
 
 def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
-    """What a neuron gave over the window, with the accumulated derivative.
+    """Output of a neuron over the window, with the accumulated derivative.
 
     Forward: `total` (simulated: the spike count, or the final potential of a readout).
-    Backward: `d / d net = slope`; nothing to `total` and `slope`.
+    Backward: `d / d net = slope`; none to `total` and `slope`.
     """
 
     @tf.custom_gradient
@@ -272,8 +273,8 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
 def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
     """The sum of the inputs over the steps (simulated, in `total`), with its derivative.
 
-    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient, but for the
-    steps that are masked (`seen` (B, T) is False there), which get none.
+    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient, except
+    masked steps (`seen` (B, T) is False there), which get none.
     """
     if not sequences.dtype.is_floating:
         return total
@@ -326,12 +327,12 @@ def lif_step_bptt(
     """One step of a neuron with the derivative of the authors' code.
 
     Forward: `forward(membrane, current)` returns spikes and the next membrane potential; `slot` passes unchanged.
-    Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so it
-    rides on the adjoint of `slot` (`deliver_corrections` puts it there); without a slot it is 1:
+    Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so the
+    adjoint of `slot` carries it (set by `deliver_corrections`); without a slot it is 1:
 
         g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes if resets_to_zero else 1)
 
-    goes to `membrane` and to `current` alike (the leak counts as 1), `g_slot` goes on to the earlier steps.
+    goes to both `membrane` and `current` (the leak counts as 1); `g_slot` is passed on to earlier steps.
     """
 
     @tf.custom_gradient
@@ -367,8 +368,8 @@ def lif_step_surrogate(
 
         g = g_spikes * surrogate(potential - threshold) + g_membrane * beta * (1 - spikes if resets_to_zero else 1)
 
-    goes to `membrane` and to `current` alike: the leak is differentiated, that it fired is a constant (detached). A
-    `beta` or `threshold` that is learned, a tensor, gets the sum over the neurons that share it of
+    goes to both `membrane` and `current`: the leak is differentiated, the spike in the reset is constant (detached). A
+    learned `beta` or `threshold`, a tensor, gets the sum over the neurons that share it of
 
         beta:        g_membrane * (potential after the reset)
         threshold:  -g_spikes * surrogate(potential - threshold)

@@ -1,4 +1,4 @@
-"""Layers of an ordinary Keras model: which takes the output of which; those of a `Sequential` in a row; copies."""
+"""Layers of an ordinary Keras model: their connections; those of a `Sequential` as a flat list; copies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A layer at its place in a model.
+    """A layer as called in a model.
 
     Attributes:
         layer: the layer.
@@ -24,11 +24,11 @@ class Call:
 
 
 def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
-    """The layers of a Sequential or functional model in the order of the model, from its public config.
+    """The layers of a Sequential or functional model in model order, from its public config.
 
     Args:
         model: the model.
-        layers_only: whether to refuse what it computes outside of a layer; False gives these operations too.
+        layers_only: whether to reject operations outside of layers; False returns them too.
 
     Raises:
         TypeError: if `model` is neither.
@@ -60,7 +60,7 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
 
 
 def check_is_layer(operation: keras.Operation) -> None:
-    """Refuses what a model computes outside of a layer, such as `x + 1`."""
+    """Rejects operations outside of layers, such as `x + 1`."""
     if not isinstance(operation, keras.layers.Layer):
         raise ValueError(
             f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
@@ -69,7 +69,7 @@ def check_is_layer(operation: keras.Operation) -> None:
 
 
 def name_of_output(model: keras.Model) -> str:
-    """The name of the layer whose output is that of a model as `calls` takes it."""
+    """The name of the output layer of a model that `calls` accepts."""
     if isinstance(model, keras.Sequential):
         return model.layers[-1].name
     output = model.get_config()["output_layers"]
@@ -87,7 +87,7 @@ def _of_sequential(model: keras.Sequential) -> list[Call]:
 
 
 def _tensors(config: Any) -> list[dict[str, Any]]:
-    """What a serialised call takes: the config of each tensor among its arguments."""
+    """Inputs of a serialised call: the config of each tensor among its arguments."""
     if isinstance(config, dict):
         if config.get("class_name") == "__keras_tensor__":
             return [config["config"]]
@@ -98,12 +98,12 @@ def _tensors(config: Any) -> list[dict[str, Any]]:
 
 
 def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
-    """An unbuilt layer with the same config, in float32, but for `changes`."""
+    """An unbuilt float32 layer with the same config, except for `changes`."""
     return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
 
 
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers of a `keras.Sequential` in a row, those of one inside it too; any other layer alone."""
+    """The layers of a `keras.Sequential` as a flat list, nested ones too; any other layer alone."""
     in_a_row = isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call and layer.layers
     if not in_a_row:
         return [layer]

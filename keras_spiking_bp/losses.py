@@ -1,4 +1,4 @@
-"""The loss of the paper: squared errors, summed over classes and over the batch. One on spike counts."""
+"""The paper's loss, squared errors summed over classes and over the batch; and one on spike counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_spiking_bp.validation import check_positive_int, check_share
 class SumSquaredError(keras.losses.Loss):
     """`sum((y_pred - y_true) ** 2)` over the classes, and over the batch (`reduction="sum"`).
 
-    Source: the authors' code (the paper has a factor 1/2). The paper's learning rates go with the sum over the batch.
+    Source: the authors' code (the paper has a factor 1/2). The paper's learning rates assume a sum over the batch.
 
     Args:
         reduction: Keras' own; `"sum"` by default.
@@ -69,26 +69,26 @@ class SparseSumSquaredError(SumSquaredError):
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class SpikeCountError(keras.losses.Loss):
-    """Squared errors of spike counts, for a network that ends in spikes: many of the right class, few of the others.
+    """Squared errors of spike counts, for a network that ends in spikes: many for the correct class, few for others.
 
         mean over classes of (count - target) ** 2 / num_steps
 
-    with `target = int(num_steps * correct_rate)` for the right class, `int(num_steps * incorrect_rate)` for the others.
-    With k outputs for each class (population coding) the count of a class is that of its k neighbouring outputs
-    together, and the targets are `int(num_steps * rate * k)`. Source: snnTorch's `mse_count_loss`. (Cross-entropy on
-    rates is Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
+    with `target = int(num_steps * correct_rate)` for the correct class, `int(num_steps * incorrect_rate)` for the
+    others. With k outputs per class (population coding) the count of a class is the sum over its k adjacent outputs,
+    and the targets are `int(num_steps * rate * k)`. Source: snnTorch's `mse_count_loss`. (Cross-entropy on rates is
+    Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
 
     Args:
-        num_steps: T of the network: its outputs are firing rates, `count / T`.
-        correct_rate: rate of the right class, from 0 to 1.
-        incorrect_rate: rate of the others, from 0 to 1.
+        num_steps: T of the network, whose outputs are firing rates, `count / T`.
+        correct_rate: target rate of the correct class, from 0 to 1.
+        incorrect_rate: that of the others, from 0 to 1.
         classes: number of classes; None for one output each.
         reduction, name, dtype: Keras' own.
 
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
-        ValueError: if an argument is out of its range, `y_true` or `y_pred` has another shape, or the outputs cannot be
+        ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, or the outputs cannot be
             divided by the classes.
 
     Example:

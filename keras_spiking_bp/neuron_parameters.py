@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from keras_spiking_bp.validation import check_positive
 
-#: Of a learned parameter.
+#: Lower bound of a learned parameter.
 SMALLEST = 1e-3
 
-#: What a cell holds.
+#: A parameter as a cell stores it.
 Parameter: TypeAlias = float | np.ndarray | keras.Variable
 
 
@@ -57,7 +57,7 @@ def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float 
 
 
 def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> None:
-    """Raises a ValueError if an array has not the shape of the neurons, but for axes of length 1."""
+    """Raises a ValueError if an array does not broadcast to the shape of the neurons."""
     if not isinstance(value, np.ndarray):
         return
     try:
@@ -72,22 +72,22 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
 
 
 def plain(value: Parameter) -> float | list:
-    """A fixed parameter as a config holds it."""
+    """A fixed parameter, as in a config."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def now(value: Parameter) -> float | np.ndarray | tf.Tensor:
-    """The value to compute with: of a learned parameter a tensor, read now."""
+    """Value to compute with; for a learned parameter, a tensor read now."""
     return tf.convert_to_tensor(value) if isinstance(value, keras.Variable) else value
 
 
 def in_numpy(value: Parameter) -> float | np.ndarray:
-    """The value as it is now."""
+    """The current value."""
     return keras.ops.convert_to_numpy(value) if isinstance(value, keras.Variable) else value
 
 
 def is_one(value: Any) -> bool:
-    """Whether a parameter is 1 for all neurons, and stays it."""
+    """Whether a parameter is fixed at 1 for all neurons."""
     return isinstance(value, float) and value == 1.0
 
 
@@ -99,7 +99,7 @@ def log(value: float | np.ndarray | tf.Tensor) -> Any:
 
 
 def shown(value: Parameter) -> str:
-    """A parameter in words: its value, or from the smallest to the largest."""
+    """A parameter as text: its value, or from the smallest to the largest."""
     low, high = np.min(in_numpy(value)), np.max(in_numpy(value))
     learned = " (learned)" if isinstance(value, keras.Variable) else ""
     return (f"{low:g}" if low == high else f"{low:g} to {high:g}") + learned

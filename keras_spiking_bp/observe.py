@@ -1,4 +1,4 @@
-"""What the neurons of a whole model do: for calibration, health and analysis."""
+"""The activity of a model's neurons: for calibration, health and analysis."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.rnn import SpikingRNN
 
-#: For each layer of neurons, by name, what `SpikingRNN.observe` tells of it.
+#: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
 Activity = dict[str, dict[str, tf.Tensor]]
 
 #: A neuron is called saturated if it fires in more than this share of the time steps.
@@ -20,12 +20,12 @@ SATURATED_RATE = 0.9
 
 
 def is_spiking(model: Any) -> bool:
-    """Whether a model, or a model in it, has a `SpikingRNN` layer."""
+    """Whether a model, or one nested in it, has a `SpikingRNN`."""
     return any(isinstance(layer, SpikingRNN) for layer in _layers(model))
 
 
 def _layers(model: Any) -> Iterator[keras.layers.Layer]:
-    """The layers of a model, and of the models in it."""
+    """The layers of a model and its nested models."""
     for layer in getattr(model, "layers", []):
         yield layer
         if isinstance(layer, keras.Model):
@@ -33,7 +33,7 @@ def _layers(model: Any) -> Iterator[keras.layers.Layer]:
 
 
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
-    """The built `SpikingRNN` layers of a model and of the models in it, in the order of the walk.
+    """The built `SpikingRNN` layers of a model and its nested models, in traversal order.
 
     Raises:
         TypeError: if there is none.
@@ -73,7 +73,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if there are layers behind it, or it is in a model inside of the model.
+            ValueError if there are layers after it, or it is in a nested model.
     """
     layer = spiking_layer(model)
     _check_graph(model)
@@ -94,7 +94,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
 
 def _check_graph(model: keras.Model) -> None:
-    """Refuses models that have no graph to follow."""
+    """Rejects models that have no layer graph."""
     if not getattr(model, "outputs", None):
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
@@ -103,18 +103,18 @@ def _check_graph(model: keras.Model) -> None:
 
 
 def _part_with(model: keras.Model, layer: SpikingRNN) -> keras.Model:
-    """The model among the layers of `model` that has `layer` in it."""
+    """The model among the layers of `model` that contains `layer`."""
     return next(part for part in model.layers if layer in _layers(part))
 
 
 def input_over_time(model: keras.Model) -> keras.Model:
-    """The part of a model in front of its `SpikingRNN`: from the model's inputs to those of each step.
+    """The part of a model before its `SpikingRNN`: from the model's inputs to those of each step.
 
-    The `SpikingRNN` may be in a model inside of the model.
+    The `SpikingRNN` may be in a nested model.
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if a mask comes with the inputs of the layer.
+            ValueError if the inputs of the layer come with a mask.
     """
     _check_graph(model)
     layer = spiking_layer(model)
@@ -133,11 +133,11 @@ def input_over_time(model: keras.Model) -> keras.Model:
 
 
 def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
-    """The argument `name` as tensors that `model` takes: one, or for several inputs a list or dictionary of them.
+    """The argument `name` as tensors that `model` accepts: one, or for several inputs a list or dictionary of them.
 
     Raises:
-        TypeError: if they are no arrays.
-        ValueError: if there are more or fewer of them than inputs, or a single sample is where a batch belongs.
+        TypeError: if they are not arrays.
+        ValueError: if their number is not that of the inputs, or a single sample is given for a batch.
     """
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     several = len(shapes) > 1
@@ -165,7 +165,7 @@ def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
 
 
 def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
-    """Inputs of the model as inputs of each time step; the random stream of the encoder stays where it was."""
+    """Inputs of the model as inputs of each time step; the random stream of the encoder does not advance."""
     encoder = input_over_time(model)
     states = [(variable, variable.numpy()) for variable in encoder.variables]
     sequences = encoder(as_inputs("inputs", model, inputs))
@@ -175,7 +175,7 @@ def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
 
 
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
-    """A function from a batch of spikes, as `input_over_time` gives them, to the activity of all neurons."""
+    """A function from a batch of spikes, as from `input_over_time`, to the activity of all neurons."""
     layer = spiking_layer(model)
 
     @tf.function(reduce_retracing=True)
@@ -186,15 +186,15 @@ def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
 
 
 def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
-    """What each neuron does in each time step: for a few samples, since all of it is kept.
+    """Traces of each neuron over all time steps: for a few samples, since all is kept.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
         inputs: inputs of the model, (B, ...); a list or dictionary if it has several.
 
     Returns:
-        For each layer of neurons, by name, `membrane` after each step and, but for a readout, `spikes` (0 or 1), both
-        (B, T, ...) float32.
+        For each layer of neurons, by name, `membrane` after each step and, except for a readout, `spikes` (0 or 1),
+        both (B, T, ...) float32.
     """
     return traces_of_spikes(model, encoded(model, inputs))
 

@@ -1,4 +1,4 @@
-"""Random streams whose position is saved with the model, so that a resumed run goes on as if nothing had happened."""
+"""Random streams whose position is saved with the model, so that a resumed run continues as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 
 class SavesItsSeed:
-    """Mixin for layers: a `seed_generator`, its state saved in `.keras` and weights files but not counted as a weight.
+    """Mixin for layers: a `seed_generator` whose state is in `.keras` and weights files but not counted as a weight.
 
     (Keras saves the state of a `SeedGenerator` only if it is a weight of the layer; `model.count_params()` of a network
-    would then not be that of the paper.)
+    would then not match the paper.)
     """
 
     def start_stream(self, seed: int | None) -> None:
-        """Makes the generator. Call it in `__init__`."""
+        """Creates the generator. Call in `__init__`."""
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def next_seed(self) -> tf.Tensor:

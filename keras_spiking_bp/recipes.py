@@ -1,4 +1,4 @@
-"""Hyper-parameters of the trainings, as data: the paper's, and faster ones of our own."""
+"""Training hyper-parameters as data: the paper's, and faster ones of our own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recipe:
     """How to train one network on one data set.
 
     Attributes:
-        network: name of a factory without its `spiking_`, such as `"vgg9"`.
+        network: name of a factory without `spiking_`, such as `"vgg9"`.
         dataset: name of a data set (`datasets.load_images`, or `"nmnist"`).
         num_steps: time steps T in training.
         test_steps: time steps of the final test.
@@ -29,22 +29,22 @@ class Recipe:
         learning_rate: of the first epoch.
         epochs: number of epochs.
         drop_epochs: after each of these epochs the learning rate is divided by 5; if empty, it follows a cosine to 0.
-        warmup: share of the steps in which the learning rate rises from 0, before the cosine.
-        restart: after so many epochs warm-up and cosine start once more, for the rest of the epochs; 0: they do not.
+        warmup: fraction of the steps in which the learning rate rises from 0, before the cosine.
+        restart: epoch after which warm-up and cosine start again, for the remaining epochs; 0 for none.
         optimizer: `"sgd"` or `"adam"`.
         momentum: of SGD.
-        weight_decay: w takes `learning_rate * w` of each weight in each step.
+        weight_decay: with value w, each step subtracts `learning_rate * w` times each weight.
         loss: `"squared"` (the paper's: summed over classes and batch) or `"cross_entropy"` (mean over the batch; the
             outputs are logits).
-        label_smoothing: share of each target that is spread evenly over all classes, in `"cross_entropy"`.
+        label_smoothing: share of each target spread evenly over all classes, in `"cross_entropy"`.
         dropout: of the LIF neurons.
-        kappa: weights start with standard deviation `sqrt(kappa / fan_in)`.
+        kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
         threshold, reset_mechanism, surrogate, initial_membrane: of the neurons (`LIFCell`).
         normalization, pooling: of the network (`models.spiking_vgg`).
-        firing_rate, output_std: what each layer, and the output, is scaled to before training (`calibrate`), or None;
-            `output_std` goes with a `firing_rate` only.
+        firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
+            or None; `output_std` requires a `firing_rate`.
         rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
-            (`regularizers.FiringRate`); 0 for none. Against a loss that is a mean: `"cross_entropy"`.
+            (`regularizers.FiringRate`); 0 for none. For a loss that is a mean: `"cross_entropy"`.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -124,11 +124,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
-        """The recipe of a report or of a `recipe.json`; what an older one does not know has its default."""
+        """The recipe of a report or of a `recipe.json`; fields missing in an older one have defaults."""
         return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"])})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
-        """The untrained network for `num_steps` time steps; of spikes if the data are events, else of images."""
+        """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
         penalty = None
         if self.rate_penalty and self.firing_rate is not None:
             penalty = FiringRate(self.firing_rate, self.rate_penalty)
@@ -159,7 +159,7 @@ class Recipe:
         )
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
-        """Loss, accuracy, and the optimizer with the learning rate of this recipe."""
+        """Compiles with the loss, accuracy, and optimizer of this recipe."""
         rate, decay = self.schedule(steps_per_epoch), self.weight_decay or None
         if self.optimizer == "adam":
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
@@ -193,7 +193,7 @@ class Recipe:
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class Restarted(keras.optimizers.schedules.LearningRateSchedule):
-    """The schedule `first` up to step `step`, from there on the schedule `second`, from its step 0 on.
+    """The schedule `first` up to step `step`, then the schedule `second`, from its step 0.
 
     `keras.optimizers.schedules.CosineDecayRestarts` has no warm-up.
     """
@@ -254,10 +254,10 @@ _DEEP: dict[str, Any] = {
     "gradient": "bounded",
 }
 
-#: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, for with
-#: momentum the first layer's weights run away (docs/training.md). Deep networks: four time steps, the image as a
-#: current, batch normalisation with thresholds of two standard deviations, averages of spikes as pooling. What each has
-#: shown is in docs/results.md.
+#: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, since
+#: with momentum the first layer's weights diverge (docs/training.md). Deep networks: four time steps, the image as a
+#: current, batch normalisation with thresholds of two standard deviations, averages of spikes as pooling. The results
+#: of each are in docs/results.md.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True

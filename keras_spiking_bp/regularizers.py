@@ -17,14 +17,13 @@ class FiringRate(keras.regularizers.Regularizer):
     `rate_c` is the mean of the rates `spike_count / T` of channel c, over the batch and all axes but the last: over a
     whole feature map of a convolution, over the batch alone for each neuron of a `Dense` layer.
 
-    Its gradient goes through the spike counts by the rule of the layer, as that of the loss does: under
-    `gradient="bounded"` none reaches a neuron that fired at every step, without a surrogate.
+    Like that of the loss, its gradient goes through the spike counts by the rule of the layer: with
+    `gradient="bounded"` and no surrogate, none reaches a neuron that fired at every step.
 
-    The `activity_regularizer` of a `LIFCell`, or of a whole network by its factory. Calibrate to the same rate. The
-    loss that `fit` shows contains the penalties. As all activity regularizers of Keras it returns a sum over the batch,
-    which the layer divides by the number of samples (Keras' own layers do so since Keras 3.14). On several devices
-    each takes the rates of its own share of the batch, and a sample that is masked throughout counts as one without
-    spikes.
+    Use it as `activity_regularizer` of a `LIFCell`, or of a whole network through its factory. Calibrate to the same
+    rate. The loss shown by `fit` includes the penalties. Like all activity regularizers of Keras it returns a sum over
+    the batch, which the layer divides by the number of samples (Keras' own layers do so since Keras 3.14). On several
+    devices each uses the rates of its share of the batch, and a fully masked sample counts as one without spikes.
 
     Args:
         firing_rate: spikes per neuron and time step, above 0 and below 1.
@@ -33,10 +32,10 @@ class FiringRate(keras.regularizers.Regularizer):
     Shapes: rates (B, ..., channels); returns a scalar of the same dtype.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: if an argument is out of range.
 
-    Source: ours; the paper has none. A firing-rate regularization with a target, as in Zenke and Vogels (Neural
-    Computation 33, 2021) with bounds.
+    Source: ours; the paper has none. A firing-rate regularization with a target; that of Zenke and Vogels (Neural
+    Computation 33, 2021) has bounds.
 
     Example:
         >>> penalty = FiringRate(firing_rate=0.25, strength=10.0)

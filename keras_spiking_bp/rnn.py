@@ -28,7 +28,7 @@ from keras_spiking_bp.validation import check_choice, check_float32_policy, chec
 
 States = list[tf.Tensor]
 
-#: What `SpikingRNN` takes for `gradient`.
+#: Accepted values of `gradient` in `SpikingRNN`.
 GRADIENTS = ("accumulated", "bounded", "bptt")
 
 
@@ -36,36 +36,36 @@ GRADIENTS = ("accumulated", "bounded", "bptt")
 class SpikingRNN(keras.layers.RNN):
     """Runs a spiking cell over the time steps of its input, with spike-based backpropagation.
 
-    The output is the sum over the steps divided by their number: for a network that ends in a `ReadoutCell` its
-    potential `V[T] / T`, for one that ends in a spiking cell its firing rates `spike_count / T`. With
-    `return_sequences=True` it is `V[t] / t` for each step t (a prediction at any time), or the spikes of each step. T
-    counts the unmasked steps since the start, across the chunks of a `stateful` layer too.
+    The output is divided by the number of steps: for a network that ends in a `ReadoutCell` it is the potential
+    `V[T] / T`, for one that ends in a spiking cell the firing rates `spike_count / T`. With
+    `return_sequences=True` it is `V[t] / t` for each step t (an anytime prediction), or the spikes of each step. T
+    counts the unmasked steps since the start, also across the chunks of a `stateful` layer.
 
-    How errors are propagated back through time (the derivative of a spike is an argument of the cells,
+    How errors propagate back through time (the derivative of a spike is an argument of the cells,
     `LIFCell(surrogate=...)`; all equations are in `keras_spiking_bp.gradients`):
 
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
-      memory does not grow with T. Synapses must be affine. With `return_sequences=True` it takes the mean over time of
-      the incoming gradient; every input step gets the same gradient. The paper's chain rule on spike counts, or, of
-      cells with a surrogate, rate-based backpropagation.
-    * `"bounded"`: the same, but of cells without a surrogate the derivative is that of a count between its bounds: none
-      where a neuron fired at every step or got no charge, 1 / threshold else. For few time steps.
-    * `"bptt"`: step by step, back through the loop; time and memory grow with T. Takes any synapse; one that draws
-      random numbers draws anew at each step. The authors' code, or, of cells with a surrogate, surrogate-gradient
+      and memory does not grow with T. Synapses must be affine. With `return_sequences=True` the incoming gradient is
+      averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts or, for cells
+      with a surrogate, rate-based backpropagation.
+    * `"bounded"`: the same, but without a surrogate the derivative is that of a count between its bounds: 0 where a
+      neuron fired at every step or received no charge, 1 / threshold elsewhere. For few time steps.
+    * `"bptt"`: step by step, back through the loop; time and memory grow with T. Accepts any synapse; one that draws
+      random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch and SpikingJelly.
 
-    No gradient flows into `initial_state`, and none from the returned states: they are constants.
+    No gradient flows into `initial_state` or from the returned states: they are constants.
 
     Args:
-        cell: a cell, such as `SequentialCell([...])`: the whole network, one time step of it.
+        cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.
         gradient: `"accumulated"`, `"bounded"` or `"bptt"`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`.
 
     Call arguments:
         sequences: input spikes or currents, (B, T, ...), of any real dtype.
-        initial_state: list as `return_state` gives it: of each layer of neurons the membrane potential, then the
-            synaptic current and the spikes of the step before, if it has them; for a network that ends in spikes, their
+        initial_state: list as returned with `return_state`: for each layer of neurons the membrane potential, then the
+            synaptic current and the spikes of the previous step, if any; for a network that ends in spikes, their
             number so far; the number of steps so far, (B,).
         mask: boolean (B, T), False for steps to skip.
 
@@ -74,10 +74,10 @@ class SpikingRNN(keras.layers.RNN):
         states.
 
     Raises:
-        TypeError: if `cell` is no cell of this library.
+        TypeError: if `cell` is not a cell of this library.
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
             random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, a
-            `RecurrentCell` or a parameter to learn comes without `"bptt"`, or `mask` does not fit.
+            `RecurrentCell` or a learned parameter is used without `"bptt"`, or the shape of `mask` is wrong.
 
     Example:
         >>> cell = SequentialCell([
@@ -163,20 +163,20 @@ class SpikingRNN(keras.layers.RNN):
         return [output_mask] + [None] * (carried + 1 + (self.cell.emits == "spikes"))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        """What the neurons carry, at rest; spikes of the output so far, if it spikes; steps so far, (B,)."""
+        """Initial states of the neurons; output spikes so far, if the output spikes; steps so far, (B,)."""
         zeros = [tensor for neuron in self.cell.neurons() for tensor in neuron.at_rest(batch_size).values()]
         if self.cell.emits == "spikes":
             zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
         return [*zeros, tf.zeros((batch_size,))]
 
     def reset_state(self) -> None:
-        """Brings a stateful layer back to the state before its first step (Keras' own writes zeros)."""
+        """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""
         if not self.stateful:
             raise ValueError("`reset_state` is for a layer with stateful=True. Received: stateful=False")
         for variable, state in zip(self.states, self.get_initial_state(self.states[0].shape[0]), strict=True):
             variable.assign(state)
 
-    # --- the walk ----------------------------------------------------------------------------------------------------
+    # --- the run -----------------------------------------------------------------------------------------------------
 
     def call(
         self,
@@ -221,10 +221,10 @@ class SpikingRNN(keras.layers.RNN):
             sequences, initial_state, mask: as in the call of the layer.
 
         Returns:
-            The output of the layer (no states), and the activity: for each layer of neurons, by the name of its cell
-            in the order of the walk, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, but
-            for a readout, `spike_count`; of LIF and pooling neurons also `leaky_trace`, `last_spike` (1-based, 0:
-            never) and `leak_correction`.
+            The output of the layer (no states), and the activity: for each layer of neurons, by the name of its cell in
+            execution order, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, except for a
+            readout, `spike_count`; for LIF and pooling neurons also `leaky_trace`, `last_spike` (1-based, 0: never) and
+            `leak_correction`.
 
         Raises:
             ValueError: if two cells have the same name.
@@ -253,17 +253,17 @@ class SpikingRNN(keras.layers.RNN):
         mask: tf.Tensor | None = None,
         runs: int | None = None,
     ) -> None:
-        """Makes the moving statistics of batch normalisations in synapses those of these data, layer by layer.
+        """Sets the moving statistics of batch normalisation in synapses to those of the given data, layer by layer.
 
-        The network runs as often as it has such layers: each run makes the statistics of one more layer right. Does
-        nothing where there are none that learn. The first step of a training calls it, if no statistics were taken yet,
-        but not where several devices of a `tf.distribute` strategy take part: call
-        `calibrate(model, inputs, firing_rate=None)` before such a training.
+        The network runs once for each such layer: each run corrects the statistics of one more layer. Does nothing if
+        no such layer learns. The first training step calls it if no statistics have been taken yet, except under a
+        `tf.distribute` strategy with several devices: call `calibrate(model, inputs, firing_rate=None)` before such
+        training.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
-            runs: how often the network runs; None for as often as all statistics need. 1 does for those behind layers
-                whose statistics are right.
+            runs: how many times the network runs; None for as many as all statistics need. 1 suffices for those after
+                layers whose statistics are correct.
         """
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
@@ -280,7 +280,7 @@ class SpikingRNN(keras.layers.RNN):
         take_statistics(learning_normalizations(self.cell), walk, runs)
 
     def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
-        """In the first step of a training: with mean 0 and variance 1 the last layers of a deep network are dead."""
+        """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
         if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
             tf.cond(
@@ -298,7 +298,7 @@ class SpikingRNN(keras.layers.RNN):
         gradient: str | None,
         recorded: bool = False,
     ) -> Window:
-        """The loop over time, its total (or its outputs) with the derivative of `gradient` (None: none)."""
+        """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none)."""
         given = iter(initial_state)
         states = [
             neuron.initial_state(
@@ -311,7 +311,7 @@ class SpikingRNN(keras.layers.RNN):
             for neuron in self.cell.neurons()
         ]
         if self.cell.emits == "potential":
-            states[-1].pop("potential_sum", None)  # nobody is behind the last readout
+            states[-1].pop("potential_sum", None)  # no cell follows the last readout
         with in_training(bool(training)):
             window = run_window(
                 self.cell,
@@ -328,7 +328,7 @@ class SpikingRNN(keras.layers.RNN):
         constant = window.without_gradient()
         num_steps = tf.maximum(window.num_steps, 1.0)
         if gradient == "bptt":
-            if training and learning_normalizations(self.cell):  # for their update: the gradient goes through the loop
+            if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
                 self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
             return self._with_corrections(window)
         total_input = total_over_steps(sequences, constant.total_input, mask)
@@ -338,7 +338,7 @@ class SpikingRNN(keras.layers.RNN):
         return dataclasses.replace(constant, total=total)
 
     def _with_corrections(self, window: Window) -> Window:
-        """The gradient goes back through the loop; the leak corrections are known now, and set out with it."""
+        """The gradient goes back through the loop; the leak corrections, only known now, enter with it."""
         slots = [state["slot"] for state in window.states]
         corrections = [n.correction(state) for n, state in zip(self.cell.neurons(), window.states, strict=True)]
         name = "outputs" if self.return_sequences else "total"
@@ -375,7 +375,7 @@ class SpikingRNN(keras.layers.RNN):
     def _output(self, window: Window, initial_state: States, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """The total over the steps so far, or the output of each step, with the derivative that the window has."""
         steps_before = initial_state[-1]
-        steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be masked throughout
+        steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be fully masked
         if not self.return_sequences:
             total = window.total + (initial_state[-2] if self.cell.emits == "spikes" else 0.0)
             return total / per_sample(steps, total)
@@ -419,7 +419,7 @@ class SpikingRNN(keras.layers.RNN):
 
 
 def _check_nothing_learned(cell: Cell, gradient: str) -> None:
-    """Parameters of neurons get a gradient only by the way through the loop."""
+    """Parameters of neurons get a gradient only through the loop."""
     for neuron in cell.neurons():
         if neuron.learned:
             raise ValueError(

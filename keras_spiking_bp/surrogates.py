@@ -12,11 +12,11 @@ from keras_spiking_bp.validation import check_positive
 
 
 class Surrogate:
-    """Base of all surrogates: a function of the distance to the threshold.
+    """Base class of all surrogates: functions of the distance to the threshold.
 
-    With `u = potential - threshold`, the potential before the reset, a subclass returns in `__call__(u)` what stands
-    for `d spikes / d potential`, a tensor of the shape and dtype of `u`, and gives its arguments in `get_config`. A
-    user's own subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model.
+    With `u = potential - threshold`, the potential before the reset, `__call__(u)` of a subclass returns the substitute
+    for `d spikes / d potential`, a tensor of the shape and dtype of `u`, and `get_config` its arguments. A custom
+    subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model.
 
     Example:
         >>> @keras.saving.register_keras_serializable(package="mine")
@@ -48,7 +48,7 @@ class Triangle(Surrogate):
     SpikingJelly's `PiecewiseQuadratic(alpha=1 / width)`.
 
     Args:
-        width: distance to the threshold from which on it is 0, > 0.
+        width: distance to the threshold at which it becomes 0, > 0.
 
     Raises:
         ValueError: if `width` is not above 0.
@@ -154,7 +154,7 @@ class FastSigmoid(Surrogate):
 
 _BY_NAME = {"triangle": Triangle, "atan": ATan, "sigmoid": Sigmoid, "fast_sigmoid": FastSigmoid}
 
-#: What `get` knows by name.
+#: The names that `get` accepts.
 NAMES = tuple(_BY_NAME)
 
 
@@ -162,8 +162,8 @@ def get(identifier: Any) -> Surrogate | None:
     """A surrogate from its name, its configuration, or itself; None stays None (the paper's derivative).
 
     Args:
-        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (with default arguments), a `Surrogate`,
-            what `keras.saving.serialize_keras_object` made of one, or None.
+        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (default arguments), a `Surrogate`, one
+            serialized by `keras.saving.serialize_keras_object`, or None.
 
     Raises:
         ValueError: if it is none of these.

@@ -16,23 +16,23 @@ from keras_spiking_bp.validation import check_static_shape
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
-    """For each element of the source the number of synapses that it reaches through `layers`.
+    """The number of synapses that each element of the source reaches through `layers`.
 
-    Borders, strides, dilation and groups are counted as they are: a pixel in the corner reaches fewer synapses of a
-    3x3 convolution than one in the middle. A window of a pooling layer counts as one synapse to each of its elements;
-    the identity as one. Through average pooling with no neurons behind it, a spike reaches the synapses that its window
-    reaches; batch normalisation adds none.
+    Borders, strides, dilation and groups are counted exactly: a corner pixel reaches fewer synapses of a 3x3
+    convolution than one in the middle. A pooling window counts as one synapse for each of its elements; the identity as
+    one. Through average pooling not followed by neurons, a spike reaches the synapses that its window reaches; batch
+    normalisation adds none.
 
     Args:
-        layers: built layers, as `Connection.layers`.
+        layers: built layers, as in `Connection.layers`.
         source_shape: shape of the source, without the batch.
 
     Returns:
         float64 array of the shape `source_shape`.
 
     Raises:
-        ValueError: if a layer is of a kind whose synapses are not known, or there are two layers of synapses with no
-            neurons between them, but for average pooling whose windows do not overlap before another layer.
+        ValueError: if the synapses of a kind of layer are unknown, or there are two layers of synapses with no neurons
+            between them, except for average pooling with non-overlapping windows before another layer.
 
     Example:
         >>> conv = keras.layers.Conv2D(1, 3, padding="same")
@@ -90,14 +90,14 @@ def _has_synapses(part: keras.layers.Layer) -> bool:
 
 
 def _averages_apart(part: keras.layers.Layer) -> bool:
-    """Whether it is average pooling in which an element is in one window at most."""
+    """Whether it is average pooling with non-overlapping windows."""
     if isinstance(part, _GLOBAL_AVERAGES):
         return True
     return isinstance(part, _AVERAGES) and all(a <= b for a, b in zip(part.pool_size, part.strides, strict=True))
 
 
 def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    """A layer of synapses with each of its weights 1."""
+    """Applies a layer of synapses with all weights 1."""
     kind = type(layer)
     if kind in _WITH_WEIGHTS:
         ones = {name: "ones" for name in ("kernel_initializer", "depthwise_initializer") if hasattr(layer, name)}
@@ -122,11 +122,11 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
-    """What each connection costs in one inference of the same network as an ANN: `(macs, accumulates)`.
+    """Cost of each connection in one inference of the same network as an ANN: `(macs, accumulates)`.
 
     One MAC for each synapse with a weight, one accumulate for each element of a pooling window and of an identity. What
-    several paths have in common, such as the pooling in front of a residual block, is computed once, for the first. An
-    ANN has no spikes that come back.
+    several paths share, such as the pooling before a residual block, is counted once, for the first. An ANN has no
+    feedback of spikes.
     """
     found, done = [], set()
     for path in paths:
@@ -161,9 +161,9 @@ def _behind(layers: Iterable[keras.layers.Layer], shape: tuple[int, ...]) -> tup
 def synapses_of(ann: keras.Model) -> tuple[int, int]:
     """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
 
-    One MAC for each synapse of a dense layer or convolution (padding is no synapse), one accumulate for each element of
-    a pooling window, and for what an `Add` takes unweighted, as an identity shortcut. Activations, and batch
-    normalisation (which can be folded into the weights), count nothing.
+    One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
+    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations, and batch normalisation
+    (which can be folded into the weights), cost nothing.
 
     Raises:
         TypeError: if it is neither Sequential nor functional.
@@ -174,7 +174,7 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
         (72, 0)
     """
     macs = accumulates = 0
-    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding on its way to a layer with weights
+    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding before a layer with weights
     weighted: set[str] = set()  # layers whose outputs are sums of weights
     found = calls(ann)
     takers = collections.Counter(source for call in found for source in call.sources)
@@ -188,7 +188,7 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
             macs, accumulates = macs + inner[0], accumulates + inner[1]
             weighted.add(name)
         elif isinstance(layer, keras.layers.Add):
-            # what others take too came to the Add as it is
+            # an output that other layers use too reaches the Add as it is
             unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
             accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
         elif isinstance(layer, _PADDING):

@@ -17,14 +17,14 @@ from keras_spiking_bp.gradients import per_sample
 
 @dataclasses.dataclass
 class Window:
-    """What a run over a window of T time steps gives.
+    """Result of a run over a window of T time steps.
 
     Attributes:
         total: sum of the output spikes over the unmasked steps, or the final potential of a readout, (B, ...).
-        outputs: output of each step, (B, T, ...), or None if they were not asked for.
+        outputs: output of each step, (B, T, ...), or None if not requested.
         total_input: sum of the inputs over the unmasked steps, (B, ...).
         states: states of all neurons after the last step.
-        num_steps: unmasked steps of this window: a scalar, or (B,) where there is a mask; float32.
+        num_steps: unmasked steps of this window: a scalar, or (B,) with a mask; float32.
     """
 
     total: tf.Tensor
@@ -54,9 +54,9 @@ def run_window(
 ) -> Window:
     """Runs `cell` over the time steps of `sequences` (B, T, ...).
 
-    At a masked step (mask (B, T) is False) states stay, and the output is that of the step before, or zero with
-    `zero_output_for_mask`. `differentiable` reads the inputs such that a gradient through the loop is cheap; else they
-    are sliced where they lie, with no copy of the sequence.
+    At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
+    `zero_output_for_mask`. `differentiable` reads the inputs so that a gradient through the loop is cheap; otherwise
+    they are sliced in place, without a copy.
     """
     static_steps = sequences.shape[1]
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
@@ -102,7 +102,7 @@ def run_window(
     if keep_outputs:
         array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
         loop_vars = (*loop_vars, array)
-    # a gradient through the loop adds up the steps' shares of a weight in float32 only if each step casts for itself
+    # a gradient through the loop sums the steps' shares of a weight in float32 only if each step does its own cast
     with contextlib.nullcontext() if differentiable else _weights_prepared(cell):
         if unroll:
             for t in range(num_steps):
@@ -112,7 +112,7 @@ def run_window(
                 lambda t, *_: t < num_steps,
                 body,
                 loop_vars,
-                parallel_iterations=4,  # the first layers go on while the last ones still work on the step before
+                parallel_iterations=4,  # the first layers proceed while the last ones still work on the previous step
                 maximum_iterations=num_steps,
             )
     _, _, total_output, total_input, states, *array = loop_vars
@@ -127,8 +127,8 @@ def run_window(
 
 @contextlib.contextmanager
 def _weights_prepared(cell: Cell) -> Iterator[None]:
-    """Within it, batch normalisations are folded into the weights before them, and layers of mixed precision find
-    their weights cast already: once, not once a time step.
+    """Within it, batch normalisation is folded into the preceding weights, and mixed-precision layers find their
+    weights already cast: once, not once per time step.
     """
     folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
     prepared = []
@@ -153,9 +153,9 @@ def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
 
 
 def _held_back(now: tf.Tensor, new: State, old: State) -> State:
-    """The new state of the samples that have this step, the old one of those whose step is masked.
+    """The new state for samples that have this step, the old one for those whose step is masked.
 
-    Not of `slot`, which stands for what comes from later steps, and of what is the same in all.
+    Except `slot`, which stands for what comes from later steps, and what all steps share.
     """
     return {
         name: new[name] if name in ("slot", "keep", "first_fed_back") else _where(now, new[name], old[name])

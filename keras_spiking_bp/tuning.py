@@ -89,7 +89,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains one network; its metrics, and what it spends on the inputs of `validation_data`.
+        """Trains one network; returns its metrics, and cost on the inputs of `validation_data`.
 
         Raises:
             ValueError: if there is no `validation_data=(inputs, labels)`.

@@ -80,7 +80,7 @@ def named(layer: keras.layers.Layer) -> str:
 
 
 def check_no_added_loss(layer: keras.layers.Layer) -> None:
-    """No losses, after a call, of a layer of the time loop: `fit` cannot read from inside the loop."""
+    """Checks that a layer of the time loop added no loss: `fit` cannot read it inside the loop."""
     for part in layer._flatten_layers():
         losses = part._get_own_losses()
         if losses:

@@ -12,7 +12,7 @@ from benchmarks.peers import common
 
 
 def modules(network: Network) -> list[torch.nn.Module]:
-    """Synapses with their cells. A Norse cell scales its input by 1 - beta: so do the weights."""
+    """Synapses and cells. Norse scales inputs by 1 - beta: the weights are divided by it."""
     leak = torch.tensor((1 - BETA) / 0.001)
     lif = norse.LIFBoxParameters(tau_mem_inv=leak, v_th=torch.tensor(THRESHOLD))
     pool = norse.IAFParameters(v_th=torch.tensor(POOL_THRESHOLD))

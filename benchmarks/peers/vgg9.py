@@ -1,10 +1,10 @@
-"""VGG9 with batch normalisation in SpikingJelly and in snnTorch, for the time to accuracy.
+"""VGG9 with batch normalisation in SpikingJelly and in snnTorch, for `time_to_accuracy`.
 
 Neurons as in their own examples of deep networks: SpikingJelly in multi-step mode with `LIFNode(tau=2.0,
 detach_reset=True)` and arctan; snnTorch in a loop over time with `Leaky(beta=0.5)` and arctan. The image is the input
-of each step, pooling is average pooling, the outputs are the means over time of the last layer. Weights start as ours
-(He, normal), no layer has a bias. In snnTorch the statistics of batch normalisation are those of one time step; its
-moving ones are updated in each of them, with a momentum that makes T updates as strong as one.
+of each step, pooling is average pooling, the outputs are the means over time of the last layer. Initial weights as ours
+(He, normal), no layer has a bias. In snnTorch, batch normalisation uses the statistics of each time step; the moving
+ones are updated at each, with a momentum that makes T updates as strong as one.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # A first spiking network, in ten lines
 #
-# Neurons in a brain send each other *spikes*: short pulses of equal shape. The information is in the times at which
-# they come, and in their number. A *spiking network* computes in this way: it runs for a number of time steps, and its
-# layers exchange ones (a spike) and zeros (none).
+# Neurons in a brain send each other *spikes*: short pulses of equal shape. The information is in their timing and their
+# number. A *spiking network* computes in this way: it runs for a number of time steps, and its layers exchange ones (a
+# spike) and zeros (none).
 #
-# This notebook trains one in Keras to classify handwritten digits. You need to know `fit` and `predict`; nothing about
-# spikes is assumed.
+# This notebook trains one in Keras to classify handwritten digits. You need to know `fit` and `predict`; no
+# knowledge of spikes is assumed.
 
 # %%
 import keras
@@ -23,7 +23,7 @@ model.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredErr
 history = model.fit(x_train, y_train, batch_size=32, epochs=3, validation_data=(x_test, y_test), verbose=2)
 
 # %% [markdown]
-# `compile`, `fit` and `evaluate` are those of any Keras model.
+# `compile`, `fit` and `evaluate` work as for any Keras model.
 #
 # ## The layers
 #
@@ -38,8 +38,8 @@ ksbp.summary(model)
 # %% [markdown]
 # ## From an image to spikes
 #
-# At each time step a `PoissonEncoder` draws for each pixel at random whether it spikes; the probability is its
-# brightness, times `scale`. A single step shows little of the digit. The mean over the steps approaches the image.
+# At each time step, a `PoissonEncoder` decides at random whether each pixel spikes; the probability is its brightness
+# times `scale`. A single step shows little of the digit. The mean over the steps approaches the image.
 
 # %%
 import matplotlib.pyplot as plt
@@ -73,7 +73,7 @@ plt.show()
 # %% [markdown]
 # ## A prediction after every step
 #
-# The readout can be read after each step. With more steps, predictions become more accurate.
+# The readout gives a prediction after each step. With more steps, predictions become more accurate.
 
 # %%
 curve = ksbp.analysis.accuracy_over_time(model, x_test, y_test, verbose=0)
@@ -92,5 +92,5 @@ plt.show()
 # %% [markdown]
 # ## Save the model
 #
-# `model.save("digits.keras")`, as for any Keras model. Next: [the gradient](2_gradient.ipynb): how a network of ones
-# and zeros can be trained.
+# `model.save("digits.keras")`, as for any Keras model. Next: [the gradient](2_gradient.ipynb), or how a network of
+# ones and zeros can be trained.

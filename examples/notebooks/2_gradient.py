@@ -2,8 +2,8 @@
 # # The gradient
 #
 # A spike is a step function of the membrane potential: 0 below the threshold, 1 above. Its derivative is 0 almost
-# everywhere, so that plain backpropagation learns nothing. This notebook shows what is used in its place, with one
-# figure for each idea.
+# everywhere, so plain backpropagation learns nothing. This notebook shows what is used instead, with one figure for
+# each idea.
 
 # %%
 import keras
@@ -57,8 +57,8 @@ plt.show()
 # ## 2. The spike count is nearly linear
 #
 # A single spike is a step function. The number of spikes in a whole window is nearly a linear function of the total
-# input: it rises in small steps along a line, and its mean over random inputs is smooth. Below, a neuron gets 30 random
-# inputs in 100 time steps, and all its weights are multiplied by a common factor.
+# input: it rises in small steps along a line, and its mean over random inputs is smooth. Below, a neuron receives 30
+# random inputs in 100 time steps, and all its weights are multiplied by a common factor.
 
 # %%
 rng = np.random.default_rng(0)
@@ -98,8 +98,8 @@ plt.show()
 # `correction = 1 + ln(beta) * leaky_trace / spike_count`
 #
 # (`gradients.leak_correction`; 0 for a neuron that never fired), where the leaky trace is the sum of the neuron's own
-# spikes, each multiplied by `beta` for every step since. With a slow leak the correction is nearly 1, with a fast leak
-# less.
+# spikes, each multiplied by `beta` for every step since. With a slow leak the correction is nearly 1; with a fast leak
+# it is smaller.
 
 # %%
 betas = np.linspace(0.5, 0.999, 100)
@@ -117,8 +117,8 @@ plt.show()
 # %% [markdown]
 # ## 4. How good is the approximation?
 #
-# The mean counts of figure 2 have a derivative, computed here by finite differences. Beside it, the derivative by the
-# rule, for the same neurons (mean over the inputs; 0 for neurons that did not fire).
+# The derivative of the mean counts of figure 2, computed by finite differences, compared with that given by the rule,
+# for the same neurons (mean over the inputs; 0 for neurons that did not fire).
 #
 # The rule is an approximation. It is best with a slow leak and many spikes. It is wrong where the count is not linear:
 # for neurons that hardly fire, with a fast leak, and where the reset to zero discards much of the input above the
@@ -140,7 +140,7 @@ plt.show()
 # ## 5. The gradient of each time step
 #
 # There are two ways to propagate the error back through time. `"bptt"` goes back step by step: the input of a step
-# gets the derivative of the next spike, and 0 after the last spike. `"accumulated"`, the default, uses totals over
+# gets the derivative of the next spike, or 0 after the last spike. `"accumulated"`, the default, uses totals over
 # time: all steps get the same derivative, multiplied by the time of the last spike / T. The gradient of a weight is a
 # sum over time.
 

@@ -19,7 +19,7 @@ plt.rcParams.update(STYLE)
 # %% [markdown]
 # ## The images
 #
-# CIFAR-10, if TensorFlow Datasets has it on this machine already (`tfds build cifar10`). If not, real handwritten
+# CIFAR-10, if TensorFlow Datasets already has it on this machine (`tfds build cifar10`); otherwise real handwritten
 # digits, each in a random colour: an easier task, in which the network must learn the shape and ignore the colour.
 
 # %%
@@ -69,7 +69,7 @@ before = ksbp.analysis.activity(model, x_train[:32], verbose=0)
 
 # %% [markdown]
 # `calibrate` scales the weights of each layer, from first to last, until its neurons fire at the given rate on some
-# sample images; and those of the readout, until its outputs have the given standard deviation, as logits should.
+# sample images, and those of the readout until its outputs have the given standard deviation, as suits logits.
 
 # %%
 ksbp.calibrate(model, x_train[:32], firing_rate=0.1, output_std=2.0)
@@ -127,10 +127,9 @@ plt.show()
 # %% [markdown]
 # ## Longer trainings
 #
-# This was a training of a minute. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
-# hours: `python -m examples.reproduce --network vgg9 --dataset cifar10`. Its recipe has batch normalisation in the
-# synapses (`normalization="batch"`), with which a deep network needs no calibration. See
-# [results](../../docs/results.md) for the accuracies, and [training](../../docs/training.md) for common problems and
-# remedies.
+# This training takes a minute. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
+# hours: `python -m examples.reproduce --network vgg9 --dataset cifar10`. Its recipe uses batch normalisation in the
+# synapses (`normalization="batch"`), so that a deep network needs no calibration. See [results](../../docs/results.md)
+# for the accuracies, and [training](../../docs/training.md) for common problems and remedies.
 #
 # Next: [how sparse and how cheap](4_sparse_and_cheap.ipynb).

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Sparsity and energy
 #
-# In a spiking network, each spike costs one addition at every synapse that it reaches; without a spike nothing is
-# computed. An ordinary network (ANN) multiplies and adds at every synapse, for every input. Which of them needs less
-# energy depends on the number of spikes. This notebook counts them.
+# In a spiking network, each spike costs one addition at every synapse that it reaches; without a spike, nothing is
+# computed. An ordinary network (ANN) multiplies and adds at every synapse, for every input. Which needs less energy
+# depends on the number of spikes. This notebook counts them.
 
 # %%
 import keras
@@ -51,7 +51,7 @@ plt.show()
 # ## Energy
 #
 # An estimate from costs per operation: 0.9 pJ for an addition, 4.6 pJ for a multiply-accumulate (45 nm, 32 bits, as in
-# the paper). This is arithmetic alone, and favours the spiking network: its potentials must be read and written for
+# the paper). This is arithmetic only, and favours the spiking network: its potentials must be read and written for
 # every spike and at every step. With 5 pJ for each memory access (a small cache) the result changes. `ratio` is ANN /
 # spiking: above 1 the spiking network needs less energy.
 
@@ -82,7 +82,7 @@ print(curve.early_exit([0.1, 0.2, 0.3, 0.5]))
 # %% [markdown]
 # ## Comparison with an ANN and with conversion
 #
-# The same architecture as an ordinary network, trained for as many epochs; and that network *converted* to a spiking
+# The same architecture as an ordinary network, trained for as many epochs, and that network *converted* to a spiking
 # one: integrate-and-fire neurons in place of ReLU, with balanced thresholds. A converted network needs no training with
 # spikes.
 
@@ -104,9 +104,9 @@ table.plot()
 plt.show()
 
 # %% [markdown]
-# "At equal accuracy": the fewest steps from which on each spiking network is as accurate as the less accurate of the
-# two. The converted network gets the image as a constant current, which costs multiplications in the first layer at
-# every step. Compare costs only together with accuracies, that of the ANN included.
+# "At equal accuracy": the fewest steps after which each spiking network stays as accurate as the less accurate of the
+# two. The converted network receives the image as a constant current, which costs multiplications in the first layer at
+# every step. Compare costs only together with accuracies, including the ANN's.
 #
-# [Measure spikes and energy](../../docs/analysis.md) says what is counted. Next: [export and
+# [Measure spikes and energy](../../docs/analysis.md) describes what is counted. Next: [export and
 # streaming](5_export_and_streaming.ipynb).

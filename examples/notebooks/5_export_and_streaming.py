@@ -2,7 +2,7 @@
 # # Export and streaming
 #
 # A trained network can be exported to files that run without this library: on a server, on a phone, and one time step
-# at a time. You need `pip install 'keras-spiking-bp[export]'`.
+# at a time. This requires `pip install 'keras-spiking-bp[export]'`.
 
 # %%
 from pathlib import Path
@@ -30,8 +30,8 @@ history = model.fit(x_train, y_train, batch_size=32, epochs=3, verbose=0)
 # %% [markdown]
 # ## Three kinds of file
 #
-# A SavedModel takes images. A file for LiteRT (formerly TensorFlow Lite) takes spikes: those of the whole window in one
-# call, or of one step in each call; optionally with 8-bit weights.
+# A SavedModel accepts images. A file for LiteRT (formerly TensorFlow Lite) accepts spikes: those of the whole window in
+# one call, or those of one step per call, optionally with 8-bit weights.
 
 # %%
 ksbp.export.export_saved_model(model, "saved_model")
@@ -52,7 +52,7 @@ plt.show()
 # %% [markdown]
 # ## A stream
 #
-# A step is a pure function: from spikes and potentials to output and new potentials. Start with zeros, pass the new
+# A step is a pure function from spikes and potentials to output and new potentials. Start with zeros, pass the new
 # potentials to the next step, and divide the output by the number of steps so far. The interpreter is a small package;
 # TensorFlow is not needed to run it.
 
@@ -104,7 +104,7 @@ plt.show()
 # %% [markdown]
 # ## 8-bit weights
 #
-# The file with 8-bit weights has rounded weights. How often does it give the same prediction?
+# This file has weights rounded to 8 bits. How often does it give the same prediction?
 
 # %%
 agree = 0
@@ -116,5 +116,5 @@ for i in range(min(50, len(x_test))):
 print(f"the same answer for {agree} of {i + 1} digits")
 
 # %% [markdown]
-# [Export](../../docs/export.md) describes all forms and formats, ONNX among them. For other spiking libraries and
-# neuromorphic chips there is [NIR](../../docs/nir.md).
+# [Export](../../docs/export.md) describes all forms and formats, including ONNX. For other spiking libraries and
+# neuromorphic chips, see [NIR](../../docs/nir.md).

@@ -1,9 +1,9 @@
-"""Trains the ports, and with `--originals` what they are ports of, alike; adds what came out to `docs/ports.json`.
+"""Trains the ports and, with `--originals`, the original networks; adds the results to `docs/ports.json`.
 
 python -m examples.ports --port snntorch5 --data-dir FOLDER [--seeds 3] [--originals] [--samples N] [--epochs N] [...]
 
-Nothing is tuned: both sides have the hyper-parameters of the original. A training that the file has already is not run
-again. `python -m examples.ports.page` makes the table of `docs/migration.md` from the file.
+Nothing is tuned: both sides use the hyper-parameters of the original. Training runs already in the file are not
+repeated. `python -m examples.ports.page` writes the table of `docs/migration.md` from the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")
 
 
 def train(port: ModuleType, data: Data, epochs: int, seed: int, verbose: int = 0, **options) -> Callable[[], float]:
-    """Trains our network; returns what measures its accuracy on the test images."""
+    """Trains our network; returns a function that measures its test accuracy."""
     keras.utils.set_random_seed(seed)
     model = port.network(**_taken(port.network, options))
     callbacks = port.compile_model(model, epochs, **_taken(port.compile_model, options))
@@ -41,12 +41,12 @@ def train(port: ModuleType, data: Data, epochs: int, seed: int, verbose: int = 0
 
 
 def _taken(function: Callable, options: dict) -> dict:
-    """The options that a function has."""
+    """The options a function accepts."""
     return {name: value for name, value in options.items() if name in inspect.signature(function).parameters}
 
 
 def train_original(port: ModuleType, data: Data, epochs: int, seed: int, **options) -> Callable[[], float]:
-    """The same of the original."""
+    """The same for the original."""
     from examples.ports import originals
 
     model = originals.train(port, data, epochs, seed, **options)
@@ -56,7 +56,7 @@ def train_original(port: ModuleType, data: Data, epochs: int, seed: int, **optio
 def measured(
     run: Callable[..., Callable[[], float]], port: ModuleType, data: Data, epochs: int, seed: int, **options
 ) -> dict[str, float]:
-    """Accuracy and seconds of one training; the test is not in the seconds."""
+    """Accuracy and seconds of one training run, without its test."""
     start = time.perf_counter()
     test = run(port, data, epochs, seed, **options)
     seconds = time.perf_counter() - start
@@ -64,7 +64,7 @@ def measured(
 
 
 def row_of(rows: list[dict], key: dict) -> dict:
-    """The row of the file that these settings have, or a new one."""
+    """The row of these settings in the file, or a new one."""
     for row in rows:
         if {name: row[name] for name in key} == key:
             return row
@@ -88,16 +88,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only-originals", action="store_true", help="and not ours")
     parser.add_argument("--data", choices=["mnist", "fashion_mnist", "mnist_5k"], help="default: that of the original")
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--samples", type=int, help="of the training set (default: all)")
-    parser.add_argument("--test-samples", type=int, help="of the test set (default: all)")
+    parser.add_argument("--samples", type=int, help="training images (default: all)")
+    parser.add_argument("--test-samples", type=int, help="test images (default: all)")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, help="default: those of the original")
     parser.add_argument("--output", type=Path, default=Path("docs/ports.json"))
     parser.add_argument("--verbose", type=int, default=0)
     options = parser.add_argument_group("our network")
-    options.add_argument("--gradient", choices=GRADIENTS, help="default: bptt, as the originals have it")
+    options.add_argument("--gradient", choices=GRADIENTS, help="default: bptt, as in the originals")
     options.add_argument("--start", choices=["torch", "keras"], help="initial values: torch's (default), or Keras' own")
-    options.add_argument("--adam", choices=["torch", "keras"], help="whose epsilon it has (default: torch's)")
+    options.add_argument("--adam", choices=["torch", "keras"], help="whose epsilon to use (default: torch's)")
     options.add_argument(
         "--no-reset-delay", action="store_false", default=None, dest="reset_delay", help="LIFCell's reset"
     )
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
 
 
 def _without_folder(command: str) -> str:
-    """The command without the folder of the data, which is of one machine."""
+    """The command without the local data folder."""
     words = command.split()
     if "--data-dir" in words:
         words[words.index("--data-dir") + 1] = "FOLDER"

@@ -1,8 +1,8 @@
 """SpikingJelly's `activation_based.examples.conv_fashion_mnist`: convolutions with batch normalisation, T = 4.
 
-Two ways to write it: cells, with the batch normalisation in the synapse; or, with `layers=True`, Keras layers on
-sequences, one after the other, as its multi-step mode does. Then the batch normalisation is that of Keras, over batch,
-steps and positions, and its gradient the ordinary one.
+Two ways to write it: cells, with batch normalisation in the synapse; or, with `layers=True`, Keras layers on
+sequences, one after the other, as in its multi-step mode. Then batch normalisation is that of Keras, over batch,
+steps and positions, with its ordinary gradient.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def network(
 
 
 def on_all_steps(layers: list[keras.layers.Layer], x: keras.KerasTensor) -> keras.KerasTensor:
-    """Layers on (B, T, ...) with the steps as part of the batch, as `SeqToANNContainer` has them."""
+    """Layers on (B, T, ...) with the steps folded into the batch, as in `SeqToANNContainer`."""
     num_steps = x.shape[1]
     x = ops.reshape(x, (-1, *x.shape[2:]))
     for layer in layers:
@@ -83,7 +83,7 @@ def loss(y_true: Any, rates: Any) -> Any:
 
 
 def compile_model(model: keras.Model, epochs: int) -> list[keras.callbacks.Callback]:
-    """Optimizer, loss and metric of the example; its learning rate falls as a cosine, epoch by epoch."""
+    """Optimizer, loss and metric of the example, with its cosine decay of the learning rate by epoch."""
     model.compile(keras.optimizers.SGD(LEARNING_RATE, MOMENTUM), loss, metrics=["sparse_categorical_accuracy"])
 
     def rate(epoch: int, _: float) -> float:

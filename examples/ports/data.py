@@ -1,4 +1,4 @@
-"""The images of a port, as both its sides see them: values from 0 to 1, in batches without a smaller last one."""
+"""The images of a port, the same for both sides: values from 0 to 1, in batches without a smaller last one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import keras_spiking_bp as ksbp
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Images (N, 28, 28, 1) float32 and labels (N,) int32, for training and for the test."""
+    """Images (N, 28, 28, 1) float32 and labels (N,) int32, for training and testing."""
 
     name: str
     train: tuple[np.ndarray, np.ndarray]
@@ -31,6 +31,6 @@ def load(name: str, data_dir: str | None, samples: int | None = None, test_sampl
 
 
 def batches(split: tuple[np.ndarray, np.ndarray], batch_size: int, seed: int) -> tf.data.Dataset:
-    """In a new order each epoch, without a smaller last batch: `DataLoader(shuffle=True, drop_last=True)`."""
+    """Reshuffled each epoch, without a smaller last batch: `DataLoader(shuffle=True, drop_last=True)`."""
     dataset = tf.data.Dataset.from_tensor_slices(split)
     return dataset.shuffle(len(split[0]), seed=seed).batch(batch_size, drop_remainder=True).prefetch(2)

@@ -12,16 +12,16 @@ import keras_spiking_bp as ksbp
 
 @keras.saving.register_keras_serializable(package="examples")
 class LeakyCell(ksbp.LIFCell):
-    """`LIFCell` with the reset by subtraction that snnTorch has by default; `reset_delay=False` is that of `LIFCell`.
+    """`LIFCell` with snnTorch's default reset by subtraction; `reset_delay=False` is that of `LIFCell`.
 
-    It subtracts at the next step, from what has leaked: `beta * membrane - threshold`, where `LIFCell` has
+    It subtracts at the next step, after the leak: `beta * membrane - threshold`, where `LIFCell` has
     `beta * (membrane - threshold)`.
     """
 
     def __init__(self, synapse: keras.layers.Layer, reset_delay: bool = True, **kwargs: Any):
         super().__init__(synapse, **kwargs)
         self.reset_delay = reset_delay
-        if self.dropout or synapse.compute_dtype != "float32":  # the reset takes the spikes that go out
+        if self.dropout or synapse.compute_dtype != "float32":  # the reset uses the emitted spikes
             raise ValueError(
                 "`dropout` must be 0 and `synapse` compute in float32. Received: "
                 f"dropout={self.dropout}, {synapse.compute_dtype}"
@@ -40,7 +40,7 @@ class LeakyCell(ksbp.LIFCell):
 
 @keras.saving.register_keras_serializable(package="examples")
 class PotentialCell(LeakyCell):
-    """Neurons that fire and are reset, and give their potential before the reset, snnTorch's `mem`, as their output."""
+    """Neurons that fire and are reset, and output their potential before the reset, snnTorch's `mem`."""
 
     emits = "potential"
 

@@ -1,6 +1,6 @@
 """The three networks in snnTorch and SpikingJelly, as their examples define and train them. Needs torch.
 
-Written anew from the tutorials 5 and 6 of snnTorch and from SpikingJelly's conv_fashion_mnist, with their defaults.
+Rewritten from snnTorch's tutorials 5 and 6 and SpikingJelly's conv_fashion_mnist, with their defaults.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def loss_of(port: ModuleType, model: nn.Module, images: torch.Tensor, labels: to
 
 
 def train(port: ModuleType, data: Data, epochs: int, seed: int, **options) -> nn.Module:
-    """The network after its training, with the hyper-parameters of the port."""
+    """The trained network, with the hyper-parameters of the port."""
     torch.manual_seed(seed)
     model = build(port.NAME, **options)
     optimizer = optimizer_of(port, model)
@@ -143,7 +143,7 @@ def train(port: ModuleType, data: Data, epochs: int, seed: int, **options) -> nn
 
 
 def accuracy(model: nn.Module, data: Data, batch_size: int = 128) -> float:
-    """The share of the test images for which the right output neuron has the most spikes."""
+    """The share of test images for which the correct output neuron has the most spikes."""
     images, labels = _tensors(data.test)
     model.eval()
     right = 0

@@ -1,4 +1,4 @@
-"""Writes the table of ports into `docs/migration.md`, from the trainings in `docs/ports.json`.
+"""Writes the table of ports into `docs/migration.md`, from the results in `docs/ports.json`.
 
 python -m examples.ports.page [--rows docs/ports.json] [--page docs/migration.md]
 """
@@ -18,8 +18,8 @@ PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
 SHARED = ("port", "data", "samples", "test_samples", "epochs")
 OPTIONS = {
     ("start", "keras"): "Keras' initial values",
-    ("adam", "keras"): "Adam of Keras",
-    ("reset_delay", False): "reset of `LIFCell`",
+    ("adam", "keras"): "Keras' Adam",
+    ("reset_delay", False): "`LIFCell`'s reset",
     ("readout", True): "`ReadoutCell` as output",
     ("layers", True): "layers on sequences",
 }
@@ -51,7 +51,7 @@ def section(rows: list[dict]) -> str:
         *(f"`{command}`  " for command in commands[:-1]),
         f"`{commands[-1]}`",
         "",
-        f"{libraries}, Python {machine['python']}. The seconds are of one thread, on {machine['cores']} cores that did "
+        f"{libraries}, Python {machine['python']}. The seconds are for one thread on {machine['cores']} cores that ran "
         "other work too: they say nothing about speed.",
     ]
     return "\n".join(lines) + "\n"
@@ -73,7 +73,7 @@ def _network(row: dict) -> str:
 
 
 def filled(page: str, rows: list[dict]) -> str:
-    """The page with the section between its two marks."""
+    """The page with the section between its markers."""
     before, rest = page.split(START)
     _, after = rest.split(END)
     return before + START + section(rows) + END + after

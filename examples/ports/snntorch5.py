@@ -1,8 +1,8 @@
 """snnTorch's tutorial 5: a fully connected network on MNIST, the image at each step, a loss on the potentials.
 
 The loss is on the membrane potential of output neurons that fire, before their reset, at each step; the prediction is
-the neuron with the most spikes. A `SpikingRNN` gives spikes, or the potentials of a `ReadoutCell`, which never fires:
-so `PotentialCell` is a cell of our own. `readout=True` is what one would write here instead.
+the neuron with the most spikes. A `SpikingRNN` outputs spikes, or the potentials of a `ReadoutCell`, which never
+fires: hence the custom `PotentialCell`. `readout=True` is the usual way in this library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """snnTorch's tutorial 6: a convolutional network on MNIST, max pooling of currents, cross-entropy on spikes.
 
-Convolution and pooling are one synapse: the maximum is of currents, before the neurons. Such a synapse is not affine,
-which only `gradient="bptt"` takes.
+Convolution and pooling form one synapse: the maximum is of currents, before the neurons. Such a synapse is not affine:
+only `gradient="bptt"` supports it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def network(
 
 
 def loss(y_true: Any, spikes: Any) -> Any:
-    """The `ce_rate_loss` of snnTorch: the mean over steps of the cross-entropy of the spikes of a step."""
+    """The `ce_rate_loss` of snnTorch: the mean over steps of the cross-entropy of each step's spikes."""
     return ops.mean(cross_entropies(y_true, spikes), axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What the ports share: a loss on each time step, spike counts as a prediction; initial values and Adam of torch."""
+"""Shared by the ports: a loss on each time step, predictions from spike counts, torch's initial values and Adam."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def initial(fan_in: int, start: str) -> dict[str, keras.initializers.Initializer
 
 @keras.saving.register_keras_serializable(package="examples")
 class TorchAdam(keras.optimizers.Adam):
-    """Adam with the epsilon of torch, which acts on the corrected second moment; that of Keras on the uncorrected one.
+    """Adam with torch's epsilon, which acts on the bias-corrected second moment; Keras' acts on the uncorrected one.
 
-    Torch's divisor is `sqrt(v) + epsilon * sqrt(1 - beta_2^t)`, that of Keras `sqrt(v) + epsilon`: in the first step 32
-    times as large an epsilon, for `beta_2=0.999`. It matters where gradients are about as small, as those of a network
-    whose output neurons do not fire yet.
+    Torch divides by `sqrt(v) + epsilon * sqrt(1 - beta_2^t)`, Keras by `sqrt(v) + epsilon`: an epsilon 32 times as
+    large in the first step, for `beta_2=0.999`. It matters if gradients are about as small, as in a network whose
+    output neurons do not fire yet.
     """
 
     def __init__(self, learning_rate: Any = 0.001, epsilon: float = 1e-8, **kwargs: Any):
@@ -54,5 +54,5 @@ class TorchAdam(keras.optimizers.Adam):
 
 
 def adam(learning_rate: float, kind: str) -> keras.optimizers.Adam:
-    """`TorchAdam`, or (`"keras"`) the Adam of Keras with its default epsilon of 1e-7."""
+    """`TorchAdam`, or (`"keras"`) Keras' Adam with its default epsilon of 1e-7."""
     return TorchAdam(learning_rate) if kind == "torch" else keras.optimizers.Adam(learning_rate)

@@ -50,7 +50,7 @@ def compare(
 
     Args:
         networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions and pooling
-            (ANNs); or what `analysis.run` gave, with labels.
+            (ANNs); or `analysis.Run`s with labels.
         data, labels: as in `analysis.run`, the same for all; None if all networks are runs.
         accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.
         costs: energy per operation.
@@ -59,7 +59,7 @@ def compare(
     Returns:
         A table; in each row `network`, `at` (`"full length"` or `"equal accuracy"`), `accuracy`, `steps` (1 for an
         ANN), and per sample `spikes`, `accumulates`, `macs`, `energy_nj` (neuron updates included where they cost
-        anything). At equal accuracy, a spiking network takes the fewest steps from which on it is at least as accurate;
+        anything). At equal accuracy, a spiking network takes the fewest steps from which it stays at least as accurate;
         one that never is has no row.
 
     Raises:

@@ -13,7 +13,7 @@ from keras_spiking_bp.datasets.batches import Batches
 
 
 def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
-    """Batches `(inputs, class indices or None)`, and how many there are, if that is known."""
+    """Batches `(inputs, class indices or None)`, and their number, if it is known."""
     if isinstance(data, Batches):
         data = data.epoch(0)
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
@@ -39,7 +39,7 @@ def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[
 
 
 def _number_of_batches(data: tf.data.Dataset | keras.utils.PyDataset) -> int | None:
-    """How many batches there are; None if that shows at their end."""
+    """The number of batches; None if known only at their end."""
     if isinstance(data, keras.utils.PyDataset):
         number = data.num_batches
         endless = number is None
@@ -72,10 +72,10 @@ def class_indices(labels: Any) -> np.ndarray:
 
 
 def check_classes(output_shape: Sequence[int]) -> None:
-    """Refuses outputs whose largest is no class: the shape is that of one sample.
+    """Rejects outputs whose argmax is not a class; the shape is of one sample.
 
-    What one output says of two classes depends on the loss (a logit is compared with 0, a probability with 1/2), which
-    nobody here knows.
+    What one output says about two classes depends on the loss (a logit is compared with 0, a probability with 1/2),
+    which is unknown here.
     """
     if len(output_shape) != 1 or output_shape[0] < 2:
         raise ValueError(

@@ -17,10 +17,10 @@ from keras_spiking_bp.analysis.table import Table
 class Costs:
     """Energy per operation, in picojoules.
 
-    The defaults are those of the paper's analysis: 45 nm CMOS, 0.9 V, 32-bit floating point (Horowitz, ISSCC 2014):
-    an addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more than
-    arithmetic: a 32-bit access to an 8 KiB cache some 5 pJ, to a 1 MiB cache some 50 pJ (half of Horowitz' figures for
-    64 bits), so give `memory_access` before believing in an advantage.
+    The defaults are those of the paper's analysis: 45 nm CMOS, 0.9 V, 32-bit floating point (Horowitz, ISSCC 2014): an
+    addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more than
+    arithmetic: a 32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures
+    for 64 bits), so set `memory_access` before claiming an advantage.
 
     Attributes:
         accumulate: of an AC (one addition).
@@ -46,12 +46,12 @@ class Costs:
                 raise ValueError(f"`{field.name}` must be at least 0 (pJ). Received: {field.name}={value!r}")
 
     def of(self, accumulates: float, macs: float) -> float:
-        """Energy of so many operations, in pJ."""
+        """Energy of these operations, in pJ."""
         memory = self.memory_access
         return accumulates * (self.accumulate + 3 * memory) + macs * (self.mac + 2 * memory)
 
     def of_updates(self, number: float) -> float:
-        """Energy of so many neuron updates, in pJ."""
+        """Energy of these neuron updates, in pJ."""
         return number * (self.neuron_update + 2 * self.memory_access)
 
 
@@ -83,7 +83,7 @@ def energy(
     fires rarely (below about 6.4 % of neurons and steps with 5 to 10 steps, arXiv 2409.08290).
 
     Args:
-        model: a built model with one `SpikingRNN`, or what `analysis.run` or `analysis.operations` gave.
+        model: a built model with one `SpikingRNN`, or an `analysis.run` or `analysis.operations` result.
         data: inputs of the model, as in `analysis.run`.
         costs: energy per operation.
         batch_size, verbose: as in `analysis.run`.

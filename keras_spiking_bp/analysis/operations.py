@@ -19,7 +19,7 @@ class Operations(Table):
     """Operations of each connection, per sample; the last row is the whole network.
 
     Attributes:
-        neuron_updates: potentials (those of the readout too) times time steps: integrate, leak, compare. Not counted in
+        neuron_updates: potentials (including the readout's) times time steps: integrate, leak, compare. Not counted in
             the rows.
     """
 
@@ -33,18 +33,17 @@ class Operations(Table):
 
 
 def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
-    """Synaptic operations per sample, exactly counted, beside the operations of the same network as an ANN.
+    """Synaptic operations per sample, counted exactly, beside those of the same network as an ANN.
 
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
-    strides it reaches fewer (`keras_spiking_bp.synapse_counts.fan_out`). An input that is no spikes (a constant
-    current) costs a multiply-accumulate (MAC) for each value that is not 0, synapse and time step. The ANN needs one
-    MAC for each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN
-    too. Where average pooling has no neurons behind it, each spike goes through its window to the synapses of
-    the next layer; the ANN computes the averages first. Batch normalisation, which can be folded into the weights,
-    counts nothing.
+    strides it reaches fewer (`keras_spiking_bp.synapse_counts.fan_out`). An input that is not spikes (a constant
+    current) costs a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for
+    each synapse, once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where
+    no neurons follow average pooling, each spike goes through its window to the synapses of the next layer; the ANN
+    computes the averages first. Batch normalisation, which can be folded into the weights, costs nothing.
 
     Args:
-        model: a built model with one `SpikingRNN`, or what `analysis.run` gave.
+        model: a built model with one `SpikingRNN`, or an `analysis.Run`.
         data: inputs of the model, as in `analysis.run`.
         batch_size, verbose: as in `analysis.run`.
 

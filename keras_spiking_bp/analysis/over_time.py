@@ -16,7 +16,7 @@ from keras_spiking_bp.observe import output_layer
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
-    """As `AccuracyOverTime.steps_to_reach`, from rows such as its own, one for each number of steps from 1 on."""
+    """As `AccuracyOverTime.steps_to_reach`, from rows like its own, one for each number of steps from 1."""
     below = [row["steps"] for row in rows if row["accuracy"] < accuracy]
     steps = (below[-1] if below else 0) + 1
     return steps if steps <= len(rows) else None
@@ -41,13 +41,13 @@ class AccuracyOverTime(Table):
         )
 
     def steps_to_reach(self, accuracy: float) -> int | None:
-        """The smallest number of steps from which on the accuracy is at least `accuracy`; None if there is none."""
+        """The smallest number of steps from which the accuracy stays at least `accuracy`; None if there is none."""
         return steps_to_reach(self.rows, accuracy)
 
     def early_exit(self, margins: Sequence[float]) -> Table:
         """Accuracy, spikes and operations if each sample stops early.
 
-        A sample stops at the first step at which its largest output `V[t] / t` is above the second largest by more than
+        A sample stops at the first step at which its largest output `V[t] / t` exceeds the second largest by more than
         the margin; if there is none, it takes all steps.
 
         Args:
@@ -91,7 +91,7 @@ def accuracy_over_time(
     The prediction after t steps is the class with the largest `V[t] / t`.
 
     Args:
-        model: a built model with one `SpikingRNN`, or what `analysis.run` gave.
+        model: a built model with one `SpikingRNN`, or an `analysis.Run`.
         data, labels: inputs of the model and their classes, as in `analysis.run`.
         batch_size, verbose: as in `analysis.run`.
 

@@ -1,7 +1,7 @@
 """Pictures of spiking networks, readable in print and for the colour-blind.
 
-Each function draws on the matplotlib axes that it is given, or on a new figure in the style of `analysis.style`, and
-returns the axes. They need matplotlib (`pip install matplotlib`).
+Each function draws on the given matplotlib axes, or on a new figure in the style of `analysis.style`, and returns the
+axes. They need matplotlib (`pip install matplotlib`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Draws new figures in `STYLE`; axes that are given keep the style that they have."""
+    """Draws new figures in `STYLE`; given axes keep their style."""
 
     @functools.wraps(draw)
     def drawn(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         model: a built model with one `SpikingRNN`.
         inputs: inputs of the model, (B, ...).
         sample: which of them to draw.
-        neurons: of each layer so many are drawn at most, evenly spread over those that fire.
+        neurons: maximum number drawn per layer, evenly spread over those that fire.
         axis: matplotlib axes; None for a new figure.
 
     Raises:
@@ -85,7 +85,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     Args:
         model, inputs, sample, axis: as in `raster`.
         layer: name of the layer of neurons, such as `"conv1"`.
-        neurons: how many are drawn.
+        neurons: how many to draw.
 
     Raises:
         TypeError, ValueError: as `raster`; ValueError if there is no layer of this name.

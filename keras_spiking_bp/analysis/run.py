@@ -1,4 +1,4 @@
-"""One pass of a network over data, with everything counted that the analysis asks for."""
+"""One pass of a network over data, counting everything that the analysis needs."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from keras_spiking_bp.validation import check_positive_int
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a network did on N samples in T time steps. `run` makes it; all functions of `analysis` read it.
+    """Activity of a network on N samples over T time steps. Returned by `run`, used by all of `analysis`.
 
     Attributes:
-        outputs: `V[t] / t` at each step t (of a network that ends in spikes, its firing rates so far), (N, T, ...).
+        outputs: `V[t] / t` at each step t (for a network that ends in spikes, its firing rates so far), (N, T, ...).
         labels: class indices (N,), or None.
         neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
         spikes: spikes of each of them in each step, (N, T).
         silent: for each of them the share of its neurons that fired for no sample.
         saturated: for each of them the share of samples and neurons with a spike in more than 90 % of the steps.
-        connections: who feeds whom.
+        connections: all connections.
         synapses: number of synapses of each connection.
-        operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each value that
-            is not 0, where the input is no spikes) counts once for each synapse that it reaches.
+        operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero
+            value, if the input is not spikes) counts once for each synapse that it reaches.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
-        updates: potentials that are updated at each step: those of all neurons, the readout's too, and the counts of
-            max pooling.
+        updates: number of potentials updated per step: those of all neurons, the readout's too, and the counts of max
+            pooling.
     """
 
     outputs: np.ndarray
@@ -73,7 +73,7 @@ class Run:
         return self.outputs.argmax(-1) == self.labels[:, None]
 
     def multiplies(self, path: Connection) -> bool:
-        """Whether this connection multiplies: weights on an input that is no spikes, or on potentials."""
+        """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
         return path.source not in self.spikes and not path.is_pooling()
 
     def so_far(self) -> dict[str, np.ndarray]:
@@ -91,10 +91,10 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
 
     Args:
         model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
-            encoder is put back: the same call gives the same again.
+            encoder is restored: repeated calls return the same.
         data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
             `datasets.Batches` of batches, of inputs or of `(inputs, labels)`.
-        labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or nobody asks.
+        labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or not needed.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
 
@@ -114,7 +114,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     layer, front = _checked(model), input_over_time(model)
     paths = tuple(connections(layer.cell, layer.input.shape[2:]))
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
-    encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # image by image, if eagerly
+    encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # eagerly it would run image by image
     stream = [(variable, variable.numpy()) for variable in front.variables]
     count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
@@ -200,7 +200,7 @@ def _checked(model: keras.Model) -> SpikingRNN:
 
 
 def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...], spiking_input: bool) -> None:
-    """Max pooling of currents, or of potentials, gives no spikes to count."""
+    """Max pooling of currents, or of potentials, has no spikes to count."""
     sources = {neuron.name for neuron in layer.cell.neurons() if neuron.emits == "potential"}
     sources |= set() if spiking_input else {INPUT}
     pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
@@ -247,7 +247,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
                 for neuron, state in zip(cell.neurons(), states, strict=True)
                 if "fed_back" in state
             }
-            reached = [  # exact: counts of spikes times fan-outs pass what float32 holds
+            reached = [  # float64: spike counts times fan-outs exceed what float32 can hold
                 per_sample_sum(tf.cast((fed_back if path.delayed else fired | sent)[path.source], tf.float64) * fan)
                 for path, fan in zip(paths, fans, strict=True)
             ]

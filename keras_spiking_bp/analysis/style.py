@@ -1,21 +1,21 @@
 """The style of all pictures: the library's, and those of its examples, benchmarks and documentation.
 
-`STYLE` are settings of matplotlib; your own plots look like ours after `matplotlib.rcParams.update(STYLE)`. Line i has
-`COLORS[i]` and `LINES[i]`, so that lines are told apart without colour, too.
+`STYLE` holds matplotlib settings; your own plots look like ours after `matplotlib.rcParams.update(STYLE)`. Line i has
+`COLORS[i]` and `LINES[i]`, so that lines differ without colour, too.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Okabe and Ito's palette: told apart by the colour-blind, and by their lightness in print
+# Okabe and Ito's palette: distinguishable for the colour-blind, and by lightness in print
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
 )  # fmt: skip
 COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-#: What is not in question: other classes, the input, thresholds.
+#: For secondary elements: other classes, the input, thresholds.
 GREY = "#999999"
 #: Text beside such lines.
 DARK_GREY = "#666666"

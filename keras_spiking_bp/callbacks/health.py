@@ -1,4 +1,4 @@
-"""Names ill layers while a spiking network trains."""
+"""Reports unhealthy layers during training."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class HealthWarning(UserWarning):
 class Health(keras.callbacks.Callback):
     """Warns of dead, saturated and exploding layers of a spiking network during `fit`, with a remedy for each.
 
-    On sample inputs, before the first batch (after it where a batch normalisation has no statistics yet), after every
+    On sample inputs, before the first batch (after it if a batch normalisation has no statistics yet), after every
     `every` batches and after each epoch:
 
-    * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: no gradient passes it, and it hardly
-      ever recovers;
+    * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: no gradient passes it, and it rarely
+      recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input;
-    * weights explode if their standard deviation has grown `growth`-fold since the training began.
+    * weights explode if their standard deviation has grown `growth`-fold since training began.
 
-    Each finding is a `HealthWarning`, once for each layer. NaN in the loss or the weights stops the training, with the
-    layers named.
+    Each finding is a `HealthWarning`, once per layer. NaN in the loss or the weights stops training; the warning names
+    the layers.
 
     Args:
-        inputs: sample inputs of the model, (B, ...): some 16 training images serve; a list or dictionary if it has
-            several. Encoded once; the random stream of the encoder is put back, so that the training is the same with
-            the callback and without.
+        inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
+            inputs. Encoded once; the random stream of the encoder is restored, so that training is the same with and
+            without the callback.
         every: number of batches between two checks.
         growth: above 1.
 
@@ -48,7 +48,7 @@ class Health(keras.callbacks.Callback):
     Raises:
         ValueError: if `every` or `growth` is out of range; (in `fit`) if `inputs` are not those of the model.
         TypeError: (in `fit`) if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are
-            no arrays.
+            not arrays.
 
     Example:
         >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)

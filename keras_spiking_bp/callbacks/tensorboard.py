@@ -13,25 +13,25 @@ from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.observe import activity_of, encoded, firing_rates, spiking_layer, traces_of_spikes
 from keras_spiking_bp.validation import check_positive_int
 
-_PIXELS = 4  # a spike is a square of so many
+_PIXELS = 4  # side of the square that shows a spike
 
 
 class SpikingTensorBoard(keras.callbacks.Callback):
-    """Writes what the neurons do on sample inputs during `fit`, before the first epoch and after each `every`-th.
+    """Writes neuron activity on sample inputs during `fit`, before the first epoch and after each `every`-th.
 
     * scalars `firing_rate/LAYER`: spikes per neuron and time step, over all samples;
     * images `raster/LAYER`: the spikes of the first sample, a row for each neuron, time to the right;
     * histograms `membrane/LAYER`: the membrane potentials of the first sample, over all neurons and steps.
 
-    It stands beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder.
-    TensorBoard itself must be installed (`pip install tensorboard`).
+    Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. TensorBoard
+    itself must be installed (`pip install tensorboard`).
 
     Args:
         log_dir: folder for the logs; they go to its subfolder `neurons`.
-        inputs: sample inputs of the model, (B, ...): some 16 images serve. Encoded once; the random stream of the
-            encoder is put back, so that the training is the same with the callback and without.
+        inputs: sample inputs of the model, (B, ...): about 16 images suffice. Encoded once; the random stream of the
+            encoder is restored, so that training is the same with and without the callback.
         every: epochs between two records.
-        neurons: at most so many of a layer are in its raster, evenly spread over it.
+        neurons: maximum number per layer in its raster, evenly spread over the layer.
 
     Raises:
         ImportError: if TensorBoard is not installed.
@@ -64,7 +64,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._spikes = encoded(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
-        if int(self.model.optimizer.iterations) == 0:  # a resumed training has written it
+        if int(self.model.optimizer.iterations) == 0:  # a resumed run has already written it
             self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -11,23 +11,23 @@ import tensorflow as tf
 
 from keras_spiking_bp.validation import check_no_added_loss, named
 
-#: Batch normalisation is none of them: in the time loop it is an affine map.
+#: Without batch normalisation, which is an affine map in the time loop.
 _NORMALISATIONS = tuple(
     getattr(keras.layers, f"{name}Normalization")
     for name in ("Group", "Layer", "RMS", "Spectral", "Unit")
     if hasattr(keras.layers, f"{name}Normalization")
 )
-_MULTIPLES = (-1, 2**-7, 2**-14)  # of an input of about 1000; powers of two, which no precision rounds
-_TOLERANCE = 0.02  # of the change of an output; activations miss by tens of per cent
-_ROUNDING = 2**-6  # of the output itself; bfloat16 has 8 bits
+_MULTIPLES = (-1, 2**-7, 2**-14)  # of inputs of about 1000; powers of two, exact in every precision
+_TOLERANCE = 0.02  # relative to the change of an output; activations deviate by tens of per cent
+_ROUNDING = 2**-6  # relative to the output itself; bfloat16 has 8 bits
 
 
 def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> str | None:
-    """Why a built layer is no fixed affine map of one sample, `f(a) + f(b) = f(a + b) + f(0)`; None if it is one.
+    """Why a built layer is not a fixed affine map of one sample, `f(a) + f(b) = f(a + b) + f(0)`; None if it is one.
 
-    Activations and normalisations are known by name. The rest is tried, on random inputs of several sizes and with
-    weights of the trial's own: the layer's may hide an activation (behind a kernel of zeros), and have no value yet
-    where the layer is built in a `tf.function`. They, and the seeds of the layer, stay as they are.
+    Activations and normalisations are recognised by name. Other layers are tested on random inputs of several sizes,
+    with random weights: their own may hide an activation (behind a kernel of zeros), and have no value yet if the layer
+    is built in a `tf.function`. They, and the seeds of the layer, are unchanged.
 
     Raises:
         ValueError: if the layer calls `add_loss`.
@@ -47,7 +47,7 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
             in_training = outputs[largest_and_smallest]
             if any(map(_may_differ, parts)):
                 in_training = _outputs(layer, inputs[largest_and_smallest], training=True)
-        except Exception as error:  # whatever a user's own layer raises
+        except Exception as error:  # a custom layer may raise anything
             largest = np.abs(inputs).max()
             return f"on random inputs of -{largest:.0f} to {largest:.0f} it raises {type(error).__name__}: {error}"
         check_no_added_loss(layer)
@@ -67,7 +67,7 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
 
 
 def check_affine(parts: Iterable[tuple[keras.layers.Layer, tuple[int, ...]]], gradient: str) -> None:
-    """Refuses layers, given with the shape of their input, that a rule on sums over time cannot take."""
+    """Rejects layers, given with their input shapes, to which a rule on sums over time cannot apply."""
     for layer, input_shape in parts:
         reason = why_not_affine(layer, input_shape)
         if reason is not None:
@@ -78,19 +78,19 @@ def check_affine(parts: Iterable[tuple[keras.layers.Layer, tuple[int, ...]]], gr
 
 
 def _inputs(shape: tuple[int, ...]) -> np.ndarray:
-    """a, b, a + b, the multiples of a, and zeros: few bits, so that they are exact in each precision."""
+    """a, b, a + b, the multiples of a, and zeros: few bits, so that they are exact in any precision."""
     a, b = 128 * np.random.default_rng(0).integers(-8, 9, (2, *shape)).astype("float32")
     return np.stack([a, b, a + b, *(m * a for m in _MULTIPLES), 0 * a])
 
 
 def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Random values for all weights, such that outputs have the size of the inputs."""
+    """Random values for all weights, scaled so that outputs are as large as inputs."""
     rng = np.random.default_rng(1)
     values = []
     for weight in layer.weights:
         if keras.backend.is_float_dtype(weight.dtype):
             fan_in = (1, *weight.shape)[:-1]
-            # vectors above 0: variances are among them; a block of a prime length is repeated, which is fast
+            # vectors are above 0, as they may be variances; repeating a block of prime length is fast
             block = rng.uniform(0.1, 2.0, 10007) if len(weight.shape) < 2 else rng.normal(size=10007)
             block = (block / math.sqrt(math.prod(fan_in))).astype("float32")
             values.append((weight, np.resize(block, weight.shape)))
@@ -102,7 +102,7 @@ def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def _may_differ(layer: keras.layers.Layer) -> bool:
-    """Whether a layer may do something else in training; of Keras' own but the normalisations, those that draw."""
+    """Whether a layer may differ in training: custom layers, and Keras' own that draw (normalisations aside)."""
     return bool(_seeds(layer)) or not type(layer).__module__.startswith("keras.")
 
 
@@ -111,6 +111,6 @@ def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> n
 
 
 def _close(f: np.ndarray, expected: np.ndarray, f0: np.ndarray | float = 0) -> bool:
-    """Whether an output, as it changes from `f0`, is the expected one but for rounding; NaN is not."""
+    """Whether the change of an output from `f0` is as expected up to rounding; NaN is not."""
     tolerance = _TOLERANCE * np.abs(expected - f0).max() + _ROUNDING * np.abs(expected).max()
     return bool(np.abs(f - expected).max() <= tolerance)

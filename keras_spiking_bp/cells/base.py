@@ -10,31 +10,31 @@ import tensorflow as tf
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
 from keras_spiking_bp.validation import check_float32_policy
 
-#: The state of one layer of neurons: what it carries, and what was asked for beside it (`NeuronCell.initial_state`).
+#: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
 
 
 class Cell(keras.layers.Layer):
-    """Base of all cells. A cell maps the inputs of ONE time step to its outputs; time is run by `SpikingRNN`.
+    """Base class of all cells. A cell maps the inputs of ONE time step to its outputs; `SpikingRNN` loops over time.
 
-    Subclasses give
+    Subclasses define
 
-    * `neurons()`: the leaves of the cell tree that hold a membrane potential, in the order in which a step visits them.
-      The state of a cell is a list with one dictionary for each of them.
+    * `neurons()`: the leaves of the cell tree that hold a membrane potential, in execution order. The state of a cell
+      is a list with one dictionary for each of them.
     * `step(inputs, states)`: one time step, `(outputs, new_states)`.
     * `accumulate(total_inputs, states, num_steps, training)`: the window at once. Takes the inputs summed over it and
-      the states after it; returns the outputs summed over it, with the derivative for which the states have a record.
-      Writes `count` into the state of each layer of neurons that fires: its spikes, with the same derivative. With
-      `training`, batch normalisation in a synapse is that of training: statistics of the batch, one update.
-    * `sources()`: for each of the neurons the layers whose outputs add up to its current.
+      the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
+      `count` into the state of each spiking layer of neurons: its spike count, with the same derivative. With
+      `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
+    * `sources()`: for each of the neurons, the layers whose outputs sum to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
-    * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as that of `LIFCell` is.
+    * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
 
-    Every cell is also a cell of plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
-    then goes through the loop by the authors' rule, but without the leak correction, which is known only at the end.
+    Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
+    through the loop then follows the authors' rule, but without the leak correction, which is known only at the end.
 
-    Cells compute in float32 whatever the global dtype policy is: a bfloat16 membrane potential never reaches its steady
+    Cells compute in float32 whatever the global dtype policy: a bfloat16 membrane potential never reaches its steady
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.
     """
 
@@ -87,7 +87,7 @@ class Cell(keras.layers.Layer):
         return _rnn_size(self.output_shape_of_step)
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
-        """What the neurons carry, at rest, and of each with dropout the mask that holds over all time steps."""
+        """Initial states of the neurons and, for each with dropout, the mask used at all time steps."""
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,9 +98,9 @@ class Cell(keras.layers.Layer):
             self._called_by_keras = False
 
     def add_loss(self, loss: Any) -> None:
-        """As Keras', but not for what it adds by itself to a cell that has an `activity_regularizer`.
+        """As in Keras, but ignores the loss that Keras itself adds for an `activity_regularizer`.
 
-        That would be a penalty on the outputs and potentials of one step, out of reach inside the loop.
+        It would be a penalty on the outputs and potentials of one step, inaccessible inside the loop.
         """
         if not self._called_by_keras:
             super().add_loss(loss)
@@ -141,7 +141,7 @@ class NeuronCell(Cell):
 
     @property
     def carries_state(self) -> bool:
-        """Whether it carries something from step to step."""
+        """Whether it carries state from step to step."""
         return True
 
     @property
@@ -160,7 +160,7 @@ class NeuronCell(Cell):
 
     @property
     def carried_shapes(self) -> dict[str, Any]:
-        """The entries of the state that go from step to step, and on to the next window: shapes without the batch."""
+        """The state entries passed from step to step, and on to the next window: shapes without the batch."""
         return {"membrane": self.state_shape_of_step}
 
     def carried(self, state: State) -> list[tf.Tensor]:
@@ -195,11 +195,11 @@ class NeuronCell(Cell):
 
         Args:
             batch_size: number of samples.
-            carried: what to start from, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
-            rule: `gradient` of the `SpikingRNN`, if a derivative is wanted: also carry what it needs, the record of
-                `keras_spiking_bp.cells.record`, or for `bptt` the `slot` through which the leak correction comes back.
-            recorded: also write down the spikes.
-            dropout: also draw the mask `keep` that holds over all steps.
+            carried: initial values, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
+            rule: `gradient` of the `SpikingRNN`, if a derivative is needed: also carry what it requires, the record of
+                `keras_spiking_bp.cells.record`, or for `bptt` the `slot` that carries the leak correction backwards.
+            recorded: also record the spikes.
+            dropout: also draw the mask `keep`, used at all steps.
         """
         state = self.at_rest(batch_size) if carried is None else dict(carried)
         if rule == "bptt":
@@ -209,7 +209,7 @@ class NeuronCell(Cell):
         return state | self.blank_record(state, rule, recorded)
 
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
-        """What the neurons will write down, before the first step; arguments as in `initial_state`."""
+        """The blank record before the first step; arguments as in `initial_state`."""
         return {}
 
     def correction(self, state: State) -> tf.Tensor:
@@ -221,7 +221,7 @@ class NeuronCell(Cell):
         return None
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the neurons did over the window of `num_steps`, from their final state."""
+        """Activity over the window of `num_steps`, from the final state."""
         return {"membrane": state["membrane"]}
 
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
@@ -234,7 +234,7 @@ class NeuronCell(Cell):
 
     def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
         states = list(self.at_rest(batch_size).values())
-        if self.dropout:  # kept as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
+        if self.dropout:  # stored as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
             states.append(self.draw_keep(batch_size) - 1.0)
         return states
 
@@ -248,7 +248,7 @@ class NeuronCell(Cell):
 
 
 def unique_names(cell: Cell) -> list[str]:
-    """The names of the neurons of a cell, in the order of the walk.
+    """The names of the neurons of a cell, in execution order.
 
     Raises:
         ValueError: if two have the same name.
@@ -261,7 +261,7 @@ def unique_names(cell: Cell) -> list[str]:
 
 
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:
-    """Refuses penalties on firing rates where no derivative of the spike counts is at hand."""
+    """Rejects penalties on firing rates where spike counts have no derivative."""
     for neuron in cell.neurons():
         if neuron.activity_regularizer is not None:
             raise ValueError(

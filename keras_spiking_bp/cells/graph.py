@@ -1,4 +1,4 @@
-"""Cells and layers that are joined as a graph."""
+"""Cells and layers connected as a graph."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from keras_spiking_bp.cells.base import Cell, NeuronCell, State
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
-#: The name of what comes in from outside.
+#: The name of the input.
 INPUT = "input"
-#: Layers that may take several outputs: linear in all of them, without weights.
+#: Layers that may have several inputs: linear in all of them, without weights.
 JOINS = (keras.layers.Add, keras.layers.Concatenate)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class GraphCell(Cell):
-    """Runs cells and stateless Keras layers that are joined as a graph, within the same time step.
+    """Runs cells and stateless Keras layers, connected as a graph, within the same time step.
 
-    Each takes the outputs of one or more before it. What a stateless layer such as a convolution gives is a current: it
-    may go to several cells, and is computed once. `keras.layers.Add` and `keras.layers.Concatenate` take several
-    outputs. So a residual block is an `Add` of two currents with neurons behind it, and a bottleneck without an
-    activation a convolution with none.
+    Each takes the outputs of one or more before it. The output of a stateless layer such as a convolution is a current:
+    it may go to several cells, and is computed once. `keras.layers.Add` and `keras.layers.Concatenate` take several
+    outputs. A residual block is thus an `Add` of two currents followed by neurons, and a linear bottleneck a
+    convolution followed by none.
 
     Args:
-        nodes: list of pairs `(layer, sources)` in the order in which they run. `sources` is a list of the names of the
-            layers whose outputs it takes, `"input"` for the input of the step; or one name. The last pair holds a cell,
-            whose output is that of the graph.
+        nodes: list of pairs `(layer, sources)` in execution order. `sources` is a list of the names of the layers whose
+            outputs the layer takes, `"input"` for the input of the step; or one name. The last pair holds a cell, whose
+            output is that of the graph.
 
-    Shapes: inputs as the layers at the beginning take them, outputs as the last cell gives them.
+    Shapes: inputs as the first layers accept them, outputs as the last cell returns them.
 
     Raises:
-        TypeError: if an entry is no pair of a layer and names.
-        ValueError: if two layers have the same name, a source is none of the layers before, the outputs of a layer are
-            taken by no other, a layer other than `Add` and `Concatenate` takes several outputs, the last layer is no
-            cell, a `ReadoutCell` is not the last, samples are concatenated, or a layer has an `activity_regularizer`.
+        TypeError: if an entry is not a pair of a layer and names.
+        ValueError: if two layers have the same name, a source is not an earlier layer, the output of a layer is unused,
+            a layer other than `Add` and `Concatenate` takes several outputs, the last layer is not a cell, a
+            `ReadoutCell` is not the last, samples are concatenated, or a layer has an `activity_regularizer`.
 
     Example:
         >>> cell = GraphCell([
@@ -97,7 +97,7 @@ class GraphCell(Cell):
         for layer, taken in self.nodes():
             before = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
-                # where a synapse has no weights, those before it make the current
+                # where a synapse has no weights, the layers before it produce the current
                 found += [sources if _weighted(sources) else [*sources, *before] for sources in layer.sources()]
                 own[layer.name] = []
             else:
@@ -170,7 +170,7 @@ class GraphCell(Cell):
 
 
 def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, list[str]]:
-    """A pair of `nodes`; `names` are those of the layers before."""
+    """A pair of `nodes`; `names` are those of earlier layers."""
     if not isinstance(node, (list, tuple)) or len(node) != 2:
         raise TypeError(f"`nodes[{i}]` must be a pair (layer, sources). Received: {node!r}")
     layer, taken = node

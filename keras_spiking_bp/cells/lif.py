@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire neuron behind any synapse."""
+"""The leaky integrate-and-fire neuron with any synapse."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         membrane <- 0 where it fired ("zero"), or membrane - threshold * spikes[t] ("subtract")
         membrane <- beta * membrane
 
-    Source: arXiv 1903.06379, "The Spiking Neuron"; the leak comes after fire and reset, as in the authors' code. The
-    derivatives are in `keras_spiking_bp.gradients`. With `synaptic_beta` the current has a decay of its own (a
+    Source: arXiv 1903.06379, "The Spiking Neuron"; the leak follows firing and reset, as in the authors' code. The
+    derivatives are in `keras_spiking_bp.gradients`. With `synaptic_beta` the current has its own decay (a
     current-based, or second-order, neuron: `CubaLIF` in NIR, `Synaptic` in snnTorch):
 
         current <- synaptic_beta * current + I[t]
@@ -56,35 +56,35 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
-        beta: decay of the membrane potential per time step, 0 < beta <= 1; `beta_from_tau` converts a time constant.
-            A number, or an array for one a neuron, which broadcasts to the shape of the neurons.
+        beta: decay of the membrane potential per time step, 0 < beta <= 1; `beta_from_tau` converts a time constant. A
+            number, or an array of one per neuron, which broadcasts to the shape of the neurons.
         threshold: membrane potential above which a neuron fires, > 0; a number or an array.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
-        dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is held over all
-            time steps; the kept spikes count 1 / (1 - dropout).
-        seed: integer, or None, for the dropout masks.
-        surrogate: what stands for the derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or
-            an instance of a class of `surrogates`. None is the paper's, which is taken from the spikes alone.
-        initial_membrane: the membrane potential before the first step, as a share of the threshold,
+        dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is used at all time
+            steps; kept spikes are scaled by 1 / (1 - dropout).
+        seed: integer seed of the dropout masks, or None.
+        surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
+            instance of a class of `surrogates`. None is the paper's derivative, computed from the spikes alone.
+        initial_membrane: membrane potential before the first step, as a fraction of the threshold,
             0 <= initial_membrane < 1. At 0.5 spike counts are rounded to the nearest integer, not down, which matters
             with few steps.
-        synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts in
-            its own step only. A number or an array.
-        learn_beta, learn_threshold: whether `beta` and `threshold` are weights, which start at the values given and are
-            kept in [0.001, 1] and at 0.001 or above. Need a surrogate and `gradient="bptt"`. (A decay of weights would
-            draw them to 0: `optimizer.exclude_from_weight_decay(var_names=["beta", "threshold"])`.)
-        activity_regularizer: Keras' own, or `regularizers.FiringRate`: a penalty on the firing rates
-            `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate` does not, which counts
-            no spikes. Needs `gradient="accumulated"` or `"bounded"`.
+        synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
+            in its own step. A number or an array.
+        learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
+            in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
+            them to 0: `optimizer.exclude_from_weight_decay(var_names=["beta", "threshold"])`.)
+        activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
+            `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
+            does not. Requires `gradient="accumulated"` or `"bounded"`.
 
-    Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them. Spikes are 0 or 1
+    Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them. Spikes are 0 or 1
     (times 1 / (1 - dropout) in training), in the compute dtype of the synapse (of the first layer of a
     `keras.Sequential`); the membrane potential is float32.
 
     Raises:
         TypeError: if `synapse` is not a layer.
-        ValueError: if another argument is out of its range, an array does not fit, or something is to be learned
-            without a surrogate.
+        ValueError: if another argument is out of range, an array does not broadcast, or a parameter is learned without
+            a surrogate.
 
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.95)
@@ -127,7 +127,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 f"{self.learned[0]}. Received: surrogate=None"
             )
         self._initial = {"beta": parameters.plain(self.beta), "threshold": parameters.plain(self.threshold)}
-        self.feeds_back = False  # a RecurrentCell around this one says so
+        self.feeds_back = False  # set by an enclosing RecurrentCell
         self.seed = seed
         if self.dropout:
             self.start_stream(seed)
@@ -158,7 +158,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     @property
     def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
-        """`membrane`; `current` with `synaptic_beta`; `fed_back`, the spikes of the step before, in a RecurrentCell."""
+        """`membrane`; `current` with `synaptic_beta`; `fed_back`, the previous spikes, in a RecurrentCell."""
         names = ["membrane"]
         if self.synaptic_beta is not None:
             names.append("current")
@@ -177,7 +177,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         names = record.needed(rule, self.surrogate is not None, recorded)
         of_neurons = record.start(names, membrane, leaks=not parameters.is_one(self.beta))
         if rule == "bptt" and self.surrogate is None:
-            of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has a correction of its own
+            of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
         if "slope_sum" in of_neurons and self.synaptic_beta is not None:
             shape = tf.shape(membrane)
             if isinstance(self.synaptic_beta, float):  # the same for all neurons
@@ -228,7 +228,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 resets_to_zero=resets_to_zero,
             )
             potential, fired = None, spikes
-        slope: Any = self.surrogate  # called where there is one
+        slope: Any = self.surrogate  # called only if there is one
         new |= record.update(
             state,
             spikes,
@@ -244,7 +244,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         if "spikes" in state:
             new["spikes"] = spikes
         if "keep" not in state and dtype != "float32":
-            spikes = fired  # from booleans to bfloat16 costs half of what it costs from float32
+            spikes = fired  # a cast from booleans to bfloat16 costs half of one from float32
         return tf.cast(spikes, dtype), new
 
     def _integrate(
@@ -258,7 +258,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         spikes = tf.cast(fired, tf.float32)
         if self.reset_mechanism == "subtract":
             membrane = potential - threshold * spikes
-        elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats do not know it
+        elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats lack this op
             membrane = tf.raw_ops.TanhGrad(y=spikes, dy=potential)
         else:  # a factor computed from the spikes: a select with a scalar costs twice as much
             return potential, fired, spikes, potential * (beta - beta * spikes)
@@ -277,7 +277,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return count * state["keep"] if "keep" in state else count
 
     def _slope(self, state: State, num_steps: tf.Tensor) -> tf.Tensor:
-        """`d count / d net`, by the record that there is."""
+        """`d count / d net`, from the available record."""
         steps = per_sample(num_steps, state["membrane"])
         if "slope_sum" in state:
             return state["slope_sum"] / steps
@@ -291,13 +291,13 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return slope if self.synaptic_beta is None else slope * mean_gain(self.synaptic_beta, steps)
 
     def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
-        """What the `activity_regularizer` makes of the firing rates, a sample's share of it."""
+        """The `activity_regularizer` of the firing rates, per sample."""
         if self.activity_regularizer is None:
             return None
         rates = state["count"] / per_sample(num_steps, state["count"])
         penalty = self.activity_regularizer(rates)
         samples = tf.cast(tf.shape(rates)[0], penalty.dtype)
-        return tf.math.divide_no_nan(penalty, samples)  # of a sample, as Keras' layers do
+        return tf.math.divide_no_nan(penalty, samples)  # per sample, as in Keras' layers
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""

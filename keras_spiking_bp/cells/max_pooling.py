@@ -26,20 +26,20 @@ class MaxPoolingCell(NeuronCell):
         seen[t] = seen[t-1] + inputs[t]
         spikes[t] = max_pool(seen[t]) - max_pool(seen[t-1])
 
-    For inputs of 0 or 1 this is 0 or 1. It is what a converted network needs. With `of="spikes"` it is what snnTorch's
-    and SpikingJelly's networks use,
+    For inputs of 0 or 1 this is 0 or 1. Converted networks need it. With `of="spikes"`, as in networks of snnTorch and
+    SpikingJelly,
 
         spikes[t] = max_pool(inputs[t])
 
-    so that two neurons that fire in turn make a third that fires always. On totals the gradient goes to the input with
-    the largest count (with counts this is exact); step by step to the input that was the maximum of the step.
+    so that two neurons that fire in turn give an output that always fires. On totals the gradient goes to the input
+    with the largest count (exact for counts); step by step, to the input that was the maximum of the step.
 
     Args:
         synapse: a max pooling layer, such as `keras.layers.MaxPooling2D(2)`.
         of: `"counts"` or `"spikes"`.
 
-    Shapes: inputs and outputs of a step as the pooling layer has them; the state `membrane` holds `seen`, shaped like
-    the inputs, float32 (of spikes it holds nothing: one zero a sample).
+    Shapes: inputs and outputs of a step as for the pooling layer; the state `membrane` holds `seen`, shaped like the
+    inputs, float32 (for spikes it holds nothing: one zero per sample).
 
     Raises:
         TypeError: if `synapse` is not a max pooling layer.
@@ -62,7 +62,7 @@ class MaxPoolingCell(NeuronCell):
 
     @property
     def carries_state(self) -> bool:
-        """Whether `membrane` holds something: the counts."""
+        """Whether `membrane` holds the counts."""
         return self.of == "counts"
 
     @property
@@ -72,7 +72,7 @@ class MaxPoolingCell(NeuronCell):
         return self.input_shape_of_step if self.built else None
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return []  # a maximum, but `accumulate` knows how to treat it
+        return []  # a maximum, but `accumulate` handles it
 
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]
@@ -90,7 +90,7 @@ class MaxPoolingCell(NeuronCell):
         else:
             new["membrane"] = states[0]["membrane"] + inputs
             new["pooled"] = self._pooled(new["membrane"])
-            # carried along, for pooling once a step is enough; a step that stands alone has the counts only
+            # carried along, so that each step pools only once; a single step has only the counts
             before = states[0]["pooled"] if "pooled" in states[0] else self._pooled(states[0]["membrane"])
             spikes = new["pooled"] - before
         if "spike_count" in new:

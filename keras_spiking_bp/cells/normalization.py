@@ -20,7 +20,7 @@ def normalizes(layer: keras.layers.Layer) -> bool:
 
 
 def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> bool:
-    """Whether `in_one_pass` knows this layer: a stock batch normalisation of the channels of images."""
+    """Whether `in_one_pass` supports this layer: stock batch normalisation of image channels."""
     return (
         type(layer) is keras.layers.BatchNormalization
         and inputs.shape.rank == 4
@@ -31,7 +31,7 @@ def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
 
 
 def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, training: bool) -> tf.Tensor:
-    """A batch normalisation by one operation: Keras' own reads and writes the images several times."""
+    """Batch normalisation in one operation: Keras' own reads and writes the images several times."""
     mean, variance = (tf.cast(v.value, tf.float32) for v in (layer.moving_mean, layer.moving_variance))
     learns = training and layer.trainable
     done = tf.raw_ops.FusedBatchNormV3(
@@ -45,7 +45,7 @@ def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, train
     )
     if learns:
         values = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
-        of_batch = (done.batch_mean, done.batch_variance * (values - 1.0) / values)  # that of Keras is not corrected
+        of_batch = (done.batch_mean, done.batch_variance * (values - 1.0) / values)  # Keras' variance is biased
         for moving, old, new in zip(
             (layer.moving_mean, layer.moving_variance), (mean, variance), of_batch, strict=True
         ):
@@ -53,12 +53,12 @@ def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, train
     return done.y
 
 
-#: Of each batch normalisation whose factor is in the weights before it, by id: what is left of it, to be added.
+#: For each batch normalisation whose factor is folded into the weights before it, by id: the shift left to add.
 _shifts: contextvars.ContextVar[dict[int, tf.Tensor] | None] = contextvars.ContextVar("shifts", default=None)
 
 
 def shift_of(layer: keras.layers.Layer) -> tf.Tensor | None:
-    """What is left to add of a batch normalisation that was folded into the weights before it; None: all of it."""
+    """The shift left to add of a batch normalisation folded into the weights before it; None if not folded."""
     return (_shifts.get() or {}).get(id(layer))
 
 
@@ -73,13 +73,13 @@ def shifts_in_place(shifts: dict[int, tf.Tensor]) -> Iterator[None]:
 
 
 def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
-    """Folds batch normalisations, as they are in inference, into the weights right before them.
+    """Folds batch normalisation, in inference mode, into the weights directly before it.
 
         gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta = (factor * W) x + factor * b + shift
 
     Args:
-        synapses: all layers of a network that are applied to what it gets, each as often as it is; weights that are
-            used more than once stay as they are.
+        synapses: all layers that a network applies, each as often as it is applied; weights used more than once are not
+            folded.
 
     Returns:
         The new values of weights, by the id of the variable, and the shifts for `shifts_in_place`.
@@ -108,7 +108,7 @@ def _folds(layer: keras.layers.Layer, norm: keras.layers.Layer) -> bool:
 
 
 def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch normalisation in inference as `factor * x + shift`, of each channel, in float32."""
+    """Batch normalisation in inference as `factor * x + shift`, per channel, in float32."""
     factor = 1.0 / tf.sqrt(tf.cast(norm.moving_variance.value, tf.float32) + norm.epsilon)
     if norm.scale:
         factor *= tf.cast(norm.gamma.value, tf.float32)
@@ -117,7 +117,7 @@ def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, 
 
 
 def why_not_folded(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> str | None:
-    """Why a normalisation cannot go into the kernel and bias of the layer right before it; None if it can."""
+    """Why a normalisation cannot be folded into kernel and bias of the layer before it; None if it can."""
     if layer.activation is not keras.activations.linear:
         return f"the layer {layer.name!r} before it has the activation {layer.activation!r}"
     if norm.axis not in (-1, norm.input_spec.ndim - 1):
@@ -128,14 +128,14 @@ def why_not_folded(layer: keras.layers.Layer, norm: keras.layers.BatchNormalizat
 
 
 def _plain_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Kernel and bias; none of a layer that was quantised, or has weights of LoRA beside them."""
+    """Kernel and bias; none of a layer that is quantised or has LoRA weights."""
     if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
         return []
     return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
-    """The batch normalisations of a cell tree whose moving statistics follow the data, in the order of the walk."""
+    """The batch normalisations of a cell tree whose moving statistics follow the data, in traversal order."""
     return [
         layer
         for layer in cell._flatten_layers()
@@ -144,7 +144,7 @@ def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.Batch
 
 
 def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
-    """Whether all of them still have the statistics that they were made with: mean 0 and variance 1, exactly."""
+    """Whether all of them still have their initial statistics: mean 0 and variance 1, exactly."""
     means = [tf.reduce_all(layer.moving_mean.value == 0.0) for layer in layers]
     variances = [tf.reduce_all(layer.moving_variance.value == 1.0) for layer in layers]
     return tf.reduce_all(tf.stack([*means, *variances]))
@@ -153,11 +153,11 @@ def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
 def take_statistics(
     layers: list[keras.layers.BatchNormalization], walk: Callable[[], None], walks: int | None = None
 ) -> None:
-    """Makes the moving statistics those of one batch, layer by layer.
+    """Sets the moving statistics to those of one batch, layer by layer.
 
-    `walk` runs the network with the moving statistics as they are and updates those of each layer once. The update
-    `moving <- momentum * moving + (1 - momentum) * batch` is undone but for `batch`. A layer gets the right values once
-    the layers before it have theirs: as many walks as layers, if `walks` does not say otherwise.
+    `walk` runs the network with the current moving statistics and updates those of each layer once. Of the update
+    `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets correct values once the
+    layers before it have theirs: this takes one walk per layer, unless `walks` says otherwise.
     """
     variables = [(v, layer.momentum) for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
 

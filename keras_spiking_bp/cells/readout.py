@@ -1,4 +1,4 @@
-"""A leaky integrator that never fires: the last layer, mostly."""
+"""A leaky integrator that never fires: usually the last layer."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class ReadoutCell(NeuronCell):
 
         membrane <- beta * (membrane + synapse(inputs[t]))
 
-    The output of a step is the membrane potential V[t]; `SpikingRNN` divides it by the number of steps, so that a
-    network gives V[T] / T. The derivative ignores the leak: `d (V[T] / T) / d I[t] = 1 / T` (arXiv 1903.06379, final
-    layer); with `differentiate_leak` it is `beta^(T - t + 1) / T`, on totals its mean over t.
+    The output of a step is the membrane potential V[t]; `SpikingRNN` divides it by the number of steps, so a network
+    returns V[T] / T. The derivative ignores the leak: `d (V[T] / T) / d I[t] = 1 / T` (arXiv 1903.06379, final layer);
+    with `differentiate_leak` it is `beta^(T - t + 1) / T`, on totals the mean over t.
 
-    Before other cells it hands them its potential at each step (`LI` in NIR, a low-pass filter): on totals, V summed
-    over the steps, with the derivative by a current of the mean over t.
+    Before other cells it passes its potential on at each step (`LI` in NIR, a low-pass filter): on totals, V summed
+    over the steps, with the derivative with respect to a current averaged over t.
 
     Args:
         synapse: any Keras layer, such as `keras.layers.Dense(10, use_bias=False)`.
-        beta: decay of the membrane potential per time step, 0 < beta <= 1; a number, or an array for one a neuron.
-        differentiate_leak: whether the derivative takes the leak into account, as snnTorch and SpikingJelly do; the
-            paper does not.
-        learn_beta: as of `LIFCell`; needs `differentiate_leak=True` and `gradient="bptt"`.
+        beta: decay of the membrane potential per time step, 0 < beta <= 1; a number, or an array of one per neuron.
+        differentiate_leak: whether the derivative includes the leak, as in snnTorch and SpikingJelly; the paper's does
+            not.
+        learn_beta: as in `LIFCell`; needs `differentiate_leak=True` and `gradient="bptt"`.
 
-    Shapes: inputs (B, ...) as the synapse takes them; outputs and `membrane` as it gives them, float32.
+    Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them, float32.
 
     Raises:
         TypeError: if `synapse` is not a layer.
-        ValueError: if `beta` is out of its range or does not fit, or is to be learned without its derivative.
+        ValueError: if `beta` is out of range or does not broadcast, or is learned without its derivative.
 
     Example:
         >>> layer = SpikingRNN(ReadoutCell(keras.layers.Dense(10, use_bias=False)))
@@ -78,7 +78,7 @@ class ReadoutCell(NeuronCell):
             self.beta = parameters.learned_beta(self, self.beta)
 
     def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
-        """The sum over V[t], for cells behind; `SpikingRNN` takes it away where there are none."""
+        """The sum over V[t], for cells after it; `SpikingRNN` removes it where there are none."""
         return {"potential_sum": tf.zeros_like(carried["membrane"])} if rule is not None or recorded else {}
 
     def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
@@ -94,7 +94,7 @@ class ReadoutCell(NeuronCell):
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The final potential V[T], or the sum over V[t] for cells behind, with its derivative."""
+        """The final potential V[T], or the sum over V[t] for later cells, with its derivative."""
         net, (state,) = total_of(self.synapse, total_inputs, num_steps, training), states
         beta, steps = parameters.now(self.beta) if self.differentiate_leak else 1.0, per_sample(num_steps, net)
         if "potential_sum" in state:

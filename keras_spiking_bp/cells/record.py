@@ -1,14 +1,14 @@
-"""What a neuron writes down while it runs: all that its derivative and the analysis need to know afterwards.
+"""What a neuron records while it runs: everything its derivative and the analysis need afterwards.
 
     spike_count <- spike_count + spikes[t]                 gamma in the paper
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
-    slope_sum, carried                                     of a surrogate: `gradients.eligibility_step`
-    drive       <- synaptic_beta * drive + 1               beside these, of neurons with a synaptic current
+    slope_sum, carried                                     with a surrogate: `gradients.eligibility_step`
+    drive       <- synaptic_beta * drive + 1               with these, for neurons with a synaptic current
 
-Each is float32 and shaped like the membrane potential; `drive` is (B, 1, ...) if all neurons have one `synaptic_beta`.
-The derivative says which of them are kept: all keep the count, `bounded` no more than that. The time of the last spike
-follows from the silence after it: written down instead, it would take one more array in every step.
+Each is float32 and shaped like the membrane potential; `drive` is (B, 1, ...) if all neurons share one `synaptic_beta`.
+The derivative determines which are kept: all keep the count, `bounded` only that. The time of the last spike follows
+from the silence after it: recording it instead would take one more array in every step.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def update(
 ) -> dict[str, tf.Tensor]:
     """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
 
-    `slope` gives the surrogate derivative of this step, if there is one.
+    `slope` returns the surrogate derivative of this step, if any.
     """
     old = {name: tf.stop_gradient(state[name]) for name in {*SPIKES, *SURROGATE} & state.keys()}
     spikes = tf.stop_gradient(spikes)
     new = {}
     if "spike_count" in old:
         new["spike_count"] = old["spike_count"] + spikes
-    if "silence" in old:  # longer * (1 - spikes ** 2) in one pass over memory
+    if "silence" in old:  # (silence + 1) * (1 - spikes ** 2) in one pass over memory
         new["silence"] = tf.raw_ops.TanhGrad(y=spikes, dy=old["silence"] + 1.0)
     if "leaky_trace" in old:
         new["leaky_trace"] = beta * old["leaky_trace"] + spikes

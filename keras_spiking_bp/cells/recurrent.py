@@ -1,4 +1,4 @@
-"""Neurons whose spikes come back to them."""
+"""Recurrent layers of spiking neurons."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from keras_spiking_bp.validation import check_static_shape
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class RecurrentCell(Cell):
-    """A layer of neurons that gets its own spikes of the step before, through a synapse of their own.
+    """A layer of neurons that also receives its own previous spikes, through a second synapse.
 
         I[t] = cell.synapse(inputs[t]) + recurrent(spikes[t-1])
 
-    Before the first step there are no spikes; a bias of `recurrent` acts at every step. Needs `gradient="bptt"`: the
-    chain rule on totals knows no order of spikes. (`RLeaky` and, with `LIFCell(synaptic_beta=...)`, `RSynaptic` in
+    Before the first step there are no spikes; a bias of `recurrent` acts at every step. Requires `gradient="bptt"`: the
+    chain rule on totals has no order of spikes. (`RLeaky` and, with `LIFCell(synaptic_beta=...)`, `RSynaptic` in
     snnTorch; `Linear -> CubaLIF` with an edge back in NIR.)
 
     Args:
@@ -30,7 +30,7 @@ class RecurrentCell(Cell):
 
     Raises:
         TypeError: if `cell` is not a `LIFCell` or `recurrent` not a layer.
-        ValueError: if `recurrent` gives another shape, or `cell` is in a `RecurrentCell` already.
+        ValueError: if `recurrent` returns another shape, or `cell` is already in a `RecurrentCell`.
 
     Example:
         >>> cell = RecurrentCell(LIFCell(keras.layers.Dense(20), surrogate="atan"), keras.layers.Dense(20))
@@ -81,9 +81,9 @@ class RecurrentCell(Cell):
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The spike counts of the window, for the statistics of batch normalisation; no derivative is asked of them.
+        """The spike counts of the window, for the statistics of batch normalisation; their derivative is unused.
 
-        What came back are the spikes of all steps but the last, and those of the step before the window.
+        The spikes fed back are those of all steps but the last, and of the step before the window.
         """
         (state,) = states
         count = state["spike_count"] * state.get("keep", 1.0)

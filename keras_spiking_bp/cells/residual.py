@@ -15,20 +15,20 @@ from keras_spiking_bp.validation import check_static_shape
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class ResidualCell(Cell):
-    """A body of cells with a shortcut around it, joined as currents in one layer of LIF neurons.
+    """A body of cells and a shortcut around it, whose currents sum in one layer of LIF neurons.
 
         I[t] = junction.synapse(body(inputs[t])) + shortcut(inputs[t])
 
     There is no neuron on the shortcut (arXiv 1903.06379, residual networks).
 
     Args:
-        body: a cell that gives spikes, such as `LIFCell(Conv2D(...))`.
-        junction: a `LIFCell`; its synapse is the last of the main path, its neurons take both currents.
+        body: a cell that emits spikes, such as `LIFCell(Conv2D(...))`.
+        junction: a `LIFCell`; its synapse is the last of the main path, its neurons get both currents.
         shortcut: a Keras layer from the inputs to the shape of the junction's current; None for the identity.
 
     Raises:
         TypeError: if `body` is not a cell, `junction` not a `LIFCell` or `shortcut` not a layer.
-        ValueError: if `body` gives no spikes, or the two currents differ in shape.
+        ValueError: if `body` emits no spikes, or the two currents differ in shape.
 
     Example:
         >>> conv = lambda: keras.layers.Conv2D(4, 3, padding="same", use_bias=False)

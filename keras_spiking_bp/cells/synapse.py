@@ -14,7 +14,7 @@ from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_
 
 
 def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
-    """A Keras layer without a penalty on its output, which would be one on currents, and act inside the time loop."""
+    """A Keras layer without a penalty on its output, which would act on currents inside the time loop."""
     if check_layer(name, layer, optional) is not None:
         for part in layer._flatten_layers():
             if part.activity_regularizer is not None:
@@ -35,15 +35,15 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
 
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """What a synapse makes of its inputs: computed in the synapse's own precision, returned in float32."""
+    """The output of a synapse: computed in the synapse's own precision, returned in float32."""
     return tf.cast(output_of(synapse, inputs, training), tf.float32)
 
 
 def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-    """A call of a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
+    """Calls a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
 
-    A batch normalisation is that of inference unless `training` says otherwise (Keras would hand the flag of `fit` on):
-    in the time loop it is the same affine map at all steps, that of its moving statistics.
+    Batch normalisation is in inference mode unless `training` is set (Keras would pass on the flag of `fit`): in the
+    time loop it is the same affine map at all steps, that of its moving statistics.
     """
     outputs = inputs
     for part in parts_of(layer):
@@ -60,16 +60,16 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
 
 
 def input_dtype(layer: keras.layers.Layer) -> str:
-    """The dtype in which a layer computes with its inputs: of a `Sequential` that of its first part."""
+    """The compute dtype of a layer; for a `Sequential`, that of its first part."""
     return parts_of(layer)[0].compute_dtype
 
 
 def total_of(
     layer: keras.layers.Layer, total_inputs: tf.Tensor, num_steps: tf.Tensor, training: bool = False
 ) -> tf.Tensor:
-    """The sum over `num_steps` steps (a scalar, or (B,)) of what an affine layer gives, from the sum of its inputs.
+    """The sum over `num_steps` steps (a scalar, or (B,)) of an affine layer's outputs, from the sum of its inputs.
 
-    `num_steps * layer(total_inputs / num_steps)`: right for a bias too, which acts at each step.
+    `num_steps * layer(total_inputs / num_steps)`: also right for a bias, which acts at each step.
     """
     mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs), training)
     return per_sample(num_steps, mean) * mean

@@ -1,4 +1,4 @@
-"""What one spike of each layer of neurons stands for, from the activations of the ANN on sample data."""
+"""What one spike of each layer of neurons represents, from the activations of the ANN on sample data."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def balanced(
     """The norm of each layer of neurons, by the name of its node.
 
     Args:
-        graph: in its normal form.
-        images: as the ANN takes them, (N, ...).
-        method, percentile, num_steps, initial_membrane: as of `convert_to_snn`.
+        graph: in normal form.
+        images: as the ANN accepts them, (N, ...).
+        method, percentile, num_steps, initial_membrane: as in `convert_to_snn`.
         verbose: 1 shows a progress bar over batches and layers.
 
     Raises:
-        ValueError: if a layer is silent on all images, or gives infinity or NaN.
+        ValueError: if a layer is silent on all images, or has infinity or NaN.
     """
     found = {node.name: Distribution() for node in graph if node.kind in (RELU, POOL)}
     exact = method == "percentile" and percentile < 100
@@ -79,7 +79,7 @@ def balanced(
 
 
 def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tensor]]:
-    """What each node of the ANN gives for a batch, in order; what nobody takes any more is let go."""
+    """The value of each node of the ANN for a batch, in order; values no longer needed are freed."""
     values = {INPUT: graph.prepared(images)}
     waiting = {name: len(graph.takers(name)) for name in (INPUT, *graph.nodes)}
     for node in graph:
@@ -93,7 +93,7 @@ def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tenso
 
 
 def name_of(graph: Graph, node: Node) -> str:
-    """The name of the layer in the ANN that a message about a layer of neurons tells."""
+    """The name of the ANN layer to use in a message about a layer of neurons."""
     source = graph.source(node)
     return source.of if node.kind == RELU and source is not None else node.of
 

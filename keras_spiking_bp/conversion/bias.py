@@ -1,4 +1,4 @@
-"""Calibration of biases: each layer of neurons is brought to the mean activations of the ANN."""
+"""Calibration of biases: each layer of neurons is matched to the mean activations of the ANN."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MAXIMUM, MO
 from keras_spiking_bp.conversion.write import Placed, synapse_of
 
 _MOST_IMAGES = 128
-_MOST_NUMBERS = 2**29  # in float32, of all tensors that are held at once: 2 GiB
+_MOST_NUMBERS = 2**29  # in float32, in all tensors held at once: 2 GiB
 #: Layers that leave each channel where it is, and add nothing to it.
 _KEEPING = (*(kind for kind in MOVING if kind not in (*PADDING, keras.layers.Permute)), *AVERAGE)
 
@@ -29,11 +29,11 @@ def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
 
 
 def numbers_at_once(graph: Graph) -> int:
-    """The most numbers that `calibrate` holds at once for each image and step, bounded from above.
+    """Upper bound of the numbers that `calibrate` holds at once for each image and step.
 
-    These are the inputs, the values that layers still wait for, and those of the layer that runs: of neurons the
-    current, before and after the bias, and the spikes, step by step and joined; of others the result, before and after
-    the last operation, and of a join each branch in another unit.
+    These are the inputs, the values that later layers need, and those of the running layer: for neurons the current,
+    before and after the bias, and the spikes, step by step and joined; for others the result, before and after the last
+    operation, and for a join each branch in another unit.
     """
     size = {name: int(np.prod(graph.shape_of(name))) for name in (INPUT, *graph.nodes)}
     synapses = {node.name: synapse_of(graph, node) for node in graph if node.kind == RELU}
@@ -49,7 +49,7 @@ def numbers_at_once(graph: Graph) -> int:
 
 
 def give_biases(graph: Graph) -> None:
-    """A bias for each layer that `calibrated` may want to change."""
+    """Adds a bias to each layer that `calibrate` may change."""
     for node in graph:
         if node.kind == RELU or node.name == graph.output:
             holder = _holder(graph, node.name)
@@ -59,7 +59,7 @@ def give_biases(graph: Graph) -> None:
 
 
 def means(graph: Graph, images: np.ndarray, norms: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """The mean of each channel of the ANN, of what spikes can tell of it: of activations up to the norm."""
+    """The mean of each channel of the ANN, of what spikes can represent: activations up to the norm."""
     found = {}
     for node, value in values_of(graph, images):
         if node.name == graph.output:
@@ -72,14 +72,14 @@ def means(graph: Graph, images: np.ndarray, norms: Mapping[str, float]) -> dict[
 def calibrate(
     placed: list[Placed], graph: Graph, currents: tf.Tensor, expected: Mapping[str, np.ndarray], verbose: int = 0
 ) -> None:
-    """Changes the biases, layer by layer: each sees the spikes of the layers before as they are by then.
+    """Corrects the biases layer by layer: each layer sees the corrected spikes of the layers before it.
 
         bias <- bias + mean over images, places and steps of (activation of the ANN - norm * spikes)
 
     Args:
         placed: the layers of the spiking network, built.
-        graph: whose layers they have.
-        currents: what the encoder gives for the images, (B, T, ...).
+        graph: source of the layers.
+        currents: output of the encoder for the images, (B, T, ...).
         expected: `means` of the same images.
         verbose: 1 shows a progress bar.
     """
@@ -129,7 +129,7 @@ def _by_step(currents: tf.Tensor) -> tf.Tensor:
 
 
 def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
-    """What neurons give for the inputs of all steps (T, B, ...), as (T * B, ...)."""
+    """Output of neurons for the inputs of all steps (T, B, ...), as (T * B, ...)."""
     state, outputs = cell.initial_state(inputs.shape[1]), []
     for x in inputs:
         output, state = step(x, [state])

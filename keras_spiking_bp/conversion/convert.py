@@ -34,64 +34,64 @@ def convert_to_snn(
     calibrate_biases: bool = False,
     verbose: int = 0,
 ) -> keras.Model:
-    """A trained ordinary network as a spiking one: integrate-and-fire neurons for ReLU, thresholds balanced.
+    """Converts a trained ordinary network to a spiking one: integrate-and-fire neurons for ReLU, balanced thresholds.
 
-    Layer by layer, on the sample data: `norm`, the largest activation (or another one, see `method`), is what one spike
-    stands for, so that a neuron which fires at each step means `norm`. `W`, `b` of the ANN, batch normalisation folded
-    in:
+    For each layer, `norm`, the largest activation on the sample data (or another one, see `method`), is what one spike
+    represents, so that a neuron firing at each step represents `norm`. With `W`, `b` of the ANN, batch normalisation
+    folded in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
-    An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a
-    `MaxPoolingCell`; the last layer a readout without leak, so that the output is the ANN's logits as far as the spikes
-    can tell. What has no ReLU behind it goes on as a current: the sum of branches, a linear bottleneck. A network with
-    branches becomes a `GraphCell`, any other a `SequentialCell`.
+    An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a `MaxPoolingCell`;
+    the last layer a readout without leak, so that the output approximates the ANN's logits. What is not followed by a
+    ReLU is passed on as a current: the sum of branches, a linear bottleneck. A network with branches becomes a
+    `GraphCell`, any other a `SequentialCell`.
 
-    What can be converted: Sequential and functional models (nested ones too) of
+    Supported are Sequential and functional models (also nested) of
 
     * Dense, Conv1D, Conv2D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
-    * ReLU, with or without a maximum (ReLU6: a rate saturates, too);
+    * ReLU, with or without a maximum (ReLU6: rates saturate too);
     * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
-    * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one behind if that pads
-      nothing, else a layer of its own that does not learn;
+    * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one after if that has no
+      padding, else kept as a frozen layer;
     * Add, Concatenate of channels;
-    * Dropout and what else does nothing in inference;
-    * Rescaling, Normalization, Resizing, CenterCrop and the random layers of Keras in front, which stay in front of the
+    * Dropout and others that do nothing in inference;
+    * Rescaling, Normalization, Resizing, CenterCrop and the random layers of Keras at the start, which stay before the
       encoder;
-    * a softmax or sigmoid at the end, which is left out.
+    * a softmax or sigmoid at the end, which is dropped.
 
-    The result is a model like those of `keras_spiking_bp.models`: `fit` goes on training it with spike-based
-    backpropagation (hybrid training; dropout right behind a ReLU is kept for that, other dropout is not).
+    The result is a model like those of `keras_spiking_bp.models`: `fit` continues its training with spike-based
+    backpropagation (hybrid training; dropout directly after a ReLU is kept for this, other dropout is not).
 
-    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few `method="mse"`, too. The page
-    "Conversion" of the documentation has figures of each.
+    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`. The page
+    "Conversion" of the documentation has results for each.
 
     Args:
         ann: the trained network.
-        sample_data: some hundred training images, as the ANN takes them, (N, H, W, C) or (N, features).
-        num_steps: time steps T; 100 if None and no encoder says it.
-        method: how `norm` is chosen. `"max"`: the largest activation, of a ReLU with a maximum that maximum.
-            `"percentile"`: robust against single large activations, fewer steps are needed. `"mse"`: for the number of
-            time steps that there are, the one for which spike counts tell the activations with the least squared error,
-            if the current of a neuron is the same at all steps.
+        sample_data: a few hundred training images, as the ANN accepts them, (N, H, W, C) or (N, features).
+        num_steps: time steps T; 100 if None and no encoder sets it.
+        method: how `norm` is chosen. `"max"`: the largest activation, or the maximum of a ReLU that has one.
+            `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: for the given number of
+            time steps, the one with which spike counts represent the activations with the least squared error, if the
+            current of a neuron is constant.
         percentile: of all activations of a layer, above 0, at most 100.
-        reset_mechanism: `"subtract"` (keeps what is above the threshold) or `"zero"`.
+        reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
         encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
             `scale * image`; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder` `scale * |images|` should be
             at most 1.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
-        initial_membrane: the membrane potential before the first step, as a share of the threshold. At a half a count
-            is rounded to the nearest, not down.
-        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer, but at least one, where
-            the tensors held at once would take more than 2 GiB) and to add to each bias what the mean rate of its
-            channel misses of the ANN's.
+        initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
+            counts are rounded to nearest, not down.
+        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer, but at least one, if the
+            tensors held at once would take more than 2 GiB) and to add to each bias the shortfall of its channel's mean
+            rate from the ANN's mean.
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is no Sequential or functional model, or `encoder` none of these.
-        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted (it
-            is named; nothing has been computed then), or a layer is silent on all sample data.
+        TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
+        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
+            (the error names it, before any computation), or a layer is silent on all sample data.
 
     Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
     al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a

@@ -1,4 +1,4 @@
-"""The distribution of activations, from many batches, in a memory that does not grow with them."""
+"""The distribution of activations, over many batches, in constant memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _CANDIDATES = 400  # thresholds that `least_error` tries
 
 
 class Distribution:
-    """Of numbers of at least 0, in float32.
+    """Distribution of float32 numbers >= 0.
 
-    The bits of such numbers, read as integers, are in the order of the numbers. So the upper 16 bits of each tell its
-    bin, and a second pass over the same numbers, which counts the lower 16 bits in one bin or two, tells any of them in
-    the order of size exactly (radix selection).
+    The bits of such numbers, read as integers, are in the order of the numbers. The upper 16 bits of each thus give its
+    bin, and a second pass over the same numbers, which counts the lower 16 bits in one bin or two, gives any order
+    statistic exactly (radix selection).
     """
 
     def __init__(self):
@@ -27,7 +27,7 @@ class Distribution:
         self._bins += np.bincount(bits >> 16, minlength=len(self._bins))
 
     def look_for(self, percentile: float) -> None:
-        """Before the second pass: which percentile will be asked for."""
+        """Before the second pass: which percentile to look for."""
         for rank in self._ranks(percentile)[:2]:
             self._inside[self._bin_of(rank)] = np.zeros(2**16, np.int64)
 
@@ -44,9 +44,9 @@ class Distribution:
         return low + share * (high - low)
 
     def least_error(self, num_steps: int, initial_membrane: float) -> float:
-        """The threshold for which spike counts over `num_steps` steps tell the numbers with the least squared error.
+        """The threshold with which spike counts over `num_steps` represent the numbers with the least squared error.
 
-        A neuron with the threshold `norm` that gets `x` at each step, and starts at `initial_membrane * norm`, tells
+        A neuron with threshold `norm` that gets `x` at each step and starts at `initial_membrane * norm`, represents
 
             q(x) = norm / num_steps * clip(floor(num_steps * x / norm + initial_membrane), 0, num_steps)
 

@@ -19,10 +19,10 @@ def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray,
 
 
 def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
-    """A built layer that computes `factor * x + shift` of each channel: a batch normalisation that does not learn.
+    """A built layer that computes `factor * x + shift` per channel: a frozen batch normalisation.
 
     Args:
-        factor, shift: of each channel, (C,).
+        factor, shift: per channel, (C,).
         shape: of the input, without the batch.
         name: of the layer.
     """
@@ -35,7 +35,7 @@ def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...]
 
 
 def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
-    """Multiplies what a layer with weights gives: a number, or one a channel."""
+    """Multiplies a layer's output by a factor: a number, or one per channel."""
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.gamma.assign(np.asarray(layer.gamma) * factor)
         layer.beta.assign(np.asarray(layer.beta) * factor)
@@ -47,7 +47,7 @@ def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None
 
 
 def scale_inputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
-    """Makes a layer with weights give for `x` what it gave for `factor * x`: a number, or one a channel."""
+    """Makes a layer return for `x` what it did for `factor * x`: a number, or one per channel."""
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.gamma.assign(np.asarray(layer.gamma) * factor)
     else:
@@ -55,14 +55,14 @@ def scale_inputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
 
 
 def fold_backwards(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
-    """Gives a layer with a bias the weights for what `norm` makes of its outputs."""
+    """Folds `norm` into the layer before it, which has a bias."""
     factor, shift = factor_and_shift(norm)
     scale_outputs(layer, factor)
     add_to_bias(layer, shift)
 
 
 def fold_forwards(norm: keras.layers.BatchNormalization, layer: keras.layers.Layer) -> None:
-    """Gives a layer with a bias, and without padding, the weights for inputs from which `norm` was taken away."""
+    """Folds `norm` into the layer after it, which has a bias and no padding."""
     factor, shift = factor_and_shift(norm)
     products = np.asarray(layer.kernel) * _per_input(layer, shift)
     inputs = tuple(range(products.ndim - (2 if isinstance(layer, _DEPTHWISE) else 1)))
@@ -71,7 +71,7 @@ def fold_forwards(norm: keras.layers.BatchNormalization, layer: keras.layers.Lay
 
 
 def add_to_bias(layer: keras.layers.Layer, shift: np.ndarray) -> None:
-    """Adds a number a channel to what a layer with weights gives."""
+    """Adds a number per channel to the output of a layer."""
     bias = layer.beta if isinstance(layer, keras.layers.BatchNormalization) else layer.bias
     bias.assign(np.asarray(bias) + shift)
 
@@ -87,7 +87,7 @@ def with_bias(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.layers
 
 
 def assign_folded(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
-    """Gives `new`, which has a bias, the kernel and bias of `old` with the normalisation behind it.
+    """Gives `new`, which has a bias, the kernel and bias of `old` with `norm` folded in.
 
     gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta
     """
@@ -97,14 +97,14 @@ def assign_folded(new: keras.layers.Layer, old: keras.layers.Layer, norm: keras.
 
 
 def _per_output(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
-    """A factor of each output channel, to be multiplied with the kernel."""
+    """A factor per output channel, shaped to multiply the kernel."""
     if np.ndim(factor) and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
         return np.reshape(factor, layer.kernel.shape[-2:])
     return np.asarray(factor)
 
 
 def _per_input(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
-    """A factor of each input channel, to be multiplied with the kernel."""
+    """A factor per input channel, shaped to multiply the kernel."""
     if not np.ndim(factor):
         return np.asarray(factor)
     groups = getattr(layer, "groups", 1)

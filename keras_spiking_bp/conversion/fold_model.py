@@ -22,25 +22,25 @@ _WEIGHTED = (
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """The same spiking network without batch normalisation: folded into kernels and biases.
+    """Folds the batch normalisation of a spiking network into kernels and biases.
 
         kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
 
-    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same but for the
-    rounding of float32. Chips, and the simulators of other libraries, have no layer for batch normalisation.
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same up to float32
+    rounding. Neuromorphic chips, and the simulators of other libraries, have no batch normalisation layer.
 
-    Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must stand right behind a
-    dense layer or a convolution. Layers outside of the `SpikingRNN` are copied as they are.
+    Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must directly follow a
+    dense layer or a convolution. Layers outside of the `SpikingRNN` are copied unchanged.
 
     Args:
-        model: a built functional or sequential model with one or more `SpikingRNN`. It stays as it is.
+        model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
 
     Returns:
-        A model of its own with the same names, shapes and dtype policies, and its own weights.
+        A new model with the same names, shapes and dtype policies, and its own weights.
 
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential.
-        ValueError: if it is not built, or a batch normalisation cannot be folded; it is named.
+        ValueError: if it is not built, or a batch normalisation cannot be folded; the error names it.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
@@ -79,10 +79,10 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
 
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
-    """A built layer of its own that computes what `synapse` does in inference; itself if there is nothing to fold.
+    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold.
 
     Raises:
-        ValueError: if a batch normalisation stands elsewhere than right behind a layer with weights.
+        ValueError: if a batch normalisation does not directly follow a layer with weights.
     """
     norms = [layer for layer in synapse._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
@@ -129,14 +129,14 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
 
 
 def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
-    """The config of a cell tree with the layers of `plain` in the places of its synapses, which are given by id."""
+    """The config of a cell tree with the layers of `plain` in place of its synapses, looked up by id."""
     if not isinstance(layer, Cell):
         return keras.saving.serialize_keras_object(plain[id(layer)])
     config = keras.saving.serialize_keras_object(layer)
     if isinstance(layer, GraphCell):
         parts = [_serialised(part, plain) for part in layer.layers]
         for part, inner in zip(parts, layer.layers, strict=True):
-            part["config"]["name"] = inner.name  # by which others take its output
+            part["config"]["name"] = inner.name  # by which other layers refer to it
         config["config"]["nodes"] = [[part, taken] for part, (_, taken) in zip(parts, layer.nodes(), strict=True)]
         return config
     for place, inner in _inside(layer).items():
@@ -146,7 +146,7 @@ def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer])
 
 
 def _inside(cell: Cell) -> dict[str, Any]:
-    """What a cell is made of, by the names of the entries in its config."""
+    """The parts of a cell, by their names in its config."""
     if isinstance(cell, SequentialCell):
         return {"cells": list(cell.cells)}
     if isinstance(cell, GraphCell):
@@ -182,7 +182,7 @@ def _synapses(cell: Cell) -> list[keras.layers.Layer]:
 
 
 def _copy_own(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
-    """The variables of a layer itself, not of the layers in it; random streams too."""
+    """Copies the variables of a layer, not of layers in it; random streams too."""
     store: dict[str, Any] = {}
     source.save_own_variables(store)
     target.load_own_variables(store)

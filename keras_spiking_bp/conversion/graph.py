@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
 
-#: What a node may be. An average with neurons of its own is `POOL`; `END` is a softmax or sigmoid.
+#: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
 #: Affine layers with a kernel.
 WEIGHTED = (
@@ -25,7 +25,7 @@ AVERAGE = (
     keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
 )  # fmt: skip
-#: Affine layers that pass values on where they are, or elsewhere.
+#: Affine layers that pass values on unchanged, in place or moved.
 MOVING = (
     *PADDING, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Flatten, keras.layers.Reshape,
     keras.layers.Permute,
@@ -39,12 +39,12 @@ class Node:
     Attributes:
         name: its name in the graph.
         kind: one of the kinds above.
-        layer: a layer with weights of its own that computes it, None of a `RELU`; a `JOIN` has several sources.
+        layer: a layer with its own weights that computes it, None for a `RELU`; a `JOIN` has several sources.
         sources: names of the nodes whose values it takes, `INPUT` for the input.
         shape: of its value, without the batch.
         of: name of the layer of the ANN that it comes from.
         maximum: of a `RELU` that saturates, else infinity.
-        dropout: of a `RELU`, the rate of a `Dropout` behind it.
+        dropout: of a `RELU`, the rate of a `Dropout` after it.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Node:
 
 
 class Graph:
-    """Nodes in the order in which they run.
+    """Nodes in execution order.
 
     Attributes:
         shape: of the input of the first nodes, without the batch.
-        front: layers in front of all nodes, that prepare images; None where there are none.
+        front: layers before all nodes, which prepare images; None if there are none.
         nodes: the nodes, by name.
         output: name of the node whose value is the result.
     """
@@ -77,12 +77,12 @@ class Graph:
         return iter(list(self.nodes.values()))
 
     def prepared(self, images: np.ndarray) -> tf.Tensor:
-        """Images behind the layers in front."""
+        """Images after the `front` layers."""
         x = tf.constant(images)
         return x if self.front is None else self.front(x, training=False)
 
     def add(self, kind: str, layer: Any, sources: list[str], of: str, **more: Any) -> Node:
-        """A new node behind all others; a layer is built here."""
+        """Adds a node after all others; builds its layer."""
         shapes: list[Any] = [(None, *self.shape_of(name)) for name in sources]
         shape: Any = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
         name = unique(of, {INPUT, *self.nodes})
@@ -100,11 +100,11 @@ class Graph:
         return [node for node in self.nodes.values() if name in node.sources]
 
     def taken_once(self, name: str) -> bool:
-        """Whether one node takes the value, once, and it is not the result."""
+        """Whether the value is used exactly once, and is not the result."""
         return name != self.output and sum(node.sources.count(name) for node in self.nodes.values()) == 1
 
     def drop(self, node: Node) -> None:
-        """Takes a node with one source out."""
+        """Removes a node with one source."""
         for taker in self.takers(node.name):
             taker.sources = [node.sources[0] if name == node.name else name for name in taker.sources]
         if self.output == node.name:
@@ -112,7 +112,7 @@ class Graph:
         del self.nodes[node.name]
 
     def spikes(self, name: str) -> bool:
-        """Whether a value is made of spikes: of numbers above 0, behind neurons; else it is a current."""
+        """Whether a value consists of spikes: numbers above 0, after neurons; else it is a current."""
         if name == INPUT:
             return False
         node = self.nodes[name]
@@ -130,7 +130,7 @@ def built(layer: keras.layers.Layer, shape: Any) -> tuple:
 
 
 def unique(name: str, taken: set[str]) -> str:
-    """`name`, with a number behind it if it is taken."""
+    """`name`, with a number appended if it is taken."""
     number, found = 1, name
     while found in taken:
         number, found = number + 1, f"{name}_{number}"

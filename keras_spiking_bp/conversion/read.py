@@ -1,4 +1,4 @@
-"""Reads an ordinary Keras model as a `Graph`; refuses what is no part of one."""
+"""Reads an ordinary Keras model as a `Graph`; rejects unsupported parts."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _KINDS = (
     *WEIGHTED, *_SEPARABLE, *_MAXIMUM, *AVERAGE, *MOVING, *JOINS, *_NOTHING, keras.layers.BatchNormalization,
     keras.layers.Rescaling, keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax,
 )  # fmt: skip
-#: What of a class says what its layers compute.
+#: Attributes of a class that define what its layers compute.
 _COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
-#: Functions that are taken for an activation, by its name: a function is not what it is called.
+#: Functions accepted as an activation, by its name: the name of a function alone proves nothing.
 _FUNCTIONS = {
     "linear": (keras.activations.linear,),
     "relu": (keras.activations.relu, keras.ops.relu, tf.nn.relu),
@@ -49,11 +49,11 @@ _FUNCTIONS = {
 
 
 def read(ann: keras.Model) -> Graph:
-    """The graph of `ann`: nested models opened, activations as nodes of their own, without a softmax at the end.
+    """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end.
 
     Raises:
-        TypeError, ValueError: as `layer_graph.calls`; ValueError too if a layer cannot be converted, or not at its
-            place; it is named.
+        TypeError, ValueError: as `layer_graph.calls`; ValueError too, with its name, if a layer cannot be converted, or
+            not there.
     """
     found = calls(ann, layers_only=False)
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
@@ -71,7 +71,7 @@ def read(ann: keras.Model) -> Graph:
 
 
 def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> str:
-    """Adds the layers of a model that takes `source`, `alone` if nobody else does; gives the name of its output."""
+    """Adds the layers of a model that takes `source`, `alone` if nothing else does; returns its output's name."""
     ends = {INPUT: source}
     taken = [name for call in found for name in call.sources]
     for call in found:
@@ -106,7 +106,7 @@ def _augments(layer: keras.layers.Layer) -> bool:
 
 
 def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
-    """Adds one layer of the ANN; gives the name of the node with its output."""
+    """Adds one ANN layer; returns the name of the node with its output."""
     _check_computes_as_known(layer)
     refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
     behind = graph.nodes.get(sources[0])
@@ -150,7 +150,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
 
 
 def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """A scale or offset of `Rescaling` as one number a channel; `shape` is that of the input."""
+    """A scale or offset of `Rescaling` as one number per channel; `shape` is the input's."""
     array = np.asarray(value, "float32")
     in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
     why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
@@ -159,7 +159,7 @@ def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[
 
 
 def _check_computes_as_known(layer: keras.layers.Layer) -> None:
-    """Refuses a layer of a known kind that computes something else than its kind."""
+    """Rejects a layer of a known kind that computes something else."""
     kind = next((kind for kind in type(layer).__mro__ if kind in _KINDS), None)
     for name in _COMPUTES:
         own = kind is not None and getattr(type(layer), name, None) is not getattr(kind, name, None)
@@ -173,7 +173,7 @@ def _check_computes_as_known(layer: keras.layers.Layer) -> None:
 
 
 def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
-    """A depthwise convolution, and a 1x1 convolution behind it."""
+    """A depthwise convolution, and a 1x1 convolution after it."""
     depthwise, pointwise = next(made for kind, made in _SEPARABLE.items() if isinstance(layer, kind))
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
@@ -190,7 +190,7 @@ def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> s
 
 
 def _activated(layer: keras.layers.Layer, source: str, graph: Graph) -> str:
-    """The activation of a layer, behind what it computes."""
+    """The activation of a layer, after its own operation."""
     called = _activation(layer)
     if called == "linear":
         return source
@@ -213,7 +213,7 @@ def _is_activation(layer: keras.layers.Layer) -> bool:
 
 
 def _activation(layer: keras.layers.Layer) -> str:
-    """The name of an activation; of a function that is called as a known one and is another, with its module."""
+    """The name of an activation; with its module if it only shares the name of a known function."""
     if isinstance(layer, keras.layers.ReLU):
         return "relu"
     activation = getattr(layer, "activation", None)
@@ -227,7 +227,7 @@ def _activation(layer: keras.layers.Layer) -> str:
 
 
 def _give_dropout(graph: Graph) -> None:
-    """Takes dropout behind a ReLU out; its rate goes to the ReLU if nobody else takes the output of that."""
+    """Removes dropout after a ReLU; its rate goes to the ReLU if nothing else uses the ReLU's output."""
     for node in graph:
         if isinstance(node.layer, keras.layers.Dropout):
             rectified = graph.nodes[node.sources[0]]
@@ -237,7 +237,7 @@ def _give_dropout(graph: Graph) -> None:
 
 
 def _drop_end(graph: Graph) -> None:
-    """Takes a softmax or sigmoid out at the end, where at most reshaping follows; elsewhere refuses it."""
+    """Removes a softmax or sigmoid at the end, where at most reshaping follows; rejects it elsewhere."""
     name = graph.output
     while name in graph.nodes:
         node = graph.nodes[name]
@@ -255,11 +255,11 @@ def _drop_end(graph: Graph) -> None:
 
 
 def copy_with_weights(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer of its own with the same config and weights, in float32."""
+    """A new layer with the same config and weights, in float32."""
     new = copy_of(layer)
     if layer.weights:
         new.build(layer.input.shape)
         store: dict[str, np.ndarray] = {}
-        layer.save_own_variables(store)  # such that a Normalization computes with what it loads
+        layer.save_own_variables(store)  # so that a Normalization uses what it loads
         new.load_own_variables(store)
     return new

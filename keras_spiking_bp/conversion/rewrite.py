@@ -1,4 +1,4 @@
-"""Brings a graph to the form in which neurons stand: each pass changes the graph, and nothing that it computes."""
+"""Rewrites a graph to its normal form for neurons: each pass changes the graph, but not what it computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def normal_form(graph: Graph) -> None:
 
 
 def drop_second_relu(graph: Graph) -> None:
-    """A ReLU behind a ReLU does nothing, with pooling or reshaping between them too."""
+    """A ReLU after a ReLU does nothing, even with pooling or reshaping in between."""
     for node in graph:
         if node.kind != RELU:
             continue
@@ -30,7 +30,7 @@ def drop_second_relu(graph: Graph) -> None:
 
 
 def fold_normalization_backwards(graph: Graph) -> None:
-    """Batch normalisation right behind a layer with weights goes into its weights."""
+    """Folds batch normalisation into a layer with weights directly before it."""
     for node in graph:
         before = graph.source(node)
         if not _normalizes(node) or before is None or not isinstance(before.layer, WEIGHTED):
@@ -42,7 +42,7 @@ def fold_normalization_backwards(graph: Graph) -> None:
 
 
 def relu_before_maximum(graph: Graph) -> None:
-    """The maximum of currents with a ReLU behind it is that of spikes: both orders give the same."""
+    """Moves a ReLU after a maximum before it, so that it pools spikes: the result is the same."""
     for node in graph:
         takers = graph.takers(node.name)
         rectified = takers and all(taker.kind == RELU for taker in takers) and node.name != graph.output
@@ -57,9 +57,9 @@ def relu_before_maximum(graph: Graph) -> None:
 
 
 def fold_normalization_forwards(graph: Graph) -> None:
-    """Batch normalisation in front of one layer with weights that pads nothing goes into its weights.
+    """Folds batch normalisation into the one layer with weights after it, if that has no padding.
 
-    In front of padding it stays where it is: zeros are padded behind it, which no weights can stand for.
+    Before padding it remains: zeros are padded after it, which no weights can represent.
     """
     for node in graph:
         if not _normalizes(node) or not graph.taken_once(node.name):
@@ -72,9 +72,9 @@ def fold_normalization_forwards(graph: Graph) -> None:
 
 
 def neurons_for_averages(graph: Graph) -> None:
-    """Average pooling of spikes gets neurons, so that what goes on is spikes.
+    """Adds neurons to average pooling of spikes, so that its output is spikes.
 
-    It gets none where all its values go on as currents to an `Add`, as in a shortcut, and at the end.
+    None where all its values go to an `Add` as currents, as in a shortcut, or at the end.
     """
     for node in graph:
         if isinstance(node.layer, AVERAGE) and graph.spikes(node.sources[0]) and not _is_added(graph, node.name):
@@ -82,7 +82,7 @@ def neurons_for_averages(graph: Graph) -> None:
 
 
 def _is_added(graph: Graph, name: str) -> bool:
-    """Whether a value reaches an `Add` on all ways, with no neurons before."""
+    """Whether all paths of a value reach an `Add`, with no neurons before."""
     takers = graph.takers(name)
     return bool(takers) and all(
         isinstance(taker.layer, keras.layers.Add) or (taker.kind != RELU and _is_added(graph, taker.name))
@@ -95,7 +95,7 @@ def _normalizes(node: Node) -> bool:
 
 
 def _insert_before(graph: Graph, node: Node, new: Node) -> None:
-    """Puts `new` on the way to `node`."""
+    """Inserts `new` before `node`."""
     new.sources, new.shape = list(node.sources), graph.shape_of(node.sources[0])
     node.sources = [new.name]
     nodes = {}

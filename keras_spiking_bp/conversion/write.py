@@ -26,19 +26,19 @@ from keras_spiking_bp.conversion.graph import (
     unique,
 )
 
-#: What 1 of a value stands for: a number, or one a channel.
+#: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any
 
 
 @dataclasses.dataclass
 class Placed:
-    """A cell or layer of the spiking network at its place.
+    """A cell or layer in its place in the spiking network.
 
     Attributes:
         layer: the cell, or a layer without neurons.
         sources: names of the layers whose outputs it takes.
-        node: the node of the graph whose value it gives; None where it only brings a value to another unit.
-        unit: what 1 of its output stands for.
+        node: the node of the graph whose value it gives; None if it only converts a value to another unit.
+        unit: what an output of 1 represents.
     """
 
     layer: keras.layers.Layer
@@ -50,12 +50,12 @@ class Placed:
 def written(
     graph: Graph, norms: Mapping[str, float], unit: float, reset_mechanism: str, initial_membrane: float
 ) -> list[Placed]:
-    """The layers of the spiking network, in the order in which they run; the graph's own layers are scaled for it.
+    """The layers of the spiking network, in execution order; the graph's own layers are scaled for it.
 
     Args:
-        graph: in its normal form.
-        norms: what one spike of each layer of neurons stands for, by the name of its node.
-        unit: what 1 of the encoder's output stands for.
+        graph: in normal form.
+        norms: what one spike of each layer of neurons represents, by node name.
+        unit: what an encoder output of 1 represents.
         reset_mechanism, initial_membrane: of the neurons.
     """
     writer = _Writer(graph, norms, unit, {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane})
@@ -66,7 +66,7 @@ def written(
 
 
 def network(placed: list[Placed]) -> Cell:
-    """One cell of them all: in a row, or joined as a graph."""
+    """One cell of all of them, in sequence or as a graph."""
     before = [INPUT, *(part.layer.name for part in placed)]
     if all(part.sources == [name] for part, name in zip(placed, before, strict=False)):
         return SequentialCell([part.layer for part in placed], name="network")
@@ -74,7 +74,7 @@ def network(placed: list[Placed]) -> Cell:
 
 
 def synapse_of(graph: Graph, node: Node) -> Node | None:
-    """The node right before neurons or the result whose layer is their synapse, if nobody else takes its value."""
+    """The node before neurons or the result whose layer is their synapse, if nothing else uses its value."""
     source = graph.source(node)
     return source if source is not None and source.kind == AFFINE and graph.taken_once(source.name) else None
 
@@ -83,7 +83,7 @@ class _Writer:
     def __init__(self, graph: Graph, norms: Mapping[str, float], unit: float, neurons: dict[str, Any]):
         self.graph, self.norms, self.neurons = graph, norms, neurons
         self.placed: list[Placed] = []
-        self.called = {INPUT: INPUT}  # by the name of a node: the layer that gives its value
+        self.called = {INPUT: INPUT}  # by node name: the layer that gives its value
         self.units: dict[str, Unit] = {INPUT: unit}
         self.numbers: dict[str, int] = {}
         self.merged = {node.name for node in graph if self._merged(node)}
@@ -108,7 +108,7 @@ class _Writer:
             self._place(layer, sources, node, unit)
 
     def readout(self) -> None:
-        """The result: what comes out last, integrated, in the unit of the ANN."""
+        """The result: the last value, integrated, in the unit of the ANN."""
         last = self.graph.nodes[self.graph.output]
         layer, sources, unit = self._affine(last) if last.kind == AFFINE else self._nothing(last.name)
         if np.ndim(unit) or unit != 1:
@@ -127,12 +127,12 @@ class _Writer:
         norm = self.norms[node.name]
         threshold = norm / unit
         threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
-        # no IFCell for pooling: its derivative has no 1 / threshold, which belongs to this threshold
+        # no IFCell for pooling: its derivative has no 1 / threshold, which this threshold needs
         cell = LIFCell(layer, 1.0, threshold, dropout=node.dropout, name=self._name(kind), **self.neurons)
         self._place(cell, sources, node, norm)
 
     def _affine(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
-        """The layer of an affine node with padding in front of it; what it takes; its unit."""
+        """The layer of an affine node with padding before it; its sources; its unit."""
         layer, source = node.layer, node.sources[0]
         padding = self.graph.nodes.get(source)
         if source in self.merged and padding is not None and isinstance(padding.layer, PADDING) and layer.weights:
@@ -150,7 +150,7 @@ class _Writer:
         return whole, [self.called[source]], unit
 
     def _moved(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
-        """A layer without weights: units pass, those of channels to where the channels are then."""
+        """A layer without weights: units pass, those of channels to their new positions."""
         source, layer = node.sources[0], node.layer
         unit = self.units[source]
         called = self.called[source]
@@ -188,7 +188,7 @@ class _Writer:
         return channel_affine(factor, np.zeros_like(factor), shape, name)
 
     def wanted(self, node: Node) -> float:
-        """The unit in which the taker of a current takes it: the norm of neurons, so that their threshold is 1."""
+        """The unit in which a current is consumed: the norm of neurons, so that their threshold is 1."""
         if not self.graph.taken_once(node.name):
             return 1.0
         (taker,) = self.graph.takers(node.name)
@@ -198,7 +198,7 @@ class _Writer:
         return self.wanted(taker) if passes else 1.0
 
     def _merged(self, node: Node) -> bool:
-        """Whether a node has no place of its own: a synapse, or the padding in front of one with weights."""
+        """Whether a node is part of another layer: a synapse, or the padding before one with weights."""
         if node.kind != AFFINE or not self.graph.taken_once(node.name):
             return False
         (taker,) = self.graph.takers(node.name)
@@ -212,7 +212,7 @@ class _Writer:
 
 
 def _kind(synapse: Node | None) -> str:
-    """What neurons with this synapse are called."""
+    """Name prefix of neurons with this synapse."""
     if synapse is None or not isinstance(synapse.layer, WEIGHTED):
         return "relu"
     return "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"

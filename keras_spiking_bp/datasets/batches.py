@@ -1,4 +1,4 @@
-"""Batches whose order depends on the seed and the epoch alone: a resumed training sees what it would have seen."""
+"""Batches whose order depends only on the seed and the epoch: a resumed run sees what it would have seen."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Preparation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Batches:
-    """Shuffled batches of one epoch after the other, from data that fits in memory (or the names of files).
+    """Shuffled batches, epoch by epoch, from data that fits in memory (or file names).
 
     Epoch e visits the examples in an order drawn from `(seed, e)`, and prepares example i of it with random numbers
-    from `(seed, e, i)`: any batch of any epoch can be had without the ones before. The examples left over by the last
-    full batch wait for another epoch.
+    from `(seed, e, i)`: any batch of any epoch is available without the ones before. Examples left over after the last
+    full batch are skipped in that epoch.
 
     Args:
         examples: (N, ...) array: images, or paths of files.
@@ -31,7 +31,7 @@ class Batches:
         seed: integer.
 
     Raises:
-        ValueError: if there are not as many labels as examples, or less examples than a batch takes.
+        ValueError: if there are not as many labels as examples, or fewer examples than a batch.
 
     Example:
         >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
@@ -100,7 +100,7 @@ class Batches:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
-        """What makes two trainings see the same data, but for `prepare` and for what is in files.
+        """What identifies the data of a training run, except for `prepare` and file contents.
 
         Examples and labels by their dtype, shape, and a hash of all their values.
         """

@@ -17,13 +17,13 @@ _SHIFT = 2
 
 @dataclasses.dataclass(frozen=True)
 class EventSet:
-    """Event recordings with labels, as `load_nmnist` and `from_tonic` give them. Recordings are read batch by batch.
+    """Event recordings with labels, from `load_nmnist` or `from_tonic`. Recordings are read batch by batch.
 
     Attributes:
-        train, test: recordings (N,), as `read` takes them, and labels (N,) int32.
+        train, test: recordings (N,), as `read` accepts them, and labels (N,) int32.
         num_steps: time steps T of the spikes.
         read: from one recording, a path or a number, to x, y, polarity and time of its events. Runs inside tf.data.
-        duration_us: what the T steps last together, in microseconds; later events fall away.
+        duration_us: total duration of the T steps, in microseconds; later events are dropped.
         classes: number of classes.
         sensor_size: (height, width) in pixels.
         polarities: number of channels, 1 or 2.
@@ -44,7 +44,7 @@ class EventSet:
         return (*self.sensor_size, self.polarities)
 
     def with_validation(self, size: int, seed: int = 0) -> EventSet:
-        """The same with `size` recordings of the training set, drawn by `seed`, in the place of the test set.
+        """A copy with `size` recordings of the training set, drawn with `seed`, in place of the test set.
 
         For choosing hyper-parameters: the test set is not touched.
         """
@@ -54,7 +54,7 @@ class EventSet:
     def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
         """The training set in batches: spikes (B, T, height, width, polarities) int8, labels (B, classes), one-hot.
 
-        `augment` shifts each recording by up to 2 pixels, all its steps alike; along an axis of one pixel it does not.
+        `augment` shifts each recording by up to 2 pixels, equally at all steps; an axis of one pixel is not shifted.
         """
 
         def prepare(recording, random):
@@ -67,7 +67,7 @@ class EventSet:
         return Batches(recordings, one_hot(labels, self.classes), batch_size, prepare, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The test set in order, as spikes, one-hot, the last batch smaller."""
+        """The test set in order: spikes, one-hot labels, last batch smaller."""
 
         def prepare(recording, label):
             return self._spikes(self.read(recording)), label
@@ -93,17 +93,17 @@ def events_to_spikes(
     sensor_size: tuple[int, int] = (34, 34),
     polarities: int = 2,
 ) -> tf.Tensor:
-    """Events binned into equal time steps: a pixel spikes once or not at all in a step.
+    """Bins events into equal time steps: in a step, a pixel spikes at most once.
 
-    Step t takes the times from `t * duration_us / num_steps` on, up to and without the next step's. Events outside of
-    the window fall away. Runs inside tf.data too.
+    Step t covers the times from `t * duration_us / num_steps` up to, but excluding, the next step's. Events outside the
+    window are dropped. Runs inside tf.data too.
 
     Args:
-        x, y: pixels (N,), integers: column and row, from 0 on.
-        polarity: (N,), the channel, 0 or 1; 0 where there is one.
+        x, y: pixels (N,), integers: column and row, from 0.
+        polarity: (N,), the channel, 0 or 1; 0 if there is only one.
         time: (N,) in microseconds, integers.
         num_steps: time steps T, at least 1.
-        duration_us: what the T steps last together, in microseconds.
+        duration_us: total duration of the T steps, in microseconds.
         sensor_size: (height, width) of the sensor in pixels; (34, 34) is that of N-MNIST, (128, 128) that of a DVS128.
         polarities: number of channels, 1 or 2.
 
@@ -112,8 +112,8 @@ def events_to_spikes(
 
     Raises:
         ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
-        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside of the sensor; if a polarity is
-            no channel (on a CPU, and in tf.data).
+        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor; if a polarity is not
+            a channel (on a CPU, and in tf.data).
 
     Example:
         >>> spikes = events_to_spikes([3, 3, 5], [4, 4, 0], [1, 1, 0], [0, 99, 100], num_steps=2, duration_us=200)
@@ -154,7 +154,7 @@ def check_polarities(polarities: int) -> int:
 
 
 def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[tf.Tensor]:
-    """`tensors`, not to be had before all `conditions` are found true (a graph keeps no order by itself)."""
+    """`tensors`, available only after all `conditions` are verified (a graph has no implicit order)."""
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(conditions), message)]):
         return [tf.identity(tensor) for tensor in tensors]
 
@@ -165,7 +165,7 @@ def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor
 
 
 def _shifted(events: list[tf.Tensor], random: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
-    """The events of a recording, moved by up to 2 pixels; what leaves the sensor falls away."""
+    """The events of a recording, moved by up to 2 pixels; what leaves the sensor is dropped."""
     x, y, polarity, time = events
     shift = tf.random.stateless_uniform([2], random, -_SHIFT, _SHIFT + 1, tf.int32)
     x, y = (x + shift[0] if width > 1 else x), (y + shift[1] if height > 1 else y)

@@ -16,7 +16,7 @@ from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
 from keras_spiking_bp.validation import check_choice, check_positive_int
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
-#: CIFAR-10: the figures of the authors' code. SVHN: no flips, a mirrored digit is another one.
+#: CIFAR-10: the values of the authors' code. SVHN: no flips, a mirrored digit is another one.
 _NORMS = {
     "mnist": ((0.0,), (1.0,)),
     "fashion_mnist": ((0.0,), (1.0,)),
@@ -29,7 +29,7 @@ IMAGE_SETS = tuple(_NORMS)
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images with labels, as `load_images` gives them.
+    """Images with labels, from `load_images`.
 
     Attributes:
         name: name of the data set.
@@ -51,7 +51,7 @@ class ImageSet:
         return self.train[0].shape[1:]
 
     def with_validation(self, size: int, seed: int = 0) -> ImageSet:
-        """The same with `size` images of the training set, drawn by `seed`, in the place of the test set.
+        """A copy with `size` images of the training set, drawn with `seed`, in place of the test set.
 
         For choosing hyper-parameters: the test set is not touched.
         """
@@ -61,8 +61,8 @@ class ImageSet:
     def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
         """The training set in batches: images (B, H, W, C) float32, labels one-hot (B, classes) float32.
 
-        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; what comes in from
-        outside is 0 to the network, the mean) and flips CIFAR-10 and Fashion-MNIST left to right.
+        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; padding is 0 to the
+        network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
         """
         padding, flips = _AUGMENTATIONS[self.name]
 
@@ -80,7 +80,7 @@ class ImageSet:
         return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The test set in order, normalised, one-hot, the last batch smaller."""
+        """The test set in order: normalised, one-hot, last batch smaller."""
         check_positive_int("batch_size", batch_size)
         images, labels = self.test
         dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
@@ -96,7 +96,7 @@ class ImageSet:
 
 
 def load_images(name: str, data_dir: str | os.PathLike | None = None, download: bool = True) -> ImageSet:
-    """One of the paper's image data sets, in memory, by `tensorflow_datasets`.
+    """Loads one of the paper's image data sets into memory by `tensorflow_datasets`.
 
     MNIST and Fashion-MNIST are scaled to [0, 1]; CIFAR-10 with mean and scale of the authors' code to about [-1, 1];
     SVHN with mean and twice the standard deviation of its training set (without the "extra" images).
@@ -104,12 +104,12 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
     Args:
         name: `"mnist"`, `"fashion_mnist"`, `"cifar10"` or `"svhn_cropped"`.
         data_dir: folder with prepared TFDS data; None for TFDS' own choice (`TFDS_DATA_DIR`, or the home folder).
-        download: whether to fetch what is not there.
+        download: whether to fetch missing data.
 
     Raises:
         ValueError: if the name is unknown.
         ImportError: if tensorflow-datasets is not installed.
-        FileNotFoundError: if the data is not there and is not to be, or cannot be, downloaded.
+        FileNotFoundError: if the data is missing and is not to be, or cannot be, downloaded.
 
     Example:
         >>> images = load_images("mnist")  # doctest: +SKIP
@@ -151,7 +151,7 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
     except urllib.error.HTTPError:
-        pass  # the host is there; what it makes of HEAD is its own affair
+        pass  # the host is reachable; its response to HEAD does not matter
     except OSError as error:
         raise FileNotFoundError(
             f"{where}, and {url} cannot be reached: {error}. Prepare the data where there is a network "

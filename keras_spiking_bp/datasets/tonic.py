@@ -1,4 +1,4 @@
-"""Data sets of the library tonic, which the user brings: nothing here imports it."""
+"""Data sets of the library tonic, brought by the user: nothing here imports it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def from_tonic(
     sensor_size: tuple[int, int] | None = None,
     polarities: int | None = None,
 ) -> EventSet:
-    """Event recordings of a data set of the library tonic, or of one like it, as `load_nmnist` gives them.
+    """Event recordings of a data set of the library tonic, or of a similar one, as from `load_nmnist`.
 
-    A data set is anything with a length whose items are pairs `(events, label)`: events a structured array with the
-    fields `x`, `t`, `p` and, but for audio, `y`, as those of `tonic.datasets.NMNIST(...)` or `SHD(...)` without a
-    `transform`; t in microseconds, which count from the first event of each recording. Both are read once, for their
-    labels and durations; then recording by recording, when a batch needs them.
+    A data set is anything with a length whose items are pairs `(events, label)`: events is a structured array with the
+    fields `x`, `t`, `p` and, except for audio, `y`, as in `tonic.datasets.NMNIST(...)` or `SHD(...)` without a
+    `transform`; t in microseconds, counted from the first event of each recording. Both are read once for labels and
+    durations, then recording by recording as batches need them.
 
     Args:
         train, test: the two data sets.
         num_steps: time steps T, at least 1.
-        duration_us: what the T steps last together, in microseconds; later events fall away. None: the longest
+        duration_us: total duration of the T steps, in microseconds; later events are dropped. None: the longest
             recording of `train`.
         sensor_size: (height, width) in pixels. None: that of `train.sensor_size`, (width, height, polarities) in tonic.
-        polarities: number of channels, 2, or 1 for one whatever `p` is. None: that of `train.sensor_size`.
+        polarities: number of channels, 2, or 1 to ignore `p`. None: that of `train.sensor_size`.
 
     Raises:
         TypeError: if a data set has no length or no such items.
@@ -63,7 +63,7 @@ def from_tonic(
     if duration_us is None:
         duration_us = int(durations[0].max()) + 1
     duration_us = check_positive_int("duration_us", duration_us)
-    one_at_a_time = threading.Lock()  # their files may not be read by several threads
+    one_at_a_time = threading.Lock()  # reading their files may not be thread-safe
 
     def columns(number: np.ndarray) -> list[np.ndarray]:
         data, i = (train, int(number)) if number < len(train) else (test, int(number) - len(train))

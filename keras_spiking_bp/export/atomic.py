@@ -1,4 +1,4 @@
-"""Whole files only: what fails leaves nothing behind, and what is there is not overwritten by accident."""
+"""Whole files only: a failure leaves nothing behind, and no existing file is overwritten by accident."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
-    """A place beside `path` to write a file or folder to, moved to `path` at the end of the block, if it succeeds.
+    """A path beside `path` to write a file or folder to, moved to `path` at the end of the block if it succeeds.
 
-    The folder of the place is temporary and may take intermediate files.
+    The folder of that path is temporary and may hold intermediate files.
 
     Raises:
         FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced only if it is a SavedModel.
-        FileNotFoundError: if the folder of `path` is not there.
+        FileNotFoundError: if the folder of `path` is missing.
     """
     path = Path(path)
     if path.exists() and not overwrite:
@@ -31,7 +31,7 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False) -> Iterator[
     try:
         written = temporary / path.name
         yield written
-        if path.is_dir():  # a folder can only be moved to a name that is free
+        if path.is_dir():  # a folder can only be moved to a free name
             path.rename(temporary / "replaced")
         written.replace(path)
     finally:

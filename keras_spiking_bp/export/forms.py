@@ -1,4 +1,4 @@
-"""The forms in which a network is exported: named tensors in, named tensors out, nothing of Python left."""
+"""The forms in which a network is exported: named tensors in, named tensors out, no Python left."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Form:
 
 
 def spikes_form(network: Network, batch_size: int | None = None, num_steps: int | None = None) -> Form:
-    """The window from `spikes` (B, T, ...) float32 to `outputs`, as the model gives them."""
+    """The window from `spikes` (B, T, ...) float32 to `outputs` of the model."""
     spikes = tf.TensorSpec((batch_size, num_steps, *network.step_shape), tf.float32, "spikes")
     return Form("spikes", lambda x: {"outputs": network.layer(x)}, [spikes])
 
@@ -45,7 +45,7 @@ def images_form(network: Network, batch_size: int | None = None) -> Form:
 
 
 def images_with_seed_form(network: Network) -> Form:
-    """As `images_form`, with the spikes that `seed`, an integer pair, draws (`PoissonEncoder.encode`)."""
+    """As `images_form`, with the spikes drawn with `seed`, an integer pair (`PoissonEncoder.encode`)."""
 
     def outputs(images, seed):
         spikes = network.encoder.encode(network.before_encoder(images), seed)
@@ -58,10 +58,9 @@ def images_with_seed_form(network: Network) -> Form:
 def step_form(network: Network, batch_size: int | None = None, with_spikes: bool = False) -> Form:
     """One time step, a pure function: `spikes` (B, ...) and all states in, `outputs` and new states out.
 
-    `outputs` are V[t], not divided, or the spikes of the step. The states have the names of `state_names` going in and
-    coming out; zeros are the state before the first step: of cells with an `initial_membrane`, the potential that goes
-    in and out is the difference from it. `with_spikes`, those of each layer of neurons come out
-    too (`spike_names`).
+    `outputs` are V[t], not divided, or the spikes of the step. The states are named as in `state_names`, in and out;
+    zeros are the state before the first step: for cells with an `initial_membrane`, the potential in and out is the
+    difference from it. Using `with_spikes`, the spikes of each layer of neurons are returned too (`spike_names`).
     """
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
@@ -89,10 +88,10 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
 
 
 def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
-    """The states of a step: for each name the number of the layer of neurons, in the order of the walk, and the entry.
+    """The states of a step: for each name the index of the layer of neurons, in execution order, and the entry.
 
-    `membrane_<name of the cell>`; `current_...` of one with `synaptic_beta`; `fed_back_...`, the spikes of the step
-    before, of one in a `RecurrentCell`.
+    `membrane_<name of the cell>`; `current_...` for one with `synaptic_beta`; `fed_back_...`, the previous spikes, for
+    one in a `RecurrentCell`.
 
     Raises:
         ValueError: if two cells have the same name.
@@ -105,7 +104,7 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
 
 
 def spike_names(cell: Cell) -> dict[str, int]:
-    """`spikes_<name of the cell>` of the layers of neurons that fire, and the number of each in the order of the walk.
+    """`spikes_<name of the cell>` of the layers of neurons that fire, and the index of each in execution order.
 
     Raises:
         ValueError: if two cells have the same name.

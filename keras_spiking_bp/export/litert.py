@@ -1,4 +1,4 @@
-"""LiteRT (once TensorFlow Lite): the whole window or one step, for phones and microcontrollers."""
+"""LiteRT (formerly TensorFlow Lite): the window or one step, for phones and microcontrollers."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def export_litert(
 
     Args:
         model: as in `export_saved_model`.
-        path: the file to make. It appears when it is complete, or not at all.
-        form: `"window"`, all time steps a call, or `"step"`, one.
-        inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder draws
-            nothing at random.
+        path: the file to write. It appears only when it is complete.
+        form: `"window"`, all time steps per call, or `"step"`, one.
+        inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder is
+            deterministic.
         num_steps: time steps of the window; None for those of the model.
-        batch_size: samples a call.
-        weights: `"float32"`, or `"int8"` for a quarter of the size: weights of 1,024 numbers and more are rounded to
-            8 bits, per output channel. Nothing else is rounded but signed or real-valued inputs of the first synapse
-            (to 8 bits): spikes of 0 and 1 pass exactly.
-        overwrite: replace a file that is there.
+        batch_size: samples per call.
+        weights: `"float32"`, or `"int8"` for a quarter of the size: weights of at least 1,024 numbers are rounded to 8
+            bits, per output channel. Otherwise only signed or real-valued inputs of the first synapse are rounded (to 8
+            bits): spikes of 0 and 1 are exact.
+        overwrite: replace an existing file.
 
     Raises:
         TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`; if an argument is out of range, T is free and `num_steps` not given, or
-            the format cannot do it: random spikes inside, synapses in a lower precision.
+        ValueError: as `export_saved_model`; if an argument is out of range, T is free and `num_steps` not given, or the
+            format does not support it: random spikes inside, synapses in a lower precision.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:

@@ -1,4 +1,4 @@
-"""A model taken apart for export: what is in front of time, and the layer that runs in time."""
+"""A model split for export: the part before the time loop, and the layer that runs in time."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Network:
         step_shape: shape of the inputs of one time step, without the batch.
         num_steps: T of the model, or None if it is free.
         front: from images to the inputs of all steps; None if the model starts with those.
-        encoder: the `PoissonEncoder` right in front of time, or None.
-        before_encoder: from images to what `encoder` gets; None where there is none.
+        encoder: the `PoissonEncoder` right before time, or None.
+        before_encoder: from images to the input of `encoder`; None if there is none.
         variables: all variables of the model.
 
     Raises:
-        TypeError: if `model` is no such model, or has no `SpikingRNN`.
-        ValueError: if it has several, several inputs, or layers behind it.
+        TypeError: if `model` is not such a model, or has no `SpikingRNN`.
+        ValueError: if it has several, several inputs, or layers after it.
     """
 
     def __init__(self, model: keras.Model):
@@ -52,10 +52,10 @@ class Network:
         self.before_encoder: Any = keras.Model(self.images, encoders[0].input) if encoders else None
 
     def check_float32(self, file_format: str) -> None:
-        """Refuses synapses in a precision that the format does not know.
+        """Rejects synapses in a precision that the format lacks.
 
         Raises:
-            ValueError: if a layer computes in another precision than float32.
+            ValueError: if a layer does not compute in float32.
         """
         lower = [layer for layer in self.layer._flatten_layers() if layer.compute_dtype not in ("float32", None)]
         if lower:

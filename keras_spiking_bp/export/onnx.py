@@ -16,15 +16,15 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
     """Writes an ONNX file of one time step, with any batch size.
 
     Inputs and outputs are those of the `step` signature of `export_saved_model`, in its order. Names are unique in an
-    ONNX graph: what goes in as `membrane_<cell>` comes out as `next_membrane_<cell>`, `current_<cell>`
-    and `fed_back_<cell>` alike.
+    ONNX graph: the input `membrane_<cell>` is returned as `next_membrane_<cell>`, likewise `current_<cell>` and
+    `fed_back_<cell>`.
 
     Args:
         model: as in `export_saved_model`.
-        path: the file to make. It appears when it is complete, or not at all.
-        overwrite: replace a file that is there.
-        spikes: also give the spikes of the step, 0 or 1 float32, of each layer of neurons that fires: `spikes_<cell>`,
-            behind the states. From a potential of zero alone nobody knows whether its neuron fired or got nothing.
+        path: the file to write. It appears only when it is complete.
+        overwrite: replace an existing file.
+        spikes: also output the spikes of the step, 0 or 1 float32, of each spiking layer of neurons: `spikes_<cell>`,
+            after the states. A potential of zero does not tell whether the neuron fired or received nothing.
 
     Raises:
         ImportError: if tf2onnx is not installed.

@@ -18,30 +18,29 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
 
     | signature | inputs | outputs |
     | --- | --- | --- |
-    | `images` | `images` (B, ...): the spikes are drawn inside | `outputs`, as the model gives them |
+    | `images` | `images` (B, ...): the spikes are drawn inside | `outputs` of the model |
     | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
     | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; the new states |
 
-    Cells with `synaptic_beta` have a `current_<cell>` too, those in a `RecurrentCell` a `fed_back_<cell>`, the spikes
-    of the step before; `MaxPoolingCell(of="spikes")` has nothing. The state before the first step is zeros: of cells
-    with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to be
-    divided by t, or its spikes. `images` is there if the model starts with an encoder, `images_with_seed` if that is a
-    `PoissonEncoder`. `serving_default` is `images`, or `spikes` where there are no images. No gradient goes through
-    what the file holds.
+    Cells with `synaptic_beta` also have a `current_<cell>`, those in a `RecurrentCell` a `fed_back_<cell>`, the spikes
+    of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
+    cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
+    be divided by t, or its spikes. `images` exists if the model starts with an encoder, `images_with_seed` if that is a
+    `PoissonEncoder`. `serving_default` is `images`, or `spikes` if there are no images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
             that layer is `stateful` or not.
-        path: the folder to make. It appears when it is complete, or not at all.
-        overwrite: replace a SavedModel that is there.
+        path: the folder to write. It appears only when it is complete.
+        overwrite: replace an existing SavedModel.
 
     Raises:
-        TypeError: if `model` is no such model.
-        ValueError: if `model` has several inputs, several `SpikingRNN`, layers behind it, runs backwards, or has two
+        TypeError: if `model` is not such a model.
+        ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
             cells of one name.
-        FileExistsError: if something is at `path`, without `overwrite`.
-        FileNotFoundError: if the folder of `path` is not there.
+        FileExistsError: if `path` exists, without `overwrite`.
+        FileNotFoundError: if the folder of `path` is missing.
 
     Example:
         >>> import tempfile, tensorflow as tf
@@ -68,6 +67,6 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}
     signatures["serving_default"] = signatures[forms[0].name]
-    # the file serves: the derivative of the window, computed on demand, would be a third of the graph and of the time
+    # the file is for serving: the derivative of the window, computed on demand, would be a third of graph and time
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=signatures, options=options)

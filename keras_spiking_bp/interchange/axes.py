@@ -14,8 +14,8 @@ class Signal:
 
     Attributes:
         shape: in our order of axes, (H, W, C), (L, C) or (N,).
-        flattened_from: the (H, W, C) or (L, C) that it was flattened from, until a dense layer mixes it: as long, its
-            entries stand in another order in NIR, (C, H, W) or (C, L).
+        flattened_from: the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
+            entries are in another order in NIR, (C, H, W) or (C, L).
     """
 
     shape: tuple[int, ...]
@@ -28,7 +28,7 @@ class Signal:
         return Signal((math.prod(self.shape),), flattened_from=self.shape)
 
     def check_order(self, where: str) -> None:
-        """Raises a ValueError where both orders of a flattened picture would meet."""
+        """Raises a ValueError where both orders of a flattened image would meet."""
         if self.flattened_from is not None:
             raise ValueError(
                 f"{where} takes a flattened picture {self.flattened_from} without a dense layer in between, and NIR "
@@ -45,13 +45,13 @@ def swapped(shape: tuple[int, ...], channels: str) -> tuple[int, ...]:
 
 
 def neurons_to_nir(values: np.ndarray, signal: Signal) -> np.ndarray:
-    """One value for each neuron (or what broadcasts to it), in NIR's order, for neurons that give `signal`."""
+    """One value for each neuron (or what broadcasts to it), in NIR's order, for neurons that emit `signal`."""
     values = np.broadcast_to(values, signal.shape)
     return values[_order(signal)] if values.ndim == 1 else np.moveaxis(values, -1, 0)
 
 
 def neurons_from_nir(values: np.ndarray, signal: Signal) -> np.ndarray:
-    """One value for each neuron (or what broadcasts to it) in our order, for neurons that give `signal`."""
+    """One value for each neuron (or what broadcasts to it) in our order, for neurons that emit `signal`."""
     values = np.broadcast_to(values, swapped(signal.shape, "first"))
     if values.ndim > 1:
         return np.moveaxis(values, 0, -1)

@@ -1,4 +1,4 @@
-"""Graphs of NIR inside of graphs, taken apart."""
+"""Flattens nested NIR graphs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The nodes and edges of a graph in which no node is a graph: those of an inner one have the names `outer.inner`.
+    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`.
 
-    What leads to a graph leads to what is behind its input, and what is before its output leads to where it leads.
+    Edges to a graph then lead to what follows its input; edges to its output lead to what follows the graph.
 
     Raises:
-        ValueError: if an inner graph has not one input and one output, or two nodes would have the same name.
+        ValueError: if an inner graph lacks one input and one output, or two nodes would have the same name.
     """
     nodes, edges = dict(graph.nodes), [(str(a), str(b)) for a, b in graph.edges]
     for name, node in graph.nodes.items():
@@ -34,7 +34,7 @@ def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
             *[(ends["Output"] if a == name else a, ends["Input"] if b == name else b) for a, b in edges],
             *[(f"{name}.{a}", f"{name}.{b}") for a, b in between],
         ]
-        for end in ends.values():  # what comes in goes on
+        for end in ends.values():  # connect sources to followers
             sources, followers = ([a for a, b in edges if b == end], [b for a, b in edges if a == end])
             edges = [edge for edge in edges if end not in edge] + [(a, b) for a in sources for b in followers]
             del nodes[end]

@@ -12,7 +12,7 @@ Ours integrate first and leak last: `m <- m + I`, fire at m > threshold, `m <- b
     IF, I (beta = 1): dv/dt = r I, r = 1 / dt
     CubaLIF: tau_mem and r as tau and r of a LIF, tau_syn = dt / (1 - synaptic_beta), w_in = tau_syn / dt
 
-A `CubaLIF` has a current of its own, `tau_syn dI/dt = w_in S - I`, which takes its step before the potential does.
+A `CubaLIF` has its own current, `tau_syn dI/dt = w_in S - I`, which is updated before the potential.
 
 A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
 times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. snnTorch and Norse
@@ -22,7 +22,7 @@ step: in our units a current of `v_leak / r`.
 A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay, `FORGETS`,
 leaves nothing that float32 could add to a current.
 
-What is the same for all neurons of a node is a float here, else an array of the node's own shape.
+A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Parameter = float | np.ndarray
 
 
 def leaks(name: str, beta: Parameter) -> bool:
-    """Whether the neurons, in float32, have a decay below 1. Some with and some without have no node.
+    """Whether the neurons, in float32, have a decay below 1. A mixture has no node.
 
     Raises:
         ValueError: if only some have one.
@@ -56,7 +56,7 @@ def leaks(name: str, beta: Parameter) -> bool:
 def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
 
-    From beta as float32, as the neurons use it: a reader in float32 gets exactly it back for beta >= 0.75.
+    From beta as float32, as the neurons use it: a float32 reader recovers it exactly for beta >= 0.75.
     """
     tau = np.float32(dt) / (np.float32(1) - np.float32(beta))
     return np.asarray(tau), np.asarray(tau / np.float32(dt))
@@ -74,7 +74,7 @@ def read_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
 
 
 def read_resting_current(node: Any) -> Parameter:
-    """The current that `v_leak` of a LIF node is, at each step."""
+    """Current per step equivalent to `v_leak` of a LIF node."""
     return _one_if_same(np.asarray(node.v_leak, "float64") / np.asarray(node.r, "float64"))
 
 

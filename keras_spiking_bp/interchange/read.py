@@ -35,15 +35,14 @@ def from_nir(
     reset_mechanism: str = "zero",
     name: str = "from_nir",
 ) -> keras.Model:
-    """A network from a graph of NIR, as `to_nir`, snnTorch, SpikingJelly and others write it.
+    """A network from a NIR graph, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
-    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a
-    `ReadoutCell`; two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to
-    themselves a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Parameters may
-    differ from neuron to neuron. Graphs in the graph are taken apart. An `IFCell`, which gives the same spikes but
-    whose derivative has no `1 / threshold`, is made only where `to_nir` wrote down in the metadata of the `IF` that it
-    was one. Pictures are (H, W, C) here, series (L, C).
+    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
+    two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to themselves a
+    `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Parameters may differ from neuron
+    to neuron. Nested graphs are flattened. An `IFCell`, with the same spikes but a derivative without `1 / threshold`,
+    is created only where `to_nir` recorded one in the metadata of the `IF`. Images are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -53,16 +52,16 @@ def from_nir(
             and SpikingJelly's; Norse's is 1e-3).
         encoder, num_steps, name: as in `models.spiking_vgg`; without an encoder the input is spikes (B, T, ...).
         gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
-        reset_mechanism: `"zero"`, as NIR has it, or `"subtract"`, for a network that was trained so by a library whose
-            file does not tell (snnTorch's).
+        reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
+            do not say so (snnTorch).
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
-        float32. `SpikingRNN(model.layers[-1].cell, return_sequences=True)` gives each step.
+        float32. `SpikingRNN(model.layers[-1].cell, return_sequences=True)` returns each step.
 
     Raises:
-        TypeError: if `graph` is no graph.
-        ValueError: if `graph` has a node, a parameter or a connection that no cell has; it is named.
+        TypeError: if `graph` is not a graph.
+        ValueError: if `graph` has a node, a parameter or a connection that no cell has; the error names it.
 
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.75)
@@ -118,7 +117,7 @@ class _Reader:
         return type(self.nodes[name]).__name__
 
     def _cut_way_back(self, name: str) -> list[str] | None:
-        """The layers from the neurons `name` back to themselves, which are then gone from the edges; None if none."""
+        """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""
         found = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
         if self._kind(name) not in _SPIKING or not found:
             return None
@@ -130,7 +129,7 @@ class _Reader:
         return path
 
     def _path(self, name: str, end: str) -> list[str] | None:
-        """The layers from the node `name` to `end`, with no neurons and no branch among them; None if it leads away."""
+        """The layers from the node `name` to `end`, without neurons or branches; None if there is no such path."""
         path = []
         while name != end:
             if name in path or self._kind(name) not in READERS or len(self.followers[name]) != 1:
@@ -151,7 +150,7 @@ class _Reader:
         return name, swapped(shape, "last")
 
     def network(self, start: str, signal: Signal) -> tuple[list[keras.layers.Layer], Signal]:
-        """All cells, and layers without neurons, behind the input."""
+        """All cells, and layers without neurons, after the input."""
         blocks, name, signal = self._behind(start, signal)
         cells, layers, last, signal = self._from(name, signal)
         if self._kind(last) != "Output":
@@ -168,7 +167,7 @@ class _Reader:
     ) -> tuple[list[keras.layers.Layer], list[keras.layers.Layer], str, Signal]:
         """From a node up to the output, or to neurons where paths meet.
 
-        Returns the cells, the layers behind the last of them, the node where it ends, and the signal that arrives.
+        Returns the cells, the layers after the last of them, the node where it ends, and the signal that arrives.
         """
         cells: list[keras.layers.Layer] = []
         layers: list[keras.layers.Layer] = []
@@ -185,7 +184,7 @@ class _Reader:
         return cells, layers, name, signal
 
     def _behind(self, name: str, signal: Signal) -> tuple[list[ResidualCell], str, Signal]:
-        """The residual blocks right behind a node, and the node behind these."""
+        """The residual blocks right after a node, and the node after these."""
         blocks = []
         while len(self.followers[name]) > 1:
             block, name, signal = self._block(name, signal)
@@ -195,7 +194,7 @@ class _Reader:
         return blocks, self.followers[name][0], signal
 
     def _block(self, name: str, signal: Signal) -> tuple[ResidualCell, str, Signal]:
-        """The residual block behind a node, the name of its junction, and the current that arrives there."""
+        """The residual block after a node, the name of its junction, and the current that arrives there."""
         paths = [self._from(follower, signal) for follower in self.followers[name]]
         paths.sort(key=lambda path: len(path[0]))  # first the one without neurons
         junction = paths[0][2]
@@ -231,7 +230,7 @@ class _Reader:
         if kind in _READOUTS:
             return self._readout(name, synapse, current)
         found: dict[str, Any]
-        if kind == "Threshold":  # the paper's derivative is one of neurons that remember
+        if kind == "Threshold":  # the paper's derivative needs neurons with memory
             found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
         elif kind == "IF":
             found = {"beta": 1.0, **parameters.read_if(name, node, self.dt)}
@@ -248,7 +247,7 @@ class _Reader:
         return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
 
     def _recurrent(self, name: str, cell: NeuronCell, signal: Signal) -> NeuronCell | RecurrentCell:
-        """The cell of a node with the way back that it has, or itself."""
+        """The cell of a node, with its feedback path if it has one."""
         if name not in self.ways_back:
             return cell
         signal.check_order(f"The way back to the node {name!r}")

@@ -14,12 +14,12 @@ Sizes = tuple[int, ...]
 
 
 def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
-    """The layer of a node on `signal`, built and with its weights, and what it gives."""
+    """The layer of a node on `signal`, built and with its weights, and its output."""
     return READERS[type(node).__name__](name, node, signal)
 
 
 def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
-    """`layer` with its output times `factor`, a number or one for each neuron: in its weights, or by a layer behind."""
+    """`layer` with its output times `factor`, a number or one for each neuron: in its weights, or by another layer."""
     factor = np.asarray(factor, "float32")
     of_channel = factor if factor.ndim == 0 else factor.reshape(-1, factor.shape[-1])[0]
     if layer.weights and np.all(factor == of_channel):
@@ -29,7 +29,7 @@ def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layer
 
 
 def keras_name(name: str) -> str:
-    """The name of a node, as Keras takes it."""
+    """The name of a node, valid in Keras."""
     return re.sub(r"\W", "_", name)
 
 
@@ -72,7 +72,7 @@ def _conv(name, node, signal):
         strides=strides,
         padding=padding if isinstance(padding, str) else "valid",
         dilation_rate=dilation,
-        use_bias=bool(np.any(bias)),  # NIR has no convolution without
+        use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
         name=keras_name(name),
     )
     conv.build((None, *signal.shape))

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 
 def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
-    """A spiking network as a graph of NIR, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
+    """A spiking network as a NIR graph, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
 
     A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, one with a
-    synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse a node of its
-    own; a `RecurrentCell` has edges back (docs/nir.md has the table). A simulator with the rule
-    `v <- v + dt / tau * (r I - v)` gives the same spikes at each step. Pictures are (C, H, W) in NIR; weights are
-    transposed for it, those behind a `Flatten` too. Batch normalisation is folded into the weights, as
-    `fold_batch_normalization` does.
+    synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse its own node;
+    a `RecurrentCell` has feedback edges (docs/nir.md has the table). Simulators with the rule
+    `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR; weights are
+    transposed for it, also after a `Flatten`. Batch normalisation is folded into the weights, as in
+    `fold_batch_normalization`.
 
     Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
-    the rule of the gradient, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
+    the gradient rule, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
 
     `nir.write(path, graph)` saves it.
 
@@ -59,7 +59,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     Raises:
         ImportError: if the package nir is not installed.
         TypeError: if there is no `SpikingRNN`.
-        ValueError: if the network has something that NIR cannot say: `reset_mechanism="subtract"`,
+        ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
             `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`), or a
             batch normalisation that cannot be folded.
 
@@ -93,7 +93,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 
 
 def _network(model: keras.Model | SpikingRNN) -> Cell:
-    """The cell of the one `SpikingRNN` of a model that has nothing else to say."""
+    """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
     others = [] if model is rnn else [layer for layer in model.layers if layer is not rnn]
     for layer in others:
@@ -108,7 +108,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
 
 
 class _Writer:
-    """The nodes and edges so far. Each method gives the name of its last node, and what that one sends."""
+    """The nodes and edges so far. Each method returns the name of its last node, and its output."""
 
     def __init__(self, nir: ModuleType, dt: float):
         self.nir, self.dt = nir, dt
@@ -219,7 +219,7 @@ class _Writer:
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
     def add(self, name: str, node: Any, sources: list[str]) -> str:
-        """Puts a node behind its sources, whose outputs NIR adds up; returns its name, made unique."""
+        """Adds a node after its sources, whose outputs NIR sums; returns its name, made unique."""
         unique, i = name, 0
         while unique in self.nodes or unique == "output":
             i += 1

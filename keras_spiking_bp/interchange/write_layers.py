@@ -18,14 +18,14 @@ Pair = tuple[int, int]
 
 
 def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> Iterator[tuple[Any, Signal]]:
-    """The nodes of a synapse on `signal`, in order, each with what it gives. No node: the identity."""
+    """The nodes of a synapse on `signal`, in order, each with its output. No node: the identity."""
     parts = parts_of(layer)
     for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
         _check_layer(part)
         if type(part) in _PADDED:
             if type(behind) is not _PADDED[type(part)]:
                 raise ValueError(f"The layer {named(part)} must stand right before a convolution")
-            continue  # the convolution takes it in
+            continue  # merged into the convolution
         padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)
         if node is not None:
@@ -145,7 +145,7 @@ _PADDED = {
 
 
 def _symmetric(layer: keras.layers.Layer) -> tuple[int, ...]:
-    """What a layer puts on both sides of each axis."""
+    """The padding on both sides of each axis."""
     sides = layer.padding if isinstance(layer, keras.layers.ZeroPadding2D) else (layer.padding,)
     if any(before != after for before, after in sides):
         raise ValueError(

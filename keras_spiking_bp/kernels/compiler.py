@@ -1,4 +1,4 @@
-"""Compiles the kernels, and finds what was compiled before."""
+"""Compiles the kernels, and locates compiled ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAGS = ("-O3", "-w", "-march=native", "-ffp-contract=off", "-fno-math-errno", "
 
 
 def library_path() -> Path:
-    """Where the library lies, or will lie: one for each TensorFlow, Python, processor and source.
+    """The library path, existing or not: one for each TensorFlow, Python, processor and source.
 
     `$KERAS_SPIKING_BP_CACHE`, else `$XDG_CACHE_HOME/keras_spiking_bp`, else `~/.cache/keras_spiking_bp`.
     """
@@ -36,14 +36,13 @@ def build(path: Path | None = None) -> Path:
     """Compiles the kernels with the C++ compiler of this machine (`$CXX`, or `g++`).
 
     Args:
-        path: where to; None for `library_path()`.
+        path: output path; None for `library_path()`.
 
     Returns:
         The path of the library.
 
     Raises:
-        RuntimeError: if there is no compiler, it fails (its message is in that of the error), or the folder cannot be
-            written.
+        RuntimeError: if there is no compiler, it fails (the error has its message), or the folder is not writable.
     """
     path = path or library_path()
     compiler = shlex.split(os.environ.get("CXX") or "g++")
@@ -65,7 +64,7 @@ def build(path: Path | None = None) -> Path:
 
 
 def _compile(compiler: list[str], path: Path) -> None:
-    """Whole or not at all."""
+    """Compiles atomically."""
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
         resources.as_file(resources.files(__package__)) as here,

@@ -1,4 +1,4 @@
-"""One step of LIF neurons by the kernels, with the record that it keeps."""
+"""One step of LIF neurons with the kernels, including its record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.kernels.switch import usable
 
-#: What the kernel keeps of a state, beside the membrane potential, in its order.
+#: State entries that the kernel updates besides the membrane potential, in its order.
 _STATES = ("current", "spike_count", "silence", "leaky_trace")
 _TYPES = (tf.float32, tf.bfloat16)
 
@@ -23,7 +23,7 @@ def lif_step(
     synaptic_beta: Any,
     surrogate: Any,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]] | None:
-    """The spikes of a step and the state after it; None where the kernels are off or cannot do it.
+    """The spikes of a step and the state after it; None if the kernels are off or not applicable.
 
     Only in training (`switch.in_training`), for states with a record and no `slot`: the gradient must not go through
     the loop. The parameters must be numbers, the same for all neurons.

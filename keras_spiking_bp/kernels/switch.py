@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.kernels.compiler import build, library_path
 
-try:  # knows whether a function is traced for XLA; TensorFlow has no public name for it
+try:  # tells whether a function is traced for XLA; TensorFlow has no public name for it
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as in_xla
 except ImportError:  # pragma: no cover - a TensorFlow that moved it: with jit_compile=True leave the kernels off
 
@@ -24,15 +24,15 @@ except ImportError:  # pragma: no cover - a TensorFlow that moved it: with jit_c
 
 VARIABLE = "KERAS_SPIKING_BP_KERNELS"
 _loaded: ModuleType | None = None
-_on: bool | None = None  # None: nobody has said yet, the environment may
+_on: bool | None = None  # None: not set yet, the environment may decide
 _said: set[str] = set()
 _in_training = contextvars.ContextVar("in_training", default=False)
 
 
 def enable() -> None:
-    """Uses the kernels in trainings from now on; compiles them if that was not done.
+    """Uses the kernels in training from now on; compiles them if needed.
 
-    Functions that were traced before, as by an earlier `fit`, stay as they are: `compile` the model again.
+    Functions traced before, as by an earlier `fit`, are unchanged: `compile` the model again.
 
     Raises:
         RuntimeError: if they cannot be compiled or loaded.
@@ -52,7 +52,7 @@ def disable() -> None:
 
 
 def enabled() -> bool:
-    """Whether trainings use the kernels.
+    """Whether training uses the kernels.
 
     Example:
         >>> kernels.enabled()
@@ -63,7 +63,7 @@ def enabled() -> bool:
 
 @contextlib.contextmanager
 def in_training(training: bool) -> Iterator[None]:
-    """Within it a step is one of a training (`training`), or of what may end in a file that is to run without us."""
+    """Within it a step is part of training (`training`), or of what may be exported to run without this library."""
     token = _in_training.set(training)
     try:
         yield
@@ -72,7 +72,7 @@ def in_training(training: bool) -> Iterator[None]:
 
 
 def usable() -> ModuleType | None:
-    """The operations, where what is computed now can have them; else None, with a warning that says why, once."""
+    """The operations, if the current computation can use them; else None, with a warning why, once."""
     if not (_in_training.get() and _switched_on()):
         return None
     if not tf.executing_eagerly() and in_xla(tf.compat.v1.get_default_graph()):

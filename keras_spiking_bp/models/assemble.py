@@ -51,7 +51,7 @@ def assemble(
 
 
 def checked_num_steps(num_steps: int | None, encoder: Any) -> int | None:
-    """`num_steps`, an integer of at least 1 or None, if an encoder says nothing else."""
+    """`num_steps`, an integer of at least 1 or None, if no encoder contradicts it."""
     if num_steps is None:
         return None
     num_steps = check_positive_int("num_steps", num_steps)

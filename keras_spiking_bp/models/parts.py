@@ -18,9 +18,9 @@ from keras_spiking_bp.validation import (
     check_seed,
 )
 
-#: What stands between the stages of a network.
+#: Pooling between the stages of a network.
 POOLINGS = ("neuron", "average", "max")
-#: What stands between a convolution or a fully connected layer and its neurons.
+#: Normalisation between a convolution or a fully connected layer and its neurons.
 NORMALIZATIONS = (None, "batch")
 
 _OF_LIF = set(inspect.signature(LIFCell).parameters) - {"synapse", "seed", "kwargs"} | {"activity_regularizer"}
@@ -30,8 +30,8 @@ _OF_POOLING_NEURONS = {"reset_mechanism", "surrogate", "initial_membrane"}
 class Parts:
     """Makes the layers and cells of one network; successive ones get successive seeds.
 
-    Weights start normal with standard deviation `sqrt(kappa / fan_in)`; there are no biases (arXiv 1903.06379).
-    `neuron` holds the arguments of all LIF cells.
+    Initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; no biases (arXiv 1903.06379). `neuron`
+    holds the arguments of all LIF cells.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Parts:
         return self._normalized([self._dense(units)])
 
     def lif(self, synapse: keras.layers.Layer, name: str) -> LIFCell:
-        """LIF neurons behind a synapse."""
+        """LIF neurons with a synapse."""
         return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **self.neuron)
 
     def pool(self, name: str) -> keras.layers.Layer:
@@ -106,7 +106,7 @@ class Parts:
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)
 
     def _normalized(self, layers: list[keras.layers.Layer]) -> keras.layers.Layer:
-        """One synapse of all these layers, with the normalisation behind them."""
+        """One synapse of all these layers, with the normalisation after them."""
         if self.normalization == "batch":
             layers = [*layers, keras.layers.BatchNormalization(momentum=0.9, dtype=self.policy)]
         return layers[0] if len(layers) == 1 else keras.Sequential(layers)

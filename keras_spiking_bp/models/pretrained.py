@@ -38,10 +38,10 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
-    """Gives a network the weights of `packed`, which `name` stands for in errors.
+    """Sets the weights of a network from `packed`; errors call them `name`.
 
     Raises:
-        ValueError: if the network has others.
+        ValueError: if the network has other ones.
     """
     stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
     own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
@@ -55,7 +55,7 @@ def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None
 
 
 def load_pretrained(model: keras.Model, name: str) -> None:
-    """Gives a network the weights trained on the data set `name`.
+    """Loads weights trained on data set `name` into a network.
 
     Raises:
         ValueError: if the network has other weights.

@@ -35,7 +35,7 @@ def spiking_resnet(
 
     A 3x3 convolution and a pooling layer as the stem, then the blocks. A block `(filters, strides)` is a 3x3
     convolution with LIF neurons and a second one with `strides`, whose current is added to that of the shortcut and
-    goes into one layer of LIF neurons, the junction. The shortcut is a 1x1 convolution with the same strides; where the
+    drives one layer of LIF neurons, the junction. The shortcut is a 1x1 convolution with the same strides; if the
     number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
     convolutions are padded on all sides.
 
@@ -45,7 +45,7 @@ def spiking_resnet(
         blocks: `(filters, strides)` of each residual block.
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
         num_steps, gradient, encoder, policy: as in `spiking_vgg`.
-        kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
+        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
             currents meet in a junction.
         pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
         stem_filters: filters of the first convolution.

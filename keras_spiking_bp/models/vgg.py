@@ -41,15 +41,15 @@ def spiking_vgg(
         num_steps: time steps T of the default encoder (100 if None); with `encoder=None` the length of the input, or
             None for any length.
         gradient: `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
-        encoder: `"poisson"`, an encoder layer (it then sets the number of steps), or None if the input is spikes
-            (T, H, W, C) already.
+        encoder: `"poisson"`, an encoder layer (which sets the number of steps), or None if the input is already spikes
+            (T, H, W, C).
         policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
-        kappa: weights start normal with standard deviation `sqrt(kappa / fan_in)`.
+        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`.
         pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of
-            the spikes goes on as it is) or `"max"` (the maximum of the spikes).
+            the spikes is passed on) or `"max"` (the maximum of the spikes).
         pool_threshold: threshold of the pooling neurons.
         normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
-            layer and its neurons; None (the paper). On several devices call `calibrate` before the training
+            layer and its neurons; None (the paper). On several devices call `calibrate` before training
             (`SpikingRNN.take_statistics`).
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
@@ -98,7 +98,7 @@ def spiking_vgg(
 def _with_weights(
     network: str, build: Callable, weights: str | None, num_steps: int | None, given: dict
 ) -> keras.Model:
-    """What `build` makes of the arguments given, or with the trained weights and their settings."""
+    """Calls `build` with the given arguments, or with trained weights and their settings."""
     if weights is None:
         return build(num_steps=num_steps, **given)
     model = build(**trained_arguments(weights, network, given, num_steps))

@@ -1,4 +1,4 @@
-"""Long trainings: exact resume, several devices, several machines."""
+"""Long training: exact resume, several devices, several machines."""
 
 from keras_spiking_bp.training.fit import fit
 from keras_spiking_bp.training.multi_worker import fit_multi_worker, is_chief

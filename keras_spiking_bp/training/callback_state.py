@@ -1,4 +1,4 @@
-"""What Keras' own callbacks keep for themselves and decide by: it belongs to the state of a training."""
+"""The internal state by which Keras' own callbacks decide: it is part of the state of a training run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-# By name, not all that a callback has: some attributes are tied to the process (files, a profiler), some to others that
-# cannot be saved (EarlyStopping turns the sign of `min_delta` when it chooses its `monitor_op`).
+# Listed by name, since some attributes of callbacks are tied to the process (files, a profiler), some to others that
+# cannot be saved (EarlyStopping flips the sign of `min_delta` when it chooses its `monitor_op`).
 _ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_weights", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -24,13 +24,13 @@ def state_of(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, np.ndar
         value = getattr(callback, name, None)
         if isinstance(value, list):
             state.update({f"{key}/{i}": np.asarray(item) for i, item in enumerate(value)})
-        elif value is not None:  # None is what it starts with
+        elif value is not None:  # None is the initial value
             state[key] = np.asarray(value)
     return state
 
 
 def restore_state(callbacks: Sequence[keras.callbacks.Callback], state: dict[str, np.ndarray]) -> None:
-    """Gives callbacks the state that `state_of` found in others of the same classes, in the same order."""
+    """Restores the state that `state_of` read from callbacks of the same classes, in the same order."""
     for callback, name, key in _attributes(callbacks):
         if key in state:
             setattr(callback, name, state[key].item())

@@ -1,4 +1,4 @@
-"""The whole state of a training in a folder: weights, optimizer, random streams, callbacks, metrics, place, curve."""
+"""State of a training run in a folder: weights, optimizer, random streams, callbacks, metrics, position, curve."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import restore_state, state_of
 
-#: What the files of a checkpoint hold. A checkpoint of another format is refused.
+#: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 2
 
 
 @dataclasses.dataclass
 class Position:
-    """Where a training stands.
+    """Position in a training.
 
     Attributes:
-        epoch: the epoch that is being trained, from 0.
+        epoch: the current epoch, from 0.
         batch: batches of that epoch already seen.
         curve: the logs of each finished epoch.
     """
@@ -37,14 +37,14 @@ class Position:
 
 
 class Checkpoint:
-    """Saves a training to a folder, and brings it back.
+    """Saves a training run to a folder, and restores it.
 
-    A save is written beside the last one and then takes its place: a process killed at any moment leaves a whole
-    checkpoint. With `writes=False` (all workers but the first) it is read only.
+    A checkpoint is written beside the last one and then replaces it: a process killed at any moment leaves a complete
+    checkpoint. With `writes=False` (all workers but the first) it is read-only.
 
     Args:
-        folder: where; made if it is not there.
-        batches: the data of the training. A checkpoint of other data is refused.
+        folder: where; created if missing.
+        batches: the training data. A checkpoint of other data is rejected.
         writes: whether this process saves.
     """
 
@@ -56,7 +56,7 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        """Writes everything, then removes the checkpoint before. All workers must call it, each after `restore`."""
+        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
         metrics = self._gather_metrics()
         if not self.writes:
             return
@@ -71,7 +71,7 @@ class Checkpoint:
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         finished = self.folder / name
-        if finished.exists():  # the same place saved again, as when a callback stops right behind a save
+        if finished.exists():  # the same position saved again, as when a callback stops right after a save
             aside = finished.with_name(f"{name}-before")
             _remove(aside)
             finished.rename(aside)
@@ -86,17 +86,17 @@ class Checkpoint:
         batch: tuple[tf.Tensor, tf.Tensor],
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> Position:
-        """Brings model and callbacks to the last save, if there is one. Builds metrics and optimizer in any case.
+        """Restores model and callbacks from the last save, if any. Builds metrics and optimizer in any case.
 
         Args:
-            model: built and compiled as the one that was saved; of any number of replicas.
+            model: built and compiled as the saved one; with any number of replicas.
             batch: any (inputs, labels), for the shapes of the metrics.
             callbacks: those of the training.
 
         Raises:
-            ValueError: if the checkpoint is of a training on other data or another order of it, of a model with other
-                weights, of another optimizer, in the middle of an epoch with other metrics, or of another `FORMAT`; or
-                if the model has not one output.
+            ValueError: if the checkpoint has other data or another order of it, a model with other weights, another
+                optimizer, in the middle of an epoch other metrics, or another `FORMAT`; or if the model does not have
+                one output.
         """
         _build(model, batch)
         variables = _metric_variables(model)
@@ -128,14 +128,14 @@ class Checkpoint:
         return Position(**state)
 
     def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        """The same once more, for callbacks change model and themselves as a training and an epoch begin."""
+        """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
             model.load_weights(self._restored / "model.weights.h5")
             with np.load(self._restored / "callbacks.npz") as state:
                 restore_state(callbacks, dict(state))
 
     def restore_metrics(self, model: keras.Model) -> None:
-        """Brings the sums of the metrics in the middle of an epoch back; `fit` starts each epoch at zero."""
+        """Restores the metric sums in the middle of an epoch; `fit` starts each epoch at zero."""
         strategy = model.distribute_strategy
         variables = _metric_variables(model)
         assert self._restored is not None, "restore() found no checkpoint"
@@ -155,13 +155,13 @@ class Checkpoint:
 
 
 def _remove(checkpoint: Path) -> None:
-    """First what makes it count as whole: it is never found half taken apart."""
+    """The file that marks it complete goes first: it is never found partial."""
     (checkpoint / "position.json").unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
-    """A function that stacks what `read` gives in each replica of each worker: (replicas, ...). All must call it."""
+    """A function that stacks `read()` of each replica of each worker: (replicas, ...). All must call it."""
 
     @tf.function
     def gather():
@@ -172,7 +172,7 @@ def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor
 
 
 def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
-    """The sums of as many replicas as saved them; if there are more or less of them now, the first has all."""
+    """The saved sums of each replica; if the number of replicas has changed, the first has all."""
     if len(values) == replicas:
         return values
     first, others = values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
@@ -184,7 +184,7 @@ def _metric_variables(model: keras.Model) -> list[Any]:
 
 
 def _described(model: keras.Model) -> dict[str, list]:
-    """What two models must have in common for the one to go on with the state of the other."""
+    """What two models must share for one to continue from the state of the other."""
 
     def shapes(variables):
         return [list(variable.shape) for variable in variables]
@@ -198,7 +198,7 @@ def _described(model: keras.Model) -> dict[str, list]:
 
 
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
-    """Makes the variables of metrics and optimizer, which Keras would make in the first step."""
+    """Creates metric and optimizer variables, which Keras would create in the first step."""
     inputs, labels = batch
     outputs = model.compute_output_spec(keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs))
     if len(keras.tree.flatten(outputs)) != 1:
@@ -207,7 +207,7 @@ def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
             f"{len(keras.tree.flatten(outputs))} outputs"
         )
     outputs = keras.tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
-    # stateless: the variables are made, not updated, which is forbidden outside a replica
+    # stateless: the variables are created, not updated, which is forbidden outside a replica
     with model.distribute_strategy.scope(), keras.StatelessScope():
         model.compute_metrics(inputs, labels, outputs)
     with model.distribute_strategy.scope():
@@ -218,7 +218,7 @@ def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
 
 
 def _let_replicas_add_for_themselves(variables: list[Any]) -> None:
-    """Keras before 3.10 keeps the sums of metrics equal in all replicas, and counts what was there once for each."""
+    """Keras before 3.10 keeps metric sums equal in all replicas, and counts existing sums once per replica."""
     on_read = tf.VariableSynchronization.ON_READ
     for variable in variables:
         if variable.value.synchronization != on_read:

@@ -1,4 +1,4 @@
-"""`fit` that goes on exactly where an interrupted one stopped, from the middle of an epoch too."""
+"""`fit` that resumes exactly where an interrupted one stopped, even in the middle of an epoch."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     **kwargs: Any,
 ) -> list[dict[str, float]]:
-    """`model.fit` with exact resume: the same call, made again after a kill, goes on as if nothing had happened.
+    """`model.fit` with exact resume: the same call, repeated after a kill, continues as if uninterrupted.
 
     Restored are
 
     * the weights, the optimizer with its step, its averages (`use_ema`) and its learning rate;
     * the random streams of encoders and dropout;
-    * the place in the data, and the sums of the metrics;
-    * what `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` keep for themselves (`wait`,
-      `best`, ...; not their arguments: those of the new call hold). Callbacks are matched by class and order.
+    * the position in the data, and the metric sums;
+    * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,
+      `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class and order.
 
-    Not restored: what other callbacks, and layers of other libraries, keep for themselves. A training that
-    `EarlyStopping` ended is a finished one, unless it is given more patience.
+    Not restored: the internal state of other callbacks, and of layers of other libraries. A run ended by
+    `EarlyStopping` is finished, unless it is given more patience.
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
-    Each device takes its share of a batch, with dropout and Poisson spikes of its own; without these the result is that
-    of one device, but for rounding (and for `FiringRate`, which takes the rates of the share). Several machines:
+    Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
+    one device, up to rounding (except with `FiringRate`, which uses the rates of the share). Several machines:
     `fit_multi_worker`.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
-        batches: the training data; its batch size a multiple of the number of devices.
-        epochs: number of epochs in all.
-        folder: where the checkpoint lies.
+        batches: the training data; its batch size must be a multiple of the number of devices.
+        epochs: total number of epochs.
+        folder: folder of the checkpoint.
         save_every: batches between two saves; None: at the end of each epoch only.
-        callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch with
-            `on_epoch_begin` too; then model, optimizer and the callbacks above are put back to what was saved, behind
-            all callbacks. The batches of such an epoch are counted from its first one. A finished training runs
-            `on_train_begin` and `on_train_end`.
-        **kwargs: to `model.fit`: `validation_data`, `verbose`, ...
+        callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
+            `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
+            state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
+            and `on_train_end`.
+        **kwargs: for `model.fit`: `validation_data`, `verbose`, ...
 
     Returns:
-        The curve: the logs of each epoch from the first one, before the interruption too.
+        The curve: the logs of each epoch from the first one, also before the interruption.
 
     Raises:
-        TypeError: if `batches` are no `Batches`.
-        ValueError: if a number is not at least 1, the model is not compiled, is compiled with `steps_per_execution`, or
-            is one of several machines or has more than one output, the devices do not divide the batch, or `folder` has
-            another training: other data (by their values, see `Batches.description`), other weights or optimizer, in
+        TypeError: if `batches` is not a `Batches`.
+        ValueError: if a number is below 1, the model is not compiled, is compiled with `steps_per_execution`, uses
+            several machines or has more than one output, the number of devices does not divide the batch size, or
+            `folder` has another run: other data (by value, see `Batches.description`), other weights or optimizer, in
             the middle of an epoch other metrics; or a checkpoint of another version of this library.
 
     Example:
@@ -132,10 +132,10 @@ def check_training(model: keras.Model, batches: Batches, epochs: int, save_every
 
 
 class CallbacksFromBatch(keras.callbacks.CallbackList):
-    """Lets the first epoch of `model.fit` begin at its batch `first_batch`: counts from there, and ends it in time.
+    """Starts the first epoch of `model.fit` at its batch `first_batch`: counts from there, and ends it in time.
 
-    A second call of `model.fit` for the epochs behind it would not do: each call ends a training, which overwrites the
-    weights by their averages (`use_ema`), and begins one.
+    A second call of `model.fit` for the later epochs would not work: each call ends training, which overwrites the
+    weights with their averages (`use_ema`), and restarts it.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback], first_batch: int, steps: int, **kwargs: Any):
@@ -151,7 +151,7 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
         batch += self._skipped
         super().on_train_batch_end(batch, logs)
         if self._skipped and batch + 1 == self._steps and not self.model.stop_training:
-            self._epoch_ends = self.model.stop_training = True  # Keras leaves the epoch; the next hook takes it back
+            self._epoch_ends = self.model.stop_training = True  # Keras ends the epoch; the next hook undoes this
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._go_on()
@@ -168,10 +168,10 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
 
 
 class Saver(keras.callbacks.Callback):
-    """Keeps the position, saves, and restores.
+    """Tracks the position, saves, and restores.
 
-    The last of the callbacks: what others change after a batch or an epoch is in the save, and what they change as a
-    resumed training begins (they did so before it was saved) is put back.
+    The last of the callbacks: what others change after a batch or an epoch is saved, and what they change as a resumed
+    run begins (they did so before the save) is undone.
     """
 
     def __init__(
@@ -213,15 +213,15 @@ class Saver(keras.callbacks.Callback):
             self._save(logs)
 
     def _save(self, logs: dict | None) -> None:
-        """Saves, but not a training that broke down: it does not replace a good checkpoint."""
+        """Saves, unless training has diverged: that must not replace a good checkpoint."""
         if is_finite(self.model, logs):
             self._checkpoint.save(self.model, self._position, self._callbacks)
 
 
 def is_finite(model: keras.Model, logs: dict | None) -> bool:
-    """Whether loss and weights are still numbers.
+    """Whether loss and weights are still finite.
 
-    The loss alone does not tell: it is of the weights before the last step, and `fit_multi_worker` has none in a batch.
+    The loss alone is not enough: it is of the weights before the last step, and `fit_multi_worker` has none per batch.
     """
     loss = (logs or {}).get("loss", 0.0)
     return bool(np.isfinite(loss)) and all(np.isfinite(weights).all() for weights in model.get_weights())

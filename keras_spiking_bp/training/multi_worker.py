@@ -16,7 +16,7 @@ from keras_spiking_bp.training.fit import Saver, check_training
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one of all workers that writes files. True where there is one process only.
+    """Whether this process is the worker that writes files. True if there is only one process.
 
     It is the task `chief` of `TF_CONFIG`, or its worker 0 if it names no chief.
 
@@ -45,27 +45,27 @@ def fit_multi_worker(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 1,
 ) -> list[dict[str, float]]:
-    """`fit` on several machines: each takes its share of every batch, their gradients are added.
+    """`fit` on several machines: each takes its share of every batch; gradients are summed.
 
-    Start the same program on each machine, with its `TF_CONFIG` in the environment; make the strategy before anything
-    else of TensorFlow. If one of them dies the others end with `tf.errors.UnavailableError` after some seconds; start
-    all of them anew, and they go on as if nothing had happened.
+    Start the same program on each machine, with its `TF_CONFIG` in the environment; create the strategy before anything
+    else of TensorFlow. If one of them dies, the others end with `tf.errors.UnavailableError` after some seconds;
+    restart all of them, and they continue as if uninterrupted.
 
-    The result is that of one process with the whole batch, but for rounding, and but for randomness: each device has
-    dropout and Poisson spikes of its own. The losses of this library sum over the batch, so the gradients of the
-    devices add up to that of the batch. It holds for losses that take the mean, too: Keras divides the mean of each
-    share by the number of devices (and penalties on weights likewise; `FiringRate` takes the rates of the share). A
-    `train_step` of your own must do the same.
+    The result is that of one process with the whole batch, up to rounding and randomness: each device has its own
+    dropout and Poisson spikes. The losses of this library sum over the batch, so the gradients of the devices add up to
+    that of the batch. This also holds for losses that take the mean: Keras divides the mean of each share by the number
+    of devices (and penalties on weights likewise; `FiringRate` uses the rates of the share). A custom `train_step` must
+    do the same.
 
     Args:
         model: built and compiled in `strategy.scope()`.
         batches: the whole training data, the same on each machine; its batch size a multiple of the number of devices.
-        epochs: number of epochs in all.
-        folder: where the checkpoint lies, on a file system that all machines share. The chief writes, all read.
+        epochs: total number of epochs.
+        folder: folder of the checkpoint, on a file system that all machines share. The chief writes, all read.
         strategy: a `tf.distribute.MultiWorkerMirroredStrategy`.
         save_every: batches between two saves; None: at the end of each epoch only.
-        callbacks: called on the machine that gives them; `on_train_batch_end` without logs. One that sets
-            `model.stop_training` must be given on all, and do the same there: `on_epoch_end` has the logs of all.
+        callbacks: called on the machine that passes them; `on_train_batch_end` without logs. One that sets
+            `model.stop_training` must be passed on all, and act the same there: `on_epoch_end` has the logs of all.
         verbose: as for `model.fit`, on the chief.
 
     Returns:
@@ -94,7 +94,7 @@ def fit_multi_worker(
 
     chief = is_chief(strategy)
     checkpoint = Checkpoint(folder, batches, writes=chief)
-    gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier training
+    gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier run
     callbacks = keras.tree.flatten(list(callbacks))
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
@@ -139,11 +139,11 @@ def fit_multi_worker(
 
 
 def _shares(batches: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy) -> Any:
-    """The batches of one epoch from `first_batch` on, shared out to all devices of all machines."""
+    """The batches of one epoch from `first_batch` on, split over all devices of all machines."""
 
     def of_machine(context):
         share = batches.shard(epoch, first_batch, context.input_pipeline_id, context.num_input_pipelines)
-        # endless, for then the machines need not tell each other before each batch whether there is one
+        # endless, so that the machines need not agree before each batch whether there is one
         return share.rebatch(batches.batch_size // strategy.num_replicas_in_sync, drop_remainder=True).repeat()
 
     return strategy.distribute_datasets_from_function(of_machine)
