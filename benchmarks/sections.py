@@ -50,13 +50,19 @@ def streaming_table(rows: list[dict[str, Any]]) -> str:
 
 def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     """Seconds of training to reach each accuracy on held-out CIFAR-10 images."""
-    targets, ours = report["settings"]["targets"], {}
+    targets = report["settings"]["targets"]
+
+    def seconds_of(case: dict[str, Any]) -> list[float | None]:
+        return [reached(case["curve"], target) for target in targets]
+
+    ours = {
+        (case["num_steps"], case["precision"]): seconds_of(case)
+        for case in report["cases"]
+        if case["library"] == "ours"
+    }
     rows = []
     for case in report["cases"]:
-        seconds = [reached(case["curve"], target) for target in targets]
-        size = case["num_steps"], case["precision"]
-        if case["library"] == "ours":
-            ours[size] = seconds
+        seconds, size = seconds_of(case), (case["num_steps"], case["precision"])
         cells = [
             _time_to(value, reference, case["finished"])
             for value, reference in zip(seconds, ours.get(size, [None] * len(targets)), strict=True)
@@ -78,7 +84,8 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "subtraction and `bounded`; the others with threshold 1 and arctan, SpikingJelly with tau 2 and reset to zero, "
         "snnTorch with beta 0.5 and reset by subtraction. In bf16, SpikingJelly's neurons compute in bf16 too, the "
         "others' in float32. "
-        f"{report['machine']['cpu']}, {report['machine']['cores']} cores.\n",
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores; other processes took at most "
+        f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
         table(header, rows),
         "All: `python -m benchmarks.time_to_accuracy --data-dir FOLDER`\n",
     ]

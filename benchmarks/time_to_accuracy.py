@@ -18,20 +18,21 @@ import importlib
 import json
 import math
 import multiprocessing
-import shutil
 import signal
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks import machine
 from benchmarks.case import peak_rss
-from benchmarks.run import BUSY, ROOT, busy_share
+from benchmarks.run import ROOT, busy_seconds
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
@@ -121,7 +122,8 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
     build = importlib.import_module(f"benchmarks.{LIBRARIES[library]}").build
     network = build(library, num_steps, precision == "bf16", lambda step: learning_rate(step, epochs * per_epoch))
 
-    folder = states / "-".join(map(str, key))
+    elapsed, busy, own = time.monotonic(), busy_seconds(), time.process_time()
+    folder = states / report["run"] / "-".join(map(str, key))
     begun = case.get("steps", 0)
     if begun and (folder / f"{begun}.state").exists():
         network.load(folder / f"{begun}.state")
@@ -139,8 +141,8 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
             seconds = time.perf_counter() - start
             if step == 0:
                 first = seconds  # it compiles
-            if step == 0 or step > begun:  # recompilation after an interruption does not count
-                case["seconds"] += seconds
+            recompiled = begun and step == begun  # after an interruption: takes as long as the mean step
+            case["seconds"] += case["step_seconds"] if recompiled else seconds
             if i + 1 not in evaluated:
                 continue
             if not begun:  # of training alone
@@ -154,6 +156,9 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
                 "accuracy": float((found == answers).mean()),
             }
             case["curve"].append(row)
+            others = busy_seconds() - busy - (time.process_time() - own)
+            share = others / ((time.monotonic() - elapsed) * (psutil.cpu_count() or 1))
+            case["others"] = max(case["others"], round(share, 3))
             case["finished"] = row["accuracy"] >= target or step + 1 == epochs * per_epoch
             keep(network, folder, case)
             write(output, report)
@@ -202,8 +207,8 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick}
     here = machine.describe()
-    report = {"machine": here, "settings": settings, "cases": []}
-    if output.exists():
+    report = {"machine": here, "settings": settings, "run": uuid.uuid4().hex[:8], "cases": []}
+    if output.exists() and not args.quick:
         report = json.loads(output.read_text())
         if report["settings"] != settings:
             parser.error(f"{output} was measured with other settings: {report['settings']}")
@@ -214,7 +219,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would outlive this process
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        arrays = Path(folder) / "cifar10.npz"
+        arrays, states = Path(folder) / "cifar10.npz", Path(folder) if args.quick else args.states
         if in_process(prepare, args.data_dir, 4 * BATCH if args.quick else None, arrays):
             raise SystemExit("The data could not be prepared: see above")
         for key in (
@@ -226,18 +231,8 @@ def main() -> None:
             cases = {key_of(case): case for case in json.loads(output.read_text())["cases"]}
             if cases.get(key, {}).get("finished"):
                 continue
-            status, others = busy_share(lambda key=key: in_process(train_case, key, arrays, output, args.states))
-            report = json.loads(output.read_text())
-            for case in report["cases"]:
-                if key_of(case) == key:
-                    case["others"] = max(case["others"], round(others, 3))
-            write(output, report)
-            if status:
+            if in_process(train_case, key, arrays, output, states):
                 failed.append(key)
-            elif others > BUSY:
-                print(f"{key}: other processes took {others:.0%} of the machine", file=sys.stderr)
-    if args.quick:
-        shutil.rmtree(args.states, ignore_errors=True)
     if failed:
         raise SystemExit(f"Failed, see above: {failed}. The same command tries again")
 

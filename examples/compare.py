@@ -142,12 +142,17 @@ def main(arguments: list[str] | None = None) -> dict:
     sample = data.normalised(data.train[0][:500])
 
     by_spikes, chosen = packaged(args) if args.packaged else direct(recipe(args.network, args.dataset), data, args)
-    fresh = chosen.build(data.input_shape, data.classes, 1, args.seed)
     of_ann = ann_recipe(chosen, args)
-    ann = trained(
-        ksbp.ann_counterpart(fresh), data, of_ann.epochs, args.output / "ann.keras", seed=args.seed,
-        verbose=args.verbose, recipe=of_ann,
+
+    def counterpart(recipe: Recipe) -> keras.Model:
+        return ksbp.ann_counterpart(recipe.build(data.input_shape, data.classes, 1, args.seed))
+
+    learned = trained(
+        counterpart(chosen), data, of_ann.epochs, args.output / "ann.keras", seed=args.seed, verbose=args.verbose,
+        recipe=of_ann,
     )  # fmt: skip
+    ann = counterpart(dataclasses.replace(chosen, policy=None))  # tested in float32, as the others
+    ann.set_weights(learned.get_weights())
     few = {"initial_membrane": args.initial_membrane, "calibrate_biases": args.calibrate_biases}
     start = ksbp.convert_to_snn(
         ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient, **few
