@@ -41,6 +41,11 @@ def version(package: str) -> str:
         return scope.get("__version__", "not installed")
 
 
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two descriptions are of the same machine with the same versions."""
+    return one | {"date": None} == other | {"date": None}
+
+
 def describe() -> dict[str, Any]:
     """Machine and versions as plain data."""
     flags = cpuinfo("flags").split()

@@ -234,7 +234,7 @@ def main() -> None:
         data = json.loads(results_path.read_text())
     # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
-    if data.get("machine", here) | {"date": None} != here | {"date": None}:
+    if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured on another machine or with other versions")
     data |= {"machine": here, "settings": asdict(settings)}
     records = {tuple(r[key] for key in KEY): r for r in data["results"]}

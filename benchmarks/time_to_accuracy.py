@@ -145,8 +145,8 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
             case["seconds"] += case["step_seconds"] if recompiled else seconds
             if i + 1 not in evaluated:
                 continue
-            if not begun:  # of training alone
-                case["peak_bytes"] = case["peak_bytes"] or peak_rss()
+            if not case["curve"]:  # of training alone
+                case["peak_bytes"] = peak_rss()
             found = np.concatenate([network.predict(held_out[j : j + 200]) for j in range(0, len(held_out), 200)])
             case["steps"] = step + 1
             case["step_seconds"] = (case["seconds"] - first) / max(step, 1)
@@ -212,7 +212,7 @@ def main() -> None:
         report = json.loads(output.read_text())
         if report["settings"] != settings:
             parser.error(f"{output} was measured with other settings: {report['settings']}")
-        if report["machine"] | {"date": None} != here | {"date": None}:
+        if not machine.same(report["machine"], here):
             parser.error(f"{output} was measured on another machine or with other versions")
     write(output, report)
 

@@ -32,6 +32,7 @@ from examples import PROGRESS, reproduce
 from examples.machine import machine
 from examples.plotting import plt
 from examples.training import trained
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.recipes import Recipe, recipe
 from keras_spiking_bp.rnn import GRADIENTS
@@ -126,9 +127,8 @@ def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespa
         if known == settings:
             return done
     done = ksbp.analysis.run(model, images, labels, args.batch_size, args.verbose)
-    part = path.with_suffix(".part")
-    part.write_bytes(pickle.dumps((settings, done)))
-    part.replace(path)
+    with written_whole(path, overwrite=True) as part:
+        part.write_bytes(pickle.dumps((settings, done)))
     return done
 
 

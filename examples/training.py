@@ -10,6 +10,7 @@ import keras
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import Recipe
 
 
@@ -43,7 +44,6 @@ def trained(
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(schedule), loss=loss, metrics=["accuracy"])
     ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
-    part = path.with_suffix(".part.keras")
-    model.save(part)
-    part.replace(path)
+    with written_whole(path) as part:
+        model.save(part)
     return model

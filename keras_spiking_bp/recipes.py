@@ -13,6 +13,7 @@ from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.rnn import GRADIENTS
+from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import check_choice, check_fraction, check_positive, check_positive_int, check_rate
 
 
@@ -191,35 +192,6 @@ class Recipe:
         )
 
 
-@keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class Restarted(keras.optimizers.schedules.LearningRateSchedule):
-    """The schedule `first` up to step `step`, then the schedule `second`, from its step 0.
-
-    `keras.optimizers.schedules.CosineDecayRestarts` has no warm-up.
-    """
-
-    def __init__(
-        self,
-        first: keras.optimizers.schedules.LearningRateSchedule,
-        second: keras.optimizers.schedules.LearningRateSchedule,
-        step: int,
-    ):
-        self.first, self.second, self.step = first, second, step
-
-    def __call__(self, step: Any) -> Any:
-        before = step < self.step
-        return keras.ops.where(before, self.first(step), self.second(keras.ops.maximum(step - self.step, 0)))
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {"first": serialize(self.first), "second": serialize(self.second), "step": self.step}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Restarted:
-        first, second = (keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second"))
-        return cls(first, second, config["step"])
-
-
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
 _VGG9 = Recipe("vgg9", "cifar10", 100, 100, 16, 0.0033, 150, (70, 100, 125), dropout=0.2, augment=True, gradient="bptt")
 _RESNET11 = Recipe(
@@ -271,7 +243,7 @@ FAST = {
     ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 6, **_DEEP),
     ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 10, **_DEEP),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=16, **_DEEP),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 4, 64, 1.5e-3, 10, kappa=1.0, **_DEEP),
+    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 13, label_smoothing=0.1, kappa=1.0, **_DEEP),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}
