@@ -7,7 +7,8 @@ resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at th
 
 `--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
 command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
-`callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test.
+`callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test, for the
+number of time steps of the test.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict
 
 
 def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches, samples: int = 1024) -> None:
-    """Recomputes batch normalisation statistics: the moving ones are those of the last few batches."""
+    """Recomputes batch normalisation statistics: the moving ones are those of the last few batches.
+
+    They depend on the number of time steps, so `model` is the one to be tested.
+    """
     needed = math.ceil(samples / batches.batch_size)
     inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
     ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
@@ -247,7 +251,8 @@ def main(arguments: list[str] | None = None) -> dict:
     moving = {}
     if chosen.normalization is not None and args.strategy == "one":
         moving = {"accuracy_with_moving_statistics": tested()["accuracy"]}
-        take_statistics(model, batches)
+        take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
+        model.set_weights(tester.get_weights())
     model.save(args.output / "model.keras")
     rows = curve.rows()
     report = {

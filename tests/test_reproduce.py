@@ -11,6 +11,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from keras_spiking_bp.recipes import Recipe
 from tests.networks import made_up_images
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
@@ -87,6 +88,17 @@ def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeyp
     currents = convolution(0.5 * images).numpy()  # at each step; the factor is that of the encoder
     np.testing.assert_allclose(norm.moving_mean, currents.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, currents.var((0, 1, 2)), rtol=1e-3)
+
+    def of_network(num_steps):
+        fields = json.loads((tmp_path / "report.json").read_text())["recipe"]
+        other = Recipe.from_dict(fields).build(images.shape[1:], 10, num_steps, seed=0)
+        other.set_weights(model.get_weights())
+        ksbp.calibrate(other, images, firing_rate=None, verbose=0)
+        return other.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
+
+    saved = model.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
+    np.testing.assert_allclose(of_network(4), saved, rtol=1e-4, atol=1e-5)  # the steps of the test
+    assert np.abs(of_network(5) - saved).max() > 1e-3
 
 
 class StopInSecondEpoch(keras.callbacks.Callback):
