@@ -241,7 +241,9 @@ FAST = {
         "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
     ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 6, **_DEEP),
-    ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 10, **_DEEP),
+    ("vgg7", "fashion_mnist"): Recipe(
+        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=12, label_smoothing=0.1, **_DEEP
+    ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=16, **_DEEP),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 13, label_smoothing=0.1, kappa=1.0, **_DEEP),
 }
