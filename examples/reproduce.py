@@ -8,7 +8,7 @@ resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at th
 `--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
 command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
 `callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test, for the
-number of time steps of the test.
+number of time steps of the test. `model.keras` has these statistics and the time steps of the training.
 """
 
 from __future__ import annotations
