@@ -12,6 +12,13 @@ from benchmarks.registry import CASES, GROWTH, NORMALIZED, TRAIN
 from benchmarks.results import Results
 from benchmarks.time_to_accuracy import reached
 
+#: The neurons of each library in the benchmark of time to accuracy.
+_NEURONS = {
+    "ours": "threshold 2, beta 0.99, reset by subtraction, `bounded`",
+    "spikingjelly": "threshold 1, tau 2, reset to zero, arctan",
+    "snntorch": "threshold 1, beta 0.5, reset by subtraction, arctan",
+}
+
 
 def normalized_table(results: Results, network: str, steps: int, batch: int) -> str:
     """Seconds and peak memory of each case, with ratios to ours in the same precision."""
@@ -72,6 +79,8 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         epochs = f"{case['curve'][-1]['epoch']:.2f}"
         memory = f"{case['peak_bytes'] / 1e9:.2f}"
         rows.append([name, *cells, f"{best:.1f} %", epochs, f"{case['step_seconds']:.3f}", memory])
+    measured = {case["library"] for case in report["cases"]}
+    neurons = "; ".join(f"{library}: {text}" for library, text in _NEURONS.items() if library in measured)
     header = ["seconds to", *(f"{100 * target:.0f} %" for target in targets)]
     header += ["best", "epochs run", "seconds per step", "peak memory, GB"]
     return [
@@ -80,15 +89,22 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "(measured four times per epoch), and their ratio to ours. One training run each, scheduled for "
         f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached. The same images in the "
         "same order, batch size 64, AdamW, learning rates (those of our recipe) and distribution of initial "
-        "weights; each library with the neurons of its examples: ours with threshold 2, beta 0.99, reset by "
-        "subtraction and `bounded`; the others with threshold 1 and arctan, SpikingJelly with tau 2 and reset to zero, "
-        "snnTorch with beta 0.5 and reset by subtraction. In bf16, SpikingJelly's neurons compute in bf16 too, the "
-        "others' in float32. "
+        f"weights; each library with the neurons of its examples ({neurons}). In bf16, the neurons of SpikingJelly "
+        "compute in bf16 too, those of the others in float32. "
         f"{report['machine']['cpu']}, {report['machine']['cores']} cores; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
         table(header, rows),
-        "All: `python -m benchmarks.time_to_accuracy --data-dir FOLDER`\n",
+        f"All: `{_command(report)}`\n",
     ]
+
+
+def _command(report: dict[str, Any]) -> str:
+    """The command that measures these cases."""
+    options = [f"--epochs {report['settings']['epochs']}"]
+    for option, key in (("libraries", "library"), ("num-steps", "num_steps"), ("precisions", "precision")):
+        values = dict.fromkeys(str(case[key]) for case in report["cases"])
+        options.append(f"--{option} {' '.join(values)}")
+    return f"python -m benchmarks.time_to_accuracy {' '.join(options)} --data-dir FOLDER"
 
 
 def _time_to(seconds: float | None, ours: float | None, finished: bool) -> str:

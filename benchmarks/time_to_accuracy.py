@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--num-steps", type=int, nargs="+", default=[4, 16])
     parser.add_argument("--targets", type=float, nargs="+", default=[0.6, 0.7, 0.8])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--quick", action="store_true", help="smoke test: few images, into build/")

@@ -8,7 +8,7 @@ resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at th
 `--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
 command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
 `callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test, for the
-number of time steps of the test. `model.keras` has these statistics and the time steps of the training.
+number of time steps of the test. `model.keras` is the tested network, not compiled.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 from keras_spiking_bp.training.fit import is_finite
 
@@ -82,10 +83,9 @@ class Curve(keras.callbacks.Callback):
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes atomically."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, newline="")
-    part.replace(path)
+    """Writes atomically, without changing line ends."""
+    with written_whole(path, overwrite=True) as part:
+        part.write_text(text, newline="")
 
 
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
@@ -243,17 +243,12 @@ def main(arguments: list[str] | None = None) -> dict:
     # events are binned into steps by the data set, images become spikes in the network
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
     tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
-
-    def tested() -> dict:
-        tester.set_weights(model.get_weights())
-        return test(tester, test_data.test_batches(200))
-
+    tester.set_weights(model.get_weights())
     moving = {}
     if chosen.normalization is not None and args.strategy == "one":
-        moving = {"accuracy_with_moving_statistics": tested()["accuracy"]}
+        moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
-        model.set_weights(tester.get_weights())
-    model.save(args.output / "model.keras")
+    tester.save(args.output / "model.keras")
     rows = curve.rows()
     report = {
         "command": command(sys.argv[1:] if arguments is None else arguments),
@@ -265,7 +260,7 @@ def main(arguments: list[str] | None = None) -> dict:
             "tested_on": f"{args.validation} samples of the training set" if args.validation else "test set",
             "note": args.data_note,
         },
-        "test": {**tested(), **moving},
+        "test": {**test(tester, test_data.test_batches(200)), **moving},
         "training_seconds": sum(float(row["seconds"]) for row in rows),
         "curve": rows,
         "machine": {
@@ -274,7 +269,7 @@ def main(arguments: list[str] | None = None) -> dict:
             **machine(),
         },
     }
-    (args.output / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    _write(args.output / "report.json", json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     return report
 

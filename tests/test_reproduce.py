@@ -83,6 +83,7 @@ def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeyp
     model = keras.saving.load_model(tmp_path / "model.keras")
     changed = {v.name for v, old in zip(model.weights, before, strict=True) if not np.array_equal(v, old)}
     assert changed == {"moving_mean", "moving_variance"}
+    assert reproduce.test(model, made_up_images().test_batches(200)).items() <= again.items()  # the tested network
     convolution, norm = model.get_layer("time").cell.cells[0].synapse.layers
     images = np.concatenate([x for x, _ in made_up_images().batches(8, True, 0).epoch(0)])
     currents = convolution(0.5 * images).numpy()  # at each step; the factor is that of the encoder

@@ -117,6 +117,7 @@ def test_the_page(begun):
     assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not reached |" in page
     assert f"| other, T = 4, fp32 | {2.5 * first:.0f} (2.50 x) | not yet measured |" in page
     assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
+    assert "time_to_accuracy --epochs 3 --libraries other ours --num-steps 4 --precisions fp32 --data-dir" in page
 
 
 def test_the_learning_rate_rises_then_falls():
