@@ -94,11 +94,11 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         f"{report['machine']['cpu']}, {report['machine']['cores']} cores; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
         table(header, rows),
-        f"All: `{_command(report)}`\n",
+        f"All: `{command(report)}`\n",
     ]
 
 
-def _command(report: dict[str, Any]) -> str:
+def command(report: dict[str, Any]) -> str:
     """The command that measures these cases."""
     options = [f"--epochs {report['settings']['epochs']}"]
     for option, key in (("libraries", "library"), ("num-steps", "num_steps"), ("precisions", "precision")):

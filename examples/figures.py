@@ -2,7 +2,8 @@
 
 python -m examples.figures
 
-Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run`), accuracies in `docs/results`
+Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run`), the time to an accuracy is in
+`docs/time_to_accuracy.json` (`python -m benchmarks.time_to_accuracy`), accuracies are in `docs/results`
 (`python -m examples.reproduce`) and in the model cards of the packaged weights (`python -m examples.pretrained`),
 spikes and energy in `docs/comparison` (`python -m examples.compare`).
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from benchmarks.registry import CASES, PEER, TRAIN
 from benchmarks.results import Results
+from benchmarks.sections import command
+from benchmarks.time_to_accuracy import reached
 from examples.results_page import REPORTED
 from examples.titles import TITLES
 from keras_spiking_bp.models import model_card
@@ -25,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "docs/", "docs/index.md": ""}
 BEGIN, END = "<!-- made by python -m examples.figures -->", "<!-- end -->"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
+FEW_STEPS, PRECISION = 4, "bf16"  # of the time to an accuracy
 
 
 def table(docs: str) -> str:
@@ -40,6 +44,7 @@ def table(docs: str) -> str:
     rows = [
         (f"Training step ({size})", *training_step(results), benchmarks),
         ("Its peak memory", *memory(results), benchmarks),
+        time_to_accuracy(docs),
         ("CIFAR-10, test accuracy", *packaged("cifar10"), packed),
         ("MNIST, test accuracy", *trained("mnist"), reproduced),
         ("Spikes and energy per MNIST digit (synapses only, 45 nm, estimate)", *energy(), compared),
@@ -89,6 +94,28 @@ def memory(results: Results) -> tuple[str, str]:
 
     ours = f"**{gigabytes('ours', STEPS):.2f} GB**; {gigabytes('ours', longest):.2f} GB at T = {longest}"
     return ours, f"{least(STEPS)}; at T = {longest} {least(longest)}"
+
+
+def time_to_accuracy(docs: str) -> tuple[str, str, str, str]:
+    """Seconds to the highest accuracy that all libraries reached; ours, and the fastest of the others."""
+    report = json.loads((ROOT / "docs/time_to_accuracy.json").read_text())
+    curves = {
+        case["library"]: case["curve"]
+        for case in report["cases"]
+        if (case["num_steps"], case["precision"]) == (FEW_STEPS, PRECISION)
+    }
+    target = max(t for t in report["settings"]["targets"] if all(reached(curve, t) for curve in curves.values()))
+    seconds = {library: reached(curve, target) for library, curve in curves.items()}
+    ours = seconds.pop("ours")
+    fastest = min(seconds, key=seconds.get)
+    cores = report["machine"]["cores"]
+    where = f"{TITLES[NETWORK]} with batch normalisation, T = {FEW_STEPS}, {PRECISION}, {cores} CPU cores"
+    return (
+        f"Training to {100 * target:.0f} % accuracy on held-out CIFAR-10 images ({where})",
+        f"**{ours:.0f} s**",
+        f"{seconds[fastest]:.0f} s, {CASES[fastest].title}",
+        f"[benchmarks]({docs}benchmarks.md#time-to-accuracy): `{command(report)}`",
+    )
 
 
 def peers() -> list:
