@@ -131,6 +131,23 @@ def test_gradients_of_a_residual_network(gradient):
     compare(model, names, inputs, simulation, gradient)
 
 
+def test_the_sum_of_two_normalised_currents_has_unit_variance_at_the_start():
+    model = ksbp.models.spiking_resnet(
+        (12, 12, 3), 4, [(24, 1), (24, 2), (32, 2)], [], stem_filters=16, num_steps=4, encoder=None,
+        normalization="batch", pooling="average", threshold=1.0, seed=0,
+    )  # fmt: skip
+    blocks = [cell for cell in model.get_layer("time").cell.cells if isinstance(cell, ksbp.ResidualCell)]
+    rng = np.random.default_rng(0)
+    for block in blocks:
+        spikes = (rng.random((512, *block.input_shape_of_step)) < 0.3).astype("float32")
+        body = (rng.random((512, *block.body.output_shape_of_step)) < 0.3).astype("float32")
+        current = block.junction.synapse(body, training=True)
+        if isinstance(block.shortcut, keras.Sequential):  # with weights, and normalised
+            current += block.shortcut(spikes, training=True)
+        np.testing.assert_allclose(np.var(current, axis=(0, 1, 2)), 1.0, atol=0.1)
+    assert [isinstance(block.shortcut, keras.Sequential) for block in blocks] == [True, False, True]
+
+
 def test_any_input_size_and_class_count():
     assert ksbp.models.spiking_vgg9((17, 24, 1), 3, num_steps=2).output_shape == (None, 3)
     assert ksbp.models.spiking_resnet7((19, 16, 2), 5, num_steps=2).output_shape == (None, 5)

@@ -60,8 +60,11 @@ class Parts:
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
 
-    def convolution(self, filters: int, kernel_size: int, strides: int = 1) -> keras.layers.Layer:
-        """A convolution that keeps the size, or divides it by `strides`, with symmetric padding."""
+    def convolution(self, filters: int, kernel_size: int, strides: int = 1, *, std: float = 1.0) -> keras.layers.Layer:
+        """A convolution that keeps the size, or divides it by `strides`, with symmetric padding.
+
+        `std` is the initial standard deviation of its current, if it is normalised.
+        """
         padded_by_keras = strides == 1 or kernel_size == 1  # "same" with strides pads right and bottom only
         layer = keras.layers.Conv2D(
             filters,
@@ -73,7 +76,7 @@ class Parts:
             dtype=self.policy,
         )
         before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.policy)]
-        return self._normalized([*before, layer])
+        return self._normalized([*before, layer], std)
 
     def dense(self, units: int) -> keras.layers.Layer:
         """A fully connected layer."""
@@ -105,10 +108,11 @@ class Parts:
     def _dense(self, units: int) -> keras.layers.Dense:
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)
 
-    def _normalized(self, layers: list[keras.layers.Layer]) -> keras.layers.Layer:
+    def _normalized(self, layers: list[keras.layers.Layer], std: float = 1.0) -> keras.layers.Layer:
         """One synapse of all these layers, with the normalisation after them."""
         if self.normalization == "batch":
-            layers = [*layers, keras.layers.BatchNormalization(momentum=0.9, dtype=self.policy)]
+            gamma = keras.initializers.Constant(std)
+            layers.append(keras.layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma, dtype=self.policy))
         return layers[0] if len(layers) == 1 else keras.Sequential(layers)
 
     def _initializer(self) -> keras.initializers.Initializer:

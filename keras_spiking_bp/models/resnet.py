@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def spiking_resnet(
         kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
             currents meet in a junction.
         pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
+            Where two normalised currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
         stem_filters: filters of the first convolution.
         seed, name, **neuron: as in `spiking_vgg`.
 
@@ -76,9 +78,10 @@ def spiking_resnet(
     for i, (filters, strides) in enumerate(blocks, start=1):
         block = f"block{i}"
         body = parts.lif(parts.convolution(filters, 3), f"{block}_body")
-        junction = parts.lif(parts.convolution(filters, 3, strides), f"{block}_junction")
+        std = math.sqrt(0.5) if filters != channels else 1.0  # two normalised currents: their sum has 1
+        junction = parts.lif(parts.convolution(filters, 3, strides, std=std), f"{block}_junction")
         if filters != channels:
-            shortcut = parts.convolution(filters, 1, strides)
+            shortcut = parts.convolution(filters, 1, strides, std=std)
         elif strides > 1:
             shortcut = keras.layers.AveragePooling2D(1, strides=strides, dtype=policy)
         else:
