@@ -3,7 +3,8 @@
 python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
 Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
-resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`. A finished training
+of N epochs goes on with `--epochs M --restart N`, as if it had begun so.
 
 `--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
 command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
@@ -156,14 +157,18 @@ def _split(argument: str) -> list[str]:
 
 
 def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
-    """Records what is trained in this folder, or refuses to continue with something else."""
+    """Records what is trained in this folder, or refuses to continue with something else.
+
+    A training may be prolonged by a restart after its last epoch: its epochs are then the first ones of the new recipe.
+    """
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     if path.exists():
         written = json.loads(path.read_text())
         there = {key: written.pop(key) for key in ("seed", "validation")}
         there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
         differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
-        if differs:
+        prolonged = {**there, "epochs": own["epochs"], "restart": there["epochs"]}
+        if differs and (there["restart"] or own != prolonged):
             raise SystemExit(
                 f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
             )
