@@ -7,7 +7,7 @@ from pathlib import Path
 
 from examples.plotting import plt
 from examples.titles import TITLES
-from keras_spiking_bp.analysis import FLOAT32_45NM
+from keras_spiking_bp.analysis import FLOAT32_45NM, Costs
 from keras_spiking_bp.analysis.comparison import Comparison
 from keras_spiking_bp.analysis.over_time import steps_to_reach
 from keras_spiking_bp.analysis.table import Table
@@ -18,10 +18,15 @@ Four versions of a network: an ANN (ReLU, cross-entropy), one converted from it 
 pooling layers; constant current as input), one trained directly with spike-based backpropagation, and a hybrid
 (converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
 image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
-per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. "Equal accuracy" is that of the
-least accurate spiking network at full length; each network runs for the fewest steps from which it stays at least as
-accurate. Poisson spikes are resampled: the accuracy of a directly trained network may differ slightly from that above.
+per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. "With memory" adds 5 pJ for each
+32-bit word that these operations read or write in a cache of 8 KiB (`analysis.Costs(memory_access=5.0)`): three for an
+AC, two for a MAC. Updates of potentials are in neither. "Equal accuracy" is that of the least accurate spiking network
+at full length; each network runs for the fewest steps from which it stays at least as accurate. Poisson spikes are
+resampled: the accuracy of a directly trained network may differ slightly from that above.
 """
+
+#: Arithmetic, and the memory accesses of the synapses in a cache of 8 KiB.
+WITH_MEMORY = Costs(memory_access=5.0)
 
 
 def load(folder: Path) -> list[tuple[dict, str]]:
@@ -91,16 +96,22 @@ def draw(report: dict, path: Path) -> None:
 
 def _rows(report: dict) -> list[str]:
     lines = [
-        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) | with memory (µJ) |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in report["rows"]:
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
         lines.append(
             f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
-            f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} |"
+            f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} "
+            f"| {microjoules_with_memory(row):.1f} |"
         )
     return lines
+
+
+def microjoules_with_memory(row: dict) -> float:
+    """Energy of the operations in this row under `WITH_MEMORY`."""
+    return WITH_MEMORY.of(row["accumulates"], row["macs"]) / 1e6
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
@@ -143,7 +154,8 @@ def _statements(report: dict) -> list[tuple[str, str]]:
         of, row, energy = near
         here = (
             f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "
-            f"{energy / ann['energy_nj']:.2f} of its energy"
+            f"{energy / ann['energy_nj']:.2f} of its energy "
+            f"({microjoules_with_memory(row) / microjoules_with_memory(ann):.2f} with memory)"
         )
     agrees = near is not None and near[2] < ann["energy_nj"]
     found.append(

@@ -103,6 +103,11 @@ def calibrate(
     to_scale = {name: weights[name] for name in targets}
     if output_std is not None:
         to_scale[neurons[-1].name] = _to_scale(neurons[-1].synapse)
+        if not to_scale[neurons[-1].name]:
+            raise ValueError(
+                f"`output_std` needs weights in the synapse of the readout {neurons[-1].name!r}, to scale them. "
+                f"Received: output_std={output_std!r} and the synapse {neurons[-1].synapse!r}"
+            )
     _check_not_shared(to_scale)
     sources_to_scale = [
         source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in to_scale for source in own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import keras
@@ -25,6 +26,7 @@ class Connection:
         layers: what a spike passes through, in order; empty for the identity.
         source_shape: shape of the output of the source, without the batch.
         delayed: whether spikes arrive in the next step: those fed back in a `RecurrentCell`.
+        number: of this path among those with the same source and target, from 1.
     """
 
     source: str
@@ -32,10 +34,11 @@ class Connection:
     layers: tuple[keras.layers.Layer, ...]
     source_shape: tuple[int, ...]
     delayed: bool = False
+    number: int = 1
 
     @property
     def name(self) -> str:
-        return f"{self.source} -> {self.target}"
+        return f"{self.source} -> {self.target}" + (f" ({self.number})" if self.number > 1 else "")
 
     def is_pooling(self) -> bool:
         """Whether it has no weights to multiply with: pooling, or the identity."""
@@ -59,6 +62,10 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
+    of_name: collections.Counter[str] = collections.Counter()
+    for i, path in enumerate(found):
+        of_name[path.name] += 1
+        found[i] = dataclasses.replace(path, number=of_name[path.name])
     return found
 
 

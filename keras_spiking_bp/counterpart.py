@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, GraphCell, LIFCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.encoders import Encoder
@@ -119,7 +119,8 @@ def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> k
         return _rectified(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
     if isinstance(cell, NeuronCell):
         x = synapse(cell.synapse, cell.name)(x)
-        pools = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
+        pools = isinstance(cell, IFCell) and not cell.synapse.weights  # of spikes, whose averages are not negative
+        pools = pools and not isinstance(cell.synapse, keras.layers.Identity)
         return x if pools or not isinstance(cell, LIFCell) else _rectified(cell, x)
     if isinstance(cell, Cell):
         raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")

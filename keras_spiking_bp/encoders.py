@@ -77,7 +77,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
             True
         """
-        images = self._checked(tf.convert_to_tensor(images))
+        images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)  # the dtype of the draws
 
         def spikes_of(image_and_index):
             image, index = image_and_index

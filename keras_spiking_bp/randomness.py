@@ -8,6 +8,11 @@ import keras
 import tensorflow as tf
 
 
+def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """The states of the random streams that a layer itself holds."""
+    return [value.state for value in vars(layer).values() if isinstance(value, keras.random.SeedGenerator)]
+
+
 class SavesItsSeed:
     """Mixin for layers: a `seed_generator` whose state is in `.keras` and weights files but not counted as a weight.
 

@@ -335,6 +335,8 @@ class SpikingRNN(keras.layers.RNN):
         total = after_reads(
             lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
         )
+        if mask is not None:  # a sample without a step: a bias would count as one step
+            total = tf.where(per_sample(window.num_steps > 0, total), total, tf.stop_gradient(total))
         return dataclasses.replace(constant, total=total)
 
     def _with_corrections(self, window: Window) -> Window:

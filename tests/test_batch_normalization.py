@@ -386,6 +386,30 @@ def test_health_and_observe(pooling):
     assert all(activity[name]["spike_count"].numpy().mean() > 0 for name in names)
 
 
+def test_renormalisation_is_refused():
+    norm = keras.layers.BatchNormalization(name="norm")
+    norm.renorm = True  # an argument since Keras 3.13 or so
+    for make in (
+        lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm])),
+        lambda: ksbp.SequentialCell([keras.layers.Dense(3), norm, ksbp.ReadoutCell(keras.layers.Identity())]),
+    ):
+        with pytest.raises(ValueError, match="must have no batch normalisation with renorm=True.*'norm'"):
+            make()
+
+
+def test_random_numbers_beside_it_in_one_layer_are_refused():
+    """Both would be in inference mode in the loop over time; in a Sequential each is by itself."""
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(keras.layers.Dense(4)(inputs)))
+    whole = keras.Model(inputs, outputs, name="whole")
+    with pytest.raises(ValueError, match="`synapse` must not hold a batch normalisation and random.*'whole'"):
+        ksbp.ReadoutCell(whole)
+    layers = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5, seed=1)]
+    rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.Sequential(layers)), gradient="bptt")
+    x = np.ones((2, 3, 4), "float32")
+    assert np.abs(rnn(x, training=True) - rnn(x, training=True)).max() > 0
+
+
 # --- two devices ------------------------------------------------------------------------------------------------------
 
 

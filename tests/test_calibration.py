@@ -75,6 +75,20 @@ def test_there_must_be_a_readout_for_it():
         ksbp.calibrate(deep(), IMAGES, 0.1, output_std=0.0)
 
 
+def test_the_readout_must_have_weights_for_it():
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3)),
+            keras.layers.Conv2D(3, 1),
+            ksbp.ReadoutCell(keras.layers.GlobalAveragePooling2D(), name="out"),
+        ]
+    )
+    inputs = keras.Input((5, 6, 6, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    with pytest.raises(ValueError, match="`output_std` needs weights in the synapse of the readout 'out'"):
+        ksbp.calibrate(model, np.ones((2, 5, 6, 6, 1), "float32"), None, output_std=0.5)
+
+
 def test_chosen_layers_only():
     model, other = deep(), deep()
     (done,) = ksbp.calibrate(model, IMAGES, {"conv2": 0.15})

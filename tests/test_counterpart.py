@@ -92,6 +92,24 @@ def test_trains_saves_and_takes_low_precision(tmp_path):
     assert ann(x).dtype == "float32"
 
 
+@pytest.mark.parametrize("behind", [
+    [keras.layers.AveragePooling2D(2), keras.layers.ReLU(), keras.layers.Flatten()],
+    [keras.layers.Flatten(), keras.layers.ReLU()],
+])  # fmt: skip
+def test_neurons_without_weights_of_their_own_are_rectified_too(behind):
+    """As in a network converted from an ANN that averages, or moves, currents."""
+    ann = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), *behind, keras.layers.Dense(6, activation="relu"),
+         keras.layers.Dense(3)]
+    )  # fmt: skip
+    images = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
+    again = ksbp.ann_counterpart(ksbp.convert_to_snn(ann, images))
+    assert np.min(keras.Sequential(ann.layers[:2])(images)) < -0.5  # else there would be nothing to rectify
+    logits, expected = again(images).numpy(), ann(images).numpy()
+    unit = np.linalg.norm(logits) / np.linalg.norm(expected)  # conversion scales the outputs
+    np.testing.assert_allclose(logits / unit, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
 def test_bad_input_is_refused():
     snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4)
     ann = ksbp.ann_counterpart(snn)

@@ -142,12 +142,31 @@ def script(folder, *arguments):
     return reproduce.main([*options.split(), "--output", str(folder), *arguments])
 
 
+def normalized_script(folder):
+    """examples/reproduce.py with batch normalisation, with no rates to calibrate to."""
+    ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
+    rates, calibrate = [], ksbp.calibrate
+
+    def recorded(model, inputs, firing_rate, *args, **kwargs):
+        rates.append(firing_rate)
+        return calibrate(model, inputs, firing_rate, *args, **kwargs)
+
+    ksbp.calibrate = recorded
+    options = (
+        "--network lenet --dataset mnist --epochs 1 --num-steps 4 --test-steps 4 --batch-size 8 --normalization batch "
+        "--encoder constant --verbose 0 --strategy mirrored"
+    )
+    report = reproduce.main([*options.split(), "--output", str(folder)])
+    assert rates == [None]  # the statistics alone
+    assert all(report["test"]["spikes_per_neuron"].values())  # no layer is silent
+
+
 def mirrored(folder, task):
-    if task == "script":
+    if "script" in task:
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        script(folder, "--strategy", "mirrored")
+        script(folder, "--strategy", "mirrored") if task == "script" else normalized_script(folder)
         return
     strategy = two_devices()
     if task == "kill":
@@ -318,6 +337,7 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_p
 def test_the_script_on_several_devices_and_machines(tmp_path):
     assert run("one", tmp_path / "one", "script") == 0
     assert run("mirrored", tmp_path / "mirrored", "script") == 0
+    assert run("mirrored", tmp_path / "normalized", "normalized script") == 0
     assert run_workers(tmp_path / "multiworker", "script") == (0, 0)
     one = json.loads((tmp_path / "one" / "report.json").read_text())
     expected = keras.saving.load_model(tmp_path / "one" / "model.keras").get_weights()

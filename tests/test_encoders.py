@@ -167,6 +167,16 @@ def test_low_precision_policies_do_not_touch_the_images():
     assert ksbp.PoissonEncoder(num_steps=2).compute_dtype == "float32"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_images_of_another_precision(dtype):
+    """As after a layer in low precision: those values, in float32."""
+    images = tf.cast(tf.random.stateless_uniform((3, 5), (1, 2), -1, 1), dtype)
+    encoder = ksbp.PoissonEncoder(num_steps=20, dtype="mixed_bfloat16" if dtype == "bfloat16" else None, seed=1)
+    expected = encoder.encode(tf.cast(images, tf.float32), (3, 4))
+    np.testing.assert_array_equal(encoder.encode(images, (3, 4)), expected)
+    assert encoder(images).dtype == tf.int8
+
+
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_a_plain_layer_right_behind_the_encoder(gradient):
     """Pooling takes no int8, as the spikes are."""

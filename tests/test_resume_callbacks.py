@@ -204,6 +204,35 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path):
         ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)
 
 
+def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
+    """Keras does not save their streams."""
+
+    def model():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4, 4, 1))
+        augmented = keras.layers.GaussianNoise(0.5, seed=1)(keras.layers.RandomFlip(seed=2)(inputs))
+        synapse = keras.Sequential([keras.layers.Flatten(), keras.layers.Dropout(0.5, seed=3), keras.layers.Dense(2)])
+        layer = ksbp.SpikingRNN(ksbp.ReadoutCell(synapse), gradient="bptt")
+        made = keras.Model(inputs, layer(ksbp.ConstantEncoder(3)(augmented)))
+        made.compile("sgd", "mse")
+        return made
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    images = np.random.default_rng(0).normal(size=(16, 4, 4, 1)).astype("float32")
+    batches = ksbp.datasets.Batches(images, np.ones((16, 2), "float32"), 4)
+    whole, parts = model(), model()
+    ksbp.training.fit(whole, batches, 2, tmp_path / "whole", verbose=0)
+    ksbp.training.fit(parts, batches, 2, tmp_path / "parts", callbacks=[Stop()], verbose=0)
+    resumed = model()
+    assert len(ksbp.training.fit(resumed, batches, 2, tmp_path / "parts", verbose=0)) == 2
+    for a, b, c in zip(whole.get_weights(), resumed.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.abs(a - c).max() > 0
+
+
 def test_two_outputs_are_refused(tmp_path):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])

@@ -225,6 +225,29 @@ def test_a_sample_that_is_masked_throughout_gives_zero():
         assert all(np.isfinite(r).all() for r in results)
 
 
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_sample_that_is_masked_throughout_has_no_gradient(gradient):
+    """Nor to biases; its potential may be that of earlier steps."""
+    cell = ksbp.SequentialCell(
+        [ksbp.LIFCell(keras.layers.Dense(4, bias_initializer="ones")), ksbp.ReadoutCell(keras.layers.Dense(2))]
+    )
+    rnn = ksbp.SpikingRNN(cell, gradient=gradient)
+    x = tf.random.stateless_uniform((2, 6, 3), (1, 2), 0, 2)
+    rnn.build(x.shape)
+    before = [tf.ones_like(state) for state in rnn.get_initial_state(2)]
+
+    def gradients(mask):
+        with tf.GradientTape() as tape:
+            outputs = tf.reduce_sum(rnn(x, initial_state=before, mask=tf.constant(mask)))
+        return tape.gradient(outputs, rnn.trainable_weights)
+
+    for gradient_of_none in gradients([[False] * 6] * 2):
+        np.testing.assert_array_equal(gradient_of_none, 0.0)
+    both, one = gradients([[True] * 6, [False] * 6]), gradients([[True] * 6, [True] * 6])
+    assert any(np.abs(g).max() > 0.1 for g in both)
+    assert any(np.abs(a - b).max() > 0.1 for a, b in zip(both, one, strict=True))
+
+
 def test_go_backwards():
     rnn = conv_network(return_sequences=True)
     backwards = same_network(rnn, go_backwards=True)

@@ -63,9 +63,9 @@ with_memory.plot()
 plt.show()
 
 # %% [markdown]
-# This is an estimate, not a measurement on a device. At equal precision, a spiking network needs less energy than an
-# ANN only if it fires rarely: in less than about 6.4 % of neurons and steps, for 5 to 10 steps (arXiv 2409.08290).
-# Compare with `firing rate` above.
+# This is an estimate, not a measurement on a device. With data movement, a spiking network needs less energy than an
+# ANN of equally coarse activations only if it fires rarely: in about 6 % of neurons and steps or less, for 5 steps
+# (arXiv 2409.08290). Compare with `firing rate` above.
 #
 # ## Number of time steps
 #

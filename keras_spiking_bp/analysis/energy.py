@@ -79,8 +79,8 @@ def energy(
     """The energy of an inference: spiking network, and the same network as an ANN.
 
     `energy = accumulates * costs.accumulate + macs * costs.mac`, plus memory and neuron updates where `costs` has them.
-    An estimate of arithmetic, not of a device: at equal precision a spiking network needs less than an ANN only if it
-    fires rarely (below about 6.4 % of neurons and steps with 5 to 10 steps, arXiv 2409.08290).
+    An estimate of arithmetic, not of a device: with data movement, a spiking network needs less than an ANN of equally
+    coarse activations only if it fires rarely (in about 6 % of neurons and steps or less, for T = 5, arXiv 2409.08290).
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.run` or `analysis.operations` result.

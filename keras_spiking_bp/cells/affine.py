@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import check_no_added_loss, named
 
 #: Without batch normalisation, which is an affine map in the time loop.
@@ -51,7 +52,7 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
             largest = np.abs(inputs).max()
             return f"on random inputs of -{largest:.0f} to {largest:.0f} it raises {type(error).__name__}: {error}"
         check_no_added_loss(layer)
-        drawn = [part for part in parts if any(scope.get_current_value(seed) is not None for seed in _seeds(part))]
+        drawn = [part for part in parts if any(scope.get_current_value(seed) is not None for seed in seeds_of(part))]
     if drawn:
         return (
             f"{named(drawn[0])} draws random numbers anew at each step. For dropout, LIFCell(dropout=...) holds one "
@@ -97,13 +98,9 @@ def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray
     return values
 
 
-def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
-    return [value.state for value in vars(layer).values() if isinstance(value, keras.random.SeedGenerator)]
-
-
 def _may_differ(layer: keras.layers.Layer) -> bool:
     """Whether a layer may differ in training: custom layers, and Keras' own that draw (normalisations aside)."""
-    return bool(_seeds(layer)) or not type(layer).__module__.startswith("keras.")
+    return bool(seeds_of(layer)) or not type(layer).__module__.startswith("keras.")
 
 
 def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:

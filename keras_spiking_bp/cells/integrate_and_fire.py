@@ -24,7 +24,7 @@ class IFCell(LIFCell):
             have 0.75.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
 
-    Shapes, dtypes and errors: as `LIFCell`.
+    Shapes, dtypes and errors: as `LIFCell`; TypeError for `dropout`, `beta` and what belongs to them.
 
     Example:
         >>> layer = SpikingRNN(IFCell(keras.layers.AveragePooling2D(2)))
@@ -39,6 +39,9 @@ class IFCell(LIFCell):
         reset_mechanism: str = "zero",
         **kwargs: Any,
     ):
+        unknown = sorted({"beta", "learn_beta", "dropout", "seed"} & set(kwargs))
+        if unknown:
+            raise TypeError(f"IFCell has no leak and no dropout, and takes no {unknown}. LIFCell does")
         super().__init__(
             synapse, beta=1.0, threshold=threshold, reset_mechanism=reset_mechanism, learn_beta=False, **kwargs
         )

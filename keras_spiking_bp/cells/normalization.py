@@ -12,11 +12,27 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.randomness import seeds_of
+from keras_spiking_bp.validation import named
 
 
 def normalizes(layer: keras.layers.Layer) -> bool:
     """Whether a layer is, or contains, a batch normalisation."""
     return any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
+
+
+def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
+    """Rejects a synapse with a batch normalisation that the loop over time cannot treat as it must."""
+    for part in parts_of(layer):
+        inner = part._flatten_layers()
+        norms = [one for one in inner if isinstance(one, keras.layers.BatchNormalization)]
+        if any(getattr(norm, "renorm", False) for norm in norms):
+            raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norms[0])}")
+        if norms and any(seeds_of(one) for one in inner):
+            raise ValueError(
+                f"`{name}` must not hold a batch normalisation and random numbers in one layer, {named(part)}: in the "
+                "loop over time the former is in inference mode, and so would be the latter. A keras.Sequential may"
+            )
 
 
 def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> bool:

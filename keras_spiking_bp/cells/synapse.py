@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import has_one_pass, in_one_pass, normalizes, shift_of
+from keras_spiking_bp.cells.normalization import check_normalizations, has_one_pass, in_one_pass, normalizes, shift_of
 from keras_spiking_bp.gradients import per_sample
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
 
 
 def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
-    """A Keras layer without a penalty on its output, which would act on currents inside the time loop."""
+    """A Keras layer that works in the loop over time; a penalty on its output would act on currents there."""
     if check_layer(name, layer, optional) is not None:
         for part in layer._flatten_layers():
             if part.activity_regularizer is not None:
@@ -22,6 +22,7 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
                     f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
                     f"Received: {part.activity_regularizer!r} in layer {part.name!r}"
                 )
+        check_normalizations(name, layer)
     return layer
 
 

@@ -161,7 +161,7 @@ class _Writer:
         return layer, [called], unit
 
     def _nothing(self, source: str) -> tuple[keras.layers.Layer, list[str], Unit]:
-        return keras.layers.Identity(), [self.called[source]], self.units[source]
+        return keras.layers.Identity(dtype="float32"), [self.called[source]], self.units[source]
 
     def _join(self, node: Node) -> None:
         if self.graph.spikes(node.name):  # a concatenation

@@ -176,7 +176,7 @@ class _Reader:
                 layer, signal = read_layer(name, self.nodes[name], signal)
                 layers.append(layer)
             else:
-                synapse = layers.pop() if layers else keras.layers.Identity()
+                synapse = layers.pop() if layers else keras.layers.Identity(dtype="float32")
                 cells, layers = [*cells, *layers, self._recurrent(name, self._cell(name, synapse, signal), signal)], []
             blocks, name, signal = self._behind(name, signal)
             if blocks:
@@ -243,7 +243,7 @@ class _Reader:
             return IFCell(synapse, **found)
         if kind == "LIF" and np.any(rest := _ours(parameters.read_resting_current(node), current)):
             constant = np.broadcast_to(rest, current.shape).tolist()
-            synapse = _joined([synapse, keras.layers.Rescaling(1.0, offset=constant)])
+            synapse = _joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
         return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
 
     def _recurrent(self, name: str, cell: NeuronCell, signal: Signal) -> NeuronCell | RecurrentCell:
@@ -272,4 +272,4 @@ def _ours(value: Any, signal: Signal) -> Any:
 
 
 def _joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
-    return layers[0] if len(layers) == 1 else keras.Sequential(layers or [keras.layers.Identity()])
+    return layers[0] if len(layers) == 1 else keras.Sequential(layers or [keras.layers.Identity(dtype="float32")])

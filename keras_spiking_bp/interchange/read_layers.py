@@ -25,7 +25,7 @@ def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layer
     if layer.weights and np.all(factor == of_channel):
         layer.set_weights([of_channel * weight for weight in layer.get_weights()])
         return layer
-    return keras.Sequential([layer, keras.layers.Rescaling(factor.tolist())])
+    return keras.Sequential([layer, keras.layers.Rescaling(factor.tolist(), dtype="float32")])
 
 
 def keras_name(name: str) -> str:
@@ -41,7 +41,7 @@ def _dense(name, node, signal):
             f"Received: weight of shape {weight.shape} on {signal.shape}"
         )
     bias = getattr(node, "bias", None)
-    layer = keras.layers.Dense(len(weight), use_bias=bias is not None, name=keras_name(name))
+    layer = keras.layers.Dense(len(weight), use_bias=bias is not None, name=keras_name(name), dtype="float32")
     layer.build((None, *signal.shape))
     kernel = dense_from_nir(weight, signal)
     layer.set_weights([kernel] if bias is None else [kernel, np.asarray(bias, "float32")])
@@ -74,12 +74,14 @@ def _conv(name, node, signal):
         dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
         name=keras_name(name),
+        dtype="float32",
     )
     conv.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
     if not isinstance(padding, str):
-        layer = keras.Sequential([pad(padding if axes == 2 else padding[0]), conv], name=f"{conv.name}_padded")
+        around = pad(padding if axes == 2 else padding[0], dtype="float32")
+        layer = keras.Sequential([around, conv], name=f"{conv.name}_padded")
     return layer, _output(layer, signal)
 
 
@@ -101,7 +103,7 @@ def _average_pooling(name, node, signal):
     if any(_sizes(node.padding, 2)):
         raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
     layer = keras.layers.AveragePooling2D(
-        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), name=keras_name(name)
+        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), name=keras_name(name), dtype="float32"
     )
     return layer, _output(layer, signal)
 
@@ -110,7 +112,8 @@ def _sum_pooling(name, node, signal):
     """The average, times the size of its window."""
     average, signal = _average_pooling(name, node, signal)
     window = average.pool_size[0] * average.pool_size[1]
-    return keras.Sequential([average, keras.layers.Rescaling(float(window))], name=f"{average.name}_sum"), signal
+    times = keras.layers.Rescaling(float(window), dtype="float32")
+    return keras.Sequential([average, times], name=f"{average.name}_sum"), signal
 
 
 def _scale(name, node, signal):
@@ -123,7 +126,7 @@ def _scale(name, node, signal):
             f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}, "
             "channels last"
         )
-    return keras.layers.Rescaling(scale.tolist(), name=keras_name(name)), signal
+    return keras.layers.Rescaling(scale.tolist(), name=keras_name(name), dtype="float32"), signal
 
 
 def _flatten(name, node, signal):
@@ -133,7 +136,7 @@ def _flatten(name, node, signal):
             f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
             f"Received: start_dim={int(node.start_dim)}, end_dim={int(node.end_dim)}"
         )
-    return keras.layers.Flatten(name=keras_name(name)), signal.flat()
+    return keras.layers.Flatten(name=keras_name(name), dtype="float32"), signal.flat()
 
 
 READERS = {

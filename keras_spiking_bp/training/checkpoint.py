@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import restore_state, state_of
 
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclasses.dataclass
@@ -66,6 +67,7 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *metrics)
+        np.savez(unfinished / "random.npz", *(keras.ops.convert_to_numpy(seed) for seed in _seeds(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
@@ -131,6 +133,9 @@ class Checkpoint:
         """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
             model.load_weights(self._restored / "model.weights.h5")
+            with np.load(self._restored / "random.npz") as states:
+                for seed, state in zip(_seeds(model), states.values(), strict=True):
+                    seed.assign(state)
             with np.load(self._restored / "callbacks.npz") as state:
                 restore_state(callbacks, dict(state))
 
@@ -177,6 +182,11 @@ def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
         return values
     first, others = values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
     return np.concatenate([first, others])
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    """The states of all random streams; Keras does not save those of its own layers."""
+    return [seed for layer in model._flatten_layers() for seed in seeds_of(layer)]
 
 
 def _metric_variables(model: keras.Model) -> list[Any]:

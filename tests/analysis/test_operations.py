@@ -179,6 +179,30 @@ def test_a_spike_goes_through_an_average_to_the_synapses_behind_it(without_pooli
     assert done.updates == 12 * 12 * 4 + 2 * 4 * 4 * 4 + 2 * 2 * 8 + 4 + 5 + 3  # max pooling of spikes has no potential
 
 
+def test_two_paths_between_the_same_neurons_are_counted_apart():
+    keras.utils.set_random_seed(3)
+    cell = ksbp.GraphCell(
+        [
+            (ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same"), threshold=0.3, name="a"), "input"),
+            (keras.layers.Conv2D(4, 3, padding="same", name="c"), "a"),
+            (keras.layers.Add(name="s"), ["c", "a"]),
+            (ksbp.LIFCell(keras.layers.Identity(), threshold=0.3, name="b"), "s"),
+        ]
+    )
+    inputs = keras.Input((STEPS, 7, 6, 2))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    images = np.random.default_rng(0).integers(0, 2, (SAMPLES, STEPS, 7, 6, 2)).astype("float32")
+    sent = traces(model, images)["a"]["spikes"]
+    table = ksbp.analysis.operations(model, images, verbose=0)
+    rows = {row["connection"]: row for row in table.rows}
+    of_convolution = np.sum([brute_force.conv(s, 3, 1, 1, 4) for sample in sent for s in sample]) / SAMPLES
+    assert rows["a -> b"]["accumulates"] == of_convolution > sent.sum() / SAMPLES > 0
+    assert rows["a -> b (2)"]["accumulates"] == pytest.approx(sent.sum() / SAMPLES)
+    assert rows["a -> b"]["synapses"] == brute_force.conv(np.ones((7, 6, 4)), 3, 1, 1, 4)
+    assert rows["a -> b (2)"]["synapses"] == 7 * 6 * 4
+    assert rows["total"]["accumulates"] == pytest.approx(sum(row["accumulates"] for row in table.rows[:-1]))
+
+
 def test_the_ann_averages_first(without_pooling_neurons):
     """And once, for both paths of a block: as in the network that is made of it."""
     spikes = np.zeros((1, STEPS, 25, 24, 2), "float32")

@@ -255,3 +255,9 @@ def test_bad_rnn_arguments():
     for mask in (np.ones((2, 4), bool), np.ones((2, 3, 1), bool), np.ones(3, bool)):
         with pytest.raises(ValueError, match=r"`mask` must have the shape.*\(2, 3\).*Received"):
             ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3, 5), "float32"), mask=mask)
+
+
+@pytest.mark.parametrize("extra", [{"dropout": 0.5}, {"seed": 1}, {"beta": 0.9}, {"learn_beta": True}])
+def test_what_pooling_neurons_do_not_have(extra):
+    with pytest.raises(TypeError, match=f"takes no \\['{next(iter(extra))}'\\]"):
+        ksbp.IFCell(keras.layers.AveragePooling2D(2), **extra)

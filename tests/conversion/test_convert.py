@@ -304,3 +304,15 @@ def test_real_digits_with_max_pooling_addition_and_normalisation():
     snn = ksbp.convert_to_snn(ann, images[:200], 64)
     curve = ksbp.analysis.accuracy_over_time(snn, test_images, test_labels, verbose=0)
     assert curve.rows[-1]["accuracy"] > accuracy - 0.01
+
+
+def test_a_global_policy_of_low_precision_changes_nothing():
+    """Sums of two currents are in float32."""
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.ReLU()(keras.layers.Add()([keras.layers.Conv2D(4, 3, padding="same")(x), x]))
+    ann = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    images = np.random.default_rng(0).normal(size=(20, 6, 6, 2)).astype("float32")
+    expected = ksbp.convert_to_snn(ann, images, num_steps=20)(images)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    np.testing.assert_array_equal(ksbp.convert_to_snn(ann, images, num_steps=20)(images), expected)

@@ -34,6 +34,14 @@ def test_round_trip_through_a_file(name, tmp_path):
     same_graph(ksbp.to_nir(model, dt=1e-3), graph)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_global_policy_of_low_precision_changes_nothing(name):
+    layer, x = network(name)
+    graph = ksbp.to_nir(layer, dt=1e-3)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    np.testing.assert_array_equal(every_step(ksbp.from_nir(graph))(x), layer(x))
+
+
 def test_readout_and_encoder():
     model = ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], dense_units=[6], dropout=0.25, encoder=None)
     graph = ksbp.to_nir(model)
