@@ -23,9 +23,10 @@ check: lint
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch)
+# beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch);
+# the slow ones too, which no other target runs with these libraries
 test-peers: $(VENV)/.peers
-	$(BIN)/python -m pytest tests/interchange
+	$(BIN)/python -m pytest -m "not browser" tests/interchange
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
+from benchmarks.results import write
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch
@@ -97,7 +98,13 @@ def main() -> None:
     if args.here:
         print(json.dumps(CASES[args.cases[0]](args)))
         return
-    report = {"machine": machine.describe(), "cases": {title: [] for title in args.cases}}
+    here = machine.describe()
+    report = {"machine": here, "cases": {}}
+    if set(args.cases) < set(CASES) and args.output.exists():  # the others stay
+        report = json.loads(args.output.read_text())
+        if not machine.same(report["machine"], here):
+            parser.error(f"{args.output} was measured on another machine or with other versions")
+    report["cases"] |= {title: [] for title in args.cases}
     for _ in range(args.rounds):
         for title in args.cases:
             command = [sys.executable, "-m", "benchmarks.fit", "--here", "--cases", title]
@@ -105,7 +112,7 @@ def main() -> None:
             command += ["--steps", str(args.steps)] if args.steps else []
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             report["cases"][title].append(json.loads(ran.stdout.splitlines()[-1]))
-            args.output.write_text(json.dumps(report, indent=1) + "\n")
+    write(args.output, report)
     print("\n".join(sections.fit(report)))
 
 

@@ -99,8 +99,10 @@ def step_promises(results: Results, network: str, steps: int, batch: int) -> Ite
     elif steps == max(s for n, s, _ in results.settings["main"] if n == network):
         yield speed_up("training step, speed-up over the fastest peer", "ours", 3.0)
         yield speed_up("the same with the C++ kernels", "ours_kernels", 5.0, aim=True)
-        yield speed_up("the same with bf16 synapses", "ours_bf16", 4.5)
-        yield speed_up("the same with bf16 synapses and the C++ kernels", "ours_kernels_bf16", 10.0, aim=True)
+        yield speed_up("the same with bf16 synapses, the peer in float32", "ours_bf16", 4.5)
+        yield speed_up(
+            "the same with bf16 synapses and the C++ kernels, the peer in float32", "ours_kernels_bf16", 10.0, aim=True
+        )
     bptt = time("ours_bptt")
     text = f"{size}: bptt step against the fastest peer"
     yield Promise(text, divided(bptt, peer), 1.3, False, divided(bptt, tuned))

@@ -32,8 +32,9 @@ smallest and largest run in brackets.
 * **Inference**: Poisson encoding and forward pass.
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
   imports" is what the libraries use before anything is built.
-* **Peers** are used as their own documentation recommends. "Tuned" peers go beyond it:
-  channels-last tensors for all, and `torch.compile` of one time step for snnTorch and Norse.
+* **Peers** are used as their own documentation recommends, in float32, except where a table names another
+  precision. "Tuned" peers go beyond it: channels-last tensors for all, and `torch.compile` of one time step for
+  snnTorch and Norse.
 * All implement the same networks with the same weights, thresholds and resets; batch and time
   steps are those of the table. Empty fields: not measured.
 * The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
@@ -179,7 +180,7 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
         parts.append("Training step, and peak memory of the same process.\n")
         parts.append(sweep_table(results, network, batch, "seconds"))
         parts.append(sweep_table(results, network, batch, "GB"))
-        parts.append("All: `python -m benchmarks.run --section sweep`\n")
+        parts.append("All: `python -m benchmarks.run --section sweep --output PAGE`\n")
     parts += sections.of(results, data, folder)
     return "\n".join(parts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -10,6 +12,13 @@ from benchmarks.registry import CASES
 KEY = ("section", "case", "network", "steps", "batch", "mode")
 
 Record = dict[str, Any]
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Writes raw figures atomically: what a killed run leaves is whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(report, indent=1) + "\n")
+    part.replace(path)
 
 
 class Results:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
-from benchmarks.results import KEY
+from benchmarks.results import KEY, write
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
@@ -98,14 +98,14 @@ def jobs(settings: Settings, number: int) -> Iterator[Job]:
                         yield Job(section, case.name, network, steps, batch, mode)
 
 
-def once(settings: Settings) -> Iterator[Job]:
-    """The processes that run once: over T, batch and width, except those already in the main tables."""
+def once(settings: Settings, in_main: Collection[tuple[str, int, int]]) -> Iterator[Job]:
+    """The processes that run once: over T, batch and width, except for the sizes `in_main`, the main tables."""
     for network, batch in settings.sweep:
         for steps in settings.sweep_steps:
-            for name in SWEEP if (network, steps, batch) not in settings.main else ():
+            for name in SWEEP if (network, steps, batch) not in in_main else ():
                 yield Job("sweep", name, network, steps, batch, TRAIN)
     for size in settings.growth:
-        for name in GROWTH if size not in settings.main else ():
+        for name in GROWTH if size not in in_main else ():
             yield Job("growth", name, *size, TRAIN)
 
 
@@ -232,6 +232,8 @@ def main() -> None:
     data: dict[str, Any] = {"results": []}
     if args.resume and results_path.exists():
         data = json.loads(results_path.read_text())
+    elif (args.section or args.only) and results_path.exists() and not args.quick:
+        parser.error(f"a part alone would replace {results_path}: give --resume to add it, or another --output")
     # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
@@ -240,7 +242,9 @@ def main() -> None:
     records = {tuple(r[key] for key in KEY): r for r in data["results"]}
 
     todo = [(job, number) for number in range(settings.rounds) for job in jobs(settings, number)]
-    todo += [(job, 0) for job in once(settings)]
+    has_main = any(record["section"] == MAIN for record in data["results"])
+    in_main = settings.main if has_main or MAIN in (args.section or SECTIONS) else ()
+    todo += [(job, 0) for job in once(settings, in_main)]
     for job, number in todo:
         if args.only and job.case not in args.only:
             continue
@@ -256,10 +260,10 @@ def main() -> None:
         print(" ".join(map(str, key)), end=" ", flush=True)
         runs.append(quiet_job(job, settings))
         print(one_line(runs[-1]), flush=True)
-        results_path.write_text(json.dumps(data, indent=1))
+        write(results_path, data)
     if not args.only and "streaming" in (args.section or SECTIONS) and "streaming" not in data:
         data["streaming"] = json.loads(output_of("-m", "benchmarks.streaming", "--steps", settings.streaming_steps))
-        results_path.write_text(json.dumps(data, indent=1))
+        write(results_path, data)
     from benchmarks import report  # here, as a child's ru_maxrss starts at the size of its parent
 
     print(f"written: {results_path}, {', '.join(report.write(data, page))}")

@@ -143,11 +143,11 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
                 "own examples of such networks (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
             )
             parts.append(normalized_table(results, network, steps, batch))
-        parts.append("All: `python -m benchmarks.run --section normalized`\n")
+        parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")
     if "growth" in measured:
         parts.append("## Against batch and width\n")
         parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
-        parts.append("All: `python -m benchmarks.run --section growth`\n")
+        parts.append("All: `python -m benchmarks.run --section growth --output PAGE`\n")
     if data.get("streaming"):
         parts.append("## One step of one sample\n")
         parts.append(
@@ -155,7 +155,7 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
             "number of threads; median, with the 10th to 90th percentile in brackets.\n"
         )
         parts.append(streaming_table(data["streaming"]))
-        parts.append("All: `python -m benchmarks.run --section streaming`\n")
+        parts.append("All: `python -m benchmarks.run --section streaming --output PAGE`\n")
     for file, section in (("time_to_accuracy.json", time_to_accuracy), ("fit.json", fit)):
         if (folder / file).exists():
             parts += section(json.loads((folder / file).read_text()))

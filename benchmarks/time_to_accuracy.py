@@ -32,6 +32,7 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.case import peak_rss
+from benchmarks.results import write
 from benchmarks.run import ROOT, busy_seconds
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
@@ -93,13 +94,6 @@ def prepare(data_dir: str | None, limit: int | None, path: Path) -> None:
         held_out=data.normalised(held_out[:limit]),
         answers=answers[:limit].astype("int64"),
     )
-
-
-def write(path: Path, report: dict[str, Any]) -> None:
-    """Writes atomically."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(report, indent=1) + "\n")
-    part.replace(path)
 
 
 def key_of(case: dict[str, Any]) -> tuple[str, int, str]:

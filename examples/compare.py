@@ -98,7 +98,8 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
     if report.exists():
         known = json.loads(report.read_text())["recipe"]
         chosen = Recipe.from_dict(known)
-    model = chosen.build(data.input_shape, data.classes, args.direct_steps or chosen.test_steps, args.seed)
+    in_float32 = dataclasses.replace(chosen, policy=None)  # as the others
+    model = in_float32.build(data.input_shape, data.classes, args.direct_steps or chosen.test_steps, args.seed)
     model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
     return model, chosen
 

@@ -22,6 +22,11 @@ NETWORKS = {
     "resnet_v2": "A small ResNetV2",
     "xception": "A small Xception",
 }
+#: Those of `examples.few_steps` that are smaller.
+FEW_STEPS_NETWORKS = NETWORKS | {
+    "vgg_bn": "VGG with batch normalisation, half as wide,",
+    "vgg9": "VGG9 with max pooling, an eighth as wide,",
+}
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# What conversion loses
 
@@ -66,8 +71,8 @@ def load(folder: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def title(report: dict) -> str:
-    network = NETWORKS.get(report["network"]) or TITLES[report["network"]]
+def title(report: dict, networks: dict[str, str] = NETWORKS) -> str:
+    network = networks.get(report["network"]) or TITLES[report["network"]]
     return f"{network} on {TITLES[report['dataset']]}"
 
 
@@ -88,7 +93,7 @@ def few_steps(reports: list[dict]) -> list[str]:
     for report in reports:
         ann, steps = 100 * report["ann_accuracy"], report["steps"]
         lines += [
-            f"### {title(report)}",
+            f"### {title(report, FEW_STEPS_NETWORKS)}",
             "",
             f"`{report['command']}`",
             "",

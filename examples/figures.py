@@ -80,7 +80,7 @@ def training_step(results: Results) -> tuple[str, str]:
 
     others = sorted((seconds(case.name), case.title) for case in peers() if seconds(case.name) is not None)
     ours = f"**{seconds('ours'):.2f} s**, {seconds('ours_bf16'):.2f} s with bfloat16 synapses"
-    return ours, ", ".join(f"{time:.2f} s ({title})" for time, title in others[:2])
+    return ours, ", ".join(f"{time:.2f} s ({title})" for time, title in others[:2]) + ", in float32"
 
 
 def memory(results: Results) -> tuple[str, str]:

@@ -21,6 +21,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.reproduce import test
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_of, packed, unpack
 from keras_spiking_bp.recipes import Recipe
 
@@ -64,10 +65,6 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     """Writes the weights and their card; returns what `measure` does."""
     recipe = Recipe.from_dict(report["recipe"])
     arrays = packed(keras.saving.load_model(args.model, compile=False))
-    args.output.mkdir(exist_ok=True)
-    path = args.output / PRETRAINED[recipe.dataset]
-    np.savez_compressed(path.with_suffix(".npz"), **arrays)
-
     data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
     settings = settings_of(recipe)
     how = {key: value for key, value in settings.items() if key != "encoder"}
@@ -94,7 +91,12 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         "test_by_num_steps": accuracy,
         "licence": licence,
     }
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    args.output.mkdir(exist_ok=True)
+    path = args.output / PRETRAINED[recipe.dataset]
+    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
+        np.savez_compressed(part, **arrays)
+    with written_whole(path.with_suffix(".json"), overwrite=True) as part:
+        part.write_text(json.dumps(card, indent=1) + "\n")
     return accuracy
 
 

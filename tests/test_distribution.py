@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import keras
@@ -331,6 +332,22 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_p
         assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
         error = (tmp_path / f"error-{index}.txt").read_text()  # of a worker that sees another folder
         assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task", "writes"),
+    [
+        ({"worker": 2}, ("worker", 0), True),
+        ({"worker": 2}, ("worker", 1), False),
+        ({"chief": 1, "worker": 2}, ("chief", 0), True),
+        ({"chief": 1, "worker": 2}, ("worker", 0), False),
+    ],
+)
+def test_which_task_writes(monkeypatch, jobs, task, writes):
+    addresses = {job: [f"{job}{i}:1234" for i in range(number)] for job, number in jobs.items()}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": addresses, "task": {"type": task[0], "index": task[1]}}))
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    assert ksbp.training.is_chief(types.SimpleNamespace(cluster_resolver=resolver)) is writes
 
 
 @pytest.mark.slow

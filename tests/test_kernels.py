@@ -1,5 +1,6 @@
 """The neuron update in C++: the same to the last bit, only in trainings, and a clear word where it cannot be built."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import kernels
+from keras_spiking_bp.cells import lif
 from keras_spiking_bp.kernels import switch
 from keras_spiking_bp.kernels.lif_step import lif_step
 from tests.networks import FIXTURES, build_rnn, golden
@@ -62,14 +64,31 @@ def assert_same_bits(actual, expected, name=""):
     np.testing.assert_array_equal(as_bytes[0][~nan[0]], as_bytes[1][~nan[0]], err_msg=name)
 
 
+@contextlib.contextmanager
+def watched():
+    """A list that gets, for each step of neurons within, whether a kernel computed it."""
+    used = []
+
+    def lif_step_watched(*args, **kwargs):
+        done = lif_step(*args, **kwargs)
+        used.append(done is not None)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lif, "lif_step", lif_step_watched)
+        yield used
+
+
 def both(cell, current, state):
     """Spikes and new state, without and with the kernels."""
     results = []
-    for switched in (kernels.disable, kernels.enable):
-        switched()
-        with switch.in_training(True):
-            results.append(cell.fire(current, state))
-    kernels.disable()
+    with watched() as used:
+        for switched in (kernels.disable, kernels.enable):
+            switched()
+            with switch.in_training(True):
+                results.append(cell.fire(current, state))
+        kernels.disable()
+    assert used == [False, True]
     return results
 
 
@@ -155,9 +174,11 @@ def test_a_training_is_the_same_to_the_last_bit(name):
     without = trained(**TRAININGS[name])
     kernels.enable()
     try:
-        with_kernels = trained(**TRAININGS[name])
+        with watched() as used:
+            with_kernels = trained(**TRAININGS[name])
     finally:
         kernels.disable()
+    assert any(used)
     for a, b in zip(without, with_kernels, strict=True):
         np.testing.assert_array_equal(a, b)
 

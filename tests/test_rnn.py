@@ -248,6 +248,11 @@ def test_a_sample_that_is_masked_throughout_has_no_gradient(gradient):
     assert any(np.abs(a - b).max() > 0.1 for a, b in zip(both, one, strict=True))
 
 
+def test_only_a_stateful_layer_has_a_state_to_reset():
+    with pytest.raises(ValueError, match="`reset_state` is for a layer with stateful=True"):
+        conv_network().reset_state()
+
+
 def test_go_backwards():
     rnn = conv_network(return_sequences=True)
     backwards = same_network(rnn, go_backwards=True)

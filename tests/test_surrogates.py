@@ -271,3 +271,31 @@ def test_a_layer_that_is_silent_learns(gradient, surrogate):
         assert accuracy < 0.4
     else:
         assert accuracy > 0.95
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Box(surrogates.Surrogate):
+    """1 within `width` of the threshold."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def __call__(self, u):
+        return tf.cast(tf.abs(u) < self.width, u.dtype)
+
+    def get_config(self):
+        return {"width": self.width}
+
+
+def test_one_of_the_user(tmp_path):
+    cell = ksbp.LIFCell(keras.layers.Dense(1, kernel_initializer="ones"), beta=1.0, threshold=1.0, surrogate=Box(0.3))
+    inputs = keras.Input((1, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    model.save(tmp_path / "model.keras")
+    for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        x = tf.constant([0.5, 0.75, 1.25, 1.5])[:, None, None]
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            rates = one(x)
+        np.testing.assert_array_equal(rates[:, 0], [0, 0, 1, 1])
+        np.testing.assert_array_equal(tape.gradient(rates, x)[:, 0, 0], [0, 1, 1, 0])

@@ -23,6 +23,7 @@ import keras
 from examples.machine import machine
 from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.ports.data import Data, batches, load
+from examples.reproduce import command
 from keras_spiking_bp.rnn import GRADIENTS
 
 PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
@@ -121,7 +122,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> list[dict]:
     args = parse(arguments)
-    given = " ".join(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
     port = PORTS[args.port]
     epochs = port.EPOCHS if args.epochs is None else args.epochs
     data = load(args.data or port.DATA, args.data_dir, args.samples, args.test_samples)
@@ -141,20 +142,12 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         for run, side, options in sides:
             rows = json.loads(args.output.read_text()) if args.output.exists() else []
             row = row_of(rows, {"side": side, **shared, "options": options})
-            row["command"] = f"python -m examples.ports {_without_folder(given)}"
             if seed not in [training["seed"] for training in row["trainings"]]:
+                row["command"] = command(given, "examples.ports")
                 row["trainings"].append(measured(run, port, data, epochs, seed, **options))
                 print(json.dumps({"port": args.port, "side": side, **options, **row["trainings"][-1]}), flush=True)
             args.output.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
-
-
-def _without_folder(command: str) -> str:
-    """The command without the local data folder."""
-    words = command.split()
-    if "--data-dir" in words:
-        words[words.index("--data-dir") + 1] = "FOLDER"
-    return " ".join(words)
 
 
 if __name__ == "__main__":

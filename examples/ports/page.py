@@ -51,7 +51,7 @@ def section(rows: list[dict]) -> str:
         *(f"`{command}`  " for command in commands[:-1]),
         f"`{commands[-1]}`",
         "",
-        f"{libraries}, Python {machine['python']}. The seconds are for one thread on {machine['cores']} cores that ran "
+        f"{libraries}, Python {machine['python']}. The seconds are those of {machine['cores']} cores that ran "
         "other work too: they say nothing about speed.",
     ]
     return "\n".join(lines) + "\n"

@@ -306,6 +306,13 @@ def test_real_digits_with_max_pooling_addition_and_normalisation():
     assert curve.rows[-1]["accuracy"] > accuracy - 0.01
 
 
+def test_sample_data_on_which_a_layer_overflows():
+    hidden = keras.layers.Dense(5, activation="relu", kernel_initializer="ones", name="hidden")
+    ann = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="layer 'hidden'.* gives infinity or NaN on `sample_data`"):
+        ksbp.convert_to_snn(ann, np.full((8, 4), 3e38, "float32"))
+
+
 def test_a_global_policy_of_low_precision_changes_nothing():
     """Sums of two currents are in float32."""
     inputs = keras.Input((6, 6, 2))
