@@ -102,11 +102,11 @@ def calibrate(
             )
     to_scale = {name: weights[name] for name in targets}
     if output_std is not None:
-        to_scale[neurons[-1].name] = _to_scale(neurons[-1].synapse)
+        to_scale[neurons[-1].name] = [variable for source in sources[-1] for variable in _to_scale(source)]
         if not to_scale[neurons[-1].name]:
             raise ValueError(
-                f"`output_std` needs weights in the synapse of the readout {neurons[-1].name!r}, to scale them. "
-                f"Received: output_std={output_std!r} and the synapse {neurons[-1].synapse!r}"
+                f"`output_std` needs weights between the last spikes and the readout {neurons[-1].name!r}. Received: "
+                f"output_std={output_std!r} and the layers {[source.name for source in sources[-1]]} without weights"
             )
     _check_not_shared(to_scale)
     sources_to_scale = [

@@ -25,8 +25,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
             counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
-            gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
-            direction).
+            gives the counterpart its own layers with the current weights (`copy_weights` copies those of the cells
+            again, in either direction).
         name: name of the new model.
 
     Raises:
@@ -52,7 +52,12 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     images = inputs
     if encoders and encoders[0].input is not model.inputs[0]:
-        images = keras.Model(model.inputs[0], encoders[0].input, name="before_encoder")(inputs)
+        before = keras.Model(model.inputs[0], encoders[0].input, name="before_encoder")
+        if not share_weights:
+            copied = keras.models.clone_model(before)
+            copied.set_weights(before.get_weights())
+            before = copied
+        images = before(inputs)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
@@ -70,7 +75,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             names and shapes; in either order.
 
     Raises:
-        ValueError: if a layer of one is not in the other, or has another shape; then nothing is copied.
+        ValueError: if a layer of one is not in the other, or has another shape, or cells of the spiking network share
+            weights that those of the ANN do not; then nothing is copied.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)
@@ -97,6 +103,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
                 "the other"
             )
         pairs += zip(other, own, strict=True) if spiking_source else zip(own, other, strict=True)
+    given: dict[int, np.ndarray] = {}
+    for to, of in pairs:
+        value = np.asarray(of)
+        if not np.array_equal(given.setdefault(id(to), value), value):
+            raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
     for to, of in pairs:
         to.assign(np.asarray(of))
 

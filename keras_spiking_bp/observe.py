@@ -83,6 +83,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             f"`model` must have its SpikingRNN layer {layer.name!r} among its own layers. Received: a model that has "
             f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
         )
+    _check_no_mask(layer, layer.input)
     outputs = keras.tree.flatten(layer.output)
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
@@ -99,6 +100,15 @@ def _check_graph(model: keras.Model) -> None:
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
             f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
+
+
+def _check_no_mask(layer: SpikingRNN, sequences: Any) -> None:
+    """Rejects a mask (a second tensor, or one that Keras attached to the first) and a symbolic initial state."""
+    if isinstance(sequences, list) or getattr(sequences, "_keras_mask", None) is not None:
+        raise ValueError(
+            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
+            "sequences to their length instead"
         )
 
 
@@ -124,11 +134,7 @@ def input_over_time(model: keras.Model) -> keras.Model:
         inner = _part_with(model, layer)
         # `inner.input` would be the inputs that it was made with, not those that `model` calls it with
         sequences = input_over_time(inner)(keras.Operation.input.fget(inner))
-    if isinstance(sequences, list):
-        raise ValueError(
-            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
-            "sequences to their length instead"
-        )
+    _check_no_mask(layer, sequences)
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
 
 

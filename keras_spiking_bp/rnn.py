@@ -277,7 +277,7 @@ class SpikingRNN(keras.layers.RNN):
             window = self._run(sequences, initial_state, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
-        take_statistics(learning_normalizations(self.cell), walk, runs)
+        take_statistics(self.cell, walk, runs)
 
     def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
         """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""

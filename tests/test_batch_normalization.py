@@ -386,6 +386,29 @@ def test_health_and_observe(pooling):
     assert all(activity[name]["spike_count"].numpy().mean() > 0 for name in names)
 
 
+def test_first_statistics_of_one_that_stands_twice():
+    shared = keras.Sequential([keras.layers.Dense(8), keras.layers.BatchNormalization()])
+    cell = ksbp.SequentialCell(
+        [ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(shared, name="b"), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    )
+    rnn = ksbp.SpikingRNN(cell)
+    spikes = np.random.default_rng(0).integers(0, 2, (16, 10, 8)).astype("float32")
+    rnn(spikes)
+    dense, norm = shared.layers
+    start = norm.get_weights()
+    for _ in range(2):  # each with the spikes that the statistics so far give
+        counts = rnn.observe(spikes)[1]["a"]["spike_count"].numpy()
+        first, second = (dense(total / 10).numpy() for total in (spikes.sum(1), counts))
+        moments = [
+            (norm.momentum * of(first, axis=0) + of(second, axis=0)) / (norm.momentum + 1) for of in (np.mean, np.var)
+        ]  # two updates of a moving average, without its start
+        norm.set_weights([*start[:2], *moments])
+    norm.set_weights(start)
+    rnn.take_statistics(spikes)
+    np.testing.assert_allclose(norm.moving_mean, moments[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, moments[1], rtol=1e-3, atol=1e-4)
+
+
 def test_renormalisation_is_refused():
     norm = keras.layers.BatchNormalization(name="norm")
     norm.renorm = True  # an argument since Keras 3.13 or so

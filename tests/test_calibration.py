@@ -75,18 +75,42 @@ def test_there_must_be_a_readout_for_it():
         ksbp.calibrate(deep(), IMAGES, 0.1, output_std=0.0)
 
 
-def test_the_readout_must_have_weights_for_it():
+@pytest.mark.parametrize("weights", [True, False])
+def test_the_readout_must_have_weights_for_it(weights):
+    """Of its synapse, or of the layer before it."""
     cell = ksbp.SequentialCell(
         [
             ksbp.LIFCell(keras.layers.Conv2D(4, 3)),
-            keras.layers.Conv2D(3, 1),
+            *([keras.layers.Conv2D(3, 1)] if weights else []),
             ksbp.ReadoutCell(keras.layers.GlobalAveragePooling2D(), name="out"),
         ]
     )
     inputs = keras.Input((5, 6, 6, 1))
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
-    with pytest.raises(ValueError, match="`output_std` needs weights in the synapse of the readout 'out'"):
-        ksbp.calibrate(model, np.ones((2, 5, 6, 6, 1), "float32"), None, output_std=0.5)
+    spikes = np.random.default_rng(0).integers(0, 4, (4, 5, 6, 6, 1)).astype("float32")
+    if weights:
+        ksbp.calibrate(model, spikes, None, output_std=0.5)
+        assert np.std(model(spikes)) == pytest.approx(0.5, rel=1e-3)
+    else:
+        with pytest.raises(ValueError, match="`output_std` needs weights .* readout 'out'"):
+            ksbp.calibrate(model, spikes, None, output_std=0.5)
+
+
+def test_layers_before_a_cell_without_weights_are_scaled():
+    cell = ksbp.SequentialCell(
+        [
+            keras.layers.Conv2D(4, 3),
+            keras.layers.AveragePooling2D(2),
+            ksbp.LIFCell(keras.layers.Identity(), name="hidden"),
+            keras.layers.Flatten(),
+            ksbp.ReadoutCell(keras.layers.Dense(3)),
+        ]
+    )
+    inputs = keras.Input((20, 8, 8, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (8, 20, 8, 8, 1)).astype("float32")
+    (done,) = ksbp.calibrate(model, spikes, 0.1)
+    assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.1, rel=0.1)
 
 
 def test_chosen_layers_only():

@@ -110,6 +110,39 @@ def test_neurons_without_weights_of_their_own_are_rectified_too(behind):
     np.testing.assert_allclose(logits / unit, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
+def test_layers_before_the_encoder_are_copied():
+    def made():
+        inputs = keras.Input((6, 6, 1))
+        currents = keras.layers.Conv2D(2, 3, name="stem")(inputs)
+        cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+        return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(4)(currents)))
+
+    images = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype("float32")
+    for share_weights in (False, True):
+        snn = made()
+        ann = ksbp.ann_counterpart(snn, share_weights=share_weights)
+        stem, before, outputs = snn.get_layer("stem"), snn.get_weights()[0], snn(images)
+        np.testing.assert_allclose(ann(images), 4 * outputs / np.sum(0.99 ** np.arange(1, 5)), rtol=1e-4, atol=1e-5)
+        ann.compile("sgd", "mse")
+        ann.fit(images, np.ones((8, 3), "float32"), verbose=0)
+        assert np.array_equal(stem.kernel, before) is not share_weights
+
+
+def test_copies_that_differ_do_not_fit_into_shared_weights():
+    shared = keras.layers.Dense(4)
+    cell = ksbp.SequentialCell([ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(shared, name="b")])
+    inputs = keras.Input((5, 4))
+    snn = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    ann = ksbp.ann_counterpart(snn)
+    ksbp.copy_weights(ann, snn)  # both are the same still
+    before = shared.get_weights()
+    ann.get_layer("b").kernel.assign(2 * ann.get_layer("b").kernel)
+    with pytest.raises(ValueError, match="is shared by layers that differ in `source`"):
+        ksbp.copy_weights(ann, snn)
+    for a, b in zip(before, shared.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_bad_input_is_refused():
     snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4)
     ann = ksbp.ann_counterpart(snn)

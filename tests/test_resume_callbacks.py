@@ -233,6 +233,27 @@ def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
         assert np.abs(a - c).max() > 0
 
 
+def test_lora_goes_on_exactly(tmp_path):
+    """Keras saves its three weights as one."""
+
+    def model():
+        keras.utils.set_random_seed(0)
+        made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None)
+        synapse = made.get_layer("time").cell.cells[-2].synapse
+        synapse.enable_lora(2)
+        made.compile(keras.optimizers.SGD(0.1), "mse")
+        return made
+
+    spikes = np.random.default_rng(0).integers(0, 2, (8, 3, 4, 4, 1)).astype("float32")
+    batches = ksbp.datasets.Batches(spikes, np.ones((8, 2), "float32"), 4)
+    whole, first, resumed = model(), model(), model()
+    ksbp.training.fit(whole, batches, 3, tmp_path / "whole", verbose=0)
+    ksbp.training.fit(first, batches, 2, tmp_path / "parts", verbose=0)
+    ksbp.training.fit(resumed, batches, 3, tmp_path / "parts", verbose=0)
+    for a, b in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_two_outputs_are_refused(tmp_path):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])

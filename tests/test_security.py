@@ -39,7 +39,7 @@ class Payload:
         return leave_a_trace, (1,)
 
 
-@pytest.mark.parametrize("name", ["callbacks.npz", "metrics.npz", "random.npz"])
+@pytest.mark.parametrize("name", ["callbacks.npz", "metrics.npz", "variables.npz"])
 def test_a_pickle_in_a_checkpoint_is_refused(name, tmp_path, trace):
     images, labels = noisy_patterns(8, (4, 4, 1))
     model = ksbp.models.spiking_vgg((4, 4, 1), 4, [(4, 3)], [], num_steps=3, seed=0)

@@ -69,6 +69,7 @@ class Health(keras.callbacks.Callback):
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
+        self._batches = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._spikes = encoded(self.model, self._inputs)
@@ -88,9 +89,13 @@ class Health(keras.callbacks.Callback):
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
-        elif self._is_due or (batch + 1) % self.every == 0:
+        elif self._is_due or (batch + 1) // self.every > self._batches // self.every:  # Keras may leave batches out
             self._is_due = False
             self._look()
+        self._batches = batch + 1
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._look()

@@ -14,6 +14,11 @@ from keras_spiking_bp.validation import check_float32_policy
 State = dict[str, tf.Tensor]
 
 
+def weighted(layers: list[keras.layers.Layer]) -> bool:
+    """Whether any of these layers has weights."""
+    return any(layer.weights for layer in layers)
+
+
 class Cell(keras.layers.Layer):
     """Base class of all cells. A cell maps the inputs of ONE time step to its outputs; `SpikingRNN` loops over time.
 

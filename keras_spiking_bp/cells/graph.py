@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -98,7 +98,7 @@ class GraphCell(Cell):
             before = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
                 # where a synapse has no weights, the layers before it produce the current
-                found += [sources if _weighted(sources) else [*sources, *before] for sources in layer.sources()]
+                found += [sources if weighted(sources) else [*sources, *before] for sources in layer.sources()]
                 own[layer.name] = []
             else:
                 own[layer.name] = [layer] if layer.weights else before
@@ -192,10 +192,6 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
     if isinstance(layer, keras.layers.Concatenate) and layer.axis == 0:
         raise ValueError(f"`nodes[{i}]` must not join samples. Received: {layer.name!r} with axis=0")
     return layer, taken
-
-
-def _weighted(layers: list[keras.layers.Layer]) -> bool:
-    return any(layer.weights for layer in layers)
 
 
 def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:

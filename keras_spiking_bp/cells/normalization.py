@@ -166,16 +166,20 @@ def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
     return tf.reduce_all(tf.stack([*means, *variances]))
 
 
-def take_statistics(
-    layers: list[keras.layers.BatchNormalization], walk: Callable[[], None], walks: int | None = None
-) -> None:
+def take_statistics(cell: keras.layers.Layer, walk: Callable[[], None], walks: int | None = None) -> None:
     """Sets the moving statistics to those of one batch, layer by layer.
 
-    `walk` runs the network with the current moving statistics and updates those of each layer once. Of the update
-    `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets correct values once the
-    layers before it have theirs: this takes one walk per layer, unless `walks` says otherwise.
+    `walk` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
+    the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
+    correct values once the layers before it have theirs: this takes one walk for each, unless `walks` says otherwise.
     """
-    variables = [(v, layer.momentum) for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
+    layers = learning_normalizations(cell)
+    uses = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
+    variables = [
+        (variable, layer.momentum ** uses[id(layer)])
+        for layer in layers
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
 
     def one_more(i: tf.Tensor) -> tuple[tf.Tensor]:
         before = [tf.identity(variable.value) for variable, _ in variables]
@@ -186,5 +190,5 @@ def take_statistics(
 
     if not layers:
         return
-    walks = len(layers) if walks is None else walks
+    walks = sum(uses[id(layer)] for layer in layers) if walks is None else walks
     tf.while_loop(lambda i: i < walks, one_more, (tf.constant(0),), parallel_iterations=1)

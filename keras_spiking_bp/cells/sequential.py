@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -68,7 +68,16 @@ class SequentialCell(Cell):
         return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons()]
 
     def sources(self) -> list[list[keras.layers.Layer]]:
-        return [layers for cell in self.cells if isinstance(cell, Cell) for layers in cell.sources()]
+        found: list[list[keras.layers.Layer]] = []
+        before: list[keras.layers.Layer] = []  # the nearest layer with weights that gives a current
+        for cell in self.cells:
+            if isinstance(cell, Cell):
+                first, *others = cell.sources()
+                found += [first if weighted(first) else [*first, *before], *others]
+                before = []
+            elif cell.weights:
+                before = [cell]
+        return found
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts: list[tuple[keras.layers.Layer, tuple[int, ...]]] = []

@@ -39,6 +39,11 @@ def _check_layer(layer: keras.layers.Layer) -> None:
             "before them), BatchNormalization behind these, AveragePooling2D, Rescaling, Flatten, and "
             "keras.Sequential of these"
         )
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise ValueError(
+            f"The layer {layer.name!r} is quantised ({layer.quantization_mode!r}), but NIR has weights in floating "
+            "point: write the network before `quantize`"
+        )
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise ValueError(f"The layer {layer.name!r} must have data_format='channels_last', as our cells have")
     if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:

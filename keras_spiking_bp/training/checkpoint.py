@@ -67,7 +67,7 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *metrics)
-        np.savez(unfinished / "random.npz", *(keras.ops.convert_to_numpy(seed) for seed in _seeds(model)))
+        np.savez(unfinished / "variables.npz", *map(keras.ops.convert_to_numpy, _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
@@ -133,9 +133,9 @@ class Checkpoint:
         """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
             model.load_weights(self._restored / "model.weights.h5")
-            with np.load(self._restored / "random.npz") as states:
-                for seed, state in zip(_seeds(model), states.values(), strict=True):
-                    seed.assign(state)
+            with np.load(self._restored / "variables.npz") as values:
+                for variable, value in zip(_saved_apart(model), values.values(), strict=True):
+                    variable.assign(value)
             with np.load(self._restored / "callbacks.npz") as state:
                 restore_state(callbacks, dict(state))
 
@@ -184,9 +184,11 @@ def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
     return np.concatenate([first, others])
 
 
-def _seeds(model: keras.Model) -> list[keras.Variable]:
-    """The states of all random streams; Keras does not save those of its own layers."""
-    return [seed for layer in model._flatten_layers() for seed in seeds_of(layer)]
+def _saved_apart(model: keras.Model) -> list[keras.Variable]:
+    """The random streams, which Keras does not save, and weights with LoRA, which it saves as one."""
+    layers = model._flatten_layers()
+    merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
+    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged]
 
 
 def _metric_variables(model: keras.Model) -> list[Any]:

@@ -201,6 +201,23 @@ def test_bad_input_is_refused(small):
         analysis.compare({"a": model}, images, labels, accuracy=99)
 
 
+@pytest.mark.parametrize("tool", [
+    lambda model, x: analysis.run(model, x, verbose=0),
+    lambda model, x: ksbp.calibrate(model, x, 0.1),
+    lambda model, x: ksbp.ann_counterpart(model),
+    lambda model, x: ksbp.export.export_saved_model(model, "nowhere"),
+])  # fmt: skip
+@pytest.mark.parametrize("encoder", [ksbp.DeltaEncoder(0.1), None])
+def test_a_mask_is_refused_whatever_the_dtype(tool, encoder):
+    """For inputs of another dtype, Keras does not list the mask among the inputs of the layer."""
+    inputs = keras.Input((5, 4))
+    x = keras.layers.Masking()(inputs)
+    x = x if encoder is None else encoder(x)
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(x))
+    with pytest.raises(ValueError, match="gets a mask"):
+        tool(model, np.ones((2, 5, 4), "float32"))
+
+
 def test_models_that_cannot_be_followed_are_refused(small):
     spikes = np.ones((2, 5, 4), "float32")
 

@@ -44,6 +44,15 @@ def test_a_healthy_network():
     assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
 
 
+def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
+    """With several steps per execution, Keras reports the last batch of each."""
+    network, looks = model(), []
+    network.compile(keras.optimizers.SGD(0.001), ksbp.losses.SparseSumSquaredError(), steps_per_execution=3)
+    monkeypatch.setattr(Health, "_look", lambda self: looks.append(self._batches))
+    network.fit(X, Y, batch_size=4, verbose=0, epochs=2, callbacks=[Health(X[:8], every=4)])
+    assert looks == [0, *[3, 6, 9] * 2]  # before; after the second and third execution, and at the end of the epoch
+
+
 def normalised():
     network = ksbp.models.spiking_vgg(
         (8, 8, 2), 4, [(16, 3)] * 6, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch", threshold=2.0, seed=0

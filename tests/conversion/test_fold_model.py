@@ -148,6 +148,14 @@ def test_what_cannot_be_folded_is_refused_by_name(layers, match):
         ksbp.fold_batch_normalization(one_cell(synapse))
 
 
+def test_layers_with_lora_are_refused():
+    dense = keras.layers.Dense(3, name="adapted")
+    model = one_cell(keras.Sequential([dense, keras.layers.BatchNormalization(name="norm")]))
+    dense.enable_lora(2)
+    with pytest.raises(ValueError, match="'norm' cannot be folded: 'adapted' is quantised or has LoRA weights"):
+        ksbp.fold_batch_normalization(model)
+
+
 def test_other_axes_unknown_layers_and_layers_between_cells_are_refused():
     rows = keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="rows")])
     with pytest.raises(ValueError, match="'rows' cannot be folded: it has axis=1"):

@@ -188,6 +188,14 @@ def test_refuses_what_is_around():
         ksbp.to_nir(keras.Model(x, spikes), dt=0)
 
 
+def test_quantised_weights_are_refused():
+    layer = ksbp.SpikingRNN(lif(dense(3)))
+    layer.build((None, None, 4))
+    layer.cell.synapse.quantize("int8")
+    with pytest.raises(ValueError, match=r"is quantised \('int8'\), but NIR has weights in floating point"):
+        ksbp.to_nir(layer)
+
+
 def test_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(ImportError, match=r"pip install 'keras-spiking-bp\[nir\]'"):
