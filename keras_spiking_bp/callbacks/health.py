@@ -155,4 +155,5 @@ class Health(keras.callbacks.Callback):
 
 
 def _spreads(variables: list[Any]) -> list[float]:
-    return [float(np.std(variable.numpy())) for variable in variables]
+    values = [variable.numpy().reshape(-1) for variable in variables]
+    return [float(np.std(value - value[:1])) for value in values]  # exactly 0 if all are equal

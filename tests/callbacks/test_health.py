@@ -53,6 +53,18 @@ def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
     assert looks == [0, *[3, 6, 9] * 2]  # before; after the second and third execution, and at the end of the epoch
 
 
+def test_equal_weights_that_are_no_whole_numbers():
+    """The gamma of a junction: the standard deviation of equal numbers is not 0 in float32."""
+    network = ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, [(96, 1)], [], stem_filters=8, encoder=ksbp.ConstantEncoder(4), normalization="batch",
+        pooling="average", seed=0,
+    )  # fmt: skip
+    gammas = [weight for weight in network.trainable_weights if weight.name == "gamma"]
+    assert max(np.std(gamma) for gamma in gammas) > 0
+    network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
+    assert not [text for text in warnings_of(network, Health(X[:8], every=1)) if "explode" in text]
+
+
 def normalised():
     network = ksbp.models.spiking_vgg(
         (8, 8, 2), 4, [(16, 3)] * 6, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch", threshold=2.0, seed=0
