@@ -98,7 +98,7 @@ def test_few_steps(few_images, tmp_path):
     assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
     table = "\n".join(conversion_page.few_steps([report]))
     assert "after 3 steps are reached" in table
-    assert "### VGG with batch normalisation on MNIST" in table and table.count("| least error") == 2
+    assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
 
 
 def test_the_error_of_a_converted_network_is_relative():
