@@ -88,7 +88,7 @@ def both(cell, current, state):
             with switch.in_training(True):
                 results.append(cell.fire(current, state))
         kernels.disable()
-    assert used == [False, True]
+    assert used == [False, "drive" not in state]  # none for a surrogate with a synaptic current
     return results
 
 
