@@ -103,13 +103,13 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
                 "the other"
             )
         pairs += zip(other, own, strict=True) if spiking_source else zip(own, other, strict=True)
-    given: dict[int, np.ndarray] = {}
+    values: dict[int, np.ndarray] = {}
     for to, of in pairs:
         value = np.asarray(of)
-        if not np.array_equal(given.setdefault(id(to), value), value):
+        if not np.array_equal(values.setdefault(id(to), value), value):
             raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
-    for to, of in pairs:
-        to.assign(np.asarray(of))
+    for to, _ in pairs:
+        to.assign(values[id(to)])
 
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
@@ -130,8 +130,8 @@ def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> k
         return _rectified(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
     if isinstance(cell, NeuronCell):
         x = synapse(cell.synapse, cell.name)(x)
-        pools = isinstance(cell, IFCell) and not cell.synapse.weights  # of spikes, whose averages are not negative
-        pools = pools and not isinstance(cell.synapse, keras.layers.Identity)
+        moves = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
+        pools = moves and isinstance(cell, IFCell)  # spikes, whose averages are not negative
         return x if pools or not isinstance(cell, LIFCell) else _rectified(cell, x)
     if isinstance(cell, Cell):
         raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")

@@ -411,7 +411,7 @@ def test_first_statistics_of_one_that_stands_twice():
 
 def test_renormalisation_is_refused():
     norm = keras.layers.BatchNormalization(name="norm")
-    norm.renorm = True  # an argument since Keras 3.13 or so
+    norm.renorm = True  # an argument of newer Keras
     for make in (
         lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm])),
         lambda: ksbp.SequentialCell([keras.layers.Dense(3), norm, ksbp.ReadoutCell(keras.layers.Identity())]),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,12 @@ def test_sizes_of_the_main_tables_are_measured_once():
 
 def test_figures_are_written_whole(tmp_path, monkeypatch):
     run.write(tmp_path / "figures.json", {"results": [1]})
-    with pytest.raises(TypeError):
-        run.write(tmp_path / "figures.json", {"results": object()})
+
+    def stopped(path, text):
+        path.write_bytes(text.encode()[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run.write(tmp_path / "figures.json", {"results": [2]})
     assert json.loads((tmp_path / "figures.json").read_text()) == {"results": [1]}

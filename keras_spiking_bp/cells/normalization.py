@@ -26,8 +26,9 @@ def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
     for part in parts_of(layer):
         inner = part._flatten_layers()
         norms = [one for one in inner if isinstance(one, keras.layers.BatchNormalization)]
-        if any(getattr(norm, "renorm", False) for norm in norms):
-            raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norms[0])}")
+        for norm in norms:
+            if getattr(norm, "renorm", False):
+                raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norm)}")
         if norms and any(seeds_of(one) for one in inner):
             raise ValueError(
                 f"`{name}` must not hold a batch normalisation and random numbers in one layer, {named(part)}: in the "
@@ -174,10 +175,11 @@ def take_statistics(cell: keras.layers.Layer, walk: Callable[[], None], walks: i
     correct values once the layers before it have theirs: this takes one walk for each, unless `walks` says otherwise.
     """
     layers = learning_normalizations(cell)
-    uses = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
+    found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
+    uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
     variables = [
-        (variable, layer.momentum ** uses[id(layer)])
-        for layer in layers
+        (variable, layer.momentum**times)
+        for layer, times in zip(layers, uses, strict=True)
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
 
@@ -190,5 +192,5 @@ def take_statistics(cell: keras.layers.Layer, walk: Callable[[], None], walks: i
 
     if not layers:
         return
-    walks = sum(uses[id(layer)] for layer in layers) if walks is None else walks
+    walks = sum(uses) if walks is None else walks
     tf.while_loop(lambda i: i < walks, one_more, (tf.constant(0),), parallel_iterations=1)
