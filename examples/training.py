@@ -14,6 +14,15 @@ from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import Recipe
 
 
+def keep_settings(beside: Path, settings: dict, of: Path) -> None:
+    """Writes the settings with which `of` is made to the file `beside`; exits if it holds other ones."""
+    if not beside.exists():
+        with written_whole(beside) as part:
+            part.write_text(json.dumps(settings))
+    elif json.loads(beside.read_text()) != settings:
+        raise SystemExit(f"{of} was made with other settings, {beside.read_text()}. Give another --output")
+
+
 def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
     learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "", recipe: Recipe | None = None,
@@ -30,10 +39,7 @@ def trained(
         "data": data.name, "epochs": epochs, "augment": augment, "batch_size": batch_size,
         "learning_rate": learning_rate, "seed": seed, "note": note,
     }  # fmt: skip
-    beside = path.with_suffix(".settings.json")
-    if beside.exists() and json.loads(beside.read_text()) != settings:
-        raise SystemExit(f"{path} was made with other settings, {beside.read_text()}. Give another --output")
-    beside.write_text(json.dumps(settings))
+    keep_settings(path.with_suffix(".settings.json"), settings, path)
     if path.exists():
         return keras.saving.load_model(path)
     batches = data.batches(batch_size, augment, seed)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 import keras
@@ -19,6 +18,7 @@ import keras_tuner
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.plotting import plt
+from examples.training import keep_settings
 from keras_spiking_bp.analysis.style import BLUE, GREY
 from keras_spiking_bp.tuning import SpikingHyperModel
 
@@ -74,11 +74,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     y = keras.utils.to_categorical(y, 10)
     n, m = args.training_samples, args.held_out
     settings = {key: getattr(args, key) for key in ("epochs", "training_samples", "held_out", "seed")}
-    beside = args.output / "settings.json"
-    if beside.exists() and json.loads(beside.read_text()) != settings:
-        raise SystemExit(f"{args.output} holds trials with other settings, {beside.read_text()}. Give another --output")
     args.output.mkdir(parents=True, exist_ok=True)
-    beside.write_text(json.dumps(settings))
+    keep_settings(args.output / "settings.json", settings, args.output)
     tuner = keras_tuner.RandomSearch(
         SpikingHyperModel((28, 28, 1), 10, seed=args.seed), objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=args.trials, seed=args.seed, directory=args.output, project_name="trials",

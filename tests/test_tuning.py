@@ -60,5 +60,5 @@ def test_the_example_searches_and_goes_on(tmp_path, monkeypatch):
     assert [float(row["spikes"]) for row in written] == [row["spikes"] for row in rows]
     assert (tmp_path / "pareto.png").stat().st_size > 5000
     assert tune.main([*options, "--output", str(tmp_path)]) == rows  # nothing is tried anew
-    with pytest.raises(SystemExit, match="holds trials with other settings"):
+    with pytest.raises(SystemExit, match="was made with other settings"):
         tune.main([*options, "--seed", "5", "--output", str(tmp_path)])

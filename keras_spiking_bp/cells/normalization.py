@@ -120,7 +120,6 @@ def _folds(layer: keras.layers.Layer, norm: keras.layers.Layer) -> bool:
         type(norm) is keras.layers.BatchNormalization
         and type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
         and why_not_folded(layer, norm) is None
-        and {id(weight) for weight in layer.weights} <= {id(weight) for weight in _plain_weights(layer)}
     )
 
 
@@ -135,6 +134,8 @@ def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[tf.Tensor, 
 
 def why_not_folded(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> str | None:
     """Why a normalisation cannot be folded into kernel and bias of the layer before it; None if it can."""
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        return f"the layer {layer.name!r} before it is quantised or has LoRA weights"
     if layer.activation is not keras.activations.linear:
         return f"the layer {layer.name!r} before it has the activation {layer.activation!r}"
     if norm.axis not in (-1, norm.input_spec.ndim - 1):
@@ -142,13 +143,6 @@ def why_not_folded(layer: keras.layers.Layer, norm: keras.layers.BatchNormalizat
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return f"the layer {layer.name!r} before it has data_format={layer.data_format!r}"
     return None
-
-
-def _plain_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Kernel and bias; none of a layer that is quantised or has LoRA weights."""
-    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
-        return []
-    return [weight for weight in (layer.kernel, layer.bias) if weight is not None]
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:

@@ -123,8 +123,6 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
 
     if not isinstance(before, _WEIGHTED):
         refuse("there is no layer before it" if before is None else f"it stands behind {before.name!r}")
-    if getattr(before, "quantization_mode", None) is not None or getattr(before, "lora_enabled", False):
-        refuse(f"{before.name!r} is quantised or has LoRA weights")
     why = why_not_folded(before, norm)
     if why is not None:
         refuse(why)

@@ -152,7 +152,7 @@ def test_layers_with_lora_are_refused():
     dense = keras.layers.Dense(3, name="adapted")
     model = one_cell(keras.Sequential([dense, keras.layers.BatchNormalization(name="norm")]))
     dense.enable_lora(2)
-    with pytest.raises(ValueError, match="'norm' cannot be folded: 'adapted' is quantised or has LoRA weights"):
+    with pytest.raises(ValueError, match="'norm' cannot be folded: the layer 'adapted' before it is quantised"):
         ksbp.fold_batch_normalization(model)
 
 
