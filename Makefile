@@ -32,13 +32,15 @@ test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which
-# tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes)
+# tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes); of the slow tests those of several
+# devices, where Keras has changed most
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/test_distribution.py tests/test_batch_normalization.py
 
 # the page of examples/browser in headless Chromium (needs npm, chromium and its driver)
 test-browser: $(VENV)/.browser

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.export.atomic import written_whole
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
 
@@ -90,7 +91,8 @@ def main() -> None:
                 continue
             runs.append(train(gradient, seed, args.epochs))
             print(runs[-1], flush=True)
-            kept.write_text(json.dumps(runs, indent=1) + "\n")
+            with written_whole(kept, overwrite=True) as part:
+                part.write_text(json.dumps(runs, indent=1) + "\n")
     args.output.write_text(table([r for r in runs if r["epochs"] == args.epochs], args.epochs))
     print(args.output.read_text())
 

@@ -172,7 +172,8 @@ def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None
             raise SystemExit(
                 f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
             )
-    path.write_text(json.dumps(own, indent=1) + "\n")
+    with written_whole(path, overwrite=True) as part:
+        part.write_text(json.dumps(own, indent=1) + "\n")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -254,7 +255,8 @@ def main(arguments: list[str] | None = None) -> dict:
     if chosen.normalization is not None and args.strategy == "one":
         moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
-    tester.save(args.output / "model.keras")
+    with written_whole(args.output / "model.keras", overwrite=True) as part:
+        tester.save(part)
     rows = curve.rows()
     report = {
         "command": command(sys.argv[1:] if arguments is None else arguments),

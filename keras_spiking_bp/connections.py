@@ -9,7 +9,7 @@ import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
-from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.layer_graph import parts_of
 
 #: A factor for each element: part of a weight on the path, which moves no values.
@@ -23,7 +23,7 @@ class Connection:
     Attributes:
         source: name of the sending neurons, or `INPUT`.
         target: name of the neurons whose current it adds to.
-        layers: what a spike passes through, in order; empty for the identity.
+        layers: what a spike passes through, in order, with the `JOINS` on its way; empty for the identity.
         source_shape: shape of the output of the source, without the batch.
         delayed: whether spikes arrive in the next step: those fed back in a `RecurrentCell`.
         number: of this path among those with the same source and target, from 1.
@@ -46,8 +46,19 @@ class Connection:
         return not any(part.weights for part in parts if not isinstance(part, ONE_TO_ONE))
 
 
+def paths_of(cell: Cell, input_shape: tuple[int, ...]) -> tuple[list[Connection], list[Connection]]:
+    """All connections of a built cell, in traversal order; and the paths from its last neurons on.
+
+    Raises:
+        TypeError: if the tree holds a cell of an unknown kind.
+    """
+    found: list[Connection] = []
+    ends = _walk(cell, [Connection(INPUT, "", (), tuple(input_shape))], found)
+    return found, ends
+
+
 def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
-    """All connections of a built cell, in traversal order.
+    """All connections of a built cell, in traversal order, for counting synapses.
 
     Args:
         cell: a cell, such as that of a `SpikingRNN`.
@@ -55,10 +66,12 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
 
     Raises:
         TypeError: if the tree holds a cell of an unknown kind.
-        ValueError: if a layer with weights follows the last neurons.
+        ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
-    found: list[Connection] = []
-    ends = _walk(cell, [Connection(INPUT, "", (), tuple(input_shape))], found)
+    for graph in cell._flatten_layers():
+        if isinstance(graph, GraphCell):
+            _check_countable(graph)
+    found, ends = paths_of(cell, input_shape)
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
@@ -83,18 +96,9 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
         return leaves
     if isinstance(cell, GraphCell):
         paths = {INPUT: so_far}
-        concatenated: set[str] = set()  # concatenations, and layers without neurons after one
         for layer, taken in cell.nodes():
-            if concatenated & set(taken):
-                _check_any_channels(layer)
-            if isinstance(layer, keras.layers.Concatenate) or (
-                concatenated & set(taken) and not isinstance(layer, Cell)
-            ):
-                concatenated.add(layer.name)
             paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
         return paths[layer.name]
-    if isinstance(cell, JOINS):  # a synapse has the same fan-out from all channels: their position does not matter
-        return so_far
     if isinstance(cell, RecurrentCell):
         leaves = _walk(cell.cell, so_far, found)
         back = _through(leaves, (cell.recurrent,), cell.cell.name)
@@ -109,6 +113,27 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
             "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
         )
     return _through(so_far, (cell,), "")
+
+
+def _check_countable(graph: GraphCell) -> None:
+    """Rejects joins after which the synapses that a spike reaches depend on more than its own source."""
+    concatenated: set[str] = set()  # concatenations, and layers without neurons after one
+    for layer, taken in graph.nodes():
+        shapes = [graph.shapes_of_step[name] for name in taken]
+        if isinstance(layer, keras.layers.Add) and len(set(shapes)) > 1:
+            raise ValueError(
+                f"The synapses of the layer {layer.name!r} (Add) cannot be counted: it repeats the smaller of the "
+                f"shapes {shapes}"
+            )
+        if isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0])):
+            raise ValueError(
+                f"The synapses behind the layer {layer.name!r} (Concatenate) cannot be counted: it must join channels, "
+                f"and has axis={layer.axis}"
+            )
+        if concatenated & set(taken):
+            _check_any_channels(layer)
+        if isinstance(layer, keras.layers.Concatenate) or (concatenated & set(taken) and not isinstance(layer, Cell)):
+            concatenated.add(layer.name)
 
 
 def _check_any_channels(layer: keras.layers.Layer) -> None:

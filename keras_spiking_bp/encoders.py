@@ -15,6 +15,8 @@ from keras_spiking_bp.validation import check_float_dtype, check_fraction, check
 class Encoder(keras.layers.Layer):
     """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
 
+    largest: float | None = None  # values above, scaled, cannot be meant
+
     def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
@@ -23,7 +25,17 @@ class Encoder(keras.layers.Layer):
 
     def _checked(self, images: tf.Tensor) -> tf.Tensor:
         check_float_dtype("images", images.dtype)
-        return tf.debugging.check_numerics(images, f"`images` in encoder {self.name!r} have NaN or infinity")
+        images = tf.debugging.check_numerics(images, f"`images` in encoder {self.name!r} have NaN or infinity")
+        if self.largest is None:
+            return images
+        # a functional model casts integers to its own dtype before any layer sees them
+        message = (
+            f"`images` in encoder {self.name!r} must be within about [-1, 1], times scale={self.scale}: divide 8-bit "
+            "images by 255 first"
+        )
+        highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
+        with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
+            return tf.identity(images)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}
@@ -45,13 +57,15 @@ class PoissonEncoder(SavesItsSeed, Encoder):
     Raises:
         ValueError: if `num_steps` or `scale` is out of range.
         TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values far above 1, such as 8-bit images.
 
     Example:
         >>> spikes = PoissonEncoder(num_steps=100, seed=0)(np.array([[0.0, 1.0, -1.0]], "float32"))
         >>> spikes.numpy().sum(axis=1).tolist()
         [[0, 100, -100]]
     """
+
+    largest = 16.0
 
     def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
@@ -159,7 +173,7 @@ class LatencyEncoder(Encoder):
     Raises:
         ValueError: if an argument is out of its range.
         TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values far above 1, such as 8-bit images.
 
     Example:
         >>> spikes = LatencyEncoder(num_steps=5, linear=True)(np.array([[1.0, 0.5, 0.02]], "float32"))
@@ -167,6 +181,7 @@ class LatencyEncoder(Encoder):
         [[0, 2, 4]]
     """
 
+    largest = 16.0
     _NEAR = 1e-7  # above the threshold
 
     def __init__(

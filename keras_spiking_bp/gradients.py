@@ -151,7 +151,8 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -
         beta: decay per step, a number or one for each neuron.
 
     Returns:
-        Tensor of the same shape, at most 1.
+        Tensor of the same shape, at most 1. It is negative with a fast leak: for a neuron whose only spike was in the
+        last step, if `beta < 1 / e`.
     """
     fired = tf.cast(spike_count > 0, leaky_trace.dtype)
     if is_one(beta):
@@ -162,8 +163,9 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -
 def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: Any, num_steps: tf.Tensor) -> tf.Tensor:
     """1 where a spike count is between its bounds, 0 and `num_steps`, else 0.
 
-    It is below the upper bound if `spike_count < num_steps`, and above the lower one if the incoming charge is
-    positive, `membrane + threshold * spike_count > 0`: a neuron that has charge but has not fired is between them.
+    It is below the upper bound if `spike_count < num_steps`, and above the lower one if
+    `membrane + threshold * spike_count > 0`, the charge at the start and since then (without leak): a neuron that has
+    charge but has not fired is between them.
 
     Args:
         spike_count: spikes of each neuron over the window, (B, ...).
@@ -188,11 +190,12 @@ def eligibility_step(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of the derivative of a rate with a surrogate: `slope * e`, and what is carried to the next step.
 
-        e[t] = drive + beta * e[t-1] * (1 - surrogate(u[t-1]))     reset by subtraction
-        e[t] = drive + beta * e[t-1] * (1 - spikes[t-1])           reset to zero
+        e[t] = drive + beta * e[t-1] * max(0, 1 - surrogate(u[t-1]))     reset by subtraction
+        e[t] = drive + beta * e[t-1] * (1 - spikes[t-1])                 reset to zero
 
-    `e[t]` is the derivative of the potential at t with respect to a current constant up to then. (In the first equation
-    the subtracted threshold counts as 1.) Source: arXiv 2410.11488.
+    `e[t]` is the derivative of the potential at t with respect to a current constant up to then. In the first equation
+    the subtracted threshold counts as 1, and a surrogate above 1, such as a steep sigmoid, as 1: otherwise `e[t]` would
+    change its sign and grow exponentially. Source: arXiv 2410.11488.
 
     Args:
         carried: the second summand of `e[t]`; zeros before the first step.
@@ -205,8 +208,10 @@ def eligibility_step(
     """
     eligibility = drive + carried
     weighted = slope * eligibility
-    # eligibility * (1 - spikes ** 2), or eligibility * (1 - slope), in one pass over memory
-    carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility - weighted
+    if resets_to_zero:  # eligibility * (1 - spikes ** 2) in one pass over memory
+        carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility)
+    else:
+        carried = eligibility - tf.minimum(weighted, eligibility)
     return weighted, carried if is_one(beta) else beta * carried
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.batch_statistics import check_batch_statistics
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
@@ -24,7 +25,7 @@ from keras_spiking_bp.gradients import (
 )
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, run_window
-from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape
+from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape, named
 
 States = list[tf.Tensor]
 
@@ -49,7 +50,8 @@ class SpikingRNN(keras.layers.RNN):
       averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts or, for cells
       with a surrogate, rate-based backpropagation.
     * `"bounded"`: the same, but without a surrogate the derivative is that of a count between its bounds: 0 where a
-      neuron fired at every step or received no charge, 1 / threshold elsewhere. For few time steps.
+      neuron fired at every step, or has no charge (`gradients.within_bounds`), 1 / threshold elsewhere. For few time
+      steps.
     * `"bptt"`: step by step, back through the loop; time and memory grow with T. Accepts any synapse; one that draws
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch and SpikingJelly.
@@ -76,8 +78,9 @@ class SpikingRNN(keras.layers.RNN):
     Raises:
         TypeError: if `cell` is not a cell of this library.
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
-            random numbers where it must not, or adds a loss, a cell has an `activity_regularizer` with `"bptt"`, a
-            `RecurrentCell` or a learned parameter is used without `"bptt"`, or the shape of `mask` is wrong.
+            random numbers where it must not, or adds a loss, a batch normalisation stands behind a layer that is not
+            affine, a cell has an `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used
+            without `"bptt"`, or the shape of `mask` is wrong.
 
     Example:
         >>> cell = SequentialCell([
@@ -139,9 +142,13 @@ class SpikingRNN(keras.layers.RNN):
                 f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
-        super().build(sequences_shape, initial_state_shape)
+        if not self.cell.built:
+            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         if self.gradient != "bptt":
             check_affine(self.cell.affine_parts(), self.gradient)
+        else:
+            check_batch_statistics(self.cell, tuple(sequences_shape[2:]))
+        super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
         batch_size, num_steps = sequences_shape[:2]
@@ -335,9 +342,7 @@ class SpikingRNN(keras.layers.RNN):
         total = after_reads(
             lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
         )
-        if mask is not None:  # a sample without a step: a bias would count as one step
-            total = tf.where(per_sample(window.num_steps > 0, total), total, tf.stop_gradient(total))
-        return dataclasses.replace(constant, total=total)
+        return dataclasses.replace(constant, total=_of_steps_alone(total, window.num_steps))
 
     def _with_corrections(self, window: Window) -> Window:
         """The gradient goes back through the loop; the leak corrections, only known now, enter with it."""
@@ -352,6 +357,8 @@ class SpikingRNN(keras.layers.RNN):
         if self.gradient == "bptt":  # has none: see `__init__`
             return
         for neuron, state in zip(self.cell.neurons(), window.states, strict=True):
+            if "count" in state:
+                state["count"] = _of_steps_alone(state["count"], window.num_steps)
             penalty = neuron.penalty(state, tf.maximum(window.num_steps, 1.0))
             if penalty is not None:
                 neuron.add_loss(penalty)
@@ -417,7 +424,31 @@ class SpikingRNN(keras.layers.RNN):
         return sequences, mask
 
     def get_config(self) -> dict[str, Any]:
+        _check_nothing_shared(self.cell)
         return {**super().get_config(), "gradient": self.gradient}
+
+
+def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The same, without a gradient to samples of which a mask leaves no step: a bias would count as one step."""
+    if num_steps.shape.rank == 0:  # without a mask
+        return total
+    return tf.where(per_sample(num_steps > 0, total), total, tf.stop_gradient(total))
+
+
+def _check_nothing_shared(cell: Cell) -> None:
+    """Rejects a layer that several cells use: a config holds two layers, and a file the weights of one."""
+    seen: set[int] = set()
+    within = [cell]
+    while within:
+        for layer in within.pop()._layers:
+            if id(layer) in seen:
+                raise ValueError(
+                    f"The layer {named(layer)} is used by several cells, and the config of a model does not keep that. "
+                    "Save the weights alone (`save_weights`), and build the network in code before loading them"
+                )
+            seen.add(id(layer))
+            if isinstance(layer, Cell):
+                within.append(layer)
 
 
 def _check_nothing_learned(cell: Cell, gradient: str) -> None:

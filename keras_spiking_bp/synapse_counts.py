@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, Connection
 from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
 from keras_spiking_bp.validation import check_static_shape
@@ -21,7 +22,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
     Borders, strides, dilation and groups are counted exactly: a corner pixel reaches fewer synapses of a 3x3
     convolution than one in the middle. A pooling window counts as one synapse for each of its elements; the identity as
     one. Through average pooling not followed by neurons, a spike reaches the synapses that its window reaches; batch
-    normalisation adds none.
+    normalisation and joins add none.
 
     Args:
         layers: built layers, as in `Connection.layers`.
@@ -54,7 +55,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         for part in steps:
             if isinstance(part, _PASSES_ON):  # in full precision, whatever the policy: these are counts
                 y = copy_of(part)(y, training=False)
-            elif not isinstance(part, ONE_TO_ONE):
+            elif _has_synapses(part):
                 y = _with_ones(part, y)
         reached = tf.reduce_sum(y)
     return tape.gradient(reached, x)[0].numpy().astype("float64")
@@ -86,7 +87,7 @@ _POOLING = {  # the convolution with the same windows
 
 
 def _has_synapses(part: keras.layers.Layer) -> bool:
-    return not isinstance(part, (*_PASSES_ON, *ONE_TO_ONE))
+    return not isinstance(part, (*_PASSES_ON, *ONE_TO_ONE, *JOINS))
 
 
 def _averages_apart(part: keras.layers.Layer) -> bool:
@@ -124,37 +125,78 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
     """Cost of each connection in one inference of the same network as an ANN: `(macs, accumulates)`.
 
-    One MAC for each synapse with a weight, one accumulate for each element of a pooling window and of an identity. What
-    several paths share, such as the pooling before a residual block, is counted once, for the first. An ANN has no
-    feedback of spikes.
+    As `synapses_of` counts: one MAC for each synapse with a weight, one accumulate for each element of a pooling
+    window, and for each element of a summand that is not itself a sum of weights, such as an identity shortcut. An
+    identity that is no summand counts as one accumulate for each element. What several paths share, such as the pooling
+    before a residual block or the layers after an `Add`, is counted once, for the first. An ANN has no feedback of
+    spikes.
     """
-    found, done = [], set()
-    for path in paths:
+    paths = list(paths)
+    values = [_values(path) for path in paths]
+    takers: dict[_Value, set[_Value]] = collections.defaultdict(set)
+    summands: dict[str, set[_Value]] = collections.defaultdict(set)
+    concatenations = {
+        id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
+    }
+    for path, of in zip(paths, values, strict=True):
+        if not path.delayed:
+            last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
+            summands[path.target].add(of[-1][last:])
+            for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
+                takers[before].add(after)
+    found: list[tuple[int, int]] = []
+    done: set[_Value] = set()
+    added: set[tuple[_Value, _Value]] = set()  # summands, each with the sum
+    for path, of in zip(paths, values, strict=True):
         if path.delayed:
             found.append((0, 0))
             continue
         macs = accumulates = 0
-        shape, waiting = path.source_shape, []
-        for i, layer in enumerate(path.layers, start=1):
-            prefix = (path.source, *(id(before) for before in path.layers[:i]))
-            for part in parts_of(layer):
+        shape: tuple[int, ...] = path.source_shape
+        waiting: list[keras.layers.Layer] = []  # layers since that shape
+        is_sum = False  # whether the value so far is a sum of weights, or over a pooling window
+        ends_in_sum = len(summands[path.target]) > 1
+        behind = [*of[1:], (path.target,)]
+        for layer, before, after in zip([*path.layers, None], of, behind, strict=True):
+            if isinstance(layer, keras.layers.Add) or (layer is None and ends_in_sum):
+                if (before, after) not in added and not (is_sum and len(takers[before]) == 1):
+                    accumulates += math.prod(_behind(waiting, shape))
+                added.add((before, after))
+                shape, waiting, is_sum = _behind(waiting, shape), [], False
+                continue
+            for part in () if layer is None else parts_of(layer):
                 waiting.append(part)
                 if _has_synapses(part):
-                    synapses = 0 if prefix in done else round(fan_out(tuple(waiting), shape).sum())
+                    synapses = 0 if after in done else round(fan_out(tuple(waiting), shape).sum())
                     macs, accumulates = (
                         (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
                     )
                     shape, waiting = _behind(waiting, shape), []
-            done.add(prefix)
-        if not macs + accumulates:
-            accumulates = math.prod(_behind(waiting, shape))
+                is_sum = _has_synapses(part) or (is_sum and isinstance(part, keras.layers.BatchNormalization))
+            done.add(after)
+        parts = [part for layer in path.layers for part in parts_of(layer)]
+        if not ends_in_sum and not any(_has_synapses(part) or isinstance(part, keras.layers.Add) for part in parts):
+            accumulates += math.prod(_behind(waiting, shape))
         found.append((macs, accumulates))
+    return found
+
+
+#: What identifies a value on a path: the source, or the last `Add`, and the layers since.
+_Value = tuple[str | int, ...]
+
+
+def _values(path: Connection) -> list[_Value]:
+    """The values on a path: at its source and after each of its layers."""
+    found: list[_Value] = [(path.source,)]
+    for layer in path.layers:
+        found.append((id(layer),) if isinstance(layer, keras.layers.Add) else (*found[-1], id(layer)))
     return found
 
 
 def _behind(layers: Iterable[keras.layers.Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
     for layer in layers:
-        shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
+        if not isinstance(layer, JOINS):
+            shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
     return shape
 
 
@@ -195,7 +237,7 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
             padded[name] = ((*before, layer), shape)
         elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:
             weighted.add(name)
-        elif not isinstance(layer, (*_PASSES_ON, *_PER_ELEMENT)):
+        elif not isinstance(layer, (*_PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
             synapses = round(fan_out((*before, layer), shape).sum())
             macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
             weighted.add(name)

@@ -470,6 +470,51 @@ def mirrored():
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))
 
 
+def behind_a_maximum():
+    norm = keras.layers.BatchNormalization(name="norm")
+    pool = keras.layers.MaxPooling2D(2, name="pool")
+    return ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), pool, norm]))
+
+
+def behind_an_activation():
+    norms = [keras.layers.BatchNormalization(), keras.layers.BatchNormalization(name="norm")]
+    relu = keras.layers.ReLU(name="pool")
+    return ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norms[0], relu, keras.layers.Dense(3), norms[1]]))
+
+
+def behind_a_maximum_between_cells():
+    norm = keras.layers.BatchNormalization(name="norm")
+    first = ksbp.LIFCell(keras.layers.Conv2D(3, 3))
+    second = ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), norm]))
+    return ksbp.SequentialCell([first, keras.layers.MaxPooling2D(2, name="pool"), second])
+
+
+@pytest.mark.parametrize("made", [behind_a_maximum, behind_an_activation, behind_a_maximum_between_cells])
+def test_statistics_that_do_not_follow_from_mean_spikes_are_refused(made):
+    """The maximum of two places that take turns is 1 at each step; the maximum of their means is 0.5."""
+    x = np.zeros((2, 4, 12, 12, 2), "float32")
+    layer = ksbp.SpikingRNN(made(), gradient="bptt")
+    for _ in range(2):  # nor is it accepted when it is called again
+        with pytest.raises(ValueError, match="'norm' must not stand behind 'pool'.*mean spikes. Put it before"):
+            layer(x)
+    frozen = made()
+    for norm in norms_of(frozen):
+        norm.trainable = False
+    assert ksbp.SpikingRNN(frozen, gradient="bptt")(x).shape[0] == 2
+
+
+def test_what_follows_a_batch_normalisation_is_free_under_bptt():
+    synapse = keras.Sequential(
+        [
+            keras.layers.Conv2D(3, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(2),
+        ]
+    )
+    assert ksbp.SpikingRNN(ksbp.LIFCell(synapse), gradient="bptt")(np.ones((2, 4, 8, 8, 1), "float32")).shape[0] == 2
+
+
 @pytest.mark.slow
 def test_two_devices():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}

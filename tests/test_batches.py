@@ -109,6 +109,8 @@ def test_bad_arguments():
         numbers().shard(0, 0, 0, 3)
     with pytest.raises(ValueError, match="`seed` must be an integer"):
         numbers(seed=None)
+    with pytest.raises(TypeError, match="`prepare` must be a function or None. Received: prepare=42"):
+        numbers(prepare=42)
     for first_batch in (-1, 99):
         with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
             numbers().epoch(0, first_batch)

@@ -394,7 +394,18 @@ def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):
         ksbp.training.fit(model, batches_of(False), 1, tmp_path)
 
 
-def test_another_strategy_is_refused(tmp_path):
+def test_another_strategy_is_refused(tmp_path, monkeypatch):
+    model, several = (
+        model_of(tf.distribute.get_strategy(), False),
+        object.__new__(tf.distribute.MultiWorkerMirroredStrategy),
+    )
+    with pytest.raises(ValueError, match="`model` must be built and compiled in the scope of `strategy`"):
+        ksbp.training.fit_multi_worker(model, batches_of(False), 1, tmp_path, several)
+    monkeypatch.setattr(type(several), "num_replicas_in_sync", 1)
+    monkeypatch.setattr(type(model), "distribute_strategy", several)
+    with pytest.raises(ValueError, match="`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker"):
+        ksbp.training.fit(model, batches_of(False), 1, tmp_path)
+    monkeypatch.undo()
     strategy = tf.distribute.get_strategy()
     with pytest.raises(ValueError, match="`strategy` must be a tf.distribute.MultiWorkerMirroredStrategy"):
         ksbp.training.fit_multi_worker(model_of(strategy, False), batches_of(False), 1, tmp_path, strategy)

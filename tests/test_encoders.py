@@ -209,6 +209,19 @@ class TestBadInput:
         with pytest.raises(TypeError, match="(?s)`images`.*uint8"):
             encoder(10)(keras.Input((4, 4, 1), dtype="uint8"))
 
+    def test_integer_images_in_a_model(self, encoder):
+        """Keras casts them to the dtype of its input before a layer sees them."""
+        inputs = keras.Input((4, 4, 1))
+        model = keras.Model(inputs, encoder(10)(inputs))
+        images = np.full((2, 4, 4, 1), 200, "uint8")
+        if encoder is ksbp.ConstantEncoder:  # a current may be large
+            assert model(images).shape == (2, 10, 4, 4, 1)
+            return
+        with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):
+            model(images)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):
+            model.predict(images, verbose=0)
+
     def test_nan(self, encoder):
         with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
             encoder(10)(np.array([[0.0, np.nan]], "float32"))

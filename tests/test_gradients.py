@@ -178,6 +178,22 @@ def test_eligibility_step_of_a_reset_by_subtraction_is_the_derivative_of_a_smoot
     assert mean == pytest.approx(difference, rel=1e-4)
 
 
+@pytest.mark.parametrize("current", [0.3, 1.001, 1.5])
+def test_eligibility_step_of_a_steep_surrogate_stays_positive_and_bounded(current):
+    """The sigmoid with its default slope of 25: without the bound, four steps of 1.001 give -157."""
+    potential, slopes, spikes = 0.0, [], []
+    for _ in range(25):
+        potential += current
+        rate = 1 / (1 + np.exp(-25 * (potential - 1)))
+        slopes.append([25 * rate * (1 - rate)])
+        spikes.append([float(potential > 1)])
+        potential -= spikes[-1][0]
+    weighted = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), tf.unstack(tf.constant(spikes)), 1.0, False)
+    assert weighted.min() >= 0
+    for num_steps in (4, 25):
+        assert weighted[:num_steps].mean() <= 6.25  # its peak, with the reset in each step
+
+
 @pytest.mark.parametrize("beta", [0.7, 1.0])
 @pytest.mark.parametrize(
     # gradient at the spike, gradient at the next potential -> gradient at the current, where u = current - 1.5

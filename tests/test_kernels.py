@@ -41,7 +41,7 @@ def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, 
     )
 
 
-RULES = [("accumulated", None), ("bounded", None), ("accumulated", "triangle"), ("accumulated", "atan")]
+RULES = [("accumulated", None), ("bounded", None), ("accumulated", "triangle"), ("accumulated", "sigmoid")]
 
 
 def states_of(cell, shape, rule, values):

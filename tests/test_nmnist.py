@@ -281,6 +281,15 @@ def test_bad_numbers(subset, argument):
             events_to_spikes([0], [0], [0], [0], **arguments)
 
 
+def test_times_in_seconds_are_refused():
+    """Rounded down they would all be in the first step."""
+    with pytest.raises(TypeError, match=r"`time` must be integers \(microseconds\). Received: time of dtype float32"):
+        events_to_spikes([1, 2], [0, 0], [1, 1], [0.05, 0.25], num_steps=10)
+    with pytest.raises(TypeError, match="`x` must be integers. Received: x of dtype float64"):
+        events_to_spikes(np.array([1.5]), [0], [1], [5], num_steps=10)
+    assert not np.any(events_to_spikes([], [], [], [], num_steps=10))
+
+
 def test_a_polarity_of_minus_one():
     with pytest.raises(tf.errors.InvalidArgumentError, match="does not index"):
         events_to_spikes([0], [0], [-1], [0], 2)

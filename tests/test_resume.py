@@ -100,8 +100,27 @@ def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
         patch.setattr(keras.Model, "save_weights", fails)
         with pytest.raises(OSError, match="no space"):
             ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0)
-    curve = ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
-    assert len(curve) == 2
+    model, seen = small_model(), []
+    see = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+    curve = ksbp.training.fit(model, batches(), 2, tmp_path, callbacks=see, verbose=0)
+    assert seen == [1] and len(curve) == 2  # it goes on from the checkpoint of the first epoch
+    whole = small_model()
+    assert curve == ksbp.training.fit(whole, batches(), 2, tmp_path / "whole", callbacks=None, verbose=0)
+    for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_cannot_be_trained_is_refused_at_once(tmp_path):
+    cell = ksbp.LIFCell(keras.layers.Dense(2))
+    unbuilt = keras.Sequential([keras.layers.Flatten(), ksbp.PoissonEncoder(5), ksbp.SpikingRNN(cell)])
+    unbuilt.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="`model` must be built: give it a keras.Input"):
+        ksbp.training.fit(unbuilt, batches(), 1, tmp_path / "a")
+    with pytest.raises(TypeError, match="`model` must be a keras.Model"):
+        ksbp.training.fit(cell, batches(), 1, tmp_path / "a")
+    with pytest.raises(TypeError, match="`validation_data` must be arrays or a tf.data.Dataset.*test_batches"):
+        ksbp.training.fit(small_model(), batches(), 1, tmp_path / "a", validation_data=batches())
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):

@@ -63,6 +63,26 @@ def test_weights_file_config_and_clone(tmp_path):
     assert keras.models.model_from_json(model.to_json()).count_params() == model.count_params()
 
 
+def test_a_shared_layer_is_refused_before_its_weights_are_lost(tmp_path):
+    """Keras would write a file that it cannot read, and a clone with two layers."""
+    shared = keras.layers.Dense(3, name="shared")
+    inputs = keras.Input((5, 3))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(shared), ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), shared)])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    for lose in (model.get_config, lambda: model.save(tmp_path / "a.keras"), lambda: keras.models.clone_model(model)):
+        with pytest.raises(ValueError, match=r"'shared' \(Dense\) is used by several cells.*save_weights"):
+            lose()
+    model.save_weights(tmp_path / "a.weights.h5")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.weights.h5"]
+
+
+def test_a_config_is_not_consumed():
+    for cell in (*network().layers[1].cell.cells, network().layers[1].cell):
+        if isinstance(cell, ksbp.cells.Cell):
+            config = cell.get_config()
+            assert type(cell).from_config(config).get_config() == type(cell).from_config(config).get_config() == config
+
+
 def test_a_compiled_model_goes_on_training(tmp_path):
     y = np.eye(3, dtype="float32")[[0, 2]]
     model = network()

@@ -24,6 +24,7 @@ from examples.machine import machine
 from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.ports.data import Data, batches, load
 from examples.reproduce import command
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.rnn import GRADIENTS
 
 PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
@@ -146,7 +147,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
                 row["command"] = command(given, "examples.ports")
                 row["trainings"].append(measured(run, port, data, epochs, seed, **options))
                 print(json.dumps({"port": args.port, "side": side, **options, **row["trainings"][-1]}), flush=True)
-            args.output.write_text(json.dumps(rows, indent=1) + "\n")
+            with written_whole(args.output, overwrite=True) as part:
+                part.write_text(json.dumps(rows, indent=1) + "\n")
     return rows
 
 

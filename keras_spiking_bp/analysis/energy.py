@@ -93,7 +93,7 @@ def energy(
         `energy_nj`, `ann_energy_nj`, `ratio` (ANN / spiking: above 1, the spiking network needs less).
 
     Raises:
-        TypeError, ValueError: as `analysis.run`.
+        TypeError, ValueError: as `analysis.run`; TypeError too if `costs` are not `Costs`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -101,6 +101,9 @@ def energy(
         >>> analysis.energy(model, images, verbose=0).rows[-1]["connection"]
         'total'
     """
+    check_costs(costs)
+    if isinstance(model, Operations) and data is not None:
+        raise ValueError("`data` must be None where Operations are given, which have been counted already")
     counted = model if isinstance(model, Operations) else operations(model, data, batch_size, verbose)
     rows = [
         _row(
@@ -115,6 +118,12 @@ def energy(
         rows.append(_row("neurons", updates, 0.0))
     totals = [1000 * sum(row[name] for row in rows) for name in ("energy_nj", "ann_energy_nj")]
     return Energy([*rows, _row("total", *totals)])
+
+
+def check_costs(costs: Any) -> None:
+    """Rejects costs that are not a table of costs."""
+    if not isinstance(costs, Costs):
+        raise TypeError(f"`costs` must be analysis.Costs. Received: costs={costs!r} (type {type(costs).__name__})")
 
 
 def _row(connection: str, picojoules: float, of_ann: float) -> dict[str, Any]:

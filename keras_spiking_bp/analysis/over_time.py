@@ -22,6 +22,12 @@ def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | Non
     return steps if steps <= len(rows) else None
 
 
+def check_accuracy(accuracy: float) -> None:
+    """A share of the samples."""
+    if not 0 < accuracy <= 1:
+        raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
+
+
 class AccuracyOverTime(Table):
     """A row for each number of time steps: the accuracy after them, and the mean spikes and operations so far.
 
@@ -41,7 +47,12 @@ class AccuracyOverTime(Table):
         )
 
     def steps_to_reach(self, accuracy: float) -> int | None:
-        """The smallest number of steps from which the accuracy stays at least `accuracy`; None if there is none."""
+        """The smallest number of steps from which the accuracy stays at least `accuracy`; None if there is none.
+
+        Raises:
+            ValueError: if `accuracy` is not above 0 and at most 1.
+        """
+        check_accuracy(accuracy)
         return steps_to_reach(self.rows, accuracy)
 
     def early_exit(self, margins: Sequence[float]) -> Table:

@@ -64,7 +64,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._spikes = encoded(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
-        if int(self.model.optimizer.iterations) == 0:  # a resumed run has already written it
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
+        if int(optimizer.iterations) == 0:  # a resumed run has already written it
             self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -156,7 +156,6 @@ class NeuronCell(Cell):
 
     def build(self, input_shape: tuple) -> None:
         self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
-        self.built = True
 
     @property
     def state_shape_of_step(self) -> Any:
@@ -248,6 +247,7 @@ class NeuronCell(Cell):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> NeuronCell:
+        config = dict(config)
         synapse = keras.saving.deserialize_keras_object(config.pop("synapse"), custom_objects=custom_objects)
         return cls(synapse, **config)
 

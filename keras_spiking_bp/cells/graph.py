@@ -162,6 +162,7 @@ class GraphCell(Cell):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> GraphCell:
+        config = dict(config)
         nodes = [
             (keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects), taken)
             for layer, taken in config.pop("nodes")

@@ -127,6 +127,7 @@ class SequentialCell(Cell):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> SequentialCell:
+        config = dict(config)
         cells = [
             keras.saving.deserialize_keras_object(cell, custom_objects=custom_objects) for cell in config.pop("cells")
         ]

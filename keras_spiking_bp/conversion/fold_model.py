@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
 
     Returns:
-        A new model with the same names, shapes and dtype policies, and its own weights.
+        A new model with the same names, shapes and dtype policies, and its own weights. It is not compiled.
 
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential.
@@ -59,13 +60,16 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if getattr(layer, "outputs", None):  # a model; Keras 3.8 follows them one level deep only
+            return keras.models.clone_model(layer, clone_function=clone, recursive=True)
         config = layer.get_config()
         if isinstance(layer, SpikingRNN):
             config["cell"] = _serialised(layer.cell, plain)
         pairs.append((layer, type(layer).from_config(config)))
         return pairs[-1][1]
 
-    folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    with _uncompiled(model):
+        folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
     for old, new in pairs:
         if isinstance(old, SpikingRNN):
             _copy_own(old, new)
@@ -76,6 +80,21 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         else:
             _copy_all(old, new)
     return folded
+
+
+@contextlib.contextmanager
+def _uncompiled(model: keras.Model) -> Iterator[None]:
+    """Within it Keras takes a model, and those in it, for not compiled: newer versions compile a clone as its model is,
+    which fails if the loss is a function that cannot be serialised.
+    """
+    compiled = [part for part in model._flatten_layers() if isinstance(part, keras.Model) and part.compiled]
+    for part in compiled:
+        part.compiled = False
+    try:
+        yield
+    finally:
+        for part in compiled:
+            part.compiled = True
 
 
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:

@@ -32,6 +32,7 @@ class Batches:
 
     Raises:
         ValueError: if there are not as many labels as examples, or fewer examples than a batch.
+        TypeError: if `prepare` is not a function.
 
     Example:
         >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
@@ -62,6 +63,8 @@ class Batches:
         self.seed = check_seed(seed, optional=False)
         self._examples = tf.convert_to_tensor(examples)
         self._labels = tf.convert_to_tensor(labels)
+        if prepare is not None and not callable(prepare):
+            raise TypeError(f"`prepare` must be a function or None. Received: prepare={prepare!r}")
         self._prepare = prepare
 
     @property

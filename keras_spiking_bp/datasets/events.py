@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -68,6 +69,7 @@ class EventSet:
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order: spikes, one-hot labels, last batch smaller."""
+        check_positive_int("batch_size", batch_size)
 
         def prepare(recording, label):
             return self._spikes(self.read(recording)), label
@@ -112,6 +114,7 @@ def events_to_spikes(
 
     Raises:
         ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
+        TypeError: if a column is not of integers, such as a time in seconds.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor; if a polarity is not
             a channel (on a CPU, and in tf.data).
 
@@ -124,7 +127,8 @@ def events_to_spikes(
     duration_us = check_positive_int("duration_us", duration_us)
     height, width = checked_size(sensor_size)
     check_polarities(polarities)
-    x, y, polarity, time = (tf.cast(column, tf.int64) for column in (x, y, polarity, time))
+    columns = {"x": x, "y": y, "polarity": polarity, "time": time}
+    x, y, polarity, time = (_integers(name, column) for name, column in columns.items())
     (x_from, x_to), (y_from, y_to) = ((tf.reduce_min(column), tf.reduce_max(column)) for column in (x, y))
     message = tf.strings.format(
         f"`x` and `y` must lie on the sensor, 0 <= x < {width} and 0 <= y < {height} for sensor_size=({height}, "
@@ -136,6 +140,16 @@ def events_to_spikes(
     indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
     shape = (num_steps, height, width, polarities)
     return tf.tensor_scatter_nd_update(tf.zeros(shape, tf.int8), indices, tf.ones(tf.shape(indices)[:1], tf.int8))
+
+
+def _integers(name: str, column: Any) -> tf.Tensor:
+    column = tf.convert_to_tensor(column)
+    if column.dtype.is_floating and column.shape.num_elements() != 0:  # of an empty list
+        raise TypeError(
+            f"`{name}` must be integers{' (microseconds)' if name == 'time' else ''}. Received: {name} of dtype "
+            f"{column.dtype.name}"
+        )
+    return tf.cast(column, tf.int64)
 
 
 def checked_size(sensor_size: tuple[int, int]) -> tuple[int, int]:

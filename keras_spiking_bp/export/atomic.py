@@ -11,18 +11,22 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
-    """A path beside `path` to write a file or folder to, moved to `path` at the end of the block if it succeeds.
+def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write a file (or a `folder`) to, moved to `path` at the end of the block if it succeeds.
 
     The folder of that path is temporary and may hold intermediate files.
 
     Raises:
-        FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced only if it is a SavedModel.
+        FileExistsError: if something is at `path`, unless `overwrite`; a file is replaced by a file only, and a folder,
+            which must be a SavedModel, by a folder.
         FileNotFoundError: if the folder of `path` is missing.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
+    if path.exists() and path.is_dir() != folder:
+        kinds = ("file", "folder") if folder else ("folder", "file")
+        raise FileExistsError(f"`path` is a {kinds[0]}, and is not replaced by a {kinds[1]}: {str(path)!r}")
     if path.is_dir() and not (path / "saved_model.pb").exists():
         raise FileExistsError(f"`path` is a folder that is no SavedModel, and is not replaced: {str(path)!r}")
     if not path.parent.is_dir():

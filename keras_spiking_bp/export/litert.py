@@ -7,6 +7,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
@@ -87,9 +88,10 @@ def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None
         return spikes_form(network, batch_size, check_positive_int("num_steps", num_steps))
     if network.front is None:
         raise ValueError("`inputs='images'` needs a model that starts with images. Give inputs='spikes' for this one")
-    if network.encoder is not None:
+    random = [layer for layer in network.front._flatten_layers() if isinstance(layer, PoissonEncoder)]
+    if random:
         raise ValueError(
-            f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {network.encoder.name!r} draws random "
+            f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {random[0].name!r} draws random "
             "numbers from a seed, and LiteRT has no operation for it. Use inputs='spikes' and draw the spikes outside, "
             "or a ConstantEncoder"
         )

@@ -27,7 +27,8 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
     cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
     be divided by t, or its spikes. `images` exists if the model starts with an encoder, `images_with_seed` if that is a
-    `PoissonEncoder`. `serving_default` is `images`, or `spikes` if there are no images. The file supports no gradients.
+    `PoissonEncoder` directly before the `SpikingRNN`. `serving_default` is `images`, or `spikes` if there are no
+    images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
@@ -57,7 +58,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         forms.insert(0, images_form(network))
     if network.encoder is not None:
         forms.append(images_with_seed_form(network))
-    with written_whole(path, overwrite) as folder:
+    with written_whole(path, overwrite, folder=True) as folder:
         write_signatures(network, forms, folder)
 
 

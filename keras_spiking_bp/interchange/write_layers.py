@@ -58,6 +58,11 @@ def _conv(nir, layer, signal, padding):
     output = _output(layer, padded)
     if layer.groups != 1:
         raise ValueError(f"The layer {layer.name!r} must have groups=1. Received: groups={layer.groups}")
+    if layer.padding == "causal":
+        raise ValueError(
+            f"The layer {layer.name!r} must have padding='valid' or 'same': NIR pads both sides equally. "
+            "Received: padding='causal'"
+        )
     own = ((0, 0),) * len(padding) if layer.padding == "valid" else _padding_of_same(layer, padded)
     total: Any
     if all(before == after for before, after in own):

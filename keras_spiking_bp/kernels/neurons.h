@@ -136,7 +136,7 @@ struct EligibilityStep {
       }
     } else {
 #pragma GCC ivdep
-      for (int64_t i = 0; i < size; ++i) e[i] = e[i] - w[i];
+      for (int64_t i = 0; i < size; ++i) e[i] = e[i] - std::min(w[i], e[i]);
     }
     if (beta == 1.0f) {
       std::copy(e, e + size, after);

@@ -41,7 +41,7 @@ def spiking_resnet(
     convolutions are padded on all sides.
 
     Args:
-        input_shape: shape of one image, (H, W, C).
+        input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
         classes: number of classes, at least 1.
         blocks: `(filters, strides)` of each residual block.
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.

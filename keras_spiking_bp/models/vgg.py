@@ -34,7 +34,7 @@ def spiking_vgg(
     """A plain convolutional spiking network, from its stages (arXiv 1903.06379; no biases anywhere).
 
     Args:
-        input_shape: shape of one image, (H, W, C).
+        input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
         classes: number of classes, at least 1.
         stages: in order, `(filters, kernel_size)` for a "same" convolution with LIF neurons, `"pool"` for 2x2 pooling.
         dense_units: sizes of the fully connected LIF layers between the stages and the readout.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -75,7 +75,7 @@ def fit(
         >>> len(curve)
         2
     """
-    check_training(model, batches, epochs, save_every)
+    check_training(model, batches, epochs, save_every, kwargs.get("validation_data"))
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
@@ -83,7 +83,7 @@ def fit(
         )
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
-    callbacks = keras.tree.flatten(list(callbacks))
+    callbacks = listed(callbacks)
     checkpoint = Checkpoint(folder, batches)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     first = position.epoch
@@ -111,7 +111,16 @@ def fit(
     return position.curve
 
 
-def check_training(model: keras.Model, batches: Batches, epochs: int, save_every: int | None) -> None:
+def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """The callbacks of `model.fit`: several, also nested, one, or None."""
+    if callbacks is None:
+        return []
+    return keras.tree.flatten(list(callbacks) if isinstance(callbacks, Iterable) else callbacks)
+
+
+def check_training(
+    model: keras.Model, batches: Batches, epochs: int, save_every: int | None, validation_data: Any = None
+) -> None:
     """The arguments of `fit` and `fit_multi_worker`."""
     if not isinstance(batches, Batches):
         raise TypeError(
@@ -121,6 +130,15 @@ def check_training(model: keras.Model, batches: Batches, epochs: int, save_every
     check_positive_int("epochs", epochs)
     if save_every is not None:
         check_positive_int("save_every", save_every)
+    if isinstance(validation_data, Batches):
+        raise TypeError(
+            "`validation_data` must be arrays or a tf.data.Dataset, such as that of `test_batches` of a data set. "
+            f"Received: validation_data={validation_data!r}"
+        )
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: model={model!r} (type {type(model).__name__})")
+    if not model.built:
+        raise ValueError("`model` must be built: give it a keras.Input, or call it once")
     if not model.compiled:
         raise ValueError("`model` must be compiled: call model.compile(optimizer, loss) first")
     replicas = model.distribute_strategy.num_replicas_in_sync

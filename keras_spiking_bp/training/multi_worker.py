@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
-from keras_spiking_bp.training.fit import Saver, check_training
+from keras_spiking_bp.training.fit import Saver, check_training, listed
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -95,7 +95,7 @@ def fit_multi_worker(
     chief = is_chief(strategy)
     checkpoint = Checkpoint(folder, batches, writes=chief)
     gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier run
-    callbacks = keras.tree.flatten(list(callbacks))
+    callbacks = listed(callbacks)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
     if (positions != positions[0]).any():

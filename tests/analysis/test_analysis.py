@@ -130,6 +130,19 @@ def test_energy_is_operations_times_costs(small):
         analysis.Costs(mac=-1)
 
 
+def test_what_is_no_cost_or_no_accuracy_is_refused_before_the_pass(small):
+    model, images, labels, done = small
+    for costs in (labels, {"mac": 3.2}, None):
+        with pytest.raises(TypeError, match="`costs` must be analysis.Costs"):
+            analysis.energy(model, images, costs)
+        with pytest.raises(TypeError, match="`costs` must be analysis.Costs"):
+            analysis.compare({"a": done}, costs=costs)
+    with pytest.raises(ValueError, match="`data` must be None where Operations are given"):
+        analysis.energy(analysis.operations(done), images)
+    with pytest.raises(ValueError, match="`accuracy` must be above 0 and at most 1.*97"):
+        analysis.accuracy_over_time(done).steps_to_reach(97)
+
+
 def test_comparison_at_full_length_and_at_equal_accuracy(small):
     model, images, labels, done = small
     ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])

@@ -319,3 +319,74 @@ def test_what_cannot_be_counted_is_refused_by_name():
     two = keras.Sequential([keras.layers.Conv2D(2, 3, name="one"), keras.layers.Conv2D(2, 3, name="two")])
     with pytest.raises(ValueError, match=r"\['one', 'two'\] follow each other with no neurons"):
         ksbp.analysis.operations(model(two), spikes, verbose=0)
+
+
+def spiking_graph(nodes, shape=(7, 6, 2), gradient="accumulated"):
+    inputs = keras.Input((STEPS, *shape))
+    return keras.Model(inputs, ksbp.SpikingRNN(ksbp.GraphCell(nodes), gradient=gradient)(inputs))
+
+
+def firing(**kwargs):
+    return ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same"), **kwargs)
+
+
+def ends(sources):
+    return [(keras.layers.Flatten(name="flat"), sources), (ksbp.ReadoutCell(keras.layers.Dense(3)), "flat")]
+
+
+GRAPHS = {
+    "a sum of spikes": lambda: [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Add(name="sum"), ["a", "b"]),
+        (firing(name="c"), "sum"),
+        (keras.layers.Add(name="sum2"), ["sum", "c"]),
+        *ends("sum2"),
+    ],
+    "a current that two take": lambda: [
+        (keras.layers.Conv2D(4, 3, padding="same", name="current"), "input"),
+        (ksbp.LIFCell(keras.layers.Identity(), name="a"), "current"),
+        (ksbp.LIFCell(keras.layers.Identity(), name="b", beta=0.5), "current"),
+        (keras.layers.Concatenate(name="both"), ["a", "b"]),
+        *ends("both"),
+    ],
+    "currents in a row, each in all later ones": lambda: [
+        (keras.layers.Conv2D(4, 3, padding="same", name="first"), "input"),
+        (ksbp.LIFCell(keras.layers.Identity(), name="a"), "first"),
+        (keras.layers.Conv2D(4, 3, padding="same", name="second"), "a"),
+        (keras.layers.Concatenate(name="both"), ["first", "second"]),
+        (ksbp.LIFCell(keras.layers.Identity(), name="b"), "both"),
+        *ends("b"),
+    ],
+    "a sum of currents": lambda: [
+        (firing(name="a"), "input"),
+        (keras.layers.Conv2D(4, 3, padding="same", name="left"), "a"),
+        (keras.layers.Conv2D(4, 1, name="right"), "a"),
+        (keras.layers.Add(name="sum"), ["left", "right", "a"]),
+        (ksbp.LIFCell(keras.layers.Identity(), name="b"), "sum"),
+        *ends("b"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_is_counted_as_its_counterpart(name):
+    """What stands behind a sum is computed once in the ANN, though each of the summands has a path through it."""
+    snn = spiking_graph(GRAPHS[name]())
+    rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
+    assert synapses_of(ksbp.ann_counterpart(snn)) == (rows[-1]["ann_macs"], rows[-1]["ann_accumulates"])
+
+
+def test_joins_that_cannot_be_counted_are_refused():
+    spikes = np.zeros((1, STEPS, 7, 6, 2), "float32")
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")
+    wider = [(firing(name="a"), "input"), (mean, "a"), (keras.layers.Add(name="sum"), ["a", "mean"])]
+    with pytest.raises(ValueError, match=r"'sum' \(Add\) cannot be counted: it repeats"):
+        ksbp.analysis.operations(spiking_graph([*wider, *ends("sum")]), spikes, verbose=0)
+    rows = [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
+    ]
+    with pytest.raises(ValueError, match=r"'c' \(Concatenate\) cannot be counted: .* axis=1"):
+        ksbp.analysis.operations(spiking_graph([*rows, *ends("c")]), spikes, verbose=0)

@@ -1,5 +1,7 @@
 """The pictures draw what the tables say (that they look well is judged by eye)."""
 
+import sys
+
 import matplotlib
 import numpy as np
 import pytest
@@ -68,3 +70,9 @@ def test_bad_input_is_refused(setting):
         analysis.pictures.raster(model, spikes, sample=5)
     with pytest.raises(ValueError, match="`layer` must be one of .*'conv1'"):
         analysis.pictures.membranes(model, spikes, "conv9")
+
+
+def test_says_what_to_install(setting, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="Pictures need matplotlib: pip install matplotlib"):
+        analysis.activity(setting[-1]).plot()

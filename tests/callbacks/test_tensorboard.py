@@ -1,5 +1,7 @@
 """What is written for TensorBoard is what the neurons did."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -83,3 +85,9 @@ def test_a_resumed_training_writes_no_second_beginning(tmp_path):
         for r in tf.data.TFRecordDataset(str(last))
         if tf.compat.v1.Event.FromString(r.numpy()).step == 0
     )
+
+
+def test_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match="SpikingTensorBoard needs TensorBoard: pip install tensorboard"):
+        ksbp.callbacks.SpikingTensorBoard(tmp_path, np.zeros((1, 4, 4, 1), "float32"))

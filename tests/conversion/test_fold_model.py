@@ -125,6 +125,23 @@ def test_a_model_inside_of_a_model():
     spikes = np.random.default_rng(1).integers(-1, 2, (2, STEPS, 12, 12, 2)).astype("float32")
     np.testing.assert_array_equal(folded(spikes), outer(spikes))
     assert len(norms_in(folded)) == 1  # the one outside of time
+    again = keras.Model(inputs, outer(inputs))
+    folded = ksbp.fold_batch_normalization(again)
+    np.testing.assert_array_equal(folded(spikes), outer(spikes))
+    assert len(norms_in(folded)) == 1
+
+
+def test_a_compiled_model_stays_so_and_the_new_one_is_not():
+    """Keras compiles a clone like its model, which it cannot do with a loss that is not serialisable."""
+    inner = exact(network())
+    inputs = keras.Input((STEPS, 12, 12, 2))
+    outer = keras.Model(inputs, inner(inputs))
+    for model in (inner, outer):
+        model.compile("sgd", lambda y, p: keras.ops.sum((y - p) ** 2, -1))
+    folded = ksbp.fold_batch_normalization(outer)
+    assert not folded.compiled and not folded.layers[-1].compiled
+    assert outer.compiled and inner.compiled
+    assert not norms_in(folded)
 
 
 def one_cell(synapse, shape=(4, 4, 2)):
@@ -143,7 +160,7 @@ def one_cell(synapse, shape=(4, 4, 2)):
     ],
 )
 def test_what_cannot_be_folded_is_refused_by_name(layers, match):
-    synapse = keras.Sequential([*layers, keras.layers.BatchNormalization(name="norm")])
+    synapse = keras.Sequential([*layers, keras.layers.BatchNormalization(name="norm", trainable=False)])
     with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
         ksbp.fold_batch_normalization(one_cell(synapse))
 

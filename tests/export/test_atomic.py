@@ -54,3 +54,15 @@ def test_no_folder_and_another_folder(tmp_path):
     with pytest.raises(FileExistsError, match="no SavedModel, and is not replaced"):
         ksbp.export.export_saved_model(model, tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_a_file_and_a_folder_do_not_replace_each_other(tmp_path):
+    model = small(num_steps=5)
+    (tmp_path / "network").write_text("a network")
+    with pytest.raises(FileExistsError, match="`path` is a file, and is not replaced by a folder: .*network'"):
+        ksbp.export.export_saved_model(model, tmp_path / "network", overwrite=True)
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_text("a graph")
+    with pytest.raises(FileExistsError, match="`path` is a folder, and is not replaced by a file: .*saved_model'"):
+        ksbp.export.export_litert(model, tmp_path / "saved_model", form="step", overwrite=True)
+    assert {file.read_text() for file in tmp_path.rglob("*") if file.is_file()} == {"a network", "a graph"}

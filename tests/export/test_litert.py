@@ -122,6 +122,14 @@ def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     assert not list(tmp_path.iterdir())
 
 
+def test_random_spikes_that_another_layer_reshapes(tmp_path):
+    images = keras.Input((4, 4))
+    spikes = keras.layers.Reshape((5, 16))(ksbp.PoissonEncoder(5, name="poisson")(images))
+    model = keras.Model(images, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(2)))(spikes))
+    with pytest.raises(ValueError, match="PoissonEncoder 'poisson' draws random numbers"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+
+
 def test_a_free_number_of_steps_must_be_given(tmp_path):
     model = lenet(encoder=None)
     with pytest.raises(ValueError, match="`num_steps` must be given"):

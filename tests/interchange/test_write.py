@@ -188,6 +188,14 @@ def test_refuses_what_is_around():
         ksbp.to_nir(keras.Model(x, spikes), dt=0)
 
 
+def test_causal_convolutions_are_refused():
+    """NIR pads both sides equally: three rows would be padded by one on each side, not by two before."""
+    layer = ksbp.SpikingRNN(lif(keras.layers.Conv1D(4, 3, padding="causal")))
+    layer.build((None, None, 10, 2))
+    with pytest.raises(ValueError, match="padding='valid' or 'same'.*Received: padding='causal'"):
+        ksbp.to_nir(layer)
+
+
 def test_quantised_weights_are_refused():
     layer = ksbp.SpikingRNN(lif(dense(3)))
     layer.build((None, None, 4))

@@ -154,6 +154,12 @@ def test_a_given_encoder_is_kept():
 
 def test_it_trains_on_and_saves(tmp_path):
     model = ksbp.models.spiking_lenet(num_steps=5, weights="mnist", seed=0)
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(1e-4), ksbp.losses.SparseSumSquaredError())
+    images = np.random.default_rng(0).uniform(0, 1, (4, 28, 28, 1)).astype("float32")
+    model.fit(images, np.arange(4), batch_size=4, verbose=0)
+    moved = [(a != b).any() for a, b in zip(model.get_weights(), before, strict=True) if a.dtype == "float32"]
+    assert all(moved) and all(np.isfinite(weight).all() for weight in model.get_weights())
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     for a, b in zip(model.trainable_weights, loaded.trainable_weights, strict=True):
