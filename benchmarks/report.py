@@ -133,7 +133,7 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
         f"AMX {yes[machine['amx_bf16']]}\n"
         f"* Python {machine['python']}, {versions}\n"
         f"* {machine['date']}; each library with its default number of threads; while a case ran, other processes "
-        f"used at most {others:.0%} of the machine\n"
+        f"used at most {others:.1%} of the machine\n"
     )
 
 

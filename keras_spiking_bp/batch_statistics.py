@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import keras
 
@@ -42,22 +43,32 @@ def check_batch_statistics(cell: Cell, input_shape: tuple[int, ...]) -> None:
         return None if isinstance(part, keras.layers.BatchNormalization) else why_not_affine(part, shape)
 
     for path in (*found, *ends):
-        parts = [pair for layer in path.layers if id(layer) in shapes for pair in _parts(layer, shapes[id(layer)])]
-        norms = [i for i, (part, _) in enumerate(parts) if id(part) in learning]
-        for part, shape in parts[: norms[-1]] if norms else ():
-            if not any(map(seeds_of, part._flatten_layers())) and reason(part, shape) is not None:
-                norm = parts[norms[-1]][0]
+        parts = [part for layer in path.layers if id(layer) in shapes for part in _parts(layer, shapes[id(layer)])]
+        holding = [i for i, (part, _) in enumerate(parts) if learning & {id(inner) for inner in part._flatten_layers()}]
+        for part, shape in parts[: holding[-1] + 1] if holding else ():
+            if id(part) in learning or any(map(seeds_of, part._flatten_layers())):
+                continue
+            why = reason(part, tuple(shape()))
+            if why is not None:
+                norm = next(inner for inner in parts[holding[-1]][0]._flatten_layers() if id(inner) in learning)
+                place = "be inside of" if norm in part._flatten_layers() else "stand behind"
                 raise ValueError(
-                    f"The batch normalisation {norm.name!r} must not stand behind {named(part)} without neurons "
-                    f"between them: {reason(part, shape)}, and the statistics are computed from mean spikes. Put it "
-                    "before that layer, or set its trainable=False"
+                    f"The batch normalisation {norm.name!r} must not {place} {named(part)} without neurons between "
+                    f"them: {why}, and the statistics are computed from mean spikes. Put it before that layer, in a "
+                    "keras.Sequential, or set its trainable=False"
                 )
 
 
-def _parts(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-    """The parts of a layer, each with its input shape."""
-    found = []
-    for part in parts_of(layer):
-        found.append((part, shape))
-        shape = tuple(part.compute_output_shape((None, *shape)))[1:]
-    return found
+def _parts(
+    layer: keras.layers.Layer, shape: tuple[int, ...]
+) -> list[tuple[keras.layers.Layer, Callable[[], tuple[int, ...]]]]:
+    """The parts of a layer, each with a function for its input shape, which some custom layers cannot tell."""
+    parts = parts_of(layer)
+
+    def input_shape(number: int) -> tuple[int, ...]:
+        outputs = keras.KerasTensor((None, *shape), parts[0].compute_dtype)
+        for part in parts[:number]:
+            outputs = part.compute_output_spec(outputs)
+        return tuple(outputs.shape[1:])
+
+    return [(part, functools.partial(input_shape, i)) for i, part in enumerate(parts)]

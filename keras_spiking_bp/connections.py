@@ -9,11 +9,14 @@ import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
-from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.layer_graph import parts_of
 
 #: A factor for each element: part of a weight on the path, which moves no values.
 ONE_TO_ONE = (keras.layers.Rescaling, keras.layers.BatchNormalization)
+_ANY_PLACE = (
+    keras.layers.Dense, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout, *ONE_TO_ONE, *JOINS,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Connection:
         layers: what a spike passes through, in order, with the `JOINS` on its way; empty for the identity.
         source_shape: shape of the output of the source, without the batch.
         delayed: whether spikes arrive in the next step: those fed back in a `RecurrentCell`.
+        sums: shapes of the outputs of the `Add` among the layers, in order.
         number: of this path among those with the same source and target, from 1.
     """
 
@@ -34,6 +38,7 @@ class Connection:
     layers: tuple[keras.layers.Layer, ...]
     source_shape: tuple[int, ...]
     delayed: bool = False
+    sums: tuple[tuple[int, ...], ...] = ()
     number: int = 1
 
     @property
@@ -98,6 +103,9 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
         paths = {INPUT: so_far}
         for layer, taken in cell.nodes():
             paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
+            if isinstance(layer, keras.layers.Add):
+                shape = cell.shapes_of_step[layer.name]
+                paths[layer.name] = [dataclasses.replace(p, sums=(*p.sums, shape)) for p in paths[layer.name]]
         return paths[layer.name]
     if isinstance(cell, RecurrentCell):
         leaves = _walk(cell.cell, so_far, found)
@@ -118,6 +126,7 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
 def _check_countable(graph: GraphCell) -> None:
     """Rejects joins after which the synapses that a spike reaches depend on more than its own source."""
     concatenated: set[str] = set()  # concatenations, and layers without neurons after one
+    seams: set[str] = set()  # of these, the ones that put places side by side, not channels
     for layer, taken in graph.nodes():
         shapes = [graph.shapes_of_step[name] for name in taken]
         if isinstance(layer, keras.layers.Add) and len(set(shapes)) > 1:
@@ -125,15 +134,26 @@ def _check_countable(graph: GraphCell) -> None:
                 f"The synapses of the layer {layer.name!r} (Add) cannot be counted: it repeats the smaller of the "
                 f"shapes {shapes}"
             )
-        if isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0])):
-            raise ValueError(
-                f"The synapses behind the layer {layer.name!r} (Concatenate) cannot be counted: it must join channels, "
-                f"and has axis={layer.axis}"
-            )
+        behind_seam = bool(seams & set(taken))
+        if behind_seam:
+            _check_any_place(layer)
+        makes_seam = isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0]))
+        if makes_seam or (behind_seam and not isinstance(layer, Cell)):
+            seams.add(layer.name)
         if concatenated & set(taken):
             _check_any_channels(layer)
         if isinstance(layer, keras.layers.Concatenate) or (concatenated & set(taken) and not isinstance(layer, Cell)):
             concatenated.add(layer.name)
+
+
+def _check_any_place(layer: keras.layers.Layer) -> None:
+    """Rejects layers after a `Concatenate` of places whose synapses depend on the place of a source's element."""
+    for part in parts_of(layer.synapse if isinstance(layer, NeuronCell) else layer):
+        if not isinstance(part, _ANY_PLACE):
+            raise ValueError(
+                f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands behind "
+                "a Concatenate of another axis than channels, and which synapses a spike reaches depends on its place"
+            )
 
 
 def _check_any_channels(layer: keras.layers.Layer) -> None:

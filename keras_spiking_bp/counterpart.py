@@ -11,6 +11,7 @@ from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCel
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.layer_graph import use_assigned
 from keras_spiking_bp.observe import is_spiking, output_layer, spiking_layer
 
 
@@ -31,7 +32,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
-        ValueError: if it is not built, or does not end in its `SpikingRNN`.
+        ValueError: if it is not built, does not end in its `SpikingRNN`, or has layers between this and the encoder.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, dropout=0.2)
@@ -41,6 +42,11 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     """
     layer = output_layer(model)
     encoders = [part for part in model.layers if isinstance(part, Encoder)]
+    if layer.input is not (encoders[-1].output if encoders else model.inputs[0]):
+        raise ValueError(
+            "`model` must have no layers right before its SpikingRNN, other than an encoder: they see single time "
+            f"steps, which the counterpart does not have. Received: {layer.input._keras_history.operation.name!r}"
+        )
     inputs = keras.Input(model.inputs[0].shape[1:] if encoders else layer.input.shape[2:], name="images")
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
@@ -56,6 +62,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         if not share_weights:
             copied = keras.models.clone_model(before)
             copied.set_weights(before.get_weights())
+            use_assigned(copied)
             before = copied
         images = before(inputs)
     outputs = _ann(layer.cell, images, synapse)
@@ -110,6 +117,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
     for to, _ in pairs:
         to.assign(values[id(to)])
+    use_assigned(target)
 
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:

@@ -57,7 +57,8 @@ class PoissonEncoder(SavesItsSeed, Encoder):
     Raises:
         ValueError: if `num_steps` or `scale` is out of range.
         TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values far above 1, such as 8-bit images.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 16 / scale, such as
+            those of 8-bit images (not under XLA, which leaves checks out).
 
     Example:
         >>> spikes = PoissonEncoder(num_steps=100, seed=0)(np.array([[0.0, 1.0, -1.0]], "float32"))
@@ -173,7 +174,8 @@ class LatencyEncoder(Encoder):
     Raises:
         ValueError: if an argument is out of its range.
         TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values far above 1, such as 8-bit images.
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 16 / scale, such as
+            those of 8-bit images (not under XLA, which leaves checks out).
 
     Example:
         >>> spikes = LatencyEncoder(num_steps=5, linear=True)(np.array([[1.0, 0.5, 0.02]], "float32"))

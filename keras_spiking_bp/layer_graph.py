@@ -108,3 +108,10 @@ def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     if not in_a_row:
         return [layer]
     return [part for inner in layer.layers for part in parts_of(inner)]
+
+
+def use_assigned(layer: keras.layers.Layer) -> None:
+    """Makes each `Normalization` in a layer compute with the statistics assigned to it: Keras reads them in advance."""
+    for part in layer._flatten_layers():
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()

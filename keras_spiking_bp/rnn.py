@@ -13,6 +13,7 @@ from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
 from keras_spiking_bp.cells.recurrent import recurrent_cells
+from keras_spiking_bp.cells.tree import used_twice
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
@@ -425,6 +426,10 @@ class SpikingRNN(keras.layers.RNN):
 
     def get_config(self) -> dict[str, Any]:
         _check_nothing_shared(self.cell)
+        return self.config_of_uses()
+
+    def config_of_uses(self) -> dict[str, Any]:
+        """As `get_config`, but a layer that several cells use has an entry for each of them."""
         return {**super().get_config(), "gradient": self.gradient}
 
 
@@ -436,19 +441,16 @@ def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
 
 
 def _check_nothing_shared(cell: Cell) -> None:
-    """Rejects a layer that several cells use: a config holds two layers, and a file the weights of one."""
-    seen: set[int] = set()
-    within = [cell]
-    while within:
-        for layer in within.pop()._layers:
-            if id(layer) in seen:
-                raise ValueError(
-                    f"The layer {named(layer)} is used by several cells, and the config of a model does not keep that. "
-                    "Save the weights alone (`save_weights`), and build the network in code before loading them"
-                )
-            seen.add(id(layer))
-            if isinstance(layer, Cell):
-                within.append(layer)
+    """Rejects weights that several cells use: a config holds two layers, and a file the weights of one."""
+    try:
+        shared = used_twice(cell)
+    except TypeError:  # a kind of cell of the user's
+        return
+    if shared is not None:
+        raise ValueError(
+            f"The layer {named(shared)} is used by several cells, and the config of a model does not keep that. "
+            "Save the weights alone (`save_weights`), and build the network in code before loading them"
+        )
 
 
 def _check_nothing_learned(cell: Cell, gradient: str) -> None:

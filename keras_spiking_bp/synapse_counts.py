@@ -157,12 +157,13 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
         is_sum = False  # whether the value so far is a sum of weights, or over a pooling window
         ends_in_sum = len(summands[path.target]) > 1
         behind = [*of[1:], (path.target,)]
+        sums = iter(path.sums)
         for layer, before, after in zip([*path.layers, None], of, behind, strict=True):
             if isinstance(layer, keras.layers.Add) or (layer is None and ends_in_sum):
                 if (before, after) not in added and not (is_sum and len(takers[before]) == 1):
                     accumulates += math.prod(_behind(waiting, shape))
                 added.add((before, after))
-                shape, waiting, is_sum = _behind(waiting, shape), [], False
+                shape, waiting, is_sum = next(sums, shape), [], False
                 continue
             for part in () if layer is None else parts_of(layer):
                 waiting.append(part)

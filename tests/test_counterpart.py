@@ -128,6 +128,33 @@ def test_layers_before_the_encoder_are_copied():
         assert np.array_equal(stem.kernel, before) is not share_weights
 
 
+def test_an_adapted_normalization_before_the_encoder_and_in_a_synapse():
+    """Keras' layer computes with constants that it takes from its weights when it is built, adapted or loaded."""
+    x = (5 * np.random.default_rng(0).normal(3, 2, (8, 6))).astype("float32")
+    first = keras.layers.Normalization()
+    first.adapt(x)
+    inputs = keras.Input((6,))
+    synapse = keras.Sequential([keras.layers.Normalization(mean=1.0, variance=4.0), keras.layers.Dense(3)])
+    snn = keras.Model(
+        inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(synapse, beta=1.0))(ksbp.ConstantEncoder(4)(first(inputs)))
+    )
+    for model in (ksbp.ann_counterpart(snn), ksbp.fold_batch_normalization(snn)):
+        np.testing.assert_allclose(model(x), snn(x), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_see_single_time_steps_are_refused():
+    inputs = keras.Input((4,))
+    scaled = keras.layers.Rescaling(2.0, name="twice")(ksbp.ConstantEncoder(5)(inputs))
+    snn = keras.Model(inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))(scaled))
+    with pytest.raises(ValueError, match="no layers right before its SpikingRNN.*Received: 'twice'"):
+        ksbp.ann_counterpart(snn)
+    inputs = keras.Input((5, 4))
+    each = keras.layers.TimeDistributed(keras.layers.Dense(4), name="each")(inputs)
+    snn = keras.Model(inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))(each))
+    with pytest.raises(ValueError, match="Received: 'each'"):
+        ksbp.ann_counterpart(snn)
+
+
 def test_copies_that_differ_do_not_fit_into_shared_weights():
     shared = keras.layers.Dense(4)
     cell = ksbp.SequentialCell([ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(shared, name="b")])

@@ -63,6 +63,11 @@ class AfterASave(keras.callbacks.Callback):
             self.do()
 
 
+def early():
+    """Stops after the second epoch."""
+    return keras.callbacks.EarlyStopping("loss", min_delta=1000, patience=1)
+
+
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -198,6 +203,8 @@ def worker(folder, task):
     if task == "train":
         train(strategy, folder, "sum", False)
         train(strategy, folder, "averages", "averages")
+        for _ in range(2):  # the second does not train
+            train(strategy, folder, "early", False, [early()])
     elif task == "kill":
         train(strategy, folder, "whole", True)
         train(strategy, folder, "killed", True, [AfterASave(kill)] if ksbp.training.is_chief(strategy) else [])
@@ -265,6 +272,7 @@ def one_device(tmp_path_factory):
     train(strategy, folder, "sum", False)
     train(strategy, folder, "mean", "mean")
     train(strategy, folder, "averages", "averages")
+    train(strategy, folder, "early", False, [early()])
     return folder
 
 
@@ -317,9 +325,10 @@ def test_a_killed_training_on_two_devices_resumed_is_the_uninterrupted_one(two_r
 @pytest.mark.slow
 def test_two_workers_train_as_one_process(one_device, tmp_path):
     assert run_workers(tmp_path, "train") == (0, 0)
-    for name in ("sum", "averages"):
+    for name in ("sum", "averages", "early"):
         assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
         assert_close(trained(tmp_path, f"{name}-0"), trained(one_device, name))
+    assert len(trained(tmp_path, "early-0")[0]) == 2 < EPOCHS
 
 
 @pytest.mark.slow

@@ -273,15 +273,15 @@ def test_an_empty_batch_has_no_penalty():
     assert float(layer.losses[0]) == 0.0
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-def test_a_sample_without_a_step_gets_no_gradient(gradient):
+def test_a_sample_without_a_step_gets_no_gradient():
     """Its initial potential is between the bounds, and a bias would count as one step."""
     dense = keras.layers.Dense(3, bias_initializer="ones", kernel_initializer="zeros")
     cell = ksbp.LIFCell(
         dense, initial_membrane=0.5, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 2.0)
     )
-    layer = ksbp.SpikingRNN(cell, gradient=gradient)
+    layer = ksbp.SpikingRNN(cell, gradient="bounded")
     with tf.GradientTape() as tape:
         layer(np.ones((2, 4, 5), "float32"), mask=tf.zeros((2, 4), tf.bool))
         (loss,) = layer.losses
-    assert float(loss) > 0 and not np.any(tape.gradient(loss, dense.bias))
+    assert float(loss) > 0
+    np.testing.assert_array_equal(tape.gradient(loss, dense.bias), np.zeros(3))

@@ -72,8 +72,28 @@ def test_a_shared_layer_is_refused_before_its_weights_are_lost(tmp_path):
     for lose in (model.get_config, lambda: model.save(tmp_path / "a.keras"), lambda: keras.models.clone_model(model)):
         with pytest.raises(ValueError, match=r"'shared' \(Dense\) is used by several cells.*save_weights"):
             lose()
+    flatten = keras.layers.Flatten()  # nothing is lost
+    twice = ksbp.SequentialCell([flatten, ksbp.LIFCell(keras.layers.Dense(3)), flatten, ksbp.LIFCell(flatten)])
+    assert keras.models.clone_model(keras.Model(inputs, ksbp.SpikingRNN(twice)(inputs))).count_params() == 12
     model.save_weights(tmp_path / "a.weights.h5")
-    assert [file.name for file in tmp_path.iterdir()] == ["a.weights.h5"]
+    assert (tmp_path / "a.weights.h5").stat().st_size > 0
+
+
+def shared_by_sequentials():
+    shared = keras.layers.Dense(3)
+    return [ksbp.LIFCell(keras.Sequential([part, shared])) for part in (keras.layers.Flatten(), keras.layers.Flatten())]
+
+
+def a_cell_twice():
+    return 2 * [ksbp.LIFCell(keras.layers.Dense(3))]
+
+
+@pytest.mark.parametrize("made", [shared_by_sequentials, a_cell_twice])
+def test_a_layer_shared_in_other_ways_is_refused_too(made):
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(made()))
+    layer.build((None, 5, 3))
+    with pytest.raises(ValueError, match="is used by several cells"):
+        layer.get_config()
 
 
 def test_a_config_is_not_consumed():

@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells import Cell, GraphCell
 from keras_spiking_bp.cells.normalization import why_not_folded
+from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import copy_of, parts_of
+from keras_spiking_bp.layer_graph import copy_of, parts_of, use_assigned
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -60,11 +60,13 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if getattr(layer, "outputs", None):  # a model; Keras 3.8 follows them one level deep only
+        is_model = isinstance(layer, keras.Model) and getattr(layer, "outputs", None)
+        if is_model:  # Keras 3.8 would follow models one level deep only
             return keras.models.clone_model(layer, clone_function=clone, recursive=True)
-        config = layer.get_config()
-        if isinstance(layer, SpikingRNN):
-            config["cell"] = _serialised(layer.cell, plain)
+        if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
+            config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
+        else:
+            config = layer.get_config()
         pairs.append((layer, type(layer).from_config(config)))
         return pairs[-1][1]
 
@@ -158,46 +160,18 @@ def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer])
             part["config"]["name"] = inner.name  # by which other layers refer to it
         config["config"]["nodes"] = [[part, taken] for part, (_, taken) in zip(parts, layer.nodes(), strict=True)]
         return config
-    for place, inner in _inside(layer).items():
+    for place, inner in inside(layer).items():
         several = isinstance(inner, list)
         config["config"][place] = [_serialised(part, plain) for part in inner] if several else _serialised(inner, plain)
     return config
 
 
-def _inside(cell: Cell) -> dict[str, Any]:
-    """The parts of a cell, by their names in its config."""
-    if isinstance(cell, SequentialCell):
-        return {"cells": list(cell.cells)}
-    if isinstance(cell, GraphCell):
-        return {"nodes": list(cell.layers)}
-    if isinstance(cell, ResidualCell):
-        around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
-        return {"body": cell.body, "junction": cell.junction, **around}
-    if isinstance(cell, RecurrentCell):
-        return {"cell": cell.cell, "recurrent": cell.recurrent}
-    if isinstance(cell, NeuronCell):
-        return {"synapse": cell.synapse}
-    raise TypeError(
-        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-        "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
-    )
-
-
-def _tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """The cells, and the layers in them: synapses, shortcuts, layers between cells."""
-    yield layer
-    if isinstance(layer, Cell):
-        for inner in _inside(layer).values():
-            for part in inner if isinstance(inner, list) else [inner]:
-                yield from _tree(part)
-
-
 def _cells(cell: Cell) -> list[Cell]:
-    return [layer for layer in _tree(cell) if isinstance(layer, Cell)]
+    return [layer for layer in tree(cell) if isinstance(layer, Cell)]
 
 
 def _synapses(cell: Cell) -> list[keras.layers.Layer]:
-    return [layer for layer in _tree(cell) if not isinstance(layer, Cell)]
+    return [layer for layer in tree(cell) if not isinstance(layer, Cell)]
 
 
 def _copy_own(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
@@ -210,3 +184,4 @@ def _copy_own(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
 def _copy_all(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     for of, to in zip(source.variables, target.variables, strict=True):
         to.assign(of)
+    use_assigned(target)

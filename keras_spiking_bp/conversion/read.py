@@ -57,7 +57,7 @@ def read(ann: keras.Model) -> Graph:
     """
     found = calls(ann, layers_only=False)
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
-    graph.output = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
+    graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
     _give_dropout(graph)
     _drop_end(graph)
     last = graph.nodes.get(graph.output)
@@ -70,21 +70,25 @@ def read(ann: keras.Model) -> Graph:
     return graph
 
 
-def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> str:
-    """Adds the layers of a model that takes `source`, `alone` if nothing else does; returns its output's name."""
+def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> tuple[str, bool]:
+    """Adds the layers of a model that takes `source`, `alone` if nothing else does.
+
+    Returns the name of its output, and whether nothing else takes that, if it is still `source`.
+    """
     ends = {INPUT: source}
+    alone_at = {INPUT: alone}  # those that nothing else takes, nor any value that they only pass on
     taken = [name for call in found for name in call.sources]
     for call in found:
         layer = call.layer
         check_is_layer(layer)
         if isinstance(layer, keras.layers.InputLayer):
-            ends[layer.name] = source
+            ends[layer.name], alone_at[layer.name] = source, alone
             continue
         sources = [ends[name] for name in call.sources]
-        alone_here = alone and taken.count(call.sources[0]) == 1
+        alone_here = alone_at[layer.name] = alone_at[call.sources[0]] and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
-            ends[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
+            ends[layer.name], alone_at[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
         elif sources == [INPUT] and alone_here and _prepares(layer):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
@@ -93,7 +97,7 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             ends[layer.name] = INPUT
         else:
             ends[layer.name] = _add(layer, sources, graph)
-    return ends[output]
+    return ends[output], alone_at[output]
 
 
 def _prepares(layer: keras.layers.Layer) -> bool:
@@ -110,7 +114,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     _check_computes_as_known(layer)
     refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
     behind = graph.nodes.get(sources[0])
-    if isinstance(layer, keras.layers.Dropout) and behind is not None and behind.kind == RELU:
+    if _drops_single_values(layer) and behind is not None and behind.kind == RELU:
         return graph.add(AFFINE, copy_of(layer), sources, layer.name).name
     if isinstance(layer, _NOTHING) or _augments(layer) or (_is_activation(layer) and _activation(layer) == "linear"):
         return sources[0]
@@ -226,10 +230,16 @@ def _activation(layer: keras.layers.Layer) -> str:
     return f"{activation.__module__}.{name}" if name in _FUNCTIONS else name
 
 
+def _drops_single_values(layer: keras.layers.Layer | None) -> bool:
+    """Whether it is the dropout that `LIFCell` has too, not one of whole channels."""
+    whole = (keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D)
+    return isinstance(layer, keras.layers.Dropout) and not isinstance(layer, whole) and layer.noise_shape is None
+
+
 def _give_dropout(graph: Graph) -> None:
     """Removes dropout after a ReLU; its rate goes to the ReLU if nothing else uses the ReLU's output."""
     for node in graph:
-        if isinstance(node.layer, keras.layers.Dropout):
+        if _drops_single_values(node.layer):
             rectified = graph.nodes[node.sources[0]]
             if graph.taken_once(rectified.name):
                 rectified.dropout = float(node.layer.rate)

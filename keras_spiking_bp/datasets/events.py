@@ -114,7 +114,8 @@ def events_to_spikes(
 
     Raises:
         ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
-        TypeError: if a column is not of integers, such as a time in seconds.
+        TypeError: if a column holds other than whole numbers, such as times in seconds; in a graph, if its dtype is
+            floating.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor; if a polarity is not
             a channel (on a CPU, and in tf.data).
 
@@ -144,7 +145,8 @@ def events_to_spikes(
 
 def _integers(name: str, column: Any) -> tf.Tensor:
     column = tf.convert_to_tensor(column)
-    if column.dtype.is_floating and column.shape.num_elements() != 0:  # of an empty list
+    whole = not column.dtype.is_floating or (tf.executing_eagerly() and bool(tf.reduce_all(column == tf.floor(column))))
+    if not whole:
         raise TypeError(
             f"`{name}` must be integers{' (microseconds)' if name == 'time' else ''}. Received: {name} of dtype "
             f"{column.dtype.name}"

@@ -343,6 +343,21 @@ GRAPHS = {
         (keras.layers.Add(name="sum2"), ["sum", "c"]),
         *ends("sum2"),
     ],
+    "a sum with a concatenation": lambda: [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(name="both"), ["a", "b"]),
+        (ksbp.LIFCell(keras.layers.Conv2D(8, 3, padding="same"), name="c"), "input"),
+        (keras.layers.Add(name="sum"), ["both", "c"]),
+        (firing(name="d"), "sum"),
+        *ends("d"),
+    ],
+    "rows side by side": lambda: [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(1, name="both"), ["a", "b"]),
+        *ends("both"),
+    ],
     "a current that two take": lambda: [
         (keras.layers.Conv2D(4, 3, padding="same", name="current"), "input"),
         (ksbp.LIFCell(keras.layers.Identity(), name="a"), "current"),
@@ -388,5 +403,6 @@ def test_joins_that_cannot_be_counted_are_refused():
         (firing(name="b"), "input"),
         (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
     ]
-    with pytest.raises(ValueError, match=r"'c' \(Concatenate\) cannot be counted: .* axis=1"):
-        ksbp.analysis.operations(spiking_graph([*rows, *ends("c")]), spikes, verbose=0)
+    behind = (ksbp.LIFCell(keras.layers.Conv2D(2, 3, name="seam"), name="d"), "c")
+    with pytest.raises(ValueError, match=r"'seam' \(Conv2D\) cannot be counted: .* another axis than channels"):
+        ksbp.analysis.operations(spiking_graph([*rows, behind, *ends("d")]), spikes, verbose=0)

@@ -160,3 +160,23 @@ def test_dropout_goes_to_neurons_only_if_nobody_else_takes_their_spikes(build):
         graph = read(build(shared))
         assert next(node.dropout for node in graph if node.kind == RELU) == rate
         assert not any(isinstance(node.layer, layers.Dropout) for node in graph)
+
+
+def test_what_one_branch_prepares_is_not_prepared_for_the_other():
+    """Dropout that passes the input on, to one of two branches: what stands behind it is of that branch alone."""
+    inputs = keras.Input((8, 8, 1))
+    left = layers.Conv2D(2, 3, activation="relu")(layers.Rescaling(0.1)(layers.Dropout(0.1)(inputs)))
+    right = layers.Conv2D(2, 3, activation="relu")(inputs)
+    outputs = layers.Dense(3)(layers.Flatten()(layers.Concatenate()([left, right])))
+    graph = read(keras.Model(inputs, outputs))
+    assert graph.front is None
+
+
+@pytest.mark.parametrize(
+    "dropout", [layers.SpatialDropout2D(0.3), layers.Dropout(0.3, noise_shape=(None, 1, 1, 4)), layers.Dropout(0.3)]
+)
+def test_dropout_of_whole_channels_is_not_that_of_neurons(dropout):
+    graph = read(chain(layers.Conv2D(4, 3, activation="relu"), dropout))
+    rate = 0.3 if type(dropout) is layers.Dropout and dropout.noise_shape is None else 0.0
+    assert [node.dropout for node in graph if node.kind == RELU] == [rate]
+    assert not any(isinstance(node.layer, layers.Dropout) for node in graph)

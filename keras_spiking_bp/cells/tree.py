@@ -1,0 +1,58 @@
+"""The parts of a cell, and theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.cells.base import Cell, NeuronCell
+from keras_spiking_bp.cells.graph import GraphCell
+from keras_spiking_bp.cells.recurrent import RecurrentCell
+from keras_spiking_bp.cells.residual import ResidualCell
+from keras_spiking_bp.cells.sequential import SequentialCell
+
+
+def inside(cell: Cell) -> dict[str, Any]:
+    """The parts of a cell, by their names in its config."""
+    if isinstance(cell, SequentialCell):
+        return {"cells": list(cell.cells)}
+    if isinstance(cell, GraphCell):
+        return {"nodes": list(cell.layers)}
+    if isinstance(cell, ResidualCell):
+        around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
+        return {"body": cell.body, "junction": cell.junction, **around}
+    if isinstance(cell, RecurrentCell):
+        return {"cell": cell.cell, "recurrent": cell.recurrent}
+    if isinstance(cell, NeuronCell):
+        return {"synapse": cell.synapse}
+    raise TypeError(
+        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
+        "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
+    )
+
+
+def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The cells, and the layers in them: synapses, shortcuts, layers between cells."""
+    yield layer
+    if isinstance(layer, Cell):
+        for inner in inside(layer).values():
+            for part in inner if isinstance(inner, list) else [inner]:
+                yield from tree(part)
+
+
+def used_twice(cell: Cell) -> keras.layers.Layer | None:
+    """A layer with weights that stands at two places of a cell tree; None if there is none.
+
+    Raises:
+        TypeError: if the tree holds a cell of an unknown kind.
+    """
+    seen: set[int] = set()
+    for layer in tree(cell):
+        parts = [layer] if isinstance(layer, Cell) else layer._flatten_layers()
+        for part in parts:
+            if id(part) in seen and (part.variables or not part.built):
+                return part
+        seen |= {id(part) for part in parts}
+    return None
