@@ -11,7 +11,7 @@ import numpy as np
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.data import batches_of, check_classes
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
-from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time, check_accuracy
+from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.observe import as_inputs, is_spiking
@@ -76,8 +76,8 @@ def compare(
     check_costs(costs)
     if not networks:
         raise ValueError("`networks` must hold at least one network. Received: none")
-    if accuracy is not None:
-        check_accuracy(accuracy)
+    if accuracy is not None and not 0 < accuracy <= 1:
+        raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not is_spiking(network):

@@ -13,6 +13,7 @@ from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.observe import output_layer
+from keras_spiking_bp.validation import check_share
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
@@ -20,12 +21,6 @@ def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | Non
     below = [row["steps"] for row in rows if row["accuracy"] < accuracy]
     steps = (below[-1] if below else 0) + 1
     return steps if steps <= len(rows) else None
-
-
-def check_accuracy(accuracy: float) -> None:
-    """A share of the samples."""
-    if not 0 < accuracy <= 1:
-        raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
 
 
 class AccuracyOverTime(Table):
@@ -50,9 +45,9 @@ class AccuracyOverTime(Table):
         """The smallest number of steps from which the accuracy stays at least `accuracy`; None if there is none.
 
         Raises:
-            ValueError: if `accuracy` is not above 0 and at most 1.
+            ValueError: if `accuracy` is not from 0 to 1.
         """
-        check_accuracy(accuracy)
+        check_share("accuracy", accuracy)
         return steps_to_reach(self.rows, accuracy)
 
     def early_exit(self, margins: Sequence[float]) -> Table:

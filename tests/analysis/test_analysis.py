@@ -139,7 +139,7 @@ def test_what_is_no_cost_or_no_accuracy_is_refused_before_the_pass(small):
             analysis.compare({"a": done}, costs=costs)
     with pytest.raises(ValueError, match="`data` must be None where Operations are given"):
         analysis.energy(analysis.operations(done), images)
-    with pytest.raises(ValueError, match="`accuracy` must be above 0 and at most 1.*97"):
+    with pytest.raises(ValueError, match="`accuracy` must be a number with 0 <= accuracy <= 1.*97"):
         analysis.accuracy_over_time(done).steps_to_reach(97)
 
 
