@@ -245,7 +245,9 @@ FAST = {
         "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=12, label_smoothing=0.1, **_DEEP
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=16, **_DEEP),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 12, label_smoothing=0.1, kappa=1.0, **_DEEP),
+    ("resnet9", "cifar10"): Recipe(
+        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 24, restart=12, label_smoothing=0.1, kappa=1.0, **_DEEP
+    ),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}
