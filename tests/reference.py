@@ -296,6 +296,6 @@ class Simulation:
             slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])
             drive = self._synaptic_beta_of(node) * drive + 1
             e = drive + self._beta_of(node) * e * (1 - lost)
-            lost = self.spikes[name][:, t] if self.reset == "zero" else slope
+            lost = self.spikes[name][:, t] if self.reset == "zero" else np.minimum(slope, 1.0)
             total = total + slope * e
         return total / self.num_steps
