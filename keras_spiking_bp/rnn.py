@@ -143,7 +143,7 @@ class SpikingRNN(keras.layers.RNN):
                 f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
-        if not self.cell.built:
+        if not self.cell.built:  # here, since Keras 3.8 takes the layer for built before the checks could refuse it
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         if self.gradient != "bptt":
             check_affine(self.cell.affine_parts(), self.gradient)

@@ -155,6 +155,7 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
         shape: tuple[int, ...] = path.source_shape
         waiting: list[keras.layers.Layer] = []  # layers since that shape
         is_sum = False  # whether the value so far is a sum of weights, or over a pooling window
+        is_identity = True
         ends_in_sum = len(summands[path.target]) > 1
         behind = [*of[1:], (path.target,)]
         sums = iter(path.sums)
@@ -163,7 +164,7 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
                 if (before, after) not in added and not (is_sum and len(takers[before]) == 1):
                     accumulates += math.prod(_behind(waiting, shape))
                 added.add((before, after))
-                shape, waiting, is_sum = next(sums, shape), [], False
+                shape, waiting, is_sum, is_identity = next(sums, shape), [], False, False
                 continue
             for part in () if layer is None else parts_of(layer):
                 waiting.append(part)
@@ -172,11 +173,10 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
                     macs, accumulates = (
                         (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
                     )
-                    shape, waiting = _behind(waiting, shape), []
+                    shape, waiting, is_identity = _behind(waiting, shape), [], False
                 is_sum = _has_synapses(part) or (is_sum and isinstance(part, keras.layers.BatchNormalization))
             done.add(after)
-        parts = [part for layer in path.layers for part in parts_of(layer)]
-        if not ends_in_sum and not any(_has_synapses(part) or isinstance(part, keras.layers.Add) for part in parts):
+        if is_identity:
             accumulates += math.prod(_behind(waiting, shape))
         found.append((macs, accumulates))
     return found

@@ -23,7 +23,7 @@ def fit(
     epochs: int,
     folder: str | os.PathLike,
     save_every: int | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = (),
     **kwargs: Any,
 ) -> list[dict[str, float]]:
     """`model.fit` with exact resume: the same call, repeated after a kill, continues as if uninterrupted.

@@ -42,7 +42,7 @@ def fit_multi_worker(
     folder: str | os.PathLike,
     strategy: tf.distribute.MultiWorkerMirroredStrategy,
     save_every: int | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = (),
     verbose: int = 1,
 ) -> list[dict[str, float]]:
     """`fit` on several machines: each takes its share of every batch; gradients are summed.

@@ -131,6 +131,18 @@ def test_a_model_inside_of_a_model():
     assert len(norms_in(folded)) == 1
 
 
+def test_a_synapse_that_two_cells_share_becomes_two():
+    shared = keras.Sequential([keras.layers.Dense(5), keras.layers.BatchNormalization()])
+    inputs = keras.Input((STEPS, 5))
+    cell = SequentialCell([LIFCell(shared), LIFCell(shared), ReadoutCell(keras.layers.Dense(2))])
+    model = exact(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
+    folded = ksbp.fold_batch_normalization(model)
+    spikes = np.random.default_rng(2).integers(-1, 2, (3, STEPS, 5)).astype("float32")
+    np.testing.assert_array_equal(folded(spikes), model(spikes))
+    cells = folded.layers[-1].cell.cells
+    assert not norms_in(folded) and cells[0].synapse is not cells[1].synapse
+
+
 def test_a_compiled_model_stays_so_and_the_new_one_is_not():
     """Keras compiles a clone like its model, which it cannot do with a loss that is not serialisable."""
     inner = exact(network())
