@@ -109,10 +109,10 @@ def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
     if chosen.loss != "cross_entropy":
         chosen = dataclasses.replace(
             chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=6,
-            batch_size=64, drop_epochs=(), restart=0, warmup=0.0,
+            batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
         )  # fmt: skip
     epochs = args.ann_epochs or chosen.epochs
-    restart = chosen.restart if chosen.restart < epochs else 0
+    restart = tuple(epoch for epoch in chosen.restart if epoch < epochs)
     return dataclasses.replace(
         chosen, epochs=epochs, restart=restart, batch_size=args.ann_batch_size or chosen.batch_size
     )

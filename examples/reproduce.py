@@ -4,7 +4,7 @@ python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--
 
 Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
 resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`. A finished training
-of N epochs goes on with `--epochs M --restart N`, as if it had begun so.
+of N epochs goes on with `--epochs M --restart N`, as if it had begun so, and that one with `--epochs L --restart N M`.
 
 `--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
 command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
@@ -159,7 +159,7 @@ def _split(argument: str) -> list[str]:
 def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
     """Records what is trained in this folder, or refuses to continue with something else.
 
-    A training may be prolonged by a restart after its last epoch: its epochs are then the first ones of the new recipe.
+    Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe.
     """
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     if path.exists():
@@ -167,8 +167,8 @@ def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None
         there = {key: written.pop(key) for key in ("seed", "validation")}
         there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
         differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
-        prolonged = {**there, "epochs": own["epochs"], "restart": there["epochs"]}
-        if differs and (there["restart"] or own != prolonged):
+        begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
+        if differs and there not in begun:
             raise SystemExit(
                 f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
             )
@@ -186,6 +186,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         kind = field.type.split(" |")[0]
         if kind == "bool":
             parser.add_argument(option, action=argparse.BooleanOptionalAction)
+        elif kind == "tuple[int, ...]":
+            parser.add_argument(option, type=int, nargs="*")
         else:
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind])
     parser.add_argument("--seed", type=int, default=0)
@@ -207,6 +209,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
+    changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
@@ -31,7 +32,7 @@ class Recipe:
         epochs: number of epochs.
         drop_epochs: after each of these epochs the learning rate is divided by 5; if empty, it follows a cosine to 0.
         warmup: fraction of the steps in which the learning rate rises from 0, before the cosine.
-        restart: epoch after which warm-up and cosine start again, for the remaining epochs; 0 for none.
+        restart: after each of these epochs warm-up and cosine start again, up to the next one or the last epoch.
         optimizer: `"sgd"` or `"adam"`.
         momentum: of SGD.
         weight_decay: with value w, each step subtracts `learning_rate * w` times each weight.
@@ -62,7 +63,7 @@ class Recipe:
     epochs: int
     drop_epochs: tuple[int, ...] = ()
     warmup: float = 0.0
-    restart: int = 0
+    restart: tuple[int, ...] = ()
     optimizer: str = "sgd"
     momentum: float = 0.0
     weight_decay: float = 5e-4
@@ -92,11 +93,12 @@ class Recipe:
             check_positive_int(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_rate("warmup", self.warmup)
-        if self.restart:
-            check_positive_int("restart", self.restart)
-        if self.restart and (self.restart >= self.epochs or self.drop_epochs):
+        for epoch in self.restart:
+            check_positive_int("restart", epoch)
+        ends = (*self.restart, self.epochs)
+        if self.restart and (self.drop_epochs or any(end <= begin for begin, end in itertools.pairwise(ends))):
             raise ValueError(
-                "`restart` must be 0, or an epoch before the last one of a cosine schedule. Received: "
+                "`restart` must be rising epochs before the last one of a cosine schedule. Received: "
                 f"restart={self.restart!r}, epochs={self.epochs}, drop_epochs={self.drop_epochs}"
             )
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
@@ -126,7 +128,10 @@ class Recipe:
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
         """The recipe of a report or of a `recipe.json`; fields missing in an older one have defaults."""
-        return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"])})
+        restart = fields.get("restart", ())
+        if isinstance(restart, int):  # the one epoch of an older recipe, or 0 for none
+            restart = (restart,) if restart else ()
+        return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"]), "restart": tuple(restart)})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
@@ -174,10 +179,11 @@ class Recipe:
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """The learning rate at each step."""
         if not self.drop_epochs:
-            if not self.restart:
-                return self._cosine(self.epochs * steps_per_epoch)
-            first, second = self.restart * steps_per_epoch, (self.epochs - self.restart) * steps_per_epoch
-            return Restarted(self._cosine(first), self._cosine(second), first)
+            first, *ends = (epoch * steps_per_epoch for epoch in (*self.restart, self.epochs))
+            schedule = self._cosine(first)
+            for begin, end in itertools.pairwise((first, *ends)):
+                schedule = Restarted(schedule, self._cosine(end - begin), begin)
+            return schedule
         return keras.optimizers.schedules.PiecewiseConstantDecay(
             [epoch * steps_per_epoch - 1 for epoch in self.drop_epochs],  # the last step of the old rate
             [self.learning_rate / 5**i for i in range(len(self.drop_epochs) + 1)],
@@ -242,11 +248,11 @@ FAST = {
     ),
     ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 6, **_DEEP),
     ("vgg7", "fashion_mnist"): Recipe(
-        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=12, label_smoothing=0.1, **_DEEP
+        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=(12,), label_smoothing=0.1, **_DEEP
     ),
-    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=16, **_DEEP),
+    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=(16,), **_DEEP),
     ("resnet9", "cifar10"): Recipe(
-        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 24, restart=12, label_smoothing=0.1, kappa=1.0, **_DEEP
+        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 24, restart=(12,), label_smoothing=0.1, kappa=1.0, **_DEEP
     ),
 }
 

@@ -1,6 +1,7 @@
 """The recipes are those of the paper, and reach the network and the optimizer."""
 
 import dataclasses
+import itertools
 import json
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.recipes import FAST, PAPER, recipe
+from keras_spiking_bp.recipes import FAST, PAPER, Recipe, recipe
 
 
 @pytest.mark.parametrize(
@@ -39,16 +40,28 @@ def test_a_cosine():
     np.testing.assert_allclose([float(schedule(s)) for s in (0, 10, 20)], [0.2, 0.1, 0.0], atol=1e-7)
 
 
-def test_the_schedule_starts_once_more():
-    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), epochs=6, restart=4, learning_rate=0.2)
-    whole, first, second = (
-        dataclasses.replace(chosen, epochs=e, restart=r).schedule(5) for e, r in ((6, 4), (4, 0), (2, 0))
-    )
+@pytest.mark.parametrize("lengths", [(4, 2), (4, 2, 3)])
+def test_the_schedule_starts_again(lengths):
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), learning_rate=0.2)
+    *restart, epochs = itertools.accumulate(lengths)
+    whole = dataclasses.replace(chosen, epochs=epochs, restart=tuple(restart)).schedule(5)
     whole = type(whole).from_config(json.loads(json.dumps(whole.get_config())))
-    both = [float(first(step)) for step in range(20)] + [float(second(step)) for step in range(10)]
-    assert [float(whole(step)) for step in range(30)] == both
-    with pytest.raises(ValueError, match=r"`restart` must be .* Received: restart=6"):
-        dataclasses.replace(chosen, restart=6)
+    parts = [dataclasses.replace(chosen, epochs=length, restart=()).schedule(5) for length in lengths]
+    expected = [float(part(step)) for part, length in zip(parts, lengths, strict=True) for step in range(5 * length)]
+    assert [float(whole(step)) for step in range(5 * epochs)] == expected
+
+
+@pytest.mark.parametrize("restart", [(6,), (2, 6), (4, 2), (2, 2)])
+def test_a_restart_must_precede_the_next_and_the_last_epoch(restart):
+    with pytest.raises(ValueError, match=r"`restart` must be .* Received: restart=.*, epochs=6"):
+        dataclasses.replace(recipe("vgg9", "cifar10"), epochs=6, restart=restart)
+
+
+@pytest.mark.parametrize("written, restart", [(0, ()), (12, (12,)), ([12], (12,)), ([4, 12], (4, 12))])
+def test_an_older_report_names_one_restart_or_none(written, restart):
+    chosen = recipe("vgg9", "cifar10")
+    fields = {**dataclasses.asdict(chosen), "drop_epochs": [], "restart": written}
+    assert Recipe.from_dict(fields) == dataclasses.replace(chosen, restart=restart)
 
 
 @pytest.mark.parametrize("recipes", [PAPER, FAST], ids=["paper", "fast"])
