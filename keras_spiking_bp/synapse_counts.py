@@ -1,19 +1,14 @@
-"""How many synapses each spike reaches, and what a network costs as an ANN."""
+"""How many synapses each spike reaches."""
 
 from __future__ import annotations
-
-import collections
-import math
-from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import JOINS
-from keras_spiking_bp.connections import ONE_TO_ONE, Connection
-from keras_spiking_bp.layer_graph import calls, copy_of, parts_of
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.connections import ONE_TO_ONE
+from keras_spiking_bp.layer_graph import copy_of, parts_of
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
@@ -41,7 +36,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
     """
     steps = [part for layer in layers for part in parts_of(layer)]
-    counted = [part for part in steps if _has_synapses(part)]
+    counted = [part for part in steps if has_synapses(part)]
     if not all(_averages_apart(part) for part in counted[:-1]):
         raise ValueError(
             f"The layers {[part.name for part in counted]} follow each other with no neurons between them: a spike "
@@ -53,21 +48,19 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
         tape.watch(x)
         y = x
         for part in steps:
-            if isinstance(part, _PASSES_ON):  # in full precision, whatever the policy: these are counts
+            if isinstance(part, PASSES_ON):  # in full precision, whatever the policy: these are counts
                 y = copy_of(part)(y, training=False)
-            elif _has_synapses(part):
+            elif has_synapses(part):
                 y = _with_ones(part, y)
         reached = tf.reduce_sum(y)
     return tape.gradient(reached, x)[0].numpy().astype("float64")
 
 
-_PASSES_ON = (
+PASSES_ON = (
     keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.Identity, keras.layers.Dropout,
     keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D,
     keras.layers.Cropping2D, keras.layers.Cropping3D,
 )  # fmt: skip
-_PER_ELEMENT = (keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, *ONE_TO_ONE)
-_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 _WITH_WEIGHTS = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
@@ -86,8 +79,9 @@ _POOLING = {  # the convolution with the same windows
 }  # fmt: skip
 
 
-def _has_synapses(part: keras.layers.Layer) -> bool:
-    return not isinstance(part, (*_PASSES_ON, *ONE_TO_ONE, *JOINS))
+def has_synapses(part: keras.layers.Layer) -> bool:
+    """Whether `fan_out` counts it: it neither passes values on one by one nor joins them."""
+    return not isinstance(part, (*PASSES_ON, *ONE_TO_ONE, *JOINS))
 
 
 def _averages_apart(part: keras.layers.Layer) -> bool:
@@ -120,126 +114,3 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
         f"The synapses of the layer {layer.name!r} ({kind.__name__}) cannot be counted: known are dense layers, "
         "convolutions and pooling, and layers that only move or drop values"
     )
-
-
-def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
-    """Cost of each connection in one inference of the same network as an ANN: `(macs, accumulates)`.
-
-    As `synapses_of` counts: one MAC for each synapse with a weight, one accumulate for each element of a pooling
-    window, and for each element of a summand that is not itself a sum of weights, such as an identity shortcut. An
-    identity that is no summand counts as one accumulate for each element. What several paths share, such as the pooling
-    before a residual block or the layers after an `Add`, is counted once, for the first. An ANN has no feedback of
-    spikes.
-    """
-    paths = list(paths)
-    values = [_values(path) for path in paths]
-    takers: dict[_Value, set[_Value]] = collections.defaultdict(set)
-    summands: dict[str, set[_Value]] = collections.defaultdict(set)
-    concatenations = {
-        id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
-    }
-    for path, of in zip(paths, values, strict=True):
-        if not path.delayed:
-            last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
-            summands[path.target].add(of[-1][last:])
-            for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
-                takers[before].add(after)
-    found: list[tuple[int, int]] = []
-    done: set[_Value] = set()
-    added: set[tuple[_Value, _Value]] = set()  # summands, each with the sum
-    for path, of in zip(paths, values, strict=True):
-        if path.delayed:
-            found.append((0, 0))
-            continue
-        macs = accumulates = 0
-        shape: tuple[int, ...] = path.source_shape
-        waiting: list[keras.layers.Layer] = []  # layers since that shape
-        is_sum = False  # whether the value so far is a sum of weights, or over a pooling window
-        is_identity = True
-        ends_in_sum = len(summands[path.target]) > 1
-        behind = [*of[1:], (path.target,)]
-        sums = iter(path.sums)
-        for layer, before, after in zip([*path.layers, None], of, behind, strict=True):
-            if isinstance(layer, keras.layers.Add) or (layer is None and ends_in_sum):
-                if (before, after) not in added and not (is_sum and len(takers[before]) == 1):
-                    accumulates += math.prod(_behind(waiting, shape))
-                added.add((before, after))
-                shape, waiting, is_sum, is_identity = next(sums, shape), [], False, False
-                continue
-            for part in () if layer is None else parts_of(layer):
-                waiting.append(part)
-                if _has_synapses(part):
-                    synapses = 0 if after in done else round(fan_out(tuple(waiting), shape).sum())
-                    macs, accumulates = (
-                        (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
-                    )
-                    shape, waiting, is_identity = _behind(waiting, shape), [], False
-                is_sum = _has_synapses(part) or (is_sum and isinstance(part, keras.layers.BatchNormalization))
-            done.add(after)
-        if is_identity:
-            accumulates += math.prod(_behind(waiting, shape))
-        found.append((macs, accumulates))
-    return found
-
-
-#: What identifies a value on a path: the source, or the last `Add`, and the layers since.
-_Value = tuple[str | int, ...]
-
-
-def _values(path: Connection) -> list[_Value]:
-    """The values on a path: at its source and after each of its layers."""
-    found: list[_Value] = [(path.source,)]
-    for layer in path.layers:
-        found.append((id(layer),) if isinstance(layer, keras.layers.Add) else (*found[-1], id(layer)))
-    return found
-
-
-def _behind(layers: Iterable[keras.layers.Layer], shape: tuple[int, ...]) -> tuple[int, ...]:
-    for layer in layers:
-        if not isinstance(layer, JOINS):
-            shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
-    return shape
-
-
-def synapses_of(ann: keras.Model) -> tuple[int, int]:
-    """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
-
-    One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
-    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations, and batch normalisation
-    (which can be folded into the weights), cost nothing.
-
-    Raises:
-        TypeError: if it is neither Sequential nor functional.
-        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
-
-    Example:
-        >>> synapses_of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
-        (72, 0)
-    """
-    macs = accumulates = 0
-    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding before a layer with weights
-    weighted: set[str] = set()  # layers whose outputs are sums of weights
-    found = calls(ann)
-    takers = collections.Counter(source for call in found for source in call.sources)
-    for call in found:
-        layer, name = call.layer, call.layer.name
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        before, shape = padded.get(call.sources[0], ((), call.shapes[0]))
-        if isinstance(layer, keras.Model):
-            inner = synapses_of(layer)
-            macs, accumulates = macs + inner[0], accumulates + inner[1]
-            weighted.add(name)
-        elif isinstance(layer, keras.layers.Add):
-            # an output that other layers use too reaches the Add as it is
-            unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
-            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
-        elif isinstance(layer, _PADDING):
-            padded[name] = ((*before, layer), shape)
-        elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:
-            weighted.add(name)
-        elif not isinstance(layer, (*_PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
-            synapses = round(fan_out((*before, layer), shape).sum())
-            macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
-            weighted.add(name)
-    return macs, accumulates

@@ -14,8 +14,8 @@ from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.ann_operations import synapses_of
 from keras_spiking_bp.observe import as_inputs, is_spiking
-from keras_spiking_bp.synapse_counts import synapses_of
 from keras_spiking_bp.validation import check_positive_int
 
 

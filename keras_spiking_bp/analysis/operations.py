@@ -9,7 +9,7 @@ import keras
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.synapse_counts import ann_operations
+from keras_spiking_bp.ann_operations import ann_operations
 
 #: The columns that count.
 COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.ann_operations import synapses_of
 from keras_spiking_bp.observe import traces
-from keras_spiking_bp.synapse_counts import fan_out, synapses_of
+from keras_spiking_bp.synapse_counts import fan_out
 from tests.analysis import brute_force
 
 STEPS, SAMPLES = 6, 3

@@ -1,0 +1,172 @@
+"""What one inference costs as an ANN."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import keras
+
+from keras_spiking_bp.cells.graph import JOINS
+from keras_spiking_bp.connections import ONE_TO_ONE, Connection
+from keras_spiking_bp.layer_graph import calls, parts_of
+from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
+from keras_spiking_bp.validation import check_static_shape
+
+
+def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
+    """Cost of each connection in one inference of the same network as an ANN: `(macs, accumulates)`.
+
+    As `synapses_of` counts: one MAC for each synapse with a weight, one accumulate for each element of a pooling
+    window, and for each element of a summand that is not itself a sum of weights, such as an identity shortcut. An
+    identity that is no summand counts as one accumulate for each element. What several paths share, such as the pooling
+    before a residual block or the layers after an `Add`, is counted once, for the first. An ANN has no feedback of
+    spikes.
+    """
+    paths = list(paths)
+    values = [_values(path) for path in paths]
+    takers, summands = _uses(paths, values)
+    found: list[tuple[int, int]] = []
+    counted: set[_Value] = set()
+    added: set[tuple[_Value, _Value]] = set()  # summands, each with the sum
+    for path, of in zip(paths, values, strict=True):
+        if path.delayed:
+            found.append((0, 0))
+            continue
+        macs = accumulates = 0
+        state = _State(path.source_shape)
+        sums = iter(path.sums)
+        ends_in_sum = len(summands[path.target]) > 1
+        for layer, before, after in zip([*path.layers, None], of, [*of[1:], (path.target,)], strict=True):
+            if isinstance(layer, keras.layers.Add) or (layer is None and ends_in_sum):
+                if (before, after) not in added and not (state.is_sum and len(takers[before]) == 1):
+                    accumulates += math.prod(state.shape)
+                added.add((before, after))
+                state = _State(next(sums, state.shape), is_identity=False)
+                continue
+            for part in () if layer is None else parts_of(layer):
+                synapses = 0 if after in counted else state.synapses(part)
+                macs, accumulates = (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
+                state = state.behind(part)
+            counted.add(after)
+        if state.is_identity:
+            accumulates += math.prod(state.shape)
+        found.append((macs, accumulates))
+    return found
+
+
+#: What identifies a value on a path: the source, or the last `Add`, and the layers since.
+_Value = tuple[str | int, ...]
+
+
+def _values(path: Connection) -> list[_Value]:
+    """The values on a path: at its source and after each of its layers."""
+    found: list[_Value] = [(path.source,)]
+    for layer in path.layers:
+        found.append((id(layer),) if isinstance(layer, keras.layers.Add) else (*found[-1], id(layer)))
+    return found
+
+
+def _uses(
+    paths: list[Connection], values: list[list[_Value]]
+) -> tuple[dict[_Value, set[_Value]], dict[str, set[_Value]]]:
+    """What takes each value, and the summands of the current of each target."""
+    takers: dict[_Value, set[_Value]] = collections.defaultdict(set)
+    summands: dict[str, set[_Value]] = collections.defaultdict(set)
+    concatenations = {
+        id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
+    }
+    for path, of in zip(paths, values, strict=True):
+        if not path.delayed:
+            last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
+            summands[path.target].add(of[-1][last:])
+            for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
+                takers[before].add(after)
+    return takers, summands
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """What is known of a value on a path.
+
+    Attributes:
+        origin: shape of the last value before it that synapses or an `Add` computed, or of the source.
+        since: the layers since that one.
+        is_sum: whether it is a sum of weights, or over a pooling window.
+        is_identity: whether it is the output of the source.
+    """
+
+    origin: tuple[int, ...]
+    since: tuple[keras.layers.Layer, ...] = ()
+    is_sum: bool = False
+    is_identity: bool = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = self.origin
+        for layer in self.since:
+            if not isinstance(layer, JOINS):
+                shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
+        return shape
+
+    def synapses(self, part: keras.layers.Layer) -> int:
+        """Those that the whole value reaches in `part`."""
+        return round(fan_out((*self.since, part), self.origin).sum()) if has_synapses(part) else 0
+
+    def behind(self, part: keras.layers.Layer) -> _State:
+        """The state of the output of `part`."""
+        passed = dataclasses.replace(self, since=(*self.since, part))
+        if has_synapses(part):
+            return _State(passed.shape, is_sum=True, is_identity=False)
+        still_sum = self.is_sum and isinstance(part, keras.layers.BatchNormalization)
+        return dataclasses.replace(passed, is_sum=still_sum)
+
+
+def synapses_of(ann: keras.Model) -> tuple[int, int]:
+    """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
+
+    One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
+    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations, and batch normalisation
+    (which can be folded into the weights), cost nothing.
+
+    Raises:
+        TypeError: if it is neither Sequential nor functional.
+        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
+
+    Example:
+        >>> synapses_of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
+        (72, 0)
+    """
+    macs = accumulates = 0
+    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding before a layer with weights
+    weighted: set[str] = set()  # layers whose outputs are sums of weights
+    found = calls(ann)
+    takers = collections.Counter(source for call in found for source in call.sources)
+    for call in found:
+        layer, name = call.layer, call.layer.name
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        before, shape = padded.get(call.sources[0], ((), call.shapes[0]))
+        if isinstance(layer, keras.Model):
+            inner = synapses_of(layer)
+            macs, accumulates = macs + inner[0], accumulates + inner[1]
+            weighted.add(name)
+        elif isinstance(layer, keras.layers.Add):
+            # an output that other layers use too reaches the Add as it is
+            unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
+            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
+        elif isinstance(layer, _PADDING):
+            padded[name] = ((*before, layer), shape)
+        elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:
+            weighted.add(name)
+        elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
+            synapses = round(fan_out((*before, layer), shape).sum())
+            macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
+            weighted.add(name)
+    return macs, accumulates
+
+
+_PER_ELEMENT = (keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, *ONE_TO_ONE)
+_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
