@@ -171,6 +171,8 @@ class Recipe:
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
         else:
             optimizer = keras.optimizers.SGD(rate, self.momentum, weight_decay=decay)
+        if self.policy == "mixed_float16":  # Keras scales the loss only where this is the policy of the whole model
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         loss = SumSquaredError()
         if self.loss == "cross_entropy":
             loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.label_smoothing)

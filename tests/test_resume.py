@@ -137,6 +137,47 @@ def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=3),
+        lambda: keras.optimizers.Adam(0.01, use_ema=True),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), dynamic_growth_steps=3),
+    ],
+    ids=["accumulated gradients", "averaged weights", "scaled loss"],
+)
+def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer):
+    rng = np.random.default_rng(0)
+    images, labels = rng.uniform(0, 1, (16, 4, 4, 1)).astype("float32"), rng.integers(0, 2, 16)
+
+    def train(folder, callbacks=()):
+        model = ksbp.models.spiking_vgg(
+            (4, 4, 1),
+            2,
+            [(4, 3)],
+            [],
+            num_steps=3,
+            encoder=ksbp.ConstantEncoder(3, 3.0),
+            policy="mixed_float16",
+            seed=0,
+        )
+        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        data = ksbp.datasets.Batches(images, labels, 4, seed=1)
+        return model, ksbp.training.fit(model, data, 2, folder, callbacks=callbacks, verbose=0)
+
+    class StopAfterTwoBatches(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    assert train(tmp_path / "a", [StopAfterTwoBatches()])[1] == []
+    (resumed, curve), (whole, expected) = train(tmp_path / "a"), train(tmp_path / "b")
+    assert curve == expected and curve[0]["loss"] != curve[1]["loss"]
+    for a, b in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_nan_does_not_replace_a_good_checkpoint(tmp_path):
     good = small_model()
     ksbp.training.fit(good, batches(), 1, tmp_path, verbose=0)

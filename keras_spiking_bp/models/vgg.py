@@ -43,7 +43,8 @@ def spiking_vgg(
         gradient: `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         encoder: `"poisson"`, an encoder layer (which sets the number of steps), or None if the input is already spikes
             (T, H, W, C).
-        policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one.
+        policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one. With
+            `"mixed_float16"`, compile with `keras.optimizers.LossScaleOptimizer(optimizer)`.
         kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`.
         pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of
             the spikes is passed on) or `"max"` (the maximum of the spikes).
