@@ -311,6 +311,20 @@ def test_wrong_sizes_are_refused(on):
         )  # fmt: skip
 
 
+@with_compiler
+@pytest.mark.parametrize("value, expected", [("1", True), ("0", False), ("", False), (None, False)])
+def test_the_environment_switches_them_on(monkeypatch, value, expected):
+    monkeypatch.setattr(switch, "_on", None)  # neither `enable` nor `disable` has been called
+    monkeypatch.delenv(switch.VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(switch.VARIABLE, value)
+    assert kernels.enabled() == expected
+    with switch.in_training(True):
+        assert (switch.usable() is not None) == expected
+    kernels.disable()
+    assert not kernels.enabled()
+
+
 def in_a_process(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
