@@ -87,10 +87,10 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "## Time to accuracy\n",
         "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images "
         "(measured four times per epoch), and their ratio to ours. One training run each, scheduled for "
-        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached. The same images in the "
-        "same order, batch size 64, AdamW, learning rates (those of our recipe) and distribution of initial "
-        f"weights; each library with the neurons of its examples ({neurons}). In bf16, the neurons of SpikingJelly "
-        "compute in bf16 too, those of the others in float32. "
+        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached; "
+        f"{_order(report['settings'])}. The same images in the same order, batch size 64, AdamW, learning rates "
+        "(those of our recipe) and distribution of initial weights; each library with the neurons of its examples "
+        f"({neurons}). In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
         f"{report['machine']['cpu']}, {report['machine']['cores']} cores; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
         table(header, rows),
@@ -105,6 +105,12 @@ def command(report: dict[str, Any]) -> str:
         values = dict.fromkeys(str(case[key]) for case in report["cases"])
         options.append(f"--{option} {' '.join(values)}")
     return f"python -m benchmarks.time_to_accuracy {' '.join(options)} --data-dir FOLDER"
+
+
+def _order(settings: dict[str, Any]) -> str:
+    if settings.get("turns"):
+        return "the libraries took turns, each up to its next measurement"
+    return "the libraries were measured one after the other"
 
 
 def _time_to(seconds: float | None, ours: float | None, finished: bool) -> str:

@@ -4,10 +4,10 @@ python -m benchmarks.time_to_accuracy --data-dir FOLDER [--num-steps 4 16] [--ta
 
 The same images, order, crops and flips, batch size of 64, AdamW, learning rates and epochs for all; the neurons are
 those of each library's examples (ours: of the VGG9 recipe). Four times per epoch the accuracy on 5,000 held-out
-training images is measured; this time does not count. Each case runs in its own process, one after the other, and
-stops when the last target is reached. `--output` is written after each measurement and names the machine; the networks
-are saved in `--states`. The same command resumes after an interruption. Leave the machine idle while it runs (many
-hours). `--quick` is a smoke test with few images, into `build/`.
+training images is measured; this time does not count. The libraries take turns: each trains in a process of its own up
+to its next measurement, and stops when the last target is reached. `--output` is written after each measurement and
+names the machine; the networks are saved in `--states`. The same command resumes after an interruption. Leave the
+machine idle while it runs (many hours). `--quick` is a smoke test with few images, into `build/`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -100,8 +101,8 @@ def key_of(case: dict[str, Any]) -> tuple[str, int, str]:
     return case["library"], case["num_steps"], case["precision"]
 
 
-def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Path) -> None:
-    """Starts or resumes one training and records its results."""
+def take_turn(key: tuple[str, int, str], arrays: Path, output: Path, states: Path) -> None:
+    """Starts or resumes one training, up to its next measurement, and records that."""
     library, num_steps, precision = key
     report = json.loads(output.read_text())
     case = next((case for case in report["cases"] if key_of(case) == key), None)
@@ -112,7 +113,6 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
     images, labels, held_out, answers = (data[name] for name in ("images", "labels", "held_out", "answers"))
     epochs, target = report["settings"]["epochs"], max(report["settings"]["targets"])
     per_epoch = len(images) // BATCH
-    evaluated = {per_epoch * part // EVALUATIONS for part in range(1, EVALUATIONS + 1)}
     build = importlib.import_module(f"benchmarks.{LIBRARIES[library]}").build
     network = build(library, num_steps, precision == "bf16", lambda step: learning_rate(step, epochs * per_epoch))
 
@@ -125,43 +125,38 @@ def train_case(key: tuple[str, int, str], arrays: Path, output: Path, states: Pa
         begun = 0
         case |= {"steps": 0, "seconds": 0.0, "step_seconds": 0.0, "peak_bytes": 0, "others": 0.0, "curve": []}
     first = 0.0 if not begun else case["seconds"] - case["step_seconds"] * (begun - 1)
-    for epoch in range(begun // per_epoch, epochs):
-        for i, (x, y) in enumerate(batches(images, labels, epoch)):
-            step = epoch * per_epoch + i
-            if step < begun:
-                continue
-            start = time.perf_counter()
-            network.train(x, y, step)
-            seconds = time.perf_counter() - start
-            if step == 0:
-                first = seconds  # it compiles
-            recompiled = begun and step == begun  # after an interruption: takes as long as the mean step
-            case["seconds"] += case["step_seconds"] if recompiled else seconds
-            if i + 1 not in evaluated:
-                continue
-            if not case["curve"]:  # of training alone
-                case["peak_bytes"] = peak_rss()
-            found = np.concatenate([network.predict(held_out[j : j + 200]) for j in range(0, len(held_out), 200)])
-            case["steps"] = step + 1
-            case["step_seconds"] = (case["seconds"] - first) / max(step, 1)
-            row = {
-                "epoch": round((step + 1) / per_epoch, 2),
-                "seconds": round(case["seconds"], 1),
-                "accuracy": float((found == answers).mean()),
-            }
-            case["curve"].append(row)
-            others = busy_seconds() - busy - (time.process_time() - own)
-            share = others / ((time.monotonic() - elapsed) * (psutil.cpu_count() or 1))
-            case["others"] = max(case["others"], round(share, 3))
-            case["finished"] = row["accuracy"] >= target or step + 1 == epochs * per_epoch
-            keep(network, folder, case)
-            write(output, report)
-            print(*key, row, file=sys.stderr, flush=True)
-            for old in folder.glob("*.state"):
-                if case["finished"] or old.stem != str(step + 1):
-                    old.unlink()
-            if case["finished"]:
-                return
+    epoch, done = divmod(begun, per_epoch)
+    end = next(n for part in range(1, EVALUATIONS + 1) if (n := per_epoch * part // EVALUATIONS) > done)
+    for i, (x, y) in enumerate(itertools.islice(batches(images, labels, epoch), done, end), start=done):
+        start = time.perf_counter()
+        network.train(x, y, epoch * per_epoch + i)
+        seconds = time.perf_counter() - start
+        if begun == i == 0:
+            first = seconds  # it compiles
+        compiles_again = begun and i == done  # takes as long as the mean step
+        case["seconds"] += case["step_seconds"] if compiles_again else seconds
+    if not case["curve"]:  # of training alone
+        case["peak_bytes"] = peak_rss()
+    found = np.concatenate([network.predict(held_out[j : j + 200]) for j in range(0, len(held_out), 200)])
+    steps = epoch * per_epoch + end
+    case["steps"] = steps
+    case["step_seconds"] = (case["seconds"] - first) / max(steps - 1, 1)
+    row = {
+        "epoch": round(steps / per_epoch, 2),
+        "seconds": round(case["seconds"], 1),
+        "accuracy": float((found == answers).mean()),
+    }
+    case["curve"].append(row)
+    others = busy_seconds() - busy - (time.process_time() - own)
+    share = others / ((time.monotonic() - elapsed) * (psutil.cpu_count() or 1))
+    case["others"] = max(case["others"], round(share, 3))
+    case["finished"] = row["accuracy"] >= target or steps == epochs * per_epoch
+    keep(network, folder, case)
+    write(output, report)
+    print(*key, row, file=sys.stderr, flush=True)
+    for old in folder.glob("*.state"):
+        if case["finished"] or old.stem != str(steps):
+            old.unlink()
 
 
 def keep(network: Training, folder: Path, case: dict[str, Any]) -> None:
@@ -170,6 +165,11 @@ def keep(network: Training, folder: Path, case: dict[str, Any]) -> None:
     part = folder / "part"
     network.save(part)
     part.replace(folder / f"{case['steps']}.state")
+
+
+def finished(key: tuple[str, int, str], output: Path) -> bool:
+    """Whether the report has all measurements of this case."""
+    return any(case["finished"] for case in json.loads(output.read_text())["cases"] if key_of(case) == key)
 
 
 def reached(curve: list[dict], target: float) -> float | None:
@@ -199,7 +199,7 @@ def main() -> None:
     args = parser.parse_args()
     output = args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json"
     output.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick}
+    settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick, "turns": True}
     here = machine.describe()
     report = {"machine": here, "settings": settings, "run": uuid.uuid4().hex[:8], "cases": []}
     if output.exists() and not args.quick:
@@ -211,22 +211,15 @@ def main() -> None:
     write(output, report)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would outlive this process
-    failed = []
+    failed: list[tuple[str, int, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         arrays, states = Path(folder) / "cifar10.npz", Path(folder) if args.quick else args.states
         if in_process(prepare, args.data_dir, 4 * BATCH if args.quick else None, arrays):
             raise SystemExit("The data could not be prepared: see above")
-        for key in (
-            (library, steps, precision)
-            for steps in args.num_steps
-            for precision in args.precisions
-            for library in args.libraries
-        ):
-            cases = {key_of(case): case for case in json.loads(output.read_text())["cases"]}
-            if cases.get(key, {}).get("finished"):
-                continue
-            if in_process(train_case, key, arrays, output, states):
-                failed.append(key)
+        for steps, precision in itertools.product(args.num_steps, args.precisions):
+            keys = [(library, steps, precision) for library in args.libraries]
+            while keys := [key for key in keys if key not in failed and not finished(key, output)]:
+                failed += [key for key in keys if in_process(take_turn, key, arrays, output, states)]
     if failed:
         raise SystemExit(f"Failed, see above: {failed}. The same command tries again")
 

@@ -61,7 +61,9 @@ def begun(monkeypatch, tmp_path):
             settings = {"epochs": epochs, "targets": list(targets)}
             machine = {"cpu": "a processor", "cores": 2}
             bench.write(output, {"machine": machine, "settings": settings, "run": "a", "cases": []})
-        bench.train_case(KEY, arrays, output, tmp_path / f"{name}-states")
+        while not bench.finished(KEY, output):
+            library.seen, library.steps, library.loaded = 0.0, [], None  # a new process
+            bench.take_turn(KEY, arrays, output, tmp_path / f"{name}-states")
         return json.loads(output.read_text())
 
     return run
@@ -82,6 +84,41 @@ def test_an_interrupted_case_goes_on_where_it_was(begun, tmp_path):
         assert (case["seconds"], case["step_seconds"]) == (33.0, 1.0)
         assert [row["seconds"] for row in case["curve"]] == [10 + 2 * part - 1 for part in range(1, 13)]
     assert not list((tmp_path / "parts-states").rglob("*.state"))
+
+
+def test_the_libraries_take_turns(monkeypatch, tmp_path):
+    """Each takes as many turns as it needs; one that fails is not called again; finished ones are skipped."""
+    output = tmp_path / "report.json"
+    needed = {("ours", 4, "bf16"): 2, ("spikingjelly", 4, "bf16"): 3, ("ours", 16, "bf16"): 1}
+    turns = []
+
+    def in_process(work, *arguments):
+        if work is bench.prepare:
+            return 0
+        key, _, path, _ = arguments
+        turns.append(key)
+        if key not in needed:
+            return 1
+        report = json.loads(path.read_text())
+        report["cases"] = [case for case in report["cases"] if bench.key_of(case) != key]
+        case = dict(zip(("library", "num_steps", "precision"), key, strict=True))
+        report["cases"].append(case | {"finished": turns.count(key) >= needed[key]})
+        bench.write(path, report)
+        return 0
+
+    monkeypatch.setattr(bench, "in_process", in_process)
+    arguments = f"time_to_accuracy --precisions bf16 --libraries ours snntorch spikingjelly --output {output}"
+    monkeypatch.setattr(sys, "argv", arguments.split())
+    monkeypatch.setattr(bench.signal, "signal", lambda *_: None)
+    ours, snntorch, spikingjelly = ((name, 4, "bf16") for name in ("ours", "snntorch", "spikingjelly"))
+    in_16 = [(name, 16, "bf16") for name in ("ours", "snntorch", "spikingjelly")]
+    with pytest.raises(SystemExit, match="Failed, see above: .*snntorch.*snntorch.*spikingjelly"):
+        bench.main()
+    assert turns == [ours, snntorch, spikingjelly, ours, spikingjelly, spikingjelly, *in_16]
+    turns.clear()
+    with pytest.raises(SystemExit, match="Failed"):
+        bench.main()
+    assert turns == [snntorch, *in_16[1:]]
 
 
 def test_without_its_state_a_case_begins_anew(begun, tmp_path):
@@ -116,6 +153,9 @@ def test_the_page(begun):
     first = bench.reached(case["curve"], 0.1)
     assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not reached |" in page
     assert f"| other, T = 4, fp32 | {2.5 * first:.0f} (2.50 x) | not yet measured |" in page
+    assert "the libraries were measured one after the other" in page
+    turns = report | {"settings": report["settings"] | {"turns": True}}
+    assert "the libraries took turns" in "\n".join(sections.time_to_accuracy(turns))
     assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
     assert "time_to_accuracy --epochs 3 --libraries other ours --num-steps 4 --precisions fp32 --data-dir" in page
 
