@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,10 @@ def main() -> None:
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured on another machine or with other versions")
+    before = data.get("settings", asdict(settings))
+    if settings.rounds < before["rounds"] and args.rounds:
+        parser.error(f"{results_path} has {before['rounds']} rounds already: --rounds can only add to them")
+    settings = replace(settings, rounds=max(settings.rounds, before["rounds"]))
     data |= {"machine": here, "settings": asdict(settings)}
     records = {tuple(r[key] for key in KEY): r for r in data["results"]}
 

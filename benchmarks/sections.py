@@ -104,7 +104,7 @@ def command(report: dict[str, Any]) -> str:
     for option, key in (("libraries", "library"), ("num-steps", "num_steps"), ("precisions", "precision")):
         values = dict.fromkeys(str(case[key]) for case in report["cases"])
         options.append(f"--{option} {' '.join(values)}")
-    return f"python -m benchmarks.time_to_accuracy {' '.join(options)} --data-dir FOLDER"
+    return f"python -m benchmarks.time_to_accuracy {' '.join(options)} --data-dir FOLDER --output FILE"
 
 
 def _order(settings: dict[str, Any]) -> str:

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples.machine import machine, made_with
+from examples.reproduce import command
 from keras_spiking_bp.export.atomic import written_whole
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
 
 
-def train(gradient: str, seed: int, epochs: int) -> dict[str, float]:
+def train(gradient: str, seed: int, epochs: int) -> dict[str, Any]:
     """One training run; its training and test accuracy."""
     keras.utils.set_random_seed(seed)
     (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k(seed)
@@ -44,10 +45,11 @@ def train(gradient: str, seed: int, epochs: int) -> dict[str, float]:
         "epochs": epochs,
         "test_accuracy": accuracy,
         "train_accuracy": history.history["accuracy"][-1],
+        "machine": machine(),
     }
 
 
-def table(runs: list[dict[str, float]], epochs: int) -> str:
+def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
     """The runs as a Markdown page."""
     seeds = sorted({run["seed"] for run in runs})
     lines = [
@@ -70,8 +72,8 @@ def table(runs: list[dict[str, float]], epochs: int) -> str:
         )
     lines += [
         "",
-        f"Made by `python -m examples.compare_gradients` with TensorFlow {tf.__version__}, Keras {keras.__version__},",
-        f"Python {platform.python_version()}, on {os.cpu_count()} CPU cores.",
+        f"Made by `{made_by}` with",
+        f"{made_with(run['machine'] for run in runs)}.",
         "",
     ]
     return "\n".join(lines)
@@ -93,7 +95,8 @@ def main() -> None:
             print(runs[-1], flush=True)
             with written_whole(kept, overwrite=True) as part:
                 part.write_text(json.dumps(runs, indent=1) + "\n")
-    args.output.write_text(table([r for r in runs if r["epochs"] == args.epochs], args.epochs))
+    shown = [run for run in runs if run["epochs"] == args.epochs]
+    args.output.write_text(table(shown, args.epochs, command(sys.argv[1:], "examples.compare_gradients")))
     print(args.output.read_text())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from examples.machine import machine
+from examples.reproduce import command
 
 #: The networks and their image sizes: 64, or the smallest allowed.
 SIDES = {
@@ -43,14 +45,18 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--networks", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--output", type=Path, default=Path("docs/conversion/applications"))
     args = parser.parse_args(arguments)
+    path = args.output / "applications.json"
+    if path.exists() and set(args.networks) != set(SIDES):
+        parser.error(f"some networks alone would replace those of {path}: give another --output")
     rows = []
     for name in args.networks:
         rows.append(attempt(name, SIDES[name]))
         print(rows[-1], flush=True)
         keras.backend.clear_session()
-    report = {"command": "python -m examples.convert_applications", "rows": rows, "machine": machine()}
+    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.convert_applications")
+    report = {"command": made_by, "rows": rows, "machine": machine()}
     args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "applications.json").write_text(json.dumps(report, indent=1) + "\n")
+    path.write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.export.network import Network
 
 SUFFIXES = (".tflite", ".onnx")
 
@@ -20,6 +21,10 @@ def export_all(
     model: keras.Model, folder: Path, num_steps: int | None = None, batch_size: int = 1, overwrite: bool = False
 ) -> list[Path]:
     """Writes the files and returns their paths. `num_steps` (None: the model's) and `batch_size` are for LiteRT."""
+    network = Network(model)  # fail before the first file
+    network.check_float32("LiteRT and ONNX")
+    if network.num_steps is None and num_steps is None:
+        raise ValueError("`num_steps` must be given for a model that takes any number of time steps: LiteRT needs it")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "saved_model"]
     ksbp.export.export_saved_model(model, files[-1], overwrite=overwrite)

@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from examples import reproduce
+from examples import PROGRESS, reproduce
 from examples.convert import lenet
 from examples.machine import machine
 from examples.training import trained
@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--output", type=Path, default=Path("checkpoints/few_steps"))
-    parser.add_argument("--verbose", type=int, default=1)
+    parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)

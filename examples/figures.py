@@ -56,7 +56,7 @@ def table(docs: str) -> str:
         ),
         (
             "Files that run without this library",
-            "SavedModel, LiteRT, ONNX, for the whole window or one time step; NIR",
+            "SavedModel and LiteRT for the whole window or one time step, ONNX for one; NIR",
             "",
             f"[export]({docs}export.md), [NIR]({docs}nir.md): "
             "`python -m examples.export_all --model MODEL --output FOLDER`",

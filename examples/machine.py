@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+
+def made_with(machines: Iterable[dict[str, Any]]) -> str:
+    """The versions and cores with which the runs of a report were made, each once."""
+    texts = dict.fromkeys(
+        f"TensorFlow {one['tensorflow']}, Keras {one['keras']}, Python {one['python']}, on {one['cores']} CPU cores"
+        for one in machines
+    )
+    return "; ".join(texts)
 
 
 def machine() -> dict[str, int | str | list[str]]:

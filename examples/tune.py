@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     (x, y), _ = ksbp.datasets.mnist_5k(args.seed)
     y = keras.utils.to_categorical(y, 10)
     n, m = args.training_samples, args.held_out
+    if min(n, m) < 1 or n + m > len(x):
+        parser.error(f"--training-samples and --held-out must be at least 1 and together at most {len(x)}: {n}, {m}")
     settings = {key: getattr(args, key) for key in ("epochs", "training_samples", "held_out", "seed")}
     args.output.mkdir(parents=True, exist_ok=True)
     keep_settings(args.output / "settings.json", settings, args.output)

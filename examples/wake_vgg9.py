@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import sys
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples.machine import machine, made_with
+from examples.reproduce import command
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, SEED = 25, 32, 1e-4, 0
@@ -56,10 +57,16 @@ def train(images: ksbp.datasets.ImageSet, calibrated: bool, steps: int) -> dict:
     parts = Parts()
     health = ksbp.callbacks.Health(sample, every=PART)
     model.fit(batches.epoch(0).take(steps), verbose=2, callbacks=[parts, health])
-    return {"calibrated": calibrated, "rates_before": before, "rates_after": rates(), "accuracy": parts.accuracy}
+    return {
+        "calibrated": calibrated,
+        "rates_before": before,
+        "rates_after": rates(),
+        "accuracy": parts.accuracy,
+        "machine": machine(),
+    }
 
 
-def page(runs: list[dict], steps: int) -> str:
+def page(runs: list[dict], steps: int, made_by: str) -> str:
     """The runs as Markdown."""
     names = list(runs[0]["rates_before"])
     ends = [PART * (i + 1) * BATCH_SIZE for i in range(steps // PART)]
@@ -69,7 +76,7 @@ def page(runs: list[dict], steps: int) -> str:
         f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, the paper's initial weights, batch size {BATCH_SIZE},",
         f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; without and with",
         "`calibrate(model, images, 0.1, output_std=0.7)` on 16 training images. Made by",
-        "`python -m examples.wake_vgg9`.",
+        f"`{made_by}`.",
         "",
         "Spikes per neuron and time step, before and after training:",
         "",
@@ -91,7 +98,7 @@ def page(runs: list[dict], steps: int) -> str:
     for run in runs:
         what = "calibrated" if run["calibrated"] else "not calibrated"
         lines.append(f"| {what} | " + " | ".join(f"{a:.3f}" for a in run["accuracy"]) + " |")
-    lines += ["", f"TensorFlow {tf.__version__}, Keras {keras.__version__}, on {os.cpu_count()} CPU cores.", ""]
+    lines += ["", f"{made_with(run['machine'] for run in runs)}.", ""]
     return "\n".join(lines)
 
 
@@ -104,7 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
     images = ksbp.datasets.load_images("cifar10", args.data_dir)
     runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
     args.output.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
-    args.output.write_text(page(runs, args.steps))
+    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.wake_vgg9")
+    args.output.write_text(page(runs, args.steps, made_by))
     print(args.output.read_text())
 
 

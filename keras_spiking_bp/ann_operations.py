@@ -11,8 +11,9 @@ import keras
 
 from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, Connection
-from keras_spiking_bp.layer_graph import calls, parts_of
-from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
+from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
+from keras_spiking_bp.observe import encoder_of, input_over_time
+from keras_spiking_bp.synapse_counts import PASSES_ON, POOLING, fan_out, has_synapses
 from keras_spiking_bp.validation import check_static_shape
 
 
@@ -29,8 +30,8 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
     values = [_values(path) for path in paths]
     takers, summands = _uses(paths, values)
     found: list[tuple[int, int]] = []
-    counted: set[_Value] = set()
-    added: set[tuple[_Value, _Value]] = set()  # summands, each with the sum
+    counted: set[_Place] = set()
+    added: set[tuple[_Place, _Place]] = set()  # summands, each with the sum
     for path, of in zip(paths, values, strict=True):
         if path.delayed:
             found.append((0, 0))
@@ -58,23 +59,23 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
 
 
 #: What identifies a value on a path: the source, or the last `Add`, and the layers since.
-_Value = tuple[str | int, ...]
+_Place = tuple[str | int, ...]
 
 
-def _values(path: Connection) -> list[_Value]:
+def _values(path: Connection) -> list[_Place]:
     """The values on a path: at its source and after each of its layers."""
-    found: list[_Value] = [(path.source,)]
+    found: list[_Place] = [(path.source,)]
     for layer in path.layers:
         found.append((id(layer),) if isinstance(layer, keras.layers.Add) else (*found[-1], id(layer)))
     return found
 
 
 def _uses(
-    paths: list[Connection], values: list[list[_Value]]
-) -> tuple[dict[_Value, set[_Value]], dict[str, set[_Value]]]:
+    paths: list[Connection], values: list[list[_Place]]
+) -> tuple[dict[_Place, set[_Place]], dict[str, set[_Place]]]:
     """What takes each value, and the summands of the current of each target."""
-    takers: dict[_Value, set[_Value]] = collections.defaultdict(set)
-    summands: dict[str, set[_Value]] = collections.defaultdict(set)
+    takers: dict[_Place, set[_Place]] = collections.defaultdict(set)
+    summands: dict[str, set[_Place]] = collections.defaultdict(set)
     concatenations = {
         id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
     }
@@ -119,17 +120,42 @@ class _State:
         """The state of the output of `part`."""
         passed = dataclasses.replace(self, since=(*self.since, part))
         if has_synapses(part):
-            return _State(passed.shape, is_sum=True, is_identity=False)
+            return _State(passed.shape, is_sum=_is_linear(part), is_identity=False)
         still_sum = self.is_sum and isinstance(part, keras.layers.BatchNormalization)
         return dataclasses.replace(passed, is_sum=still_sum)
+
+
+def operations_before(model: keras.Model) -> tuple[int, int]:
+    """Operations of the layers before the encoder of a spiking network, once per inference: `(macs, accumulates)`.
+
+    Raises:
+        TypeError, ValueError: as `synapses_of`; ValueError too if a layer with weights stands between the encoder, or
+            the input where there is none, and the `SpikingRNN`.
+    """
+    front = input_over_time(model)
+    encoder, taken = encoder_of(model)
+    before = front if encoder is None else keras.Model(front.inputs, taken)
+    costly = [
+        layer
+        for layer in before.layers
+        if type(layer) in POOLING or (layer.weights and not isinstance(layer, _PER_ELEMENT))
+    ]
+    if not costly:
+        return 0, 0
+    if encoder is None:
+        raise ValueError(
+            f"`model` must have its layers with weights inside of the cell, or before an encoder: what "
+            f"{costly[0].name!r} computes in each time step cannot be counted"
+        )
+    return synapses_of(before)
 
 
 def synapses_of(ann: keras.Model) -> tuple[int, int]:
     """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
 
     One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
-    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations, and batch normalisation
-    (which can be folded into the weights), cost nothing.
+    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations cost nothing, nor
+    normalisation by fixed statistics, which can be folded into the weights.
 
     Raises:
         TypeError: if it is neither Sequential nor functional.
@@ -139,34 +165,62 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
         >>> synapses_of(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]))
         (72, 0)
     """
-    macs = accumulates = 0
-    padded: dict[str, tuple[tuple[keras.layers.Layer, ...], tuple]] = {}  # padding before a layer with weights
-    weighted: set[str] = set()  # layers whose outputs are sums of weights
-    found = calls(ann)
-    takers = collections.Counter(source for call in found for source in call.sources)
-    for call in found:
-        layer, name = call.layer, call.layer.name
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        before, shape = padded.get(call.sources[0], ((), call.shapes[0]))
-        if isinstance(layer, keras.Model):
-            inner = synapses_of(layer)
-            macs, accumulates = macs + inner[0], accumulates + inner[1]
-            weighted.add(name)
-        elif isinstance(layer, keras.layers.Add):
-            # an output that other layers use too reaches the Add as it is
-            unweighted = sum(source not in weighted or takers[source] > 1 for source in call.sources)
-            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
-        elif isinstance(layer, _PADDING):
-            padded[name] = ((*before, layer), shape)
-        elif isinstance(layer, keras.layers.BatchNormalization) and call.sources[0] in weighted:
-            weighted.add(name)
-        elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
-            synapses = round(fan_out((*before, layer), shape).sum())
-            macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
-            weighted.add(name)
+    macs, accumulates, _ = _counted(ann, _Value())
     return macs, accumulates
 
 
-_PER_ELEMENT = (keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, *ONE_TO_ONE)
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """What is known of a value in an ordinary model.
+
+    Attributes:
+        is_sum: whether it is a sum of weights, or over a pooling window, which an `Add` can go on with.
+        padding: the layers that padded it last.
+        unpadded: its shape before those; None without.
+    """
+
+    is_sum: bool = False
+    padding: tuple[keras.layers.Layer, ...] = ()
+    unpadded: tuple[int | None, ...] | None = None
+
+
+def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
+    """The operations of a model on an input of which `given` is known; and what is known of its output."""
+    macs = accumulates = 0
+    values: dict[str, _Value] = {}
+    found = calls(ann)
+    takers = collections.Counter(source for call in found for source in call.sources)
+    for call in found:
+        layer, value = call.layer, _Value()
+        taken = [values.get(source, given) for source in call.sources]
+        shared = [takers[source] > 1 for source in call.sources]  # a value that others need is no partial sum
+        if isinstance(layer, keras.layers.InputLayer):
+            value = given
+        elif isinstance(layer, keras.Model):
+            inner = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
+            more_macs, more_accumulates, value = _counted(layer, inner)
+            macs, accumulates = macs + more_macs, accumulates + more_accumulates
+        elif isinstance(layer, keras.layers.Add):
+            unweighted = sum(not of.is_sum or others for of, others in zip(taken, shared, strict=True))
+            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
+        elif isinstance(layer, _PADDING):
+            value = _Value(padding=(*taken[0].padding, layer), unpadded=taken[0].unpadded or call.shapes[0])
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            value = _Value(is_sum=taken[0].is_sum)
+        elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
+            shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
+            synapses = round(fan_out((*taken[0].padding, layer), shape).sum())
+            macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
+            value = _Value(is_sum=_is_linear(layer))
+        values[layer.name] = value
+    return macs, accumulates, values[name_of_output(ann)]
+
+
+def _is_linear(layer: keras.layers.Layer) -> bool:
+    return getattr(layer, "activation", None) in (None, keras.activations.linear)
+
+
+_PER_ELEMENT = (
+    keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.Normalization, *ONE_TO_ONE,
+)  # fmt: skip
 _PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

@@ -10,9 +10,8 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import use_assigned
-from keras_spiking_bp.observe import is_spiking, output_layer, spiking_layer
+from keras_spiking_bp.observe import encoder_of, is_spiking, output_layer, spiking_layer
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
@@ -41,13 +40,13 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         ['conv1', 'conv1_relu', 'conv1_dropout', 'pool1']
     """
     layer = output_layer(model)
-    encoders = [part for part in model.layers if isinstance(part, Encoder)]
-    if layer.input is not (encoders[-1].output if encoders else model.inputs[0]):
+    encoder, encoded = encoder_of(model)
+    if encoder is None and layer.input is not model.inputs[0]:
         raise ValueError(
             "`model` must have no layers right before its SpikingRNN, other than an encoder: they see single time "
             f"steps, which the counterpart does not have. Received: {layer.input._keras_history.operation.name!r}"
         )
-    inputs = keras.Input(model.inputs[0].shape[1:] if encoders else layer.input.shape[2:], name="images")
+    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else layer.input.shape[2:], name="images")
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
@@ -57,8 +56,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         return keras.saving.deserialize_keras_object(config)
 
     images = inputs
-    if encoders and encoders[0].input is not model.inputs[0]:
-        before = keras.Model(model.inputs[0], encoders[0].input, name="before_encoder")
+    if encoder and encoded is not model.inputs[0]:
+        before = keras.Model(model.inputs[0], encoded, name="before_encoder")
         if not share_weights:
             copied = keras.models.clone_model(before)
             copied.set_weights(before.get_weights())

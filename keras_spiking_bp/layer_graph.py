@@ -110,6 +110,21 @@ def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [part for inner in layer.layers for part in parts_of(inner)]
 
 
+#: Attributes of a class that define what its layers compute.
+_COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
+
+
+def computes_otherwise(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> str | None:
+    """Why a layer may compute something else than the one of `kinds` that it is; None if it cannot, or is none."""
+    kind = next((kind for kind in type(layer).__mro__ if kind in kinds), None)
+    if kind is None:
+        return None
+    for name in _COMPUTES:
+        if getattr(type(layer), name, None) is not getattr(kind, name, None):
+            return f"its class has a `{name}` of its own, other than that of {kind.__name__}"
+    return None
+
+
 def use_assigned(layer: keras.layers.Layer) -> None:
     """Makes each `Normalization` in a layer compute with the statistics assigned to it: Keras reads them in advance."""
     for part in layer._flatten_layers():

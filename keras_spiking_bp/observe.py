@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import unique_names
+from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.rnn import SpikingRNN
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
@@ -138,6 +140,29 @@ def input_over_time(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
 
 
+def encoder_of(model: keras.Model) -> tuple[Encoder | None, keras.KerasTensor]:
+    """The encoder right before the `SpikingRNN` that a model ends in, and what it takes in this model.
+
+    An encoder may be part of several models. Without one, None and the input of the `SpikingRNN`.
+    """
+    sequences = output_layer(model).input
+    operation, node_index, _ = sequences._keras_history
+    if not isinstance(operation, Encoder):
+        return None, sequences
+    return operation, operation._inbound_nodes[node_index].input_tensors[0]
+
+
+@contextlib.contextmanager
+def stream_restored(encoder: keras.Model) -> Iterator[None]:
+    """Afterwards the random stream of `encoder`, as from `input_over_time`, is where it was, also after an error."""
+    states = [(variable, variable.numpy()) for variable in encoder.variables]
+    try:
+        yield
+    finally:
+        for variable, value in states:
+            variable.assign(value)
+
+
 def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
     """The argument `name` as tensors that `model` accepts: one, or for several inputs a list or dictionary of them.
 
@@ -173,11 +198,8 @@ def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
 def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
     """Inputs of the model as inputs of each time step; the random stream of the encoder does not advance."""
     encoder = input_over_time(model)
-    states = [(variable, variable.numpy()) for variable in encoder.variables]
-    sequences = encoder(as_inputs("inputs", model, inputs))
-    for variable, value in states:
-        variable.assign(value)
-    return sequences
+    with stream_restored(encoder):
+        return encoder(as_inputs("inputs", model, inputs))
 
 
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:

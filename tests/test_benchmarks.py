@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import run
+from benchmarks import report, run
 from benchmarks.registry import GROWTH, SWEEP
+from tests.pages import ROOT
 
 
 def test_a_part_alone_replaces_no_figures(tmp_path, monkeypatch, capsys):
@@ -19,6 +20,31 @@ def test_a_part_alone_replaces_no_figures(tmp_path, monkeypatch, capsys):
             run.main()
         assert "a part alone would replace" in capsys.readouterr().err
         assert figures.read_text() == "{}"
+
+
+def test_the_committed_page_is_made_from_the_committed_figures():
+    docs = ROOT / "docs"
+    images = ["images/benchmarks-step-time.png", "images/benchmarks-sweep.png"]
+    page = report.page_text(json.loads((docs / "benchmarks.json").read_text()), images, docs)
+    assert page == (docs / "benchmarks.md").read_text()
+
+
+def test_rounds_are_only_added(tmp_path, monkeypatch, capsys):
+    figures = tmp_path / "page.json"
+    figures.write_text(json.dumps({"machine": run.machine.describe(), "settings": {"rounds": 5}, "results": []}))
+    rounds = []
+    monkeypatch.setattr(run, "jobs", lambda settings, number: iter(()))
+    monkeypatch.setattr(run, "once", lambda settings, in_main: rounds.append(settings.rounds) or iter(()))
+    monkeypatch.setattr(report, "write", lambda data, page: [])
+    resumed = ["run", "--resume", "--section", "growth", "--output", str(tmp_path / "page.md")]
+    for option in ([], ["--rounds", "6"]):
+        monkeypatch.setattr(sys, "argv", [*resumed, *option])
+        run.main()
+    assert rounds == [5, 6]
+    monkeypatch.setattr(sys, "argv", [*resumed, "--rounds", "1"])
+    with pytest.raises(SystemExit):
+        run.main()
+    assert "has 5 rounds already" in capsys.readouterr().err and len(rounds) == 2
 
 
 def test_sizes_of_the_main_tables_are_measured_once():

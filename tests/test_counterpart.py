@@ -155,6 +155,13 @@ def test_layers_that_see_single_time_steps_are_refused():
         ksbp.ann_counterpart(snn)
 
 
+def test_an_encoder_may_be_part_of_two_networks():
+    encoder = ksbp.PoissonEncoder(4)
+    make = lambda filters: ksbp.models.spiking_vgg((6, 6, 1), 2, [(filters, 3)], [], encoder=encoder, seed=0)  # noqa: E731
+    for model in (make(2), make(3)):
+        assert ksbp.ann_counterpart(model).input_shape == (None, 6, 6, 1)
+
+
 def test_copies_that_differ_do_not_fit_into_shared_weights():
     shared = keras.layers.Dense(4)
     cell = ksbp.SequentialCell([ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(shared, name="b")])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, demo, export_all, wake_vgg9
+from examples import compare_gradients, demo, export_all, tune, wake_vgg9
 from tests.pages import ROOT
 
 
@@ -70,6 +70,37 @@ def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_pat
     monkeypatch.setattr(compare_gradients, "train", None)  # nothing is left to train
     compare_gradients.main()
     assert page.read_text() == first
+
+
+def test_the_committed_pages_are_made_from_the_committed_runs():
+    for name, example, page in (
+        ("gradients", compare_gradients, lambda runs, by: compare_gradients.table(runs, 5, by)),
+        ("calibration", wake_vgg9, lambda runs, by: wake_vgg9.page(runs, 150, by)),
+    ):
+        runs = json.loads((ROOT / "docs" / f"{name}.json").read_text())
+        assert page(runs, f"python -m {example.__name__}") == (ROOT / "docs" / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("arguments, match", [
+    (["--training-samples", "60", "--held-out", "10"], "together at most 64: 60, 10"),
+    (["--held-out", "0"], "must be at least 1"),
+])  # fmt: skip
+def test_tuning_needs_enough_digits(few_digits, tmp_path, capsys, arguments, match):
+    with pytest.raises(SystemExit):
+        tune.main([*arguments, "--output", str(tmp_path / "tune")])
+    assert match in capsys.readouterr().err and not (tmp_path / "tune").exists()
+
+
+def test_export_all_refuses_before_it_begins(tmp_path):
+    bfloat16 = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=3, policy="mixed_bfloat16")
+    free = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=None, encoder=None)
+    for model, match in (
+        (bfloat16, "must compute in float32 for LiteRT and ONNX"),
+        (free, "`num_steps` must be given"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            export_all.export_all(model, tmp_path / "files")
+        assert not (tmp_path / "files").exists()
 
 
 def test_export_all_says_what_is_missing_before_it_begins(monkeypatch, tmp_path, capsys):

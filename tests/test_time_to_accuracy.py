@@ -157,7 +157,8 @@ def test_the_page(begun):
     turns = report | {"settings": report["settings"] | {"turns": True}}
     assert "the libraries took turns" in "\n".join(sections.time_to_accuracy(turns))
     assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
-    assert "time_to_accuracy --epochs 3 --libraries other ours --num-steps 4 --precisions fp32 --data-dir" in page
+    options = "--epochs 3 --libraries other ours --num-steps 4 --precisions fp32 --data-dir FOLDER --output FILE"
+    assert f"python -m benchmarks.time_to_accuracy {options}`" in page
 
 
 def test_the_learning_rate_rises_then_falls():

@@ -9,6 +9,7 @@ repeated. `python -m examples.ports.page` writes the table of `docs/migration.md
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import inspect
 import json
@@ -70,9 +71,13 @@ def row_of(rows: list[dict], key: dict) -> dict:
     for row in rows:
         if {name: row[name] for name in key} == key:
             return row
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)}
-    rows.append({**key, "trainings": [], "machine": machine(), "versions": versions})
+    rows.append({**key, "trainings": [], "machine": machine(), "versions": versions()})
     return rows[-1]
+
+
+def versions() -> dict[str, str]:
+    """Those of the libraries that are installed."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)}
 
 
 def _installed(name: str) -> bool:
@@ -95,7 +100,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, help="default: those of the original")
     parser.add_argument("--output", type=Path, default=Path("docs/ports.json"))
-    parser.add_argument("--verbose", type=int, default=0)
+    parser.add_argument("--verbose", type=int, default=0, help="of our trainings")
     options = parser.add_argument_group("our network")
     options.add_argument("--gradient", choices=GRADIENTS, help="default: bptt, as in the originals")
     options.add_argument("--start", choices=["torch", "keras"], help="initial values: torch's (default), or Keras' own")
@@ -136,7 +141,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     }
     sides = []
     if not args.only_originals:
-        sides.append((train, "ours", {**args.both, **args.ours}))
+        sides.append((functools.partial(train, verbose=args.verbose), "ours", {**args.both, **args.ours}))
     if args.originals or args.only_originals:
         sides.append((train_original, "original", args.both))
     for seed in range(args.seeds):
@@ -144,6 +149,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
             rows = json.loads(args.output.read_text()) if args.output.exists() else []
             row = row_of(rows, {"side": side, **shared, "options": options})
             if seed not in [training["seed"] for training in row["trainings"]]:
+                if (row["machine"], row["versions"]) != (machine(), versions()):
+                    raise SystemExit(
+                        f"{args.output} has trainings of these settings from another machine, or with other versions: "
+                        f"{row['machine']}, {row['versions']}. Give another --output"
+                    )
                 row["command"] = command(given, "examples.ports")
                 row["trainings"].append(measured(run, port, data, epochs, seed, **options))
                 print(json.dumps({"port": args.port, "side": side, **options, **row["trainings"][-1]}), flush=True)

@@ -15,7 +15,6 @@ from examples.titles import TITLES
 
 START, END = "<!-- made by python -m examples.ports.page -->\n", "<!-- end -->"
 PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
-SHARED = ("port", "data", "samples", "test_samples", "epochs")
 OPTIONS = {
     ("start", "keras"): "Keras' initial values",
     ("adam", "keras"): "Keras' Adam",

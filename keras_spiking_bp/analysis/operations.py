@@ -11,6 +11,8 @@ from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.ann_operations import ann_operations
 
+#: The row of the layers before the encoder.
+BEFORE = "before the encoder"
 #: The columns that count.
 COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
 
@@ -49,8 +51,9 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         batch_size, verbose: as in `analysis.run`.
 
     Returns:
-        A table with a row for each connection and `"total"`: `connection`, `synapses`, `accumulates` and `macs` of the
-        spiking network, `ann_accumulates` and `ann_macs`; all per sample.
+        A table with a row `"before the encoder"` (if layers there compute sums), one for each connection and `"total"`:
+        `connection`, `synapses`, `accumulates` and `macs` of the spiking network, `ann_accumulates` and `ann_macs`; all
+        per sample.
 
     Raises:
         TypeError, ValueError: as `analysis.run`.
@@ -64,6 +67,10 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """
     done = as_run(model, data, None, batch_size, verbose)
     rows: list[dict[str, Any]] = []
+    if any(done.before):
+        macs, accumulates = done.before
+        counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
+        rows.append({"connection": BEFORE, "synapses": sum(done.before), **counts})
     of_ann = ann_operations(done.connections)
     for path, synapses, (macs, accumulates) in zip(done.connections, done.synapses, of_ann, strict=True):
         counted = float(done.operations[path.name].sum(1).mean())
@@ -78,6 +85,6 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "ann_macs": macs,
             }
         )
-    total: dict[str, Any] = {"connection": "total", "synapses": sum(done.synapses)}
+    total: dict[str, Any] = {"connection": "total", "synapses": sum(row["synapses"] for row in rows)}
     total |= {name: sum(row[name] for row in rows) for name in COUNTS}
     return Operations([*rows, total], done.updates * done.num_steps)

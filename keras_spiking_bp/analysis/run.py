@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels
+from keras_spiking_bp.ann_operations import operations_before
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection, connections
-from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, input_over_time, output_layer
+from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, input_over_time, output_layer, stream_restored
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.synapse_counts import fan_out
 from keras_spiking_bp.validation import check_positive_int
@@ -39,6 +40,7 @@ class Run:
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
         updates: number of potentials updated per step: those of all neurons, the readout's too, and the counts of max
             pooling.
+        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`.
     """
 
     outputs: np.ndarray
@@ -52,6 +54,7 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
+    before: tuple[int, int] = (0, 0)
 
     @property
     def num_steps(self) -> int:
@@ -83,6 +86,8 @@ class Run:
         by_kind = {"accumulates": [none], "macs": [none]}
         for path in self.connections:
             by_kind["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
+        for kind, number in zip(("macs", "accumulates"), self.before, strict=True):
+            by_kind[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
         return {name: np.sum(parts, 0).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
 
 
@@ -112,10 +117,10 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         ((6, 10, 3), (6, 10), 64)
     """
     layer, front = _checked(model), input_over_time(model)
+    before = operations_before(model)
     paths = tuple(connections(layer.cell, layer.input.shape[2:]))
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # eagerly it would run image by image
-    stream = [(variable, variable.numpy()) for variable in front.variables]
     count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
@@ -125,21 +130,20 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     spiking_input, samples = True, 0
     batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     bar = keras.utils.Progbar(number, verbose=verbose)
-    for i, (inputs, of_batch) in enumerate(batches, start=1):
-        currents = encode(as_inputs("data", model, inputs))
-        outputs, spikes, operations, totals, is_spikes = count(currents)
-        for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
-            parts[name].append(value.numpy())
-        if of_batch is not None:
-            parts["labels"].append(of_batch)
-        for name, total in totals.items():
-            most[name] = np.maximum(most[name], total.numpy().max(0))
-            saturated[name] += (total.numpy() > SATURATED_RATE * outputs.shape[1]).mean() * len(outputs)
-        spiking_input &= bool(is_spikes)
-        samples += len(outputs)
-        bar.update(i)
-    for variable, value in stream:
-        variable.assign(value)
+    with stream_restored(front):
+        for i, (inputs, of_batch) in enumerate(batches, start=1):
+            currents = encode(as_inputs("data", model, inputs))
+            outputs, spikes, operations, totals, is_spikes = count(currents)
+            for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
+                parts[name].append(value.numpy())
+            if of_batch is not None:
+                parts["labels"].append(of_batch)
+            for name, total in totals.items():
+                most[name] = np.maximum(most[name], total.numpy().max(0))
+                saturated[name] += (total.numpy() > SATURATED_RATE * outputs.shape[1]).mean() * len(outputs)
+            spiking_input &= bool(is_spikes)
+            samples += len(outputs)
+            bar.update(i)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
     _refuse_pooled_currents(layer, paths, spiking_input)
@@ -169,6 +173,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
             for entry, shape in neuron.carried_shapes.items()
             if entry != "fed_back"  # kept, not computed
         ),
+        before=before,
     )
 
 

@@ -12,7 +12,7 @@ from keras_spiking_bp.cells import Cell, GraphCell
 from keras_spiking_bp.cells.normalization import why_not_folded
 from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import copy_of, parts_of, use_assigned
+from keras_spiking_bp.layer_graph import computes_otherwise, copy_of, parts_of, use_assigned
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -144,6 +144,10 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
 
     if not isinstance(before, _WEIGHTED):
         refuse("there is no layer before it" if before is None else f"it stands behind {before.name!r}")
+    for part, kinds in ((before, _WEIGHTED), (norm, (keras.layers.BatchNormalization,))):
+        otherwise = computes_otherwise(part, kinds)
+        if otherwise is not None:
+            refuse(f"{part.name!r} is unknown: {otherwise}")
     why = why_not_folded(before, norm)
     if why is not None:
         refuse(why)

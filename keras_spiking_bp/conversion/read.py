@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
-from keras_spiking_bp.conversion.refusals import refuse_activation, refuse_if, refuse_layer
-from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, copy_of, name_of_output
+from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
+from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, computes_otherwise, copy_of, name_of_output
 from keras_spiking_bp.validation import check_static_shape
 
 _MAXIMUM = (
@@ -36,8 +36,6 @@ _KINDS = (
     *WEIGHTED, *_SEPARABLE, *_MAXIMUM, *AVERAGE, *MOVING, *JOINS, *_NOTHING, keras.layers.BatchNormalization,
     keras.layers.Rescaling, keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax,
 )  # fmt: skip
-#: Attributes of a class that define what its layers compute.
-_COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
 #: Functions accepted as an activation, by its name: the name of a function alone proves nothing.
 _FUNCTIONS = {
     "linear": (keras.activations.linear,),
@@ -164,12 +162,9 @@ def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[
 
 def _check_computes_as_known(layer: keras.layers.Layer) -> None:
     """Rejects a layer of a known kind that computes something else."""
-    kind = next((kind for kind in type(layer).__mro__ if kind in _KINDS), None)
-    for name in _COMPUTES:
-        own = kind is not None and getattr(type(layer), name, None) is not getattr(kind, name, None)
-        refuse_if(
-            own, layer, f"its class has a `{name}` of its own, other than that of {getattr(kind, '__name__', '')}"
-        )
+    otherwise = computes_otherwise(layer, _KINDS)
+    if otherwise is not None:
+        refuse(layer, otherwise)
     quantized = getattr(layer, "quantization_mode", None)
     refuse_if(quantized, layer, f"it is quantized ({quantized!r}): convert the network before `quantize`")
     lora = getattr(layer, "lora_enabled", False)

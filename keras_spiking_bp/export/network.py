@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.observe import output_layer
+from keras_spiking_bp.observe import encoder_of, output_layer
 from keras_spiking_bp.rnn import SpikingRNN
 
 
@@ -47,9 +47,10 @@ class Network:
         self.variables = model.variables
         self.images = model.inputs[0]
         self.front: Any = None if self.images is layer.input else keras.Model(self.images, layer.input)
-        encoders = [e for e in model.layers if isinstance(e, PoissonEncoder) and e.output is layer.input]
-        self.encoder: Any = encoders[0] if encoders else None
-        self.before_encoder: Any = keras.Model(self.images, encoders[0].input) if encoders else None
+        encoder, encoded = encoder_of(model)
+        is_poisson = isinstance(encoder, PoissonEncoder)
+        self.encoder: Any = encoder if is_poisson else None
+        self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 
     def check_float32(self, file_format: str) -> None:
         """Rejects synapses in a precision that the format lacks.

@@ -288,6 +288,79 @@ def test_a_residual_ann_is_counted_as_its_spiking_counterpart():
     assert synapses_of(ksbp.ann_counterpart(snn)) == (total["ann_macs"], total["ann_accumulates"])
 
 
+def written_in_several_ways(shape=(8, 8, 2)):
+    """The same ANN: a padded convolution with ReLU, added to its input."""
+    conv = {"filters": 2, "kernel_size": 3, "use_bias": False}
+    for name, branch in {
+        "fused": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv, activation="relu")],
+        "flat": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()],
+        "nested": [
+            keras.layers.ZeroPadding2D(1),
+            keras.Sequential([keras.layers.Conv2D(**conv), keras.layers.ReLU()]),
+        ],
+        "all nested": [
+            keras.Sequential([keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()]),
+        ],
+        "same": [keras.layers.Conv2D(**conv, padding="same"), keras.layers.Activation("relu")],
+    }.items():
+        inputs = x = keras.Input(shape)
+        for layer in branch:
+            x = layer(x)
+        yield name, keras.Model(inputs, keras.layers.Add()([x, inputs]))
+
+
+def test_an_ann_costs_the_same_however_it_is_written():
+    macs = brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 2)
+    both = 2 * 8 * 8 * 2  # neither the rectified nor the input is a sum of weights that the other could go on with
+    assert {name: synapses_of(ann) for name, ann in written_in_several_ways()} == dict.fromkeys(
+        ("fused", "flat", "nested", "all nested", "same"), (macs, both)
+    )
+    inputs = keras.Input((8, 8, 2))
+    linear = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same"), keras.layers.BatchNormalization()])
+    assert synapses_of(keras.Model(inputs, keras.layers.Add()([linear(inputs), inputs]))) == (macs, 8 * 8 * 2)
+
+
+@pytest.fixture
+def with_a_stem():
+    """Layers before the encoder, a network behind it, and images."""
+    inputs = keras.Input((8, 8, 2))
+    adapted = keras.layers.Normalization(mean=0.5, variance=0.1)(inputs)
+    stem = keras.layers.AveragePooling2D(2)(keras.layers.Conv2D(4, 3, padding="same", activation="relu")(adapted))
+    cell = ksbp.SequentialCell(
+        [keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(6)), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    )
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(stem)))
+    return model, np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 2)).astype("float32")
+
+
+def test_layers_before_the_encoder_cost_the_same_in_both_networks(with_a_stem):
+    snn, images = with_a_stem
+    before = brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 4), 8 * 8 * 4
+    table = ksbp.analysis.operations(snn, images, verbose=0)
+    row, total = table.rows[0], table.rows[-1]
+    assert (row["connection"], row["synapses"]) == ("before the encoder", sum(before))
+    assert (row["macs"], row["accumulates"]) == (row["ann_macs"], row["ann_accumulates"]) == before
+    assert total["macs"] == sum(r["macs"] for r in table.rows[:-1]) > before[0]
+    ann = ksbp.ann_counterpart(snn)
+    assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
+    labels = np.arange(4) % 3
+    of_ann, of_snn = ksbp.analysis.compare({"ANN": ann, "SNN": snn}, images, labels, accuracy=1.0, verbose=0).rows[:2]
+    assert (of_ann["macs"], of_ann["accumulates"]) == synapses_of(ann)
+    assert (of_snn["macs"], of_snn["accumulates"]) == (total["macs"], total["accumulates"])
+    spent = ksbp.analysis.accuracy_over_time(snn, images, labels, verbose=0).rows  # all of it in the first step
+    assert spent[0]["macs"] - before[0] == pytest.approx((spent[4]["macs"] - before[0]) / 5)
+    energy = ksbp.analysis.energy(table, costs=ksbp.analysis.Costs(accumulate=1.0, mac=10.0)).rows
+    assert energy[0]["energy_nj"] == energy[0]["ann_energy_nj"] == (before[1] + 10 * before[0]) / 1000
+
+
+def test_layers_with_weights_in_each_step_before_the_network_are_refused():
+    inputs = keras.Input((5, 4))
+    dense = keras.layers.TimeDistributed(keras.layers.Dense(3), name="each")
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(dense(inputs)))
+    with pytest.raises(ValueError, match="what 'each' computes in each time step cannot be counted"):
+        ksbp.analysis.operations(model, np.ones((2, 5, 4), "float32"), verbose=0)
+
+
 def test_counts_do_not_depend_on_the_precision_of_the_layers():
     flatten = keras.layers.Flatten(dtype="mixed_bfloat16")
     dense = keras.layers.Dense(257, dtype="mixed_bfloat16")

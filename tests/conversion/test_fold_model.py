@@ -177,6 +177,43 @@ def test_what_cannot_be_folded_is_refused_by_name(layers, match):
         ksbp.fold_batch_normalization(one_cell(synapse))
 
 
+class Standardised(keras.layers.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - keras.ops.mean(kernel, axis=(0, 1, 2)))
+
+
+class Centred(keras.layers.BatchNormalization):
+    def call(self, inputs, training=None, mask=None):
+        return inputs - self.moving_mean
+
+
+@keras.saving.register_keras_serializable("tests")
+class Named(keras.layers.Conv2D):
+    """Computes what its base class does."""
+
+
+@pytest.mark.parametrize(
+    ("before", "norm", "match"),
+    [
+        (Standardised, keras.layers.BatchNormalization, "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
+        (keras.layers.Conv2D, Centred, "'norm' is unknown: its class has a `call`.*BatchNormalization"),
+    ],
+)
+def test_layers_that_compute_otherwise_are_refused(before, norm, match):
+    model = one_cell(keras.Sequential([before(2, 3, name="conv"), norm(name="norm")]))
+    with pytest.raises(ValueError, match=f"'norm' cannot be folded: {match}"):
+        ksbp.fold_batch_normalization(model)
+
+
+def test_a_class_with_the_computation_of_its_base_is_folded():
+    model = one_cell(keras.Sequential([Named(2, 3), keras.layers.BatchNormalization()]))
+    model.layers[-1].cell.synapse.layers[1].moving_mean.assign([0.5, -0.5])
+    folded = ksbp.fold_batch_normalization(model)
+    assert isinstance(folded.layers[-1].cell.synapse, Named) and not norms_in(folded)
+    x = np.random.default_rng(0).normal(size=(5, 3, 4, 4, 2)).astype("float32")
+    np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+
+
 def test_layers_with_lora_are_refused():
     dense = keras.layers.Dense(3, name="adapted")
     model = one_cell(keras.Sequential([dense, keras.layers.BatchNormalization(name="norm")]))

@@ -63,6 +63,13 @@ def test_images_with_a_seed(tmp_path):
     assert (serve(1, 2) != serve(1, 3)).numpy().any()
 
 
+def test_an_encoder_may_be_part_of_two_networks(tmp_path):
+    encoder = ksbp.PoissonEncoder(5, seed=0)
+    for name, model in {"first": small(encoder=encoder), "second": small(encoder=encoder)}.items():
+        ksbp.export.export_saved_model(model, tmp_path / name)
+        assert "images_with_seed" in tf.saved_model.load(tmp_path / name).signatures
+
+
 def test_layers_in_front_of_the_encoder(tmp_path):
     images = keras.Input((12, 12, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(images)
