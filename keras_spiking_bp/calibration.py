@@ -105,8 +105,8 @@ def calibrate(
         to_scale[neurons[-1].name] = [variable for source in sources[-1] for variable in _to_scale(source)]
         if not to_scale[neurons[-1].name]:
             raise ValueError(
-                f"`output_std` needs weights between the last spikes and the readout {neurons[-1].name!r}. Received: "
-                f"output_std={output_std!r} and the layers {[source.name for source in sources[-1]]} without weights"
+                f"`output_std` needs trainable weights between the last spikes and the readout {neurons[-1].name!r}. "
+                f"Received: output_std={output_std!r} and {[source.name for source in sources[-1]]} without any"
             )
     _check_not_shared(to_scale)
     sources_to_scale = [
@@ -275,7 +275,7 @@ def _targets(firing_rate: float | Mapping[str, float] | None, weights: Mapping[s
         unknown = sorted(set(firing_rate) - set(scaled))
         if unknown:
             raise ValueError(
-                f"`firing_rate` must name spiking layers with weights, {scaled}. Received: {unknown} besides"
+                f"`firing_rate` must name spiking layers with trainable weights, {scaled}. Received: {unknown} besides"
             )
         targets = {name: firing_rate[name] for name in scaled if name in firing_rate}
     else:

@@ -37,6 +37,9 @@ class Encoder(keras.layers.Layer):
         with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
             return tf.identity(images)
 
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], self.num_steps, *input_shape[1:])
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}
 
@@ -269,6 +272,9 @@ class DeltaEncoder(keras.layers.Layer):
     def compute_output_spec(self, series: Any) -> keras.KerasTensor:
         self._check(series)
         return keras.KerasTensor(series.shape, dtype="int8")
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return tuple(input_shape)
 
     @staticmethod
     def _check(series: Any) -> None:

@@ -76,6 +76,11 @@ def plain(value: Parameter) -> float | list:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+def configured(value: Parameter, first: float | list) -> float | list:
+    """A parameter as in a config: its value; of a learned one, which is a weight, the `first` one."""
+    return first if isinstance(value, keras.Variable) else plain(value)
+
+
 def now(value: Parameter) -> float | np.ndarray | tf.Tensor:
     """Value to compute with; for a learned parameter, a tensor read now."""
     return tf.convert_to_tensor(value) if isinstance(value, keras.Variable) else value

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.batch_statistics import check_batch_statistics
 from keras_spiking_bp.cells.affine import check_affine
-from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer, unique_names
+from keras_spiking_bp.cells.base import Cell, build_part, check_no_activity_regularizer, unique_names
 from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.cells.tree import used_twice
@@ -143,8 +143,7 @@ class SpikingRNN(keras.layers.RNN):
                 f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
-        if not self.cell.built:  # here, since Keras 3.8 takes the layer for built before the checks could refuse it
-            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        build_part(self.cell, sequences_shape[2:])  # here, as Keras 3.8 takes the layer for built before the checks
         if self.gradient != "bptt":
             check_affine(self.cell.affine_parts(), self.gradient)
         else:
@@ -181,8 +180,9 @@ class SpikingRNN(keras.layers.RNN):
         """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""
         if not self.stateful:
             raise ValueError("`reset_state` is for a layer with stateful=True. Received: stateful=False")
-        for variable, state in zip(self.states, self.get_initial_state(self.states[0].shape[0]), strict=True):
-            variable.assign(state)
+        if self.built:
+            for variable, state in zip(self.states, self.get_initial_state(self.states[0].shape[0]), strict=True):
+                variable.assign(state)
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -193,6 +193,8 @@ class SpikingRNN(keras.layers.RNN):
         mask: tf.Tensor | None = None,
         training: bool | None = False,
     ) -> Any:
+        if mask is None:  # Keras passes it on only to layers that are called with one tensor
+            mask = getattr(sequences, "_keras_mask", None)
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
         sequences, mask = self._checked(sequences, mask, training)
@@ -264,9 +266,9 @@ class SpikingRNN(keras.layers.RNN):
         """Sets the moving statistics of batch normalisation in synapses to those of the given data, layer by layer.
 
         The network runs once for each such layer: each run corrects the statistics of one more layer. Does nothing if
-        no such layer learns. The first training step calls it if no statistics have been taken yet, except under a
-        `tf.distribute` strategy with several devices: call `calibrate(model, inputs, firing_rate=None)` before such
-        training.
+        no such layer learns. The first training step does it for the layers of which no statistics have been taken yet,
+        except under a `tf.distribute` strategy with several devices: call `calibrate(model, inputs, firing_rate=None)`
+        before such training.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
@@ -279,21 +281,27 @@ class SpikingRNN(keras.layers.RNN):
         self._take_statistics(sequences, initial_state, mask, runs)
 
     def _take_statistics(
-        self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None, runs: int | None = None
+        self,
+        sequences: tf.Tensor,
+        initial_state: States,
+        mask: tf.Tensor | None,
+        runs: int | None = None,
+        only: tf.Tensor | None = None,
     ) -> None:
         def walk() -> None:
             window = self._run(sequences, initial_state, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
-        take_statistics(self.cell, walk, runs)
+        take_statistics(self.cell, walk, runs, only)
 
     def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
         """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
         if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
+            first = untouched(layers)
             tf.cond(
-                untouched(layers),
-                lambda: self._take_statistics(sequences, initial_state, mask),
+                tf.reduce_any(first),
+                lambda: self._take_statistics(sequences, initial_state, mask, only=first),
                 lambda: None,
             )
 
@@ -415,6 +423,12 @@ class SpikingRNN(keras.layers.RNN):
             raise ValueError(
                 f"`sequences` must have the batch size of the carried states of this stateful layer, "
                 f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
+            )
+        step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])
+        if not sequences.shape[2:].is_compatible_with(step_shape):
+            raise ValueError(
+                f"`sequences` must have the step shape that {self.name!r} was built for, {tuple(step_shape)}. "
+                f"Received: sequences of shape {tuple(sequences.shape)}"
             )
         if mask is not None:
             mask = tf.cast(mask, tf.bool)

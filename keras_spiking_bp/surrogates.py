@@ -37,7 +37,10 @@ class Surrogate:
         return cls(**config)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value:g}" for name, value in self.get_config().items())
+        arguments = ", ".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+            for name, value in self.get_config().items()
+        )
         return f"{type(self).__name__}({arguments})"
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.cells.normalization import fold, shifts_in_place
 from keras_spiking_bp.gradients import per_sample
+from keras_spiking_bp.randomness import seeds_of
 
 
 @dataclasses.dataclass
@@ -128,8 +129,11 @@ def run_window(
 @contextlib.contextmanager
 def _weights_prepared(cell: Cell) -> Iterator[None]:
     """Within it, batch normalisation is folded into the preceding weights, and mixed-precision layers find their
-    weights already cast: once, not once per time step.
+    weights already cast: once, not once per time step. Not for layers that change variables in a step.
     """
+    if any(map(_may_assign, cell._flatten_layers())):  # what they assign within a stateless scope would be lost
+        yield
+        return
     folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
     prepared = []
     for layer in cell._flatten_layers():
@@ -146,6 +150,13 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
         scope.add_update(update)
     with scope, shifts_in_place(shifts):
         yield
+
+
+def _may_assign(layer: keras.layers.Layer) -> bool:
+    """Whether it is a layer of the user's with variables that a call may change, such as the state of a stream."""
+    if isinstance(layer, (Cell, keras.layers.BatchNormalization)) or type(layer).__module__.startswith("keras."):
+        return False
+    return bool(seeds_of(layer) or layer._non_trainable_variables)
 
 
 def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:

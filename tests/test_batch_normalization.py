@@ -306,6 +306,27 @@ def test_the_first_statistics_are_those_of_the_first_batch(compiled):
     assert np.abs(statistics(model)[0] - 2 * first_statistics()[0]).max() > 0.5 * np.abs(first_statistics()[0]).max()
 
 
+def test_first_statistics_of_new_layers_behind_trained_ones():
+    """Those of the trained one are updated, as in any other step."""
+    model = network(rate=0.0)
+    ksbp.calibrate(model, 3 * IMAGES, firing_rate=None)
+    trained, *new = norms_of(model)
+    for norm in new:
+        norm.moving_mean.assign(tf.zeros_like(norm.moving_mean))
+        norm.moving_variance.assign(tf.ones_like(norm.moving_variance))
+    before = [value.copy() for value in statistics(model)[:2]]
+    expected = network(rate=0.0)
+    expected.set_weights(model.get_weights())
+    norms_of(expected)[0].trainable = False
+    expected.get_layer("time").take_statistics(ksbp.ConstantEncoder(6)(IMAGES))
+    model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    of_batch = first_statistics()[:2]
+    updated = [trained.momentum * old + (1 - trained.momentum) * one for old, one in zip(before, of_batch, strict=True)]
+    assert_close(statistics(model)[:2], updated, rtol=1e-3, atol=1e-4)
+    assert_close(statistics(model)[2:], statistics(expected)[2:], rtol=1e-3, atol=1e-4)
+    assert np.abs(statistics(model)[3] - 1).max() > 0.1
+
+
 @pytest.mark.parametrize("gradient", ["bounded", "bptt"])
 def test_first_statistics_with_the_other_gradients(gradient):
     model = network(gradient, rate=0.0, surrogate="atan")

@@ -92,7 +92,7 @@ def test_the_readout_must_have_weights_for_it(weights):
         ksbp.calibrate(model, spikes, None, output_std=0.5)
         assert np.std(model(spikes)) == pytest.approx(0.5, rel=1e-3)
     else:
-        with pytest.raises(ValueError, match="`output_std` needs weights .* readout 'out'"):
+        with pytest.raises(ValueError, match="`output_std` needs trainable weights .* readout 'out'"):
             ksbp.calibrate(model, spikes, None, output_std=0.5)
 
 

@@ -89,6 +89,15 @@ def test_changes(from_zero):
     assert rises.dtype == both.dtype == "int8"
 
 
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder(4), ksbp.ConstantEncoder(4), ksbp.LatencyEncoder(4)])
+def test_frames_of_a_video(encoder):
+    frames = keras.Input((3, 6, 5))
+    encoded = keras.layers.TimeDistributed(encoder)(frames)
+    assert encoded.shape == (None, 3, 4, 6, 5)
+    assert keras.Model(frames, encoded)(np.full((2, 3, 6, 5), 0.5, "float32")).shape == (2, 3, 4, 6, 5)
+    assert ksbp.DeltaEncoder().compute_output_shape((None, 7, 2)) == (None, 7, 2)
+
+
 def test_bad_arguments_of_these():
     with pytest.raises(ValueError, match="`threshold` must be a number above 0 and below 1.*=1.0"):
         ksbp.LatencyEncoder(5, threshold=1.0)

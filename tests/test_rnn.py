@@ -251,6 +251,65 @@ def test_a_sample_that_is_masked_throughout_has_no_gradient(gradient):
 def test_only_a_stateful_layer_has_a_state_to_reset():
     with pytest.raises(ValueError, match="`reset_state` is for a layer with stateful=True"):
         conv_network().reset_state()
+    ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), stateful=True).reset_state()  # not built: nothing to do
+
+
+class AlwaysDrops(keras.layers.Dropout):
+    """Dropout in inference too."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=True)
+
+
+@pytest.mark.parametrize("others", [
+    {"dtype": "mixed_bfloat16"}, {"dtype": "float32"}, {"dtype": "float32", "normalised": True},
+])  # fmt: skip
+def test_a_random_synapse_draws_anew_at_each_step_and_in_each_call(others):
+    first = keras.layers.Dense(4, dtype=others["dtype"])
+    if "normalised" in others:
+        first = keras.Sequential([first, keras.layers.BatchNormalization()])
+    noisy = keras.Sequential([AlwaysDrops(0.5, seed=0), keras.layers.Dense(20, kernel_initializer="ones")])
+    cell = ksbp.SequentialCell([ksbp.LIFCell(first), ksbp.ReadoutCell(noisy, beta=1.0)])
+    layer = ksbp.SpikingRNN(cell, gradient="bptt", return_sequences=True)
+    inputs = np.random.default_rng(0).uniform(0, 9, (2, 8, 5)).astype("float32")
+    outputs = [tf.function(layer)(inputs).numpy() * np.arange(1, 9)[:, None] for _ in range(2)]
+    steps = np.diff(outputs[0], axis=1)[..., 0]
+    assert len(np.unique(np.round(steps, 3))) > 2
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.5
+
+
+def test_a_mask_is_kept_beside_an_initial_state():
+    layer = conv_network()
+    x = spikes()
+    x[:, 5:] = 0
+    padded = keras.layers.Masking()(x.reshape(3, 8, 32))
+    mask = padded._keras_mask
+    again = tf.identity(x)
+    again._keras_mask = mask
+    initial = layer.get_initial_state(3)
+    expected = layer(x, mask=mask)
+    np.testing.assert_array_equal(layer(again, initial_state=initial), expected)
+    assert np.abs(layer(x, initial_state=initial) - expected).max() > 0.01
+
+
+def test_neurons_of_another_size_are_refused_by_name():
+    make = lambda: ksbp.LIFCell(keras.layers.Conv2D(3, 3), name="trained")  # noqa: E731
+    trees = [
+        lambda cell: cell,
+        lambda cell: ksbp.SequentialCell([cell, keras.layers.GlobalAveragePooling2D()]),
+        lambda cell: ksbp.SequentialCell([ksbp.SequentialCell([cell])]),
+        lambda cell: ksbp.GraphCell([(cell, "input")]),
+        lambda cell: ksbp.ResidualCell(cell, ksbp.LIFCell(keras.layers.Conv2D(2, 3)), keras.layers.Conv2D(2, 5)),
+    ]
+    for tree in trees:
+        cell = make()
+        ksbp.SpikingRNN(cell).build((None, 3, 8, 8, 2))
+        with pytest.raises(ValueError, match=r"'trained' has neurons for inputs of the shape \(8, 8, 2\).*\(9, 9, 2\)"):
+            ksbp.SpikingRNN(tree(cell)).build((None, 3, 9, 9, 2))
+    layer = ksbp.SpikingRNN(make(), name="rnn")
+    layer(np.ones((2, 3, 8, 8, 2), "float32"))
+    with pytest.raises(ValueError, match=r"step shape that 'rnn' was built for, \(8, 8, 2\).*\(2, 3, 1, 8, 2\)"):
+        layer(np.ones((2, 3, 1, 8, 2), "float32"))
 
 
 def test_go_backwards():
@@ -344,6 +403,28 @@ def test_plain_keras_rnn_runs_every_cell():
     over_time = ksbp.SpikingRNN(readout, return_sequences=True)(x)
     plain = keras.layers.RNN(readout, return_sequences=True)(x)
     np.testing.assert_allclose(plain, over_time * np.arange(1, 9)[:, None], rtol=1e-5)
+
+
+def test_batch_normalisation_does_not_learn_in_plain_keras_rnn():
+    norm = keras.layers.BatchNormalization(name="norm")
+    layer = keras.layers.RNN(ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm])))
+    with pytest.raises(ValueError, match="'norm' cannot learn in keras.layers.RNN"):
+        layer(spikes().reshape(3, 8, 32), training=True)
+    norm.trainable = False
+    assert layer(spikes().reshape(3, 8, 32), training=True).shape == (3, 3)
+
+
+def test_one_step_as_a_functional_model():
+    cell = ksbp.LIFCell(keras.layers.Dense(3), threshold=0.5)
+    inputs, membrane = keras.Input((5,)), keras.Input((3,))
+    outputs, (after,) = cell(inputs, [membrane])
+    model = keras.Model([inputs, membrane], [outputs, after])
+    x, v = np.random.default_rng(0).normal(size=(4, 5)).astype("float32"), np.full((4, 3), 0.2, "float32")
+    expected, (left,) = cell(x, [v])
+    found, state = model.predict([x, v], verbose=0)
+    assert 0 < found.mean() < 1
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(state, left, rtol=1e-6)
 
 
 def test_plain_keras_rnn_trains():

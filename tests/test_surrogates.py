@@ -299,3 +299,12 @@ def test_one_of_the_user(tmp_path):
             rates = one(x)
         np.testing.assert_array_equal(rates[:, 0], [0, 0, 1, 1])
         np.testing.assert_array_equal(tape.gradient(rates, x)[:, 0, 0], [0, 1, 1, 0])
+
+
+def test_it_prints_its_arguments():
+    class Named(ksbp.surrogates.Surrogate):
+        def get_config(self):
+            return {"width": 0.5, "kind": "box", "sides": [1, 2]}
+
+    assert repr(Named()) == "Named(width=0.5, kind='box', sides=[1, 2])"
+    assert repr(ksbp.surrogates.Sigmoid(4.0)).endswith("=4)")

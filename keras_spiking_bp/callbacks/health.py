@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import learning_normalizations, untouched
 from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates, spiking_layer
@@ -81,7 +82,8 @@ class Health(keras.callbacks.Callback):
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}
         normalizations = learning_normalizations(layer.cell)
-        self._is_due = bool(normalizations and untouched(normalizations))  # the first step will take their statistics
+        # the first step will take the statistics of those that have none
+        self._is_due = bool(normalizations) and bool(tf.reduce_any(untouched(normalizations)))
         if not self._is_due:
             self._look()
 

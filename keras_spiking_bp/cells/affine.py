@@ -59,6 +59,12 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
             "mask over all steps"
         )
     if not all(map(_close, in_training, outputs[largest_and_smallest])):
+        norm = next((part for part in parts if isinstance(part, keras.layers.BatchNormalization)), None)
+        if norm is not None and norm is not layer:
+            return (
+                f"it holds the batch normalisation {norm.name!r} at an unknown place. Put its layers into a "
+                "keras.Sequential or a functional keras.Model"
+            )
         return "it does something else in training than in inference"
     fa, fb, *others, f0 = outputs
     expected = [fa + fb - f0, *(f0 + multiple * (fa - f0) for multiple in _MULTIPLES)]

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
 from keras_spiking_bp.validation import check_float32_policy
 
@@ -36,8 +37,10 @@ class Cell(keras.layers.Layer):
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
 
-    Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`). Plain autodiff
-    through the loop then follows the authors' rule, but without the leak correction, which is known only at the end.
+    Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`), in a functional model
+    if its outputs are vectors. Plain autodiff through the loop then follows the authors' rule, but without the leak
+    correction, which is known only at the end. With `stateful=True`, `reset_state` sets all potentials to 0 and ends
+    dropout. Batch normalisation must not learn there: nothing would update its statistics.
 
     Cells compute in float32 whatever the global dtype policy: a bfloat16 membrane potential never reaches its steady
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.
@@ -116,6 +119,12 @@ class Cell(keras.layers.Layer):
         """One time step for `keras.layers.RNN`: `(outputs, new_states)`, the states as a flat list."""
         if training:
             check_no_activity_regularizer(self, "keras.layers.RNN")
+            if learning_normalizations(self):
+                raise ValueError(
+                    f"The batch normalisation {learning_normalizations(self)[0].name!r} cannot learn in "
+                    "keras.layers.RNN, which would not update its statistics: use SpikingRNN, or set its "
+                    "trainable=False"
+                )
         flat = iter(states)
         before, masks = [], []  # type: list[State], list[list[tf.Tensor]]
         for neuron in self.neurons():
@@ -132,6 +141,10 @@ class Cell(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
         return (input_shape[0], *self.output_shape_of_step)
+
+    def compute_output_spec(self, inputs: keras.KerasTensor, states: Any, training: bool | None = None) -> Any:
+        outputs = keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+        return outputs, [keras.KerasTensor(state.shape, dtype=state.dtype) for state in states]
 
 
 class NeuronCell(Cell):
@@ -250,6 +263,27 @@ class NeuronCell(Cell):
         config = dict(config)
         synapse = keras.saving.deserialize_keras_object(config.pop("synapse"), custom_objects=custom_objects)
         return cls(synapse, **config)
+
+
+def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Builds a cell, or a layer beside cells, on the input of one step; returns the shape of its output, both without
+    the batch.
+
+    Raises:
+        ValueError: if a cell is built already for another shape, which its neurons have.
+    """
+    if not isinstance(layer, Cell):
+        return build_synapse(layer, (None, *shape))[1]
+    if not layer.built:
+        layer.build((None, *shape))
+    known = tuple(getattr(layer, "input_shape_of_step", shape))
+    if known != tuple(shape):
+        raise ValueError(
+            f"The cell {layer.name!r} has neurons for inputs of the shape {known}, for which it was built. Received: "
+            f"inputs of the shape {tuple(shape)}. Make a new cell for them, and give it the weights: "
+            "new.set_weights(old.get_weights())"
+        )
+    return tuple(layer.compute_output_shape((None, *shape)))[1:]
 
 
 def unique_names(cell: Cell) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, weighted
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -116,8 +116,10 @@ class GraphCell(Cell):
     def build(self, input_shape: tuple) -> None:
         shapes = {INPUT: check_static_shape("input_shape", input_shape[1:])}
         for layer, taken in self.nodes():
-            each = [(None, *shapes[name]) for name in taken]
-            given: Any = each if isinstance(layer, JOINS) else each[0]
+            if not isinstance(layer, JOINS):
+                shapes[layer.name] = build_part(layer, shapes[taken[0]])
+                continue
+            given = [(None, *shapes[name]) for name in taken]
             if not layer.built:
                 layer.build(given)
             shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]

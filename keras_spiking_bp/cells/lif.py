@@ -316,7 +316,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            **self._initial,
+            **{name: parameters.configured(getattr(self, name), first) for name, first in self._initial.items()},
             "reset_mechanism": self.reset_mechanism,
             "dropout": self.dropout,
             "seed": self.seed,

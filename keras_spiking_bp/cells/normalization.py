@@ -155,33 +155,37 @@ def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.Batch
 
 
 def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
-    """Whether all of them still have their initial statistics: mean 0 and variance 1, exactly."""
+    """Which of them still have their initial statistics: mean 0 and variance 1, exactly."""
     means = [tf.reduce_all(layer.moving_mean.value == 0.0) for layer in layers]
     variances = [tf.reduce_all(layer.moving_variance.value == 1.0) for layer in layers]
-    return tf.reduce_all(tf.stack([*means, *variances]))
+    return tf.stack(means) & tf.stack(variances)
 
 
-def take_statistics(cell: keras.layers.Layer, walk: Callable[[], None], walks: int | None = None) -> None:
+def take_statistics(
+    cell: keras.layers.Layer, walk: Callable[[], None], walks: int | None = None, only: tf.Tensor | None = None
+) -> None:
     """Sets the moving statistics to those of one batch, layer by layer.
 
     `walk` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
     the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
     correct values once the layers before it have theirs: this takes one walk for each, unless `walks` says otherwise.
+    Where `only`, one entry for each of `learning_normalizations`, is False, the statistics stay as they are.
     """
     layers = learning_normalizations(cell)
     found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
     uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
     variables = [
-        (variable, layer.momentum**times)
-        for layer, times in zip(layers, uses, strict=True)
+        (variable, layer.momentum**times, None if only is None else only[i])
+        for i, (layer, times) in enumerate(zip(layers, uses, strict=True))
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
 
     def one_more(i: tf.Tensor) -> tuple[tf.Tensor]:
-        before = [tf.identity(variable.value) for variable, _ in variables]
+        before = [tf.identity(variable.value) for variable, *_ in variables]
         walk()
-        for (variable, momentum), old in zip(variables, before, strict=True):
-            variable.assign((variable.value - momentum * old) / (1.0 - momentum))
+        for (variable, momentum, wanted), old in zip(variables, before, strict=True):
+            of_batch = (variable.value - momentum * old) / (1.0 - momentum)
+            variable.assign(of_batch if wanted is None else tf.where(wanted, of_batch, old))
         return (i + 1,)
 
     if not layers:

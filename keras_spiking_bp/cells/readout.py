@@ -103,4 +103,4 @@ class ReadoutCell(NeuronCell):
 
     def get_config(self) -> dict[str, Any]:
         own = {"differentiate_leak": self.differentiate_leak, "learn_beta": self.learn_beta}
-        return {**super().get_config(), "beta": self._initial_beta, **own}
+        return {**super().get_config(), "beta": parameters.configured(self.beta, self._initial_beta), **own}

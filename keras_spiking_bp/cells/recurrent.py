@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
@@ -60,9 +60,7 @@ class RecurrentCell(Cell):
 
     def build(self, input_shape: tuple) -> None:
         self.input_shape_of_step = check_static_shape("input_shape", input_shape[1:])
-        if not self.cell.built:
-            self.cell.build((None, *self.input_shape_of_step))
-        self.output_shape_of_step = self.cell.output_shape_of_step
+        self.output_shape_of_step = build_part(self.cell, self.input_shape_of_step)
         _, back = build_synapse(self.recurrent, (None, *self.output_shape_of_step))
         if back != self.output_shape_of_step:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
@@ -70,10 +70,7 @@ class ResidualCell(Cell):
 
     def build(self, input_shape: tuple) -> None:
         shape = check_static_shape("input_shape", input_shape[1:])
-        if not self.body.built:
-            self.body.build((None, *shape))
-        if not self.junction.built:
-            self.junction.build((None, *self.body.output_shape_of_step))
+        build_part(self.junction, build_part(self.body, shape))
         self.input_shape_of_step, around = shape, shape
         if self.shortcut is not None:
             self.input_shape_of_step, around = build_synapse(self.shortcut, (None, *shape))

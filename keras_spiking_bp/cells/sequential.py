@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, weighted
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -90,9 +90,7 @@ class SequentialCell(Cell):
         self.input_shapes_of_step = []
         for cell in self.cells:
             self.input_shapes_of_step.append(shape)
-            if not cell.built:
-                cell.build((None, *shape))
-            shape = tuple(cell.compute_output_shape((None, *shape)))[1:]
+            shape = build_part(cell, shape)
         self.output_shape_of_step = shape
         self.built = True
 

@@ -29,9 +29,12 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
     per_step = check_static_shape("input_shape", input_shape[1:])
-    if not synapse.built:
-        synapse.build((None, *per_step))
-    output_shape = synapse.compute_output_shape((None, *per_step))
+    if type(synapse).__module__.startswith("keras."):
+        if not synapse.built:
+            synapse.build((None, *per_step))
+        output_shape = synapse.compute_output_shape((None, *per_step))
+    else:  # called as in a model: it may have no `build` or `compute_output_shape` of its own
+        output_shape = synapse(keras.KerasTensor((None, *per_step), synapse.compute_dtype)).shape
     return per_step, check_static_shape("output shape of the synapse", output_shape[1:])
 
 

@@ -73,10 +73,19 @@ class Parts:
             padding="same" if padded_by_keras else "valid",
             use_bias=False,
             kernel_initializer=self._initializer(),
-            dtype=self.policy,
+            **self._of_images,
         )
-        before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.policy)]
+        before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, **self._of_images)]
         return self._normalized([*before, layer], std)
+
+    def subsampled(self, strides: int) -> keras.layers.Layer:
+        """The identity on every so many pixels."""
+        return keras.layers.AveragePooling2D(1, strides=strides, **self._of_images)
+
+    @property
+    def _of_images(self) -> dict[str, Any]:
+        """Whatever Keras' configuration says: shapes are (height, width, channels)."""
+        return {"data_format": "channels_last", "dtype": self.policy}
 
     def dense(self, units: int) -> keras.layers.Layer:
         """A fully connected layer."""
@@ -89,18 +98,18 @@ class Parts:
     def pool(self, name: str) -> keras.layers.Layer:
         """2x2 pooling."""
         if self.pooling == "max":
-            return MaxPoolingCell(keras.layers.MaxPooling2D(2, dtype=self.policy), of="spikes", name=name)
+            return MaxPoolingCell(keras.layers.MaxPooling2D(2, **self._of_images), of="spikes", name=name)
         if self.pooling == "average":
-            return keras.layers.AveragePooling2D(2, dtype=self.policy, name=name)
+            return keras.layers.AveragePooling2D(2, name=name, **self._of_images)
         neuron = {key: value for key, value in self.neuron.items() if key in _OF_POOLING_NEURONS}
-        pooling = keras.layers.AveragePooling2D(2, dtype=self.policy)
+        pooling = keras.layers.AveragePooling2D(2, **self._of_images)
         return IFCell(pooling, threshold=self.pool_threshold, name=name, **neuron)
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""
         check_positive_int("classes", classes)
         dense_units = check_positive_ints("dense_units", dense_units)
-        cells: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
+        cells: list[keras.layers.Layer] = [keras.layers.Flatten("channels_last", name="flatten")]
         cells += [self.lif(self.dense(units), f"fc{i}") for i, units in enumerate(dense_units, start=1)]
         leak = {"beta": self.neuron["beta"]} if "beta" in self.neuron else {}
         return [*cells, ReadoutCell(self._dense(classes), name="readout", **leak)]

@@ -83,7 +83,7 @@ def spiking_resnet(
         if filters != channels:
             shortcut = parts.convolution(filters, 1, strides, std=std)
         elif strides > 1:
-            shortcut = keras.layers.AveragePooling2D(1, strides=strides, dtype=policy)
+            shortcut = parts.subsampled(strides)
         else:
             shortcut = None
         cells.append(ResidualCell(body, junction, shortcut, name=block))

@@ -222,3 +222,16 @@ def test_a_shared_layer():
     shared = keras.layers.Dense(3)
     cell = ksbp.SequentialCell([ksbp.LIFCell(shared), ksbp.LIFCell(shared)])
     assert ksbp.SpikingRNN(cell)(np.ones((2, 5, 3), "float32")).shape == (2, 3)
+
+
+def test_a_block_of_the_users_with_batch_normalisation_is_told_what_to_do():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.dense, self.norm = keras.layers.Dense(3), keras.layers.BatchNormalization(name="norm")
+
+        def call(self, inputs, training=None):
+            return self.norm(self.dense(inputs), training=training)
+
+    with pytest.raises(ValueError, match="'block'.*'norm' at an unknown place. Put its layers into a keras.Sequential"):
+        ksbp.SpikingRNN(ksbp.LIFCell(Block())).build((None, 3, 5))

@@ -261,3 +261,52 @@ def test_bad_rnn_arguments():
 def test_what_pooling_neurons_do_not_have(extra):
     with pytest.raises(TypeError, match=f"takes no \\['{next(iter(extra))}'\\]"):
         ksbp.IFCell(keras.layers.AveragePooling2D(2), **extra)
+
+
+class Scaled(keras.layers.Layer):
+    """Has `build` and `call` only."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1], 4), name="scale", initializer="ones")
+
+    def call(self, inputs):
+        return inputs @ self.scale
+
+
+class Composed(keras.layers.Layer):
+    """Has layers, and `call` only."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = keras.layers.Dense(6, name="first"), keras.layers.Dense(4, name="second")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+class AsModel(keras.Model):
+    """A subclassed model."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(4)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.parametrize("place", [
+    ksbp.LIFCell, lambda layer: ksbp.SequentialCell([layer, ksbp.LIFCell(keras.layers.Dense(4))]),
+    lambda layer: ksbp.GraphCell([(layer, "input"), (ksbp.LIFCell(keras.layers.Identity()), layer.name)]),
+])  # fmt: skip
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("kind, weights", [(Scaled, 5 * 4), (Composed, 5 * 6 + 6 + 6 * 4 + 4), (AsModel, 5 * 4 + 4)])
+def test_layers_of_the_users_are_built_as_in_a_model(kind, weights, gradient, place):
+    inputs = keras.Input((7, 5))
+    layer = kind(name="own")
+    model = keras.Model(inputs, ksbp.SpikingRNN(place(layer), gradient=gradient)(inputs))
+    assert layer.count_params() == weights
+    before = model.count_params()
+    model.compile("sgd", "mse")
+    model.fit(np.ones((4, 7, 5), "float32"), np.ones((4, 4)), verbose=0)
+    assert model.count_params() == before and model.predict(np.ones((2, 7, 5)), verbose=0).shape == (2, 4)

@@ -254,3 +254,20 @@ def test_a_readout_needs_the_derivative_of_its_leak():
         ksbp.ReadoutCell(keras.layers.Dense(3), learn_beta=True)
     with pytest.raises(TypeError, match="learn_beta"):  # there is no leak
         ksbp.IFCell(keras.layers.Dense(3), learn_beta=True)
+
+
+def test_parameters_that_were_changed_are_saved(tmp_path):
+    cell = ksbp.LIFCell(keras.layers.Dense(3), beta=0.9, synaptic_beta=0.5, initial_membrane=0.5)
+    readout = ksbp.ReadoutCell(keras.layers.Dense(2))
+    inputs = keras.Input((12, 5))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell([cell, readout]))(inputs))
+    before = model.predict(spikes(), verbose=0)
+    cell.threshold, cell.beta, cell.synaptic_beta, readout.beta = 0.3, np.array(BETAS, "float32"), 0.1, 0.5
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copied = keras.models.clone_model(loaded)
+    copied.set_weights(loaded.get_weights())
+    expected = keras.Model(inputs, model.outputs[0]).predict(spikes(), verbose=0)
+    assert np.abs(expected - before).max() > 0.01
+    for other in (loaded, copied):
+        np.testing.assert_allclose(other.predict(spikes(), verbose=0), expected, rtol=1e-6)

@@ -52,6 +52,25 @@ def test_arguments_reach_the_cells():
     assert {n.synapse.compute_dtype for n in (conv, pool, fc, readout)} == {"bfloat16"}
 
 
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("pooling", ["neuron", "average", "max"])
+def test_shapes_are_height_width_channels_whatever_the_configuration(channels_first, pooling):
+    assert small(pooling=pooling).count_params() == 9 * 2 * 4 + 4 * 4 * 4 * 16 + 16 * 3
+    resnet = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    assert resnet.get_layer("time").cell.cells[-2].name == "flatten"
+    assert resnet.predict(np.zeros((1, 8, 8, 2), "float32"), verbose=0).shape == (1, 3)
+    shapes = [tuple(weight.shape) for weight in resnet.weights]
+    keras.config.set_image_data_format("channels_last")
+    other = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    assert [tuple(weight.shape) for weight in other.weights] == shapes
+
+
 def test_encoders():
     x = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
     assert small(encoder=ksbp.ConstantEncoder(7), num_steps=None)(x).shape == (2, 3)
