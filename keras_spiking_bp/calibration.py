@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import learning_normalizations
+from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_fraction, check_positive
 
@@ -102,7 +103,7 @@ def calibrate(
             )
     to_scale = {name: weights[name] for name in targets}
     if output_std is not None:
-        to_scale[neurons[-1].name] = [variable for source in sources[-1] for variable in _to_scale(source)]
+        to_scale[neurons[-1].name] = [variable for source in sources[-1] for variable in _of_last_layer(source)]
         if not to_scale[neurons[-1].name]:
             raise ValueError(
                 f"`output_std` needs trainable weights between the last spikes and the readout {neurons[-1].name!r}. "
@@ -138,13 +139,18 @@ def calibrate(
                 print(
                     f"{name}: weights x {of.factor:.3f}, firing rate {of.rate_before:.4f} -> {of.rate:.4f}", flush=True
                 )
+        if normalizations and targets:  # of layers behind the last one that was scaled
+            take_statistics(spikes)
         if output_std is not None:
-            readout = neurons[-1]
-            std = float(tf.math.reduce_std(observe(spikes)[readout.name]["membrane"])) / spikes.shape[1]
-            _to_spread(readout.name, to_scale[readout.name], std, output_std)
+            readout = neurons[-1].name
+
+            def spread() -> float:
+                return float(tf.math.reduce_std(observe(spikes)[readout]["membrane"])) / spikes.shape[1]
+
+            std, reached = _to_spread(readout, to_scale[readout], spread, output_std)
             if verbose:
                 factor = output_std / std
-                print(f"{readout.name}: weights x {factor:.3f}, output std {std:.4f} -> {output_std:.4f}", flush=True)
+                print(f"{readout}: weights x {factor:.3f}, output std {std:.4f} -> {reached:.4f}", flush=True)
         _check_that_constraints_keep(scaled)
     except BaseException:
         for variable, value in before:
@@ -164,6 +170,17 @@ def _to_scale(source: keras.layers.Layer) -> list:
     if norm is not None and (norm.scale or not norm.trainable):  # else `_check_gamma` rejects it, if it is to be scaled
         return norm.trainable_weights
     return source.trainable_weights
+
+
+def _of_last_layer(source: keras.layers.Layer) -> list:
+    """The variables in proportion to which the output of a synapse is: those of its last layer with weights."""
+    weighted = [part for part in parts_of(source) if part.weights]
+    if not weighted:
+        return []
+    pointwise = getattr(weighted[-1], "pointwise_kernel", None)  # of a separable convolution
+    if pointwise is None:
+        return weighted[-1].trainable_weights
+    return [variable for variable in weighted[-1].trainable_weights if variable.name != "depthwise_kernel"]
 
 
 def _check_gamma(sources: list[keras.layers.Layer]) -> None:
@@ -231,12 +248,21 @@ def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     )
 
 
-def _to_spread(name: str, variables: list, std: float, target: float) -> None:
-    """Scales the weights of the readout, whose output standard deviation is `std`."""
+def _to_spread(name: str, variables: list, spread: Callable[[], float], target: float) -> tuple[float, float]:
+    """Scales the weights of the readout; the standard deviation of its outputs before and after."""
+    std = spread()
     if std == 0:
         raise ValueError(f"`output_std` cannot be reached: the readout {name!r} gives the same for all samples")
     for variable in variables:
         variable.assign(target / std * variable)
+    reached = spread()
+    if abs(reached / target - 1) > 0.05:  # not the rounding of bfloat16
+        raise ValueError(
+            f"`output_std` cannot be reached: with the last weights before the readout {name!r} times "
+            f"{target / std:.3g}, its outputs have the standard deviation {reached:.3g}, since they are not in "
+            f"proportion to these weights. Received: output_std={target!r}"
+        )
+    return std, reached
 
 
 def _check_that_constraints_keep(scaled: list) -> None:

@@ -373,14 +373,16 @@ class SpikingRNN(keras.layers.RNN):
                 neuron.add_loss(penalty)
 
     def _starting_state(self, initial_state: States | None, sequences: tf.Tensor) -> States:
-        """The states before the first step, as constants."""
+        """The states before the first step, as constants; those of rest follow a learned threshold."""
+        at_rest = initial_state is None and not self.stateful
         if initial_state is None:
             initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
         names = [f"{entry} of {n.name}" for n in self.cell.neurons() for entry in n.carried_shapes]
         names += (["spikes so far"] if self.cell.emits == "spikes" else []) + ["steps so far"]
         if len(initial_state) != len(names):
             raise ValueError(f"`initial_state` must hold {names}. Received: {len(initial_state)} tensors")
-        return [tf.stop_gradient(tf.cast(state, tf.float32)) for state in initial_state]
+        states = [tf.cast(state, tf.float32) for state in initial_state]
+        return states if at_rest else [tf.stop_gradient(state) for state in states]
 
     def _states_after(self, window: Window, initial_state: States) -> States:
         """The states after the last step, as constants."""

@@ -96,6 +96,55 @@ def test_the_readout_must_have_weights_for_it(weights):
             ksbp.calibrate(model, spikes, None, output_std=0.5)
 
 
+@pytest.mark.parametrize("make", [
+    lambda: [keras.layers.Dense(8), keras.layers.Dense(3, bias_initializer="ones")],
+    lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3, bias_initializer="ones")],
+    lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")],
+    lambda: [keras.layers.Dense(3), keras.layers.BatchNormalization()],
+])  # fmt: skip
+def test_the_spread_with_several_weights_in_the_readout(make):
+    cells = [ksbp.LIFCell(keras.layers.Dense(20)), ksbp.ReadoutCell(keras.Sequential(make()))]
+    inputs = keras.Input((6, 7))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(inputs))
+    spikes = np.random.default_rng(0).integers(0, 4, (32, 6, 7)).astype("float32")
+    ksbp.calibrate(model, spikes, 0.3, output_std=0.7, tolerance=0.3)
+    assert np.std(model(spikes)) == pytest.approx(0.7, rel=1e-3)
+
+
+def test_a_readout_that_is_not_in_proportion_to_its_weights_is_refused():
+    class Product(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = keras.layers.Dense(6), keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.second(self.first(inputs))
+
+    inputs = keras.Input((6, 7))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(20)), ksbp.ReadoutCell(Product(), name="out")])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 4, (32, 6, 7)).astype("float32")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="readout 'out' times .* not in proportion to these weights.*output_std=50.0"):
+        ksbp.calibrate(model, spikes, None, output_std=50.0)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_statistics_behind_the_last_scaled_layer():
+    norm = keras.layers.BatchNormalization()
+    behind = keras.Sequential([keras.layers.Dense(4), norm])
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(20)), behind])
+    inputs = keras.Input((6, 7))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 4, (32, 6, 7)).astype("float32")
+    ksbp.calibrate(model, spikes, 0.4, tolerance=0.3)
+    after = norm.moving_mean.numpy(), norm.moving_variance.numpy()
+    ksbp.calibrate(model, spikes, None)
+    np.testing.assert_allclose(after[0], norm.moving_mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(after[1], norm.moving_variance, rtol=1e-3, atol=1e-4)
+
+
 def test_layers_before_a_cell_without_weights_are_scaled():
     cell = ksbp.SequentialCell(
         [

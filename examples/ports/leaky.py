@@ -40,9 +40,17 @@ class LeakyCell(ksbp.LIFCell):
 
 @keras.saving.register_keras_serializable(package="examples")
 class PotentialCell(LeakyCell):
-    """Neurons that fire and are reset, and output their potential before the reset, snnTorch's `mem`."""
+    """Neurons that fire and are reset, and output their potential before the reset, snnTorch's `mem`.
+
+    For `return_sequences=True`: a single output would be the potential after the last reset.
+    """
 
     emits = "potential"
+
+    def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
+        super().__init__(synapse, **kwargs)
+        if self.synaptic_beta is not None:
+            raise ValueError(f"`synaptic_beta` must be None. Received: synaptic_beta={self.synaptic_beta!r}")
 
     def step(self, inputs: tf.Tensor, states: list[dict[str, tf.Tensor]]):
         current = self.synapse(inputs)

@@ -15,8 +15,9 @@ Ours integrate first and leak last: `m <- m + I`, fire at m > threshold, `m <- b
 A `CubaLIF` has its own current, `tau_syn dI/dt = w_in S - I`, which is updated before the potential.
 
 A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
-times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. snnTorch and Norse
-write `r = 1` for an IF whose step adds I, whatever dt is. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each
+times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. Other libraries
+have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes tau and r of infinity for a neuron without
+leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each
 step: in our units a current of `v_leak / r`.
 
 A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay, `FORGETS`,
@@ -120,7 +121,15 @@ def _decay_and_gain(
             f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
             f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
         )
-    return 1 - dt / tau, _one_if_close(r * dt / tau)
+    endless = np.isinf(tau)
+    if np.any(endless != np.isinf(r)):
+        raise ValueError(
+            f"`{factor}` of node {name!r} must be infinite where `{of_decay}` is, and only there, for a neuron without "
+            f"leak. Received: {of_decay}={shown(tau)}, {factor}={shown(r)}"
+        )
+    with np.errstate(invalid="ignore"):
+        gain = np.where(endless, 1.0, np.multiply(r, dt) / tau)
+    return 1 - dt / tau, _one_if_close(_one_if_same(gain))
 
 
 def _threshold(name: str, node: Any) -> Parameter:
@@ -139,8 +148,8 @@ def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
     r = np.asarray(node.r, "float64")
     if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
         raise ValueError(
-            f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1 as snnTorch and Norse "
-            f"write it. Received: r={shown(r)}"
+            f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1, as in other "
+            f"libraries. Received: r={shown(r)}"
         )
 
 

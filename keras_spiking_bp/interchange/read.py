@@ -49,7 +49,7 @@ def from_nir(
     Args:
         graph: a `nir.NIRGraph` with one input and one output.
         dt: length of a time step in seconds, > 0. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's
-            and SpikingJelly's; Norse's is 1e-3).
+            and SpikingJelly's; for Norse see docs/nir.md).
         encoder, num_steps, name: as in `models.spiking_vgg`; without an encoder the input is spikes (B, T, ...).
         gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files

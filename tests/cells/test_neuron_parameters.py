@@ -85,7 +85,7 @@ def test_an_array_of_pictures_has_one_number_a_channel():
 # --- learned ----------------------------------------------------------------------------------------------------------
 
 
-def by_autodiff(x, weights, beta, threshold, reset):
+def by_autodiff(x, weights, beta, threshold, reset, start):
     """The rates and the gradients of the sum of their squares, of the recursion written down; in double precision."""
     weights, beta, threshold = (tf.Variable(np.asarray(v, "float64")) for v in (weights, beta, threshold))
 
@@ -95,7 +95,7 @@ def by_autodiff(x, weights, beta, threshold, reset):
         return tf.cast(u > 0, u.dtype), lambda g: g * slope
 
     with tf.GradientTape() as tape:
-        membrane, count = tf.zeros((), tf.float64), 0.0
+        membrane, count = start * threshold, 0.0
         for t in range(x.shape[1]):
             potential = membrane + tf.linalg.matmul(x[:, t].astype("float64"), weights)
             fired = fires(potential - threshold)
@@ -107,16 +107,19 @@ def by_autodiff(x, weights, beta, threshold, reset):
     return rates, tape.gradient(loss, [beta, threshold, weights])
 
 
+@pytest.mark.parametrize("start", [0.0, 0.5])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize(("beta", "threshold"), [(0.8, 1.1), (BETAS, THRESHOLDS)], ids=["layer", "each"])
-def test_gradients_of_learned_ones(beta, threshold, reset):
+def test_gradients_of_learned_ones(beta, threshold, reset, start):
+    """With `start`, the potential begins at this share of the learned threshold."""
     rnn = layer(
-        beta=beta, threshold=threshold, reset_mechanism=reset, surrogate="atan", learn_beta=True, learn_threshold=True
-    )
+        beta=beta, threshold=threshold, reset_mechanism=reset, surrogate="atan", learn_beta=True, learn_threshold=True,
+        initial_membrane=start,
+    )  # fmt: skip
     assert [w.path.split("/")[-1] for w in rnn.trainable_weights] == ["beta", "threshold", "kernel"]
     x = spikes()
     rnn.cell.synapse.set_weights([kernel()])
-    expected, gradients = by_autodiff(x, kernel(), beta, threshold, reset)
+    expected, gradients = by_autodiff(x, kernel(), beta, threshold, reset, start)
     for run in (rnn, tf.function(rnn)):
         with tf.GradientTape() as tape:
             outputs = run(x)

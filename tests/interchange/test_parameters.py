@@ -42,8 +42,20 @@ def test_a_decay_that_is_1_in_float32_is_none():
 
 
 def test_gain_goes_into_the_threshold():
-    found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)  # as Norse writes it
+    found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)
     assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
+
+
+def test_a_neuron_without_leak_may_have_infinite_parameters():
+    found = parameters.read_lif("n", node("LIF", tau=np.inf, r=np.inf, v_threshold=0.5), DT)
+    assert found == {"beta": 1.0, "threshold": 0.5}
+    some = np.float32([np.inf, 1e-2, 1e-2])
+    found = parameters.read_lif("n", node("LIF", tau=some, r=some / np.float32(DT), v_threshold=0.5), DT)
+    np.testing.assert_allclose(found["beta"], [1.0, 0.99, 0.99], rtol=1e-6)
+    np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
+    for wrong in ({"tau": np.inf}, {"r": np.inf}):
+        with pytest.raises(ValueError, match="`r` of node 'n' must be infinite where `tau` is, and only there"):
+            parameters.read_lif("n", node("LIF", **wrong), DT)
 
 
 def test_one_number_where_all_neurons_have_it():

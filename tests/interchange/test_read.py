@@ -127,7 +127,7 @@ def weight(*shape):
     return np.random.default_rng(0).normal(0.3, 1, shape).astype("float32")
 
 
-HAND_WRITTEN = {  # as Norse writes them: dt = 1e-3, r = 1
+HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
     "scaled current": lambda: graph_of(nir.Affine(weight(3, 4), weight(3)), neurons()),
     "scaled readout": lambda: graph_of(
         nir.Linear(weight(3, 4)),
