@@ -22,7 +22,7 @@ import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.reproduce import test
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_of, packed, unpack
+from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, packed, unpack
 from keras_spiking_bp.recipes import Recipe
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
@@ -71,7 +71,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     factory = getattr(ksbp.models, f"spiking_{recipe.network}")
     accuracy = {}
     for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
-        model = factory(data.input_shape, encoder=encoder_of(settings["encoder"], steps, 0), seed=0, **how)
+        model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
         unpack(model, arrays, recipe.dataset)
         accuracy[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
     described, use, licence = ABOUT[recipe.dataset]

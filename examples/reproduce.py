@@ -187,7 +187,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         if kind == "bool":
             parser.add_argument(option, action=argparse.BooleanOptionalAction)
         elif kind == "tuple[int, ...]":
-            parser.add_argument(option, type=int, nargs="*")
+            parser.add_argument(option, type=int, nargs="*", help="epochs; without a number: none")
         else:
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind])
     parser.add_argument("--seed", type=int, default=0)

@@ -11,8 +11,9 @@ import keras
 
 from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, Connection
+from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
-from keras_spiking_bp.observe import encoder_of, input_over_time
+from keras_spiking_bp.observe import output_layer
 from keras_spiking_bp.synapse_counts import PASSES_ON, POOLING, fan_out, has_synapses
 from keras_spiking_bp.validation import check_static_shape
 
@@ -129,25 +130,37 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
     """Operations of the layers before the encoder of a spiking network, once per inference: `(macs, accumulates)`.
 
     Raises:
-        TypeError, ValueError: as `synapses_of`; ValueError too if a layer with weights stands between the encoder, or
-            the input where there is none, and the `SpikingRNN`.
+        TypeError, ValueError: as `synapses_of`; ValueError too if a layer that computes sums stands between the
+            encoder, or the input where there is none, and the `SpikingRNN`.
     """
-    front = input_over_time(model)
-    encoder, taken = encoder_of(model)
-    before = front if encoder is None else keras.Model(front.inputs, taken)
-    costly = [
-        layer
-        for layer in before.layers
-        if type(layer) in POOLING or (layer.weights and not isinstance(layer, _PER_ELEMENT))
-    ]
-    if not costly:
-        return 0, 0
-    if encoder is None:
-        raise ValueError(
-            f"`model` must have its layers with weights inside of the cell, or before an encoder: what "
-            f"{costly[0].name!r} computes in each time step cannot be counted"
-        )
-    return synapses_of(before)
+    macs = accumulates = 0
+    inputs, tensor = model.inputs, output_layer(model).input
+    while tensor is not None:
+        operation, index, _ = tensor._keras_history
+        taken = operation._inbound_nodes[index].input_tensors
+        is_model = isinstance(operation, keras.Model) and getattr(operation, "outputs", None)
+        inside = is_model and any(isinstance(part, Encoder) for part in operation._flatten_layers())
+        tensor = taken[0] if len(taken) == 1 else None
+        if isinstance(operation, Encoder) or inside:
+            before = keras.Model(inputs, taken)
+            if any(map(_computes_sums, before.layers)):
+                more_macs, more_accumulates = synapses_of(before)
+                macs, accumulates = macs + more_macs, accumulates + more_accumulates
+            inputs, tensor = (operation.inputs, operation.outputs[0]) if inside else (None, None)
+        elif _computes_sums(operation) or (len(taken) > 1 and any(map(_computes_sums, model.layers[:-1]))):
+            raise ValueError(
+                "`model` must have its layers inside of the cell, or before an encoder: what is computed in each time "
+                f"step by, or before, {operation.name!r} cannot be counted"
+            )
+    return macs, accumulates
+
+
+def _computes_sums(operation: keras.Operation) -> bool:
+    """Whether a layer, or one in it, has synapses: pooling, or weights that are more than one factor an element."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    parts = [part for part in operation._flatten_layers() if len(part._flatten_layers()) == 1]
+    return any(type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
 
 
 def synapses_of(ann: keras.Model) -> tuple[int, int]:

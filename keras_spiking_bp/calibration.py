@@ -103,7 +103,9 @@ def calibrate(
             )
     to_scale = {name: weights[name] for name in targets}
     if output_std is not None:
-        to_scale[neurons[-1].name] = [variable for source in sources[-1] for variable in _of_last_layer(source)]
+        to_scale[neurons[-1].name] = [
+            variable for source in sources[-1] for part in _last_parts(source) for variable in _of_one_layer(part)
+        ]
         if not to_scale[neurons[-1].name]:
             raise ValueError(
                 f"`output_std` needs trainable weights between the last spikes and the readout {neurons[-1].name!r}. "
@@ -113,7 +115,10 @@ def calibrate(
     sources_to_scale = [
         source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in to_scale for source in own
     ]
-    _check_gamma(sources_to_scale)
+    _check_gamma(
+        [source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in targets for source in own]
+        + ([] if output_std is None else [part for source in sources[-1] for part in _last_parts(source)])
+    )
     spikes = front(as_inputs("inputs", model, inputs))
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
@@ -172,15 +177,18 @@ def _to_scale(source: keras.layers.Layer) -> list:
     return source.trainable_weights
 
 
-def _of_last_layer(source: keras.layers.Layer) -> list:
-    """The variables in proportion to which the output of a synapse is: those of its last layer with weights."""
-    weighted = [part for part in parts_of(source) if part.weights]
-    if not weighted:
-        return []
-    pointwise = getattr(weighted[-1], "pointwise_kernel", None)  # of a separable convolution
-    if pointwise is None:
-        return weighted[-1].trainable_weights
-    return [variable for variable in weighted[-1].trainable_weights if variable.name != "depthwise_kernel"]
+def _last_parts(source: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The last layer of a synapse that has trainable weights, if any: its output is in proportion to them."""
+    return [part for part in parts_of(source) if part.trainable_weights][-1:]
+
+
+def _of_one_layer(layer: keras.layers.Layer) -> list:
+    """The variables in proportion to which the output of this layer is."""
+    if len(layer._flatten_layers()) > 1:  # a block, such as a functional model: gamma and beta, if it has them
+        return _to_scale(layer)
+    if not hasattr(layer, "pointwise_kernel"):
+        return layer.trainable_weights
+    return [variable for variable in layer.trainable_weights if variable.name != "depthwise_kernel"]
 
 
 def _check_gamma(sources: list[keras.layers.Layer]) -> None:

@@ -66,11 +66,10 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
     """One row for each layer of neurons, shortcut and stateless layer of the tree."""
     indent = "  " * depth
     if isinstance(cell, SequentialCell):
-        for part, shape in zip(cell.cells, cell.input_shapes_of_step, strict=True):
+        for part, output in zip(cell.cells, [*cell.input_shapes_of_step[1:], cell.output_shape_of_step], strict=True):
             if isinstance(part, Cell):
                 yield from _rows(part, depth)
             else:
-                output = part.compute_output_shape((None, *shape))[1:]
                 yield (indent + part.name, "", _synapse(part), _shape(output), part.count_params(), 0)
     elif isinstance(cell, ResidualCell):
         yield (indent + cell.name, "", "residual block", _shape(cell.output_shape_of_step), 0, 0)

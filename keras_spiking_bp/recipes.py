@@ -93,6 +93,8 @@ class Recipe:
             check_positive_int(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_rate("warmup", self.warmup)
+        if not isinstance(self.restart, tuple):
+            raise TypeError(f"`restart` must be a tuple of epochs, () for none. Received: restart={self.restart!r}")
         for epoch in self.restart:
             check_positive_int("restart", epoch)
         ends = (*self.restart, self.epochs)

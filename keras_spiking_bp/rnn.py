@@ -196,12 +196,15 @@ class SpikingRNN(keras.layers.RNN):
         if mask is None:  # Keras passes it on only to layers that are called with one tensor
             mask = getattr(sequences, "_keras_mask", None)
         sequences = tf.convert_to_tensor(sequences)
+        at_rest = initial_state is None and not self.stateful
         initial_state = self._starting_state(initial_state, sequences)
         sequences, mask = self._checked(sequences, mask, training)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            window = self._run(sequences, initial_state, mask, training, gradient)
-            return self._output(window, initial_state, mask, gradient), self._states_after(window, initial_state)
+            # made here again, where the derivative of a later tape sees a learned threshold
+            start = self._starting_state(None, sequences) if at_rest else initial_state
+            window = self._run(sequences, start, mask, training, gradient)
+            return self._output(window, start, mask, gradient), self._states_after(window, start)
 
         if gradient_wanted(training):
             if training:

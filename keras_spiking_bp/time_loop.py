@@ -154,9 +154,11 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
 
 def _may_assign(layer: keras.layers.Layer) -> bool:
     """Whether it is a layer of the user's with variables that a call may change, such as the state of a stream."""
-    if isinstance(layer, (Cell, keras.layers.BatchNormalization)) or type(layer).__module__.startswith("keras."):
+    norm = keras.layers.BatchNormalization
+    if isinstance(layer, (Cell, norm)) or type(layer).__module__.startswith("keras."):
         return False
-    return bool(seeds_of(layer) or layer._non_trainable_variables)
+    inner = [part for part in layer._flatten_layers() if not isinstance(part, norm)]
+    return any(seeds_of(part) or part._non_trainable_variables for part in inner)
 
 
 def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:

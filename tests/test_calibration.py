@@ -96,11 +96,19 @@ def test_the_readout_must_have_weights_for_it(weights):
             ksbp.calibrate(model, spikes, None, output_std=0.5)
 
 
+def functional_block(inputs, outputs):
+    x = keras.Input((inputs,))
+    return keras.Model(x, keras.layers.BatchNormalization()(keras.layers.Dense(outputs)(x)))
+
+
 @pytest.mark.parametrize("make", [
     lambda: [keras.layers.Dense(8), keras.layers.Dense(3, bias_initializer="ones")],
     lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3, bias_initializer="ones")],
     lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")],
     lambda: [keras.layers.Dense(3), keras.layers.BatchNormalization()],
+    lambda: [functional_block(20, 3)],
+    lambda: [keras.layers.Dense(8), keras.layers.Dense(3, use_bias=False, trainable=False)],
+    lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(scale=False), keras.layers.Dense(3)],
 ])  # fmt: skip
 def test_the_spread_with_several_weights_in_the_readout(make):
     cells = [ksbp.LIFCell(keras.layers.Dense(20)), ksbp.ReadoutCell(keras.Sequential(make()))]

@@ -57,6 +57,11 @@ def test_a_restart_must_precede_the_next_and_the_last_epoch(restart):
         dataclasses.replace(recipe("vgg9", "cifar10"), epochs=6, restart=restart)
 
 
+def test_restarts_are_a_tuple():
+    with pytest.raises(TypeError, match=r"`restart` must be a tuple of epochs, \(\) for none. Received: restart=4"):
+        dataclasses.replace(recipe("vgg9", "cifar10"), restart=4)
+
+
 @pytest.mark.parametrize("written, restart", [(0, ()), (12, (12,)), ([12], (12,)), ([4, 12], (4, 12))])
 def test_an_older_report_names_one_restart_or_none(written, restart):
     chosen = recipe("vgg9", "cifar10")

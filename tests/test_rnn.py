@@ -261,14 +261,26 @@ class AlwaysDrops(keras.layers.Dropout):
         return super().call(inputs, training=True)
 
 
+class AlwaysDropsInside(keras.layers.Layer):
+    """The same, with Keras' own layer in it."""
+
+    def __init__(self, rate, seed):
+        super().__init__()
+        self.drop = keras.layers.Dropout(rate, seed=seed)
+
+    def call(self, inputs):
+        return self.drop(inputs, training=True)
+
+
+@pytest.mark.parametrize("drops", [AlwaysDrops, AlwaysDropsInside])
 @pytest.mark.parametrize("others", [
     {"dtype": "mixed_bfloat16"}, {"dtype": "float32"}, {"dtype": "float32", "normalised": True},
 ])  # fmt: skip
-def test_a_random_synapse_draws_anew_at_each_step_and_in_each_call(others):
+def test_a_random_synapse_draws_anew_at_each_step_and_in_each_call(others, drops):
     first = keras.layers.Dense(4, dtype=others["dtype"])
     if "normalised" in others:
         first = keras.Sequential([first, keras.layers.BatchNormalization()])
-    noisy = keras.Sequential([AlwaysDrops(0.5, seed=0), keras.layers.Dense(20, kernel_initializer="ones")])
+    noisy = keras.Sequential([drops(0.5, seed=0), keras.layers.Dense(20, kernel_initializer="ones")])
     cell = ksbp.SequentialCell([ksbp.LIFCell(first), ksbp.ReadoutCell(noisy, beta=1.0)])
     layer = ksbp.SpikingRNN(cell, gradient="bptt", return_sequences=True)
     inputs = np.random.default_rng(0).uniform(0, 9, (2, 8, 5)).astype("float32")

@@ -56,7 +56,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         per sample.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`.
+        TypeError, ValueError: as `analysis.run`; ValueError too if the layers before the encoder cannot be counted.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -67,10 +67,10 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """
     done = as_run(model, data, None, batch_size, verbose)
     rows: list[dict[str, Any]] = []
-    if any(done.before):
-        macs, accumulates = done.before
+    macs, accumulates = done.counted_before()
+    if macs or accumulates:
         counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
-        rows.append({"connection": BEFORE, "synapses": sum(done.before), **counts})
+        rows.append({"connection": BEFORE, "synapses": macs + accumulates, **counts})
     of_ann = ann_operations(done.connections)
     for path, synapses, (macs, accumulates) in zip(done.connections, done.synapses, of_ann, strict=True):
         counted = float(done.operations[path.name].sum(1).mean())

@@ -40,7 +40,8 @@ class Run:
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
         updates: number of potentials updated per step: those of all neurons, the readout's too, and the counts of max
             pooling.
-        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`.
+        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`; or why they cannot
+            be counted.
     """
 
     outputs: np.ndarray
@@ -54,7 +55,7 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: tuple[int, int] = (0, 0)
+    before: tuple[int, int] | str = (0, 0)
 
     @property
     def num_steps(self) -> int:
@@ -79,6 +80,16 @@ class Run:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
         return path.source not in self.spikes and not path.is_pooling()
 
+    def counted_before(self) -> tuple[int, int]:
+        """`before`.
+
+        Raises:
+            ValueError: if these operations cannot be counted.
+        """
+        if isinstance(self.before, str):
+            raise ValueError(self.before)
+        return self.before
+
     def so_far(self) -> dict[str, np.ndarray]:
         """`spikes` (without the input), `accumulates` and `macs` of each sample up to each step, (N, T)."""
         none = np.zeros((self.samples, self.num_steps))
@@ -86,7 +97,7 @@ class Run:
         by_kind = {"accumulates": [none], "macs": [none]}
         for path in self.connections:
             by_kind["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
-        for kind, number in zip(("macs", "accumulates"), self.before, strict=True):
+        for kind, number in zip(("macs", "accumulates"), self.counted_before(), strict=True):
             by_kind[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
         return {name: np.sum(parts, 0).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
 
@@ -117,7 +128,10 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         ((6, 10, 3), (6, 10), 64)
     """
     layer, front = _checked(model), input_over_time(model)
-    before = operations_before(model)
+    try:
+        before: tuple[int, int] | str = operations_before(model)
+    except (TypeError, ValueError) as error:  # of no account for spikes
+        before = str(error)
     paths = tuple(connections(layer.cell, layer.input.shape[2:]))
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # eagerly it would run image by image

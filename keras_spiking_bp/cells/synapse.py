@@ -35,7 +35,7 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
         output_shape = synapse.compute_output_shape((None, *per_step))
     else:  # called as in a model: it may have no `build` or `compute_output_shape` of its own
         output_shape = synapse(keras.KerasTensor((None, *per_step), synapse.compute_dtype)).shape
-    return per_step, check_static_shape("output shape of the synapse", output_shape[1:])
+    return per_step, check_static_shape(f"output shape of {synapse.name}", output_shape[1:])
 
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

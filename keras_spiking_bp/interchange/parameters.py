@@ -17,8 +17,7 @@ A `CubaLIF` has its own current, `tau_syn dI/dt = w_in S - I`, which is updated 
 A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
 times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. Other libraries
 have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes tau and r of infinity for a neuron without
-leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each
-step: in our units a current of `v_leak / r`.
+leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each step: in our units a current of `v_leak / r`.
 
 A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay, `FORGETS`,
 leaves nothing that float32 could add to a current.

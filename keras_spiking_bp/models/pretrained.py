@@ -98,11 +98,11 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
     arguments = {**settings, **given, "num_steps": num_steps}
     if "encoder" not in given:
         steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
-        arguments["encoder"] = encoder_of(encoder, steps, given.get("seed"))
+        arguments["encoder"] = encoder_from(encoder, steps, given.get("seed"))
     return arguments
 
 
-def encoder_of(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
+def encoder_from(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
     """The encoder of a model card."""
     if settings["kind"] == "constant":
         return ConstantEncoder(num_steps, settings["scale"])

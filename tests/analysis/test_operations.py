@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.ann_operations import synapses_of
@@ -353,12 +354,44 @@ def test_layers_before_the_encoder_cost_the_same_in_both_networks(with_a_stem):
     assert energy[0]["energy_nj"] == energy[0]["ann_energy_nj"] == (before[1] + 10 * before[0]) / 1000
 
 
-def test_layers_with_weights_in_each_step_before_the_network_are_refused():
-    inputs = keras.Input((5, 4))
-    dense = keras.layers.TimeDistributed(keras.layers.Dense(3), name="each")
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(dense(inputs)))
-    with pytest.raises(ValueError, match="what 'each' computes in each time step cannot be counted"):
-        ksbp.analysis.operations(model, np.ones((2, 5, 4), "float32"), verbose=0)
+def of_lif(sequences):
+    return ksbp.SpikingRNN(ksbp.SequentialCell([keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(3))]))(
+        sequences
+    )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_layers_before_an_encoder_that_others_follow_or_that_is_in_a_model(nested):
+    inputs = keras.Input((8, 8, 2))
+    stem = [keras.layers.Conv2D(4, 3, padding="same"), keras.layers.AveragePooling2D(2), ksbp.ConstantEncoder(5)]
+    if nested:
+        stem = [keras.Sequential(stem[:2]), keras.Sequential([keras.layers.MaxPooling2D(2), stem[2]])]
+    x = inputs
+    for layer in [*stem, keras.layers.Reshape((5, -1))]:
+        x = layer(x)
+    row = ksbp.analysis.operations(keras.Model(inputs, of_lif(x)), np.ones((2, 8, 8, 2), "float32"), verbose=0).rows[0]
+    pooled = 8 * 8 * 4 + (4 * 4 * 4 if nested else 0)
+    assert row["connection"] == "before the encoder"
+    assert (row["macs"], row["accumulates"]) == (brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 4), pooled)
+
+
+def test_what_cannot_be_counted_before_the_network_is_refused_where_it_counts():
+    inputs, other = keras.Input((6, 4)), keras.Input((6, 4))
+    ones = np.ones((2, 6, 4), "float32")
+    each = keras.layers.TimeDistributed(keras.layers.Dense(3), name="each")(inputs)
+    halves = keras.layers.AveragePooling1D(2, name="halves")(inputs)
+    both = keras.layers.Concatenate()([keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(other)])
+    for x, taken, data, match in (
+        (each, inputs, ones, "in each time step by, or before, 'each' cannot be counted"),
+        (halves, inputs, ones, "'halves' cannot be counted"),
+        (ksbp.ConstantEncoder(5)(both), [inputs, other], None, "must have one input"),
+    ):
+        model = keras.Model(taken, of_lif(x))
+        if data is None:
+            data = tf.data.Dataset.from_tensors(((ones, ones),))
+        assert ksbp.analysis.activity(model, data, verbose=0).rows[-1]["layer"] == "total"
+        with pytest.raises(ValueError, match=match):
+            ksbp.analysis.operations(model, data, verbose=0)
 
 
 def test_counts_do_not_depend_on_the_precision_of_the_layers():

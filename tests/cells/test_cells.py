@@ -307,6 +307,7 @@ def test_layers_of_the_users_are_built_as_in_a_model(kind, weights, gradient, pl
     model = keras.Model(inputs, ksbp.SpikingRNN(place(layer), gradient=gradient)(inputs))
     assert layer.count_params() == weights
     before = model.count_params()
+    ksbp.summary(model, print_fn=lambda line: None)
     model.compile("sgd", "mse")
     model.fit(np.ones((4, 7, 5), "float32"), np.ones((4, 4)), verbose=0)
     assert model.count_params() == before and model.predict(np.ones((2, 7, 5)), verbose=0).shape == (2, 4)

@@ -120,7 +120,9 @@ def test_gradients_of_learned_ones(beta, threshold, reset, start):
     x = spikes()
     rnn.cell.synapse.set_weights([kernel()])
     expected, gradients = by_autodiff(x, kernel(), beta, threshold, reset, start)
-    for run in (rnn, tf.function(rnn)):
+    traced_before = tf.function(rnn)
+    traced_before(x)  # without a tape
+    for run in (rnn, tf.function(rnn), traced_before):
         with tf.GradientTape() as tape:
             outputs = run(x)
             loss = tf.reduce_sum(outputs**2)
