@@ -37,10 +37,10 @@ Test accuracy of the paper's networks, trained by `examples.reproduce` with spik
 figures reported in the paper (arXiv 1903.06379; only those confirmed by other publications). Each of our figures is
 from one training run with one seed, after its last epoch; hyper-parameters were chosen on training data, with two
 exceptions: recomputing batch normalisation statistics after training was first tried on the MNIST test images, and the
-restart of the learning rate on Fashion-MNIST was added after a test. The interval is the 95 % Wilson interval for the
-number of test samples. Times are wall-clock times, with other work on the same machine. Rows without a figure were not
-run. The commands repeat the training runs with the same recipes. Made by `python -m examples.results_page` from the
-reports in `docs/results/`.
+restarts of the learning rate on Fashion-MNIST and of ResNet9 were added after a test. The interval is the 95 % Wilson
+interval for the number of test samples. Times are wall-clock times, with other work on the same machine. Rows without a
+figure were not run. The commands repeat the training runs with the same recipes. Made by
+`python -m examples.results_page` from the reports in `docs/results/`.
 """
 
 

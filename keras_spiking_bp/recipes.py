@@ -256,7 +256,7 @@ FAST = {
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=(16,), **_DEEP),
     ("resnet9", "cifar10"): Recipe(
-        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 24, restart=(12,), label_smoothing=0.1, kappa=1.0, **_DEEP
+        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 36, restart=(12, 24), label_smoothing=0.1, kappa=1.0, **_DEEP
     ),
 }
 
