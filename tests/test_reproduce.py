@@ -88,6 +88,7 @@ def test_a_restart_prolongs_a_training(finished, tmp_path):
     assert len(rows_of(tmp_path)) == 6 and twice["curve"][:4] == prolonged["curve"]
 
 
+@pytest.mark.slow
 def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "take_statistics", lambda model, batches: None)
     how = ["--normalization", "batch", "--encoder", "constant"]

@@ -272,7 +272,7 @@ class AlwaysDropsInside(keras.layers.Layer):
         return self.drop(inputs, training=True)
 
 
-@pytest.mark.parametrize("drops", [AlwaysDrops, AlwaysDropsInside])
+@pytest.mark.parametrize("drops", [pytest.param(AlwaysDrops, marks=pytest.mark.slow), AlwaysDropsInside])
 @pytest.mark.parametrize("others", [
     {"dtype": "mixed_bfloat16"}, {"dtype": "float32"}, {"dtype": "float32", "normalised": True},
 ])  # fmt: skip

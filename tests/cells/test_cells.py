@@ -296,8 +296,14 @@ class AsModel(keras.Model):
 
 
 @pytest.mark.parametrize("place", [
-    ksbp.LIFCell, lambda layer: ksbp.SequentialCell([layer, ksbp.LIFCell(keras.layers.Dense(4))]),
-    lambda layer: ksbp.GraphCell([(layer, "input"), (ksbp.LIFCell(keras.layers.Identity()), layer.name)]),
+    ksbp.LIFCell,
+    pytest.param(
+        lambda layer: ksbp.SequentialCell([layer, ksbp.LIFCell(keras.layers.Dense(4))]), marks=pytest.mark.slow
+    ),
+    pytest.param(
+        lambda layer: ksbp.GraphCell([(layer, "input"), (ksbp.LIFCell(keras.layers.Identity()), layer.name)]),
+        marks=pytest.mark.slow,
+    ),
 ])  # fmt: skip
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 @pytest.mark.parametrize("kind, weights", [(Scaled, 5 * 4), (Composed, 5 * 6 + 6 + 6 * 4 + 4), (AsModel, 5 * 4 + 4)])

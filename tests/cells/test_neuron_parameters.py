@@ -107,7 +107,7 @@ def by_autodiff(x, weights, beta, threshold, reset, start):
     return rates, tape.gradient(loss, [beta, threshold, weights])
 
 
-@pytest.mark.parametrize("start", [0.0, 0.5])
+@pytest.mark.parametrize("start", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize(("beta", "threshold"), [(0.8, 1.1), (BETAS, THRESHOLDS)], ids=["layer", "each"])
 def test_gradients_of_learned_ones(beta, threshold, reset, start):
