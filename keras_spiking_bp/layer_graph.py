@@ -110,6 +110,11 @@ def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [part for inner in layer.layers for part in parts_of(inner)]
 
 
+def is_of_keras(layer: keras.layers.Layer) -> bool:
+    """Whether its class is one of Keras, whose behaviour is known, and none of the user's."""
+    return type(layer).__module__.startswith("keras.")
+
+
 #: Attributes of a class that define what its layers compute.
 _COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
 

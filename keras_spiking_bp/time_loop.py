@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.cells.normalization import fold, shifts_in_place
 from keras_spiking_bp.gradients import per_sample
+from keras_spiking_bp.layer_graph import is_of_keras
 from keras_spiking_bp.randomness import seeds_of
 
 
@@ -155,7 +156,7 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
 def _may_assign(layer: keras.layers.Layer) -> bool:
     """Whether it is a layer of the user's with variables that a call may change, such as the state of a stream."""
     norm = keras.layers.BatchNormalization
-    if isinstance(layer, (Cell, norm)) or type(layer).__module__.startswith("keras."):
+    if isinstance(layer, (Cell, norm)) or is_of_keras(layer):
         return False
     inner = [part for part in layer._flatten_layers() if not isinstance(part, norm)]
     return any(seeds_of(part) or part._non_trainable_variables for part in inner)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.layer_graph import is_of_keras
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import check_no_added_loss, named
 
@@ -106,7 +107,7 @@ def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray
 
 def _may_differ(layer: keras.layers.Layer) -> bool:
     """Whether a layer may differ in training: custom layers, and Keras' own that draw (normalisations aside)."""
-    return bool(seeds_of(layer)) or not type(layer).__module__.startswith("keras.")
+    return bool(seeds_of(layer)) or not is_of_keras(layer)
 
 
 def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:

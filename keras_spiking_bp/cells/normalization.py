@@ -175,7 +175,7 @@ def take_statistics(
     found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
     uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
     variables = [
-        (variable, layer.momentum**times, None if only is None else only[i])
+        (variable, layer.momentum**times, True if only is None else only[i])
         for i, (layer, times) in enumerate(zip(layers, uses, strict=True))
         for variable in (layer.moving_mean, layer.moving_variance)
     ]
@@ -184,8 +184,7 @@ def take_statistics(
         before = [tf.identity(variable.value) for variable, *_ in variables]
         walk()
         for (variable, momentum, wanted), old in zip(variables, before, strict=True):
-            of_batch = (variable.value - momentum * old) / (1.0 - momentum)
-            variable.assign(of_batch if wanted is None else tf.where(wanted, of_batch, old))
+            variable.assign(tf.where(wanted, (variable.value - momentum * old) / (1.0 - momentum), old))
         return (i + 1,)
 
     if not layers:

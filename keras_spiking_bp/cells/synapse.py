@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import check_normalizations, has_one_pass, in_one_pass, normalizes, shift_of
 from keras_spiking_bp.gradients import per_sample
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.layer_graph import is_of_keras, parts_of
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
 
 
@@ -29,7 +29,7 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
     per_step = check_static_shape("input_shape", input_shape[1:])
-    if type(synapse).__module__.startswith("keras."):
+    if is_of_keras(synapse):
         if not synapse.built:
             synapse.build((None, *per_step))
         output_shape = synapse.compute_output_shape((None, *per_step))

@@ -12,7 +12,15 @@ from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
-from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, computes_otherwise, copy_of, name_of_output
+from keras_spiking_bp.layer_graph import (
+    Call,
+    calls,
+    check_is_layer,
+    computes_otherwise,
+    copy_of,
+    is_of_keras,
+    name_of_output,
+)
 from keras_spiking_bp.validation import check_static_shape
 
 _MAXIMUM = (
@@ -104,7 +112,7 @@ def _prepares(layer: keras.layers.Layer) -> bool:
 
 
 def _augments(layer: keras.layers.Layer) -> bool:
-    return type(layer).__name__.startswith("Random") and type(layer).__module__.startswith("keras.")
+    return type(layer).__name__.startswith("Random") and is_of_keras(layer)
 
 
 def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
