@@ -144,7 +144,7 @@ def calibrate(
                 print(
                     f"{name}: weights x {of.factor:.3f}, firing rate {of.rate_before:.4f} -> {of.rate:.4f}", flush=True
                 )
-        if normalizations and targets:  # of layers behind the last one that was scaled
+        if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
             take_statistics(spikes)
         if output_std is not None:
             readout = neurons[-1].name
