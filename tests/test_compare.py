@@ -37,6 +37,7 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
         compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_the_ann_is_trained_by_the_recipe_of_logits_and_tests_are_kept(few_images, tmp_path, monkeypatch):
     reproduce.main(
         "--network lenet --dataset mnist --epochs 2 --num-steps 3 --test-steps 3 --batch-size 8 --kappa 8 --verbose 0 "
@@ -90,6 +91,7 @@ def test_conversion_curves(few_images, tmp_path, network):
     assert json.loads((tmp_path / f"{network}-mnist.json").read_text()) == report
 
 
+@pytest.mark.slow
 def test_few_steps(few_images, tmp_path):
     options = "--network vgg_bn --steps 2 3 --samples 6 --sample-images 6 --train 8 --batch-size 8 --verbose 0"
     report = few_steps.main([*options.split(), "--output", str(tmp_path)])

@@ -59,6 +59,7 @@ def test_the_log_of_the_demo_can_be_read(tmp_path):
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)  # but the ends of lines
 
 
+@pytest.mark.slow
 def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_path):
     page = tmp_path / "gradients.md"
     arguments = ["compare", "--seeds", "1", "--epochs", "1", "--output", str(page)]

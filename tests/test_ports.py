@@ -18,6 +18,7 @@ def digits(samples):
     return load("mnist_5k", None, samples, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("port", "options", "batch_size", "samples"),
     [
