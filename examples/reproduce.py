@@ -33,6 +33,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
+from keras_spiking_bp.analysis.operations import COUNTS
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 from keras_spiking_bp.training.fit import is_finite
@@ -90,18 +91,22 @@ def _write(path: Path, text: str) -> None:
 
 
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
-    """Accuracy of `model` with its 95 % Wilson interval, and the spikes of each layer, over all test batches."""
+    """Accuracy of `model` with its 95 % Wilson interval, its spikes and its operations, over all test batches."""
     done = ksbp.analysis.run(model, batches, verbose=verbose)
     p, z, samples = float(done.correct()[:, -1].mean()), 1.96, done.samples
     middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
     half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
-    rows = [row for row in ksbp.analysis.activity(done).rows if row["layer"] not in ("input", "total")]
+    activity = ksbp.analysis.activity(done).rows
+    rows = [row for row in activity if row["layer"] not in ("input", "total")]
+    operations = ksbp.analysis.operations(done).rows[-1]
     return {
         "accuracy": p,
         "interval_95": [max(middle - half, 0.0), min(middle + half, 1.0)],
         "samples": samples,
         "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
         "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
+        "firing_rate": activity[-1]["firing_rate"],
+        "operations_per_sample": {name: operations[name] for name in COUNTS},
     }
 
 

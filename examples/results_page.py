@@ -15,6 +15,7 @@ from pathlib import Path
 from examples import comparison_section, conversion_page
 from examples.plotting import plt
 from examples.titles import TITLES
+from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.style import COLORS, MARKERS
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
@@ -140,6 +141,7 @@ def _run(report: dict) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
+    lines += _operations(report["test"])
     if "accuracy_with_moving_statistics" in report["test"]:
         moving = 100 * report["test"]["accuracy_with_moving_statistics"]
         lines.append(
@@ -158,6 +160,27 @@ def _run(report: dict) -> list[str]:
             "training set (an estimate)."
         )
     return [*lines, ""]
+
+
+def _operations(test: dict) -> list[str]:
+    """Mean firing rate and operations; nothing for a report made before they were counted."""
+    if "operations_per_sample" not in test:
+        return []
+    counts = test["operations_per_sample"]
+    spiking = {"accumulates": counts["accumulates"], "macs": counts["macs"]}
+    ann = {"accumulates": counts["ann_accumulates"], "macs": counts["ann_macs"]}
+
+    def told(row: dict) -> str:
+        return (
+            f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC "
+            f"({FLOAT32_45NM.of(**row) / 1e6:.1f} µJ, with memory "
+            f"{comparison_section.microjoules_with_memory(row):.0f} µJ)"
+        )
+
+    return [
+        f"* {test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: {told(spiking)}; the same "
+        f"ANN: {told(ann)}."
+    ]
 
 
 def _packaged(report: dict) -> list[str]:

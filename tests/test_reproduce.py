@@ -55,6 +55,13 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
     assert report["test"]["samples"] == 10
     assert report["test"]["interval_95"][0] <= report["test"]["accuracy"] <= report["test"]["interval_95"][1]
     assert report["test"]["spikes_per_sample"].keys() == report["test"]["spikes_per_neuron"].keys() != set()
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    done = ksbp.analysis.run(model, made_up_images().test_batches(200), verbose=0)
+    neurons = sum(done.neurons[layer] for layer in report["test"]["spikes_per_sample"])
+    spikes = sum(report["test"]["spikes_per_sample"].values())
+    assert report["test"]["firing_rate"] == pytest.approx(spikes / neurons / 4) and spikes > 0
+    counted = ksbp.analysis.operations(done).rows[-1]
+    assert report["test"]["operations_per_sample"].items() <= counted.items()
     assert report["machine"]["strategy"] == "one" and report["machine"]["devices"] == 1
     rows = rows_of(tmp_path)
     assert [row["epoch"] for row in rows] == ["1", "2"]

@@ -44,6 +44,16 @@ def test_figures(tmp_path):
     assert "| VGG9 | CIFAR-10 | not run | | reported, not confirmed | | | | |" in page
     # 100 s the quickest epoch at T = 20; the paper: 125 epochs, T = 100
     assert f"about {100 * 5 * 125 / 3600:.1f} h for this training set (an estimate)" in page
+    assert "Operations per image" not in page
+    counted = report()
+    operations = {"accumulates": 2e6, "macs": 5e5, "ann_accumulates": 0.0, "ann_macs": 4e6}
+    counted["test"] |= {"firing_rate": 0.123, "operations_per_sample": operations}
+    (folder / "a.json").write_text(json.dumps(counted))
+    results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
+    assert (
+        "* 0.123 spikes per neuron and time step. Operations per image: 2.00 million AC and 0.50 million MAC (4.1 µJ, "
+        "with memory 39 µJ); the same ANN: 0.00 million AC and 4.00 million MAC (18.4 µJ, with memory 58 µJ)."
+    ) in (tmp_path / "results.md").read_text()
     assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
 
 
