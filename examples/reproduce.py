@@ -233,8 +233,7 @@ def main(arguments: list[str] | None = None) -> dict:
     with strategy.scope():
         model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
         sample = next(iter(batches.epoch(0)))[0][:16]
-        several = strategy.num_replicas_in_sync > 1  # the first step does not initialise statistics there
-        if chosen.firing_rate is not None or (chosen.normalization is not None and several):
+        if chosen.firing_rate is not None:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     curve = Curve(args.output / "curve.csv", args.save_every)

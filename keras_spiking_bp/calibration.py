@@ -54,8 +54,8 @@ def calibrate(
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
-    be normalised again. A frozen one (`trainable = False`) is unchanged. `fit` takes the first statistics itself, but
-    not on several devices (`tf.distribute`): calibrate first there.
+    be normalised again. A frozen one (`trainable = False`) is unchanged. `fit` takes the first statistics itself
+    (`SpikingRNN.take_statistics`).
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.

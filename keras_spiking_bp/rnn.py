@@ -11,7 +11,12 @@ import tensorflow as tf
 from keras_spiking_bp.batch_statistics import check_batch_statistics
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell, build_part, check_no_activity_regularizer, unique_names
-from keras_spiking_bp.cells.normalization import learning_normalizations, take_statistics, untouched
+from keras_spiking_bp.cells.normalization import (
+    learning_normalizations,
+    moving_statistics,
+    statistics_of_batch,
+    untouched,
+)
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.cells.tree import used_twice
 from keras_spiking_bp.gradients import (
@@ -25,7 +30,7 @@ from keras_spiking_bp.gradients import (
     total_over_steps,
 )
 from keras_spiking_bp.kernels.switch import in_training
-from keras_spiking_bp.time_loop import Window, run_window
+from keras_spiking_bp.time_loop import Window, changes_variables, run_window
 from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape, named
 
 States = list[tf.Tensor]
@@ -269,9 +274,10 @@ class SpikingRNN(keras.layers.RNN):
         """Sets the moving statistics of batch normalisation in synapses to those of the given data, layer by layer.
 
         The network runs once for each such layer: each run corrects the statistics of one more layer. Does nothing if
-        no such layer learns. The first training step does it for the layers of which no statistics have been taken yet,
-        except under a `tf.distribute` strategy with several devices: call `calibrate(model, inputs, firing_rate=None)`
-        before such training.
+        no such layer learns. The first training step does it for the layers of which no statistics have been taken yet;
+        on several devices (`tf.distribute`) each takes those of its share of the batch. It does not on several devices
+        if one of these layers has `synchronized=True`, or a custom layer changes variables in its call: then call
+        `calibrate(model, inputs, firing_rate=None)` before training.
 
         Args:
             sequences, initial_state, mask: as in the call of the layer.
@@ -281,32 +287,41 @@ class SpikingRNN(keras.layers.RNN):
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
         sequences, mask = self._checked(sequences, mask, False)
-        self._take_statistics(sequences, initial_state, mask, runs)
+        if layers := learning_normalizations(self.cell):
+            found = self._statistics_of_batch(sequences, initial_state, mask, runs)
+            for variable, value in zip(moving_statistics(layers), found, strict=True):
+                variable.assign(value)
 
-    def _take_statistics(
+    def _statistics_of_batch(
         self,
         sequences: tf.Tensor,
         initial_state: States,
         mask: tf.Tensor | None,
         runs: int | None = None,
         only: tf.Tensor | None = None,
-    ) -> None:
+    ) -> list[tf.Tensor]:
         def walk() -> None:
             window = self._run(sequences, initial_state, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
-        take_statistics(self.cell, walk, runs, only)
+        return statistics_of_batch(self.cell, walk, runs, only)
 
     def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
         """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
-        if layers and tf.distribute.get_strategy().num_replicas_in_sync == 1:  # no variables across replicas in a cond
-            first = untouched(layers)
-            tf.cond(
-                tf.reduce_any(first),
-                lambda: self._take_statistics(sequences, initial_state, mask, only=first),
-                lambda: None,
-            )
+        if not layers:
+            return
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        if several and (any(norm.synchronized for norm in layers) or changes_variables(self.cell)):
+            return  # replicas cannot exchange values, nor update variables, within a cond
+        first, variables = untouched(layers), moving_statistics(layers)
+        values = tf.cond(
+            tf.reduce_any(first),
+            lambda: self._statistics_of_batch(sequences, initial_state, mask, only=first),
+            lambda: [tf.identity(variable.value) for variable in variables],
+        )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
     def _run(
         self,

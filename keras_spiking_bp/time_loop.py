@@ -132,7 +132,7 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
     """Within it, batch normalisation is folded into the preceding weights, and mixed-precision layers find their
     weights already cast: once, not once per time step. Not for layers that change variables in a step.
     """
-    if any(map(_may_assign, cell._flatten_layers())):  # what they assign within a stateless scope would be lost
+    if changes_variables(cell):  # what they assign within a stateless scope would be lost
         yield
         return
     folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
@@ -151,6 +151,11 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
         scope.add_update(update)
     with scope, shifts_in_place(shifts):
         yield
+
+
+def changes_variables(cell: Cell) -> bool:
+    """Whether a step of this cell may change variables, other than the statistics of batch normalisation."""
+    return any(map(_may_assign, cell._flatten_layers()))
 
 
 def _may_assign(layer: keras.layers.Layer) -> bool:

@@ -306,6 +306,43 @@ def test_the_first_statistics_are_those_of_the_first_batch(compiled):
     assert np.abs(statistics(model)[0] - 2 * first_statistics()[0]).max() > 0.5 * np.abs(first_statistics()[0]).max()
 
 
+def test_first_statistics_in_a_stateless_call():
+    model = network(rate=0.0)
+    before = statistics(model)
+    trainable, others = ([v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables))
+    step = tf.function(lambda: model.stateless_call(trainable, others, IMAGES, training=True))
+    after = {v.path: value for v, value in zip(model.non_trainable_variables, step()[1], strict=True)}
+    found = [after[v.path] for norm in norms_of(model) for v in (norm.moving_mean, norm.moving_variance)]
+    assert_close(found, first_statistics(), rtol=1e-3, atol=1e-4)
+    assert_close(statistics(model), before)
+
+
+class Counts(keras.layers.Layer):
+    """Counts the time steps in which it was called."""
+
+    def build(self, shape):
+        self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.seen.assign_add(1.0)
+        return x
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_layer_that_changes_its_variables_does_so_while_statistics_are_taken(compiled):
+    counts, norm = Counts(), keras.layers.BatchNormalization()
+    synapse = keras.Sequential([counts, keras.layers.Dense(4, use_bias=False), norm])
+    rnn = ksbp.SpikingRNN(ksbp.LIFCell(synapse, beta=0.9))
+    spikes = np.random.default_rng(0).integers(0, 2, (16, 5, 8)).astype("float32")
+    rnn(spikes)
+    counts.seen.assign(0.0)
+    currents = spikes.mean(1) @ synapse.layers[1].kernel.numpy()
+    take = tf.function(rnn.take_statistics) if compiled else rnn.take_statistics
+    take(tf.constant(spikes))
+    assert float(counts.seen) == 5 + 1  # each step, and the totals
+    assert_close([norm.moving_mean, norm.moving_variance], [currents.mean(0), currents.var(0)], rtol=1e-3)
+
+
 def test_first_statistics_of_new_layers_behind_trained_ones():
     """Those of the trained one are updated, as in any other step."""
     model = network(rate=0.0)

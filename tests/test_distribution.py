@@ -49,6 +49,23 @@ def batches_of(random):
     return ksbp.datasets.Batches(examples, rng.integers(0, 3, 24), BATCH, seed=2)
 
 
+def normalized(strategy):
+    """With batch normalisation, and one batch: the weights stay as they are."""
+    with strategy.scope():
+        model = ksbp.models.spiking_vgg(
+            SIZE, 3, [(4, 3), (5, 3)], [], STEPS, normalization="batch", encoder=None, seed=1, gradient="bounded"
+        )
+        model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    spikes = rng.integers(0, 2, (BATCH, STEPS, *SIZE), "int8")
+    return model, ksbp.datasets.Batches(spikes, rng.integers(0, 3, BATCH), BATCH, seed=2)
+
+
+def statistics(model):
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [value for norm in norms for value in (norm.moving_mean.numpy(), norm.moving_variance.numpy())]
+
+
 class AfterASave(keras.callbacks.Callback):
     """Does something in the second epoch, a batch after a save."""
 
@@ -88,6 +105,18 @@ def train(strategy, folder, name, random, callbacks=()):
     (folder / f"{name}.json").write_text(json.dumps(curve))
     np.savez(folder / f"{name}.npz", *model.get_weights())
     return model
+
+
+def take_first_statistics(strategy, folder):
+    """Trains one step; writes what the statistics are then."""
+    model, batches = normalized(strategy)
+    number = 0
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        ksbp.training.fit_multi_worker(model, batches, 1, folder / "norm", strategy, verbose=0)
+        number = strategy.cluster_resolver.task_id
+    else:
+        ksbp.training.fit(model, batches, 1, folder / "norm", verbose=0)
+    np.savez(folder / f"norm-{number}.npz", *statistics(model))
 
 
 def trained(folder, name):
@@ -149,21 +178,13 @@ def script(folder, *arguments):
 
 
 def normalized_script(folder):
-    """examples/reproduce.py with batch normalisation, with no rates to calibrate to."""
+    """examples/reproduce.py with batch normalisation, without calibration."""
     ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
-    rates, calibrate = [], ksbp.calibrate
-
-    def recorded(model, inputs, firing_rate, *args, **kwargs):
-        rates.append(firing_rate)
-        return calibrate(model, inputs, firing_rate, *args, **kwargs)
-
-    ksbp.calibrate = recorded
     options = (
         "--network lenet --dataset mnist --epochs 1 --num-steps 4 --test-steps 4 --batch-size 8 --normalization batch "
         "--encoder constant --verbose 0 --strategy mirrored"
     )
     report = reproduce.main([*options.split(), "--output", str(folder)])
-    assert rates == [None]  # the statistics alone
     assert all(report["test"]["spikes_per_neuron"].values())  # no layer is silent
 
 
@@ -181,6 +202,7 @@ def mirrored(folder, task):
         train(strategy, folder, "killed", True)
     else:
         draws(strategy, folder)
+        take_first_statistics(strategy, folder)
         train(strategy, folder, "sum", False)
         train(strategy, folder, "mean", "mean")
         train(strategy, folder, "whole", True)
@@ -203,6 +225,7 @@ def worker(folder, task):
     if task == "train":
         train(strategy, folder, "sum", False)
         train(strategy, folder, "averages", "averages")
+        take_first_statistics(strategy, folder)
         for _ in range(2):  # the second does not train
             train(strategy, folder, "early", False, [early()])
     elif task == "kill":
@@ -289,6 +312,21 @@ def test_two_devices_train_as_one(one_device, two_replicas, loss):
     assert_close(trained(two_replicas, loss), trained(one_device, loss))
 
 
+def assert_first_statistics_of_its_share(folder, number=0):
+    """Each device normalises by the statistics of its own share, as Keras does; those of the first one are saved."""
+    model, batches = normalized(tf.distribute.get_strategy())
+    ((spikes, _),) = batches.epoch(0)
+    model.get_layer("time").take_statistics(np.split(spikes.numpy().astype("float32"), 2)[number])
+    for value, expected in zip(np.load(folder / f"norm-{number}.npz").values(), statistics(model), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
+        assert np.abs(value - value.round()).max() > 0.01  # not 0 or 1
+
+
+@pytest.mark.slow
+def test_first_statistics_on_two_devices(two_replicas):
+    assert_first_statistics_of_its_share(two_replicas)
+
+
 @pytest.mark.slow
 def test_replicas_draw_differently(two_replicas):
     drawn = np.load(two_replicas / "draws.npz")
@@ -329,6 +367,8 @@ def test_two_workers_train_as_one_process(one_device, tmp_path):
         assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
         assert_close(trained(tmp_path, f"{name}-0"), trained(one_device, name))
     assert len(trained(tmp_path, "early-0")[0]) == 2 < EPOCHS
+    for number in range(2):
+        assert_first_statistics_of_its_share(tmp_path, number)
 
 
 @pytest.mark.slow

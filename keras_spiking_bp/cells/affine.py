@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.layer_graph import is_of_keras
+from keras_spiking_bp.layer_graph import is_of_keras, parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import check_no_added_loss, named
 
@@ -64,7 +64,7 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
         if norm is not None and norm is not layer:
             return (
                 f"it holds the batch normalisation {norm.name!r} at an unknown place. Put its layers into a "
-                "keras.Sequential or a functional keras.Model"
+                "keras.Sequential (or, if all are those of Keras, a functional keras.Model)"
             )
         return "it does something else in training than in inference"
     fa, fb, *others, f0 = outputs
@@ -111,7 +111,10 @@ def _may_differ(layer: keras.layers.Layer) -> bool:
 
 
 def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:
-    return np.asarray(tf.cast(layer(tf.cast(inputs, layer.compute_dtype), training=training), tf.float32))
+    outputs = tf.cast(inputs, layer.compute_dtype)
+    for part in parts_of(layer):  # batch normalisation always as in the time loop
+        outputs = part(outputs, training=training and not isinstance(part, keras.layers.BatchNormalization))
+    return np.asarray(tf.cast(outputs, tf.float32))
 
 
 def _close(f: np.ndarray, expected: np.ndarray, f0: np.ndarray | float = 0) -> bool:

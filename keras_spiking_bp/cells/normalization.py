@@ -161,33 +161,65 @@ def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
     return tf.stack(means) & tf.stack(variances)
 
 
-def take_statistics(
+def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[keras.Variable]:
+    """Mean and variance of each."""
+    return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+
+
+def statistics_of_batch(
     cell: keras.layers.Layer, walk: Callable[[], None], walks: int | None = None, only: tf.Tensor | None = None
-) -> None:
-    """Sets the moving statistics to those of one batch, layer by layer.
+) -> list[tf.Tensor]:
+    """The `moving_statistics` of `learning_normalizations` as they would be of one batch, layer by layer.
 
     `walk` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
     the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
     correct values once the layers before it have theirs: this takes one walk for each, unless `walks` says otherwise.
     Where `only`, one entry for each of `learning_normalizations`, is False, the statistics stay as they are.
+
+    The variables themselves do not change: inside of a `tf.cond`, or of a stateless call, they must not be assigned.
     """
     layers = learning_normalizations(cell)
     found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
     uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
-    variables = [
-        (variable, layer.momentum**times, True if only is None else only[i])
-        for i, (layer, times) in enumerate(zip(layers, uses, strict=True))
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
+    variables = moving_statistics(layers)
+    momenta = [layer.momentum**times for layer, times in zip(layers, uses, strict=True) for _ in range(2)]
+    wanted = [True if only is None else only[i // 2] for i in range(len(variables))]
 
-    def one_more(i: tf.Tensor) -> tuple[tf.Tensor]:
-        before = [tf.identity(variable.value) for variable, *_ in variables]
-        walk()
-        for (variable, momentum, wanted), old in zip(variables, before, strict=True):
-            variable.assign(tf.where(wanted, (variable.value - momentum * old) / (1.0 - momentum), old))
-        return (i + 1,)
+    def one_more(i: tf.Tensor, *before: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with _HeldBack(variables, before) as scope:
+            walk()
+        after = [scope.get_current_value(variable) for variable in variables]
+        of_batch = [
+            tf.where(change, (new - momentum * old) / (1.0 - momentum), old)
+            for new, old, momentum, change in zip(after, before, momenta, wanted, strict=True)
+        ]
+        return (i + 1, *of_batch)
 
-    if not layers:
-        return
     walks = sum(uses) if walks is None else walks
-    tf.while_loop(lambda i: i < walks, one_more, (tf.constant(0),), parallel_iterations=1)
+    before = [tf.identity(variable.value) for variable in variables]
+    return list(tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1))[1:]
+
+
+class _HeldBack(keras.StatelessScope):
+    """Within it, these variables have these values and keep their updates for `get_current_value`.
+
+    All other variables are read and assigned as outside.
+    """
+
+    def __init__(self, variables: list[keras.Variable], values: tuple[tf.Tensor, ...]):
+        super().__init__(list(zip(variables, values, strict=True)), initialize_variables=False)
+        self._held = {id(variable) for variable in variables}
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        if id(variable) in self._held:
+            return super().get_current_value(variable)
+        return None if self.original_scope is None else self.original_scope.get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        variable, value = update
+        if id(variable) in self._held:
+            super().add_update(update)
+        elif self.original_scope is not None:
+            self.original_scope.add_update(update)
+        else:
+            variable._direct_assign(value)

@@ -50,8 +50,7 @@ def spiking_vgg(
             the spikes is passed on) or `"max"` (the maximum of the spikes).
         pool_threshold: threshold of the pooling neurons.
         normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
-            layer and its neurons; None (the paper). On several devices call `calibrate` before training
-            (`SpikingRNN.take_statistics`).
+            layer and its neurons; None (the paper).
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
         **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
