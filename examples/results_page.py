@@ -40,8 +40,9 @@ from one training run with one seed, after its last epoch; hyper-parameters were
 exceptions: recomputing batch normalisation statistics after training was first tried on the MNIST test images, and the
 restarts of the learning rate on Fashion-MNIST and of ResNet9 were added after a test. The interval is the 95 % Wilson
 interval for the number of test samples. Times are wall-clock times, with other work on the same machine. Rows without a
-figure were not run. The commands repeat the training runs with the same recipes. Made by
-`python -m examples.results_page` from the reports in `docs/results/`.
+figure were not run. The commands repeat the training runs with the same recipes. Operations and energies are counted as
+in [the paper's comparison](#the-papers-comparison). Made by `python -m examples.results_page` from the reports in
+`docs/results/`.
 """
 
 
@@ -162,8 +163,8 @@ def _run(report: dict) -> list[str]:
     return [*lines, ""]
 
 
-def _operations(test: dict) -> list[str]:
-    """Mean firing rate and operations; nothing for a report made before they were counted."""
+def _operations(test: dict, of: str = "") -> list[str]:
+    """Mean firing rate and operations of `of`; nothing for a report made before they were counted."""
     if "operations_per_sample" not in test:
         return []
     counts = test["operations_per_sample"]
@@ -178,8 +179,8 @@ def _operations(test: dict) -> list[str]:
         )
 
     return [
-        f"* {test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: {told(spiking)}; the same "
-        f"ANN: {told(ann)}."
+        f"* {of}{test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: {told(spiking)}; the "
+        f"same ANN: {told(ann)}."
     ]
 
 
@@ -194,9 +195,15 @@ def _packaged(report: dict) -> list[str]:
     reached = ", ".join(
         f"{100 * test['accuracy']:.2f} % with T = {steps}" for steps, test in card["test_by_num_steps"].items()
     )
+    operations = [
+        line
+        for steps, test in card["test_by_num_steps"].items()
+        for line in _operations(test, f"In the package, T = {steps}: ")
+    ]
     return [
         f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with 8-bit '
-        f"weights, computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}."
+        f"weights, computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}.",
+        *operations,
     ]
 
 
