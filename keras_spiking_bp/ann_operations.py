@@ -13,7 +13,7 @@ from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, Connection
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
-from keras_spiking_bp.observe import output_layer
+from keras_spiking_bp.observe import output_layer, sequences_of
 from keras_spiking_bp.synapse_counts import PASSES_ON, POOLING, fan_out, has_synapses
 from keras_spiking_bp.validation import check_static_shape
 
@@ -122,7 +122,7 @@ class _State:
         passed = dataclasses.replace(self, since=(*self.since, part))
         if has_synapses(part):
             return _State(passed.shape, is_sum=_is_linear(part), is_identity=False)
-        still_sum = self.is_sum and isinstance(part, keras.layers.BatchNormalization)
+        still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *_SAME))
         return dataclasses.replace(passed, is_sum=still_sum)
 
 
@@ -134,7 +134,8 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
             encoder, or the input where there is none, and the `SpikingRNN`.
     """
     macs = accumulates = 0
-    inputs, tensor = model.inputs, output_layer(model).input
+    output_layer(model)
+    inputs, tensor = model.inputs, sequences_of(model)
     while tensor is not None:
         operation, index, _ = tensor._keras_history
         taken = operation._inbound_nodes[index].input_tensors
@@ -218,8 +219,12 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
         elif isinstance(layer, _PADDING):
             value = _Value(padding=(*taken[0].padding, layer), unpadded=taken[0].unpadded or call.shapes[0])
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            value = _Value(is_sum=taken[0].is_sum)
+        elif isinstance(layer, ONE_TO_ONE):
+            value = _Value(is_sum=taken[0].is_sum and not shared[0])
+        elif isinstance(layer, _SAME):
+            value = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
+        elif isinstance(layer, _KEEP_ZEROS):
+            value = dataclasses.replace(taken[0], is_sum=False)
         elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
             shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
             synapses = round(fan_out((*taken[0].padding, layer), shape).sum())
@@ -236,4 +241,6 @@ def _is_linear(layer: keras.layers.Layer) -> bool:
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.Normalization, *ONE_TO_ONE,
 )  # fmt: skip
+_SAME = (keras.layers.Identity, keras.layers.Dropout)
+_KEEP_ZEROS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
 _PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

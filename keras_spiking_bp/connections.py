@@ -12,6 +12,8 @@ from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.layer_graph import parts_of
 
+#: The target of the paths that leave the last neurons.
+OUTPUT = "(output)"
 #: A factor for each element: part of a weight on the path, which moves no values.
 ONE_TO_ONE = (keras.layers.Rescaling, keras.layers.BatchNormalization)
 _ANY_PLACE = (
@@ -65,6 +67,8 @@ def paths_of(cell: Cell, input_shape: tuple[int, ...]) -> tuple[list[Connection]
 def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
     """All connections of a built cell, in traversal order, for counting synapses.
 
+    The paths from the last neurons on, such as through pooling, are connections to `OUTPUT`.
+
     Args:
         cell: a cell, such as that of a `SpikingRNN`.
         input_shape: shape of one time step of its input, without the batch.
@@ -77,6 +81,7 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         if isinstance(graph, GraphCell):
             _check_countable(graph)
     found, ends = paths_of(cell, input_shape)
+    found += [dataclasses.replace(end, target=OUTPUT) for end in ends]
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")

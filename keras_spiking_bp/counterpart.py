@@ -41,12 +41,12 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     """
     layer = output_layer(model)
     encoder, encoded = encoder_of(model)
-    if encoder is None and layer.input is not model.inputs[0]:
+    if encoder is None and encoded is not model.inputs[0]:
         raise ValueError(
             "`model` must have no layers right before its SpikingRNN, other than an encoder: they see single time "
-            f"steps, which the counterpart does not have. Received: {layer.input._keras_history.operation.name!r}"
+            f"steps, which the counterpart does not have. Received: {encoded._keras_history.operation.name!r}"
         )
-    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else layer.input.shape[2:], name="images")
+    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else encoded.shape[2:], name="images")
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:

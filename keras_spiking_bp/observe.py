@@ -85,15 +85,41 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             f"`model` must have its SpikingRNN layer {layer.name!r} among its own layers. Received: a model that has "
             f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
         )
-    _check_no_mask(layer, layer.input)
-    outputs = keras.tree.flatten(layer.output)
+    sequences_of(model)
+    outputs = _call_in(model, layer).output_tensors
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
-            f"`model` must end in its SpikingRNN layer {layer.name!r}, which is called once, and has layers behind it. "
-            f"Give keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it "
-            "to the output"
+            f"`model` must end in its SpikingRNN layer {layer.name!r}. Received: a model with layers behind it. Give "
+            f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it to the "
+            "output"
         )
     return layer
+
+
+def _call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
+    """The call of a layer of `model` in it: other models may call the layer too.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    graph = getattr(model, "_functional", model)  # that of a Sequential
+    found = [node for nodes in graph._nodes_by_depth.values() for node in nodes if node.operation is layer]
+    if len(found) > 1:
+        raise ValueError(f"`model` must call its layer {layer.name!r} once. Received: {len(found)} calls")
+    return found[0]
+
+
+def sequences_of(model: keras.Model) -> keras.KerasTensor:
+    """The input over time of the `SpikingRNN` among the layers of `model`, symbolic.
+
+    Raises:
+        ValueError: if the layer is called several times, or its input comes with a mask.
+    """
+    layer = spiking_layer(model)
+    tensors = _call_in(model, layer).input_tensors
+    sequences = tensors[0] if len(tensors) == 1 else list(tensors)
+    _check_no_mask(layer, sequences)
+    return sequences
 
 
 def _check_graph(model: keras.Model) -> None:
@@ -131,12 +157,11 @@ def input_over_time(model: keras.Model) -> keras.Model:
     _check_graph(model)
     layer = spiking_layer(model)
     if layer in model.layers:
-        sequences = layer.input
+        sequences = sequences_of(model)
     else:
         inner = _part_with(model, layer)
-        # `inner.input` would be the inputs that it was made with, not those that `model` calls it with
-        sequences = input_over_time(inner)(keras.Operation.input.fget(inner))
-    _check_no_mask(layer, sequences)
+        taken = _call_in(model, inner).input_tensors
+        sequences = input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
 
 
@@ -145,7 +170,8 @@ def encoder_of(model: keras.Model) -> tuple[Encoder | None, keras.KerasTensor]:
 
     An encoder may be part of several models. Without one, None and the input of the `SpikingRNN`.
     """
-    sequences = output_layer(model).input
+    output_layer(model)
+    sequences = sequences_of(model)
     operation, node_index, _ = sequences._keras_history
     if not isinstance(operation, Encoder):
         return None, sequences

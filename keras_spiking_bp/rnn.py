@@ -75,7 +75,8 @@ class SpikingRNN(keras.layers.RNN):
         initial_state: list as returned with `return_state`: for each layer of neurons the membrane potential, then the
             synaptic current and the spikes of the previous step, if any; for a network that ends in spikes, their
             number so far; the number of steps so far, (B,).
-        mask: boolean (B, T), False for steps to skip.
+        mask: boolean (B, T), False for steps to skip. A sample without a step has no gradient, but takes part in the
+            statistics of batch normalisation: leave it out of the batch.
 
     Returns:
         float32 tensor (B, ...), or (B, T, ...) with `return_sequences=True`; with `return_state=True` followed by the

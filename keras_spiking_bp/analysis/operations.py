@@ -21,8 +21,8 @@ class Operations(Table):
     """Operations of each connection, per sample; the last row is the whole network.
 
     Attributes:
-        neuron_updates: potentials (including the readout's) times time steps: integrate, leak, compare. Not counted in
-            the rows.
+        neuron_updates: potentials (including the readout's, and synaptic currents) times time steps: integrate, leak,
+            compare. Not counted in the rows.
     """
 
     def __init__(self, rows: list[dict[str, Any]], neuron_updates: int):
@@ -53,7 +53,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     Returns:
         A table with a row `"before the encoder"` (if layers there compute sums), one for each connection and `"total"`:
         `connection`, `synapses`, `accumulates` and `macs` of the spiking network, `ann_accumulates` and `ann_macs`; all
-        per sample.
+        per sample. What follows an `Add` is in the row of each summand: its synapses count once for each.
 
     Raises:
         TypeError, ValueError: as `analysis.run`; ValueError too if the layers before the encoder cannot be counted.

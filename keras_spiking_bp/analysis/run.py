@@ -15,10 +15,18 @@ from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_la
 from keras_spiking_bp.ann_operations import operations_before
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
-from keras_spiking_bp.connections import INPUT, Connection, connections
-from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, input_over_time, output_layer, stream_restored
+from keras_spiking_bp.connections import INPUT, OUTPUT, Connection, connections
+from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.observe import (
+    SATURATED_RATE,
+    as_inputs,
+    input_over_time,
+    output_layer,
+    sequences_of,
+    stream_restored,
+)
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.synapse_counts import fan_out
+from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -38,8 +46,8 @@ class Run:
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero
             value, if the input is not spikes) counts once for each synapse that it reaches.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
-        updates: number of potentials updated per step: those of all neurons, the readout's too, and the counts of max
-            pooling.
+        updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
+            the counts of max pooling.
         before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`; or why they cannot
             be counted.
     """
@@ -117,8 +125,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `data` has another type.
         ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
-            neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless or not in
-            batches, or `labels` does not fit.
+            neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless, not in
+            batches or of several numbers of time steps, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -132,7 +140,9 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         before: tuple[int, int] | str = operations_before(model)
     except (TypeError, ValueError) as error:  # of no account for spikes
         before = str(error)
-    paths = tuple(connections(layer.cell, layer.input.shape[2:]))
+    step_shape = sequences_of(model).shape[2:]
+    paths = tuple(path for path in connections(layer.cell, step_shape) if path.target != OUTPUT or _computes(path))
+    _refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # eagerly it would run image by image
     count = _counter(layer, paths, fans)
@@ -148,6 +158,13 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         for i, (inputs, of_batch) in enumerate(batches, start=1):
             currents = encode(as_inputs("data", model, inputs))
             outputs, spikes, operations, totals, is_spikes = count(currents)
+            num_steps = {part.shape[1] for part in (*parts["outputs"][:1], outputs)}
+            if len(num_steps) > 1:
+                raise ValueError(
+                    "`data` must have the same number of time steps in all batches. Received: batches of "
+                    f"{parts['outputs'][0].shape[1]} and of {outputs.shape[1]} steps. Run those of each length by "
+                    "themselves"
+                )
             for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
                 parts[name].append(value.numpy())
             if of_batch is not None:
@@ -167,7 +184,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     spikes = np.concatenate(parts["spikes"])
     names = [INPUT, *neurons]
     if spiking_input:
-        neurons = {INPUT: math.prod(layer.input.shape[2:]), **neurons}
+        neurons = {INPUT: math.prod(step_shape), **neurons}
     operations = np.concatenate(parts["operations"])
     return Run(
         outputs=np.concatenate(parts["outputs"]),
@@ -218,6 +235,25 @@ def _checked(model: keras.Model) -> SpikingRNN:
     return layer
 
 
+def _computes(path: Connection) -> bool:
+    """Whether it has synapses."""
+    return any(has_synapses(part) for layer in path.layers for part in parts_of(layer))
+
+
+def _refuse_pooled_sums(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
+    """Max pooling of sums, or of averages, of spikes gives real numbers."""
+    pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
+    for path in paths:
+        before = [part for of in path.layers[:-1] for part in parts_of(of) if not isinstance(part, PASSES_ON)]
+        before = [part for part in before if not isinstance(part, keras.layers.Concatenate)]
+        if path.target in pools and before:
+            raise ValueError(
+                f"The max pooling {path.target!r} gets its input from the layer {before[-1].name!r} "
+                f"({type(before[-1]).__name__}), so that what it gives cannot be counted as spikes. Put neurons in "
+                "front of it"
+            )
+
+
 def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...], spiking_input: bool) -> None:
     """Max pooling of currents, or of potentials, has no spikes to count."""
     sources = {neuron.name for neuron in layer.cell.neurons() if neuron.emits == "potential"}
@@ -242,6 +278,8 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
 
     @tf.function(reduce_retracing=True)
     def count(sequences):
+        if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
+            sequences = tf.cast(sequences, tf.float32)
         batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
         states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
         arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.observe import encoder_of, output_layer
+from keras_spiking_bp.observe import encoder_of, output_layer, sequences_of
 from keras_spiking_bp.rnn import SpikingRNN
 
 
@@ -42,11 +42,12 @@ class Network:
             go_backwards=layer.go_backwards,
             name="window",
         )
-        _, self.num_steps, *step_shape = layer.input.shape
+        sequences = sequences_of(model)
+        _, self.num_steps, *step_shape = sequences.shape
         self.step_shape = tuple(step_shape)
         self.variables = model.variables
         self.images = model.inputs[0]
-        self.front: Any = None if self.images is layer.input else keras.Model(self.images, layer.input)
+        self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
         encoder, encoded = encoder_of(model)
         is_poisson = isinstance(encoder, PoissonEncoder)
         self.encoder: Any = encoder if is_poisson else None

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import analysis
+from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
 from tests.networks import build_rnn, golden
 from tests.reference import Simulation
@@ -345,6 +346,77 @@ def test_max_pooling_is_analysed_by_its_spikes():
     np.testing.assert_array_equal(analysis.run(model, signed, verbose=0).spikes["largest"], changes.sum(-1))
     with pytest.raises(ValueError, match="'largest' gets an input that is no spikes"):
         analysis.run(model, 0.5 * signed, verbose=0)
+
+
+@pytest.mark.parametrize("before", [
+    [keras.layers.AveragePooling1D(2)], [keras.layers.Rescaling(0.3)],
+    [keras.layers.Identity(), keras.layers.Rescaling(2.0), keras.layers.Identity()],
+])  # fmt: skip
+def test_max_pooling_of_real_numbers_is_refused(before):
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Dense(2), name="a"), *before,
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), ksbp.ReadoutCell(keras.layers.Dense(2)),
+    ])  # fmt: skip
+    inputs = keras.Input((9, 4, 3))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    with pytest.raises(ValueError, match="The max pooling 'largest' gets its input from the layer '.*Put neurons"):
+        analysis.run(model, np.ones((1, 9, 4, 3), "float32"), verbose=0)
+
+
+def test_max_pooling_of_a_sum_is_refused():
+    cell = GraphCell([
+        (ksbp.LIFCell(keras.layers.Dense(2), name="a"), "input"),
+        (ksbp.LIFCell(keras.layers.Dense(2), name="b"), "input"),
+        (keras.layers.Add(name="sum"), ["a", "b"]),
+        (ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), "sum"),
+    ])  # fmt: skip
+    inputs = keras.Input((9, 4, 3))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    with pytest.raises(ValueError, match="'largest' gets its input from the layer 'sum' .Add."):
+        analysis.run(model, np.ones((1, 9, 4, 3), "float32"), verbose=0)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "float16"])
+def test_spikes_of_any_dtype(dtype):
+    inputs = keras.Input((6, 4), dtype=dtype)
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(5), name="a"))(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (3, 6, 4))
+    inputs = keras.Input((6, 4))
+    same = keras.Model(inputs, ksbp.SpikingRNN(model.layers[-1].cell)(inputs))
+    found, expected = (analysis.run(m, spikes.astype(of), verbose=0) for m, of in ((model, dtype), (same, "float32")))
+    assert found.spiking_input
+    for name, value in expected.spikes.items():
+        np.testing.assert_array_equal(found.spikes[name], value)
+    np.testing.assert_array_equal(found.operations["input -> a"], expected.operations["input -> a"])
+
+
+def test_batches_of_several_lengths_are_refused():
+    inputs = keras.Input((None, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(5)))(inputs))
+    batches = tf.data.Dataset.from_generator(
+        lambda: (tf.ones((2, length, 4)) for length in (4, 6)), output_signature=tf.TensorSpec((None, None, 4))
+    )
+    with pytest.raises(
+        ValueError, match="the same number of time steps in all batches. Received: batches of 4 and of 6"
+    ):
+        analysis.run(model, batches, verbose=0)
+
+
+def test_a_layer_in_two_models_is_analysed_in_each(small):
+    """As to test a network with other numbers of time steps."""
+    _, images, labels, done = small
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+    inputs = keras.Input((8, 8, 1))
+    longer = keras.Model(inputs, model.get_layer("time")(ksbp.PoissonEncoder(15, seed=0)(inputs)))
+    assert analysis.run(longer, images, labels, verbose=0).outputs.shape == (7, 15, 3)
+    assert traces(longer, images[:1])["conv1"]["spikes"].shape[1] == 15
+    assert ksbp.calibrate(longer, images, 0.2)[-1].rate == pytest.approx(0.2, rel=0.05)
+    assert ksbp.ann_counterpart(longer).predict(images, verbose=0).shape == (7, 3)
+    assert analysis.run(model, images, verbose=0).outputs.shape == done.outputs.shape
+    layer = model.get_layer("time")
+    twice = keras.Model(inputs, [layer(ksbp.ConstantEncoder(5)(inputs)), layer(ksbp.ConstantEncoder(6)(inputs))])
+    with pytest.raises(ValueError, match="must call its layer 'time' once. Received: 2 calls"):
+        analysis.run(twice, images, verbose=0)
 
 
 class Pairs(keras.utils.PyDataset):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.ann_operations import synapses_of
+from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
 from keras_spiking_bp.synapse_counts import fan_out
 from tests.analysis import brute_force
@@ -319,6 +320,62 @@ def test_an_ann_costs_the_same_however_it_is_written():
     inputs = keras.Input((8, 8, 2))
     linear = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same"), keras.layers.BatchNormalization()])
     assert synapses_of(keras.Model(inputs, keras.layers.Add()([linear(inputs), inputs]))) == (macs, 8 * 8 * 2)
+
+
+def test_products_with_padding_are_not_counted_whatever_keeps_the_zeros():
+    def padded(*middle):
+        layers = [keras.layers.ZeroPadding2D(1), *middle, keras.layers.Conv2D(3, 3)]
+        return synapses_of(keras.Sequential([keras.Input((6, 6, 2)), *layers]))
+
+    macs = brute_force.conv(np.ones((6, 6, 2)), 3, 1, 1, 3)
+    for middle in (keras.layers.Identity(), keras.layers.Dropout(0.5), keras.layers.ReLU(), keras.layers.LeakyReLU()):
+        assert padded() == padded(middle) == (macs, 0)
+    assert padded(keras.layers.BatchNormalization()) == (8 * 8 * 2 * 3 * 9 - _beyond((8, 8), 3) * 2 * 3, 0)
+
+
+def _beyond(shape, size):
+    """The taps that a valid convolution with a square kernel has no place for."""
+    return shape[0] * shape[1] * size**2 - (shape[0] - size + 1) * (shape[1] - size + 1) * size**2
+
+
+@pytest.mark.parametrize("middle", [keras.layers.Identity(), keras.layers.Dropout(0.5), keras.layers.Rescaling(2.0)])
+def test_what_passes_a_sum_on_leaves_it_a_sum(middle):
+    inputs = keras.Input((4, 4, 2))
+    one, other = (keras.layers.Conv2D(2, 3, padding="same")(inputs) for _ in range(2))
+    macs = 2 * brute_force.conv(np.ones((4, 4, 2)), 3, 1, 1, 2)
+    assert synapses_of(keras.Model(inputs, keras.layers.Add()([middle(one), other]))) == (macs, 0)
+
+
+@pytest.mark.parametrize("middle", [keras.layers.Identity(name="m"), keras.layers.Rescaling(2.0, name="m")])
+def test_what_passes_a_sum_on_leaves_it_a_sum_in_a_spiking_network(middle):
+    cell = GraphCell(
+        [
+            (ksbp.LIFCell(keras.layers.Dense(2), name="a"), "input"),
+            (keras.layers.Dense(3, name="one"), "a"),
+            (keras.layers.Dense(3, name="other"), "a"),
+            (middle, "other"),
+            (keras.layers.Add(name="sum"), ["one", "m"]),
+            (ksbp.ReadoutCell(keras.layers.Identity(), name="b"), "sum"),
+        ]
+    )
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    total = ksbp.analysis.operations(model, np.ones((1, 5, 4), "float32"), verbose=0).rows[-1]
+    assert (total["ann_macs"], total["ann_accumulates"]) == (4 * 2 + 2 * 3 + 2 * 3, 0)
+
+
+def test_pooling_behind_the_last_neurons_is_counted():
+    """A vote: each class has several neurons."""
+    vote = [keras.layers.Reshape((10, 3)), keras.layers.GlobalAveragePooling1D()]
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(30), threshold=0.2, name="a"), *vote])
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (2, 6, 4)).astype("float32")
+    first, last, total = ksbp.analysis.operations(model, spikes, verbose=0).rows
+    assert last["connection"] == "a -> (output)" and last["synapses"] == 30
+    assert last["accumulates"] == traces(model, spikes)["a"]["spikes"].sum() / 2 > 0
+    assert (total["ann_macs"], total["ann_accumulates"]) == synapses_of(ksbp.ann_counterpart(model)) == (120, 30)
+    assert total["accumulates"] == first["accumulates"] + last["accumulates"]
 
 
 @pytest.fixture
