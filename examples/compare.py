@@ -108,8 +108,8 @@ def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
     """The direct recipe if its loss is cross-entropy, else Adam and cross-entropy."""
     if chosen.loss != "cross_entropy":
         chosen = dataclasses.replace(
-            chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=6,
-            batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
+            chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
+            epochs=6, batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
         )  # fmt: skip
     epochs = args.ann_epochs or chosen.epochs
     restart = tuple(epoch for epoch in chosen.restart if epoch < epochs)

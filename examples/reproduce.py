@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> dict:
         return {}
     if len(done) < chosen.epochs:
         raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
-    if not is_finite(model, done[-1]):
+    if not (math.isfinite(done[-1]["loss"]) and is_finite(model)):
         raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
 
     # events are binned into steps by the data set, images become spikes in the network

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_spiking_bp.validation import check_positive_int, check_share
@@ -151,4 +152,8 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
-    return ops.one_hot(ops.cast(y_true, "int32"), classes, dtype=y_pred.dtype)
+    y_true = ops.cast(y_true, "int32")
+    known = tf.reduce_all((y_true >= 0) & (y_true < classes))
+    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from"
+    with tf.control_dependencies([tf.debugging.Assert(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)])]):
+        return ops.one_hot(tf.identity(y_true), classes, dtype=y_pred.dtype)

@@ -103,7 +103,15 @@ class Recipe:
                 "`restart` must be rising epochs before the last one of a cosine schedule. Received: "
                 f"restart={self.restart!r}, epochs={self.epochs}, drop_epochs={self.drop_epochs}"
             )
+        if self.warmup and self.drop_epochs:
+            raise ValueError(
+                f"`warmup` needs a cosine schedule. Received: warmup={self.warmup!r}, drop_epochs={self.drop_epochs}"
+            )
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(
+                f"`momentum` needs optimizer 'sgd'. Received: momentum={self.momentum!r}, optimizer={self.optimizer!r}"
+            )
         check_choice("loss", self.loss, ("squared", "cross_entropy"))
         check_rate("label_smoothing", self.label_smoothing)
         if self.label_smoothing and self.loss != "cross_entropy":

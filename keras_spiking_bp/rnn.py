@@ -451,6 +451,8 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have the step shape that {self.name!r} was built for, {tuple(step_shape)}. "
                 f"Received: sequences of shape {tuple(sequences.shape)}"
             )
+        if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
+            sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             check_mask(mask, sequences)

@@ -467,6 +467,16 @@ def test_first_statistics_of_one_that_stands_twice():
     np.testing.assert_allclose(norm.moving_variance, moments[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_statistics_in_low_precision_are_refused(dtype):
+    norm = keras.layers.BatchNormalization(name="norm", dtype=dtype)
+    with pytest.raises(
+        ValueError, match=f"a batch normalisation with float32 variables.* {dtype} is too coarse.*'norm'"
+    ):
+        ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm]))
+    ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization(dtype=f"mixed_{dtype}")]))
+
+
 def test_renormalisation_is_refused():
     norm = keras.layers.BatchNormalization(name="norm")
     norm.renorm = True  # an argument of newer Keras

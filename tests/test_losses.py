@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_spiking_bp import losses
 
@@ -33,6 +34,15 @@ def test_wrong_labels_are_explained():
         losses.SumSquaredError()(LABELS, PREDICTIONS)
     with pytest.raises(ValueError, match=r"`y_true` must be integer labels.*SumSquaredError"):
         losses.SparseSumSquaredError()(ONE_HOT, PREDICTIONS)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_labels_out_of_range_are_refused(label, compiled):
+    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
+        compute = tf.function(loss) if compiled else loss
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold labels from 0 to 2"):
+            compute(tf.constant([0, label]), tf.zeros((2, 3)))
 
 
 RATES = RNG.integers(0, 11, (5, 6)).astype("float32") / 10

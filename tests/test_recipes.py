@@ -192,6 +192,10 @@ def test_what_contradicts_itself():
             dataclasses.replace(recipe("lenet", "mnist"), **change)
     with pytest.raises(ValueError, match="`label_smoothing` needs loss 'cross_entropy'"):
         dataclasses.replace(recipe("lenet", "mnist"), label_smoothing=0.1)
+    with pytest.raises(ValueError, match="`momentum` needs optimizer 'sgd'. Received: momentum=0.9, optimizer='adam'"):
+        dataclasses.replace(recipe("lenet", "mnist"), optimizer="adam")
+    with pytest.raises(ValueError, match="`warmup` needs a cosine schedule. Received: warmup=0.5, drop_epochs="):
+        dataclasses.replace(recipe("vgg9", "cifar10", "paper"), warmup=0.5)
 
 
 def test_no_such_recipe():

@@ -194,6 +194,43 @@ def test_nan_does_not_replace_a_good_checkpoint(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_bad_batch_that_changes_nothing_is_saved_after(tmp_path):
+    """Its loss is NaN, and so is the mean over the epoch; the optimizer skips its step."""
+    model = small_model()
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01)), model.loss)
+
+    class Spoil(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["loss"] = np.nan
+
+    ksbp.training.fit(model, batches(), 1, tmp_path, callbacks=[Spoil()], verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001-batch-000000"]
+
+
+def test_an_optimizer_that_is_not_finite_is_not_saved_and_a_warning_says_so(tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.optimizer.variables[-1].assign(np.nan * self.model.optimizer.variables[-1])
+
+    model, data = small_model(), batches(size=2)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=20), model.loss)
+    with pytest.warns(RuntimeWarning, match="no longer finite, and are not saved. The last checkpoint stays") as warned:
+        ksbp.training.fit(model, data, 1, tmp_path, save_every=1, callbacks=[Spoil()], verbose=0)
+    assert len([w for w in warned if w.category is RuntimeWarning]) == 1
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0000-batch-000001"]
+
+
+def test_validation_arrays_come_in_batches_of_the_training(tmp_path):
+    """The loss is a sum over the batch."""
+    model, data = small_model(), batches()
+    examples = [np.concatenate([part.numpy() for part in parts]) for parts in zip(*data.epoch(0), strict=True)]
+    model.optimizer.learning_rate = 0.0
+    (logs,) = ksbp.training.fit(model, data, 1, tmp_path, validation_data=tuple(examples), verbose=0)
+    assert logs["val_loss"] == pytest.approx(logs["loss"], rel=0.3)  # the input spikes are drawn anew
+
+
 def test_weights_that_broke_in_the_saved_step_do_not_replace_a_good_checkpoint(tmp_path):
     """The loss does not tell yet: it is of the weights before that step."""
 

@@ -194,6 +194,47 @@ def test_other_metrics_are_refused_in_the_middle_of_an_epoch_only(tmp_path):
         ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), **how)
 
 
+def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
+    """As in the second training of a notebook."""
+
+    def model():
+        metric = keras.metrics.MeanMetricWrapper(keras.losses.sparse_categorical_crossentropy)
+        return metric.name, plain_model("sgd", metrics=[metric])
+
+    (name, first), (other, second) = model(), model()
+    assert name != other
+    how = {"epochs": 1, "folder": tmp_path, "verbose": 0}
+    ksbp.training.fit(first, plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
+    assert len(ksbp.training.fit(second, plain_batches(), **how)) == 1
+
+
+def test_other_random_streams_are_refused(tmp_path):
+    def model(dropout):
+        made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None, dropout=dropout)
+        made.compile("sgd", "mse")
+        return made
+
+    spikes = np.random.default_rng(0).integers(0, 2, (8, 3, 4, 4, 1)).astype("float32")
+    batches = ksbp.datasets.Batches(spikes, np.ones((8, 2), "float32"), 4)
+    ksbp.training.fit(model(0.0), batches, 1, tmp_path, verbose=0)
+    with pytest.raises(
+        ValueError, match="as many random streams .* as the one of the checkpoint in .*, 0. Received: 2"
+    ):
+        ksbp.training.fit(model(0.2), batches, 2, tmp_path, verbose=0)
+
+
+def test_the_best_weights_of_early_stopping_may_be_bfloat16(tmp_path):
+    def train(epochs):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        stop = keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True, start_from_epoch=0)
+        return ksbp.training.fit(model, plain_batches(), epochs, tmp_path, callbacks=[stop], verbose=0)
+
+    train(1)
+    assert len(train(2)) == 2
+
+
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
     (position,) = tmp_path.glob("*/position.json")

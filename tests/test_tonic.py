@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.datasets import from_tonic
@@ -70,6 +71,14 @@ def test_spikes_and_labels(dtype, sensor_size, shape, duration_us):
     assert len({x.tobytes() for xs, _ in seen for x in xs}) == 10
 
 
+@pytest.mark.parametrize("augment", [False, True])
+def test_events_beyond_the_sensor_are_refused(augment):
+    recordings = Recordings(6, CAMERA, (9, 7, 2))
+    data = from_tonic(recordings, recordings, 8, sensor_size=(7, 5), polarities=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`x` and `y` must lie on the sensor"):
+        next(iter(data.batches(6, augment).epoch(0)))
+
+
 def test_audio_is_shifted_along_its_channels_only():
     data = from_tonic(Recordings(6, AUDIO, (9, 1, 1)), Recordings(2, AUDIO, (9, 1, 1)), num_steps=8)
     plain, shifted = (next(iter(data.batches(6, augment).epoch(0)))[0].numpy() for augment in (False, True))
@@ -122,6 +131,8 @@ def test_what_is_no_such_data_set():
         from_tonic([(np.zeros((5, 2, 7, 9)), 0)], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(TypeError, match="item 0 with the label 'dolphin'; labels must be integers"):
         from_tonic([(good[0][0], "dolphin")], good, 5, sensor_size=(7, 9), polarities=2)
+    with pytest.raises(ValueError, match="`train` must have labels of 0 and above. Received: item 0 with the label -1"):
+        from_tonic([(good[0][0], -1)], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(ValueError, match="`num_steps` must be"):
         from_tonic(good, good, 0)
     with pytest.raises(ValueError, match="`polarities` must be 1 or 2"):

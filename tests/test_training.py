@@ -92,6 +92,19 @@ def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
+def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
+    """As of files that it decodes."""
+    x, y = digits()
+    batches = tf.data.Dataset.from_tensor_slices((x[:64], y[:64])).batch(16)
+    known, unknown = (compiled(model_for_digits(gradient)) for _ in range(2))
+    shape = tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,), y.dtype)
+    pipeline = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=shape)
+    expected, found = (m.fit(of, verbose=0).history["loss"] for m, of in ((known, batches), (unknown, pipeline)))
+    assert found == pytest.approx(expected)
+    assert unknown.predict(pipeline, verbose=0).shape == (64, 10)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
 def test_jit_compile_gives_the_same_training(gradient):
     """Keras' default on a GPU. Spikes as input: XLA draws other random numbers."""
     rng = np.random.default_rng(0)

@@ -29,6 +29,12 @@ def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
         for norm in norms:
             if getattr(norm, "renorm", False):
                 raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norm)}")
+            if norm.variable_dtype in ("float16", "bfloat16"):
+                raise ValueError(
+                    f"`{name}` must have a batch normalisation with float32 variables, such as with "
+                    f"dtype='mixed_bfloat16': {norm.variable_dtype} is too coarse for its statistics. Received: "
+                    f"{named(norm)}"
+                )
         if norms and any(seeds_of(one) for one in inner):
             raise ValueError(
                 f"`{name}` must not hold a batch normalisation and random numbers in one layer, {named(part)}: in the "

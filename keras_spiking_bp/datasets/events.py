@@ -61,7 +61,9 @@ class EventSet:
         def prepare(recording, random):
             events = self.read(recording)
             if augment:
-                events = _shifted(events, random, *self.sensor_size)
+                height, width = self.sensor_size
+                x, y = _asserted_on_sensor(events[0], events[1], height, width)
+                events = _shifted([x, y, *events[2:]], random, height, width)
             return self._spikes(events)
 
         recordings, labels = self.train
@@ -130,13 +132,7 @@ def events_to_spikes(
     check_polarities(polarities)
     columns = {"x": x, "y": y, "polarity": polarity, "time": time}
     x, y, polarity, time = (_integers(name, column) for name, column in columns.items())
-    (x_from, x_to), (y_from, y_to) = ((tf.reduce_min(column), tf.reduce_max(column)) for column in (x, y))
-    message = tf.strings.format(
-        f"`x` and `y` must lie on the sensor, 0 <= x < {width} and 0 <= y < {height} for sensor_size=({height}, "
-        f"{width}), (height, width). Received: x from {{}} to {{}}, y from {{}} to {{}}",
-        (x_from, x_to, y_from, y_to),
-    )
-    x, y = asserted(_on_sensor(x, y, height, width), [message], x, y)
+    x, y = _asserted_on_sensor(x, y, height, width)
     step = time * num_steps // duration_us  # int64: the product does not fit in 32 bits
     indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
     shape = (num_steps, height, width, polarities)
@@ -178,6 +174,17 @@ def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[
 def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Which events lie on a sensor of this size."""
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+def _asserted_on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
+    """`x` and `y`, available only after it is verified that all lie on the sensor."""
+    (x_from, x_to), (y_from, y_to) = ((tf.reduce_min(column), tf.reduce_max(column)) for column in (x, y))
+    message = tf.strings.format(
+        f"`x` and `y` must lie on the sensor, 0 <= x < {width} and 0 <= y < {height} for sensor_size=({height}, "
+        f"{width}), (height, width). Received: x from {{}} to {{}}, y from {{}} to {{}}",
+        (x_from, x_to, y_from, y_to),
+    )
+    return asserted(_on_sensor(x, y, height, width), [message], x, y)
 
 
 def _shifted(events: list[tf.Tensor], random: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:

@@ -106,5 +106,9 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
             labels.append(operator.index(item[1]))
         except TypeError as error:
             raise TypeError(f"{needed}item {i} with the label {item[1]!r}; labels must be integers") from error
+        if labels[-1] < 0:
+            raise ValueError(
+                f"`{name}` must have labels of 0 and above. Received: item {i} with the label {labels[-1]}"
+            )
         durations.append(int(np.ptp(events["t"])) if len(events) else 0)
     return np.array(labels, "int32"), np.array(durations)

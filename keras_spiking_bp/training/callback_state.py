@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,10 +24,16 @@ def state_of(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, np.ndar
     for callback, name, key in _attributes(callbacks):
         value = getattr(callback, name, None)
         if isinstance(value, list):
-            state.update({f"{key}/{i}": np.asarray(item) for i, item in enumerate(value)})
+            state.update({f"{key}/{i}": as_saved(item) for i, item in enumerate(value)})
         elif value is not None:  # None is the initial value
             state[key] = np.asarray(value)
     return state
+
+
+def as_saved(value: Any) -> np.ndarray:
+    """As an array that NumPy can write to a file; bfloat16, which it cannot, exactly as float32."""
+    array = keras.ops.convert_to_numpy(value)
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def restore_state(callbacks: Sequence[keras.callbacks.Callback], state: dict[str, np.ndarray]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.training.callback_state import restore_state, state_of
+from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
 
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 3
@@ -67,7 +68,7 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *metrics)
-        np.savez(unfinished / "variables.npz", *map(keras.ops.convert_to_numpy, _saved_apart(model)))
+        np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
@@ -121,11 +122,21 @@ class Checkpoint:
             )
         for part, now in _described(model).items():
             saved = state.pop(part)
+            if part == "metrics":
+                saved, now = _without_counters(saved), _without_counters(now)
             if saved != now and (part != "metrics" or state["batch"]):  # each epoch starts with metrics at zero
                 raise ValueError(
                     f"`model` must have the {part} of the checkpoint in {str(self.folder)!r}: {saved}. Received: "
                     f"{part} {now}. Give another folder, or remove that one"
                 )
+        with np.load(self._restored / "variables.npz") as values:
+            streams, own = len(values.files), len(_saved_apart(model))
+        if streams != own:
+            raise ValueError(
+                f"`model` must have as many random streams (of encoders, and of layers with dropout) as the one of the "
+                f"checkpoint in {str(self.folder)!r}, {streams}. Received: {own}. Give another folder, or remove that "
+                "one"
+            )
         self.load(model, callbacks)
         return Position(**state)
 
@@ -207,6 +218,11 @@ def _described(model: keras.Model) -> dict[str, list]:
         "optimizer": [type(optimizer).__name__, *shapes(model.optimizer.variables)],
         "metrics": [[variable.path, *variable.shape] for variable in _metric_variables(model)],
     }
+
+
+def _without_counters(metrics: list[list]) -> list[list]:
+    """Without the numbers by which Keras tells equal names of a process apart: `auc_1` is another process' `auc`."""
+    return [[re.sub(r"_\d+(?=/|$)", "", path), *shape] for path, *shape in metrics]
 
 
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numbers
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
@@ -37,7 +37,9 @@ def fit(
       `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class and order.
 
     Not restored: the internal state of other callbacks, and of layers of other libraries. A run ended by
-    `EarlyStopping` is finished, unless it is given more patience.
+    `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts anew:
+    in the same process, build the model anew first. Weights and optimizer that are not finite are not saved (a warning
+    says so).
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
@@ -54,7 +56,7 @@ def fit(
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
             state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
             and `on_train_end`.
-        **kwargs: for `model.fit`: `validation_data`, `verbose`, ...
+        **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `verbose`, ...
 
     Returns:
         The curve: the logs of each epoch from the first one, also before the interruption.
@@ -63,8 +65,9 @@ def fit(
         TypeError: if `batches` is not a `Batches`.
         ValueError: if a number is below 1, the model is not compiled, is compiled with `steps_per_execution`, uses
             several machines or has more than one output, the number of devices does not divide the batch size, or
-            `folder` has another run: other data (by value, see `Batches.description`), other weights or optimizer, in
-            the middle of an epoch other metrics; or a checkpoint of another version of this library.
+            `folder` has another run: other data (by value, see `Batches.description`), weights of other shapes, another
+            kind of optimizer, another number of random streams, in the middle of an epoch other metrics; or a
+            checkpoint of another version of this library.
 
     Example:
         >>> import tempfile
@@ -89,6 +92,8 @@ def fit(
     first = position.epoch
     end = first if stopped_early(callbacks, first) else epochs
     saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
+    if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
+        kwargs.setdefault("validation_batch_size", batches.batch_size)
     verbose = kwargs.get("verbose", "auto")
     model.fit(
         batches.epochs(first, max(end, first + 1), position.batch),
@@ -206,6 +211,7 @@ class Saver(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._save_every = save_every
         self._callbacks = callbacks
+        self._diverged = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._checkpoint.load(self.model, self._callbacks)
@@ -221,25 +227,33 @@ class Saver(keras.callbacks.Callback):
         due = self._save_every and self._position.batch - self._last_save >= self._save_every
         if (due or self.model.stop_training) and self._position.batch < self._steps_per_epoch:
             self._last_save = self._position.batch
-            self._save(logs)
+            self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
             values = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, numbers.Real)}
             self._position.curve.append(values)
-            self._save(logs)
+            self._save()
 
-    def _save(self, logs: dict | None) -> None:
+    def _save(self) -> None:
         """Saves, unless training has diverged: that must not replace a good checkpoint."""
-        if is_finite(self.model, logs):
+        if is_finite(self.model):
             self._checkpoint.save(self.model, self._position, self._callbacks)
+        elif not self._diverged:
+            self._diverged = True
+            warnings.warn(
+                "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
+                f"checkpoint stays in {str(self._checkpoint.folder)!r}. Go on from it with a smaller learning rate",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
-def is_finite(model: keras.Model, logs: dict | None) -> bool:
-    """Whether loss and weights are still finite.
+def is_finite(model: keras.Model) -> bool:
+    """Whether the weights and the variables of the optimizer are finite.
 
-    The loss alone is not enough: it is of the weights before the last step, and `fit_multi_worker` has none per batch.
+    Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
     """
-    loss = (logs or {}).get("loss", 0.0)
-    return bool(np.isfinite(loss)) and all(np.isfinite(weights).all() for weights in model.get_weights())
+    variables = [*model.variables, *model.optimizer.variables]
+    return all(bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(v.value, "float32")))) for v in variables)
