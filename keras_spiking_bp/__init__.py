@@ -1,5 +1,13 @@
 """keras_spiking_bp: train deep spiking neural networks in Keras, by spike-based backpropagation."""
 
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"keras_spiking_bp needs the TensorFlow backend of Keras. Received: the backend {keras.backend.backend()!r}. "
+        "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported"
+    )
+
 from keras_spiking_bp import (
     analysis,
     callbacks,

@@ -119,7 +119,7 @@ def calibrate(
         [source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in targets for source in own]
         + ([] if output_std is None else [part for source in sources[-1] for part in _last_parts(source)])
     )
-    spikes = front(as_inputs("inputs", model, inputs))
+    spikes = front(as_inputs("inputs", model, inputs), training=False)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
     take_statistics = tf.function(lambda spikes: layer.take_statistics(spikes, runs=1))

@@ -86,7 +86,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
         )
     sequences_of(model)
-    outputs = _call_in(model, layer).output_tensors
+    outputs = call_in(model, layer).output_tensors
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
             f"`model` must end in its SpikingRNN layer {layer.name!r}. Received: a model with layers behind it. Give "
@@ -96,7 +96,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     return layer
 
 
-def _call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
+def call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
     """The call of a layer of `model` in it: other models may call the layer too.
 
     Raises:
@@ -116,7 +116,7 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
         ValueError: if the layer is called several times, or its input comes with a mask.
     """
     layer = spiking_layer(model)
-    tensors = _call_in(model, layer).input_tensors
+    tensors = call_in(model, layer).input_tensors
     sequences = tensors[0] if len(tensors) == 1 else list(tensors)
     _check_no_mask(layer, sequences)
     return sequences
@@ -160,7 +160,7 @@ def input_over_time(model: keras.Model) -> keras.Model:
         sequences = sequences_of(model)
     else:
         inner = _part_with(model, layer)
-        taken = _call_in(model, inner).input_tensors
+        taken = call_in(model, inner).input_tensors
         sequences = input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
 
@@ -225,7 +225,7 @@ def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
     """Inputs of the model as inputs of each time step; the random stream of the encoder does not advance."""
     encoder = input_over_time(model)
     with stream_restored(encoder):
-        return encoder(as_inputs("inputs", model, inputs))
+        return encoder(as_inputs("inputs", model, inputs), training=False)
 
 
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:

@@ -438,7 +438,7 @@ class SpikingRNN(keras.layers.RNN):
         return outputs, shown
 
     def _checked(self, sequences, mask, training):
-        if training and sequences.dtype.is_floating:
+        if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
             sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
         if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
             raise ValueError(

@@ -343,6 +343,21 @@ def test_a_layer_that_changes_its_variables_does_so_while_statistics_are_taken(c
     assert_close([norm.moving_mean, norm.moving_variance], [currents.mean(0), currents.var(0)], rtol=1e-3)
 
 
+def test_first_statistics_have_no_gradient_in_a_stateless_call():
+    def gradient(call):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(call() ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    model = network("bptt", surrogate="atan")
+    start = model.get_weights()
+    expected = gradient(lambda: model(IMAGES, training=True))
+    model.set_weights(start)
+    values = [[v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
+    found = gradient(lambda: model.stateless_call(*values, IMAGES, training=True)[0])
+    assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_first_statistics_of_new_layers_behind_trained_ones():
     """Those of the trained one are updated, as in any other step."""
     model = network(rate=0.0)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
@@ -20,6 +22,23 @@ def test_snippets(name, monkeypatch, tmp_path):
     monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:32], y[:32]), (x_test[:16], y_test[:16])))
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["snnTorch", "keras-spiking"])
+def test_the_networks_of_the_migration_page_learn(library):
+    """Real digits, not the random images of the page."""
+    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
+    flat = [images.reshape(len(images), -1) for images in (x[:2000], x_test)]
+    section = PAGES["migration.md"].split(f"## From {library}\n")[1]
+    code = re.search(r"```python\n(.*?)model\.compile", section, re.DOTALL)[1]
+    names = {"ksbp": ksbp, "keras": keras, "np": np}
+    keras.utils.set_random_seed(1)
+    exec(code, names)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    names["model"].compile("adam", loss, metrics=["accuracy"])
+    names["model"].fit(flat[0], y[:2000], epochs=4, verbose=0)
+    assert names["model"].evaluate(flat[1], y_test, verbose=0)[1] > 0.84
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -91,6 +91,16 @@ def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path
     assert model.predict(data, verbose=0).shape == (200, 10)
 
 
+def test_nan_is_refused_at_inference_too():
+    """Neurons would take it for the absence of a spike."""
+    model = model_for_digits(encoder=None)
+    spikes = np.ones((2, 12, 8, 8, 1), "float32")
+    spikes[1, 3, 4, 4] = np.nan
+    for use in (lambda: model.predict(spikes, verbose=0), lambda: ksbp.analysis.run(model, spikes, verbose=0)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`sequences` of 'time' has NaN or infinity"):
+            use()
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
     """As of files that it decodes."""

@@ -117,7 +117,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
             encoder is restored: repeated calls return the same.
         data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
-            `datasets.Batches` of batches, of inputs or of `(inputs, labels)`.
+            `datasets.Batches` of batches, of inputs or of `(inputs, labels)`. Of `Batches`, the first epoch: with its
+            augmentation, and without what is left over from whole batches.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or not needed.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
@@ -144,7 +145,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     paths = tuple(path for path in connections(layer.cell, step_shape) if path.target != OUTPUT or _computes(path))
     _refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
-    encode = tf.function(lambda inputs: front(inputs), reduce_retracing=True)  # eagerly it would run image by image
+    # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
+    encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
     count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
@@ -280,6 +282,8 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
     def count(sequences):
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)
+        if sequences.dtype.is_floating:
+            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {layer.name!r} has NaN or infinity")
         batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
         states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
         arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]

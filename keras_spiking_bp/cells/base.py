@@ -99,6 +99,11 @@ class Cell(keras.layers.Layer):
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2 and "states" not in kwargs:
+            raise TypeError(
+                f"The cell {self.name!r} computes one time step from inputs and states. To run it over all time steps: "
+                "SpikingRNN(cell)(inputs). Received: no states"
+            )
         self._called_by_keras = True
         try:
             return super().__call__(*args, **kwargs)

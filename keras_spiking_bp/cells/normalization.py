@@ -203,7 +203,8 @@ def statistics_of_batch(
 
     walks = sum(uses) if walks is None else walks
     before = [tf.identity(variable.value) for variable in variables]
-    return list(tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1))[1:]
+    _, *found = tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1)
+    return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
 
 
 class _HeldBack(keras.StatelessScope):

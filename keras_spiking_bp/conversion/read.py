@@ -184,9 +184,12 @@ def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> s
     depthwise, pointwise = next(made for kind, made in _SEPARABLE.items() if isinstance(layer, kind))
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
-        dilation_rate=layer.dilation_rate, use_bias=False, name=f"{layer.name}_depthwise", dtype="float32",
+        dilation_rate=layer.dilation_rate, data_format="channels_last", use_bias=False,
+        name=f"{layer.name}_depthwise", dtype="float32",
     )  # fmt: skip
-    second = pointwise(layer.filters, 1, use_bias=layer.use_bias, name=layer.name, dtype="float32")
+    second = pointwise(
+        layer.filters, 1, data_format="channels_last", use_bias=layer.use_bias, name=layer.name, dtype="float32"
+    )
     between = graph.add(AFFINE, first, sources, first.name)
     node = graph.add(AFFINE, second, [between.name], layer.name)
     first.kernel.assign(layer.depthwise_kernel)

@@ -41,14 +41,16 @@ def spikes_form(network: Network, batch_size: int | None = None, num_steps: int 
 
 def images_form(network: Network, batch_size: int | None = None) -> Form:
     """The window from `images`, with the spikes drawn inside, to `outputs`."""
-    return Form("images", lambda x: {"outputs": network.layer(network.front(x))}, [_images(network, batch_size)])
+    return Form(
+        "images", lambda x: {"outputs": network.layer(network.front(x, training=False))}, [_images(network, batch_size)]
+    )
 
 
 def images_with_seed_form(network: Network) -> Form:
     """As `images_form`, with the spikes drawn with `seed`, an integer pair (`PoissonEncoder.encode`)."""
 
     def outputs(images, seed):
-        spikes = network.encoder.encode(network.before_encoder(images), seed)
+        spikes = network.encoder.encode(network.before_encoder(images, training=False), seed)
         return {"outputs": network.layer(spikes)}
 
     seed = tf.TensorSpec((2,), tf.int32, "seed")

@@ -1,4 +1,4 @@
-"""LiteRT (formerly TensorFlow Lite): the window or one step, for phones and microcontrollers."""
+"""LiteRT (formerly TensorFlow Lite): the window or one step, for phones and other small devices."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def export_litert(
         num_steps: time steps of the window; None for those of the model.
         batch_size: samples per call.
         weights: `"float32"`, or `"int8"` for a quarter of the size: weights of at least 1,024 numbers are rounded to 8
-            bits, per output channel. Otherwise only signed or real-valued inputs of the first synapse are rounded (to 8
-            bits): spikes of 0 and 1 are exact.
+            bits, per output channel. Inputs of these layers that are not spikes of 0 and 1 (images, averages, sums,
+            signed spikes) are rounded to 8 bits too.
         overwrite: replace an existing file.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.observe import encoder_of, output_layer, sequences_of
+from keras_spiking_bp.observe import call_in, encoder_of, output_layer, sequences_of
 from keras_spiking_bp.rnn import SpikingRNN
 
 
@@ -35,6 +35,12 @@ class Network:
         layer = output_layer(model)
         if len(model.inputs) != 1:
             raise ValueError(f"`model` must have one input. Received: {len(model.inputs)}")
+        output = call_in(model, layer).output_tensors[0]
+        if model.outputs[0] is not output:
+            raise ValueError(
+                f"`model` must have the output of its SpikingRNN layer {layer.name!r} as its first one: no states are "
+                "exported. Received: a model with a state as its first output. Give keras.Model(model.inputs, output)"
+            )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,
             gradient=layer.gradient,

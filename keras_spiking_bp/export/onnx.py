@@ -29,7 +29,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
     Raises:
         ImportError: if tf2onnx is not installed.
         TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`; if a synapse computes in a lower precision than float32.
+        ValueError: as `export_saved_model`; if a synapse computes in a lower precision than float32, or has operations
+            that tf2onnx does not convert, such as convolutions with groups.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:
@@ -39,6 +40,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         >>> export.export_onnx(model, path)
     """
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise ImportError("export_onnx needs the package tf2onnx: pip install tf2onnx") from error
@@ -58,6 +60,12 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
     with written_whole(path, overwrite) as file:
         function = tf.function(step, input_signature=form.inputs, autograph=False)
         onnx_model, _ = tf2onnx.convert.from_function(function, form.inputs)
+        unknown = {node.op_type for node in onnx_model.graph.node if not onnx.defs.has(node.op_type, node.domain)}
+        if unknown:
+            raise ValueError(
+                f"`model` has operations that tf2onnx cannot convert: {sorted(unknown)}. Convolutions with groups are "
+                "such: export_litert writes them"
+            )
         outputs = {output.name: output for output in onnx_model.graph.output}
         for output in [outputs[name] for name in names]:  # TensorFlow has sorted them
             onnx_model.graph.output.remove(output)

@@ -15,7 +15,12 @@ Sizes = tuple[int, ...]
 
 def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
     """The layer of a node on `signal`, built and with its weights, and its output."""
-    return READERS[type(node).__name__](name, node, signal)
+    try:
+        return READERS[type(node).__name__](name, node, signal)
+    except ValueError as error:
+        if repr(name) in str(error):
+            raise
+        raise ValueError(f"The node {name!r} ({type(node).__name__}) is no layer of Keras: {error}") from error
 
 
 def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
@@ -29,8 +34,9 @@ def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layer
 
 
 def keras_name(name: str) -> str:
-    """The name of a node, valid in Keras."""
-    return re.sub(r"\W", "_", name)
+    """The name of a node, valid in Keras and as a scope of TensorFlow: ASCII, no underscore at the start."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return f"node{name}" if name.startswith("_") else name
 
 
 def _dense(name, node, signal):
@@ -73,15 +79,20 @@ def _conv(name, node, signal):
         padding=padding if isinstance(padding, str) else "valid",
         dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
+        data_format="channels_last",
         name=keras_name(name),
         dtype="float32",
     )
-    conv.build((None, *signal.shape))
+    if not isinstance(padding, str):
+        around = (
+            pad(padding, data_format="channels_last", dtype="float32")
+            if axes == 2
+            else pad(padding[0], dtype="float32")
+        )
+        layer = keras.Sequential([around, conv], name=f"{conv.name}_padded")
+    layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
-    if not isinstance(padding, str):
-        around = pad(padding if axes == 2 else padding[0], dtype="float32")
-        layer = keras.Sequential([around, conv], name=f"{conv.name}_padded")
     return layer, _output(layer, signal)
 
 
@@ -103,7 +114,11 @@ def _average_pooling(name, node, signal):
     if any(_sizes(node.padding, 2)):
         raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
     layer = keras.layers.AveragePooling2D(
-        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), name=keras_name(name), dtype="float32"
+        _sizes(node.kernel_size, 2),
+        strides=_sizes(node.stride, 2),
+        data_format="channels_last",
+        name=keras_name(name),
+        dtype="float32",
     )
     return layer, _output(layer, signal)
 

@@ -48,7 +48,7 @@ def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None
     if own != stored:
         raise ValueError(
             f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. Leave `input_shape` and "
-            "`classes` as they are"
+            "`classes` as they are. For other classes, put its cells and a new ReadoutCell into a SequentialCell"
         )
     for key, variable in zip(own, model.weights, strict=True):
         variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))
@@ -95,7 +95,7 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
     other = {key: given[key] for key, value in fixed.items() if not np.array_equal(given.get(key, value), value)}
     if other:
         raise ValueError(f"`weights={weights!r}` were trained with {settings}. Received: {other}")
-    arguments = {**settings, **given, "num_steps": num_steps}
+    arguments = {**settings, "gradient": card["recipe"]["gradient"], **given, "num_steps": num_steps}
     if "encoder" not in given:
         steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
         arguments["encoder"] = encoder_from(encoder, steps, given.get("seed"))

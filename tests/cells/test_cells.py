@@ -263,6 +263,13 @@ def test_what_pooling_neurons_do_not_have(extra):
         ksbp.IFCell(keras.layers.AveragePooling2D(2), **extra)
 
 
+def test_a_cell_without_states_is_told_to_be_run():
+    cell = ksbp.LIFCell(keras.layers.Dense(3))
+    for inputs in (np.ones((2, 4), "float32"), keras.Input((4,))):
+        with pytest.raises(TypeError, match=r"one time step from inputs and states.*SpikingRNN\(cell\)\(inputs\)"):
+            cell(inputs)
+
+
 class Scaled(keras.layers.Layer):
     """Has `build` and `call` only."""
 

@@ -46,6 +46,16 @@ def test_layers_behind(tmp_path):
     ksbp.export.export_saved_model(keras.Model(model.inputs, model.get_layer("time").output), tmp_path / "way_out")
 
 
+def test_states_among_the_outputs(tmp_path):
+    inputs = keras.Input((5, 4))
+    output, *states = small(return_state=True)(inputs)
+    for outputs in (states[0], [states[0], output]):
+        refused(
+            keras.Model(inputs, outputs), ValueError, "output of its SpikingRNN layer 'time' as its first", tmp_path
+        )
+    ksbp.export.export_saved_model(keras.Model(inputs, output), tmp_path / "way_out")
+
+
 def test_two_inputs(tmp_path):
     inputs = [keras.Input((5, 4)), keras.Input((5, 4))]
     refused(keras.Model(inputs, small()(keras.layers.add(inputs))), ValueError, "one input. Received: 2", tmp_path)

@@ -2,6 +2,7 @@
 
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -67,6 +68,15 @@ def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match="export_onnx needs the package tf2onnx: pip install tf2onnx"):
         ksbp.export.export_onnx(lenet(num_steps=5), tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_operations_without_a_counterpart(tmp_path):
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
+    inputs = keras.Input((5, 6, 6, 4))
+    cell = ksbp.LIFCell(keras.layers.Conv2D(4, 3, groups=2))
+    with pytest.raises(ValueError, match="operations that tf2onnx cannot convert: .*Convolutions with groups are such"):
+        ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "step.onnx")
     assert not list(tmp_path.iterdir())
 
 

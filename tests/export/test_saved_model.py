@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import traces
 from tests.export.networks import (
     assert_the_same,
     averages,
@@ -81,6 +82,23 @@ def test_layers_in_front_of_the_encoder(tmp_path):
     np.testing.assert_allclose(loaded.signatures["images"](images=tf.constant(pixels))["outputs"], expected, atol=1e-5)
     seeded = loaded.signatures["images_with_seed"](images=tf.constant(pixels), seed=tf.constant([0, 0]))
     assert seeded["outputs"].shape == (2, 3)
+
+
+def test_random_layers_of_keras_in_front_do_nothing(tmp_path):
+    """They are in training mode unless told otherwise."""
+    images = keras.Input((12, 12, 1))
+    moved = keras.layers.RandomTranslation(0.4, 0.4, fill_mode="constant", seed=0)(images)
+    cell = ksbp.SequentialCell(
+        [keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(4)), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    )
+    model = keras.Model(images, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(8)(moved)))
+    shown = np.random.default_rng(0).uniform(size=(2, 12, 12, 1)).astype("float32")
+    expected = model.predict(shown, verbose=0)
+    loaded = exported(model, tmp_path)
+    np.testing.assert_allclose(loaded.signatures["images"](images=tf.constant(shown))["outputs"], expected, atol=1e-5)
+    np.testing.assert_allclose(ksbp.analysis.run(model, shown, verbose=0).outputs[:, -1], expected, atol=1e-5)
+    last = traces(model, shown)["readout_cell"]["membrane"][:, -1] / 8
+    np.testing.assert_allclose(last, expected, atol=1e-5)
 
 
 def test_signatures(tmp_path):

@@ -148,6 +148,20 @@ HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
 }
 
 
+HAND_WRITTEN["pictures smaller than the kernel"] = lambda: graph_of(
+    nir.Conv2d((2, 2), weight(3, 2, 7, 7), (2, 2), (3, 3), (1, 1), 1, weight(3)),
+    nir.Flatten({"input": np.array([3, 1, 1])}, 0, 2),
+    nir.Linear(weight(3, 3)),
+    neurons(),
+)
+HAND_WRITTEN["a series shorter than the kernel"] = lambda: graph_of(
+    nir.Conv1d(3, weight(3, 2, 5), 2, 2, 1, 1, weight(3)),
+    nir.Flatten({"input": np.array([3, 2])}, 0, 1),
+    nir.Linear(weight(3, 6)),
+    neurons(),
+)
+
+
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_graphs_of_others(name):
     graph = HAND_WRITTEN[name]()
@@ -160,6 +174,32 @@ def test_graphs_of_others(name):
         expected = expected / np.arange(1, 31)[:, None]
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["_fc", "größe", "a.b"])
+def test_names_that_keras_does_not_accept(name):
+    nodes = {"input": nir.Input(np.array([4])), name: nir.Linear(weight(3, 4)), "output": nir.Output(np.array([3]))}
+    nodes["lif"] = neurons()
+    model = ksbp.from_nir(nir.NIRGraph(nodes, [("input", name), (name, "lif"), ("lif", "output")]), dt=1e-3)
+    assert model.predict(np.ones((1, 5, 4), "float32"), verbose=0).shape == (1, 3)
+
+
+def test_what_keras_refuses_names_the_node():
+    conv = nir.Conv2d((6, 6), weight(3, 2, 3, 3), 2, 0, 2, 1, weight(3))
+    with pytest.raises(ValueError, match=r"The node 'conv2d' \(Conv2d\) is no layer of Keras: .*dilation_rate"):
+        ksbp.from_nir(graph_of(conv, neurons((3, 1, 1))), dt=1e-3)
+
+
+def test_images_are_channels_last_whatever_the_default_of_keras():
+    expected = ksbp.from_nir(HAND_WRITTEN["pictures"](), dt=1e-3)
+    x = (np.random.default_rng(1).random((2, 5, 6, 5, 2)) < 0.4).astype("float32")
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        found = ksbp.from_nir(HAND_WRITTEN["pictures"](), dt=1e-3)
+    finally:
+        keras.config.set_image_data_format(before)
+    np.testing.assert_array_equal(found.predict(x, verbose=0), expected.predict(x, verbose=0))
 
 
 def test_dt():

@@ -126,6 +126,14 @@ def test_the_card_is_right(steps):
     assert found == pytest.approx(stated, abs=5e-4)  # sums in another order flip a spike here and there
 
 
+@pytest.mark.parametrize("weights", ["mnist", "cifar10"])
+def test_the_gradient_is_that_of_the_training(weights):
+    card = ksbp.models.model_card(weights)
+    factory = getattr(ksbp.models, f"spiking_{card['network']}")
+    assert factory(weights=weights).get_layer("time").gradient == card["recipe"]["gradient"]
+    assert factory(weights=weights, gradient="bptt").get_layer("time").gradient == "bptt"
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="`weights` must be one of .*'imagenet'"):
         ksbp.models.spiking_lenet(weights="imagenet")
