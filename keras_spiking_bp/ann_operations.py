@@ -10,11 +10,11 @@ from collections.abc import Iterable
 import keras
 
 from keras_spiking_bp.cells.graph import JOINS
-from keras_spiking_bp.connections import ONE_TO_ONE, Connection
+from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, Connection
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
 from keras_spiking_bp.observe import output_layer, sequences_of
-from keras_spiking_bp.synapse_counts import PASSES_ON, POOLING, fan_out, has_synapses
+from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.validation import check_static_shape
 
 
@@ -52,6 +52,8 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
                 synapses = 0 if after in counted else state.synapses(part)
                 macs, accumulates = (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
                 state = state.behind(part)
+            if len(takers[before]) > 1 and isinstance(layer, (*ONE_TO_ONE, *_SAME)):
+                state = dataclasses.replace(state, is_sum=False)  # what others need too is no partial sum
             counted.add(after)
         if state.is_identity:
             accumulates += math.prod(state.shape)
@@ -223,7 +225,7 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             value = _Value(is_sum=taken[0].is_sum and not shared[0])
         elif isinstance(layer, _SAME):
             value = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
-        elif isinstance(layer, _KEEP_ZEROS):
+        elif _keeps_zeros(layer):
             value = dataclasses.replace(taken[0], is_sum=False)
         elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
             shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
@@ -234,6 +236,13 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
     return macs, accumulates, values[name_of_output(ann)]
 
 
+def _keeps_zeros(layer: keras.layers.Layer) -> bool:
+    """Whether it is a rectifier: padding behind it is still padding."""
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation in (keras.activations.linear, keras.activations.relu)
+    return isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
+
+
 def _is_linear(layer: keras.layers.Layer) -> bool:
     return getattr(layer, "activation", None) in (None, keras.activations.linear)
 
@@ -242,5 +251,4 @@ _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.Normalization, *ONE_TO_ONE,
 )  # fmt: skip
 _SAME = (keras.layers.Identity, keras.layers.Dropout)
-_KEEP_ZEROS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU)
 _PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

@@ -16,6 +16,12 @@ from keras_spiking_bp.layer_graph import parts_of
 OUTPUT = "(output)"
 #: A factor for each element: part of a weight on the path, which moves no values.
 ONE_TO_ONE = (keras.layers.Rescaling, keras.layers.BatchNormalization)
+#: Layers whose synapses have no weights.
+POOLING = tuple(
+    getattr(keras.layers, f"{kind}Pooling{rank}D")
+    for kind in ("Average", "Max", "GlobalAverage", "GlobalMax")
+    for rank in (1, 2, 3)
+)
 _ANY_PLACE = (
     keras.layers.Dense, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout, *ONE_TO_ONE, *JOINS,
 )  # fmt: skip
@@ -67,7 +73,7 @@ def paths_of(cell: Cell, input_shape: tuple[int, ...]) -> tuple[list[Connection]
 def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
     """All connections of a built cell, in traversal order, for counting synapses.
 
-    The paths from the last neurons on, such as through pooling, are connections to `OUTPUT`.
+    Pooling behind the last neurons is a connection to `OUTPUT`.
 
     Args:
         cell: a cell, such as that of a `SpikingRNN`.
@@ -81,7 +87,7 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         if isinstance(graph, GraphCell):
             _check_countable(graph)
     found, ends = paths_of(cell, input_shape)
-    found += [dataclasses.replace(end, target=OUTPUT) for end in ends]
+    found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
@@ -90,6 +96,10 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         of_name[path.name] += 1
         found[i] = dataclasses.replace(path, number=of_name[path.name])
     return found
+
+
+def _pools(path: Connection) -> bool:
+    return any(type(part) in POOLING for layer in path.layers for part in parts_of(layer))
 
 
 def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connection]) -> list[Connection]:

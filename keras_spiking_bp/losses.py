@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_spiking_bp.validation import check_positive_int, check_share
+from keras_spiking_bp.validation import asserted, check_positive_int, check_share
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -54,6 +54,7 @@ class SparseSumSquaredError(SumSquaredError):
 
     Raises:
         ValueError: if `y_true` has another shape.
+        tf.errors.InvalidArgumentError: if it has other labels (not in a graph that XLA compiles).
 
     Example:
         >>> float(SparseSumSquaredError()([1], [[0.5, 0.5]]))
@@ -91,6 +92,7 @@ class SpikeCountError(keras.losses.Loss):
     Raises:
         ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, or the outputs cannot be
             divided by the classes.
+        tf.errors.InvalidArgumentError: if `y_true` has other labels (not in a graph that XLA compiles).
 
     Example:
         >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
@@ -153,7 +155,7 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
     y_true = ops.cast(y_true, "int32")
-    known = tf.reduce_all((y_true >= 0) & (y_true < classes))
-    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from"
-    with tf.control_dependencies([tf.debugging.Assert(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)])]):
-        return ops.one_hot(tf.identity(y_true), classes, dtype=y_pred.dtype)
+    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
+    known = (y_true >= 0) & (y_true < classes)
+    (y_true,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], y_true)
+    return ops.one_hot(y_true, classes, dtype=y_pred.dtype)

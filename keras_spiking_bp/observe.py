@@ -89,9 +89,9 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     outputs = call_in(model, layer).output_tensors
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
-            f"`model` must end in its SpikingRNN layer {layer.name!r}. Received: a model with layers behind it. Give "
-            f"keras.Model(model.inputs, model.get_layer({layer.name!r}).output), and apply what comes behind it to the "
-            "output"
+            f"`model` must end in its SpikingRNN layer {layer.name!r}. Received: a model with layers behind it. Make "
+            "one without them, keras.Model(inputs, outputs) with the outputs of this layer, and apply them to what it "
+            "returns"
         )
     return layer
 

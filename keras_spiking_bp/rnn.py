@@ -204,7 +204,7 @@ class SpikingRNN(keras.layers.RNN):
         sequences = tf.convert_to_tensor(sequences)
         at_rest = initial_state is None and not self.stateful
         initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask, training)
+        sequences, mask = self._checked(sequences, mask)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             # made here again, where the derivative of a later tape sees a learned threshold
@@ -259,7 +259,7 @@ class SpikingRNN(keras.layers.RNN):
         if not self.built:
             self.build(sequences.shape)
         initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask, False)
+        sequences, mask = self._checked(sequences, mask)
         window = self._run(sequences, initial_state, mask, False, None, recorded=True)
         states = zip(self.cell.neurons(), window.states, strict=True)
         activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
@@ -287,7 +287,7 @@ class SpikingRNN(keras.layers.RNN):
         """
         sequences = tf.convert_to_tensor(sequences)
         initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask, False)
+        sequences, mask = self._checked(sequences, mask)
         if layers := learning_normalizations(self.cell):
             found = self._statistics_of_batch(sequences, initial_state, mask, runs)
             for variable, value in zip(moving_statistics(layers), found, strict=True):
@@ -437,9 +437,7 @@ class SpikingRNN(keras.layers.RNN):
             outputs = outputs / per_step(steps, outputs)
         return outputs, shown
 
-    def _checked(self, sequences, mask, training):
-        if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
-            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
+    def _checked(self, sequences, mask):
         if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
             raise ValueError(
                 f"`sequences` must have the batch size of the carried states of this stateful layer, "
@@ -456,6 +454,10 @@ class SpikingRNN(keras.layers.RNN):
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             check_mask(mask, sequences)
+        if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
+            if mask is not None:
+                sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
+            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])

@@ -77,8 +77,6 @@ _POOLING = {  # the convolution with the same windows
     keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
     keras.layers.AveragePooling3D: keras.layers.Conv3D, keras.layers.MaxPooling3D: keras.layers.Conv3D,
 }  # fmt: skip
-#: Layers whose synapses have no weights.
-POOLING = (*_POOLING, *_GLOBAL_POOLING)
 
 
 def has_synapses(part: keras.layers.Layer) -> bool:

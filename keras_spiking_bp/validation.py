@@ -8,6 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
+
+
+def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[tf.Tensor]:
+    """`tensors`, available only after all `conditions` are verified (a graph has no implicit order)."""
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(conditions), message)]):
+        return [tf.identity(tensor) for tensor in tensors]
 
 
 def _is_number(value: Any) -> bool:

@@ -207,6 +207,15 @@ def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
     ksbp.training.fit(first, plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
     assert len(ksbp.training.fit(second, plain_batches(), **how)) == 1
 
+    def two(*names):
+        metrics = [keras.metrics.SparseTopKCategoricalAccuracy(int(name[-1]), name=name) for name in names]
+        return plain_model("sgd", metrics=metrics)
+
+    how["folder"] = tmp_path / "two"
+    ksbp.training.fit(two("top_1", "top_2"), plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
+    with pytest.raises(ValueError, match=r"`model` must have the metrics .*top_1/total.* Received: .*top_2/total"):
+        ksbp.training.fit(two("top_2", "top_1"), plain_batches(), **how)
+
 
 def test_other_random_streams_are_refused(tmp_path):
     def model(dropout):

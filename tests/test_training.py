@@ -91,6 +91,16 @@ def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path
     assert model.predict(data, verbose=0).shape == (200, 10)
 
 
+def test_nan_in_a_step_to_skip_is_no_error():
+    inputs, steps = keras.Input((4, 3)), keras.Input((4,), dtype="bool")
+    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))
+    model = keras.Model([inputs, steps], layer(inputs, mask=steps))
+    spikes, mask = np.ones((2, 4, 3), "float32"), np.array([[True, True, True, False]] * 2)
+    expected = model.predict([spikes, mask], verbose=0)
+    spikes[:, -1] = np.nan
+    np.testing.assert_array_equal(model.predict([spikes, mask], verbose=0), expected)
+
+
 def test_nan_is_refused_at_inference_too():
     """Neurons would take it for the absence of a spike."""
     model = model_for_digits(encoder=None)

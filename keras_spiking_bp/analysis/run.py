@@ -15,7 +15,7 @@ from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_la
 from keras_spiking_bp.ann_operations import operations_before
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
-from keras_spiking_bp.connections import INPUT, OUTPUT, Connection, connections
+from keras_spiking_bp.connections import INPUT, Connection, connections
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.observe import (
     SATURATED_RATE,
@@ -26,7 +26,7 @@ from keras_spiking_bp.observe import (
     stream_restored,
 )
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
+from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -142,7 +142,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     except (TypeError, ValueError) as error:  # of no account for spikes
         before = str(error)
     step_shape = sequences_of(model).shape[2:]
-    paths = tuple(path for path in connections(layer.cell, step_shape) if path.target != OUTPUT or _computes(path))
+    paths = tuple(connections(layer.cell, step_shape))
     _refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
@@ -235,11 +235,6 @@ def _checked(model: keras.Model) -> SpikingRNN:
     if reserved:
         raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
     return layer
-
-
-def _computes(path: Connection) -> bool:
-    """Whether it has synapses."""
-    return any(has_synapses(part) for layer in path.layers for part in parts_of(layer))
 
 
 def _refuse_pooled_sums(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
-from keras_spiking_bp.validation import check_positive_int, check_positive_ints
+from keras_spiking_bp.validation import asserted, check_positive_int, check_positive_ints
 
 _SHIFT = 2
 
@@ -163,12 +163,6 @@ def check_polarities(polarities: int) -> int:
     if polarities not in (1, 2):
         raise ValueError(f"`polarities` must be 1 or 2. Received: polarities={polarities!r}")
     return polarities
-
-
-def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[tf.Tensor]:
-    """`tensors`, available only after all `conditions` are verified (a graph has no implicit order)."""
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(conditions), message)]):
-        return [tf.identity(tensor) for tensor in tensors]
 
 
 def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:

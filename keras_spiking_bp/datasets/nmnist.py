@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.datasets.events import EventSet, asserted
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.datasets.events import EventSet
+from keras_spiking_bp.validation import asserted, check_positive_int
 
 #: The camera looks at each digit in three movements of 100 ms. Recordings end between 297 and 336 ms, most near 308 ms;
 #: 0.25 % of the events come after 300 ms (counted in 1,100 recordings), and a longer window would end in empty steps.

@@ -28,7 +28,7 @@ class Network:
 
     Raises:
         TypeError: if `model` is not such a model, or has no `SpikingRNN`.
-        ValueError: if it has several, several inputs, or layers after it.
+        ValueError: if it has several, several inputs, layers after it, or a state as its first output.
     """
 
     def __init__(self, model: keras.Model):
@@ -39,7 +39,7 @@ class Network:
         if model.outputs[0] is not output:
             raise ValueError(
                 f"`model` must have the output of its SpikingRNN layer {layer.name!r} as its first one: no states are "
-                "exported. Received: a model with a state as its first output. Give keras.Model(model.inputs, output)"
+                "exported. Received: a model with a state as its first output. Make one with the output first"
             )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,

@@ -103,7 +103,8 @@ class _Reader:
         alike = [name for name in self.nodes if names.count(keras_name(name)) > 1]
         if alike:
             raise ValueError(
-                f"The nodes of `graph` must have names that differ in letters and digits. Received: {alike}"
+                "The nodes of `graph` must have names that differ in Keras too, where all characters but A-Z, a-z and "
+                f"0-9 become _, and a first _ becomes node_. Received: {alike}"
             )
         for kind in ("Input", "Output"):
             found = [name for name in self.nodes if self._kind(name) == kind]

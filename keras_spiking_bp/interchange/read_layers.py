@@ -84,11 +84,7 @@ def _conv(name, node, signal):
         dtype="float32",
     )
     if not isinstance(padding, str):
-        around = (
-            pad(padding, data_format="channels_last", dtype="float32")
-            if axes == 2
-            else pad(padding[0], dtype="float32")
-        )
+        around = pad(padding if axes == 2 else padding[0], data_format="channels_last", dtype="float32")
         layer = keras.Sequential([around, conv], name=f"{conv.name}_padded")
     layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
@@ -151,7 +147,8 @@ def _flatten(name, node, signal):
             f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
             f"Received: start_dim={int(node.start_dim)}, end_dim={int(node.end_dim)}"
         )
-    return keras.layers.Flatten(name=keras_name(name), dtype="float32"), signal.flat()
+    layer = keras.layers.Flatten(data_format="channels_last", name=keras_name(name), dtype="float32")
+    return layer, signal.flat()
 
 
 READERS = {

@@ -97,9 +97,9 @@ class Checkpoint:
             callbacks: those of the training.
 
         Raises:
-            ValueError: if the checkpoint has other data or another order of it, a model with other weights, another
-                optimizer, in the middle of an epoch other metrics, or another `FORMAT`; or if the model does not have
-                one output.
+            ValueError: if the checkpoint has other data or another order of it, a model with other weights or another
+                number of random streams, another optimizer, in the middle of an epoch other metrics, or another
+                `FORMAT`; or if the model does not have one output.
         """
         _build(model, batch)
         variables = _metric_variables(model)
@@ -122,9 +122,9 @@ class Checkpoint:
             )
         for part, now in _described(model).items():
             saved = state.pop(part)
-            if part == "metrics":
-                saved, now = _without_counters(saved), _without_counters(now)
-            if saved != now and (part != "metrics" or state["batch"]):  # each epoch starts with metrics at zero
+            if part == "metrics" and (not state["batch"] or _same_but_for_counters(saved, now)):
+                continue  # each epoch starts with metrics at zero
+            if saved != now:
                 raise ValueError(
                     f"`model` must have the {part} of the checkpoint in {str(self.folder)!r}: {saved}. Received: "
                     f"{part} {now}. Give another folder, or remove that one"
@@ -220,9 +220,17 @@ def _described(model: keras.Model) -> dict[str, list]:
     }
 
 
-def _without_counters(metrics: list[list]) -> list[list]:
-    """Without the numbers by which Keras tells equal names of a process apart: `auc_1` is another process' `auc`."""
-    return [[re.sub(r"_\d+(?=/|$)", "", path), *shape] for path, *shape in metrics]
+def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
+    """Whether the names of metrics differ in numbers only, as Keras numbers those of a process: `auc`, then `auc_1`.
+
+    Not where numbers tell two metrics of one model apart.
+    """
+
+    def plain(metrics: list[list]) -> list[list]:
+        return [[re.sub(r"_\d+(?=/|$)", "", path), *shape] for path, *shape in metrics]
+
+    names = [path for path, *_ in plain(now)]
+    return plain(saved) == plain(now) and len(set(names)) == len(names)
 
 
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:

@@ -328,7 +328,8 @@ def test_products_with_padding_are_not_counted_whatever_keeps_the_zeros():
         return synapses_of(keras.Sequential([keras.Input((6, 6, 2)), *layers]))
 
     macs = brute_force.conv(np.ones((6, 6, 2)), 3, 1, 1, 3)
-    for middle in (keras.layers.Identity(), keras.layers.Dropout(0.5), keras.layers.ReLU(), keras.layers.LeakyReLU()):
+    rectifiers = keras.layers.ReLU(), keras.layers.LeakyReLU(), keras.layers.Activation("relu")
+    for middle in (keras.layers.Identity(), keras.layers.Dropout(0.5), *rectifiers):
         assert padded() == padded(middle) == (macs, 0)
     assert padded(keras.layers.BatchNormalization()) == (8 * 8 * 2 * 3 * 9 - _beyond((8, 8), 3) * 2 * 3, 0)
 
@@ -376,6 +377,11 @@ def test_pooling_behind_the_last_neurons_is_counted():
     assert last["accumulates"] == traces(model, spikes)["a"]["spikes"].sum() / 2 > 0
     assert (total["ann_macs"], total["ann_accumulates"]) == synapses_of(ksbp.ann_counterpart(model)) == (120, 30)
     assert total["accumulates"] == first["accumulates"] + last["accumulates"]
+
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(30), name="a"), keras.layers.Softmax()])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    rows = ksbp.analysis.operations(model, spikes, verbose=0).rows
+    assert [row["connection"] for row in rows] == ["input -> a", "total"]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_a_layer_and_a_subclassed_model(tmp_path):
 def test_layers_behind(tmp_path):
     inputs = keras.Input((5, 4))
     model = keras.Model(inputs, keras.layers.Softmax()(small()(inputs)))
-    refused(model, ValueError, r"must end in its SpikingRNN layer 'time'.*Give keras.Model\(model.inputs", tmp_path)
+    refused(model, ValueError, r"must end in its SpikingRNN layer 'time'.*Make one without them, keras.Model", tmp_path)
     ksbp.export.export_saved_model(keras.Model(model.inputs, model.get_layer("time").output), tmp_path / "way_out")
 
 
