@@ -160,8 +160,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         for i, (inputs, of_batch) in enumerate(batches, start=1):
             currents = encode(as_inputs("data", model, inputs))
             outputs, spikes, operations, totals, is_spikes = count(currents)
-            num_steps = {part.shape[1] for part in (*parts["outputs"][:1], outputs)}
-            if len(num_steps) > 1:
+            if parts["outputs"] and parts["outputs"][0].shape[1] != outputs.shape[1]:
                 raise ValueError(
                     "`data` must have the same number of time steps in all batches. Received: batches of "
                     f"{parts['outputs'][0].shape[1]} and of {outputs.shape[1]} steps. Run those of each length by "
@@ -237,13 +236,17 @@ def _checked(model: keras.Model) -> SpikingRNN:
     return layer
 
 
+def _max_pooling(layer: SpikingRNN) -> set[str]:
+    """The names of its max pooling cells."""
+    return {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
+
+
 def _refuse_pooled_sums(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
     """Max pooling of sums, or of averages, of spikes gives real numbers."""
-    pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
     for path in paths:
-        before = [part for of in path.layers[:-1] for part in parts_of(of) if not isinstance(part, PASSES_ON)]
-        before = [part for part in before if not isinstance(part, keras.layers.Concatenate)]
-        if path.target in pools and before:
+        parts = [part for of in path.layers[:-1] for part in parts_of(of)]
+        before = [part for part in parts if not isinstance(part, (*PASSES_ON, keras.layers.Concatenate))]
+        if path.target in _max_pooling(layer) and before:
             raise ValueError(
                 f"The max pooling {path.target!r} gets its input from the layer {before[-1].name!r} "
                 f"({type(before[-1]).__name__}), so that what it gives cannot be counted as spikes. Put neurons in "
@@ -255,8 +258,7 @@ def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...], sp
     """Max pooling of currents, or of potentials, has no spikes to count."""
     sources = {neuron.name for neuron in layer.cell.neurons() if neuron.emits == "potential"}
     sources |= set() if spiking_input else {INPUT}
-    pools = {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
-    pooled = [path.target for path in paths if path.source in sources and path.target in pools]
+    pooled = [path.target for path in paths if path.source in sources and path.target in _max_pooling(layer)]
     if pooled:
         raise ValueError(
             f"The max pooling {pooled[0]!r} gets an input that is no spikes, so that what it gives cannot be counted "
