@@ -9,6 +9,7 @@ import keras_spiking_bp as ksbp
 from examples import compare, comparison_section, conversion_page, convert, convert_applications, few_steps, reproduce
 
 
+@pytest.mark.slow
 def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
     options = (
         "--network lenet --dataset mnist --ann-epochs 1 --ann-batch-size 8 --converted-steps 6 --hybrid-steps 3 "

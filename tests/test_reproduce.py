@@ -76,6 +76,7 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
         run(tmp_path, epochs=3)
 
 
+@pytest.mark.slow
 def test_a_restart_prolongs_a_training(finished, tmp_path):
     before = rows_of(tmp_path)
     for restart in ("1", "3"):  # within the finished epochs, or after epochs that were not trained
