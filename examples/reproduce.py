@@ -215,6 +215,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
+    if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD; `--momentum` itself is refused
+        changes.setdefault("momentum", 0.0)
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
 
 

@@ -189,6 +189,15 @@ def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path):
     }
 
 
+def test_another_optimizer_has_no_momentum_unless_asked_for():
+    def momentum(options):
+        return reproduce.recipe_of(reproduce.parse(f"--network lenet --dataset mnist {options}".split())).momentum
+
+    assert momentum("") == momentum("--optimizer sgd") == 0.9 and momentum("--optimizer adam") == 0.0
+    with pytest.raises(ValueError, match="`momentum` needs optimizer 'sgd'. Received: momentum=0.5"):
+        momentum("--optimizer adam --momentum 0.5")
+
+
 def test_mirrored(once, few_images, tmp_path):
     _, one = once
     mirrored = run(tmp_path, "--strategy", "mirrored")
