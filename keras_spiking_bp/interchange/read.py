@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 
-from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell, RecurrentCell, ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.interchange import parameters
-from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
+from keras_spiking_bp.interchange.axes import Signal, swapped
 from keras_spiking_bp.interchange.flat import flat
-from keras_spiking_bp.interchange.read_layers import READERS, keras_name, read_layer, scaled
+from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer
+from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING, read_neurons
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.validation import check_choice, check_positive
 
 if TYPE_CHECKING:
     import nir
 
-_SPIKING, _READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
-_ALLOWED = sorted(["Input", "Output", *_SPIKING, *_READOUTS, *READERS])
+_ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
 _DEFAULT_DT = 1e-4
+
+
+class _OtherGraph(Exception):
+    """Paths meet elsewhere than in residual blocks."""
 
 
 def from_nir(
@@ -39,10 +42,11 @@ def from_nir(
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
     `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
-    two paths that meet in one layer of neurons become a `ResidualCell`, a path from neurons back to themselves a
-    `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md has the table). Parameters may differ from neuron
-    to neuron. Nested graphs are flattened. An `IFCell`, with the same spikes but a derivative without `1 / threshold`,
-    is created only where `to_nir` recorded one in the metadata of the `IF`. Images are (H, W, C) here, series (L, C).
+    a path from neurons back to themselves becomes a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md
+    has the table). Two paths that meet in one layer of neurons, one of them without neurons, become a `ResidualCell`; a
+    graph whose paths meet elsewhere becomes a `GraphCell`. Parameters may differ from neuron to neuron. Nested graphs
+    are flattened. An `IFCell`, with the same spikes but a derivative without `1 / threshold`, is created only where
+    `to_nir` recorded one in the metadata of the `IF`. Images are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -110,7 +114,7 @@ class _Reader:
             found = [name for name in self.nodes if self._kind(name) == kind]
             if len(found) != 1:
                 raise ValueError(f"`graph` must have one {kind} node. Received: {found}")
-        if not any(self._kind(name) in _SPIKING + _READOUTS for name in self.nodes):
+        if not any(self._kind(name) in SPIKING + READOUTS for name in self.nodes):
             raise ValueError(f"`graph` must have neurons. Received: {[self._kind(name) for name in self.nodes]}")
         self.ways_back = {name: back for name in self.nodes if (back := self._cut_way_back(name)) is not None}
 
@@ -120,7 +124,7 @@ class _Reader:
     def _cut_way_back(self, name: str) -> list[str] | None:
         """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""
         found = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
-        if self._kind(name) not in _SPIKING or not found:
+        if self._kind(name) not in SPIKING or not found:
             return None
         if len(found) > 1:
             raise ValueError(f"The node {name!r} must have one path back to itself. Received: {len(found)}, {found}")
@@ -152,13 +156,17 @@ class _Reader:
 
     def network(self, start: str, signal: Signal) -> tuple[list[keras.layers.Layer], Signal]:
         """All cells, and layers without neurons, after the input."""
+        try:
+            return self._chain(start, signal)
+        except _OtherGraph:
+            return self._graph(start, signal)
+
+    def _chain(self, start: str, signal: Signal) -> tuple[list[keras.layers.Layer], Signal]:
+        """The same, for a chain of cells and residual blocks."""
         blocks, name, signal = self._behind(start, signal)
         cells, layers, last, signal = self._from(name, signal)
         if self._kind(last) != "Output":
-            raise ValueError(
-                f"The node {last!r} has the inputs {self.sources[last]}, which is no residual block. "
-                "The only way back that has a cell is that of neurons to themselves, through layers of its own"
-            )
+            raise _OtherGraph
         if layers and cells and cells[-1].emits != "spikes":
             raise ValueError(f"Behind the last LI or I node there must be neurons, or the output. Received: {last!r}")
         return [*blocks, *cells, *layers], signal
@@ -178,7 +186,7 @@ class _Reader:
                 layers.append(layer)
             else:
                 synapse = layers.pop() if layers else keras.layers.Identity(dtype="float32")
-                cells, layers = [*cells, *layers, self._recurrent(name, self._cell(name, synapse, signal), signal)], []
+                cells, layers = [*cells, *layers, self._cell(name, synapse, signal)], []
             blocks, name, signal = self._behind(name, signal)
             if blocks:
                 cells, layers = [*cells, *layers, *blocks], []
@@ -204,14 +212,10 @@ class _Reader:
             and paths[1][2] == junction
             and not paths[0][0]
             and paths[1][0]
-            and self._kind(junction) in _SPIKING
+            and self._kind(junction) in SPIKING
+            and junction not in self.ways_back
         ):
-            raise ValueError(
-                f"The node {name!r} sends its output to {self.followers[name]}, which is no residual block: two paths, "
-                "one with neurons and one without, that meet in one LIF or IF node"
-            )
-        if junction in self.ways_back:
-            raise ValueError(f"The node {junction!r}, where two paths meet, must have none back to itself")
+            raise _OtherGraph
         (_, around, _, shortcut), (body, through, _, current) = paths
         if body[-1].emits != "spikes":
             raise ValueError(f"The path from {name!r} to {junction!r} must end in neurons that fire, not in LI or I")
@@ -219,33 +223,73 @@ class _Reader:
             arriving.check_order(f"The node {junction!r}")
         cell = ResidualCell(
             body[0] if len(body) == 1 else SequentialCell(body),
-            self._cell(junction, _joined(through), current),
-            _joined(around) if around else None,
+            read_neurons(junction, self.nodes[junction], joined(through), current, self.dt, self.reset_mechanism),
+            joined(around) if around else None,
             name=f"{keras_name(junction)}_block",
         )
         return cell, junction, current
 
-    def _cell(self, name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell:
-        """The cell of the neurons `name`, whose synapse gives `current`."""
-        node, kind = self.nodes[name], self._kind(name)
-        if kind in _READOUTS:
-            return self._readout(name, synapse, current)
-        found: dict[str, Any]
-        if kind == "Threshold":  # the paper's derivative needs neurons with memory
-            found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
-        elif kind == "IF":
-            found = {"beta": 1.0, **parameters.read_if(name, node, self.dt)}
-        else:
-            found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, self.dt)
-        found = {key: _ours(value, current) for key, value in found.items()}
-        found |= {"reset_mechanism": self.reset_mechanism, "name": keras_name(name)}
-        if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
-            del found["beta"]
-            return IFCell(synapse, **found)
-        if kind == "LIF" and np.any(rest := _ours(parameters.read_resting_current(node), current)):
-            constant = np.broadcast_to(rest, current.shape).tolist()
-            synapse = _joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
-        return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
+    def _graph(self, start: str, signal: Signal) -> tuple[list[keras.layers.Layer], Signal]:
+        """All nodes in one `GraphCell`, and layers without neurons after it; where paths meet, their sum."""
+        signals, names = {start: signal}, {start: INPUT}
+        parts: dict[str, tuple[keras.layers.Layer, list[str]]] = {}
+        for name in self._in_order(start):
+            sources, taken = self.sources[name], [names[source] for source in self.sources[name]]
+            signal = signals[sources[0]]
+            if len(sources) > 1:
+                for source in sources:
+                    signals[source].check_order(f"The node {name!r}")
+                if len(shapes := {signals[source].shape for source in sources}) > 1:
+                    raise ValueError(
+                        f"The node {name!r} must get inputs of one shape, which are added. Received: {shapes}, "
+                        "channels last"
+                    )
+                add = keras.layers.Add(name=f"{keras_name(name)}_inputs", dtype="float32")
+                parts[add.name], taken = (add, taken), [add.name]
+            if self._kind(name) == "Output":
+                break
+            if self._kind(name) in READERS:
+                layer, signal = read_layer(name, self.nodes[name], signal)
+            else:
+                synapse = keras.layers.Identity(dtype="float32")
+                if len(sources) == len(self.followers[sources[0]]) == 1 and self._kind(sources[0]) in READERS:
+                    synapse, taken = parts.pop(sources[0])
+                layer = self._cell(name, synapse, signal)
+                if layer.emits != "spikes" and self._kind(self.followers[name][0]) != "Output":
+                    raise ValueError(f"The node {name!r}, an LI or I, must be the last where paths branch and meet")
+            parts[name], names[name], signals[name] = (layer, taken), layer.name, signal
+        nodes = list(parts.values())
+        behind: list[keras.layers.Layer] = []
+        while not isinstance(nodes[-1][0], (Cell, keras.layers.Add)):
+            behind.insert(0, nodes.pop()[0])
+        if not isinstance(nodes[-1][0], Cell) or (behind and nodes[-1][0].emits != "spikes"):
+            raise ValueError(f"The output of `graph` must be that of neurons. Received: {self.sources[name]}")
+        return [GraphCell(nodes, name="graph"), *behind], signal
+
+    def _in_order(self, start: str) -> list[str]:
+        """The nodes after the input, each after its sources, without those of a way back; the last is the output."""
+        looped = {part for path in self.ways_back.values() for part in path}
+        order, rest = [start], [name for name in self.nodes if name not in looped | {start}]
+        for name in rest:
+            if not self.sources[name]:
+                raise ValueError(f"The node {name!r} must have a source in `graph`. Received: no edge to it")
+            if not self.followers[name] and self._kind(name) != "Output":
+                raise ValueError(f"The node {name!r} must lead to the output of `graph`. Received: no edge from it")
+        while rest:
+            ready = [name for name in rest if all(source in order for source in self.sources[name])]
+            if not ready:
+                raise ValueError(
+                    f"The nodes {rest} wait for each other. The only way back that has a cell is that of neurons to "
+                    "themselves, through layers of its own"
+                )
+            order += ready
+            rest = [name for name in rest if name not in ready]
+        return order[1:]
+
+    def _cell(self, name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
+        """The cell of the neurons `name`, with their feedback path if they have one."""
+        cell = read_neurons(name, self.nodes[name], synapse, current, self.dt, self.reset_mechanism)
+        return self._recurrent(name, cell, current)
 
     def _recurrent(self, name: str, cell: NeuronCell, signal: Signal) -> NeuronCell | RecurrentCell:
         """The cell of a node, with its feedback path if it has one."""
@@ -256,21 +300,4 @@ class _Reader:
         for part in self.ways_back[name]:
             layer, back = read_layer(part, self.nodes[part], back)
             layers.append(layer)
-        return RecurrentCell(cell, _joined(layers), name=f"{keras_name(name)}_recurrent")
-
-    def _readout(self, name: str, synapse: keras.layers.Layer, current: Signal) -> ReadoutCell:
-        node, kind = self.nodes[name], self._kind(name)
-        beta, factor = (parameters.read_li if kind == "LI" else parameters.read_i)(name, node, self.dt)
-        beta, factor = _ours(beta, current), _ours(factor, current)
-        if np.any(factor != 1):
-            synapse = scaled(synapse, factor)
-        return ReadoutCell(synapse, beta=beta, name=keras_name(name))
-
-
-def _ours(value: Any, signal: Signal) -> Any:
-    """A parameter with one value for each neuron, in our order; others as they are."""
-    return neurons_from_nir(value, signal) if isinstance(value, np.ndarray) else value
-
-
-def _joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
-    return layers[0] if len(layers) == 1 else keras.Sequential(layers or [keras.layers.Identity(dtype="float32")])
+        return RecurrentCell(cell, joined(layers), name=f"{keras_name(name)}_recurrent")

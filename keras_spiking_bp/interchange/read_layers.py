@@ -33,6 +33,11 @@ def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layer
     return keras.Sequential([layer, keras.layers.Rescaling(factor.tolist(), dtype="float32")])
 
 
+def joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
+    """The layers one after the other, as one."""
+    return layers[0] if len(layers) == 1 else keras.Sequential(layers or [keras.layers.Identity(dtype="float32")])
+
+
 def keras_name(name: str) -> str:
     """The name of a node, valid in Keras and as a scope of TensorFlow: ASCII, no underscore at the start."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)

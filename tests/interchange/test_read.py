@@ -1,5 +1,6 @@
 """`from_nir`: our own graphs and those of others, by hand; what has no cell is refused by name."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -304,8 +305,28 @@ REFUSED = {
     "one path back to itself.*2": lambda: joined(
         "input-w w-n n-u u-n n-v v-n n-output", w=linear(), n=neurons(), u=linear(), v=linear()
     ),
-    "sends its output to .*no residual block": lambda: joined(
-        "input-w input-u w-n u-n n-output", w=linear(), u=linear(), n=neurons()
+    "'n' must get inputs of one shape.*Received: .*\\(1,\\)": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([3])),
+            "w": linear(),
+            "u": nir.Linear(weight(1, 3)),
+            "n": neurons(),
+            "output": nir.Output(np.array([3])),
+        },
+        [("input", "w"), ("input", "u"), ("w", "n"), ("u", "n"), ("n", "output")],
+        type_check=False,
+    ),
+    "output of `graph` must be that of neurons. Received: .'n', 'm'.": lambda: joined(
+        "input-w w-n w-m n-output m-output", w=linear(), n=neurons(), m=neurons()
+    ),
+    "'i', an LI or I, must be the last": lambda: joined(
+        "input-w input-i w-n i-n input-n n-output", w=linear(), i=nir.LI(full(1e-2), full(1), full(0)), n=neurons()
+    ),
+    "'m' must have a source in `graph`": lambda: joined(
+        "input-w w-n m-m m-n n-output", w=linear(), m=neurons(), n=neurons()
+    ),
+    "'m' must lead to the output of `graph`": lambda: joined(
+        "input-w input-m m-m w-n n-output", w=linear(), m=neurons(), n=neurons()
     ),
     "one Input node.*'input', 'other'": lambda: joined(
         "input-n other-n n-output", other=nir.Input(np.array([3])), n=neurons()
@@ -559,6 +580,67 @@ def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
 def test_refuses_what_is_no_graph():
     with pytest.raises(TypeError, match="`graph` must be a nir.NIRGraph.*nir.read"):
         ksbp.from_nir("network.nir")
+
+
+BRANCHED = {
+    "two weights of the input": "input-w input-u w-n u-n n-output",
+    "neurons on both paths": "input-w w-a w-b a-s s-n b-t t-n n-output",
+    "three paths, of several lengths": "input-w w-a a-b a-c a-s b-t t-n c-n s-n n-output",
+    "a sum into weights": "input-w input-u w-a u-b a-s b-s s-n n-output",
+    "paths meet in neurons that come back": "input-w w-a a-b a-c b-s s-n c-t t-n n-n n-output",
+    "a block in a block": "input-w w-a a-b b-c b-t c-s s-m t-m m-x x-n a-u u-n n-output",
+    "weights behind": "input-w input-u w-a u-a a-s a-t s-b t-b b-x x-output",
+}
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_paths_that_meet_elsewhere_than_in_residual_blocks(name):
+    used = set(BRANCHED[name].replace("-", " ").split()) - {"input", "output"}
+    nodes = {node: neurons() if node in "abcmn" else square() for node in used}
+    for i, node in enumerate(sorted(nodes)):  # weights of both signs, that differ
+        if node not in "abcmn":
+            nodes[node].weight = np.random.default_rng(i).normal(0.7, 1, (3, 3)).astype("float32")
+    graph = joined(BRANCHED[name], **nodes)
+    back = [("n", "n")] if "n-n" in BRANCHED[name] else []
+    x = (np.random.default_rng(1).random((3, 30, 3)) < 0.4).astype("float32")
+    model = ksbp.from_nir(graph, dt=1e-3)
+    cell, gradient = model.layers[-1].cell, model.layers[-1].gradient
+    assert gradient == ("bptt" if back else "accumulated")
+    sent = nir_reader.run(graph, x, 1e-3, back=back)
+    outputs = ksbp.SpikingRNN(cell, gradient, return_sequences=True)(x)
+    np.testing.assert_allclose(outputs, sent["output"], rtol=1e-4, atol=1e-5)
+    traces = ksbp.observe.traces(model, x)
+    for node in used & set("abcmn"):
+        np.testing.assert_array_equal(traces[node]["spikes"], sent[node])
+        assert 0.02 < sent[node].mean() < 0.95
+
+
+def test_a_graph_that_was_written_is_read():
+    """One of pictures: currents of several layers, spikes of several neurons, and their sum."""
+    lif, conv = ksbp.LIFCell, functools.partial(keras.layers.Conv2D, padding="same", use_bias=False)
+    cell = ksbp.GraphCell(
+        [
+            (lif(conv(4, 3), name="a"), "input"),
+            (lif(conv(4, 3), name="b"), "a"),
+            (conv(4, 1, name="way"), "b"),
+            (conv(4, 1, name="other"), "input"),
+            (keras.layers.Add(name="sum"), ["way", "a", "other"]),
+            (lif(keras.layers.Identity(), name="c"), "sum"),
+            (ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3), name="d")]), "c"),
+        ]
+    )
+    layer = ksbp.SpikingRNN(cell)
+    x = (np.random.default_rng(1).random((3, 20, 6, 6, 2)) < 0.5).astype("float32")
+    layer(x)
+    for weights in layer.weights:
+        weights.assign(3 * weights)
+    read = ksbp.from_nir(ksbp.to_nir(layer))
+    assert {type(part).__name__ for part in read.layers[-1].cell.cells} == {"GraphCell"}
+    activity = layer.observe(x)[1]
+    assert all(0.05 < activity[name]["spike_count"].numpy().mean() / 20 < 0.95 for name in "abc")
+    np.testing.assert_allclose(read(x), layer(x), rtol=1e-5, atol=1e-6)
+    again = ksbp.from_nir(ksbp.to_nir(read))
+    np.testing.assert_array_equal(again(x), read(x))
 
 
 @pytest.mark.parametrize("message", REFUSED)

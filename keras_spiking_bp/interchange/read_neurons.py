@@ -1,0 +1,54 @@
+"""Nodes of NIR as cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
+from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir
+from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
+
+SPIKING, READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
+
+
+def read_neurons(
+    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, reset_mechanism: str
+) -> NeuronCell:
+    """The cell of the neurons of a node, whose synapse gives `current`."""
+    kind = type(node).__name__
+    if kind in READOUTS:
+        return _readout(name, node, synapse, current, dt)
+    found: dict[str, Any]
+    if kind == "Threshold":  # the paper's derivative needs neurons with memory
+        found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
+    elif kind == "IF":
+        found = {"beta": 1.0, **parameters.read_if(name, node, dt)}
+    else:
+        found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, dt)
+    found = {key: _ours(value, current) for key, value in found.items()}
+    found |= {"reset_mechanism": reset_mechanism, "name": keras_name(name)}
+    if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
+        del found["beta"]
+        return IFCell(synapse, **found)
+    if kind == "LIF" and np.any(rest := _ours(parameters.read_resting_current(node), current)):
+        constant = np.broadcast_to(rest, current.shape).tolist()
+        synapse = joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
+    return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
+
+
+def _readout(name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float) -> ReadoutCell:
+    beta, factor = (parameters.read_li if type(node).__name__ == "LI" else parameters.read_i)(name, node, dt)
+    beta, factor = _ours(beta, current), _ours(factor, current)
+    if np.any(factor != 1):
+        synapse = scaled(synapse, factor)
+    return ReadoutCell(synapse, beta=beta, name=keras_name(name))
+
+
+def _ours(value: Any, signal: Signal) -> Any:
+    """A parameter with one value for each neuron, in our order; others as they are."""
+    return neurons_from_nir(value, signal) if isinstance(value, np.ndarray) else value
