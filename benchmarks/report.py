@@ -35,8 +35,9 @@ smallest and largest run in brackets.
 * **Peers** are used as their own documentation recommends, in float32, except where a table names another
   precision. "Tuned" peers go beyond it: channels-last tensors for all, and `torch.compile` of one time step for
   snnTorch and Norse.
-* All implement the same networks with the same weights, thresholds and resets; batch and time
-  steps are those of the table. Empty fields: not measured.
+* All implement the same networks with the same weights, thresholds and resets, except with batch
+  normalisation and in the time to an accuracy, where each has the neurons that its users would
+  take; batch and time steps are those of the table. Empty fields: not measured.
 * The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
   without neurons, forward only; "bare spiking loop" adds the neuron operations: add, compare, reset
   and leak.

@@ -19,10 +19,11 @@ pooling layers; constant current as input), one trained directly with spike-base
 (converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
 image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
 per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. "With memory" adds 5 pJ for each
-32-bit word that these operations read or write in a cache of 8 KiB (`analysis.Costs(memory_access=5.0)`): three for an
-AC, two for a MAC. Updates of potentials are in neither. "Equal accuracy" is that of the least accurate spiking network
-at full length; each network runs for the fewest steps from which it stays at least as accurate. Poisson spikes are
-resampled: the accuracy of a directly trained network may differ slightly from that above.
+32-bit word that these operations read or write, as in a cache of 8 KiB: three for an AC, two for a MAC. The weights of
+these networks need a larger memory, whose accesses cost more. Updates of potentials are in neither (`analysis.energy`
+with `Costs(memory_access=5.0)` adds theirs). "Equal accuracy" is that of the least accurate spiking network at full
+length; each network runs for the fewest steps from which it stays at least as accurate. Poisson spikes are resampled:
+the accuracy of a directly trained network may differ slightly from that above.
 """
 
 #: Arithmetic, and the memory accesses of the synapses in a cache of 8 KiB.

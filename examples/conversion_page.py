@@ -35,7 +35,7 @@ network (constant current as input, integrate-and-fire neurons) against the numb
 three ways of balancing thresholds and resetting; where it was run, also after further training with spike-based
 backpropagation for few time steps (hybrid training); then the accuracy in [few time steps](#few-time-steps), and
 [which networks](#networks-of-keras-applications) can be converted. Made by `python -m examples.conversion_page` from
-the reports in `docs/conversion/`, which the commands below write.
+the reports of the commands below, copied to `docs/conversion/`.
 """
 FEW_STEPS = """## Few time steps
 

@@ -50,7 +50,7 @@ def table(docs: str) -> str:
         ("MNIST, test accuracy", *trained("mnist"), reproduced),
         (
             "Spikes and energy per MNIST digit (arithmetic of the synapses, 45 nm, estimate; with memory: and their "
-            "accesses to a cache)",
+            "accesses to a cache of 8 KiB)",
             *energy(),
             compared,
         ),

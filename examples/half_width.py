@@ -21,8 +21,8 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
+from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.models.parts import POOLINGS
-from keras_spiking_bp.rnn import GRADIENTS
 from keras_spiking_bp.surrogates import NAMES
 
 STAGES = [(32, 3), (32, 3), "pool", (64, 3), (64, 3), "pool", (128, 3), (128, 3), (128, 3), "pool"]

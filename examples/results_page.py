@@ -31,24 +31,31 @@ REPORTED = {
     ("resnet9", "cifar10"): 90.35,
     ("resnet11", "cifar10"): 90.95,
 }
+#: Pairs whose recipe the paper or its code gives; the others are our reading (`recipes.PAPER`).
+GIVEN = {("lenet", "mnist"), ("vgg9", "cifar10"), ("resnet11", "cifar10")}
 OUR_PAIRS = [*REPORTED, ("vgg7", "mnist"), ("lenet", "fashion_mnist"), ("vgg7", "fashion_mnist")]
 INTRO = """# Results
 
 Test accuracy of the paper's networks, trained by `examples.reproduce` with spike-based backpropagation, beside the
 figures reported in the paper (arXiv 1903.06379; only those confirmed by other publications). Each of our figures is
-from one training run with one seed, after its last epoch; hyper-parameters were chosen on training data, with two
-exceptions: recomputing batch normalisation statistics after training was first tried on the MNIST test images, and the
-restarts of the learning rate on Fashion-MNIST and of ResNet9 were added after a test. The interval is the 95 % Wilson
-interval for the number of test samples. Times are wall-clock times, with other work on the same machine. Rows without a
-figure were not run. The commands repeat the training runs with the same recipes. Operations and energies are counted as
-in [the paper's comparison](#the-papers-comparison). Made by `python -m examples.results_page` from the reports in
-`docs/results/`.
+from one training run with one seed, after its last epoch; hyper-parameters were chosen on training data, except for
+what was added after a test: the restarts, with the epochs after them, of VGG9, ResNet9 and VGG7 on Fashion-MNIST; gamma
+of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch normalisation statistics, first tried on the MNIST
+test images. The small comparisons in [Training](training.md#deep-networks) are of test images too. The interval is the
+95 % Wilson interval for the number of test samples. Times are wall-clock times, with other work on the same machine.
+Rows without a figure were not run. The commands repeat the training runs with the same recipes. Operations and energies
+are counted as in [the paper's comparison](#the-papers-comparison). Made by `python -m examples.results_page` from the
+reports in `docs/results/`.
 """
 
 
 def load(folder: Path) -> list[dict]:
-    """The reports, grouped by network and data set."""
-    reports = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    """The reports, grouped by network and data set, each with those of its training before it was continued."""
+    reports = []
+    for path in sorted(folder.glob("*.json")):
+        earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-*.json")]
+        earlier = sorted(earlier, key=lambda r: r["recipe"]["epochs"])
+        reports.append({**json.loads(path.read_text()), "earlier": earlier})
     order = {pair: i for i, pair in enumerate(OUR_PAIRS)}
     return sorted(reports, key=lambda r: order.get((r["recipe"]["network"], r["recipe"]["dataset"]), len(order)))
 
@@ -149,16 +156,23 @@ def _run(report: dict) -> list[str]:
             "* Tested with batch normalisation statistics recomputed from 1,024 training samples; with the moving "
             f"statistics of training: {moving:.2f}."
         )
+    tests = [f"{100 * r['test']['accuracy']:.2f} % after {r['recipe']['epochs']} epochs" for r in report["earlier"]]
+    if tests:
+        lines.append(
+            f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). The restart of the learning rate, "
+            "and the epochs after it, were thus chosen on test images."
+        )
     lines += _packaged(report)
     if "remark" in report:
         lines.append(f"* {report['remark']}")
     paper = PAPER.get((recipe["network"], recipe["dataset"]))
     if paper:
+        whose = "The paper's recipe" if (paper.network, paper.dataset) in GIVEN else "Our reading of the paper's recipe"
         seconds = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs
         lines.append(
-            f"* The paper's recipe has {paper.epochs} epochs of T = {paper.num_steps}: at the time per sample "
-            f"and time step of the fastest epoch, with `{recipe['gradient']}`, about {_duration(seconds)} for this "
-            "training set (an estimate)."
+            f"* {whose} has {paper.epochs} epochs of T = {paper.num_steps}: at the time per sample and time step "
+            f"of the fastest epoch, with `{recipe['gradient']}`, about {_duration(seconds)} for this training set (an "
+            "estimate)."
         )
     return [*lines, ""]
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.randomness import SavesItsSeed
-from keras_spiking_bp.validation import check_float_dtype, check_fraction, check_positive, check_positive_int
+from keras_spiking_bp.validation import check_float_dtype, check_fraction, check_positive, check_positive_int, finite
 
 
 class Encoder(keras.layers.Layer):
@@ -25,7 +25,7 @@ class Encoder(keras.layers.Layer):
 
     def _checked(self, images: tf.Tensor) -> tf.Tensor:
         check_float_dtype("images", images.dtype)
-        images = tf.debugging.check_numerics(images, f"`images` in encoder {self.name!r} have NaN or infinity")
+        images = finite("images", images, self.name)
         if self.largest is None:
             return images
         # a functional model casts integers to its own dtype before any layer sees them
@@ -263,7 +263,7 @@ class DeltaEncoder(keras.layers.Layer):
 
     def call(self, series: tf.Tensor) -> tf.Tensor:
         self._check(series)
-        series = tf.debugging.check_numerics(series, f"`series` in encoder {self.name!r} has NaN or infinity")
+        series = finite("series", series, self.name)
         first = tf.zeros_like(series[:, :1]) if self.from_zero else series[:, :1]
         change = series - tf.concat([first, series[:, :-1]], axis=1)
         spikes = tf.cast(change >= self.threshold, tf.int8)

@@ -39,7 +39,8 @@ class SumSquaredError(keras.losses.Loss):
         if len(y_true.shape) != len(y_pred.shape) or y_true.shape[-1] != y_pred.shape[-1]:
             raise ValueError(
                 f"`y_true` must be one-hot, of the shape of y_pred {tuple(y_pred.shape)}. Received: y_true of shape "
-                f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError"
+                f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError, or make them one-hot: "
+                "keras.utils.to_categorical(labels, num_classes)"
             )
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
 

@@ -11,9 +11,9 @@ import keras
 from keras_spiking_bp import models
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.regularizers import FiringRate
-from keras_spiking_bp.rnn import GRADIENTS
 from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import check_choice, check_fraction, check_positive, check_positive_int, check_rate
 

@@ -8,17 +8,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.batch_statistics import check_batch_statistics
-from keras_spiking_bp.cells.affine import check_affine
-from keras_spiking_bp.cells.base import Cell, build_part, check_no_activity_regularizer, unique_names
+from keras_spiking_bp.cells.base import Cell, build_part, unique_names
 from keras_spiking_bp.cells.normalization import (
     learning_normalizations,
     moving_statistics,
     statistics_of_batch,
     untouched,
 )
-from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.cells.tree import used_twice
+from keras_spiking_bp.gradient_rules import check_built_rule, check_rule
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
@@ -31,12 +29,9 @@ from keras_spiking_bp.gradients import (
 )
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, changes_variables, run_window
-from keras_spiking_bp.validation import check_choice, check_float32_policy, check_mask, check_static_shape, named
+from keras_spiking_bp.validation import check_float32_policy, check_mask, check_static_shape, finite, named
 
 States = list[tf.Tensor]
-
-#: Accepted values of `gradient` in `SpikingRNN`.
-GRADIENTS = ("accumulated", "bounded", "bptt")
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -52,9 +47,9 @@ class SpikingRNN(keras.layers.RNN):
     `LIFCell(surrogate=...)`; all equations are in `keras_spiking_bp.gradients`):
 
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
-      and memory does not grow with T. Synapses must be affine. With `return_sequences=True` the incoming gradient is
-      averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts or, for cells
-      with a surrogate, rate-based backpropagation.
+      and nothing but the input grows with T. Synapses must be affine. With `return_sequences=True` the incoming
+      gradient is averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts
+      or, for cells with a surrogate, rate-based backpropagation.
     * `"bounded"`: the same, but without a surrogate the derivative is that of a count between its bounds: 0 where a
       neuron fired at every step, or has no charge (`gradients.within_bounds`), 1 / threshold elsewhere. For few time
       steps.
@@ -116,7 +111,7 @@ class SpikingRNN(keras.layers.RNN):
                 "`cell` must be a cell of keras_spiking_bp, such as LIFCell or SequentialCell. "
                 f"Received: cell={cell!r} (type {type(cell).__name__})"
             )
-        check_choice("gradient", gradient, GRADIENTS)
+        check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
         super().__init__(
             cell,
@@ -129,20 +124,15 @@ class SpikingRNN(keras.layers.RNN):
             **kwargs,
         )
         check_float32_policy("SpikingRNN", self.dtype_policy)
-        if gradient == "bptt":
-            check_no_activity_regularizer(cell, "gradient='bptt'")
-        elif recurrent_cells(cell):
-            raise ValueError(
-                f"`gradient` must be 'bptt' for the RecurrentCell {recurrent_cells(cell)[0].name!r}: sums over time do "
-                f"not tell in which order its spikes come back. Received: gradient={gradient!r}"
-            )
-        if gradient != "bptt":
-            _check_nothing_learned(cell, gradient)
         self.gradient = gradient
 
     # --- shapes and states -------------------------------------------------------------------------------------------
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
+        if not all(size is None or isinstance(size, int) for size in sequences_shape):  # a structure of shapes
+            raise ValueError(
+                f"`sequences` must be one tensor, (batch, time steps, ...). Received: several, {sequences_shape!r}"
+            )
         if len(sequences_shape) < 3:
             raise ValueError(
                 "`sequences` must have the shape (batch, time steps, ...) with at least 3 dimensions. "
@@ -150,10 +140,7 @@ class SpikingRNN(keras.layers.RNN):
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
         build_part(self.cell, sequences_shape[2:])  # here, as Keras 3.8 takes the layer for built before the checks
-        if self.gradient != "bptt":
-            check_affine(self.cell.affine_parts(), self.gradient)
-        else:
-            check_batch_statistics(self.cell, tuple(sequences_shape[2:]))
+        check_built_rule(self.gradient, self.cell, tuple(sequences_shape[2:]))
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
@@ -457,7 +444,7 @@ class SpikingRNN(keras.layers.RNN):
         if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
             if mask is not None:
                 sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
-            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {self.name!r} has NaN or infinity")
+            sequences = finite("sequences", sequences, self.name)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])
@@ -490,13 +477,3 @@ def _check_nothing_shared(cell: Cell) -> None:
             f"The layer {named(shared)} is used by several cells, and the config of a model does not keep that. "
             "Save the weights alone (`save_weights`), and build the network in code before loading them"
         )
-
-
-def _check_nothing_learned(cell: Cell, gradient: str) -> None:
-    """Parameters of neurons get a gradient only through the loop."""
-    for neuron in cell.neurons():
-        if neuron.learned:
-            raise ValueError(
-                f"`gradient` must be 'bptt' to learn the {' and '.join(neuron.learned)} of {neuron.name!r}: sums over "
-                f"time have no derivative by them. Received: gradient={gradient!r}"
-            )

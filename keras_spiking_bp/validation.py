@@ -98,6 +98,11 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
             )
 
 
+def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
+    """The same values, available only after they are verified: a NaN would become the absence of spikes."""
+    return tf.debugging.check_numerics(values, f"`{name}` of {layer!r} has NaN or infinity")
+
+
 def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...]:
     """The shape of one sample (without the batch), every entry known."""
     known = tuple(size for size in shape if size is not None)

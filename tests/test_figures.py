@@ -21,7 +21,7 @@ def test_figures_by_another_way():
     def report(name):
         return json.loads((ROOT / "docs" / name).read_text())
 
-    trainings = [json.loads(path.read_text()) for path in (ROOT / "docs/results").iterdir()]
+    trainings = [json.loads(path.read_text()) for path in (ROOT / "docs/results").glob("*.json")]
     best = max(t["test"]["accuracy"] for t in trainings if t["recipe"]["dataset"] == "mnist")
     assert f"| MNIST, test accuracy | **{100 * best:.2f} %**" in table
     card = json.loads((ROOT / "keras_spiking_bp/models/weights/vgg9_cifar10.json").read_text())

@@ -161,6 +161,12 @@ TRAININGS = {
     "accumulated": {},
     "bounded": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
     "surrogate": {"surrogate": "atan", "pooling": "average"},
+    "bfloat16": {
+        "gradient": "bounded",
+        "reset_mechanism": "subtract",
+        "normalization": "batch",
+        "policy": "mixed_bfloat16",
+    },
     "dropout": {"dropout": 0.3},
     "synaptic": {"synaptic_beta": 0.5},
 }

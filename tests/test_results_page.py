@@ -55,6 +55,14 @@ def test_figures(tmp_path):
         "with memory 39 µJ); the same ANN: 0.00 million AC and 4.00 million MAC (18.4 µJ, with memory 58 µJ)."
     ) in (tmp_path / "results.md").read_text()
     assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
+    assert "Continued after a test" not in (tmp_path / "results.md").read_text()
+    (folder / "earlier").mkdir()
+    for epochs, accuracy in ((2, 0.6), (1, 0.5)):
+        before = report(test={"accuracy": accuracy}, recipe={"epochs": epochs})
+        (folder / "earlier" / f"a-{epochs}.json").write_text(json.dumps(before))
+    results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
+    text = (tmp_path / "results.md").read_text()
+    assert "Continued after a test: 50.00 % after 1 epochs, 60.00 % after 2 epochs" in text
 
 
 def test_the_committed_page_is_made_from_the_committed_reports():

@@ -11,23 +11,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
 from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels
 from keras_spiking_bp.ann_operations import operations_before
-from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection, connections
-from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.observe import (
     SATURATED_RATE,
     as_inputs,
     input_over_time,
-    output_layer,
     sequences_of,
     stream_restored,
 )
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.synapse_counts import fan_out
+from keras_spiking_bp.validation import check_positive_int, finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +133,14 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    layer, front = _checked(model), input_over_time(model)
+    layer, front = countable_layer(model), input_over_time(model)
     try:
         before: tuple[int, int] | str = operations_before(model)
     except (TypeError, ValueError) as error:  # of no account for spikes
         before = str(error)
     step_shape = sequences_of(model).shape[2:]
     paths = tuple(connections(layer.cell, step_shape))
-    _refuse_pooled_sums(layer, paths)
+    refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
     encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
@@ -178,7 +175,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
             bar.update(i)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    _refuse_pooled_currents(layer, paths, spiking_input)
+    refuse_pooled_currents(layer, paths, spiking_input)
     if number is None:
         bar.update(i, finalize=True)
 
@@ -220,52 +217,6 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
     return run(model, data, labels, batch_size, verbose)
 
 
-def _checked(model: keras.Model) -> SpikingRNN:
-    """The layer to analyse."""
-    layer = output_layer(model)
-    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
-        raise ValueError(
-            f"`model` must have spiking neurons to analyse. Its layer {layer.name!r} has a readout only, which never "
-            "fires"
-        )
-    if layer.go_backwards:
-        raise ValueError(f"`model` must not have go_backwards=True in {layer.name!r}. Reverse the data instead")
-    reserved = {INPUT, "total"} & set(unique_names(layer.cell))
-    if reserved:
-        raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
-    return layer
-
-
-def _max_pooling(layer: SpikingRNN) -> set[str]:
-    """The names of its max pooling cells."""
-    return {cell.name for cell in layer.cell.neurons() if isinstance(cell, MaxPoolingCell)}
-
-
-def _refuse_pooled_sums(layer: SpikingRNN, paths: tuple[Connection, ...]) -> None:
-    """Max pooling of sums, or of averages, of spikes gives real numbers."""
-    for path in paths:
-        parts = [part for of in path.layers[:-1] for part in parts_of(of)]
-        before = [part for part in parts if not isinstance(part, (*PASSES_ON, keras.layers.Concatenate))]
-        if path.target in _max_pooling(layer) and before:
-            raise ValueError(
-                f"The max pooling {path.target!r} gets its input from the layer {before[-1].name!r} "
-                f"({type(before[-1]).__name__}), so that what it gives cannot be counted as spikes. Put neurons in "
-                "front of it"
-            )
-
-
-def _refuse_pooled_currents(layer: SpikingRNN, paths: tuple[Connection, ...], spiking_input: bool) -> None:
-    """Max pooling of currents, or of potentials, has no spikes to count."""
-    sources = {neuron.name for neuron in layer.cell.neurons() if neuron.emits == "potential"}
-    sources |= set() if spiking_input else {INPUT}
-    pooled = [path.target for path in paths if path.source in sources and path.target in _max_pooling(layer)]
-    if pooled:
-        raise ValueError(
-            f"The max pooling {pooled[0]!r} gets an input that is no spikes, so that what it gives cannot be counted "
-            "as spikes. Use a PoissonEncoder, or put neurons in front of it"
-        )
-
-
 def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]) -> Callable:
     """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
     cell = layer.cell
@@ -280,7 +231,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)
         if sequences.dtype.is_floating:
-            sequences = tf.debugging.check_numerics(sequences, f"`sequences` of {layer.name!r} has NaN or infinity")
+            sequences = finite("sequences", sequences, layer.name)
         batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
         states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
         arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]

@@ -29,6 +29,7 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
     per_step = check_static_shape("input_shape", input_shape[1:])
+    _check_rank(synapse, per_step)
     if is_of_keras(synapse):
         if not synapse.built:
             synapse.build((None, *per_step))
@@ -36,6 +37,20 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
     else:  # called as in a model: it may have no `build` or `compute_output_shape` of its own
         output_shape = synapse(keras.KerasTensor((None, *per_step), synapse.compute_dtype)).shape
     return per_step, check_static_shape(f"output shape of {synapse.name}", output_shape[1:])
+
+
+def _check_rank(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:
+    """An image without an encoder has its rows as time steps: Keras would speak of kernel shapes."""
+    spec, rank = parts_of(synapse)[0].input_spec, len(per_step) + 1
+    if not isinstance(spec, keras.layers.InputSpec):
+        return
+    least = spec.ndim or spec.min_ndim
+    if least is not None and rank < least:
+        raise ValueError(
+            f"The layer {synapse.name!r} needs inputs of {least} dimensions, (batch, ...) without the time steps. "
+            f"Received: a time step of the shape {('batch', *per_step)}. `SpikingRNN` takes (batch, time steps, ...): "
+            "in front of it, an encoder such as PoissonEncoder(num_steps) adds the time steps to images"
+        )
 
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -15,8 +15,8 @@ from keras_spiking_bp.conversion.read import copy_with_weights, read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble, checked_num_steps
-from keras_spiking_bp.rnn import GRADIENTS
 from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape
 
 

@@ -6,8 +6,7 @@ from keras_spiking_bp.kernels.compiler import build, library_path
 
 if __name__ == "__main__":
     print(
-        f"Compiling the neuron update for this TensorFlow and processor, to {library_path()}. "
-        "It takes half a minute or so ...",
+        f"Compiling the neuron update for this TensorFlow and processor, to {library_path()} ...",
         flush=True,
     )
     start = time.perf_counter()

@@ -252,6 +252,13 @@ def test_bad_rnn_arguments():
         ksbp.SpikingRNN(keras.layers.GRUCell(3))
     with pytest.raises(ValueError, match=r"(?s)`sequences` must have the shape \(batch, time steps, ...\).*encoder"):
         ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3), "float32"))
+    images = np.ones((2, 8, 8, 1), "float32")
+    for synapse in (keras.layers.Conv2D(2, 3), keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.ReLU()])):
+        with pytest.raises(ValueError, match=r"needs inputs of 4 dim.* time step of the shape \('batch', 8, 1\).*enco"):
+            ksbp.SpikingRNN(ksbp.LIFCell(synapse))(images)
+    for several in ([images, images], {"a": images}):
+        with pytest.raises(ValueError, match=r"`sequences` must be one tensor.*Received: several"):
+            ksbp.SpikingRNN(ksbp.LIFCell(dense()))(several)
     for mask in (np.ones((2, 4), bool), np.ones((2, 3, 1), bool), np.ones(3, bool)):
         with pytest.raises(ValueError, match=r"`mask` must have the shape.*\(2, 3\).*Received"):
             ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3, 5), "float32"), mask=mask)
