@@ -46,11 +46,12 @@ def calibrate(
 ) -> list[CalibratedLayer]:
     """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
 
-    With the paper's initial weights a deep spiking network has low firing rates: with few time steps its last layers
-    are dead, and no gradient passes through a dead layer. (Scaling the weights by a factor is equivalent to scaling the
-    threshold by its inverse.) The factor is found by bisection, since the rate grows with it. Constraints are applied
-    to the weights first. In a residual block the currents of main path and shortcut are scaled alike. Layers without
-    weights (pooling) are unchanged.
+    Neurons start at rest, those of a stateful layer too. With the paper's initial weights a deep spiking network has
+    low firing rates: with few time steps its last layers are dead, and no gradient passes through a dead layer.
+    (Scaling the weights by a factor is equivalent to scaling the threshold by its inverse.) The factor is found by
+    bisection, since the rate grows with it. Constraints are applied to the weights first. In a residual block the
+    currents of main path and shortcut are scaled alike. Layers without weights (pooling), and frozen ones, are
+    unchanged.
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
@@ -122,7 +123,9 @@ def calibrate(
     spikes = front(as_inputs("inputs", model, inputs), training=False)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
-    take_statistics = tf.function(lambda spikes: layer.take_statistics(spikes, runs=1))
+    take_statistics = tf.function(
+        lambda spikes: layer.take_statistics(spikes, layer.get_initial_state(tf.shape(spikes)[0]), runs=1)
+    )
 
     scaled = [variable for own in to_scale.values() for variable in own]
     constrained = [variable for source in sources_to_scale for variable in source.trainable_weights]

@@ -13,13 +13,16 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.layer_graph import use_assigned
 from keras_spiking_bp.observe import encoder_of, is_spiking, output_layer, spiking_layer
 
+_BEFORE = "before_encoder"
+
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
     """The same network as an ordinary Keras model: ReLU for LIF neurons, plain pooling, the same synapses and dropout.
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
-    unless they are shared. A penalty on firing rates has no counterpart.
+    unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
+    than 1 its activations are on another scale than the rates; pooling neurons are taken to get spikes, or rates.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
@@ -31,7 +34,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
-        ValueError: if it is not built, does not end in its `SpikingRNN`, or has layers between this and the encoder.
+        ValueError: if it is not built, does not end in its `SpikingRNN`, has several inputs or layers between this and
+            the encoder, or two layers to share have one name.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, dropout=0.2)
@@ -46,7 +50,10 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
             "`model` must have no layers right before its SpikingRNN, other than an encoder: they see single time "
             f"steps, which the counterpart does not have. Received: {encoded._keras_history.operation.name!r}"
         )
-    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else encoded.shape[2:], name="images")
+    if len(model.inputs) > 1:
+        raise ValueError(f"`model` must have one input. Received: {[tensor.name for tensor in model.inputs]}")
+    taken = {part.name for part in layer._flatten_layers()}
+    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else encoded.shape[2:], name=_unused("images", taken))
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
@@ -57,7 +64,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     images = inputs
     if encoder and encoded is not model.inputs[0]:
-        before = keras.Model(model.inputs[0], encoded, name="before_encoder")
+        before = _before_encoder(model)
         if not share_weights:
             copied = keras.models.clone_model(before)
             copied.set_weights(before.get_weights())
@@ -67,14 +74,19 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
-    ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
+    try:
+        ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
+    except ValueError as error:
+        if not share_weights:
+            raise
+        raise ValueError(f"`share_weights=True` needs layers with names of their own: {error}") from error
     if not share_weights:
         copy_weights(model, ann)
     return ann
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of a spiking network to its counterpart, or back.
+    """Copies the weights of a spiking network to its counterpart, or back; those of layers before the encoder, too.
 
     Args:
         source, target: a model with one `SpikingRNN` and its `ann_counterpart`, or that of a network with the same
@@ -98,7 +110,10 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     spiking, ordinary = (source, target) if spiking_source else (target, source)
     there = {layer.name: layer for layer in ordinary.layers}
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
-    for name, synapse in _synapses(spiking_layer(spiking).cell):
+    parts = list(_synapses(spiking_layer(spiking).cell))
+    if _BEFORE in there:
+        parts.append((_BEFORE, _before_encoder(spiking)))
+    for name, synapse in parts:
         if name not in there:
             raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")
         own, other = synapse.weights, there[name].weights
@@ -117,6 +132,15 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     for to, _ in pairs:
         to.assign(values[id(to)])
     use_assigned(target)
+
+
+def _before_encoder(model: keras.Model) -> keras.Model:
+    """The layers of a model before its encoder."""
+    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    return name if name not in taken else _unused(f"{name}_", taken)
 
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:

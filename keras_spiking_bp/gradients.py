@@ -29,13 +29,16 @@ Step by step
     `deliver_corrections`):
 
         d spikes[t] / d potential[t] = spikes[t] * correction / threshold     (correction as after the last step)
-        d membrane[t+1] / d potential[t] = 1 - spikes[t]    reset to zero: nothing flows through a reset
-                                         = 1                reset by subtraction: the reset is a constant
+        d membrane[t+1] / d potential[t] = 1 - spikes[t]    nothing flows through a reset, to zero or by subtraction
         the leak counts as 1
 
-    With a surrogate it is what snnTorch and SpikingJelly do (`lif_step_surrogate`): the same, but
-    `d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)`, and the leak is differentiated. The decay of a
-    synaptic current is differentiated in both.
+    With a surrogate it is what snnTorch and SpikingJelly do (`lif_step_surrogate`):
+
+        d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)
+        d membrane[t+1] / d potential[t] = beta * (1 - spikes[t])    reset to zero
+                                         = beta                      by subtraction: what is subtracted is a constant
+
+    The decay of a synaptic current is differentiated in both.
 
 with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`).
 """
@@ -327,7 +330,6 @@ def lif_step_bptt(
     slot: tf.Tensor | None,
     forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     slope_scale: Any,
-    resets_to_zero: bool,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """One step of a neuron with the derivative of the authors' code.
 
@@ -335,9 +337,11 @@ def lif_step_bptt(
     Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so the
     adjoint of `slot` carries it (set by `deliver_corrections`); without a slot it is 1:
 
-        g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes if resets_to_zero else 1)
+        g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes)
 
-    goes to both `membrane` and `current` (the leak counts as 1); `g_slot` is passed on to earlier steps.
+    goes to both `membrane` and `current` (the leak counts as 1); `g_slot` is passed on to earlier steps. With a reset
+    by subtraction, which the authors do not have, `1 - spikes` is the derivative of `potential - threshold * spikes`
+    with that of the spike, `spikes / threshold`: as with a reset to zero, a current counts for the next spike only.
     """
 
     @tf.custom_gradient
@@ -347,8 +351,7 @@ def lif_step_bptt(
         def grad(*upstream):
             g_spikes, g_membrane, *g_slot = upstream
             correction = g_slot[0] if g_slot else 1.0
-            passed = g_membrane * (1.0 - spikes) if resets_to_zero else g_membrane
-            g = passed + g_spikes * spikes * (correction * slope_scale)
+            g = g_membrane * (1.0 - spikes) + g_spikes * spikes * (correction * slope_scale)
             return g, g, *g_slot
 
         return (spikes, next_membrane, *[tf.identity(s) for s in slot]), grad

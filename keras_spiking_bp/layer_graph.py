@@ -31,10 +31,15 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         layers_only: whether to reject operations outside of layers; False returns them too.
 
     Raises:
-        TypeError: if `model` is neither.
+        TypeError: if `model` is neither, or has a `call` of its own.
         ValueError: if it is not built, has several inputs or outputs, uses a layer twice, or computes something outside
             of a layer.
     """
+    if getattr(model, "outputs", None) and not has_stock_call(model):
+        raise TypeError(
+            f"The model {model.name!r} ({type(model).__name__}) has a `call` of its own, which may compute something "
+            "else than its layers. Use a Sequential or functional model"
+        )
     if isinstance(model, keras.Sequential):
         return _of_sequential(model)
     if not isinstance(model, keras.Model) or not hasattr(model, "operations") or "layers" not in model.get_config():
@@ -57,6 +62,11 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         names = tuple(tensor["keras_history"][0] for tensor in tensors)
         found.append(Call(operation, names, tuple(tuple(tensor["shape"][1:]) for tensor in tensors)))
     return found
+
+
+def has_stock_call(model: keras.Model) -> bool:
+    """Whether a model is called as Keras' Sequential and functional models are, by a `call` of Keras."""
+    return type(model).call.__module__.startswith("keras.")
 
 
 def check_is_layer(operation: keras.Operation) -> None:
@@ -104,7 +114,7 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
 
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers of a `keras.Sequential` as a flat list, nested ones too; any other layer alone."""
-    in_a_row = isinstance(layer, keras.Sequential) and type(layer).call is keras.Sequential.call and layer.layers
+    in_a_row = isinstance(layer, keras.Sequential) and has_stock_call(layer) and layer.layers
     if not in_a_row:
         return [layer]
     return [part for inner in layer.layers for part in parts_of(inner)]

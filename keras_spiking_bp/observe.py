@@ -212,6 +212,8 @@ def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
     received = [tuple(tensor.shape) for tensor in leaves]
     if len(received) != len(shapes):
         raise ValueError(f"{allowed}. Received: {len(received)} of the shapes {received}")
+    if any(shape[:1] == (0,) for shape in received):
+        raise ValueError(f"{allowed}, with at least one sample. Received: {received}")
     if several:  # Keras checks their ranks, in whatever order they are
         return tensors
     if len(received[0]) != len(shapes[0]):
@@ -229,12 +231,12 @@ def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
 
 
 def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
-    """A function from a batch of spikes, as from `input_over_time`, to the activity of all neurons."""
+    """A function from a batch of spikes, as from `input_over_time`, to the activity of all neurons, first at rest."""
     layer = spiking_layer(model)
 
     @tf.function(reduce_retracing=True)
     def activity(spikes: tf.Tensor) -> Activity:
-        return layer.observe(spikes)[1]
+        return layer.observe(spikes, layer.get_initial_state(tf.shape(spikes)[0]))[1]
 
     return activity
 

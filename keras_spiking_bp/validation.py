@@ -17,20 +17,21 @@ def asserted(conditions: tf.Tensor, message: list, *tensors: tf.Tensor) -> list[
         return [tf.identity(tensor) for tensor in tensors]
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a finite real number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_beta(name: str, beta: Any) -> float:
     """A decay per step, 0 < beta <= 1 (the derivative takes its logarithm)."""
-    if not (_is_number(beta) and 0 < beta <= 1):
+    if not (is_number(beta) and 0 < beta <= 1):
         raise ValueError(f"`{name}` must be a number with 0 < {name} <= 1 (1 means no leak). Received: {name}={beta!r}")
     return float(beta)
 
 
 def check_positive(name: str, value: Any) -> float:
     """A finite number above zero."""
-    if not (_is_number(value) and value > 0):
+    if not (is_number(value) and value > 0):
         raise ValueError(f"`{name}` must be a number above 0. Received: {name}={value!r}")
     return float(value)
 
@@ -44,21 +45,21 @@ def check_positive_int(name: str, value: Any) -> int:
 
 def check_rate(name: str, value: Any) -> float:
     """A fraction with 0 <= value < 1."""
-    if not (_is_number(value) and 0 <= value < 1):
+    if not (is_number(value) and 0 <= value < 1):
         raise ValueError(f"`{name}` must be a number with 0 <= {name} < 1. Received: {name}={value!r}")
     return float(value)
 
 
 def check_share(name: str, value: Any) -> float:
     """A share with 0 <= value <= 1."""
-    if not (_is_number(value) and 0 <= value <= 1):
+    if not (is_number(value) and 0 <= value <= 1):
         raise ValueError(f"`{name}` must be a number with 0 <= {name} <= 1. Received: {name}={value!r}")
     return float(value)
 
 
 def check_fraction(name: str, value: Any) -> float:
     """A fraction with 0 < value < 1."""
-    if not (_is_number(value) and 0 < value < 1):
+    if not (is_number(value) and 0 < value < 1):
         raise ValueError(f"`{name}` must be a number above 0 and below 1. Received: {name}={value!r}")
     return float(value)
 

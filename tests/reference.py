@@ -230,7 +230,7 @@ class Simulation:
         """From the spikes of step t and the potential after it, to the potential before it, and to the current."""
         name = node["name"]
         s = self.spikes[name][:, t]
-        through_reset = 1 - s if self.reset == "zero" else 1.0
+        through_reset = 1 - s if self.reset == "zero" or self.surrogate is None else 1.0
         if self.surrogate is None:  # the leak counts as 1
             return g_membrane * through_reset + g_spikes * s * self.leak_correction(node) * self._scale(node)
         slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])

@@ -441,3 +441,24 @@ def test_what_fails_leaves_statistics_as_they_were():
         ksbp.calibrate(model, IMAGES, {"conv1": 0.2, "fc1": 1e-9})
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_stateful_layer_is_calibrated_from_rest():
+    def network():
+        cell = ksbp.SequentialCell(
+            [ksbp.LIFCell(keras.layers.Dense(8), name="a"), ksbp.ReadoutCell(keras.layers.Dense(3))]
+        )
+        inputs = keras.Input(batch_shape=(8, 12, 6))
+        return keras.Model(inputs, ksbp.SpikingRNN(cell, stateful=True)(inputs))
+
+    spikes = np.random.default_rng(0).integers(0, 2, (8, 12, 6)).astype("float32")
+    keras.utils.set_random_seed(0)
+    fresh = network()
+    used = network()
+    used.set_weights(fresh.get_weights())
+    used.predict(2 * spikes, verbose=0)
+    carried = [np.asarray(state) for state in used.layers[-1].states]
+    first, second = (ksbp.calibrate(model, spikes, 0.2, output_std=0.7) for model in (fresh, used))
+    assert first == second
+    for before, after in zip(carried, used.layers[-1].states, strict=True):
+        np.testing.assert_array_equal(before, after)

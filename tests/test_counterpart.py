@@ -236,3 +236,37 @@ def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights)
     for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
         assert np.abs(a - b).max() > 0
     np.testing.assert_allclose(ksbp.ann_counterpart(snn)(x), ann(x), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_before_the_encoder_are_copied_too():
+    inputs = keras.Input((4,))
+    front = keras.layers.Dense(6, name="front")(inputs)
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(5)), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    snn = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(front)))
+    ann = ksbp.ann_counterpart(snn)
+    ann.set_weights([weight + 1.0 for weight in ann.get_weights()])
+    ksbp.copy_weights(ann, snn)
+    np.testing.assert_array_equal(snn.get_layer("front").kernel, ann.get_layer("before_encoder").layers[-1].kernel)
+    snn.get_layer("front").kernel.assign(snn.get_layer("front").kernel - 2.0)
+    ksbp.copy_weights(snn, ann)
+    np.testing.assert_array_equal(snn.get_layer("front").kernel, ann.get_layer("before_encoder").layers[-1].kernel)
+
+
+def test_names_of_the_counterpart():
+    def network(*names):
+        cells = [ksbp.LIFCell(keras.layers.Dense(4, name="same"), name=name) for name in names]
+        inputs = keras.Input((4,))
+        cell = ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(3))])
+        return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
+
+    assert {"images", "other"} < {layer.name for layer in ksbp.ann_counterpart(network("images", "other")).layers}
+    with pytest.raises(ValueError, match=r"`share_weights=True` needs layers with names of their own: .*same"):
+        ksbp.ann_counterpart(network("one", "other"), share_weights=True)
+
+
+def test_several_inputs_have_no_counterpart():
+    inputs = [keras.Input((4,), name=name) for name in "ab"]
+    cell = ksbp.LIFCell(keras.layers.Dense(4))
+    outputs = ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(keras.layers.Add()(inputs)))
+    with pytest.raises(ValueError, match=r"`model` must have one input. Received: \['a', 'b'\]"):
+        ksbp.ann_counterpart(keras.Model(inputs, outputs))

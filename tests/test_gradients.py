@@ -33,28 +33,30 @@ def test_spike_total():
 
 @pytest.mark.parametrize(
     # spiked?, gradient at the spike, gradient at the next potential, correction -> gradient at the current
-    ("current", "g_spike", "g_membrane", "correction", "to_zero", "to_subtract"),
+    ("current", "g_spike", "g_membrane", "correction", "expected"),
     [
-        (2.0, 1.0, 0.0, 0.9, 0.45, 0.45),  # fired: the spike's own gradient, times correction / threshold
-        (2.0, 0.0, 1.0, 0.9, 0.0, 1.0),  # fired: nothing passes a reset to zero, all passes a subtraction
-        (2.0, 1.0, 1.0, 0.9, 0.45, 1.45),
-        (0.5, 1.0, 0.0, 0.9, 0.0, 0.0),  # silent: nothing from the spike
-        (0.5, 0.0, 1.0, 0.9, 1.0, 1.0),  # silent: the leak counts as 1
-        (1.5, 1.0, 1.0, 0.9, 1.0, 1.0),  # at the threshold it does not fire
+        (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
+        (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
+        (2.0, 1.0, 1.0, 0.9, 0.45),
+        (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
+        (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
+        (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
     ],
 )
-def test_lif_step_bptt(current, g_spike, g_membrane, correction, to_zero, to_subtract):
+def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
     threshold = 2.0
-    for resets_to_zero, expected in ((True, to_zero), (False, to_subtract)):
+    for resets_to_zero in (True, False):
 
-        def forward(membrane, current):
-            spikes = tf.cast(membrane + current > threshold, tf.float32)
-            return spikes, 0.7 * (membrane + current) * (1 - spikes)
+        def forward(membrane, current, resets_to_zero=resets_to_zero):
+            potential = membrane + current
+            spikes = tf.cast(potential > threshold, tf.float32)
+            after = potential * (1 - spikes) if resets_to_zero else potential - threshold * spikes
+            return spikes, 0.7 * after
 
         membrane, x, slot = tf.constant([0.5]), tf.constant([current]), tf.zeros(1)
         with tf.GradientTape() as tape:
             tape.watch([membrane, x, slot])
-            spikes, after, slot_after = g.lif_step_bptt(membrane, x, slot, forward, 1 / threshold, resets_to_zero)
+            spikes, after, slot_after = g.lif_step_bptt(membrane, x, slot, forward, 1 / threshold)
             loss = tf.reduce_sum(g_spike * spikes + g_membrane * after + correction * slot_after)
         to_membrane, to_current, to_slot = tape.gradient(loss, [membrane, x, slot])
         np.testing.assert_allclose(to_current, [expected], rtol=1e-6)

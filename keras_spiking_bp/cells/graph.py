@@ -120,6 +120,11 @@ class GraphCell(Cell):
                 shapes[layer.name] = build_part(layer, shapes[taken[0]])
                 continue
             given = [(None, *shapes[name]) for name in taken]
+            if len({len(shape) for shape in given}) > 1:
+                raise ValueError(
+                    f"The layer {layer.name!r} must join outputs of as many dimensions each. Received: "
+                    f"{[shape[1:] for shape in given]} of {taken}"
+                )
             if not layer.built:
                 layer.build(given)
             shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]
@@ -178,7 +183,10 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
         raise TypeError(f"`nodes[{i}]` must be a pair (layer, sources). Received: {node!r}")
     layer, taken = node
     layer = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
-    taken = [taken] if isinstance(taken, str) else list(taken)
+    taken = [taken] if isinstance(taken, str) else taken
+    if not isinstance(taken, (list, tuple)) or not all(isinstance(name, str) for name in taken):
+        raise TypeError(f"`nodes[{i}]` must take names of layers, or 'input'. Received: {layer.name!r} with {taken!r}")
+    taken = list(taken)
     if layer.name in names:
         raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
     unknown = [name for name in taken if name not in names]

@@ -30,6 +30,7 @@ from keras_spiking_bp.validation import (
     check_choice,
     check_positive,
     check_rate,
+    check_seed,
 )
 
 #: What happens to the membrane potential of a neuron that fires.
@@ -128,9 +129,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
             )
         self._initial = {"beta": parameters.plain(self.beta), "threshold": parameters.plain(self.threshold)}
         self.feeds_back = False  # set by an enclosing RecurrentCell
-        self.seed = seed
+        self.seed = check_seed(seed)
         if self.dropout:
-            self.start_stream(seed)
+            self.start_stream(self.seed)
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)
@@ -214,7 +215,6 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 state["slot"],
                 forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
                 slope_scale=self.slope_scale,
-                resets_to_zero=resets_to_zero,
             )
             potential, fired = None, spikes
         else:

@@ -25,6 +25,7 @@ def balanced(
     percentile: float,
     num_steps: int,
     initial_membrane: float,
+    reset_mechanism: str,
     verbose: int = 0,
 ) -> dict[str, float]:
     """The norm of each layer of neurons, by the name of its node.
@@ -32,7 +33,7 @@ def balanced(
     Args:
         graph: in normal form.
         images: as the ANN accepts them, (N, ...).
-        method, percentile, num_steps, initial_membrane: as in `convert_to_snn`.
+        method, percentile, num_steps, initial_membrane, reset_mechanism: as in `convert_to_snn`.
         verbose: 1 shows a progress bar over batches and layers.
 
     Raises:
@@ -63,16 +64,19 @@ def balanced(
     for name, distribution in found.items():
         node = graph.nodes[name]
         if method == "mse":
-            norm = distribution.least_error(num_steps, initial_membrane)
+            norm = distribution.least_error(num_steps, initial_membrane, reset_mechanism)
         elif exact:
             norm = distribution.percentile(percentile)
-        else:  # a ReLU with a maximum has it as its largest value, whether the data reach it or not
-            norm = node.maximum if math.isfinite(node.maximum) else distribution.maximum
+        elif method == "max" and math.isfinite(node.maximum):  # of a ReLU, whether the data reach it or not
+            norm = node.maximum
+        else:
+            norm = distribution.maximum
         if not distribution.maximum > 0 or not norm > 0:
             share = f"{percentile:g} %" if exact else "all"
+            otherwise = "" if method == "max" else ", or method='max'"
             raise ValueError(
                 f"The layer {name_of(graph, node)!r} gives 0 for {share} of its activations on `sample_data`: there is "
-                "nothing to balance its threshold by. Give more data, or method='max'"
+                f"nothing to balance its threshold by. Give more data{otherwise}"
             )
         norms[name] = norm
     return norms

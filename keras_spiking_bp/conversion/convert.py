@@ -16,8 +16,8 @@ from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, assemble, checked_num_steps
-from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape
+from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, RESERVED, assemble, checked_num_steps
+from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape, is_number
 
 
 def convert_to_snn(
@@ -110,7 +110,7 @@ def convert_to_snn(
     check_choice("method", method, METHODS)
     check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
     check_choice("gradient", gradient, GRADIENTS)
-    if not 0 < percentile <= 100:
+    if not (is_number(percentile) and 0 < percentile <= 100):
         raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")
     check_rate("initial_membrane", initial_membrane)
     num_steps = checked_num_steps(num_steps, encoder)
@@ -124,13 +124,16 @@ def convert_to_snn(
     graph = read(ann)
     images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     normal_form(graph)
-    norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, verbose)
+    norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
     few, expected = images_for(graph, images, encoder.num_steps), {}
     if calibrate_biases:
         give_biases(graph)
         expected = means(graph, few, norms)
     parts = written(graph, norms, 1.0 / encoder.scale, reset_mechanism, initial_membrane)
-    front = [] if graph.front is None else [copy_with_weights(layer) for layer in graph.front.layers]
+    front = []
+    for layer in [] if graph.front is None else graph.front.layers:
+        taken = layer.name in (*RESERVED, encoder.name)
+        front.append(copy_with_weights(layer, f"{layer.name}_in_front" if taken else None))
     name = name or f"{ann.name}_snn"
     snn = assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
     if calibrate_biases:
@@ -142,7 +145,17 @@ def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The sample images as an array."""
     if isinstance(sample_data, tf.data.Dataset):
         raise TypeError("`sample_data` must be an array, such as the first batch of the Dataset that was given")
-    images = np.asarray(sample_data, "float32")
+    try:
+        images = np.asarray(sample_data, "float32")
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "`sample_data` must be an array of images, without labels. Received: an object of type "
+            f"{type(sample_data).__name__}"
+        ) from error
+    if sample_data is None or images.ndim < 2:
+        raise ValueError(
+            f"`sample_data` must hold images of the shape {shape} that `ann` takes, (N, ...). Received: {sample_data!r}"
+        )
     if not np.isfinite(images).all():
         raise ValueError("`sample_data` must be finite numbers. It has NaN or infinity")
     if not len(images) or images.shape[1:] != shape:

@@ -43,12 +43,15 @@ class Distribution:
         low, high = self._number(lower), self._number(higher)
         return low + share * (high - low)
 
-    def least_error(self, num_steps: int, initial_membrane: float) -> float:
+    def least_error(self, num_steps: int, initial_membrane: float, reset_mechanism: str = "subtract") -> float:
         """The threshold with which spike counts over `num_steps` represent the numbers with the least squared error.
 
         A neuron with threshold `norm` that gets `x` at each step and starts at `initial_membrane * norm`, represents
 
             q(x) = norm / num_steps * clip(floor(num_steps * x / norm + initial_membrane), 0, num_steps)
+
+        with a reset by subtraction. With a reset to zero it first fires when `initial_membrane * norm` and its inputs
+        reach `norm`, then each time that its inputs alone do.
 
         The best of 400 values of `norm` up to the largest number; the numbers are rounded to 8 bits here.
         """
@@ -57,8 +60,15 @@ class Distribution:
         numbers, counts = middle.view(np.float32).astype(float), self._bins[bins]
         candidates = self.maximum * np.arange(1, _CANDIDATES + 1) / _CANDIDATES
 
+        def counts_with(norm: float) -> np.ndarray:
+            if reset_mechanism == "subtract":
+                return np.clip(np.floor(num_steps * numbers / norm + initial_membrane), 0, num_steps)
+            with np.errstate(divide="ignore", invalid="ignore"):  # 0 never fires
+                first, between = np.ceil((1 - initial_membrane) * norm / numbers), np.ceil(norm / numbers)
+                return np.where(first <= num_steps, 1 + np.floor((num_steps - first) / between), 0)
+
         def error(norm: float) -> float:
-            count = np.clip(np.floor(num_steps * numbers / norm + initial_membrane), 0, num_steps)
+            count = counts_with(norm)
             return float((counts * (numbers - norm / num_steps * count) ** 2).sum())
 
         return float(min(candidates, key=error)) if self.maximum > 0 else 0.0

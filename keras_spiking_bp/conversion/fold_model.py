@@ -12,7 +12,7 @@ from keras_spiking_bp.cells import Cell, GraphCell
 from keras_spiking_bp.cells.normalization import why_not_folded
 from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import computes_otherwise, copy_of, parts_of, use_assigned
+from keras_spiking_bp.layer_graph import computes_otherwise, copy_of, has_stock_call, parts_of, use_assigned
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -59,10 +59,18 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     plain = {id(layer): without_normalization(layer) for network in networks for layer in _synapses(network.cell)}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 
+    made: dict[int, keras.layers.Layer] = {}
+
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        is_model = isinstance(layer, keras.Model) and getattr(layer, "outputs", None)
-        if is_model:  # Keras 3.8 would follow models one level deep only
-            return keras.models.clone_model(layer, clone_function=clone, recursive=True)
+        if id(layer) not in made:
+            made[id(layer)] = copied(layer)
+        return made[id(layer)]
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
+            if has_stock_call(layer):  # by itself Keras 3.8 would follow models one level deep only
+                return keras.models.clone_model(layer, clone_function=clone)
+            _check_has_no_spikes(layer)
         if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
             config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
         else:
@@ -71,7 +79,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         return pairs[-1][1]
 
     with _uncompiled(model):
-        folded = keras.models.clone_model(model, clone_function=clone, recursive=True)
+        folded = clone(model)
     for old, new in pairs:
         if isinstance(old, SpikingRNN):
             _copy_own(old, new)
@@ -82,6 +90,15 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         else:
             _copy_all(old, new)
     return folded
+
+
+def _check_has_no_spikes(model: keras.Model) -> None:
+    """Rejects a model with a `call` of its own, whose layers alone may compute something else."""
+    if any(isinstance(part, SpikingRNN) for part in model._flatten_layers()):
+        raise ValueError(
+            f"The model {model.name!r} ({type(model).__name__}) has a SpikingRNN in it and a `call` of its own: a copy "
+            "of its layers may compute something else. Fold the part with the SpikingRNN alone"
+        )
 
 
 @contextlib.contextmanager
@@ -122,9 +139,10 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
             f"The batch normalisation {norms[0].name!r} cannot be folded: it is inside of {synapse.name!r} "
             f"({type(synapse).__name__}), whose parts are not known. Use a keras.Sequential"
         )
-    layers = [
-        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True})) for old, norm in folded
-    ]
+    layers = []
+    for old, norm in folded:  # what constrains the weights holds before they are multiplied
+        changes = {key: None for key in old.get_config() if key.endswith("_constraint")} | {"use_bias": True}
+        layers.append(copy_of(old, dtype=old.dtype_policy, **({} if norm is None else changes)))
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
     whole.build(synapse.input_shape)
     for new, (old, norm) in zip(layers, folded, strict=True):

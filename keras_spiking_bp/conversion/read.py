@@ -127,7 +127,9 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     of = layer.name
     if isinstance(layer, JOINS):
         refuse_if(len(sources) < 2, layer, "it takes one output only")
-        rank = len(graph.shape_of(sources[0]))
+        ranks = {len(graph.shape_of(source)) for source in sources}
+        refuse_if(len(ranks) > 1, layer, "its inputs must have as many dimensions each")
+        rank = ranks.pop()
         channels = not isinstance(layer, keras.layers.Concatenate) or layer.axis in (-1, rank)
         refuse_if(not channels, layer, f"it must join channels, and has axis={getattr(layer, 'axis', None)}")
         return graph.add(JOIN, copy_of(layer), sources, of).name
@@ -140,7 +142,8 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     if isinstance(layer, tuple(_SEPARABLE)):
         return _activated(layer, _separable(layer, sources, graph), graph)
     if isinstance(layer, WEIGHTED):
-        node = graph.add(AFFINE, copy_of(layer, activation=None, activity_regularizer=None), sources, of)
+        free = {key: None for key in layer.get_config() if key.endswith("_constraint")}  # of the unscaled weights
+        node = graph.add(AFFINE, copy_of(layer, activation=None, activity_regularizer=None, **free), sources, of)
         for new, old in zip(node.layer.weights, layer.weights, strict=True):
             new.assign(old)
         return _activated(layer, node.name, graph)
@@ -185,11 +188,12 @@ def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> s
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
         dilation_rate=layer.dilation_rate, data_format="channels_last", use_bias=False,
-        name=f"{layer.name}_depthwise", dtype="float32",
+        name=f"{layer.name}_depthwise", dtype="float32", trainable=layer.trainable,
     )  # fmt: skip
     second = pointwise(
-        layer.filters, 1, data_format="channels_last", use_bias=layer.use_bias, name=layer.name, dtype="float32"
-    )
+        layer.filters, 1, data_format="channels_last", use_bias=layer.use_bias, name=layer.name, dtype="float32",
+        trainable=layer.trainable,
+    )  # fmt: skip
     between = graph.add(AFFINE, first, sources, first.name)
     node = graph.add(AFFINE, second, [between.name], layer.name)
     first.kernel.assign(layer.depthwise_kernel)
@@ -270,9 +274,9 @@ def _drop_end(graph: Graph) -> None:
             )
 
 
-def copy_with_weights(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A new layer with the same config and weights, in float32."""
-    new = copy_of(layer)
+def copy_with_weights(layer: keras.layers.Layer, name: str | None = None) -> keras.layers.Layer:
+    """A new layer with the same config and weights, in float32; None keeps its name."""
+    new = copy_of(layer, name=name or layer.name)
     if layer.weights:
         new.build(layer.input.shape)
         store: dict[str, np.ndarray] = {}

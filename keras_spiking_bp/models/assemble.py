@@ -13,6 +13,8 @@ from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_positive_int, check_static_shape
 
 DEFAULT_NUM_STEPS = 100
+#: Names of the input of images and of the `SpikingRNN`.
+RESERVED = ("images", "time")
 
 
 def assemble(
@@ -36,6 +38,8 @@ def assemble(
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):
+        if encoder.name in RESERVED:
+            raise ValueError(f"`encoder` must have another name than {RESERVED}. Received: encoder={encoder.name!r}")
         inputs = keras.Input(input_shape, name="images")
         images = inputs
         for layer in front:

@@ -243,6 +243,22 @@ def test_unknown_shapes_are_refused():
         ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Conv2D(2, 3)))(keras.Input((5, None, None, 1)))
 
 
+@pytest.mark.parametrize("taken", [None, 3, [["input"]], {"input": 1}])
+def test_bad_sources_of_a_graph(taken):
+    with pytest.raises(TypeError, match=r"`nodes\[0\]` must take names of layers, or 'input'. Received: 'a' with"):
+        ksbp.GraphCell([(ksbp.LIFCell(dense(), name="a"), taken)])
+
+
+def test_a_graph_joins_values_of_one_rank():
+    nodes = [
+        (keras.layers.Flatten(name="flat"), "input"),
+        (keras.layers.Add(name="sum"), ["input", "flat"]),
+        (ksbp.LIFCell(keras.layers.Identity()), "sum"),
+    ]
+    with pytest.raises(ValueError, match=r"'sum' must join outputs of as many dimensions.*\(4, 4\), \(16,\)"):
+        ksbp.SpikingRNN(ksbp.GraphCell(nodes))(np.ones((16, 3, 4, 4), "float32"))
+
+
 def test_bad_rnn_arguments():
     with pytest.raises(
         ValueError, match=r"`gradient` must be one of \['accumulated', 'bounded', 'bptt'\].*'surrogate'"

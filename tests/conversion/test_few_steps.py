@@ -51,6 +51,38 @@ def test_the_threshold_of_least_error(steps, start):
     assert errors[1.0] < 1.02 * min(errors.values()) and errors[1.0] < 0.7 * errors[1.5]
 
 
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_the_threshold_of_least_error_with_a_reset_to_zero(start):
+    """Counts by simulation: what a spike leaves over is lost."""
+    steps = 16
+
+    def counted(norm):
+        membrane, counts = np.full(NUMBERS.shape, start * norm), np.zeros(NUMBERS.shape)
+        for _ in range(steps):
+            membrane = membrane + NUMBERS
+            counts += membrane >= norm
+            membrane = np.where(membrane >= norm, 0.0, membrane)
+        return norm / steps * counts
+
+    def error(norm):
+        return ((NUMBERS - counted(norm)) ** 2).mean()
+
+    best = min(error(share * NUMBERS.max()) for share in np.arange(1, 101) / 100)
+    norm, other = distribution().least_error(steps, start, "zero"), distribution().least_error(steps, start)
+    assert error(norm) < 1.02 * best and error(norm) < 0.98 * error(other)
+
+
+def test_the_threshold_by_the_percentile_100_is_that_of_the_data():
+    ann = keras.Sequential([keras.Input((6,)), layers.Dense(5), layers.ReLU(6.0), layers.Dense(3)])
+    data = np.random.default_rng(0).uniform(0, 0.1, (50, 6)).astype("float32")
+    kernels = [
+        np.asarray(ksbp.convert_to_snn(ann, data, 8, **how).get_layer("time").cell.cells[0].synapse.kernel)
+        for how in ({"percentile": 100}, {"percentile": 99.999}, {"method": "max"})
+    ]
+    np.testing.assert_allclose(kernels[0], kernels[1], rtol=1e-2)
+    np.testing.assert_allclose(kernels[2], np.asarray(ann.layers[0].kernel) / 6, rtol=1e-5)
+
+
 def one_layer():
     return trained_looking(keras.Sequential([keras.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(3)]))
 

@@ -237,3 +237,24 @@ def test_other_axes_unknown_layers_and_layers_between_cells_are_refused():
         ksbp.fold_batch_normalization(keras.Model(inputs, ksbp.SpikingRNN(between)(inputs)))
     with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
         ksbp.fold_batch_normalization(keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Skips(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return inputs + super().call(inputs)
+
+
+def test_models_with_a_call_of_their_own_are_copied_whole():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    front = Skips([keras.layers.Dense(6, activation="tanh")], name="skips")(inputs)
+    cell = SequentialCell([LIFCell(normalized(keras.layers.Dense(5))), ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(8)(front)))
+    x = np.random.default_rng(0).normal(0, 1, (4, 6)).astype("float32")
+    folded = ksbp.fold_batch_normalization(model)
+    assert type(folded.get_layer("skips")) is Skips
+    np.testing.assert_allclose(folded(x), model(x), rtol=1e-5, atol=1e-6)
+    whole = Skips([keras.Input((5, 3)), ksbp.SpikingRNN(LIFCell(normalized(keras.layers.Dense(3))))], name="whole")
+    with pytest.raises(ValueError, match=r"'whole' \(Skips\) has a SpikingRNN in it and a `call` of its own"):
+        ksbp.fold_batch_normalization(whole)

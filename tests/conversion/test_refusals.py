@@ -180,3 +180,54 @@ def test_dropout_of_whole_channels_is_not_that_of_neurons(dropout):
     rate = 0.3 if type(dropout) is layers.Dropout and dropout.noise_shape is None else 0.0
     assert [node.dropout for node in graph if node.kind == RELU] == [rate]
     assert not any(isinstance(node.layer, layers.Dropout) for node in graph)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Twice(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+class TwiceFunctional(keras.Model):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+def test_models_with_a_call_of_their_own():
+    inputs = keras.Input((6,))
+    outputs = layers.Dense(3)(layers.Dense(5, activation="relu")(inputs))
+    inner = Twice([layers.Dense(5, activation="relu")], name="inner")
+    for ann in (
+        Twice([keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(3)], name="inner"),
+        TwiceFunctional(inputs, outputs, name="inner"),
+        keras.Sequential([keras.Input((6,)), inner, layers.Dense(3)]),
+    ):
+        with pytest.raises(TypeError, match=r"The model 'inner' \(Twice.*\) has a `call` of its own"):
+            ksbp.convert_to_snn(ann, np.ones((2, 6), "float32"))
+
+
+def test_sums_of_values_of_different_ranks():
+    inputs = keras.Input((6, 6, 3))
+    added = layers.Add(name="mixed")([layers.Conv2D(4, 3)(inputs), layers.Dense(4)(layers.Flatten()(inputs))])
+    ann = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.ReLU()(added))))
+    with pytest.raises(ValueError, match=r"The layer 'mixed' \(Add\) cannot be converted: .*as many dimensions"):
+        ksbp.convert_to_snn(ann, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((np.ones((4, 6)), np.ones(4)), "must be an array of images, without labels"),
+        ({"a": 1}, "must be an array of images"),
+        ("abc", "must be an array of images"),
+        (None, r"must hold images of the shape \(6,\)"),
+        (5.0, r"must hold images of the shape \(6,\).*Received: 5.0"),
+    ],
+)
+def test_sample_data_that_is_none(data, message):
+    ann = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(3)])
+    with pytest.raises((TypeError, ValueError), match=f"`sample_data` {message}"):
+        ksbp.convert_to_snn(ann, data)
+    for percentile in ("99", None, True, 0, 101):
+        with pytest.raises(ValueError, match="`percentile` must be above 0 and at most 100. Received: percentile="):
+            ksbp.convert_to_snn(ann, np.ones((4, 6)), percentile=percentile)
