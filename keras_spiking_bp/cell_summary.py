@@ -30,7 +30,8 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
     """Prints the cells of a spiking network: name, neuron, synapse, output shape, weights, neurons.
 
     Args:
-        model: a built `keras.Model` with one or more `SpikingRNN` layers, or such a layer.
+        model: a built `keras.Model` with one or more `SpikingRNN` layers, or such a layer. Weights that several cells
+            share are in the row of each, and once in the total.
         print_fn: called with each line.
 
     Raises:
@@ -49,7 +50,7 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
     """
     for layer in spiking_layers(model):
         rows = list(_rows(layer.cell, 0))
-        total = ("total", "", "", "", sum(row[4] for row in rows), sum(row[5] for row in rows))
+        total = ("total", "", "", "", layer.cell.count_params(), sum(row[5] for row in rows))
         table = [_HEADER] + [tuple(f"{x:,}" if isinstance(x, int) else x for x in row) for row in [*rows, total]]
         widths = [max(len(row[i]) for row in table) for i in range(len(_HEADER))]
         lines = []

@@ -9,7 +9,14 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.randomness import SavesItsSeed
-from keras_spiking_bp.validation import check_float_dtype, check_fraction, check_positive, check_positive_int, finite
+from keras_spiking_bp.validation import (
+    check_float_dtype,
+    check_fraction,
+    check_positive,
+    check_positive_int,
+    check_seed,
+    finite,
+)
 
 
 class Encoder(keras.layers.Layer):
@@ -73,8 +80,8 @@ class PoissonEncoder(SavesItsSeed, Encoder):
 
     def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
-        self.seed = seed
-        self.start_stream(seed)
+        self.seed = check_seed(seed)
+        self.start_stream(self.seed)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         return self.encode(images, self.next_seed())

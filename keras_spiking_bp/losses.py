@@ -36,7 +36,7 @@ class SumSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_true.shape) != len(y_pred.shape) or y_true.shape[-1] != y_pred.shape[-1]:
+        if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
             raise ValueError(
                 f"`y_true` must be one-hot, of the shape of y_pred {tuple(y_pred.shape)}. Received: y_true of shape "
                 f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError, or make them one-hot: "
@@ -155,7 +155,10 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
-    y_true = ops.cast(y_true, "int32")
+    labels, y_true = y_true, ops.cast(y_true, "int32")
+    if labels.dtype.is_floating:
+        whole = ops.cast(y_true, labels.dtype) == labels
+        (y_true,) = asserted(whole, ["`y_true` must hold integer labels. Received: some that are not"], y_true)
     message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
     known = (y_true >= 0) & (y_true < classes)
     (y_true,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], y_true)

@@ -82,13 +82,18 @@ def configured(value: Parameter, first: float | list) -> float | list:
 
 
 def now(value: Parameter) -> float | np.ndarray | tf.Tensor:
-    """Value to compute with; for a learned parameter, a tensor read now."""
-    return tf.convert_to_tensor(value) if isinstance(value, keras.Variable) else value
+    """Value to compute with; for a learned parameter, a tensor read now, within its bounds."""
+    if not isinstance(value, keras.Variable):
+        return value
+    return tf.clip_by_value(tf.convert_to_tensor(value), *_bounds(value))
 
 
 def in_numpy(value: Parameter) -> float | np.ndarray:
-    """The current value."""
-    return keras.ops.convert_to_numpy(value) if isinstance(value, keras.Variable) else value
+    """The current value, within its bounds."""
+    if not isinstance(value, keras.Variable):
+        return value
+    low, high = _bounds(value)
+    return np.clip(keras.ops.convert_to_numpy(value), np.float32(low), np.float32(high))
 
 
 def is_one(value: Any) -> bool:
@@ -108,6 +113,11 @@ def shown(value: Parameter) -> str:
     low, high = np.min(in_numpy(value)), np.max(in_numpy(value))
     learned = " (learned)" if isinstance(value, keras.Variable) else ""
     return (f"{low:g}" if low == high else f"{low:g} to {high:g}") + learned
+
+
+def _bounds(value: keras.Variable) -> tuple[float, float]:
+    """Those of a learned parameter. The averages of `use_ema` are of values before the constraint."""
+    return value.constraint.low, value.constraint.high
 
 
 class _Within(keras.constraints.Constraint):

@@ -17,6 +17,9 @@ from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import check_choice, check_fraction, check_positive, check_positive_int, check_rate
 
+#: Names of factories, without `spiking_`.
+NETWORKS = ("lenet", "vgg7", "vgg9", "resnet7", "resnet9", "resnet11")
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -93,10 +96,15 @@ class Recipe:
             check_positive_int(name, getattr(self, name))
         check_positive("learning_rate", self.learning_rate)
         check_rate("warmup", self.warmup)
-        if not isinstance(self.restart, tuple):
-            raise TypeError(f"`restart` must be a tuple of epochs, () for none. Received: restart={self.restart!r}")
-        for epoch in self.restart:
-            check_positive_int("restart", epoch)
+        check_choice("network", self.network, NETWORKS)
+        for name in ("restart", "drop_epochs"):
+            epochs = getattr(self, name)
+            if not isinstance(epochs, tuple):
+                raise TypeError(f"`{name}` must be a tuple of epochs, () for none. Received: {name}={epochs!r}")
+            for epoch in epochs:
+                check_positive_int(name, epoch)
+        if any(end <= begin for begin, end in itertools.pairwise(self.drop_epochs)):
+            raise ValueError(f"`drop_epochs` must be rising epochs. Received: drop_epochs={self.drop_epochs!r}")
         ends = (*self.restart, self.epochs)
         if self.restart and (self.drop_epochs or any(end <= begin for begin, end in itertools.pairwise(ends))):
             raise ValueError(

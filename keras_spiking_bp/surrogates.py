@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -30,6 +31,15 @@ class Surrogate:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments of its constructor.
+
+        Raises:
+            NotImplementedError: if there are some, and the subclass has no `get_config`: they would be lost.
+        """
+        if len(inspect.signature(type(self)).parameters):
+            raise NotImplementedError(
+                f"{type(self).__name__} must have a `get_config` that returns the arguments of its `__init__`"
+            )
         return {}
 
     @classmethod
@@ -37,9 +47,12 @@ class Surrogate:
         return cls(**config)
 
     def __repr__(self) -> str:
+        try:
+            config = self.get_config()
+        except NotImplementedError:
+            return f"{type(self).__name__}(...)"
         arguments = ", ".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
-            for name, value in self.get_config().items()
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in config.items()
         )
         return f"{type(self).__name__}({arguments})"
 

@@ -76,7 +76,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         model = spiking_vgg(
             self.input_shape,
             self.classes,
-            [stage if isinstance(stage, str) else (wide(stage[0]), stage[1]) for stage in self.stages],
+            [stage if isinstance(stage, str) else (wide(stage[0]), *stage[1:]) for stage in self.stages],
             [wide(units) for units in self.dense_units],
             beta=hp.Choice("beta", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0), default=0.99),
             threshold=hp.Float("threshold", 0.5, 2.0, sampling="log", default=1.0),
@@ -88,8 +88,10 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         model.compile(keras.optimizers.Adam(rate), loss=SumSquaredError(), metrics=["accuracy"])
         return model
 
-    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains one network; returns its metrics, and cost on the inputs of `validation_data`.
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains one network; returns its metrics of the last epoch, and its cost on the inputs of `validation_data`.
 
         Raises:
             ValueError: if there is no `validation_data=(inputs, labels)`.
@@ -100,8 +102,10 @@ class SpikingHyperModel(keras_tuner.HyperModel):
                 "`validation_data` must be given as (inputs, labels), arrays: trials are compared on it. "
                 f"Received: {type(validation).__name__}"
             )
-        history = model.fit(*args, **kwargs).history
+        history = model.fit(*args, **kwargs)
         done = analysis.run(model, np.asarray(validation[0]), verbose=0)
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
-        metrics = {name: float(values[-1]) for name, values in history.items()}
-        return metrics | {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
+        cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
+        last = {name: values[-1:] for name, values in history.history.items()}  # of a History KerasTuner takes the best
+        history.history, history.epoch = last | {name: [value] for name, value in cost.items()}, history.epoch[-1:]
+        return history

@@ -81,3 +81,11 @@ def test_normalization_and_pooling_without_neurons():
     assert int(averages["total"].split()[1]) == model.count_params()
     assert "maximum of spikes" in rows("max")[0]["pool1"]
     assert "IF, threshold 0.75, starts at 0.375" in rows("neuron")[0]["pool1"]
+
+
+def test_shared_weights_are_once_in_the_total():
+    shared = keras.layers.Dense(4)
+    cells = [ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(shared, name="b"), ksbp.ReadoutCell(keras.layers.Dense(2))]
+    model = keras.Sequential([keras.Input((5, 4)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
+    rows = {line.split()[0]: line.split()[-2] for line in lines_of(model)[2:]}
+    assert rows["a"] == rows["b"] == "20" and rows["total"] == str(model.count_params()) == "30"

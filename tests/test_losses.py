@@ -36,6 +36,22 @@ def test_wrong_labels_are_explained():
         losses.SparseSumSquaredError()(ONE_HOT, PREDICTIONS)
 
 
+def test_shapes_that_differ_are_not_broadcast():
+    for true, predicted in (((1, 3), (4, 3)), ((2, 1, 3), (2, 5, 3))):
+        with pytest.raises(ValueError, match=r"`y_true` must be one-hot, of the shape of y_pred"):
+            losses.SumSquaredError()(np.zeros(true), np.ones(predicted))
+    assert float(losses.SumSquaredError()(np.zeros((2, 5, 3)), np.ones((2, 5, 3)))) == 30.0
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_labels_that_are_no_integers_are_refused(compiled):
+    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
+        compute = tf.function(loss) if compiled else loss
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold integer labels"):
+            compute(tf.constant([0.7, 1.9]), tf.zeros((2, 3)))
+        assert np.isfinite(compute(tf.constant([0.0, 1.0]), tf.zeros((2, 3))))
+
+
 @pytest.mark.parametrize("label", [-1, 3])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_labels_out_of_range_are_refused(label, compiled):

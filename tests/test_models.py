@@ -193,6 +193,19 @@ def test_bad_blocks(blocks):
         ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[])
 
 
+def test_bad_numbers_of_blocks_and_stages():
+    with pytest.raises(
+        ValueError, match=r"`blocks` must be a sequence of integers of at least 1. Received: .*\(2, 2\)"
+    ):
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=[(4, (2, 2))], dense_units=[])
+    with pytest.raises(ValueError, match=r"`stages` must be a sequence of integers of at least 1. Received: .*'a'"):
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[("a", 3)], dense_units=[])
+    with pytest.raises(TypeError, match="`blocks` must be a list of pairs"):
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=None, dense_units=[])
+    with pytest.raises(TypeError, match=r"`stages` must be a list of \(filters, kernel_size\)"):
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=None, dense_units=[])
+
+
 def test_bad_sizes():
     with pytest.raises(ValueError, match="`input_shape` must be at least 2 x 2"):
         ksbp.models.spiking_resnet7((1, 1, 3))

@@ -196,6 +196,16 @@ def test_what_contradicts_itself():
         dataclasses.replace(recipe("lenet", "mnist"), optimizer="adam")
     with pytest.raises(ValueError, match="`warmup` needs a cosine schedule. Received: warmup=0.5, drop_epochs="):
         dataclasses.replace(recipe("vgg9", "cifar10", "paper"), warmup=0.5)
+    for epochs in ((30, 10), (10, 10)):
+        with pytest.raises(ValueError, match="`drop_epochs` must be rising epochs. Received: drop_epochs="):
+            dataclasses.replace(recipe("lenet", "mnist", "paper"), drop_epochs=epochs)
+    for epoch in (-3, 0, 1.5):
+        with pytest.raises(ValueError, match="`drop_epochs` must be an integer of at least 1"):
+            dataclasses.replace(recipe("lenet", "mnist", "paper"), drop_epochs=(epoch,))
+    with pytest.raises(TypeError, match="`drop_epochs` must be a tuple of epochs"):
+        dataclasses.replace(recipe("lenet", "mnist", "paper"), drop_epochs=[3])
+    with pytest.raises(ValueError, match=r"`network` must be one of \['lenet'.*Received: network='lenett'"):
+        dataclasses.replace(recipe("lenet", "mnist"), network="lenett")
 
 
 def test_no_such_recipe():

@@ -308,3 +308,22 @@ def test_it_prints_its_arguments():
 
     assert repr(Named()) == "Named(width=0.5, kind='box', sides=[1, 2])"
     assert repr(ksbp.surrogates.Sigmoid(4.0)).endswith("=4)")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Forgets(ksbp.surrogates.Surrogate):
+    def __init__(self, width=1.0):
+        self.width = width
+
+    def __call__(self, u):
+        return tf.cast(tf.abs(u) < self.width, u.dtype)
+
+
+def test_arguments_that_would_be_lost(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((7, 5)), ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(6), surrogate=Forgets(0.1)))]
+    )
+    assert repr(Forgets(0.1)) == "Forgets(...)"
+    for keep in (lambda: model.save(tmp_path / "model.keras"), lambda: keras.models.clone_model(model)):
+        with pytest.raises(NotImplementedError, match="Forgets must have a `get_config`"):
+            keep()

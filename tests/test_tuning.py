@@ -36,13 +36,27 @@ def test_a_trial_reports_what_the_network_spends():
     x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
     space, hp = small(), keras_tuner.HyperParameters()
     model = space.build(hp)
-    metrics = space.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0)
+    history = space.fit(hp, model, x, y, validation_data=(x, y), epochs=2, verbose=0)
+    assert all(len(values) == 1 for values in history.history.values())
+    metrics = {name: values[0] for name, values in history.history.items()}
     assert {"loss", "val_accuracy", "spikes", "operations"} <= metrics.keys()
     total = analysis.activity(model, x, verbose=0).rows[-1]  # other input spikes, the same distribution
     assert metrics["spikes"] == pytest.approx(total["spikes"], rel=0.1)
     for validation in (None, x):
         with pytest.raises(ValueError, match="`validation_data` must be given"):
             space.fit(hp, model, x, y, validation_data=validation)
+
+
+def test_several_objectives(tmp_path):
+    """A list of objectives is how KerasTuner weighs accuracy and cost."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
+    objective = [keras_tuner.Objective("val_accuracy", "max"), keras_tuner.Objective("spikes", "min")]
+    search = keras_tuner.RandomSearch(small(), objective, max_trials=1, directory=str(tmp_path), overwrite=True, seed=0)
+    search.search(x, y, epochs=1, validation_data=(x, y), verbose=0)
+    (trial,) = search.oracle.get_best_trials()
+    accuracy, spikes = (trial.metrics.get_best_value(name) for name in ("val_accuracy", "spikes"))
+    assert trial.score == pytest.approx(spikes - accuracy) and spikes > 0
 
 
 def test_the_front_is_what_nothing_beats():
@@ -62,3 +76,10 @@ def test_the_example_searches_and_goes_on(tmp_path, monkeypatch):
     assert tune.main([*options, "--output", str(tmp_path)]) == rows  # nothing is tried anew
     with pytest.raises(SystemExit, match="was made with other settings"):
         tune.main([*options, "--seed", "5", "--output", str(tmp_path)])
+
+
+def test_stages_are_checked():
+    with pytest.raises(
+        ValueError, match=r"`stages` must hold \(filters, kernel_size\) or 'pool'. Received: \(2, 3, 2\)"
+    ):
+        SpikingHyperModel((8, 8, 1), 2, stages=[(2, 3, 2)], dense_units=[]).build(keras_tuner.HyperParameters())

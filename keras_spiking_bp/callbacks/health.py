@@ -81,6 +81,10 @@ class Health(keras.callbacks.Callback):
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}
+        learned = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
+        for name, own in self._weights.items():  # a parameter that is learned has bounds
+            first = self._spread_at_first[name]
+            self._spread_at_first[name] = [0.0 if id(v) in learned else s for v, s in zip(own, first, strict=True)]
         normalizations = learning_normalizations(layer.cell)
         # the first step will take the statistics of those that have none
         self._is_due = bool(normalizations) and bool(tf.reduce_any(untouched(normalizations)))

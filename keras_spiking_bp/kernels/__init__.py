@@ -1,8 +1,9 @@
 """The neuron update as one C++ operation: optional, compiled on this machine, switched on by `enable`.
 
 `python -m keras_spiking_bp.kernels` compiles it; `enable()`, or `KERAS_SPIKING_BP_KERNELS=1` in the environment,
-switches it on. Training on a CPU then makes fewer passes over memory, with bit-identical results (with a surrogate,
-up to rounding). Everything else is unchanged: inference, exports and saved models contain only TensorFlow operations.
+switches it on. Training on a CPU then makes fewer passes over memory, with bit-identical spikes and records; weights
+after training are the same up to rounding. Everything else is unchanged: inference, exports and saved models contain
+only TensorFlow operations.
 """
 
 from keras_spiking_bp.kernels.compiler import build, library_path

@@ -11,7 +11,7 @@ import keras
 from keras_spiking_bp.cells import ResidualCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
-from keras_spiking_bp.validation import check_image_shape
+from keras_spiking_bp.validation import check_image_shape, check_positive_ints
 
 
 def spiking_resnet(
@@ -60,9 +60,12 @@ def spiking_resnet(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
+    if not isinstance(blocks, (tuple, list)):
+        raise TypeError(f"`blocks` must be a list of pairs (filters, strides). Received: blocks={blocks!r}")
     for pair in blocks:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
+        check_positive_ints("blocks", pair)
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
         policy=policy,

@@ -11,7 +11,7 @@ from keras_spiking_bp.cells import SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
-from keras_spiking_bp.validation import check_image_shape
+from keras_spiking_bp.validation import check_image_shape, check_positive_ints
 
 
 def spiking_vgg(
@@ -69,9 +69,13 @@ def spiking_vgg(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
+    if not isinstance(stages, (tuple, list)):
+        raise TypeError(f"`stages` must be a list of (filters, kernel_size) and 'pool'. Received: stages={stages!r}")
     for stage in stages:
         if stage != "pool" and (not isinstance(stage, (tuple, list)) or len(stage) != 2):
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
+        if stage != "pool":
+            check_positive_ints("stages", stage)
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(
         policy=policy,

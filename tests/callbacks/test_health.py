@@ -250,3 +250,25 @@ def test_a_dataset_is_no_sample():
         TypeError, match=r"`inputs` must be an array .* such as one batch of a Dataset. Received: inputs"
     ):
         network.fit(dataset, verbose=0, callbacks=[Health(dataset)])
+
+
+def test_no_samples():
+    with pytest.raises(
+        ValueError, match=r"`inputs` must be an array .*, with at least one sample. Received: .*0, 8, 8"
+    ):
+        model().fit(X, Y, verbose=0, callbacks=[Health(X[:0])])
+
+
+def test_learned_parameters_of_neurons_do_not_explode():
+    """They start nearly equal, so that a small change is a large factor."""
+    start = np.array([0.9, 0.9001, 0.9, 0.9, 0.9, 0.9], "float32")
+    cell = ksbp.LIFCell(keras.layers.Dense(6), beta=start, learn_beta=True, surrogate="atan", name="hidden")
+    cell = ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(4), name="readout")])
+    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell, "bptt", name="time")])
+    network.compile(keras.optimizers.Adam(0.01), "mse")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.fit(SPIKES, np.ones((8, 4)), epochs=5, batch_size=2, verbose=0, callbacks=[Health(SPIKES)])
+    told = [str(w.message) for w in caught]
+    assert not np.allclose(layer(network, "hidden").beta.numpy(), start, atol=5e-3)
+    assert not [text for text in told if "explode" in text]

@@ -276,3 +276,25 @@ def test_parameters_that_were_changed_are_saved(tmp_path):
     assert np.abs(expected - before).max() > 0.01
     for other in (loaded, copied):
         np.testing.assert_allclose(other.predict(spikes(), verbose=0), expected, rtol=1e-6)
+
+
+def test_averages_of_a_learned_decay_stay_in_its_range():
+    """`use_ema` averages values before the constraint: the weight may lie outside, what is computed does not."""
+    cell = ksbp.LIFCell(keras.layers.Dense(8), beta=0.995, learn_beta=True, surrogate="atan", name="hidden")
+    cell = ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(2, kernel_initializer="ones"))])
+    model = keras.Sequential([keras.Input((7, 5)), ksbp.SpikingRNN(cell, "bptt")])
+    model.compile(keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.9), "mse")
+    x = np.random.default_rng(0).uniform(0, 1, (64, 7, 5)).astype("float32")
+    model.fit(x, np.full((64, 2), 50.0, "float32"), epochs=10, batch_size=4, verbose=0)
+    (beta,) = (weight for weight in model.weights if weight.name == "beta")
+    assert beta.numpy() > 1.0005
+    outputs = model(x)
+    beta.assign(1.0)
+    np.testing.assert_array_equal(outputs, model(x))
+    assert "LIF 1 (learned)" in "".join(lines_of(model))
+
+
+def lines_of(model):
+    lines = []
+    ksbp.summary(model, print_fn=lines.append)
+    return lines

@@ -90,6 +90,16 @@ def test_a_seed_fixes_weights_and_spikes():
     assert (first != second).all()
 
 
+def test_seeds_of_numpy():
+    x = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
+    a, b = small(seed=1, dropout=0.3), small(seed=np.int64(1), dropout=0.3)
+    np.testing.assert_array_equal(a(x, training=True), b(x, training=True))
+    assert keras.Model.from_config(b.get_config()).layers[1].seed == 1
+    for make in (lambda: ksbp.PoissonEncoder(3, seed="1"), lambda: ksbp.LIFCell(keras.layers.Dense(2), seed=1.5)):
+        with pytest.raises(ValueError, match="`seed` must be an integer or None. Received: seed="):
+            make()
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1.*num_steps=0"):
         small(num_steps=0)
