@@ -28,6 +28,12 @@ def test_figures_by_another_way():
     for steps in ("4", "8"):
         reached = card["test_by_num_steps"][steps]["accuracy"]
         assert f"**{100 * reached:.2f} %** (VGG9, T = {steps})" in table
+    test = card["test_by_num_steps"]["4"]
+    operations = test["operations_per_sample"]
+    assert f"| **{round(sum(test['spikes_per_sample'].values())):,} spikes, " in table
+    arithmetic = (0.9 * operations["accumulates"] + 4.6 * operations["macs"]) / 1e6
+    memory = 5.0 * (3 * operations["accumulates"] + 2 * operations["macs"]) / 1e6
+    assert f" {arithmetic:.0f} µJ ({arithmetic + memory:,.0f} with memory) for 90.62 % (T = 4)**; " in table
     runs = {
         record["case"]: record["runs"]
         for record in report("benchmarks.json")["results"]
@@ -56,7 +62,7 @@ def test_figures_by_another_way():
 
 def test_every_figure_has_its_command_and_a_page():
     rows = figures.table("docs/").splitlines()[2:]
-    assert len(rows) == 7
+    assert len(rows) == 8
     for row in rows:
         last = row.split("|")[-2]
         assert re.search(r"\]\(docs/.*\.md", last) and re.search(r"`python -m [\w.]+[^`|]*`", last)
