@@ -28,8 +28,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
             counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
-            gives the counterpart its own layers with the current weights (`copy_weights` copies those of the cells
-            again, in either direction).
+            gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
+            direction).
         name: name of the new model.
 
     Raises:
@@ -64,7 +64,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     images = inputs
     if encoder and encoded is not model.inputs[0]:
-        before = _before_encoder(model)
+        before = _before_encoder(model, _unused(_BEFORE, taken))
         if not share_weights:
             copied = keras.models.clone_model(before)
             copied.set_weights(before.get_weights())
@@ -86,7 +86,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of a spiking network to its counterpart, or back; those of layers before the encoder, too.
+    """Copies the weights of a spiking network to its counterpart, or back.
+
+    Those of the cells and, if both have layers before the encoder, of these.
 
     Args:
         source, target: a model with one `SpikingRNN` and its `ann_counterpart`, or that of a network with the same
@@ -111,7 +113,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     there = {layer.name: layer for layer in ordinary.layers}
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
     parts = list(_synapses(spiking_layer(spiking).cell))
-    if _BEFORE in there:
+    before = there.get(_BEFORE)
+    if isinstance(before, keras.Model) and encoder_of(spiking)[1] is not spiking.inputs[0]:
         parts.append((_BEFORE, _before_encoder(spiking)))
     for name, synapse in parts:
         if name not in there:
@@ -134,9 +137,9 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     use_assigned(target)
 
 
-def _before_encoder(model: keras.Model) -> keras.Model:
+def _before_encoder(model: keras.Model, name: str = _BEFORE) -> keras.Model:
     """The layers of a model before its encoder."""
-    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
+    return keras.Model(model.inputs[0], encoder_of(model)[1], name=name)
 
 
 def _unused(name: str, taken: set[str]) -> str:

@@ -42,6 +42,10 @@ class SumSquaredError(keras.losses.Loss):
                 f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError, or make them one-hot: "
                 "keras.utils.to_categorical(labels, num_classes)"
             )
+        if not all(tf.TensorShape(shape).is_fully_defined() for shape in (y_true.shape, y_pred.shape)):
+            shapes = tf.shape(y_true), tf.shape(y_pred)
+            message = ["`y_true` must be one-hot, of the shape of y_pred. Received: shapes of both", *shapes]
+            (y_true,) = asserted(shapes[0] == shapes[1], message, y_true)
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
 
 

@@ -129,7 +129,7 @@ class SpikingRNN(keras.layers.RNN):
     # --- shapes and states -------------------------------------------------------------------------------------------
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
-        if not all(size is None or isinstance(size, int) for size in sequences_shape):  # a structure of shapes
+        if any(isinstance(size, (str, dict, list, tuple)) for size in sequences_shape):  # a structure of shapes
             raise ValueError(
                 f"`sequences` must be one tensor, (batch, time steps, ...). Received: several, {sequences_shape!r}"
             )

@@ -36,7 +36,8 @@ class Surrogate:
         Raises:
             NotImplementedError: if there are some, and the subclass has no `get_config`: they would be lost.
         """
-        if len(inspect.signature(type(self)).parameters):
+        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        if any(parameter.kind not in variadic for parameter in inspect.signature(type(self)).parameters.values()):
             raise NotImplementedError(
                 f"{type(self).__name__} must have a `get_config` that returns the arguments of its `__init__`"
             )

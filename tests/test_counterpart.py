@@ -270,3 +270,21 @@ def test_several_inputs_have_no_counterpart():
     outputs = ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(keras.layers.Add()(inputs)))
     with pytest.raises(ValueError, match=r"`model` must have one input. Received: \['a', 'b'\]"):
         ksbp.ann_counterpart(keras.Model(inputs, outputs))
+
+
+def test_a_counterpart_with_layers_in_front_and_a_network_without():
+    def cells():
+        return ksbp.SequentialCell(
+            [
+                ksbp.LIFCell(keras.layers.Dense(5), name="before_encoder"),
+                ksbp.ReadoutCell(keras.layers.Dense(3), name="out"),
+            ]
+        )
+
+    inputs = keras.Input((4,))
+    front = keras.layers.Dense(6, name="front")(inputs)
+    ann = ksbp.ann_counterpart(keras.Model(inputs, ksbp.SpikingRNN(cells())(ksbp.ConstantEncoder(5)(front))))
+    plain = keras.Input((7, 6))
+    snn = keras.Model(plain, ksbp.SpikingRNN(cells())(plain))
+    ksbp.copy_weights(ann, snn)
+    np.testing.assert_array_equal(snn.layers[-1].cell.cells[0].synapse.kernel, ann.get_layer("before_encoder").kernel)

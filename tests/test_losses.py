@@ -41,6 +41,11 @@ def test_shapes_that_differ_are_not_broadcast():
         with pytest.raises(ValueError, match=r"`y_true` must be one-hot, of the shape of y_pred"):
             losses.SumSquaredError()(np.zeros(true), np.ones(predicted))
     assert float(losses.SumSquaredError()(np.zeros((2, 5, 3)), np.ones((2, 5, 3)))) == 30.0
+    unknown = tf.function(losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2)
+    assert float(unknown(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
+    for shape in ((4, 1), (1, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must be one-hot, of the shape of y_pred"):
+            unknown(tf.zeros(shape), tf.ones((4, 3)))
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -194,10 +194,10 @@ def test_bad_blocks(blocks):
 
 
 def test_bad_numbers_of_blocks_and_stages():
-    with pytest.raises(
-        ValueError, match=r"`blocks` must be a sequence of integers of at least 1. Received: .*\(2, 2\)"
-    ):
-        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=[(4, (2, 2))], dense_units=[])
+    with pytest.raises(ValueError, match=r"`blocks` must be a sequence of integers of at least 1. Received: .*0"):
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=[(4, (2, 0))], dense_units=[])
+    wide = ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, (3, 5))], dense_units=[], num_steps=2)
+    assert wide.trainable_weights[0].shape == (3, 5, 1, 4)
     with pytest.raises(ValueError, match=r"`stages` must be a sequence of integers of at least 1. Received: .*'a'"):
         ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[("a", 3)], dense_units=[])
     with pytest.raises(TypeError, match="`blocks` must be a list of pairs"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -183,10 +183,9 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
         raise TypeError(f"`nodes[{i}]` must be a pair (layer, sources). Received: {node!r}")
     layer, taken = node
     layer = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
-    taken = [taken] if isinstance(taken, str) else taken
-    if not isinstance(taken, (list, tuple)) or not all(isinstance(name, str) for name in taken):
+    taken = [taken] if isinstance(taken, str) or not isinstance(taken, Iterable) else list(taken)
+    if not all(isinstance(name, str) for name in taken):
         raise TypeError(f"`nodes[{i}]` must take names of layers, or 'input'. Received: {layer.name!r} with {taken!r}")
-    taken = list(taken)
     if layer.name in names:
         raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
     unknown = [name for name in taken if name not in names]

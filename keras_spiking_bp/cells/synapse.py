@@ -48,8 +48,8 @@ def _check_rank(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:
     if least is not None and rank < least:
         raise ValueError(
             f"The layer {synapse.name!r} needs inputs of {least} dimensions, (batch, ...) without the time steps. "
-            f"Received: a time step of the shape {('batch', *per_step)}. `SpikingRNN` takes (batch, time steps, ...): "
-            "in front of it, an encoder such as PoissonEncoder(num_steps) adds the time steps to images"
+            f"Received: a time step of the shape {('batch', *per_step)}. If this is a row of an image: `SpikingRNN` "
+            "takes (batch, time steps, ...), and an encoder such as PoissonEncoder(num_steps) adds the time steps"
         )
 
 

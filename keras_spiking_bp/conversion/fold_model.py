@@ -68,9 +68,11 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
-            if has_stock_call(layer):  # by itself Keras 3.8 would follow models one level deep only
-                return keras.models.clone_model(layer, clone_function=clone)
-            _check_has_no_spikes(layer)
+            spiking = any(isinstance(part, SpikingRNN) for part in layer._flatten_layers())
+            if spiking or has_stock_call(layer):  # by itself Keras 3.8 would follow models one level deep only
+                new = keras.models.clone_model(layer, clone_function=clone)
+                _check_keeps_call(layer, new)
+                return new
         if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
             config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
         else:
@@ -92,9 +94,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _check_has_no_spikes(model: keras.Model) -> None:
-    """Rejects a model with a `call` of its own, whose layers alone may compute something else."""
-    if any(isinstance(part, SpikingRNN) for part in model._flatten_layers()):
+def _check_keeps_call(model: keras.Model, new: keras.Model) -> None:
+    """Rejects a model with a `call` of its own that its copy, of a class of Keras, does not have."""
+    if type(new).call is not type(model).call and not has_stock_call(model):
         raise ValueError(
             f"The model {model.name!r} ({type(model).__name__}) has a SpikingRNN in it and a `call` of its own: a copy "
             "of its layers may compute something else. Fold the part with the SpikingRNN alone"

@@ -137,7 +137,9 @@ class _Reader:
         """The layers from the node `name` to `end`, without neurons or branches; None if there is no such path."""
         path = []
         while name != end:
-            if name in path or self._kind(name) not in READERS or len(self.followers[name]) != 1:
+            if name in path or self._kind(name) not in READERS:
+                return None
+            if len(self.sources[name]) != 1 or len(self.followers[name]) != 1:
                 return None
             path.append(name)
             name = self.followers[name][0]
@@ -263,7 +265,10 @@ class _Reader:
         while not isinstance(nodes[-1][0], (Cell, keras.layers.Add)):
             behind.insert(0, nodes.pop()[0])
         if not isinstance(nodes[-1][0], Cell) or (behind and nodes[-1][0].emits != "spikes"):
-            raise ValueError(f"The output of `graph` must be that of neurons. Received: {self.sources[name]}")
+            raise ValueError(
+                "Paths may not meet behind the last neurons of `graph`: its output must be that of an LI or I, or of "
+                f"one layer of neurons that fire, or of layers behind it. Received: {self.sources[name]}"
+            )
         return [GraphCell(nodes, name="graph"), *behind], signal
 
     def _in_order(self, start: str) -> list[str]:

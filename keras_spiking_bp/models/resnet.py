@@ -65,7 +65,7 @@ def spiking_resnet(
     for pair in blocks:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
-        check_positive_ints("blocks", pair)
+        check_positive_ints("blocks", [pair[0], *keras.tree.flatten(pair[1])])
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
         policy=policy,

@@ -75,7 +75,7 @@ def spiking_vgg(
         if stage != "pool" and (not isinstance(stage, (tuple, list)) or len(stage) != 2):
             raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
         if stage != "pool":
-            check_positive_ints("stages", stage)
+            check_positive_ints("stages", [stage[0], *keras.tree.flatten(stage[1])])
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(
         policy=policy,

@@ -288,10 +288,15 @@ def test_averages_of_a_learned_decay_stay_in_its_range():
     model.fit(x, np.full((64, 2), 50.0, "float32"), epochs=10, batch_size=4, verbose=0)
     (beta,) = (weight for weight in model.weights if weight.name == "beta")
     assert beta.numpy() > 1.0005
-    outputs = model(x)
-    beta.assign(1.0)
-    np.testing.assert_array_equal(outputs, model(x))
-    assert "LIF 1 (learned)" in "".join(lines_of(model))
+    correction, outputs = {}, {}
+    for value in (1.2, 1.0, 0.8):
+        beta.assign(value)
+        assert f"LIF {min(value, 1.0):g} (learned)" in "".join(lines_of(model))
+        output, activity = model.layers[-1].observe(x)
+        correction[value], outputs[value] = activity["hidden"]["leak_correction"].numpy(), output.numpy()
+    np.testing.assert_array_equal(correction[1.2], correction[1.0])
+    np.testing.assert_array_equal(outputs[1.2], outputs[1.0])
+    assert not np.array_equal(correction[0.8], correction[1.0]) and not np.array_equal(outputs[0.8], outputs[1.0])
 
 
 def lines_of(model):

@@ -258,3 +258,20 @@ def test_models_with_a_call_of_their_own_are_copied_whole():
     whole = Skips([keras.Input((5, 3)), ksbp.SpikingRNN(LIFCell(normalized(keras.layers.Dense(3))))], name="whole")
     with pytest.raises(ValueError, match=r"'whole' \(Skips\) has a SpikingRNN in it and a `call` of its own"):
         ksbp.fold_batch_normalization(whole)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(keras.Model):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+def test_a_model_whose_copy_has_its_call_is_folded():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 6))
+    cell = SequentialCell([LIFCell(normalized(keras.layers.Dense(5))), ReadoutCell(keras.layers.Dense(3))])
+    model = Doubled(inputs, ksbp.SpikingRNN(cell)(inputs))
+    x = np.random.default_rng(0).normal(0, 1, (4, 5, 6)).astype("float32")
+    folded = ksbp.fold_batch_normalization(model)
+    assert type(folded) is Doubled and np.abs(model(x)).max() > 0
+    np.testing.assert_allclose(folded(x), model(x), rtol=1e-5, atol=1e-6)

@@ -302,6 +302,12 @@ REFUSED = {
     "only way back that has a cell is that of neurons to themselves": lambda: joined(
         "input-w w-n n-m m-u u-w m-output", w=linear(), n=neurons(), m=neurons(), u=linear()
     ),
+    "'w', 'n'. wait for each other": lambda: joined(  # another layer from the input, into the way back
+        "input-l input-w l-n n-w w-n n-output", l=linear(), w=linear(), n=neurons()
+    ),
+    "The nodes .'output', 'w', 'n'. wait for each other": lambda: joined(
+        "input-l l-m m-k m-w k-n n-w w-n n-output", l=linear(), m=neurons(), k=neurons(), w=linear(), n=neurons()
+    ),
     "one path back to itself.*2": lambda: joined(
         "input-w w-n n-u u-n n-v v-n n-output", w=linear(), n=neurons(), u=linear(), v=linear()
     ),
@@ -316,7 +322,7 @@ REFUSED = {
         [("input", "w"), ("input", "u"), ("w", "n"), ("u", "n"), ("n", "output")],
         type_check=False,
     ),
-    "output of `graph` must be that of neurons. Received: .'n', 'm'.": lambda: joined(
+    "Paths may not meet behind the last neurons.*Received: .'n', 'm'.": lambda: joined(
         "input-w w-n w-m n-output m-output", w=linear(), n=neurons(), m=neurons()
     ),
     "'i', an LI or I, must be the last": lambda: joined(
