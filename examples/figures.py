@@ -21,7 +21,6 @@ from benchmarks.time_to_accuracy import reached
 from examples.comparison_section import microjoules_with_memory
 from examples.results_page import REPORTED
 from examples.titles import TITLES
-from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.recipes import PAPER
 
@@ -42,7 +41,10 @@ def table(docs: str) -> str:
     benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run`"
     reproduced = f"[results]({docs}results.md): `{best_report('mnist')['command']}`"
     packed = f"[results]({docs}results.md): `python -m examples.pretrained --dataset cifar10`"
-    compared = f"[results]({docs}results.md#the-papers-comparison): `{comparison()['command']}`"
+
+    def compared(name: str) -> str:
+        return f"[results]({docs}results.md#the-papers-comparison): `{comparison(name)['command']}`"
+
     size = f"{TITLES[NETWORK]}, T = {STEPS}, batch {BATCH}, {cores} CPU cores"
     rows = [
         (f"Training step ({size})", *training_step(results), benchmarks),
@@ -50,8 +52,10 @@ def table(docs: str) -> str:
         time_to_accuracy(docs),
         ("CIFAR-10, test accuracy", *packaged("cifar10"), packed),
         ("MNIST, test accuracy", *trained("mnist"), reproduced),
-        (f"Spikes and energy per CIFAR-10 image ({ESTIMATE})", *packaged_energy("cifar10"), packed),
-        (f"Spikes and energy per MNIST digit ({ESTIMATE})", *energy(), compared),
+        *(
+            (f"Spikes and energy per {image} ({ESTIMATE})", *energy(comparison(name)), compared(name))
+            for image, name in (("CIFAR-10 image", "vgg9-cifar10"), ("MNIST digit", "lenet-mnist"))
+        ),
         (
             "Files that run without this library",
             "SavedModel and LiteRT for the whole window or one time step, ONNX for one; NIR",
@@ -138,22 +142,6 @@ def packaged(dataset: str) -> tuple[str, str]:
     return ", ".join(reached), of_paper(dataset)
 
 
-def packaged_energy(dataset: str) -> tuple[str, str]:
-    """Spikes and energy of the packaged weights, and the energy of the same network as an ANN."""
-
-    def energy_of(accumulates: float, macs: float) -> str:
-        with_memory = microjoules_with_memory({"accumulates": accumulates, "macs": macs})
-        return f"{FLOAT32_45NM.of(accumulates, macs) / 1e6:.0f} µJ ({with_memory:,.0f} with memory)"
-
-    ours = []
-    for steps, test in model_card(dataset)["test_by_num_steps"].items():
-        counts, spikes = test["operations_per_sample"], sum(test["spikes_per_sample"].values())
-        energy_here = energy_of(counts["accumulates"], counts["macs"])
-        ours.append(f"{spikes:,.0f} spikes, {energy_here} for {100 * test['accuracy']:.2f} % (T = {steps})")
-    ann = energy_of(counts["ann_accumulates"], counts["ann_macs"])
-    return f"**{ours[0]}**; {'; '.join(ours[1:])}", f"{ann} (the same network as an ANN)"
-
-
 def trained(dataset: str) -> tuple[str, str]:
     """Our most accurate network on this data set, and the paper's best."""
     report = best_report(dataset)
@@ -169,26 +157,31 @@ def of_paper(dataset: str) -> str:
     return f"{confirmed[best]:.2f} % (the paper: {TITLES[best[0]]}, T = {PAPER[best].num_steps} in its code)"
 
 
-def comparison() -> dict:
-    """The report of `examples.compare` for LeNet on MNIST."""
-    return json.loads((ROOT / "docs/comparison/lenet-mnist.json").read_text())
+def comparison(name: str) -> dict:
+    """A report of `examples.compare`."""
+    return json.loads((ROOT / f"docs/comparison/{name}.json").read_text())
 
 
-def energy() -> tuple[str, str]:
-    """The directly trained network at equal accuracy and at full length, and the ANN."""
-    report = comparison()
+def energy(report: dict) -> tuple[str, str]:
+    """The directly trained network at equal accuracy and at full length; the ANN, and the network converted from it."""
     rows = {(row["network"], row["at"]): row for row in report["rows"]}
 
-    def shown(row: dict) -> str:
+    def shown(network: str, at: str) -> tuple[str, str]:
+        row = rows[network, at]
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
-        return f"{spikes}{row['energy_nj'] / 1000:.1f} µJ ({microjoules_with_memory(row):.0f} with memory)"
+        spent = f"{spikes}{row['energy_nj'] / 1000:.1f} µJ ({microjoules_with_memory(row):,.0f} with memory)"
+        return (
+            spent,
+            f"{100 * row['accuracy']:.2f} % ({'' if network == 'direct' else f'{network}, '}T = {row['steps']})",
+        )
 
-    early, full, ann = rows["direct", "equal accuracy"], rows["direct", "full length"], rows["ANN", "full length"]
-    ours = [
-        f"**{shown(early)}** for {100 * early['accuracy']:.2f} % (T = {early['steps']})",
-        f"{shown(full)} for {100 * full['accuracy']:.2f} % (T = {full['steps']})",
-    ]
-    return "; ".join(ours), f"{shown(ann)} for {100 * ann['accuracy']:.2f} % (the same network as an ANN)"
+    (early, for_early), (full, for_full) = (shown("direct", at) for at in ("equal accuracy", "full length"))
+    (converted, for_converted), (ann, _) = shown("converted", "equal accuracy"), shown("ANN", "full length")
+    of_ann = 100 * rows["ANN", "full length"]["accuracy"]
+    return (
+        f"**{early}** for {for_early}; {full} for {for_full}",
+        f"{ann} for {of_ann:.2f} % (the same network as an ANN); {converted} for {for_converted}",
+    )
 
 
 def with_table(page: str, docs: str) -> str:
