@@ -266,7 +266,7 @@ FAST = {
     ("lenet", "fashion_mnist"): Recipe(
         "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
-    ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 6, **_DEEP),
+    ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 12, restart=(6,), **_DEEP),
     ("vgg7", "fashion_mnist"): Recipe(
         "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=(12,), label_smoothing=0.1, **_DEEP
     ),
