@@ -52,8 +52,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         )
     if len(model.inputs) > 1:
         raise ValueError(f"`model` must have one input. Received: {[tensor.name for tensor in model.inputs]}")
-    taken = {part.name for part in layer._flatten_layers()}
-    inputs = keras.Input(model.inputs[0].shape[1:] if encoder else encoded.shape[2:], name=_unused("images", taken))
+    shape = model.inputs[0].shape[1:] if encoder else encoded.shape[2:]
+    inputs = keras.Input(shape, name=_unused("images", layer))
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
@@ -64,7 +64,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     images = inputs
     if encoder and encoded is not model.inputs[0]:
-        before = _before_encoder(model, _unused(_BEFORE, taken))
+        before = _before_encoder(model)
         if not share_weights:
             copied = keras.models.clone_model(before)
             copied.set_weights(before.get_weights())
@@ -113,9 +113,9 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     there = {layer.name: layer for layer in ordinary.layers}
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
     parts = list(_synapses(spiking_layer(spiking).cell))
-    before = there.get(_BEFORE)
-    if isinstance(before, keras.Model) and encoder_of(spiking)[1] is not spiking.inputs[0]:
-        parts.append((_BEFORE, _before_encoder(spiking)))
+    name = _unused(_BEFORE, spiking_layer(spiking))
+    if name in there and encoder_of(spiking)[1] is not spiking.inputs[0]:
+        parts.append((name, _before_encoder(spiking)))
     for name, synapse in parts:
         if name not in there:
             raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")
@@ -137,13 +137,16 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     use_assigned(target)
 
 
-def _before_encoder(model: keras.Model, name: str = _BEFORE) -> keras.Model:
+def _before_encoder(model: keras.Model) -> keras.Model:
     """The layers of a model before its encoder."""
-    return keras.Model(model.inputs[0], encoder_of(model)[1], name=name)
+    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    return name if name not in taken else _unused(f"{name}_", taken)
+def _unused(name: str, layer: keras.layers.Layer) -> str:
+    """A name that no part of a layer has."""
+    while name in {part.name for part in layer._flatten_layers()}:
+        name += "_"
+    return name
 
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:

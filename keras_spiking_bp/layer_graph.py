@@ -112,6 +112,11 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
 
 
+def no_constraints(layer: keras.layers.Layer) -> dict[str, None]:
+    """Changes for `copy_of`, where the copy gets other weights than those that the constraints hold for."""
+    return {key: None for key in layer.get_config() if key.endswith("_constraint")}
+
+
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers of a `keras.Sequential` as a flat list, nested ones too; any other layer alone."""
     in_a_row = isinstance(layer, keras.Sequential) and has_stock_call(layer) and layer.layers

@@ -12,7 +12,14 @@ from keras_spiking_bp.cells import Cell, GraphCell
 from keras_spiking_bp.cells.normalization import why_not_folded
 from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import computes_otherwise, copy_of, has_stock_call, parts_of, use_assigned
+from keras_spiking_bp.layer_graph import (
+    computes_otherwise,
+    copy_of,
+    has_stock_call,
+    no_constraints,
+    parts_of,
+    use_assigned,
+)
 from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
 
@@ -141,10 +148,10 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
             f"The batch normalisation {norms[0].name!r} cannot be folded: it is inside of {synapse.name!r} "
             f"({type(synapse).__name__}), whose parts are not known. Use a keras.Sequential"
         )
-    layers = []
-    for old, norm in folded:  # what constrains the weights holds before they are multiplied
-        changes = {key: None for key in old.get_config() if key.endswith("_constraint")} | {"use_bias": True}
-        layers.append(copy_of(old, dtype=old.dtype_policy, **({} if norm is None else changes)))
+    layers = [
+        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True, **no_constraints(old)}))
+        for old, norm in folded
+    ]
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
     whole.build(synapse.input_shape)
     for new, (old, norm) in zip(layers, folded, strict=True):

@@ -20,6 +20,7 @@ from keras_spiking_bp.layer_graph import (
     copy_of,
     is_of_keras,
     name_of_output,
+    no_constraints,
 )
 from keras_spiking_bp.validation import check_static_shape
 
@@ -142,8 +143,8 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     if isinstance(layer, tuple(_SEPARABLE)):
         return _activated(layer, _separable(layer, sources, graph), graph)
     if isinstance(layer, WEIGHTED):
-        free = {key: None for key in layer.get_config() if key.endswith("_constraint")}  # of the unscaled weights
-        node = graph.add(AFFINE, copy_of(layer, activation=None, activity_regularizer=None, **free), sources, of)
+        new_layer = copy_of(layer, activation=None, activity_regularizer=None, **no_constraints(layer))
+        node = graph.add(AFFINE, new_layer, sources, of)
         for new, old in zip(node.layer.weights, layer.weights, strict=True):
             new.assign(old)
         return _activated(layer, node.name, graph)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from tests.test_cell_summary import lines_of
 from tests.test_golden import assert_close
 
 BETAS, THRESHOLDS, SYNAPTIC = [0.7, 0.95, 1.0], [0.6, 1.0, 1.7], [0.3, 1.0, 0.8]
@@ -297,9 +298,3 @@ def test_averages_of_a_learned_decay_stay_in_its_range():
     np.testing.assert_array_equal(correction[1.2], correction[1.0])
     np.testing.assert_array_equal(outputs[1.2], outputs[1.0])
     assert not np.array_equal(correction[0.8], correction[1.0]) and not np.array_equal(outputs[0.8], outputs[1.0])
-
-
-def lines_of(model):
-    lines = []
-    ksbp.summary(model, print_fn=lines.append)
-    return lines
