@@ -1,7 +1,7 @@
 """Measures one case in this process: `python -m benchmarks.case NAME NETWORK T BATCH MODE`.
 
-Prints one line of JSON: the seconds of each timed run, and the memory of the process: after the
-imports, after building, and its peak (`ru_maxrss`).
+Prints one line of JSON: the seconds of each run, and the memory of the process: after the imports, after building, and
+its peak (`ru_maxrss`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import psutil
 
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, MODES
 
-SLOW = 5.0  # seconds: no second warm-up run after one longer than this
+SETTLED = 1.1  # the slowest timed run may take so many times the fastest
+MOST = 15  # runs of one process
 
 
 def rss() -> int:
@@ -32,27 +34,29 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def timed(step) -> float:
+def timed(step: Callable[[], object]) -> float:
     """Seconds of one call."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
 
 
-def measure(step, warmup: int, repeats: int, budget: float, compiles: bool) -> dict[str, list[float]]:
-    """Warm up, then time up to `repeats` runs, at least one, until `budget` seconds are spent.
+def measure(step: Callable[[], object], repeats: int, budget: float) -> dict[str, list[float]]:
+    """Runs until the last `repeats` runs differ by less than a tenth: these are timed, those before are the warm-up.
 
-    With `compiles` the warm-up continues while runs are still slowed by compilation.
+    Compilation and the first allocations take a number of runs that differs from library to library. No run begins
+    after `budget` seconds or `MOST` runs, and the first is never a timed one.
     """
-    warm: list[float] = []
-    while len(warm) < warmup and not (len(warm) == 1 and warm[0] > SLOW and not compiles):
-        warm.append(timed(step))
-    while compiles and warm[-1] > 1.5 * min(warm) and len(warm) < 5 * warmup:
-        warm.append(timed(step))
-    times: list[float] = []
-    while len(times) < repeats and (not times or sum(times) < budget):
-        times.append(timed(step))
-    return {"warmup": warm, "times": times}
+    runs = [timed(step), timed(step)]
+    while not settled(runs[1:][-repeats:], repeats) and len(runs) < MOST and sum(runs) < budget:
+        runs.append(timed(step))
+    times = runs[1:][-repeats:]
+    return {"warmup": runs[: -len(times)], "times": times}
+
+
+def settled(times: list[float], repeats: int) -> bool:
+    """Whether these are as many times as wanted, and nearly the same."""
+    return len(times) >= repeats and max(times) < SETTLED * min(times)
 
 
 def main() -> None:
@@ -63,9 +67,8 @@ def main() -> None:
     parser.add_argument("steps", type=int)
     parser.add_argument("batch", type=int)
     parser.add_argument("mode", choices=MODES)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds for the timed runs")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs")
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds after which no run begins")
     args = parser.parse_args()
 
     case = CASES[args.name]
@@ -75,7 +78,7 @@ def main() -> None:
     result = {"rss_imports": rss()}
     step = module.build(NETWORKS[args.network], args.steps, args.batch, args.mode, **case.options)
     result["rss_built"] = rss()
-    result |= measure(step, args.warmup, args.repeats, args.budget, compiles=bool(case.options.get("tuned")))
+    result |= measure(step, args.repeats, args.budget)
     result["peak"] = peak_rss()
     print(json.dumps(result))
 

@@ -25,6 +25,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
 from benchmarks.results import write
+from benchmarks.run import ROOT
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch
@@ -103,7 +104,10 @@ def main() -> None:
     if set(args.cases) < set(CASES) and args.output.exists():  # the others stay
         report = json.loads(args.output.read_text())
         if not machine.same(report["machine"], here):
-            parser.error(f"{args.output} was measured on another machine or with other versions")
+            parser.error(f"{args.output} was measured on another machine, with other versions or of another commit")
+    if args.steps and args.output.resolve().is_relative_to(ROOT / "docs"):
+        parser.error(f"--steps measures a part of an epoch: give another --output than {args.output}")
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     report["cases"] |= {title: [] for title in args.cases}
     for _ in range(args.rounds):
         for title in args.cases:
@@ -112,7 +116,7 @@ def main() -> None:
             command += ["--steps", str(args.steps)] if args.steps else []
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             report["cases"][title].append(json.loads(ran.stdout.splitlines()[-1]))
-    write(args.output, report)
+            write(args.output, report)
     print("\n".join(sections.fit(report)))
 
 

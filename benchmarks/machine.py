@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ PACKAGES = (
     "spikingjelly",
     "norse",
 )
+
+CODE = ("benchmarks", "keras_spiking_bp")
 
 
 def cpuinfo(key: str) -> str:
@@ -41,8 +44,19 @@ def version(package: str) -> str:
         return scope.get("__version__", "not installed")
 
 
+def commit() -> str:
+    """The commit of this source tree, with `+` if files differ from it; empty outside of a repository."""
+    git = ["git", "-C", str(Path(__file__).parent.parent)]
+    try:
+        name = subprocess.check_output([*git, "rev-parse", "--short=9", "HEAD"], text=True, stderr=subprocess.DEVNULL)
+        changed = subprocess.check_output([*git, "status", "--porcelain", "--", *CODE], text=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""
+    return name.strip() + "+" * bool(changed)
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two descriptions are of the same machine with the same versions."""
+    """Whether two descriptions are of the same machine with the same code and versions."""
     return one | {"date": None} == other | {"date": None}
 
 
@@ -59,5 +73,6 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
     }

@@ -41,4 +41,6 @@ def cell(results: Results, record: Record | None, what: str) -> str:
         return ""
     if results.status(record) != "ok":
         return results.status(record)
-    return seconds(median(results.times(record))) if what == "seconds" else f"{results.most(record, 'peak') / 1e9:.2f}"
+    if what == "seconds":
+        return seconds(median(results.times(record)))
+    return f"{results.memory(record, 'peak') / 1e9:.2f}"

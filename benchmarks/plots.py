@@ -112,7 +112,7 @@ def draw_lines(ax: Axes, results: Results, network: str, batch: int, what: str) 
                 stopped = results.status(record)
                 break
             value = median(results.times(record)) if what == "time" else 0.0
-            points.append((steps, value or results.most(record, "peak") / 1e9))
+            points.append((steps, value or results.memory(record, "peak") / 1e9))
         if not points:
             continue
         title = CASES[name].title.split(" (")[0]

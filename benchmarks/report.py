@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, sections
-from benchmarks.case import SLOW
+from benchmarks.case import MOST, SETTLED
 from benchmarks.markdown import cell, ratio, seconds, spread, table, times
 from benchmarks.networks import NETWORKS
 from benchmarks.promises import promises
@@ -21,11 +21,10 @@ from benchmarks.results import Results
 INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
-page was typed by hand. Each case ran in its own process: {warmup} warm-up runs (one if a run
-takes more than {slow:g} s), then up to {repeats} timed runs (fewer if one takes long) in each of
-{rounds} rounds over the table; in one round only for inference with its encoder, for the tables against
-time steps, batch and width, for one step of one sample and for `fit`. Tables give the median, with the
-smallest and largest run in brackets.
+page was typed by hand. Each case ran in its own process, until its last {repeats} runs differed by less
+than {settled:.0%}: these are timed, those before are its warm-up. Rounds over the tables: {rounds}; one only for
+inference with its encoder, for the tables against time steps, batch and width, for one step of one
+sample and for `fit`. Tables give the median, with the smallest and largest run in brackets.{unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label.
@@ -100,11 +99,11 @@ def memory_table(results: Results, network: str, steps: int, batch: int) -> str:
         infer = results.find("main", case.name, network, steps, batch, INFER)
         if train is None:
             continue
-        imports = results.most(train, "rss_imports")
-        cells = [imports, results.most(train, "peak")]
-        cells.append(None if infer is None else results.most(infer, "peak"))
+        imports = results.memory(train, "rss_imports")
+        cells = [imports, results.memory(train, "peak")]
+        cells.append(None if infer is None else results.memory(infer, "peak"))
         texts = ["" if cell is None else f"{cell / 1e9:.2f}" for cell in cells]
-        if results.most(train, "peak") is None:
+        if results.memory(train, "peak") is None:
             texts[1] = results.status(train)
         rows.append([case.title, *texts])
     return table(["GB", "after imports", "training, peak", "inference, peak"], rows)
@@ -133,9 +132,18 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
         f"* bf16 instructions: AVX512_BF16 {yes[machine['avx512_bf16']]}, "
         f"AMX {yes[machine['amx_bf16']]}\n"
         f"* Python {machine['python']}, {versions}\n"
-        f"* {machine['date']}; each library with its default number of threads; while a case ran, other processes "
+        f"* {machine['date']}, commit {machine.get('commit') or 'unknown'}; each library with its default number of "
+        "threads; while a case ran, other processes "
         f"used at most {others:.1%} of the machine\n"
     )
+
+
+def unsettled_text(results: Results) -> str:
+    """The cases whose times had not settled when no further run was begun."""
+    found = [f"{CASES[key[1]].title} ({key[2]}, T = {key[3]}, batch {key[4]}, {key[5]})" for key in results.unsettled()]
+    if not found:
+        return ""
+    return f"\nNot settled after {results.settings['budget']:g} s or {MOST} runs: {'; '.join(found)}."
 
 
 def command(network: str, steps: int, batch: int, mode: str) -> str:
@@ -147,7 +155,8 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     """The whole page; `folder` may hold results of other benchmarks."""
     results = Results(data)
     settings = data["settings"]
-    parts = [INTRO.format(**settings, slow=SLOW), machine_text(data["machine"], results.others())]
+    intro = INTRO.format(**settings, settled=SETTLED - 1, unsettled=unsettled_text(results))
+    parts = [intro, machine_text(data["machine"], results.others())]
     parts.append("## Promises\n")
     rows = [
         [p.text, times(p.measured), p.limit_text, p.verdict, times(p.tuned), times(p.synapses)]
@@ -191,7 +200,7 @@ def write(data: dict[str, Any], page: Path) -> list[str]:
     results = Results(data)
     folder = page.parent / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    images = [folder / "benchmarks-step-time.png", folder / "benchmarks-sweep.png"]
+    images = [folder / f"{page.stem}-{name}.png" for name in ("step-time", "sweep")]
     plots.bars(results, images[0])
     plots.sweep(results, images[1])
     page.write_text(page_text(data, [f"images/{path.name}" for path in images], page.parent))

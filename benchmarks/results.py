@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.case import settled
 from benchmarks.registry import CASES
 
 KEY = ("section", "case", "network", "steps", "batch", "mode")
@@ -53,21 +54,29 @@ class Results:
             return None
         return median(self.times(record))
 
-    def most(self, record: Record, field: str) -> int | None:
-        """Largest value of a field over the runs, in bytes."""
-        return max((run[field] for run in record["runs"] if field in run), default=None)
+    def unsettled(self) -> list[tuple]:
+        """Keys of the records with a run whose times still changed at its end."""
+        return [key for key, record in self.records.items() if not all(map(self._settled, record["runs"]))]
+
+    def _settled(self, run: dict[str, Any]) -> bool:
+        return run["status"] != "ok" or settled(run["times"], len(run["times"]))
+
+    def memory(self, record: Record, field: str) -> float | None:
+        """Median of a field over the runs, in bytes."""
+        values = [run[field] for run in record["runs"] if field in run]
+        return median(values) if values else None
 
     def others(self) -> float:
         """Largest share of the machine that other processes used while a case ran."""
         runs = [run for record in self.records.values() for run in record["runs"]]
         return max((run.get("others", 0.0) for run in runs), default=0.0)
 
-    def peak(self, *key: Any) -> int | None:
+    def peak(self, *key: Any) -> float | None:
         """Peak memory in bytes, None where there is none."""
         record = self.find(*key)
         if record is None or self.status(record) != "ok":
             return None
-        return self.most(record, "peak")
+        return self.memory(record, "peak")
 
     def fastest(self, group: str, section: str, *rest: Any) -> tuple[str, float | None]:
         """Title and seconds of the fastest case of a group; ("none", None) without any."""

@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks import machine
+from benchmarks.case import settled
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
 from benchmarks.results import KEY, write
 
@@ -64,8 +65,7 @@ class Settings:
     repeats: int = 3  # timed runs of one process in the main tables, and in the sweep below
     sweep_repeats: int = 3
     streaming_steps: int = 1000
-    budget: float = 45.0  # seconds for the timed runs of one process
-    warmup: int = 2
+    budget: float = 120.0  # seconds after which no run of a process begins
     memory_limit: float = 16.0  # GB
     timeout: float = 600.0  # seconds for one process
     attempts: int = 3  # for a process disturbed by others
@@ -98,15 +98,20 @@ def jobs(settings: Settings, number: int) -> Iterator[Job]:
                         yield Job(section, case.name, network, steps, batch, mode)
 
 
-def once(settings: Settings, in_main: Collection[tuple[str, int, int]]) -> Iterator[Job]:
-    """The processes that run once: over T, batch and width, except for the sizes `in_main`, the main tables."""
-    for network, batch in settings.sweep:
-        for steps in settings.sweep_steps:
-            for name in SWEEP if (network, steps, batch) not in in_main else ():
-                yield Job("sweep", name, network, steps, batch, TRAIN)
-    for size in settings.growth:
-        for name in GROWTH if size not in in_main else ():
-            yield Job("growth", name, *size, TRAIN)
+def key_of(job: Job) -> tuple:
+    """What its records are found by."""
+    return tuple(getattr(job, name) for name in KEY)
+
+
+def once(settings: Settings, in_main: Collection[tuple]) -> Iterator[Job]:
+    """The processes that run once: over T, batch and width, except for those `in_main`, the main tables."""
+    of_sweep = ((network, steps, batch) for network, batch in settings.sweep for steps in settings.sweep_steps)
+    for section, sizes, names in (("sweep", of_sweep, SWEEP), ("growth", settings.growth, GROWTH)):
+        for size in sizes:
+            for name in names:
+                job = Job(section, name, *size, TRAIN)
+                if key_of(job)[1:] not in in_main:
+                    yield job
 
 
 def busy_seconds() -> float:
@@ -151,8 +156,7 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
     repeats = settings.repeats if job.section in (MAIN, NORMALIZED) else settings.sweep_repeats
     command = [sys.executable, "-m", "benchmarks.case", job.case, job.network]
     command += [str(job.steps), str(job.batch), job.mode]
-    command += ["--warmup", str(settings.warmup), "--repeats", str(repeats)]
-    command += ["--budget", str(settings.budget)]
+    command += ["--repeats", str(repeats), "--budget", str(settings.budget)]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -204,6 +208,8 @@ def one_line(result: dict[str, Any]) -> str:
     times = sorted(result["times"])
     median = times[len(times) // 2]
     text = f"{median:8.3f} s, peak {result['peak'] / 1e9:.2f} GB"
+    if not settled(times, 1):
+        text += f", BUT not settled: {result['warmup'] + result['times']}"
     if result["others"] > BUSY:
         text += f", BUT other processes took {result['others']:.0%} of the machine"
     return text
@@ -227,6 +233,8 @@ def main() -> None:
     folder = ROOT / ("build" if args.quick else "docs")
     page = args.output or folder / "benchmarks.md"
     results_path = args.results or page.with_suffix(".json")
+    if args.quick and results_path.resolve().is_relative_to(ROOT / "docs"):
+        parser.error(f"--quick measures tiny sizes only: give another --output than {page}")
     results_path.parent.mkdir(parents=True, exist_ok=True)
 
     data: dict[str, Any] = {"results": []}
@@ -237,7 +245,7 @@ def main() -> None:
     # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
-        parser.error(f"{results_path} was measured on another machine or with other versions")
+        parser.error(f"{results_path} was measured on another machine, with other versions or of another commit")
     before = data.get("settings", asdict(settings))
     if settings.rounds < before["rounds"] and args.rounds:
         parser.error(f"{results_path} has {before['rounds']} rounds already: --rounds can only add to them")
@@ -246,15 +254,16 @@ def main() -> None:
     records = {tuple(r[key] for key in KEY): r for r in data["results"]}
 
     todo = [(job, number) for number in range(settings.rounds) for job in jobs(settings, number)]
-    has_main = any(record["section"] == MAIN for record in data["results"])
-    in_main = settings.main if has_main or MAIN in (args.section or SECTIONS) else ()
+    in_main = {tuple(r[key] for key in KEY[1:]) for r in data["results"] if r["section"] == MAIN}
+    if MAIN in (args.section or SECTIONS):
+        in_main |= {key_of(job)[1:] for job, _ in todo if job.section == MAIN and job.case in (args.only or CASES)}
     todo += [(job, 0) for job in once(settings, in_main)]
     for job, number in todo:
         if args.only and job.case not in args.only:
             continue
         if args.section and job.section not in args.section:
             continue
-        key = tuple(getattr(job, name) for name in KEY)
+        key = key_of(job)
         if key not in records:
             records[key] = asdict(job) | {"runs": []}
             data["results"].append(records[key])

@@ -39,7 +39,7 @@ def in_keras(model: keras.Model, _: Path) -> Callable[[np.ndarray], object]:
     layer = spiking_layer(model)
     stateful = ksbp.SpikingRNN.from_config({**layer.get_config(), "stateful": True})
     stateful.build((1, 1, *layer.input.shape[2:]))
-    stateful.set_weights(layer.get_weights() + stateful.get_weights()[len(layer.get_weights()) :])
+    stateful.set_weights(layer.get_weights())
     call = tf.function(lambda x: stateful(x[:, None]))
     return lambda x: call(x).numpy()
 

@@ -38,6 +38,7 @@ from benchmarks.run import ROOT, busy_seconds
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
+TARGETS = [0.6, 0.7, 0.8]
 BATCH, HELD_OUT, LEARNING_RATE, WEIGHT_DECAY, PADDING = 64, 5000, 1.5e-3, 0.02, 4
 EVALUATIONS = 4  # per epoch
 
@@ -189,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--num-steps", type=int, nargs="+", default=[4, 16])
-    parser.add_argument("--targets", type=float, nargs="+", default=[0.6, 0.7, 0.8])
+    parser.add_argument("--targets", type=float, nargs="+", default=TARGETS)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
@@ -197,17 +198,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--states", type=Path, default=ROOT / "checkpoints" / "time_to_accuracy")
     args = parser.parse_args()
-    output = args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json"
+    output = (args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json").resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick, "turns": True}
     here = machine.describe()
     report = {"machine": here, "settings": settings, "run": uuid.uuid4().hex[:8], "cases": []}
+    if args.quick and output.is_relative_to(ROOT / "docs"):
+        parser.error(f"--quick measures a few images only: give another --output than {output}")
     if output.exists() and not args.quick:
         report = json.loads(output.read_text())
         if report["settings"] != settings:
             parser.error(f"{output} was measured with other settings: {report['settings']}")
         if not machine.same(report["machine"], here):
-            parser.error(f"{output} was measured on another machine or with other versions")
+            parser.error(f"{output} was measured on another machine, with other versions or of another commit")
     write(output, report)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would outlive this process

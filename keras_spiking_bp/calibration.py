@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.normalization import learning_normalizations
-from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.scalable_weights import (
+    check_gamma,
+    check_not_shared,
+    check_that_constraints_keep,
+    last_parts,
+    last_weights_of,
+    sources_of,
+    weights_of,
+)
 from keras_spiking_bp.validation import check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
@@ -88,120 +98,74 @@ def calibrate(
         fc1 0.1
     """
     front, layer = input_over_time(model), spiking_layer(model)
-    neurons, sources = layer.cell.neurons(), layer.cell.sources()
-    weights = {
-        neuron.name: [variable for source in own for variable in _to_scale(source)]
-        for neuron, own in zip(neurons, sources, strict=True)
-        if neuron.emits == "spikes"
-    }
-    targets = _targets(firing_rate, weights)
+    sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
+    spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.emits == "spikes"]
+    targets = _targets(firing_rate, [name for name in spiking if weights_of(sources[name])])
     check_positive("tolerance", tolerance)
+    to_scale = {name: weights_of(sources[name]) for name in targets}
     if output_std is not None:
-        check_positive("output_std", output_std)
-        if layer.cell.emits == "spikes":
-            raise ValueError(
-                f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
-            )
-    to_scale = {name: weights[name] for name in targets}
-    if output_std is not None:
-        to_scale[neurons[-1].name] = [
-            variable for source in sources[-1] for part in _last_parts(source) for variable in _of_one_layer(part)
-        ]
-        if not to_scale[neurons[-1].name]:
-            raise ValueError(
-                f"`output_std` needs trainable weights between the last spikes and the readout {neurons[-1].name!r}. "
-                f"Received: output_std={output_std!r} and {[source.name for source in sources[-1]]} without any"
-            )
-    _check_not_shared(to_scale)
-    sources_to_scale = [
-        source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in to_scale for source in own
-    ]
-    _check_gamma(
-        [source for neuron, own in zip(neurons, sources, strict=True) if neuron.name in targets for source in own]
-        + ([] if output_std is None else [part for source in sources[-1] for part in _last_parts(source)])
-    )
+        to_scale[readout] = _readout_weights(layer.cell, output_std)
+    check_not_shared(to_scale)
+    check_gamma([source for name in targets for source in sources[name]])
+    check_gamma(last_parts(sources[readout]) if output_std is not None else [])
+
     spikes = front(as_inputs("inputs", model, inputs), training=False)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
     take_statistics = tf.function(
         lambda spikes: layer.take_statistics(spikes, layer.get_initial_state(tf.shape(spikes)[0]), runs=1)
     )
-
-    scaled = [variable for own in to_scale.values() for variable in own]
-    constrained = [variable for source in sources_to_scale for variable in source.trainable_weights]
-    statistics = [variable for norm in normalizations for variable in norm.non_trainable_weights]
-    before = [(variable, variable.numpy()) for variable in (*constrained, *statistics)]
-    try:
+    constrained = [v for name in to_scale for source in sources[name] for v in source.trainable_weights]
+    statistics = [v for norm in normalizations for v in norm.non_trainable_weights]
+    with _restored_on_error([*constrained, *statistics]):
         for variable in constrained:
             if variable.constraint is not None:  # as the first step of the optimizer would
                 variable.assign(variable.constraint(variable))
         done = []
-        for name in (neuron.name for neuron in neurons):
+        for name in sources:
             if normalizations:  # correct for this layer now, since they are for the preceding ones
                 take_statistics(spikes)
-            if name not in targets:
-                continue
-            done.append(_to_rate(name, weights[name], observe, spikes, targets[name], tolerance))
-            if verbose:
-                of = done[-1]
-                print(
-                    f"{name}: weights x {of.factor:.3f}, firing rate {of.rate_before:.4f} -> {of.rate:.4f}", flush=True
-                )
+            if name in targets:
+                done.append(_to_rate(name, to_scale[name], observe, spikes, targets[name], tolerance))
+                if verbose:
+                    _say(name, done[-1].factor, "firing rate", done[-1].rate_before, done[-1].rate)
         if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
             take_statistics(spikes)
         if output_std is not None:
-            readout = neurons[-1].name
-
-            def spread() -> float:
-                return float(tf.math.reduce_std(observe(spikes)[readout]["membrane"])) / spikes.shape[1]
-
-            std, reached = _to_spread(readout, to_scale[readout], spread, output_std)
+            before, reached = _to_spread(readout, to_scale[readout], observe, spikes, output_std)
             if verbose:
-                factor = output_std / std
-                print(f"{readout}: weights x {factor:.3f}, output std {std:.4f} -> {reached:.4f}", flush=True)
-        _check_that_constraints_keep(scaled)
+                _say(readout, output_std / before, "output std", before, reached)
+        check_that_constraints_keep(v for own in to_scale.values() for v in own)
+    return done
+
+
+@contextlib.contextmanager
+def _restored_on_error(variables: list) -> Iterator[None]:
+    """Gives the variables their values back if the block fails or is interrupted."""
+    before = [(variable, variable.numpy()) for variable in variables]
+    try:
+        yield
     except BaseException:
         for variable, value in before:
             variable.assign(value)
         raise
-    return done
 
 
-def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormalization | None:
-    norms = [part for part in source._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
-    return norms[-1] if norms else None
-
-
-def _to_scale(source: keras.layers.Layer) -> list:
-    """The variables of a synapse to scale: its weights, or gamma and beta of its batch normalisation."""
-    norm = _last_normalization(source)
-    if norm is not None and (norm.scale or not norm.trainable):  # else `_check_gamma` rejects it, if it is to be scaled
-        return norm.trainable_weights
-    return source.trainable_weights
-
-
-def _last_parts(source: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The last layer of a synapse that has trainable weights, if any: its output is in proportion to them."""
-    return [part for part in parts_of(source) if part.trainable_weights][-1:]
-
-
-def _of_one_layer(layer: keras.layers.Layer) -> list:
-    """The variables in proportion to which the output of this layer is."""
-    if len(layer._flatten_layers()) > 1:  # a block, such as a functional model: gamma and beta, if it has them
-        return _to_scale(layer)
-    if not hasattr(layer, "pointwise_kernel"):
-        return layer.trainable_weights
-    return [variable for variable in layer.trainable_weights if variable.name != "depthwise_kernel"]
-
-
-def _check_gamma(sources: list[keras.layers.Layer]) -> None:
-    for source in sources:
-        norm = _last_normalization(source)
-        if norm is not None and norm.trainable and not norm.scale:
-            raise ValueError(
-                f"The batch normalisation {norm.name!r} has scale=False: there is no gamma to scale its layer by. Make "
-                "it with scale=True, or name the other layers in `firing_rate` (None for none)"
-            )
+def _readout_weights(cell: Cell, output_std: float) -> list:
+    """The weights that the outputs are in proportion to."""
+    check_positive("output_std", output_std)
+    if cell.emits == "spikes":
+        raise ValueError(
+            f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
+        )
+    name, sources = list(sources_of(cell).items())[-1]
+    weights = last_weights_of(sources)
+    if not weights:
+        raise ValueError(
+            f"`output_std` needs trainable weights between the last spikes and the readout {name!r}. "
+            f"Received: output_std={output_std!r} and {[source.name for source in sources]} without any"
+        )
+    return weights
 
 
 def _to_rate(
@@ -259,8 +223,12 @@ def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     )
 
 
-def _to_spread(name: str, variables: list, spread: Callable[[], float], target: float) -> tuple[float, float]:
+def _to_spread(name: str, variables: list, observe: Callable, spikes: tf.Tensor, target: float) -> tuple[float, float]:
     """Scales the weights of the readout; the standard deviation of its outputs before and after."""
+
+    def spread() -> float:
+        return float(tf.math.reduce_std(observe(spikes)[name]["membrane"])) / spikes.shape[1]
+
     std = spread()
     if std == 0:
         raise ValueError(f"`output_std` cannot be reached: the readout {name!r} gives the same for all samples")
@@ -276,36 +244,12 @@ def _to_spread(name: str, variables: list, spread: Callable[[], float], target: 
     return std, reached
 
 
-def _check_that_constraints_keep(scaled: list) -> None:
-    """A constraint on the size of weights would undo the scaling in the first optimizer step."""
-    for variable in scaled:
-        value = variable.numpy()
-        if variable.constraint is not None:
-            constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
-            if np.abs(constrained - value).max() > 0.05 * np.abs(value).max():  # not the rounding of bfloat16
-                raise ValueError(
-                    f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
-                    "first step of the training. Calibrate a network whose constraints leave the size of the "
-                    "weights alone"
-                )
+def _say(name: str, factor: float, quantity: str, before: float, after: float) -> None:
+    print(f"{name}: weights x {factor:.3f}, {quantity} {before:.4f} -> {after:.4f}", flush=True)
 
 
-def _check_not_shared(weights: Mapping[str, list]) -> None:
-    """Two layers that share weights cannot each have a rate: scaling one scales the other."""
-    users: dict[int, list[str]] = {}
-    for name, own in weights.items():
-        for variable in {id(variable) for variable in own}:  # one layer may have it twice
-            users.setdefault(variable, []).append(name)
-    for names in users.values():
-        if len(names) > 1:
-            raise ValueError(
-                "`firing_rate` must name one layer only of those that share their weights, since scaling one scales "
-                f"the others (`output_std` scales the readout). Received: {names}, which share weights"
-            )
-
-
-def _targets(firing_rate: float | Mapping[str, float] | None, weights: Mapping[str, list]) -> dict[str, float]:
-    scaled = [name for name, own in weights.items() if own]
+def _targets(firing_rate: float | Mapping[str, float] | None, scaled: list[str]) -> dict[str, float]:
+    """The rate of each layer to scale; `scaled` are those that can be."""
     if firing_rate is None:
         return {}
     if isinstance(firing_rate, Mapping):

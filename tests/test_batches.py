@@ -114,3 +114,7 @@ def test_bad_arguments():
     for first_batch in (-1, 99):
         with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
             numbers().epoch(0, first_batch)
+        with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
+            numbers().epochs(0, 2, first_batch)
+    with pytest.raises(ValueError, match="`end` must be above `first`. Received: first=3, end=3"):
+        numbers().epochs(3, 3)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report, run
+from benchmarks import case, report, run
 from benchmarks.registry import GROWTH, SWEEP
+from benchmarks.results import Results
 from tests.pages import ROOT
 
 
@@ -27,6 +28,41 @@ def test_the_committed_page_is_made_from_the_committed_figures():
     images = ["images/benchmarks-step-time.png", "images/benchmarks-sweep.png"]
     page = report.page_text(json.loads((docs / "benchmarks.json").read_text()), images, docs)
     assert page == (docs / "benchmarks.md").read_text()
+
+
+def test_cases_are_timed_once_their_times_have_settled(monkeypatch):
+    def measured(seconds, repeats=3, budget=100.0):
+        runs = iter(seconds)
+        monkeypatch.setattr(case, "timed", lambda step: next(runs))
+        return case.measure(None, repeats, budget)
+
+    # the runs of SpikingJelly, of a compiled step, and of one that is settled at once
+    assert measured([3.6, 5.1, 2.6, 2.2, 2.25, 2.3]) == {"warmup": [3.6, 5.1, 2.6], "times": [2.2, 2.25, 2.3]}
+    assert measured([24.4, 23.1, 12.6, 11.0, 10.4, 10.3])["times"] == [11.0, 10.4, 10.3]
+    assert measured([0.9, 0.4, 0.4, 0.41]) == {"warmup": [0.9], "times": [0.4, 0.4, 0.41]}
+    assert measured([9.0, 1.0], repeats=1) == {"warmup": [9.0], "times": [1.0]}
+    assert measured([60.0, 50.0], budget=100.0) == {"warmup": [60.0], "times": [50.0]}
+    never = measured(1.2**-i for i in range(case.MOST))
+    assert len(never["warmup"]) == case.MOST - 3 and not case.settled(never["times"], 3)
+
+
+def test_the_page_names_what_had_not_settled():
+    data = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
+    record = next(record for record in data["results"] if record["case"] == "snntorch")
+    data["results"] = [record | {"runs": [{"status": "ok", "warmup": [9], "times": [2.0, 1.9, 1.95], "peak": 1}]}]
+    assert report.unsettled_text(Results(data)) == ""
+    data["results"][0]["runs"].append({"status": "ok", "warmup": [9], "times": [2.0, 1.7, 1.6], "peak": 1})
+    assert "\nNot settled after" in (text := report.unsettled_text(Results(data)))
+    assert text.endswith("s or 15 runs: snnTorch (lenet, T = 50, batch 64, train).")
+
+
+def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):
+    drawn = []
+    for plot in ("bars", "sweep"):
+        monkeypatch.setattr(report.plots, plot, lambda results, path: drawn.append(path.name))
+    report.write(json.loads((ROOT / "docs" / "benchmarks.json").read_text()), tmp_path / "part.md")
+    assert drawn == ["part-step-time.png", "part-sweep.png"]
+    assert "(images/part-sweep.png)" in (tmp_path / "part.md").read_text()
 
 
 def test_rounds_are_only_added(tmp_path, monkeypatch, capsys):
@@ -53,8 +89,11 @@ def test_sizes_of_the_main_tables_are_measured_once():
     )
     alone = list(run.once(settings, ()))
     assert len(alone) == 2 * len(SWEEP) + len(GROWTH)
-    beside = list(run.once(settings, settings.main))
+    main = {(name, "vgg9", 100, 16, "train") for name in SWEEP}
+    beside = list(run.once(settings, main))
     assert {(job.section, job.steps) for job in beside} == {("sweep", 25)} and len(beside) == len(SWEEP)
+    others = list(run.once(settings, main - {("norse", "vgg9", 100, 16, "train")}))
+    assert [job for job in others if job not in beside] == [run.Job("sweep", "norse", "vgg9", 100, 16, "train")]
 
 
 def test_figures_are_written_whole(tmp_path, monkeypatch):

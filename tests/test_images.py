@@ -161,6 +161,23 @@ def test_missing_data_without_a_network(tmp_path, monkeypatch):
     assert time.perf_counter() - start < 10
 
 
+def test_a_data_set_of_ones_own():
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1)).astype("uint8")
+    split = images, np.arange(6, dtype="int32") % 3
+    data = ImageSet("mine", split, split, 0.25, 0.5, 3)
+    x, y = next(iter(data.batches(6, augment=False).epoch(0)))
+    order = y.numpy().argmax(-1)
+    expected = (images / 255 - 0.25) / 0.5
+    np.testing.assert_allclose(np.sort(x, axis=0), np.sort(expected, axis=0), atol=1e-6)
+    assert sorted(order) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(ValueError, match="`augment` must be False for data sets other than mnist.*name='mine'"):
+        data.batches(6, augment=True)
+    for wrong in (-1, 3):
+        labels = np.array([0, 1, 2, wrong, 0, 1])
+        with pytest.raises(ValueError, match=f"Labels must be between 0 and 2. Received: \\[{wrong}\\]"):
+            dataclasses.replace(data, train=(images, labels)).batches(6, augment=False)
+
+
 def test_an_unknown_name():
     with pytest.raises(ValueError, match=r"`name` must be one of \['mnist', .*\]. Received: name='cifar100'"):
         load_images("cifar100")

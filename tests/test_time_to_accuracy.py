@@ -148,17 +148,25 @@ def test_the_page(begun):
     slower = json.loads(json.dumps(case)) | {"library": "other", "finished": False}
     for row in slower["curve"]:
         row["seconds"] *= 2.5
-    report["cases"] = [slower | {"others": 0.125}, case | {"library": "ours", "others": 0.0}]
+    slowest = json.loads(json.dumps(case)) | {"library": "slowest", "seconds": 1234.5, "others": 0.0}
+    slowest["curve"] = [case["curve"][0] | {"accuracy": 0.05}]
+    report["cases"] = [slower | {"others": 0.125}, case | {"library": "ours", "others": 0.0}, slowest]
     page = "\n".join(sections.time_to_accuracy(report))
     first = bench.reached(case["curve"], 0.1)
-    assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not reached |" in page
+    assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not in {case['seconds']:.0f} |" in page
     assert f"| other, T = 4, fp32 | {2.5 * first:.0f} (2.50 x) | not yet measured |" in page
+    assert f"| slowest, T = 4, fp32 | not in 1234 (> {1234.5 / first:.2f} x) | not in 1234 |" in page
     assert "the libraries were measured one after the other" in page
     turns = report | {"settings": report["settings"] | {"turns": True}}
     assert "the libraries took turns" in "\n".join(sections.time_to_accuracy(turns))
     assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
-    options = "--epochs 3 --libraries other ours --num-steps 4 --precisions fp32 --data-dir FOLDER --output FILE"
+    options = (
+        "--epochs 3 --targets 0.1 0.99 --libraries other ours slowest --num-steps 4 --precisions fp32 "
+        "--data-dir FOLDER --output FILE"
+    )
     assert f"python -m benchmarks.time_to_accuracy {options}`" in page
+    usual = report | {"settings": report["settings"] | {"targets": [0.6, 0.7, 0.8]}}
+    assert "--epochs 3 --libraries other" in "\n".join(sections.time_to_accuracy(usual))
 
 
 def test_the_learning_rate_rises_then_falls():

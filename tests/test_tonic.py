@@ -133,6 +133,10 @@ def test_what_is_no_such_data_set():
         from_tonic([(good[0][0], "dolphin")], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(ValueError, match="`train` must have labels of 0 and above. Received: item 0 with the label -1"):
         from_tonic([(good[0][0], -1)], good, 5, sensor_size=(7, 9), polarities=2)
+    for field, what in (("x", "columns `x`"), ("y", "rows `y`"), ("t", "times `t`")):
+        changed = [(name, np.float32 if name == field else CAMERA[name]) for name in CAMERA.names]
+        with pytest.raises(TypeError, match=f"item 0 with {what} of dtype float32; they must be integers"):
+            from_tonic([(good[0][0].astype(changed), 0)], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(ValueError, match="`num_steps` must be"):
         from_tonic(good, good, 0)
     with pytest.raises(ValueError, match="`polarities` must be 1 or 2"):

@@ -52,8 +52,9 @@ class Neuron:
         potential = potential * (1 - fired)
         if self.beta != 1:
             potential = torch.add(potential, potential.detach(), alpha=self.beta - 1)
-            self.trace = self.beta * self.trace + fired
-            self.count = self.count + fired
+            if torch.is_grad_enabled():
+                self.trace = self.beta * self.trace + fired
+                self.count = self.count + fired
         self.potential = potential
         return spikes
 

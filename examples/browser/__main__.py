@@ -46,7 +46,8 @@ def build(folder: Path, home: str | None = None) -> None:
 
 def add_runtime(folder: Path) -> str | None:
     """Puts the files of onnxruntime-web into `folder`; what hindered it, or None."""
-    shutil.rmtree(folder, ignore_errors=True)
+    for name in RUNTIME:  # of another version
+        (folder / name).unlink(missing_ok=True)
     npm = shutil.which("npm")
     if npm is None:
         return "npm is not installed"
@@ -57,7 +58,7 @@ def add_runtime(folder: Path) -> str | None:
         if done.returncode:
             print(done.stderr)
             return f"npm ci failed with status {done.returncode}"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in RUNTIME:
         shutil.copy(package / "dist" / name, folder)
     return None

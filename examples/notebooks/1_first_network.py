@@ -6,7 +6,7 @@
 # spike) and zeros (none).
 #
 # This notebook trains one in Keras to classify handwritten digits. You need to know `fit` and `predict`; no
-# knowledge of spikes is assumed.
+# knowledge of spikes is assumed. The digits, and the plots of the notebooks, come with `pip install '.[data]'`.
 
 # %%
 import keras

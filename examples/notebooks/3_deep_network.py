@@ -53,8 +53,9 @@ plt.show()
 # ## Firing rates before training
 #
 # Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. With so few steps, the
-# image is given as a constant current instead of random spikes (`ConstantEncoder`). How often do the neurons of each
-# layer fire?
+# image is given as a constant current instead of random spikes (`ConstantEncoder`), the reset subtracts the threshold,
+# and the membrane potential starts at half the threshold: a count is then the total current, rounded. How often do the
+# neurons of each layer fire?
 
 # %%
 model = ksbp.models.spiking_vgg(
@@ -63,6 +64,9 @@ model = ksbp.models.spiking_vgg(
     stages=[(8, 3), (12, 3), "pool", (16, 3), (24, 3), "pool", (32, 3)],
     dense_units=[64],
     encoder=ksbp.ConstantEncoder(num_steps=8),
+    reset_mechanism="subtract",
+    initial_membrane=0.5,
+    gradient="bounded",
     seed=0,
 )
 before = ksbp.analysis.activity(model, x_train[:32], verbose=0)
@@ -90,13 +94,13 @@ plt.show()
 # %% [markdown]
 # ## Training
 #
-# Cross-entropy, and Adam with a small learning rate that decays: in deep spiking networks the gradients of the layers
-# differ widely in size, and Adam adapts the step size of each weight. `callbacks.Health` warns of dead, saturated and
-# exploding layers.
+# Cross-entropy, and Adam with a learning rate that decays: in deep spiking networks the gradients of the layers differ
+# widely in size, and Adam adapts the step size of each weight. `gradient="bounded"` lets no gradient pass through
+# neurons that fire at every step or have no charge. `callbacks.Health` warns of dead, saturated and exploding layers.
 
 # %%
 epochs, batch_size = 4, 32
-rate = keras.optimizers.schedules.CosineDecay(5e-4, epochs * len(x_train) // batch_size)
+rate = keras.optimizers.schedules.CosineDecay(2e-3, epochs * len(x_train) // batch_size)
 model.compile(
     keras.optimizers.Adam(rate),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -127,7 +131,7 @@ plt.show()
 # %% [markdown]
 # ## Longer trainings
 #
-# This training takes a minute. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
+# This training takes seconds. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
 # hours: `python -m examples.reproduce --network vgg9 --dataset cifar10`. Its recipe uses batch normalisation in the
 # synapses (`normalization="batch"`), so that a deep network needs no calibration. See [results](../../docs/results.md)
 # for the accuracies, and [training](../../docs/training.md) for common problems and remedies.

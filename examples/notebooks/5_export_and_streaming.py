@@ -2,7 +2,7 @@
 # # Export and streaming
 #
 # A trained network can be exported to files that run without this library: on a server, on a phone, and one time step
-# at a time. This requires `pip install '.[export]'`.
+# at a time. This requires `pip install '.[data,export]'`.
 
 # %%
 from pathlib import Path

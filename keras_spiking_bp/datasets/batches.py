@@ -74,17 +74,16 @@ class Batches:
 
     def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of one epoch from `first_batch` on: pairs (inputs, labels)."""
-        if not 0 <= first_batch <= self.steps_per_epoch:
-            raise ValueError(
-                f"`first_batch` must be between 0 and {self.steps_per_epoch}, the batches of an epoch. Received: "
-                f"first_batch={first_batch!r}"
-            )
+        self._check_first_batch(first_batch)
         dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
         cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def epochs(self, first: int, end: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
+        self._check_first_batch(first_batch)
+        if end <= first:
+            raise ValueError(f"`end` must be above `first`. Received: first={first!r}, end={end!r}")
 
         def one(epoch):
             return self._epoch(epoch, tf.where(epoch == first, first_batch, 0), 0, 1)
@@ -114,6 +113,13 @@ class Batches:
             "examples": _fingerprint(self._examples.numpy()),
             "labels": _fingerprint(self._labels.numpy()),
         }
+
+    def _check_first_batch(self, first_batch: int) -> None:
+        if not 0 <= first_batch <= self.steps_per_epoch:
+            raise ValueError(
+                f"`first_batch` must be between 0 and {self.steps_per_epoch}, the batches of an epoch. Received: "
+                f"first_batch={first_batch!r}"
+            )
 
     def _epoch(self, epoch: tf.Tensor, first_batch: int | tf.Tensor, worker: int, workers: int) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)

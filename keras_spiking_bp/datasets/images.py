@@ -64,7 +64,12 @@ class ImageSet:
         `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; padding is 0 to the
         network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
         """
-        padding, flips = _AUGMENTATIONS[self.name]
+        if augment and self.name not in _AUGMENTATIONS:
+            raise ValueError(
+                f"`augment` must be False for data sets other than {', '.join(_AUGMENTATIONS)}. Received: "
+                f"augment=True, name={self.name!r}"
+            )
+        padding, flips = _AUGMENTATIONS.get(self.name, (0, False))
 
         def prepare(image, random):
             image = self._normalised(image)

@@ -21,5 +21,12 @@ def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Rows (N, classes) float32, 1 at the label."""
+    """Rows (N, classes) float32, 1 at the label.
+
+    Raises:
+        ValueError: if a label is below 0, or not below `classes`.
+    """
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ValueError(f"Labels must be between 0 and {classes - 1}. Received: {np.unique(wrong)[:10].tolist()}")
     return np.eye(classes, dtype="float32")[labels]

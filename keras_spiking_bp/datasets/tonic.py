@@ -100,8 +100,12 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
         names = getattr(getattr(events, "dtype", None), "names", None) or ()
         if not {"x", "t", "p"} <= set(names):
             raise TypeError(f"{needed}item {i} of type {type(item).__name__}, with the fields {list(names)}")
-        if not np.issubdtype(events.dtype["t"], np.integer):
-            raise TypeError(f"{needed}item {i} with times of dtype {events.dtype['t']}; they must be integers, in us")
+        for field, what in (("t", "times"), ("x", "columns"), ("y", "rows")):
+            if field in names and not np.issubdtype(events.dtype[field], np.integer):
+                raise TypeError(
+                    f"{needed}item {i} with {what} `{field}` of dtype {events.dtype[field]}; they must be integers"
+                    f"{', in us' if field == 't' else ''}"
+                )
         try:
             labels.append(operator.index(item[1]))
         except TypeError as error:

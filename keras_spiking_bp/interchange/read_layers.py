@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.interchange.axes import Signal, dense_from_nir
 
 Sizes = tuple[int, ...]
@@ -39,8 +40,10 @@ def joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
 
 
 def keras_name(name: str) -> str:
-    """The name of a node, valid in Keras and as a scope of TensorFlow: ASCII, no underscore at the start."""
+    """The name of a node, valid in Keras, in a `GraphCell` and as a scope of TensorFlow: ASCII, no underscore first."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if name == INPUT:
+        name = f"_{name}"
     return f"node{name}" if name.startswith("_") else name
 
 

@@ -621,6 +621,19 @@ def test_paths_that_meet_elsewhere_than_in_residual_blocks(name):
         assert 0.02 < sent[node].mean() < 0.95
 
 
+def test_nodes_with_the_names_that_a_graph_cell_uses():
+    """The input has another name here; `n_inputs` would be the sum before `n`."""
+    nodes = {"input": square(), "u": square(), "n": neurons(), "n_inputs": neurons(), "s": square()}
+    edges = "begin-input begin-u input-n u-n n-s s-n_inputs n_inputs-end"
+    ends = {"begin": nir.Input(np.array([3])), "end": nir.Output(np.array([3]))}
+    graph = nir.NIRGraph(nodes | ends, [tuple(edge.split("-")) for edge in edges.split()])
+    x = (np.random.default_rng(1).random((3, 30, 3)) < 0.4).astype("float32")
+    outputs = every_step(ksbp.from_nir(graph, dt=1e-3))(x)
+    expected = nir_reader.run(graph, x, 1e-3)["end"]
+    assert 0.02 < expected.mean() < 0.95
+    np.testing.assert_array_equal(outputs, expected)
+
+
 def test_a_graph_that_was_written_is_read():
     """One of pictures: currents of several layers, spikes of several neurons, and their sum."""
     lif, conv = ksbp.LIFCell, functools.partial(keras.layers.Conv2D, padding="same", use_bias=False)

@@ -44,6 +44,7 @@ class Page {
   /** Back to the state before the first step, with the same digit. */
   reset() {
     this.pause();
+    at("problem").hidden = true;
     this.run = this.network.start();
     this.random = randomNumbers(Number(at("seed").value));
     this.layers.reset();
@@ -59,6 +60,9 @@ class Page {
       if (run !== this.run) return;
       this.layers.add(fired);
       this.show();
+    }).catch((error) => {
+      this.pause();
+      tell("This step could not be computed", error);
     });
     return this.busy;
   }
@@ -165,6 +169,14 @@ async function runSpikes(network, spikes) {
   return { outputs: run.history.map((of) => [...of.outputs]), spikes: run.spikes, accumulates: run.accumulates };
 }
 
+/** Shows a problem to the reader. */
+function tell(what, error) {
+  at("problem").textContent = error instanceof Problem ? error.message : `${what}: ${error.message ?? error}`;
+  at("problem").classList.add("told");
+  at("problem").hidden = false;
+  console.error(error);
+}
+
 async function begin() {
   at("problem").hidden = true;
   at("loading").hidden = false;
@@ -179,11 +191,7 @@ async function begin() {
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) at("samples").children[FIRST].click();
     window.watch = { page, runSpikes: (spikes) => runSpikes(network, spikes) };
   } catch (error) {
-    const said = error instanceof Problem ? error.message : `The network could not be started: ${error.message ?? error}`;
-    at("problem").textContent = said;
-    at("problem").classList.add("told");
-    at("problem").hidden = false;
-    console.error(error);
+    tell("The network could not be started", error);
   } finally {
     at("loading").hidden = true;
   }

@@ -25,7 +25,7 @@ export class Pad extends EventTarget {
       this.#lower(this.#at(event));
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!event.isPrimary || !canvas.hasPointerCapture(event.pointerId)) return;
+      if (!this.penDown || !event.isPrimary || !canvas.hasPointerCapture(event.pointerId)) return; // a key may lift it
       const events = event.getCoalescedEvents?.() ?? [];
       for (const part of events.length ? events : [event]) this.#moveTo(this.#at(part));
     });
