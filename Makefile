@@ -26,7 +26,7 @@ test: $(VENV)/.test
 # beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch);
 # the slow ones too, which no other target runs with these libraries
 test-peers: $(VENV)/.peers
-	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/test_tonic.py
+	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/test_tonic.py tests/test_benchmark_peers.py
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal

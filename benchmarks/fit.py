@@ -104,7 +104,7 @@ def main() -> None:
     if set(args.cases) < set(CASES) and args.output.exists():  # the others stay
         report = json.loads(args.output.read_text())
         if not machine.same(report["machine"], here):
-            parser.error(f"{args.output} was measured on another machine, with other versions or of another commit")
+            parser.error(f"{args.output} was measured {machine.ELSEWHERE}")
     if args.steps and args.output.resolve().is_relative_to(ROOT / "docs"):
         parser.error(f"--steps measures a part of an epoch: give another --output than {args.output}")
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def main() -> None:
             command += ["--steps", str(args.steps)] if args.steps else []
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             report["cases"][title].append(json.loads(ran.stdout.splitlines()[-1]))
-            write(args.output, report)
+    write(args.output, report)
     print("\n".join(sections.fit(report)))
 
 

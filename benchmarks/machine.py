@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -23,6 +24,7 @@ PACKAGES = (
 )
 
 CODE = ("benchmarks", "keras_spiking_bp")
+ELSEWHERE = f"on another machine, with other versions, or of other code (in {' or '.join(CODE)})"
 
 
 def cpuinfo(key: str) -> str:
@@ -44,15 +46,20 @@ def version(package: str) -> str:
         return scope.get("__version__", "not installed")
 
 
-def commit() -> str:
-    """The commit of this source tree, with `+` if files differ from it; empty outside of a repository."""
-    git = ["git", "-C", str(Path(__file__).parent.parent)]
+def commit(root: Path = Path(__file__).parent.parent) -> str:
+    """The last commit that changed the measured code, with `+` and a hash of later changes; empty without git."""
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.check_output(["git", "-C", str(root), *arguments, "--", *CODE], stderr=subprocess.DEVNULL)
+
     try:
-        name = subprocess.check_output([*git, "rev-parse", "--short=9", "HEAD"], text=True, stderr=subprocess.DEVNULL)
-        changed = subprocess.check_output([*git, "status", "--porcelain", "--", *CODE], text=True)
+        name = git("log", "-1", "--format=%h", "--abbrev=9").decode().strip()
+        changed = git("diff", "HEAD")
+        for added in git("ls-files", "--others", "--exclude-standard").decode().splitlines():
+            changed += added.encode() + (root / added).read_bytes()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return ""
-    return name.strip() + "+" * bool(changed)
+    return f"{name}+{hashlib.sha256(changed).hexdigest()[:9]}" if changed else name
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -22,9 +22,10 @@ INTRO = """# Benchmarks
 
 Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
 page was typed by hand. Each case ran in its own process, until its last {repeats} runs differed by less
-than {settled:.0%}: these are timed, those before are its warm-up. Rounds over the tables: {rounds}; one only for
-inference with its encoder, for the tables against time steps, batch and width, for one step of one
-sample and for `fit`. Tables give the median, with the smallest and largest run in brackets.{unsettled}
+than {settled:.0%}, or until {budget:g} s or {most} runs were spent: the last are timed, those before are its
+warm-up. Rounds over the tables: {rounds}; one only for inference with its encoder, for the tables against time
+steps, batch and width and for one step of one sample. Tables give the median, with the smallest and
+largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label.
@@ -140,10 +141,10 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
 
 def unsettled_text(results: Results) -> str:
     """The cases whose times had not settled when no further run was begun."""
-    found = [f"{CASES[key[1]].title} ({key[2]}, T = {key[3]}, batch {key[4]}, {key[5]})" for key in results.unsettled()]
-    if not found:
-        return ""
-    return f"\nNot settled after {results.settings['budget']:g} s or {MOST} runs: {'; '.join(found)}."
+    found = [
+        f"* {CASES[key[1]].title} ({key[2]}, T = {key[3]}, batch {key[4]}, {key[5]})" for key in results.unsettled()
+    ]
+    return "\n".join(["The times of these had not settled:\n", *found]) if found else "All times had settled."
 
 
 def command(network: str, steps: int, batch: int, mode: str) -> str:
@@ -155,7 +156,7 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     """The whole page; `folder` may hold results of other benchmarks."""
     results = Results(data)
     settings = data["settings"]
-    intro = INTRO.format(**settings, settled=SETTLED - 1, unsettled=unsettled_text(results))
+    intro = INTRO.format(**settings, settled=SETTLED - 1, most=MOST, unsettled=unsettled_text(results))
     parts = [intro, machine_text(data["machine"], results.others())]
     parts.append("## Promises\n")
     rows = [

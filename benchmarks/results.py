@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.case import settled
-from benchmarks.registry import CASES
+from benchmarks.registry import CASES, MAIN, NORMALIZED
 
 KEY = ("section", "case", "network", "steps", "batch", "mode")
 
@@ -20,6 +20,11 @@ def write(path: Path, report: dict[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(report, indent=1) + "\n")
     part.replace(path)
+
+
+def repeats_of(section: str, settings: dict[str, Any]) -> int:
+    """How many runs of a process are timed."""
+    return settings["repeats" if section in (MAIN, NORMALIZED) else "sweep_repeats"]
 
 
 class Results:
@@ -56,10 +61,15 @@ class Results:
 
     def unsettled(self) -> list[tuple]:
         """Keys of the records with a run whose times still changed at its end."""
-        return [key for key, record in self.records.items() if not all(map(self._settled, record["runs"]))]
-
-    def _settled(self, run: dict[str, Any]) -> bool:
-        return run["status"] != "ok" or settled(run["times"], len(run["times"]))
+        return [
+            key
+            for key, record in self.records.items()
+            if not all(
+                settled(run["times"], repeats_of(record["section"], self.settings))
+                for run in record["runs"]
+                if run["status"] == "ok"
+            )
+        ]
 
     def memory(self, record: Record, field: str) -> float | None:
         """Median of a field over the runs, in bytes."""

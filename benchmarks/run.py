@@ -25,7 +25,7 @@ import psutil
 from benchmarks import machine
 from benchmarks.case import settled
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
-from benchmarks.results import KEY, write
+from benchmarks.results import KEY, repeats_of, write
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
@@ -153,7 +153,7 @@ def quiet_job(job: Job, settings: Settings) -> dict[str, Any]:
 
 def run_job(job: Job, settings: Settings) -> dict[str, Any]:
     """Start one process, monitor its memory and time; return its measurements."""
-    repeats = settings.repeats if job.section in (MAIN, NORMALIZED) else settings.sweep_repeats
+    repeats = repeats_of(job.section, asdict(settings))
     command = [sys.executable, "-m", "benchmarks.case", job.case, job.network]
     command += [str(job.steps), str(job.batch), job.mode]
     command += ["--repeats", str(repeats), "--budget", str(settings.budget)]
@@ -201,14 +201,14 @@ def output_of(*arguments: Any) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def one_line(result: dict[str, Any]) -> str:
+def one_line(result: dict[str, Any], repeats: int) -> str:
     """A result for the terminal."""
     if result["status"] != "ok":
         return result["status"] + "\n" + result.get("error", "")
     times = sorted(result["times"])
     median = times[len(times) // 2]
     text = f"{median:8.3f} s, peak {result['peak'] / 1e9:.2f} GB"
-    if not settled(times, 1):
+    if not settled(times, repeats):
         text += f", BUT not settled: {result['warmup'] + result['times']}"
     if result["others"] > BUSY:
         text += f", BUT other processes took {result['others']:.0%} of the machine"
@@ -222,8 +222,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CASES, help="these cases only")
     parser.add_argument("--section", choices=SECTIONS, nargs="+", help="these parts only")
     parser.add_argument("--rounds", type=int, help="rounds over the tables of whole networks")
-    parser.add_argument("--results", type=Path, help="JSON file of all raw numbers")
-    parser.add_argument("--output", type=Path, help="the Markdown page")
+    parser.add_argument("--output", type=Path, help="the Markdown page; all raw numbers are in a JSON beside it")
     parser.add_argument("--resume", action="store_true", help="resume from the JSON")
     args = parser.parse_args()
 
@@ -232,7 +231,7 @@ def main() -> None:
         settings = Settings(**(asdict(settings) | {"rounds": args.rounds}))
     folder = ROOT / ("build" if args.quick else "docs")
     page = args.output or folder / "benchmarks.md"
-    results_path = args.results or page.with_suffix(".json")
+    results_path = page.with_suffix(".json")
     if args.quick and results_path.resolve().is_relative_to(ROOT / "docs"):
         parser.error(f"--quick measures tiny sizes only: give another --output than {page}")
     results_path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +244,7 @@ def main() -> None:
     # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
-        parser.error(f"{results_path} was measured on another machine, with other versions or of another commit")
+        parser.error(f"{results_path} was measured {machine.ELSEWHERE}")
     before = data.get("settings", asdict(settings))
     if settings.rounds < before["rounds"] and args.rounds:
         parser.error(f"{results_path} has {before['rounds']} rounds already: --rounds can only add to them")
@@ -272,7 +271,7 @@ def main() -> None:
             continue
         print(" ".join(map(str, key)), end=" ", flush=True)
         runs.append(quiet_job(job, settings))
-        print(one_line(runs[-1]), flush=True)
+        print(one_line(runs[-1], repeats_of(job.section, data["settings"])), flush=True)
         write(results_path, data)
     if not args.only and "streaming" in (args.section or SECTIONS) and "streaming" not in data:
         data["streaming"] = json.loads(output_of("-m", "benchmarks.streaming", "--steps", settings.streaming_steps))

@@ -92,7 +92,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         f"{_order(report['settings'])}. The same images in the same order, batch size 64, AdamW, learning rates "
         "(those of our recipe) and distribution of initial weights; each library with the neurons of its examples "
         f"({neurons}). In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
-        f"{report['machine']['cpu']}, {report['machine']['cores']} cores; other processes took at most "
+        f"{_where(report['machine'])}; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
         table(header, rows),
         f"All: `{command(report)}`\n",
@@ -108,6 +108,11 @@ def command(report: dict[str, Any]) -> str:
         values = dict.fromkeys(str(case[key]) for case in report["cases"])
         options.append(f"--{option} {' '.join(values)}")
     return f"python -m benchmarks.time_to_accuracy {' '.join(options)} --data-dir FOLDER --output FILE"
+
+
+def _where(machine: dict[str, Any]) -> str:
+    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
+    return f"{machine['cpu']}, {machine['cores']} cores{commit}"
 
 
 def _order(settings: dict[str, Any]) -> str:
@@ -126,15 +131,15 @@ def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) ->
 
 def fit(report: dict[str, Any]) -> list[str]:
     """Seconds of `model.fit`: the median of the rounds."""
-    rows = []
+    rows, rounds = [], max(map(len, report["cases"].values()))
     for title, runs in report["cases"].items():
         steps, seconds = runs[0]["steps"], median(run["seconds"] for run in runs)
         rows.append([title, f"{steps}", f"{seconds:.3g}", f"{1e3 * seconds / steps:.3g}"])
     return [
         "## `fit`\n",
         "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
-        f"steps, batch 64, to show the overhead of Keras and Python. {report['machine']['cpu']}, "
-        f"{report['machine']['cores']} cores.\n",
+        f"steps, batch 64, to show the overhead of Keras and Python. Rounds: {rounds}. "
+        f"{_where(report['machine'])}.\n",
         table(["", "steps", "seconds", "ms per step"], rows),
         "All: `python -m benchmarks.fit --data-dir FOLDER`\n",
     ]

@@ -210,7 +210,7 @@ def main() -> None:
         if report["settings"] != settings:
             parser.error(f"{output} was measured with other settings: {report['settings']}")
         if not machine.same(report["machine"], here):
-            parser.error(f"{output} was measured on another machine, with other versions or of another commit")
+            parser.error(f"{output} was measured {machine.ELSEWHERE}")
     write(output, report)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the case would outlive this process

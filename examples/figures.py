@@ -11,13 +11,13 @@ spikes and energy in `docs/comparison` (`python -m examples.compare`).
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from benchmarks.registry import CASES, MAIN, PEER, TRAIN
 from benchmarks.results import Results
 from benchmarks.sections import command
 from benchmarks.time_to_accuracy import reached
+from examples.blocks import replaced
 from examples.comparison_section import microjoules_with_memory
 from examples.results_page import REPORTED
 from examples.titles import TITLES
@@ -27,7 +27,7 @@ from keras_spiking_bp.recipes import PAPER
 ROOT = Path(__file__).parent.parent
 #: Each page, and the path from it to the documentation folder.
 PAGES = {"README.md": "docs/", "docs/index.md": ""}
-BEGIN, END = "<!-- made by python -m examples.figures -->", "<!-- end -->"
+MAKER = "python -m examples.figures"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
 FEW_STEPS, PRECISION = 4, "bf16"  # of the time to an accuracy
 ESTIMATE = "arithmetic of the synapses, 45 nm, estimate; with memory: and their accesses to a cache of 8 KiB"
@@ -186,18 +186,10 @@ def energy(report: dict) -> tuple[str, str]:
     )
 
 
-def with_table(page: str, docs: str) -> str:
-    """A page's text with its table regenerated."""
-    block = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    if len(block.findall(page)) != 1:
-        raise ValueError(f"The page must have one block from {BEGIN} to {END}")
-    return block.sub(lambda _: f"{BEGIN}\n{table(docs)}\n\n{END}", page)
-
-
 def main() -> None:
     for name, docs in PAGES.items():
         path = ROOT / name
-        path.write_text(with_table(path.read_text(), docs))
+        path.write_text(replaced(path.read_text(), MAKER, table(docs)))
         print(name)
 
 

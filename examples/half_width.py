@@ -1,10 +1,12 @@
 """A deep network in a few minutes: half-width VGG9, 20,000 CIFAR-10 images, 4 time steps, 2 epochs, with `fit`.
 
 python -m examples.half_width [--seeds 3] [--normalization none --surrogate triangle] [--ann] [...]
+python -m examples.half_width --table FILE
 
 Small enough to compare derivatives and normalisations on two cores. Images are flipped at random and, with `--shift 2`,
 translated by up to 2 pixels. Prints one line per seed: test accuracy and the firing rate of each layer. `--ann` trains
-the same network with ReLU instead of spiking neurons.
+the same network with ReLU instead of spiking neurons. `--table` trains all rows of the table in docs/training.md (12
+trainings) into one report, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import dataclasses
 import json
 import math
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,11 +24,24 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.models.parts import POOLINGS
 from keras_spiking_bp.surrogates import NAMES
 
 STAGES = [(32, 3), (32, 3), "pool", (64, 3), (64, 3), "pool", (128, 3), (128, 3), (128, 3), "pool"]
+
+#: The rows of the table in docs/training.md: the network, and the options.
+TABLE = {
+    "--seeds 3": "batch normalisation, `bounded`",
+    "--shift 2 --seeds 3": "the same, images also shifted by up to 2 pixels",
+    "--shift 4": "shifted by up to 4",
+    "--surrogate triangle --beta 0.5 --threshold 1 --initial-membrane 0": "batch normalisation, a surrogate",
+    "--normalization none --surrogate atan --threshold 1 --learning-rate 1e-3": "no normalisation, a surrogate",
+    "--normalization none --surrogate triangle --threshold 1": "the same",
+    "--ann": "the first with ReLU, an ANN",
+    "--ann --shift 2": "the same, shifted by up to 2 pixels",
+}
 
 
 def network(args: argparse.Namespace, seed: int) -> keras.Model:
@@ -94,6 +110,18 @@ def train(args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> 
     }
 
 
+def fill(path: Path, data_dir: str | None, verbose: int) -> None:
+    """Trains what is missing in the table at `path`."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    common = [*([f"--data-dir={data_dir}"] if data_dir else []), f"--verbose={verbose}"]
+    for options, title in TABLE.items():
+        if options not in {row["options"] for row in rows}:
+            print(title, flush=True)
+            rows.append({"network": title, "options": options, **main([*options.split(), *common])})
+            with written_whole(path, overwrite=True) as part:
+                part.write_text(json.dumps(rows, indent=1) + "\n")
+
+
 def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -115,8 +143,15 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--policy", default="mixed_bfloat16")
     parser.add_argument("--shift", type=int, default=0, help="maximum shift of training images, in pixels")
     parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
+    parser.add_argument("--table", type=Path, help="all rows of the table, into this file; takes no other options")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
+    if args.table is not None:
+        usual = vars(parser.parse_args([])) | {name: getattr(args, name) for name in ("table", "data_dir", "verbose")}
+        if vars(args) != usual:
+            parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
+        fill(args.table, args.data_dir, args.verbose)
+        return {}
     data = ksbp.datasets.load_images("cifar10", args.data_dir)
     (images, labels), (test_images, test_labels) = data.train, data.test
     data = dataclasses.replace(

@@ -1,12 +1,13 @@
 """What `benchmarks.run` measures, and what it does not replace."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import case, report, run
+from benchmarks import case, machine, report, run
 from benchmarks.registry import GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
@@ -50,10 +51,31 @@ def test_the_page_names_what_had_not_settled():
     data = json.loads((ROOT / "docs" / "benchmarks.json").read_text())
     record = next(record for record in data["results"] if record["case"] == "snntorch")
     data["results"] = [record | {"runs": [{"status": "ok", "warmup": [9], "times": [2.0, 1.9, 1.95], "peak": 1}]}]
-    assert report.unsettled_text(Results(data)) == ""
-    data["results"][0]["runs"].append({"status": "ok", "warmup": [9], "times": [2.0, 1.7, 1.6], "peak": 1})
-    assert "\nNot settled after" in (text := report.unsettled_text(Results(data)))
-    assert text.endswith("s or 15 runs: snnTorch (lenet, T = 50, batch 64, train).")
+    assert report.unsettled_text(Results(data)) == "All times had settled."
+    for times in ([2.0, 1.7, 1.6], [50.0]):  # the last: no time was left for further ones
+        data["results"] = [record | {"runs": [{"status": "ok", "warmup": [9], "times": times, "peak": 1}]}]
+        text = report.unsettled_text(Results(data))
+        assert text.endswith(":\n\n* snnTorch (lenet, T = 50, batch 64, train)")
+
+
+def test_the_commit_of_the_measured_code(tmp_path):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    assert machine.commit(tmp_path) == ""
+    code, page = tmp_path / "benchmarks" / "case.py", tmp_path / "README.md"
+    code.parent.mkdir()
+    git("init")
+    seen = []
+    for path, text in ((code, "1"), (page, "1"), (code, "2"), (code, "3"), (code.with_name("new.py"), "4")):
+        path.write_text(text)
+        if text == "1":
+            git("add", ".")
+            git("commit", "-m", "change")
+        seen.append(machine.commit(tmp_path))
+    assert seen[0] == seen[1] and "+" not in seen[0]  # a page does not matter
+    assert len(set(seen)) == 4 and all(name.startswith(f"{seen[0]}+") for name in seen[2:])
 
 
 def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):

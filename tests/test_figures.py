@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from examples import figures
+from examples.blocks import replaced
 from tests.pages import ROOT
 
 
 @pytest.mark.parametrize("name", figures.PAGES)
 def test_the_committed_pages_have_the_figures_of_the_committed_reports(name):
     page = (ROOT / name).read_text()
-    assert figures.with_table(page, figures.PAGES[name]) == page, "python -m examples.figures"
+    assert replaced(page, figures.MAKER, figures.table(figures.PAGES[name])) == page, figures.MAKER
 
 
 def test_figures_by_another_way():
@@ -74,4 +75,4 @@ def test_every_figure_has_its_command_and_a_page():
 
 def test_a_page_without_a_place_for_the_table_is_refused():
     with pytest.raises(ValueError, match="one block from"):
-        figures.with_table("# A page\n", "")
+        replaced("# A page\n", figures.MAKER, "")

@@ -10,10 +10,10 @@ import json
 import statistics
 from pathlib import Path
 
+from examples.blocks import replaced
 from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.titles import TITLES
 
-START, END = "<!-- made by python -m examples.ports.page -->\n", "<!-- end -->"
 PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
 OPTIONS = {
     ("start", "keras"): "Keras' initial values",
@@ -53,7 +53,7 @@ def section(rows: list[dict]) -> str:
         f"{libraries}, Python {machine['python']}. The seconds are those of {machine['cores']} cores that ran "
         "other work too: they say nothing about speed.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _data(row: dict) -> str:
@@ -73,9 +73,7 @@ def _network(row: dict) -> str:
 
 def filled(page: str, rows: list[dict]) -> str:
     """The page with the section between its markers."""
-    before, rest = page.split(START)
-    _, after = rest.split(END)
-    return before + START + section(rows) + END + after
+    return replaced(page, "python -m examples.ports.page", section(rows))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -31,12 +31,13 @@ class Nodes:
                     f"`graph` has the node {name!r} of type {self.kind(name)}, for which there is no cell. "
                     f"Allowed are {', '.join(_ALLOWED)}"
                 )
-        names = [keras_name(name) for name in self.of]
-        alike = [name for name in self.of if names.count(keras_name(name)) > 1]
+        inner = [name for name in self.of if self.kind(name) not in ("Input", "Output")]
+        names = [keras_name(name) for name in inner]
+        alike = [name for name in inner if names.count(keras_name(name)) > 1]
         if alike:
             raise ValueError(
                 "The nodes of `graph` must have names that differ in Keras too, where all characters but A-Z, a-z and "
-                f"0-9 become _, and a first _ becomes node_. Received: {alike}"
+                f"0-9 become _, a first _ becomes node_, and input becomes node_input. Received: {alike}"
             )
         for kind in ("Input", "Output"):
             found = [name for name in self.of if self.kind(name) == kind]

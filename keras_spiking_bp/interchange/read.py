@@ -14,7 +14,7 @@ from keras_spiking_bp.interchange.axes import Signal
 from keras_spiking_bp.interchange.nodes import Nodes
 from keras_spiking_bp.interchange.read_chain import NotAChain, read_chain
 from keras_spiking_bp.interchange.read_graph import read_graph
-from keras_spiking_bp.interchange.read_layers import joined, keras_name, read_layer
+from keras_spiking_bp.interchange.read_layers import joined, read_layer
 from keras_spiking_bp.interchange.read_neurons import read_neurons
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.validation import check_choice, check_positive
@@ -101,4 +101,4 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     for part in nodes.ways_back[name]:
         layer, back = read_layer(part, nodes.of[part], back)
         layers.append(layer)
-    return RecurrentCell(cell, joined(layers), name=f"{keras_name(name)}_recurrent")
+    return RecurrentCell(cell, joined(layers), name=nodes.unused_name(f"{name}_recurrent"))

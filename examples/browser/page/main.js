@@ -61,6 +61,7 @@ class Page {
       this.layers.add(fired);
       this.show();
     }).catch((error) => {
+      if (run !== this.run) return;
       this.pause();
       tell("This step could not be computed", error);
     });

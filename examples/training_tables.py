@@ -1,0 +1,53 @@
+"""Writes the table of few time steps in docs/training.md from the reports of the trainings.
+
+python -m examples.training_tables
+
+`docs/training/few_steps/*.json` are the reports of `examples.reproduce`, by the commands that the table names.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.markdown import table
+from examples.blocks import replaced
+from examples.machine import made_with
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/training.md"
+REPORTS = ROOT / "docs/training/few_steps"
+MAKER = "python -m examples.training_tables"
+#: What differs between the trainings.
+TITLES = {
+    "accumulated": "`accumulated`",
+    "bounded": "`bounded`",
+    "rate_penalty": "`bounded` with `FiringRate(0.25, strength=10)`",
+}
+
+
+def few_steps() -> str:
+    """One epoch of LeNet on Fashion-MNIST with 8 time steps, by derivative."""
+    reports = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in TITLES}
+    rows = []
+    for name, report in reports.items():
+        per_neuron, steps = report["test"]["spikes_per_neuron"], report["recipe"]["test_steps"]
+        shown = ", ".join(f"{per_neuron[layer] / steps:.2f}" for layer in ("conv1", "conv2", "fc1"))
+        rows.append([TITLES[name], f"{100 * report['test']['accuracy']:.1f} %", shown])
+    commands = "\n\n".join(f"`{report['command']}`" for report in reports.values())
+    text = table(["`gradient`", "accuracy", "fraction of steps at which conv1, conv2, fc1 fire"], rows)
+    return f"{text}\n{commands}\n\n{made_with(report['machine'] for report in reports.values())}."
+
+
+def page_text(page: str) -> str:
+    """The page with its table made anew."""
+    return replaced(page, MAKER, few_steps())
+
+
+def main() -> None:
+    PAGE.write_text(page_text(PAGE.read_text()))
+    print(PAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The table of docs/training.md is that of the kept reports; half_width fills its table."""
+
+import json
+
+import pytest
+
+from examples import half_width, training_tables
+from tests.pages import ROOT
+
+
+def test_the_page_has_the_table_of_the_reports():
+    page = (ROOT / "docs/training.md").read_text()
+    assert training_tables.page_text(page) == page
+    for name, gradient in (("accumulated", "accumulated"), ("bounded", "bounded"), ("rate_penalty", "bounded")):
+        report = json.loads((ROOT / f"docs/training/few_steps/{name}.json").read_text())
+        rate = report["test"]["spikes_per_sample"]["conv1"] / (28 * 28 * 20) / 8
+        assert f"| {100 * report['test']['accuracy']:.1f} % | {rate:.2f}, " in page
+        recipe = report["recipe"]
+        assert (recipe["epochs"], recipe["test_steps"], recipe["gradient"]) == (1, 8, gradient)
+        assert report["data"]["tested_on"] == "5000 samples of the training set"
+
+
+def test_the_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    done = []
+
+    def trained(arguments):
+        if len(done) == 3:
+            done.append(None)
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(half_width, "main", trained)
+    with pytest.raises(KeyboardInterrupt):
+        half_width.fill(tmp_path / "table.json", "data", 0)
+    half_width.fill(tmp_path / "table.json", "data", 0)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["options"] for row in rows] == list(half_width.TABLE) and rows[-1]["accuracy"] == 0.5
+    assert done[0] == ["--seeds", "3", "--data-dir=data", "--verbose=0"] and len(done) == len(rows) + 1
+
+
+def test_the_table_takes_no_options_of_its_rows(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        half_width.main(["--table", str(tmp_path / "table.json"), "--seeds", "2"])
+    assert "--table has the options of its rows" in capsys.readouterr().err
