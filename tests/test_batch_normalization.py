@@ -448,7 +448,7 @@ def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
     assert_equal(resumed[1], whole[1])
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("pooling", ["average", pytest.param("max", marks=pytest.mark.slow)])
 def test_health_and_observe(pooling):
     model = network(pooling=pooling, surrogate="sigmoid")
     health = ksbp.callbacks.Health(IMAGES)

@@ -205,7 +205,9 @@ def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused(
         ksbp.ann_counterpart(behind)
 
 
-@pytest.mark.parametrize("pooling", [keras.layers.AveragePooling2D, keras.layers.MaxPooling2D])
+@pytest.mark.parametrize(
+    "pooling", [pytest.param(keras.layers.AveragePooling2D, marks=pytest.mark.slow), keras.layers.MaxPooling2D]
+)
 @pytest.mark.parametrize("share_weights", [True, False])
 def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights):
     """As a stock network: a normalised shortcut, plain averages or maxima, and statistics that are copied both ways."""

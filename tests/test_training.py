@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 
 GRADIENTS = ["accumulated", "bptt"]
+BPTT_IN_SLOW = ["accumulated", pytest.param("bptt", marks=pytest.mark.slow)]
 
 
 def model_for_digits(gradient="accumulated", seed=0, **kwargs):
@@ -31,7 +32,7 @@ def compiled(model, rate=0.002):
     return model
 
 
-@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", [None, pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_it_learns_real_digits(gradient, policy):
     x, y = digits()
@@ -111,7 +112,7 @@ def test_nan_is_refused_at_inference_too():
             use()
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", BPTT_IN_SLOW)
 def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
     """As of files that it decodes."""
     x, y = digits()
@@ -124,7 +125,7 @@ def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
     assert unknown.predict(pipeline, verbose=0).shape == (64, 10)
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", BPTT_IN_SLOW)
 def test_jit_compile_gives_the_same_training(gradient):
     """Keras' default on a GPU. Spikes as input: XLA draws other random numbers."""
     rng = np.random.default_rng(0)

@@ -77,7 +77,7 @@ def logits_of(ann, images):
     return ann.predict(images, verbose=0)
 
 
-@pytest.mark.parametrize("make", [residual, plain])
+@pytest.mark.parametrize("make", [pytest.param(residual, marks=pytest.mark.slow), plain])
 @pytest.mark.parametrize("method, percentile", [("max", 99.9), pytest.param("percentile", 100, marks=pytest.mark.slow)])
 def test_error_falls_as_one_over_the_number_of_steps(make, method, percentile):
     ann = trained_looking(make())
