@@ -25,7 +25,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
 from benchmarks.results import write
-from benchmarks.run import ROOT
+from benchmarks.run import refuse_in_docs
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch
@@ -105,8 +105,8 @@ def main() -> None:
         report = json.loads(args.output.read_text())
         if not machine.same(report["machine"], here):
             parser.error(f"{args.output} was measured {machine.ELSEWHERE}")
-    if args.steps and args.output.resolve().is_relative_to(ROOT / "docs"):
-        parser.error(f"--steps measures a part of an epoch: give another --output than {args.output}")
+    if args.steps:
+        refuse_in_docs(parser, args.output, "--steps measures a part of an epoch")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     report["cases"] |= {title: [] for title in args.cases}
     for _ in range(args.rounds):

@@ -142,9 +142,10 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
 def unsettled_text(results: Results) -> str:
     """The cases whose times had not settled when no further run was begun."""
     found = [
-        f"* {CASES[key[1]].title} ({key[2]}, T = {key[3]}, batch {key[4]}, {key[5]})" for key in results.unsettled()
+        f"{CASES[case].title} ({network}, T = {steps}, batch {batch}, {mode})"
+        for _, case, network, steps, batch, mode in results.unsettled()
     ]
-    return "\n".join(["The times of these had not settled:\n", *found]) if found else "All times had settled."
+    return f"Not settled by then: {'; '.join(found)}." if found else "All times had settled."
 
 
 def command(network: str, steps: int, batch: int, mode: str) -> str:

@@ -193,6 +193,12 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
         return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
 
 
+def refuse_in_docs(parser: argparse.ArgumentParser, output: Path, why: str) -> None:
+    """Ends with an error where a smaller measurement would replace the figures in docs."""
+    if output.resolve().is_relative_to(ROOT / "docs"):
+        parser.error(f"{why}: give another --output than {output}")
+
+
 def output_of(*arguments: Any) -> str:
     """The last line printed by Python with these arguments."""
     command = [sys.executable, *map(str, arguments)]
@@ -232,8 +238,8 @@ def main() -> None:
     folder = ROOT / ("build" if args.quick else "docs")
     page = args.output or folder / "benchmarks.md"
     results_path = page.with_suffix(".json")
-    if args.quick and results_path.resolve().is_relative_to(ROOT / "docs"):
-        parser.error(f"--quick measures tiny sizes only: give another --output than {page}")
+    if args.quick:
+        refuse_in_docs(parser, page, "--quick measures tiny sizes only")
     results_path.parent.mkdir(parents=True, exist_ok=True)
 
     data: dict[str, Any] = {"results": []}
@@ -241,7 +247,6 @@ def main() -> None:
         data = json.loads(results_path.read_text())
     elif (args.section or args.only) and results_path.exists() and not args.quick:
         parser.error(f"a part alone would replace {results_path}: give --resume to add it, or another --output")
-    # a run may only be resumed on the same machine with the same versions
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured {machine.ELSEWHERE}")

@@ -34,7 +34,7 @@ import psutil
 from benchmarks import machine
 from benchmarks.case import peak_rss
 from benchmarks.results import write
-from benchmarks.run import ROOT, busy_seconds
+from benchmarks.run import ROOT, busy_seconds, refuse_in_docs
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
@@ -198,13 +198,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--states", type=Path, default=ROOT / "checkpoints" / "time_to_accuracy")
     args = parser.parse_args()
-    output = (args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json").resolve()
+    output = args.output or ROOT / ("build" if args.quick else "docs") / "time_to_accuracy.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick, "turns": True}
     here = machine.describe()
     report = {"machine": here, "settings": settings, "run": uuid.uuid4().hex[:8], "cases": []}
-    if args.quick and output.is_relative_to(ROOT / "docs"):
-        parser.error(f"--quick measures a few images only: give another --output than {output}")
+    if args.quick:
+        refuse_in_docs(parser, output, "--quick measures a few images only")
     if output.exists() and not args.quick:
         report = json.loads(output.read_text())
         if report["settings"] != settings:

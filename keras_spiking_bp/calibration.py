@@ -104,10 +104,11 @@ def calibrate(
     check_positive("tolerance", tolerance)
     to_scale = {name: weights_of(sources[name]) for name in targets}
     if output_std is not None:
-        to_scale[readout] = _readout_weights(layer.cell, output_std)
+        to_scale[readout] = _readout_weights(layer.cell, sources[readout], output_std)
     check_not_shared(to_scale)
     check_gamma([source for name in targets for source in sources[name]])
-    check_gamma(last_parts(sources[readout]) if output_std is not None else [])
+    if output_std is not None:
+        check_gamma(last_parts(sources[readout]))
 
     spikes = front(as_inputs("inputs", model, inputs), training=False)
     observe = activity_of(model)
@@ -151,18 +152,18 @@ def _restored_on_error(variables: list) -> Iterator[None]:
         raise
 
 
-def _readout_weights(cell: Cell, output_std: float) -> list:
+def _readout_weights(cell: Cell, sources: list[keras.layers.Layer], output_std: float) -> list:
     """The weights that the outputs are in proportion to."""
     check_positive("output_std", output_std)
     if cell.emits == "spikes":
         raise ValueError(
             f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
         )
-    name, sources = list(sources_of(cell).items())[-1]
     weights = last_weights_of(sources)
     if not weights:
         raise ValueError(
-            f"`output_std` needs trainable weights between the last spikes and the readout {name!r}. "
+            "`output_std` needs trainable weights between the last spikes and the readout "
+            f"{cell.neurons()[-1].name!r}. "
             f"Received: output_std={output_std!r} and {[source.name for source in sources]} without any"
         )
     return weights

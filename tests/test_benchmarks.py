@@ -1,13 +1,14 @@
 """What `benchmarks.run` measures, and what it does not replace."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import case, machine, report, run
+from benchmarks import case, fit, machine, report, run, time_to_accuracy
 from benchmarks.registry import GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
@@ -55,9 +56,10 @@ def test_the_page_names_what_had_not_settled():
     for times in ([2.0, 1.7, 1.6], [50.0]):  # the last: no time was left for further ones
         data["results"] = [record | {"runs": [{"status": "ok", "warmup": [9], "times": times, "peak": 1}]}]
         text = report.unsettled_text(Results(data))
-        assert text.endswith(":\n\n* snnTorch (lenet, T = 50, batch 64, train)")
+        assert text == "Not settled by then: snnTorch (lenet, T = 50, batch 64, train)."
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_commit_of_the_measured_code(tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
@@ -76,6 +78,17 @@ def test_the_commit_of_the_measured_code(tmp_path):
         seen.append(machine.commit(tmp_path))
     assert seen[0] == seen[1] and "+" not in seen[0]  # a page does not matter
     assert len(set(seen)) == 4 and all(name.startswith(f"{seen[0]}+") for name in seen[2:])
+
+
+@pytest.mark.parametrize("module, smaller", [(run, "--quick"), (time_to_accuracy, "--quick"), (fit, "--steps=5")])
+def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch, capsys):
+    output = ROOT / "docs" / "build" / ".." / "benchmarks.json"
+    before = output.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["benchmark", smaller, "--output", str(output)])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert f"{smaller.split('=')[0]} measures" in (said := capsys.readouterr().err) and "another --output" in said
+    assert output.read_bytes() == before
 
 
 def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):

@@ -20,6 +20,12 @@ def test_the_page_has_the_table_of_the_reports():
         assert report["data"]["tested_on"] == "5000 samples of the training set"
 
 
+def test_the_page_has_the_rows_of_half_width():
+    lines = (ROOT / "docs/training.md").read_text().splitlines()
+    for options, title in half_width.TABLE.items():
+        assert len([line for line in lines if line.startswith(f"| {title} |") and f"`{options}` |" in line]) == 1
+
+
 def test_the_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     done = []
 

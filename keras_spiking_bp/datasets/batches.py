@@ -80,7 +80,11 @@ class Batches:
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def epochs(self, first: int, end: int, first_batch: int = 0) -> tf.data.Dataset:
-        """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
+        """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on.
+
+        Raises:
+            ValueError: if there is no such epoch or batch.
+        """
         self._check_first_batch(first_batch)
         if end <= first:
             raise ValueError(f"`end` must be above `first`. Received: first={first!r}, end={end!r}")

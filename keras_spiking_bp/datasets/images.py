@@ -63,6 +63,9 @@ class ImageSet:
 
         `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; padding is 0 to the
         network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
+
+        Raises:
+            ValueError: if a label is not below `classes`, or `augment` is True for another data set.
         """
         if augment and self.name not in _AUGMENTATIONS:
             raise ValueError(
