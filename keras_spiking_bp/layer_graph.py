@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -110,6 +111,13 @@ def _tensors(config: Any) -> list[dict[str, Any]]:
 def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     """An unbuilt float32 layer with the same config, except for `changes`."""
     return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """`name`, with underscores behind it where it is taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def no_constraints(layer: keras.layers.Layer) -> dict[str, None]:

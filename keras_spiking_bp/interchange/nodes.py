@@ -8,6 +8,7 @@ from keras_spiking_bp.interchange.axes import swapped
 from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name
 from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING
+from keras_spiking_bp.layer_graph import unused_name
 
 _ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
 
@@ -53,11 +54,7 @@ class Nodes:
 
     def unused_name(self, name: str) -> str:
         """`name` as a layer may have it that is no node, with underscores behind it where a node has that name."""
-        taken = {keras_name(other) for other in self.of}
-        name = keras_name(name)
-        while name in taken:
-            name += "_"
-        return name
+        return unused_name(keras_name(name), {keras_name(other) for other in self.of})
 
     def input(self) -> tuple[str, tuple[int, ...]]:
         """The name of the input node, and the shape of a step with channels last."""
