@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.style import BLUE, ORANGE, STYLE
+from keras_spiking_bp.analysis.style import BLUE, GREY, ORANGE, STYLE
 
 keras.utils.set_random_seed(0)
 plt.rcParams.update(STYLE)
@@ -53,42 +53,50 @@ plt.show()
 # ## Firing rates before training
 #
 # Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. With so few steps, the
-# image is given as a constant current instead of random spikes (`ConstantEncoder`), the reset subtracts the threshold,
-# and the membrane potential starts at half the threshold: a count is then the total current, rounded. How often do the
-# neurons of each layer fire?
+# image is given as a constant current instead of random spikes (`ConstantEncoder`), and the reset subtracts the
+# threshold. How often do the neurons of each layer fire, if their membrane potential starts at 0, and if it starts at
+# half the threshold, so that a count is the total current, rounded?
 
 # %%
-model = ksbp.models.spiking_vgg(
-    x_train.shape[1:],
-    10,
-    stages=[(8, 3), (12, 3), "pool", (16, 3), (24, 3), "pool", (32, 3)],
-    dense_units=[64],
-    encoder=ksbp.ConstantEncoder(num_steps=8),
-    reset_mechanism="subtract",
-    initial_membrane=0.5,
-    gradient="bounded",
-    seed=0,
-)
-before = ksbp.analysis.activity(model, x_train[:32], verbose=0)
+
+
+def network(initial_membrane):
+    return ksbp.models.spiking_vgg(
+        x_train.shape[1:],
+        10,
+        stages=[(8, 3), (12, 3), "pool", (16, 3), (24, 3), "pool", (32, 3)],
+        dense_units=[64],
+        encoder=ksbp.ConstantEncoder(num_steps=8),
+        reset_mechanism="subtract",
+        initial_membrane=initial_membrane,
+        gradient="bounded",
+        seed=0,
+    )
+
+
+model = network(initial_membrane=0.5)
+from_0, from_half = (ksbp.analysis.activity(m, x_train[:32], verbose=0) for m in (network(initial_membrane=0.0), model))
 
 # %% [markdown]
-# `calibrate` scales the weights of each layer, from first to last, until its neurons fire at the given rate on some
-# sample images, and those of the readout until its outputs have the given standard deviation, as suits logits.
+# From 0, the last layers are dead. From half the threshold all layers fire, but seldom. `calibrate` scales the weights
+# of each layer, from first to last, until its neurons fire at the given rate on some sample images, and those of the
+# readout until its outputs have the given standard deviation, as suits logits.
 
 # %%
 ksbp.calibrate(model, x_train[:32], firing_rate=0.1, output_std=2.0)
 after = ksbp.analysis.activity(model, x_train[:32], verbose=0)
 
-rates = [[row["firing_rate"] for row in table.rows[:-1]] for table in (before, after)]
+rates = [[row["firing_rate"] for row in table.rows[:-1]] for table in (from_0, from_half, after)]
+titles = ("from 0", "from half the threshold", "after calibrate")
 names = [row["layer"] for row in after.rows[:-1]]
 place = np.arange(len(names))
 figure, axis = plt.subplots(figsize=(7, 3.2))
-axis.bar(place - 0.2, rates[0], 0.38, color=ORANGE, label="before")
-axis.bar(place + 0.2, rates[1], 0.38, color=BLUE, label="after calibrate")
+for shift, rate, color, label in zip((-0.27, 0, 0.27), rates, (GREY, ORANGE, BLUE), titles, strict=True):
+    axis.bar(place + shift, rate, 0.26, color=color, label=label)
 axis.set_xticks(place, names)
 axis.set(xlabel="layer, from first to last", ylabel="spikes per neuron and step")
 axis.margins(y=0.25)
-axis.legend(ncols=2)
+axis.legend(ncols=3)
 plt.show()
 
 # %% [markdown]
