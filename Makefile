@@ -71,10 +71,12 @@ release-check: $(VENV)/.release
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
-%/bin/python:
+# both named, not as a pattern: make 4.3 and older would take them for intermediate files and delete them at its end
+$(VENV)/bin/python $(VENV)-oldest/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.10 to 3.13 is needed (TensorFlow supports no other). Choose one: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $* || { echo "On Debian: apt-get install python3-venv"; rm -rf $*; exit 1; }
+	$(PYTHON) -m venv $(@:/bin/python=) || \
+		{ echo "On Debian: apt-get install python3-venv"; rm -rf $(@:/bin/python=); exit 1; }
 
 # $(VENV)/.NAME: the package and its extra NAME are installed
 $(VENV)/.%: setup.cfg $(VENV)/bin/python

@@ -92,7 +92,7 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
     path = args.direct or args.output / "direct" / "model.keras"
     if not path.exists():
         options = ["--network", args.network, "--dataset", args.dataset, "--output", str(path.parent)]
-        options += ["--seed", str(args.seed), "--data-note", args.data_note]
+        options += ["--seed", str(args.seed), "--data-note", args.data_note, "--verbose", str(args.verbose)]
         reproduce.main(options + (["--data-dir", args.data_dir] if args.data_dir else []))
     report = args.direct_report or path.parent / "report.json"
     if report.exists():

@@ -23,6 +23,7 @@ from examples.reproduce import command
 from keras_spiking_bp.export.atomic import written_whole
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
+SEEDS, EPOCHS, PAGE = 3, 5, Path("docs/gradients.md")
 
 
 def train(gradient: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -79,12 +80,14 @@ def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path("docs/gradients.md"))
-    args = parser.parse_args()
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--output", type=Path, default=PAGE)
+    args = parser.parse_args(arguments)
+    if args.output == PAGE and (args.seeds, args.epochs) != (SEEDS, EPOCHS):
+        parser.error(f"other numbers of seeds or epochs would replace {PAGE}: give another --output")
     kept = args.output.with_suffix(".json")
     runs = json.loads(kept.read_text()) if kept.exists() else []
     for seed in range(args.seeds):
@@ -95,8 +98,10 @@ def main() -> None:
             print(runs[-1], flush=True)
             with written_whole(kept, overwrite=True) as part:
                 part.write_text(json.dumps(runs, indent=1) + "\n")
-    shown = [run for run in runs if run["epochs"] == args.epochs]
-    args.output.write_text(table(shown, args.epochs, command(sys.argv[1:], "examples.compare_gradients")))
+    shown = [run for run in runs if run["epochs"] == args.epochs and run["seed"] < args.seeds]
+    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.compare_gradients")
+    with written_whole(args.output, overwrite=True) as part:
+        part.write_text(table(shown, args.epochs, made_by))
     print(args.output.read_text())
 
 

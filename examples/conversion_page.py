@@ -80,7 +80,7 @@ def hybrids(reports: list[dict]) -> list[str]:
     """A line of Markdown with the accuracy of each network trained further after conversion."""
     return [
         f"* {title(report)}: **{100 * rows[-1]['accuracy']:.2f} %** of {report['samples']:,} test images in "
-        f"{len(rows)} time steps (`{report['command']}`)."
+        f"{len(rows)} time steps{f'; {note}' if (note := report['note']) else ''} (`{report['command']}`)."
         for report in reports
         for name, rows in report["curves"].items()
         if "trained" in name

@@ -63,6 +63,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict]:
 
 def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     """Writes the weights and their card; returns what `measure` does."""
+    args.output.mkdir(parents=True, exist_ok=True)
     recipe = Recipe.from_dict(report["recipe"])
     arrays = packed(keras.saving.load_model(args.model, compile=False))
     data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
@@ -91,7 +92,6 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         "test_by_num_steps": accuracy,
         "licence": licence,
     }
-    args.output.mkdir(exist_ok=True)
     path = args.output / PRETRAINED[recipe.dataset]
     with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
         np.savez_compressed(part, **arrays)
@@ -111,6 +111,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict]:
     args = parser.parse_args(arguments)
     if (args.model is None) != (args.report is None):
         parser.error("--model and --report go together")
+    if args.model is None and args.output != FOLDER:
+        parser.error("--output is the folder of new weights: it needs --model and --report")
     if args.model is None:
         accuracy = measure(args)
     else:

@@ -18,10 +18,12 @@ import keras
 import keras_spiking_bp as ksbp
 from examples.machine import machine, made_with
 from examples.reproduce import command
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, SEED = 25, 32, 1e-4, 0
 PART = 50  # batches per accuracy value
+STEPS, PAGE = 150, Path("docs/calibration.md")
 
 
 class Parts(keras.callbacks.Callback):
@@ -105,14 +107,20 @@ def page(runs: list[dict], steps: int, made_by: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir")
-    parser.add_argument("--steps", type=int, default=150, help=f"batches, a multiple of {PART}")
-    parser.add_argument("--output", type=Path, default=Path("docs/calibration.md"))
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"batches, a multiple of {PART}")
+    parser.add_argument("--output", type=Path, default=PAGE)
     args = parser.parse_args(arguments)
+    if args.steps < PART or args.steps % PART:
+        parser.error(f"--steps must be a multiple of {PART}. Received: {args.steps}")
+    if args.output == PAGE and args.steps != STEPS:
+        parser.error(f"other numbers of steps would replace {PAGE}: give another --output")
     images = ksbp.datasets.load_images("cifar10", args.data_dir)
     runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
-    args.output.with_suffix(".json").write_text(json.dumps(runs, indent=1) + "\n")
     made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.wake_vgg9")
-    args.output.write_text(page(runs, args.steps, made_by))
+    with written_whole(args.output.with_suffix(".json"), overwrite=True) as part:
+        part.write_text(json.dumps(runs, indent=1) + "\n")
+    with written_whole(args.output, overwrite=True) as part:
+        part.write_text(page(runs, args.steps, made_by))
     print(args.output.read_text())
 
 

@@ -42,9 +42,7 @@ def expected(spikes):
 
 @pytest.mark.parametrize("library", PEERS)
 def test_the_same_network_in_another_library(library, spikes, expected, monkeypatch):
-    pytest.importorskip(
-        library, reason="norse comes with the extra `bench`" if library == "norse" else f"{library} {HOW}"
-    )
+    pytest.importorskip(library, reason=f"{library} {HOW}")
     file, kind = PEERS[library]
     module, common = (importlib.import_module(f"benchmarks.peers.{name}") for name in (file, "common"))
     given = torch.from_numpy(spikes.transpose(1, 0, 4, 2, 3).copy())  # (T, B, C, H, W)

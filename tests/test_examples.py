@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, demo, export_all, tune, wake_vgg9
+from examples import compare_gradients, demo, export_all, pretrained, tune, wake_vgg9
 from tests.pages import ROOT
 
 
@@ -62,15 +62,39 @@ def test_the_log_of_the_demo_can_be_read(tmp_path):
 @pytest.mark.slow
 def test_compare_gradients_goes_on_where_it_was(few_digits, monkeypatch, tmp_path):
     page = tmp_path / "gradients.md"
-    arguments = ["compare", "--seeds", "1", "--epochs", "1", "--output", str(page)]
-    monkeypatch.setattr(sys, "argv", arguments)
+    arguments = ["--seeds", "1", "--epochs", "1", "--output", str(page)]
     monkeypatch.setattr(compare_gradients, "NUM_STEPS", 3)
-    compare_gradients.main()
+    compare_gradients.main(arguments)
     first = page.read_text()
     assert "| `accumulated` | 0." in first and "| `bptt` | 0." in first
     monkeypatch.setattr(compare_gradients, "train", None)  # nothing is left to train
-    compare_gradients.main()
+    compare_gradients.main(arguments)
     assert page.read_text() == first
+
+
+def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
+    """As after a comparison of more seeds that was interrupted in the last one."""
+    runs = json.loads((ROOT / "docs/gradients.json").read_text())
+    (tmp_path / "page.json").write_text(json.dumps(runs[:-1]))
+    monkeypatch.setattr(compare_gradients, "train", None)
+    compare_gradients.main(["--seeds", "2", "--output", str(tmp_path / "page.md")])
+    (made_by,) = re.findall("Made by `(.*)`", page := (tmp_path / "page.md").read_text())
+    assert page == compare_gradients.table(runs[:4], 5, made_by)
+
+
+@pytest.mark.parametrize("main, arguments, match", [
+    (compare_gradients.main, ["--seeds", "1"], "would replace docs/gradients.md: give another --output"),
+    (compare_gradients.main, ["--epochs", "1"], "would replace docs/gradients.md"),
+    (wake_vgg9.main, ["--steps", "50"], "would replace docs/calibration.md"),
+    (wake_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
+    (wake_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
+    (pretrained.main, ["--dataset", "mnist", "--output", "weights"], "needs --model and --report"),
+])  # fmt: skip
+def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert match in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_committed_pages_are_made_from_the_committed_runs():

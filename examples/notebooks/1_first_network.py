@@ -62,8 +62,8 @@ plt.show()
 # %% [markdown]
 # ## What the network does with a digit
 #
-# Each mark is a spike. Few neurons fire, and rarely. On hardware that computes only where there is a spike, this makes
-# spiking networks cheap ([notebook 4](4_sparse_and_cheap.ipynb)).
+# Each mark is a spike. In most steps, most neurons are silent. On hardware that computes only where there is a spike,
+# this can make a spiking network cheap: [notebook 4](4_sparse_and_cheap.ipynb) counts when it does.
 
 # %%
 axis = ksbp.analysis.pictures.raster(model, x_test[:1], neurons=20)

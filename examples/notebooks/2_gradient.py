@@ -110,7 +110,7 @@ for every, color, style in ((2, BLUE, "-"), (5, ORANGE, "--"), (20, GREEN, "-.")
     traces = [tf.constant((beta ** (100 - times)).sum(), tf.float32) for beta in betas]
     corrections = [leak_correction(count, trace, beta) for trace, beta in zip(traces, betas, strict=True)]
     axis.plot(betas, corrections, style, color=color, linewidth=2, label=f"a spike every {every} steps")
-axis.set(xlabel="beta (decay per step)", ylabel="leak correction", ylim=(0.9, 1.005))
+axis.set(xlabel="beta (decay per step)", ylabel="leak correction", ylim=(0.85, 1.005))
 axis.legend()
 plt.show()
 

@@ -22,13 +22,12 @@ from types import ModuleType
 import keras
 
 from examples.machine import machine
-from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.ports.data import Data, batches, load
+from examples.ports.page import PORTS
 from examples.reproduce import command
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.gradient_rules import GRADIENTS
 
-PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
 LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")
 
 
