@@ -7,7 +7,7 @@ import os
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the tests compare bits, of a CPU, and switch the kernels on
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests compare bits, of a CPU, and switch the kernels on
 os.environ.pop("KERAS_SPIKING_BP_KERNELS", None)
 
 try:
@@ -39,6 +39,15 @@ def fresh_keras():
     yield
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session(free_memory=False)  # a garbage collection after each test took 41 % of all time
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """The first digits of MNIST-5k in place of all: 96 for training, 40 for the test."""
+    import keras_spiking_bp as ksbp
+
+    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
+    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda seed=0: ((x[:96], y[:96]), (x_test[:40], y_test[:40])))
 
 
 @pytest.fixture

@@ -40,6 +40,22 @@ def made_up_images():
     return ImageSet("mnist", split(24), split(10), mean=(0.0,), scale=(1.0,), classes=10)
 
 
+def exact_with_statistics(model, seed=0):
+    """Weights and statistics, and all that is computed from them, are exact in binary: factors are powers of 2."""
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(rng.integers(-8, 9, shape) / 32)
+            layer.moving_variance.assign(4.0 ** rng.integers(-1, 2, shape) - layer.epsilon)
+            layer.gamma.assign(2.0 ** rng.integers(-1, 2, shape) * rng.choice([-1, 1], shape))
+            layer.beta.assign(rng.integers(-4, 9, shape) / 32)
+        elif not hasattr(layer, "layers"):
+            for variable in layer._trainable_variables:
+                variable.assign(rng.integers(-32, 33, variable.shape) / 64)
+    return model
+
+
 def synapse_layer(synapse, weights, policy=None):
     if synapse[0] == "dense":
         return keras.layers.Dense(weights[synapse[1]].shape[1], use_bias=False, dtype=policy)

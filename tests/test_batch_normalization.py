@@ -131,6 +131,14 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     currents = mean @ layer.trainable_weights[0].numpy()
     batch = currents.mean(0), currents.var(0)
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
+    first, taken = (ksbp.SpikingRNN.from_config(layer.get_config()) for _ in range(2))
+    for other in (first, taken):
+        other.build(X.shape)
+        other.trainable_weights[0].assign(layer.trainable_weights[0])
+    first(X, training=True, **({"mask": seen} if masked else {}))
+    taken.take_statistics(X, mask=seen if masked else None)
+    for other in (first, taken):
+        assert_close(statistics(other), batch, rtol=1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])

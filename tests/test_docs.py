@@ -17,9 +17,7 @@ ELSEWHERE = {"nir.md", "export.md"}
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE])
-def test_snippets(name, monkeypatch, tmp_path):
-    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:32], y[:32]), (x_test[:16], y_test[:16])))
+def test_snippets(name, few_digits, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)
 

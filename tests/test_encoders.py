@@ -200,7 +200,15 @@ def test_a_plain_layer_right_behind_the_encoder(gradient):
     assert (model.get_weights()[0] != before).all()
 
 
-@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.ConstantEncoder])
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder])
+def test_how_large_an_image_may_be_depends_on_the_scale(encoder):
+    images = np.full((2, 4, 4, 1), 200, "float32")
+    assert encoder(10, scale=0.05)(images).shape == (2, 10, 4, 4, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="divide 8-bit images by 255"):
+        encoder(10, scale=0.1)(images)
+
+
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder, ksbp.ConstantEncoder])
 class TestBadInput:
     @pytest.mark.parametrize("num_steps", [0, -1, 2.5, None, True, "10"])
     def test_num_steps(self, encoder, num_steps):

@@ -14,12 +14,6 @@ from examples import compare_gradients, demo, export_all, pretrained, tune, wake
 from tests.pages import ROOT
 
 
-@pytest.fixture
-def few_digits(monkeypatch):
-    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda seed=0: ((x[:64], y[:64]), (x_test[:40], y_test[:40])))
-
-
 def test_demo(few_digits, monkeypatch, tmp_path, capsys):
     arguments = ["demo", "--epochs", "1", "--num-steps", "4", "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -107,7 +101,7 @@ def test_the_committed_pages_are_made_from_the_committed_runs():
 
 
 @pytest.mark.parametrize("arguments, match", [
-    (["--training-samples", "60", "--held-out", "10"], "together at most 64: 60, 10"),
+    (["--training-samples", "90", "--held-out", "10"], "together at most 96: 90, 10"),
     (["--held-out", "0"], "must be at least 1"),
 ])  # fmt: skip
 def test_tuning_needs_enough_digits(few_digits, tmp_path, capsys, arguments, match):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from tests.pages import ROOT
 from tests.test_golden import assert_close
 
 slow = pytest.mark.slow
-with_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+COMPILER = shlex.split(os.environ.get("CXX") or "g++")
+with_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C++ compiler")
 
 
 @pytest.fixture
@@ -386,7 +388,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
 @with_compiler
 def test_with_sanitizers(tmp_path):
     """The arithmetic on arrays of exact sizes, without TensorFlow: no address out of bounds, nothing undefined."""
-    command = [os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined"]
+    command = [*COMPILER, "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined"]
     command += ["-fno-sanitize-recover=all", f"-I{Path(kernels.__path__[0])}", str(ROOT / "tests" / "sanitized.cc")]
     subprocess.run([*command, "-o", str(tmp_path / "sanitized")], check=True, timeout=300)
     done = subprocess.run([tmp_path / "sanitized"], capture_output=True, text=True, timeout=300)

@@ -61,14 +61,11 @@ def test_links(source):
         for path in SOURCES
     ],
 )
-def test_runs(source, monkeypatch, tmp_path):
+def test_runs(source, few_digits, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib", reason="needs pip install 'keras-spiking-bp[data]'")
     if "ai_edge_litert" in source.read_text():
         pytest.importorskip("ai_edge_litert", reason="needs pip install 'keras-spiking-bp[export]'")
     matplotlib.use("agg")
-    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    few = (x[:96], y[:96]), (x_test[:20], y_test[:20])
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: few)
 
     def no_images(name, download):
         raise FileNotFoundError(name)

@@ -2,15 +2,12 @@
 
 import re
 
-import keras_spiking_bp as ksbp
 from tests.pages import ROOT, run, snippets
 
 README = ROOT / "README.md"
 
 
-def test_snippets(monkeypatch, capsys, tmp_path):
-    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda: ((x[:32], y[:32]), (x_test[:16], y_test[:16])))
+def test_snippets(few_digits, monkeypatch, capsys, tmp_path):
     assert len(snippets(README)) == 3
     monkeypatch.chdir(tmp_path)
     assert run(README)["model"]

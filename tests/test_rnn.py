@@ -179,6 +179,29 @@ def test_chunks_with_carried_state_equal_the_whole_sequence(readout):
     np.testing.assert_array_equal(stateful(x), expected)
 
 
+@pytest.mark.parametrize("stateful", [False, True])
+def test_a_prediction_at_every_step_goes_on_across_chunks(stateful):
+    """`V[t] / t`, where t counts from the first chunk on."""
+    whole, x = conv_network(return_sequences=True), spikes(steps=10)
+    layer = same_network(whole, stateful=stateful, return_state=not stateful)
+    parts, states = [], None
+    for chunk in (x[:, :4], x[:, 4:]):
+        output, *states = (layer(chunk),) if stateful else layer(chunk, initial_state=states)
+        parts.append(output)
+    np.testing.assert_array_equal(np.concatenate(parts, 1), whole(x))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("readout", [True, False])
+def test_no_gradient_into_the_initial_state(gradient, readout):
+    rnn = conv_network(readout, gradient=gradient)
+    states = [state + 0.25 for state in rnn.get_initial_state(3)]
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        loss = tf.reduce_sum(rnn(spikes(), initial_state=states))
+    assert tape.gradient(loss, states) == [None] * len(states)
+
+
 @pytest.mark.parametrize("sequences", [True, False])
 @pytest.mark.parametrize("readout", [True, False])
 @pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
@@ -214,6 +237,33 @@ def test_masked_outputs_repeat_or_are_zero():
     np.testing.assert_array_equal(outputs[:, 2], outputs[:, 1])
     outputs = conv_network(return_sequences=True, zero_output_for_mask=True)(x, mask=mask).numpy()
     assert not outputs[:, 2].any() and outputs[:, 3].any()
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_outputs_that_a_mask_makes_zero_have_no_gradient(gradient):
+    rnn = conv_network(gradient=gradient, return_sequences=True)
+    x, mask = spikes(), np.random.default_rng(2).uniform(size=(3, 8)) < 0.7
+    weight = np.random.default_rng(3).normal(size=(3, 8, 4)).astype("float32")
+
+    def gradients(layer, weight):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, mask=mask) * weight)
+        return tape.gradient(loss, layer.trainable_weights)
+
+    actual = gradients(same_network(rnn, zero_output_for_mask=True), weight)
+    assert_all_close(actual, gradients(rnn, weight * mask[..., None]), rtol=1e-5, atol=1e-5)
+    repeated = gradients(rnn, weight)  # a repeated output is that of the step before
+    assert any(np.abs(a - b).max() > 0.1 for a, b in zip(actual, repeated, strict=True))
+
+
+def test_a_mask_reaches_the_next_layer():
+    x = np.random.default_rng(0).integers(1, 3, (3, 8, 5)).astype("float32")
+    x[1, 5:] = 0
+    cells = [ksbp.LIFCell(keras.layers.Dense(6)), ksbp.ReadoutCell(keras.layers.Dense(2))]
+    layers = [ksbp.SpikingRNN(cells[0], return_sequences=True), ksbp.SpikingRNN(cells[1])]
+    model = keras.Sequential([keras.Input((8, 5)), keras.layers.Masking(), *layers])
+    alone = ksbp.SpikingRNN(ksbp.SequentialCell(cells))(x[1:2, :5])
+    np.testing.assert_allclose(model(x)[1], alone[0], rtol=1e-6)
 
 
 def test_a_sample_that_is_masked_throughout_gives_zero():
@@ -328,6 +378,8 @@ def test_go_backwards():
     rnn = conv_network(return_sequences=True)
     backwards = same_network(rnn, go_backwards=True)
     np.testing.assert_array_equal(backwards(spikes()), rnn(spikes()[:, ::-1]))
+    mask = np.random.default_rng(2).uniform(size=(3, 8)) < 0.7
+    np.testing.assert_array_equal(backwards(spikes(), mask=mask), rnn(spikes()[:, ::-1], mask=mask[:, ::-1]))
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -382,17 +434,24 @@ def test_integer_spikes_are_taken():
     np.testing.assert_array_equal(rnn(np.abs(spikes()).astype("bool")), rnn(np.abs(spikes())))
 
 
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
-def test_unknown_batch_and_unknown_number_of_steps(gradient, neuron):
+def test_unknown_batch_and_unknown_number_of_steps():
     inputs = keras.Input((None, 4, 4, 2))
-    rnn = conv_network(neuron=neuron, gradient=gradient, return_state=True, return_sequences=True)
+    rnn = conv_network(return_state=True, return_sequences=True)
     model = keras.Model(inputs, rnn(inputs))
     assert model.output[0].shape == (None, None, 4)
     assert [s.shape for s in model.output[1:]] == [(None, 4, 4, 3), (None, 2, 2, 3), (None, 6), (None, 4), (None,)]
     for batch, steps in ((2, 5), (3, 8)):
-        outputs, *states = model.predict(spikes(batch, steps), verbose=0)
-        assert outputs.shape == (batch, steps, 4)
-        assert [s.shape[1:] for s in states] == [s.shape[1:] for s in model.output[1:]]
+        assert_all_close(model.predict(spikes(batch, steps), verbose=0), rnn(spikes(batch, steps)))
+
+
+@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+def test_gradients_with_unknown_batch_and_unknown_number_of_steps(gradient, neuron):
+    rnn = conv_network(neuron=neuron, gradient=gradient, return_sequences=True)
+    signature = [tf.TensorSpec((None, None, 4, 4, 2))]
+    as_graph = tf.function(lambda x: outputs_like_graph(rnn, x), input_signature=signature)
+    for batch, steps in ((2, 5), (3, 8)):
+        x = spikes(batch, steps)
+        assert_all_close([o.numpy() for o in as_graph(x)], outputs_and_gradients(rnn, x), rtol=1e-5, atol=1e-5)
 
 
 def test_plain_keras_rnn_runs_every_cell():
@@ -415,6 +474,15 @@ def test_plain_keras_rnn_runs_every_cell():
     over_time = ksbp.SpikingRNN(readout, return_sequences=True)(x)
     plain = keras.layers.RNN(readout, return_sequences=True)(x)
     np.testing.assert_allclose(plain, over_time * np.arange(1, 9)[:, None], rtol=1e-5)
+
+
+def test_reset_state_of_plain_keras_rnn_ends_dropout():
+    dense = keras.layers.Dense(50, use_bias=False, kernel_initializer="ones")
+    layer = keras.layers.RNN(ksbp.LIFCell(dense, dropout=0.5), return_sequences=True, stateful=True)
+    x = np.ones((2, 6, 3), "float32")
+    assert set(np.unique(layer(x, training=True))) == {0.0, 2.0}
+    layer.reset_state()
+    np.testing.assert_array_equal(layer(x, training=True), np.ones((2, 6, 50)))
 
 
 def test_batch_normalisation_does_not_learn_in_plain_keras_rnn():

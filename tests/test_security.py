@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.training.callback_state import restore_state
 from tests.networks import noisy_patterns
 
 
@@ -29,9 +30,15 @@ def test_python_code_inside_of_a_cell_is_refused(tmp_path, trace):
     keras.Model(inputs, layer(inputs)).save(tmp_path / "model.keras")
     assert trace()
     del sys.loaded_code_ran
-    with pytest.raises(Exception, match="lambda"):
+    with pytest.raises(ValueError, match="lambda"):
         keras.models.load_model(tmp_path / "model.keras")
     assert not trace()
+
+
+def test_only_listed_attributes_of_callbacks_are_set():
+    stop = keras.callbacks.EarlyStopping("loss", patience=3)
+    restore_state([stop], {"EarlyStopping-0/wait": np.array(2), "EarlyStopping-0/patience": np.array(99)})
+    assert (stop.wait, stop.patience) == (2, 3)
 
 
 class Payload:

@@ -123,7 +123,7 @@ def test_dropout(make, gradient, reset, monkeypatch):
     compare(rnn, names, inputs, simulation, gradient, training=True, tolerance=TOLERANCE)
 
 
-def dense_case(beta=0.9, num_steps=9, reset="zero", surrogate=None, kappa=6.0):
+def dense_case(beta=0.9, num_steps=9, reset="zero", surrogate=ATan(), kappa=6.0):  # noqa: B008
     def make(beta):
         network, shapes = plain(beta)
         fc, out = network["nodes"][2:]
@@ -133,15 +133,16 @@ def dense_case(beta=0.9, num_steps=9, reset="zero", surrogate=None, kappa=6.0):
         shapes = {"w0": (5, 8), "w1": (8, 20), "w2": (20, 4)}
         return {"beta": beta, "input_shape": [5], "nodes": [first, fc, out]}, shapes
 
-    neuron, of_oracle = both(surrogate or ATan())
+    neuron, of_oracle = both(surrogate)
     return neuron, *safe_case(make, beta, num_steps, kappa=kappa, reset=reset, **of_oracle)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
-def test_the_derivative_of_a_later_chunk_starts_with_it(gradient, reset):
+@pytest.mark.parametrize("surrogate", [None, ATan()], ids=repr)
+def test_the_derivative_of_a_later_chunk_starts_with_it(gradient, reset, surrogate):
     """The potentials are carried on, as constants."""
-    neuron, network, weights, inputs, _ = dense_case(reset=reset)
+    neuron, network, weights, inputs, _ = dense_case(reset=reset, surrogate=surrogate)
     first = Simulation(network, weights, inputs[:, :4], reset=reset)
     start = {n["name"]: first.membranes[n["name"]][:, -1] for n in network["nodes"]}
     second = Simulation(

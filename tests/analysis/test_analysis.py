@@ -1,5 +1,7 @@
 """Activity, accuracy over time, energy and comparison: against the NumPy simulation and by hand."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -164,6 +166,17 @@ def test_comparison_at_full_length_and_at_equal_accuracy(small):
     assert again.rows[0]["accuracy"] == pytest.approx(full["ANN"]["accuracy"])
 
 
+def test_energy_at_equal_accuracy_is_that_of_its_steps(small):
+    done = dataclasses.replace(small[-1], labels=small[-1].outputs[:, -1].argmax(-1))  # all right at the end
+    costs = analysis.Costs(accumulate=2, mac=3, neuron_update=5, memory_access=7)
+    full, equal = analysis.compare({"one": done}, accuracy=0.1, costs=costs).rows
+    assert full["steps"] == 10 > equal["steps"]
+    for row in (full, equal):
+        adds = sum(of[:, : row["steps"]].sum() for of in done.operations.values()) / 7
+        expected = adds * (2 + 3 * 7) + done.updates * row["steps"] * (5 + 2 * 7)
+        assert row["energy_nj"] == pytest.approx(expected / 1000)
+
+
 def test_data_may_be_a_dataset(small):
     model, images, labels, _ = small
     spikes = model.layers[1](images)
@@ -300,9 +313,12 @@ def test_labels_may_come_later(small):
 
 def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
     model, images, _, _ = small
+    stream = model.layers[1].seed_generator.state
+    before = stream.numpy()
     once, again = (analysis.run(model, images, batch_size=3, verbose=0) for _ in range(2))
     np.testing.assert_array_equal(again.outputs, once.outputs)
     np.testing.assert_array_equal(traces(model, images)["conv1"]["spikes"], traces(model, images)["conv1"]["spikes"])
+    np.testing.assert_array_equal(stream, before)
 
 
 def test_the_random_stream_is_restored_after_an_error():

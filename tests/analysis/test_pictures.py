@@ -2,6 +2,7 @@
 
 import sys
 
+import keras
 import matplotlib
 import numpy as np
 import pytest
@@ -50,8 +51,14 @@ def test_raster_has_a_mark_for_each_spike_and_traces_are_potentials(setting):
     model, spikes, _ = setting
     found = traces(model, spikes[1:2])
     axis = analysis.pictures.raster(model, spikes, sample=1, neurons=1000)
-    marks = sum(len(collection.get_segments()) for collection in axis.collections)
-    assert marks == sum(int(of["spikes"].sum()) for of in found.values() if "spikes" in of)
+    trains = [of["spikes"][0].reshape(10, -1) for of in found.values() if "spikes" in of]
+    for collection, spikes_of_layer in zip(axis.collections, trains, strict=True):
+        marks = [tuple(segment[0]) for segment in collection.get_segments()]  # time, and the lower end
+        rows = np.unique([row for _, row in marks], return_inverse=True)[1]  # of the neurons that fire
+        active = np.flatnonzero(spikes_of_layer.any(0))
+        expected = {(step + 1, row) for row, n in enumerate(active) for step in np.flatnonzero(spikes_of_layer[:, n])}
+        assert {(int(step), int(row)) for (step, _), row in zip(marks, rows, strict=True)} == expected
+        assert len(marks) == len(expected)
     axis = analysis.pictures.membranes(model, spikes, "readout", sample=1, neurons=1)
     assert any(np.allclose(axis.lines[0].get_ydata(), potential) for potential in found["readout"]["membrane"][0].T)
 
@@ -61,7 +68,7 @@ def test_comparison_shows_each_row(setting):
     table = analysis.compare({"a": done, "b": done})
     left, right = table.plot()
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
-    assert len(right.patches) == len(table.rows)
+    assert [bar.get_width() for bar in right.patches] == [row["energy_nj"] / 1000 for row in table.rows]
 
 
 def test_bad_input_is_refused(setting):
@@ -70,6 +77,9 @@ def test_bad_input_is_refused(setting):
         analysis.pictures.raster(model, spikes, sample=5)
     with pytest.raises(ValueError, match="`layer` must be one of .*'conv1'"):
         analysis.pictures.membranes(model, spikes, "conv9")
+    readout = keras.Sequential([keras.Input((10, 4)), ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))])
+    with pytest.raises(ValueError, match="`model` must have spiking neurons. It has a readout only"):
+        analysis.pictures.raster(readout, np.ones((1, 10, 4), "float32"))
 
 
 def test_says_what_to_install(setting, monkeypatch):

@@ -48,7 +48,12 @@ def test_rates_rasters_and_potentials_are_those_of_the_network(tmp_path):
     assert (int(width), int(height)) == (40, 64)
     shown = spikes[0].reshape(10, -1)[:, np.linspace(0, 255, 16).astype(int)].T
     np.testing.assert_array_equal(tf.io.decode_png(picture)[::4, ::4, 0] == 0, shown == 1)
-    assert first["membrane/readout"][:, 2].sum() == 10 * 3  # a histogram of all steps and classes
+    low, high, count = first["membrane/readout"].T  # a histogram of all steps and classes
+    potentials = before["readout"]["membrane"][0]
+    assert (low[0], high[-1]) == pytest.approx((potentials.min(), potentials.max()))
+    at_edges = np.abs(np.subtract.outer(potentials.ravel(), low[1:])).min(1) < 1e-6
+    expected = np.histogram(potentials, [*low, high[-1]])[0]
+    assert count.sum() == 10 * 3 and np.abs(count - expected).sum() <= 2 * at_edges.sum()
 
 
 def test_training_is_the_same_with_it_and_without(tmp_path):
@@ -65,6 +70,8 @@ def test_every_and_bad_arguments(tmp_path):
     assert sorted(written(tmp_path)) == [0, 2]
     with pytest.raises(ValueError, match="`every` must be an integer of at least 1. Received: every=0"):
         ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, every=0)
+    with pytest.raises(ValueError, match="`neurons` must be an integer of at least 1. Received: neurons=0"):
+        ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, neurons=0)
     plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     plain.compile("sgd", "mse")
     with pytest.raises(TypeError, match="must have a SpikingRNN"):

@@ -73,11 +73,29 @@ def test_gradient_is_that_of_max_pooling_on_counts(gradient, of):
         np.testing.assert_allclose(found, of_steps, rtol=1e-6)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_a_masked_step_is_skipped(gradient):
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
+def test_a_later_window_goes_on_from_the_counts(gradient):
+    """Outputs are all spikes so far; the derivative is that of the maximum of the counts at the end."""
+    x, pooling = spikes(), keras.layers.MaxPooling2D(2)
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling), gradient, return_state=True)
+    _, *state = layer(x[:, :5])
+    later, before = tf.constant(x[:, 5:]), x[:, :5].sum(1)
+    weight = np.random.default_rng(1).normal(size=(3, 2, 3, 2)).astype("float32")
+
+    def run(y):
+        return layer(y, initial_state=state, training=True)[0]
+
+    np.testing.assert_allclose(run(later), pooling(x.sum(1)) / 12, rtol=1e-6)
+    expected = gradients_of_pooling(lambda n: pooling(before + n), tf.reduce_sum(later, 1), weight / 12)
+    found = gradients_of_pooling(run, later, weight)
+    np.testing.assert_allclose(found, np.repeat(expected[:, None], 7, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("gradient", "of"), [("accumulated", "spikes"), ("accumulated", "counts"), ("bptt", "spikes")])
+def test_a_masked_step_is_skipped(gradient, of):
     x = tf.constant(spikes())
     mask = np.random.default_rng(3).random((3, 12)) < 0.6
-    make = lambda: ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), "spikes"), gradient)  # noqa: E731
+    make = lambda: ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of), gradient)  # noqa: E731
     together = gradients_of_pooling(lambda x: make()(x, mask=mask), x, 1.0)
     assert not together[~mask].any()
     for i in range(3):

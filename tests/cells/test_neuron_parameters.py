@@ -176,6 +176,9 @@ def test_fit_moves_them_and_keeps_them_in_range(tmp_path):
     assert float(hidden.threshold) >= 1e-3
     assert float(hidden.beta) != 0.5
     assert float(hidden.threshold) != 1.0
+    for gradient, beta, threshold in ((9.0, 1e-3, 1e-3), (-9.0, 1.0, 9.001)):  # far beyond each bound
+        keras.optimizers.SGD(1.0).apply([tf.constant(gradient)] * 2, [hidden.beta, hidden.threshold])
+        assert (float(hidden.beta), float(hidden.threshold)) == pytest.approx((beta, threshold))
     hidden.beta.assign(0.6), hidden.threshold.assign(1.3), readout.beta.assign(0.7)
     model.save(tmp_path / "model.keras")
     same = keras.saving.load_model(tmp_path / "model.keras")

@@ -7,6 +7,7 @@ import pytest
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
 from keras_spiking_bp.observe import traces
+from tests.networks import exact_with_statistics
 
 STEPS = 12
 
@@ -17,22 +18,6 @@ def normalization():
 
 def normalized(*layers):
     return keras.Sequential([*layers, normalization()])
-
-
-def exact(model, seed=0):
-    """Weights and statistics, and all that is computed from them, are exact in binary: factors are powers of 2."""
-    rng = np.random.default_rng(seed)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            shape = layer.moving_mean.shape
-            layer.moving_mean.assign(rng.integers(-8, 9, shape) / 32)
-            layer.moving_variance.assign(4.0 ** rng.integers(-1, 2, shape) - layer.epsilon)
-            layer.gamma.assign(2.0 ** rng.integers(-1, 2, shape) * rng.choice([-1, 1], shape))
-            layer.beta.assign(rng.integers(-4, 9, shape) / 32)
-        elif not hasattr(layer, "layers"):
-            for variable in layer._trainable_variables:
-                variable.assign(rng.integers(-32, 33, variable.shape) / 64)
-    return model
 
 
 def network():
@@ -66,7 +51,7 @@ def norms_in(model):
 
 
 def test_equal_spikes(tmp_path):
-    model = exact(network())
+    model = exact_with_statistics(network())
     spikes = np.random.default_rng(1).integers(-1, 2, (3, STEPS, 12, 12, 2)).astype("float32")
     before = model.get_weights()
     folded = ksbp.fold_batch_normalization(model)
@@ -118,7 +103,7 @@ def test_a_trained_factory_model_and_its_encoder():
 
 
 def test_a_model_inside_of_a_model():
-    inner = exact(network())
+    inner = exact_with_statistics(network())
     inputs = keras.Input((STEPS, 12, 12, 2))
     outer = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.BatchNormalization()(inner(inputs))))
     folded = ksbp.fold_batch_normalization(outer)
@@ -135,7 +120,7 @@ def test_a_synapse_that_two_cells_share_becomes_two():
     shared = keras.Sequential([keras.layers.Dense(5), keras.layers.BatchNormalization()])
     inputs = keras.Input((STEPS, 5))
     cell = SequentialCell([LIFCell(shared), LIFCell(shared), ReadoutCell(keras.layers.Dense(2))])
-    model = exact(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
+    model = exact_with_statistics(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
     folded = ksbp.fold_batch_normalization(model)
     spikes = np.random.default_rng(2).integers(-1, 2, (3, STEPS, 5)).astype("float32")
     np.testing.assert_array_equal(folded(spikes), model(spikes))
@@ -145,7 +130,7 @@ def test_a_synapse_that_two_cells_share_becomes_two():
 
 def test_a_compiled_model_stays_so_and_the_new_one_is_not():
     """Keras compiles a clone like its model, which it cannot do with a loss that is not serialisable."""
-    inner = exact(network())
+    inner = exact_with_statistics(network())
     inputs = keras.Input((STEPS, 12, 12, 2))
     outer = keras.Model(inputs, inner(inputs))
     for model in (inner, outer):
