@@ -47,6 +47,15 @@ class Encoder(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], self.num_steps, *input_shape[1:])
 
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        check_float_dtype("images", images.dtype)
+        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=self.output_dtype)
+
+    @property
+    def output_dtype(self) -> str:
+        """That of spikes: int8."""
+        return "int8"
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}
 
@@ -118,11 +127,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             parallel_iterations=None if tf.executing_eagerly() else 2,
         )
 
-    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
-        check_float_dtype("images", images.dtype)
-        shape = (images.shape[0], self.num_steps, *images.shape[1:])
-        return keras.KerasTensor(shape, dtype="int8")
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
@@ -151,10 +155,10 @@ class ConstantEncoder(Encoder):
         currents = self.scale * self._checked(images)
         return tf.repeat(currents[:, None], self.num_steps, axis=1)
 
-    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
-        check_float_dtype("images", images.dtype)
-        shape = (images.shape[0], self.num_steps, *images.shape[1:])
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+    @property
+    def output_dtype(self) -> str:
+        """That of the layer: its outputs are currents."""
+        return self.compute_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -227,11 +231,6 @@ class LatencyEncoder(Encoder):
         if self.clip:
             steps = tf.where(x < self.threshold, self.num_steps, steps)
         return tf.one_hot(steps, self.num_steps, axis=1, dtype=tf.int8)  # zeros where a step is beyond the last
-
-    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
-        check_float_dtype("images", images.dtype)
-        shape = (images.shape[0], self.num_steps, *images.shape[1:])
-        return keras.KerasTensor(shape, dtype="int8")
 
     def get_config(self) -> dict[str, Any]:
         own = {"threshold": self.threshold, "linear": self.linear, "tau": self.tau, "clip": self.clip}

@@ -1,4 +1,4 @@
-"""Every custom derivative of the library, and nothing else.
+"""Every custom derivative of the library, with its formula.
 
 A spike is a step function; its derivative is defined here instead of computed. There are two choices: the derivative of
 a spike, set by the cell (`LIFCell(surrogate=...)`), and how it goes back through time, set by `SpikingRNN`
@@ -8,6 +8,9 @@ a spike, set by the cell (`LIFCell(surrogate=...)`), and how it goes back throug
     surrogate=None   `"accumulated"`: correction / threshold * last / T   spikes[t] * correction / threshold
                      `"bounded"`: 1 / threshold between the bounds
     a surrogate      mean over t of surrogate(u[t]) * e[t]                surrogate(u[t])
+
+with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`). For an `IFCell` 1 stands for
+`1 / threshold`.
 
 The paper is Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code.
 
@@ -39,12 +42,11 @@ Step by step
                                          = beta                      by subtraction: what is subtracted is a constant
 
     The decay of a synaptic current is differentiated in both.
-
-with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,13 +55,16 @@ import tensorflow as tf
 
 from keras_spiking_bp.neuron_parameters import is_one, log
 
-try:  # tells whether a gradient tape is recording; TensorFlow has no public name for it
+try:  # whether a gradient tape is recording, and how to pause it; TensorFlow has no public names for them
     from tensorflow.python.eager.record import could_possibly_record
-except ImportError:  # pragma: no cover - a TensorFlow that moved it: gradients stay right, inference slower
+    from tensorflow.python.eager.record import stop_recording as not_recorded
+except ImportError:  # pragma: no cover - a TensorFlow that moved them: gradients stay right; slower, and more memory
 
     def could_possibly_record() -> bool:
         """Assume that a tape watches."""
         return True
+
+    not_recorded = contextlib.nullcontext
 
 
 def gradient_wanted(training: bool | None) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp import carried, window_output
+from keras_spiking_bp.carried import Carried
 from keras_spiking_bp.cells.base import Cell, build_part, unique_names
 from keras_spiking_bp.cells.normalization import (
     learning_normalizations,
@@ -15,23 +18,21 @@ from keras_spiking_bp.cells.normalization import (
     statistics_of_batch,
     untouched,
 )
-from keras_spiking_bp.cells.tree import used_twice
+from keras_spiking_bp.cells.tree import check_nothing_shared
 from keras_spiking_bp.gradient_rules import check_built_rule, check_rule
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
     derived_on_demand,
     gradient_wanted,
+    not_recorded,
     per_sample,
     per_step,
-    spread_over_steps,
     total_over_steps,
 )
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, changes_variables, run_window
-from keras_spiking_bp.validation import check_float32_policy, check_mask, check_static_shape, finite, named
-
-States = list[tf.Tensor]
+from keras_spiking_bp.validation import check_float32_policy, check_mask, check_static_shape, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -51,8 +52,8 @@ class SpikingRNN(keras.layers.RNN):
       gradient is averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts
       or, for cells with a surrogate, rate-based backpropagation.
     * `"bounded"`: the same, but without a surrogate the derivative is that of a count between its bounds: 0 where a
-      neuron fired at every step, or has no charge (`gradients.within_bounds`), 1 / threshold elsewhere. For few time
-      steps.
+      neuron fired at every step, or has no charge (`gradients.within_bounds`), 1 / threshold elsewhere (1 for an
+      `IFCell`). For few time steps.
     * `"bptt"`: step by step, back through the loop; time and memory grow with T. Accepts any synapse; one that draws
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch and SpikingJelly.
@@ -82,7 +83,9 @@ class SpikingRNN(keras.layers.RNN):
         ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
             random numbers where it must not, or adds a loss, a batch normalisation stands behind a layer that is not
             affine, a cell has an `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used
-            without `"bptt"`, or the shape of `mask` is wrong.
+            without `"bptt"`, the shape of `mask` or of a state is wrong, or the number of steps is unknown with
+            `unroll=True`.
+        tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity.
 
     Example:
         >>> cell = SequentialCell([
@@ -144,30 +147,29 @@ class SpikingRNN(keras.layers.RNN):
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
+        self._check_built()
         batch_size, num_steps = sequences_shape[:2]
-        output_shape = self.cell.output_shape_of_step
         steps = (num_steps,) if self.return_sequences else ()
-        output_shape = (batch_size, *steps, *output_shape)
+        output_shape = (batch_size, *steps, *self.cell.output_shape_of_step)
         if not self.return_state:
             return output_shape
-        states = [(batch_size, *shape) for n in self.cell.neurons() for shape in n.carried_shapes.values()]
-        if self.cell.emits == "spikes":
-            states.append((batch_size, *self.cell.output_shape_of_step))
-        return (output_shape, *states, (batch_size,))
+        return (output_shape, *((batch_size, *shape) for _, shape in carried.entries(self.cell)))
 
     def compute_mask(self, _: Any, mask: Any) -> Any:
         output_mask = mask if self.return_sequences else None
-        if not self.return_state:
-            return output_mask
-        carried = sum(len(neuron.carried_shapes) for neuron in self.cell.neurons())
-        return [output_mask] + [None] * (carried + 1 + (self.cell.emits == "spikes"))
+        return [output_mask] + [None] * len(carried.entries(self.cell)) if self.return_state else output_mask
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        """Initial states of the neurons; output spikes so far, if the output spikes; steps so far, (B,)."""
-        zeros = [tensor for neuron in self.cell.neurons() for tensor in neuron.at_rest(batch_size).values()]
-        if self.cell.emits == "spikes":
-            zeros.append(tf.zeros((batch_size, *self.cell.output_shape_of_step)))
-        return [*zeros, tf.zeros((batch_size,))]
+        """The states before the first step: of the neurons, output spikes so far if it spikes, steps so far, (B,)."""
+        self._check_built()
+        return carried.at_rest(self.cell, batch_size).flat()
+
+    def _check_built(self) -> None:
+        if self.cell.output_shape_of_step is None:
+            raise ValueError(
+                f"The layer {self.name!r} must be built first: the number of its neurons follows from the shape of its "
+                "inputs. Call it on them, or build((None, None, ...)) with the shape of a step. Received: no shape"
+            )
 
     def reset_state(self) -> None:
         """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""
@@ -186,26 +188,22 @@ class SpikingRNN(keras.layers.RNN):
         mask: tf.Tensor | None = None,
         training: bool | None = False,
     ) -> Any:
-        if mask is None:  # Keras passes it on only to layers that are called with one tensor
-            mask = getattr(sequences, "_keras_mask", None)
-        sequences = tf.convert_to_tensor(sequences)
         at_rest = initial_state is None and not self.stateful
-        initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask)
+        sequences, before, mask = self._checked(sequences, initial_state, mask)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             # made here again, where the derivative of a later tape sees a learned threshold
-            start = self._starting_state(None, sequences) if at_rest else initial_state
+            start = self._start(None, sequences) if at_rest else before
             window = self._run(sequences, start, mask, training, gradient)
-            return self._output(window, start, mask, gradient), self._states_after(window, start)
+            return self._output(window, start, mask, gradient), carried.after(self.cell, window, start).flat()
 
         if gradient_wanted(training):
             if training:
-                self._take_first_statistics(sequences, initial_state, mask)
-            window = self._run(sequences, initial_state, mask, training, self.gradient)
+                self._take_first_statistics(sequences, before, mask)
+            window = self._run(sequences, before, mask, training, self.gradient)
             self._add_penalties(window)
-            output = self._output(window, initial_state, mask, self.gradient)
-            states = self._states_after(window, initial_state)
+            output = self._output(window, before, mask, self.gradient)
+            states = carried.after(self.cell, window, before).flat()
         elif tf.executing_eagerly():
             output, states = run(sequences, None)
         else:
@@ -242,15 +240,11 @@ class SpikingRNN(keras.layers.RNN):
             TensorShape([2, 3])
         """
         names = unique_names(self.cell)
-        sequences = tf.convert_to_tensor(sequences)
-        if not self.built:
-            self.build(sequences.shape)
-        initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask)
-        window = self._run(sequences, initial_state, mask, False, None, recorded=True)
+        sequences, before, mask = self._checked(sequences, initial_state, mask)
+        window = self._run(sequences, before, mask, False, None, recorded=True)
         states = zip(self.cell.neurons(), window.states, strict=True)
         activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
-        return self._output(window, initial_state, mask, None), dict(zip(names, activities, strict=True))
+        return self._output(window, before, mask, None), dict(zip(names, activities, strict=True))
 
     def take_statistics(
         self,
@@ -272,29 +266,27 @@ class SpikingRNN(keras.layers.RNN):
             runs: how many times the network runs; None for as many as all statistics need. 1 suffices for those after
                 layers whose statistics are correct.
         """
-        sequences = tf.convert_to_tensor(sequences)
-        initial_state = self._starting_state(initial_state, sequences)
-        sequences, mask = self._checked(sequences, mask)
+        sequences, before, mask = self._checked(sequences, initial_state, mask)
         if layers := learning_normalizations(self.cell):
-            found = self._statistics_of_batch(sequences, initial_state, mask, runs)
+            found = self._statistics_of_batch(sequences, before, mask, runs)
             for variable, value in zip(moving_statistics(layers), found, strict=True):
                 variable.assign(value)
 
     def _statistics_of_batch(
         self,
         sequences: tf.Tensor,
-        initial_state: States,
+        before: Carried,
         mask: tf.Tensor | None,
         runs: int | None = None,
         only: tf.Tensor | None = None,
     ) -> list[tf.Tensor]:
         def walk() -> None:
-            window = self._run(sequences, initial_state, mask, False, None, recorded=True)
+            window = self._run(sequences, before, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
         return statistics_of_batch(self.cell, walk, runs, only)
 
-    def _take_first_statistics(self, sequences: tf.Tensor, initial_state: States, mask: tf.Tensor | None) -> None:
+    def _take_first_statistics(self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None) -> None:
         """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""
         layers = learning_normalizations(self.cell)
         if not layers:
@@ -305,7 +297,7 @@ class SpikingRNN(keras.layers.RNN):
         first, variables = untouched(layers), moving_statistics(layers)
         values = tf.cond(
             tf.reduce_any(first),
-            lambda: self._statistics_of_batch(sequences, initial_state, mask, only=first),
+            lambda: self._statistics_of_batch(sequences, before, mask, only=first),
             lambda: [tf.identity(variable.value) for variable in variables],
         )
         for variable, value in zip(variables, values, strict=True):
@@ -314,27 +306,23 @@ class SpikingRNN(keras.layers.RNN):
     def _run(
         self,
         sequences: tf.Tensor,
-        initial_state: States,
+        before: Carried,
         mask: tf.Tensor | None,
         training: bool | None,
         gradient: str | None,
         recorded: bool = False,
     ) -> Window:
         """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none)."""
-        given = iter(initial_state)
         states = [
-            neuron.initial_state(
-                tf.shape(sequences)[0],
-                {name: next(given) for name in neuron.carried_shapes},
-                gradient,
-                recorded,
-                dropout=bool(training),
-            )
-            for neuron in self.cell.neurons()
+            neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=bool(training))
+            for neuron, state in zip(self.cell.neurons(), before.neurons, strict=True)
         ]
         if self.cell.emits == "potential":
             states[-1].pop("potential_sum", None)  # no cell follows the last readout
-        with in_training(bool(training)):
+        through_the_loop = gradient == "bptt"
+        on_totals = gradient is not None and not through_the_loop
+        # an eager tape would keep what each step computes, to throw it away
+        with in_training(bool(training)), not_recorded() if on_totals else contextlib.nullcontext():
             window = run_window(
                 self.cell,
                 sequences,
@@ -343,13 +331,13 @@ class SpikingRNN(keras.layers.RNN):
                 keep_outputs=self.return_sequences,
                 zero_output_for_mask=self.zero_output_for_mask,
                 unroll=self.unroll,
-                differentiable=gradient == "bptt",
+                differentiable=through_the_loop,
             )
         if gradient is None:
             return window
         constant = window.without_gradient()
         num_steps = tf.maximum(window.num_steps, 1.0)
-        if gradient == "bptt":
+        if through_the_loop:
             if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
                 self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
             return self._with_corrections(window)
@@ -369,7 +357,7 @@ class SpikingRNN(keras.layers.RNN):
 
     def _add_penalties(self, window: Window) -> None:
         """The penalties on firing rates, from the counts with their derivative."""
-        if self.gradient == "bptt":  # has none: see `__init__`
+        if self.gradient == "bptt":  # `check_rule` allows none
             return
         for neuron, state in zip(self.cell.neurons(), window.states, strict=True):
             if "count" in state:
@@ -378,57 +366,37 @@ class SpikingRNN(keras.layers.RNN):
             if penalty is not None:
                 neuron.add_loss(penalty)
 
-    def _starting_state(self, initial_state: States | None, sequences: tf.Tensor) -> States:
-        """The states before the first step, as constants; those of rest follow a learned threshold."""
-        at_rest = initial_state is None and not self.stateful
-        if initial_state is None:
-            initial_state = self.states if self.stateful else self.get_initial_state(tf.shape(sequences)[0])
-        names = [f"{entry} of {n.name}" for n in self.cell.neurons() for entry in n.carried_shapes]
-        names += (["spikes so far"] if self.cell.emits == "spikes" else []) + ["steps so far"]
-        if len(initial_state) != len(names):
-            raise ValueError(f"`initial_state` must hold {names}. Received: {len(initial_state)} tensors")
-        states = [tf.cast(state, tf.float32) for state in initial_state]
-        return states if at_rest else [tf.stop_gradient(state) for state in states]
+    def _start(self, initial_state: list[tf.Tensor] | None, sequences: tf.Tensor) -> Carried:
+        """The states before the first step: constants, except those at rest, which follow a learned threshold."""
+        if initial_state is None and not self.stateful:
+            return carried.at_rest(self.cell, tf.shape(sequences)[0])
+        return carried.given(self.cell, self.states if initial_state is None else initial_state, sequences.shape[0])
 
-    def _states_after(self, window: Window, initial_state: States) -> States:
-        """The states after the last step, as constants."""
-        neurons = zip(self.cell.neurons(), window.states, strict=True)
-        after = [tensor for neuron, state in neurons for tensor in neuron.carried(state)]
-        if self.cell.emits == "spikes":
-            after.append(initial_state[-2] + window.total)
-        return [tf.stop_gradient(state) for state in (*after, initial_state[-1] + window.num_steps)]
-
-    def _output(self, window: Window, initial_state: States, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
-        """The total over the steps so far, or the output of each step, with the derivative that the window has."""
-        steps_before = initial_state[-1]
-        steps = tf.maximum(steps_before + window.num_steps, 1.0)  # a sample may be fully masked
+    def _output(self, window: Window, before: Carried, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
+        """What the layer returns of a window, with the derivative that the window has."""
         if not self.return_sequences:
-            total = window.total + (initial_state[-2] if self.cell.emits == "spikes" else 0.0)
-            return total / per_sample(steps, total)
-        output, shown = self._outputs_of_steps(window.outputs, steps_before, mask)
-        if gradient in (None, "bptt"):
-            return output
-        divisor = tf.maximum(window.num_steps, 1.0) if self.cell.emits == "spikes" else steps
-        return spread_over_steps(window.total, output, divisor, shown)
+            return window_output.at_the_end(window, before)
+        on_totals = gradient not in (None, "bptt")
+        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, on_totals)
 
-    def _outputs_of_steps(self, outputs, steps_before, mask):
-        """The outputs of all steps, potentials divided by the steps so far; and which steps show one (None: all)."""
-        if mask is None:
-            steps = tf.range(1, tf.shape(outputs)[1] + 1)[None]
-            shown = None
-        else:
-            steps = tf.cumsum(tf.cast(mask, tf.int32), axis=1)
-            shown = mask if self.zero_output_for_mask else steps > 0
-        if self.cell.emits == "potential":
-            steps = tf.maximum(steps_before[:, None] + tf.cast(steps, tf.float32), 1.0)
-            outputs = outputs / per_step(steps, outputs)
-        return outputs, shown
-
-    def _checked(self, sequences, mask):
+    def _checked(
+        self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any
+    ) -> tuple[tf.Tensor, Carried, tf.Tensor | None]:
+        """Inputs, states before the first step, and mask, verified, as the loop takes them. Builds the layer."""
+        if mask is None:  # Keras passes it on only to layers that are called with one tensor
+            mask = getattr(sequences, "_keras_mask", None)
+        sequences = tf.convert_to_tensor(sequences)
+        if not self.built:
+            self.build(sequences.shape)
         if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
             raise ValueError(
                 f"`sequences` must have the batch size of the carried states of this stateful layer, "
                 f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
+            )
+        if self.unroll and sequences.shape[1] is None:
+            raise ValueError(
+                "`sequences` must have a known number of time steps with unroll=True. Received: sequences of shape "
+                f"{tuple(sequences.shape)}"
             )
         step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])
         if not sequences.shape[2:].is_compatible_with(step_shape):
@@ -438,6 +406,7 @@ class SpikingRNN(keras.layers.RNN):
             )
         if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
             sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))
+        before = self._start(initial_state, sequences)
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             check_mask(mask, sequences)
@@ -448,10 +417,10 @@ class SpikingRNN(keras.layers.RNN):
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])
-        return sequences, mask
+        return sequences, before, mask
 
     def get_config(self) -> dict[str, Any]:
-        _check_nothing_shared(self.cell)
+        check_nothing_shared(self.cell)
         return self.config_of_uses()
 
     def config_of_uses(self) -> dict[str, Any]:
@@ -464,16 +433,3 @@ def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
     if num_steps.shape.rank == 0:  # without a mask
         return total
     return tf.where(per_sample(num_steps > 0, total), total, tf.stop_gradient(total))
-
-
-def _check_nothing_shared(cell: Cell) -> None:
-    """Rejects weights that several cells use: a config holds two layers, and a file the weights of one."""
-    try:
-        shared = used_twice(cell)
-    except TypeError:  # a kind of cell of the user's
-        return
-    if shared is not None:
-        raise ValueError(
-            f"The layer {named(shared)} is used by several cells, and the config of a model does not keep that. "
-            "Save the weights alone (`save_weights`), and build the network in code before loading them"
-        )

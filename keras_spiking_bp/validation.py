@@ -143,11 +143,13 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
 
 
 def check_seed(seed: Any, optional: bool = True) -> int | None:
-    """An integer, or None for a random one."""
+    """An integer of 32 bits, as random functions take it, or None for a random one."""
     if seed is None and optional:
         return None
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool):
-        raise ValueError(f"`seed` must be an integer{' or None' if optional else ''}. Received: seed={seed!r}")
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**32:
+        raise ValueError(
+            f"`seed` must be an integer from 0 to 2**32 - 1{' or None' if optional else ''}. Received: seed={seed!r}"
+        )
     return int(seed)
 
 

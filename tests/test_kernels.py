@@ -52,7 +52,7 @@ def states_of(cell, shape, rule, values):
     state = cell.initial_state(shape[0], rule=rule)
     return {
         name: tf.constant(values.normal(0.2, 1, tensor.shape).astype("float32"))
-        if name in ("membrane", "current", "carried", "slope_sum", "leaky_trace")
+        if name in ("membrane", "current", "eligibility", "slope_sum", "leaky_trace")
         else tf.constant(values.integers(0, 5, tensor.shape).astype("float32"))
         for name, tensor in state.items()
     }

@@ -1,11 +1,14 @@
 """`SpikingRNN`: time, states, masks, shapes; the same network in every form."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.gradients import gradient_wanted
 
 GRADIENTS = ["accumulated", "bounded", "bptt"]
 
@@ -340,18 +343,69 @@ def test_a_random_synapse_draws_anew_at_each_step_and_in_each_call(others, drops
     assert np.abs(outputs[0] - outputs[1]).max() > 0.5
 
 
-def test_a_mask_is_kept_beside_an_initial_state():
-    layer = conv_network()
-    x = spikes()
+def test_a_mask_that_keras_attached_to_the_inputs_is_used_by_all():
+    norm = keras.layers.BatchNormalization()
+    synapse = keras.Sequential([keras.layers.Dense(6, use_bias=False), norm])
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(synapse, beta=0.9, name="hidden"))
+    x = np.random.default_rng(0).integers(1, 3, (3, 8, 5)).astype("float32")
     x[:, 5:] = 0
-    padded = keras.layers.Masking()(x.reshape(3, 8, 32))
-    mask = padded._keras_mask
-    again = tf.identity(x)
-    again._keras_mask = mask
+    padded = keras.layers.Masking()(x)
+    seen = x[:, :5]
+    layer.take_statistics(padded)  # of a layer that it builds
+    currents = seen.mean(1) @ synapse.layers[0].kernel.numpy()
+    assert_all_close([norm.moving_mean, norm.moving_variance], [currents.mean(0), currents.var(0)], rtol=1e-3)
+    expected, activity = layer.observe(seen)
     initial = layer.get_initial_state(3)
-    expected = layer(x, mask=mask)
-    np.testing.assert_array_equal(layer(again, initial_state=initial), expected)
+    for outputs in (layer(padded), layer(padded, initial_state=initial), layer.observe(padded)[0]):
+        assert_all_close([outputs], [expected])
     assert np.abs(layer(x, initial_state=initial) - expected).max() > 0.01
+    counts = layer.observe(padded)[1]["hidden"]["spike_count"]
+    np.testing.assert_array_equal(counts, activity["hidden"]["spike_count"])
+
+
+@pytest.mark.parametrize("readout", [True, False])
+def test_states_of_another_number_or_shape_are_refused_by_name(readout):
+    layer, x = conv_network(readout), spikes()
+    states = layer.get_initial_state(3)
+    with pytest.raises(ValueError, match=r"`initial_state` must hold \['membrane of conv', .*Received: 2 tensors"):
+        layer(x, initial_state=states[:2])
+    place, name, shape = (3, "membrane of out", "3, 4") if readout else (3, "spikes so far", "3, 6")
+    for wrong in (tf.zeros((3, 5)), tf.zeros((2, *states[3].shape[1:])), tf.zeros(states[3].shape[1:])):
+        match = rf"`initial_state\[{place}\]`, {name}, must have the shape \({shape}\).*"
+        match += re.escape(str(tuple(wrong.shape)))
+        for run in (layer, tf.function(layer), layer.observe):
+            with pytest.raises(ValueError, match=match):
+                run(x, initial_state=[*states[:3], wrong, *states[4:]])
+
+
+def test_what_needs_a_built_layer_says_so():
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), name="rnn")
+    for use in (lambda: layer.get_initial_state(2), lambda: layer.compute_output_shape((None, 5, 8))):
+        with pytest.raises(ValueError, match="The layer 'rnn' must be built first"):
+            use()
+
+
+def test_unroll_needs_a_known_number_of_steps():
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), unroll=True)
+    with pytest.raises(ValueError, match=r"known number of time steps with unroll=True.*\(None, None, 8\)"):
+        tf.function(layer).get_concrete_function(tf.TensorSpec((None, None, 8)))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
+    """In a custom training loop without `tf.function` too, memory does not grow with the number of steps."""
+    layer, recorded = conv_network(gradient=gradient), []
+    step = layer.cell.step
+
+    def watched(inputs, states):
+        recorded.append(gradient_wanted(training=False))
+        return step(inputs, states)
+
+    monkeypatch.setattr(layer.cell, "step", watched)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(spikes()) ** 2)
+    assert recorded == [gradient == "bptt"] * 8
+    assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, layer.trainable_weights))
 
 
 def test_neurons_of_another_size_are_refused_by_name():

@@ -193,8 +193,8 @@ def test_the_other_way_on_totals_is_the_same(gradient):
     [
         (None, "bounded", {"spike_count"}),
         (None, "accumulated", {"spike_count", "silence", "leaky_trace"}),
-        ("atan", "bounded", {"spike_count", "slope_sum", "carried"}),
-        ("atan", "accumulated", {"spike_count", "slope_sum", "carried"}),
+        ("atan", "bounded", {"spike_count", "slope_sum", "eligibility"}),
+        ("atan", "accumulated", {"spike_count", "slope_sum", "eligibility"}),
         ("atan", "bptt", {"spike_count"}),
     ],
 )

@@ -30,7 +30,7 @@ class Cell(keras.layers.Layer):
     * `step(inputs, states)`: one time step, `(outputs, new_states)`.
     * `accumulate(total_inputs, states, num_steps, training)`: the window at once. Takes the inputs summed over it and
       the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
-      `count` into the state of each spiking layer of neurons: its spike count, with the same derivative. With
+      `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
       `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
     * `sources()`: for each of the neurons, the layers whose outputs sum to its current.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.

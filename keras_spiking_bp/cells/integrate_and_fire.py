@@ -23,6 +23,7 @@ class IFCell(LIFCell):
         threshold: membrane potential above which a neuron fires, > 0, a number or an array; the paper's pooling neurons
             have 0.75.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
+        surrogate, initial_membrane, synaptic_beta, learn_threshold, activity_regularizer: as in `LIFCell`.
 
     Shapes, dtypes and errors: as `LIFCell`; TypeError for `dropout`, `beta` and what belongs to them.
 

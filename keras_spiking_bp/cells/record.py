@@ -3,12 +3,12 @@
     spike_count <- spike_count + spikes[t]                 gamma in the paper
     leaky_trace <- beta * leaky_trace + spikes[t]          LF in the paper
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
-    slope_sum, carried                                     with a surrogate: `gradients.eligibility_step`
+    slope_sum, eligibility                                 with a surrogate: `gradients.eligibility_step`
     drive       <- synaptic_beta * drive + 1               with these, for neurons with a synaptic current
 
 Each is float32 and shaped like the membrane potential; `drive` is (B, 1, ...) if all neurons share one `synaptic_beta`.
-The derivative determines which are kept: all keep the count, `bounded` only that. The time of the last spike follows
-from the silence after it: recording it instead would take one more array in every step.
+The derivative determines which are kept (`needed`): all keep the count, some only that. The time of the last spike
+follows from the silence after it: recording it instead would take one more array in every step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COUNT = ("spike_count",)
 #: For the paper's derivative, and for the analysis.
 SPIKES = ("spike_count", "silence", "leaky_trace")
 #: For a surrogate's mean over time.
-SURROGATE = ("spike_count", "slope_sum", "carried")
+SURROGATE = ("spike_count", "slope_sum", "eligibility")
 
 
 def needed(rule: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]:
@@ -69,7 +69,9 @@ def update(
         if "drive" in state:
             new["drive"] = synaptic_beta * state["drive"] + 1.0
             drive = new["drive"]
-        weighted, new["carried"] = eligibility_step(old["carried"], slope(), spikes, beta, resets_to_zero, drive)
+        weighted, new["eligibility"] = eligibility_step(
+            old["eligibility"], slope(), spikes, beta, resets_to_zero, drive
+        )
         new["slope_sum"] = old["slope_sum"] + weighted
     return new
 

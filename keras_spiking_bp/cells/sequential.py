@@ -17,8 +17,9 @@ from keras_spiking_bp.validation import check_layer, check_static_shape
 class SequentialCell(Cell):
     """Runs cells one after another within the same time step: `outputs = cells[-1](... cells[0](inputs[t]))`.
 
-    Stateless Keras layers such as `Flatten` may stand between and before cells. One that draws random numbers redraws
-    them at each step: for `gradient="bptt"` only. A `ReadoutCell` before other cells passes its potential on.
+    Stateless Keras layers such as `Flatten` may stand between and before cells, and behind a last cell that spikes. One
+    that draws random numbers redraws them at each step: for `gradient="bptt"` only. A `ReadoutCell` before other cells
+    passes its potential on.
 
     Args:
         cells: list of cells and stateless layers, with at least one cell.

@@ -17,6 +17,11 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
     """A Keras layer that works in the loop over time; a penalty on its output would act on currents there."""
     if check_layer(name, layer, optional) is not None:
         for part in layer._flatten_layers():
+            if hasattr(part, "affine_parts"):  # a cell, which this module cannot import
+                raise TypeError(
+                    f"`{name}` must be a layer without neurons: cells stand one after the other in SequentialCell, and "
+                    f"SpikingRNN is around all of them. Received: {name}={layer!r}, which has neurons in {part.name!r}"
+                )
             if part.activity_regularizer is not None:
                 raise ValueError(
                     f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
@@ -29,7 +34,7 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
 def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Builds a synapse on the input of one step; returns its input and output shape without the batch."""
     per_step = check_static_shape("input_shape", input_shape[1:])
-    _check_rank(synapse, per_step)
+    _check_input(synapse, per_step)
     if is_of_keras(synapse):
         if not synapse.built:
             synapse.build((None, *per_step))
@@ -39,11 +44,18 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
     return per_step, check_static_shape(f"output shape of {synapse.name}", output_shape[1:])
 
 
-def _check_rank(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:
+def _check_input(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:
     """An image without an encoder has its rows as time steps: Keras would speak of kernel shapes."""
-    spec, rank = parts_of(synapse)[0].input_spec, len(per_step) + 1
+    first, rank = parts_of(synapse)[0], len(per_step) + 1
+    spec = first.input_spec
     if not isinstance(spec, keras.layers.InputSpec):
         return
+    for axis, size in (spec.axes or {}).items():
+        if first.built and size is not None and -rank <= axis < rank and (None, *per_step)[axis] != size:
+            raise ValueError(
+                f"The layer {first.name!r} was built for inputs of the size {size} in the axis {axis}. Received: a "
+                f"time step of the shape {('batch', *per_step)}"
+            )
     least = spec.ndim or spec.min_ndim
     if least is not None and rank < least:
         raise ValueError(

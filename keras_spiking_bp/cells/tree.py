@@ -12,6 +12,7 @@ from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.cells.recurrent import RecurrentCell
 from keras_spiking_bp.cells.residual import ResidualCell
 from keras_spiking_bp.cells.sequential import SequentialCell
+from keras_spiking_bp.validation import named
 
 
 def inside(cell: Cell) -> dict[str, Any]:
@@ -56,3 +57,16 @@ def used_twice(cell: Cell) -> keras.layers.Layer | None:
                 return part
         seen |= {id(part) for part in parts}
     return None
+
+
+def check_nothing_shared(cell: Cell) -> None:
+    """Rejects weights that several cells use: a config holds two layers, and a file the weights of one."""
+    try:
+        shared = used_twice(cell)
+    except TypeError:  # a kind of cell of the user's
+        return
+    if shared is not None:
+        raise ValueError(
+            f"The layer {named(shared)} is used by several cells, and the config of a model does not keep that. "
+            "Save the weights alone (`save_weights`), and build the network in code before loading them"
+        )

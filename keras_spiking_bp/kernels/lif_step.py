@@ -59,11 +59,11 @@ def lif_step(
     )
     new = {**state, "membrane": membrane, **dict(zip(names, states, strict=True))}
     if "slope_sum" in state:
-        new["slope_sum"], new["carried"] = library.keras_spiking_bp_eligibility_step(
+        new["slope_sum"], new["eligibility"] = library.keras_spiking_bp_eligibility_step(
             slope=surrogate(potential[0] - threshold),
             potential=potential[0],
             slope_sum=state["slope_sum"],
-            carried=state["carried"],
+            carried=state["eligibility"],
             **shared,
         )
     return spikes, new

@@ -130,6 +130,27 @@ def test_a_synapse_that_is_no_layer(cell_class, synapse):
         cell_class(synapse)
 
 
+def test_neurons_in_a_synapse_are_refused():
+    inner = ksbp.LIFCell(dense(), name="inner")
+    for make in (
+        lambda: ksbp.ReadoutCell(inner),
+        lambda: ksbp.LIFCell(keras.Sequential([dense(2), inner])),
+        lambda: ksbp.ResidualCell(ksbp.LIFCell(dense()), ksbp.LIFCell(dense()), inner),
+        lambda: ksbp.RecurrentCell(ksbp.LIFCell(dense()), inner),
+        lambda: ksbp.SequentialCell([ksbp.SpikingRNN(inner), ksbp.ReadoutCell(dense())]),
+    ):
+        with pytest.raises(TypeError, match="must be a layer without neurons: .* SequentialCell.*neurons in 'inner'"):
+            make()
+
+
+def test_a_synapse_that_was_built_for_other_inputs_is_named():
+    built = dense(name="built")
+    built.build((None, 8))
+    for synapse in (built, keras.Sequential([built])):
+        with pytest.raises(ValueError, match=r"'built' was built for inputs of the size 8 in the axis -1.*'batch', 9"):
+            ksbp.SpikingRNN(ksbp.LIFCell(synapse))(np.ones((2, 5, 9), "float32"))
+
+
 def test_a_cell_in_low_precision_is_refused():
     with pytest.raises(ValueError, match=r"`dtype` of a cell must be 'float32'.*synapse"):
         ksbp.LIFCell(dense(), dtype="bfloat16")

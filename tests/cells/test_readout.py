@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp import carried
 from tests.test_golden import assert_close
 
 BETA, LAST, T = 0.7, 0.9, 11
@@ -135,7 +136,7 @@ def test_the_last_one_carries_no_sum():
     """What nobody reads is not added up at each step."""
     layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
     layer.build(X.shape)
-    window = layer._run(tf.constant(X), layer.get_initial_state(3), None, True, "accumulated")
+    window = layer._run(tf.constant(X), carried.at_rest(layer.cell, 3), None, True, "accumulated")
     assert list(window.states[-1]) == ["membrane"]
 
 
