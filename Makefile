@@ -6,10 +6,10 @@ BIN = $(VENV)/bin
 
 # the quickest half of the tests, by file: nothing that trains a network or starts a process
 QUICK = tests/cells tests/datasets tests/interchange/test_parameters.py tests/interchange/test_read.py \
-	tests/interchange/test_write.py \
-	tests/test_batches.py tests/test_cell_summary.py tests/test_encoders.py tests/test_figures.py tests/test_golden.py \
-	tests/test_gradients.py tests/test_images.py tests/test_losses.py tests/test_nmnist.py tests/test_project.py \
-	tests/test_results_page.py tests/test_security.py tests/test_surrogates.py
+	tests/interchange/test_write.py tests/test_architecture.py tests/test_batches.py tests/test_cell_summary.py \
+	tests/test_encoders.py tests/test_figures.py tests/test_golden.py tests/test_gradients.py tests/test_images.py \
+	tests/test_losses.py tests/test_nmnist.py tests/test_project.py tests/test_results_page.py tests/test_security.py \
+	tests/test_surrogates.py
 
 .PHONY: demo check test test-peers test-slow test-oldest test-browser lint docs notebooks bench release-check clean
 

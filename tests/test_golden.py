@@ -6,15 +6,8 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.networks import FIXTURES, build_rnn, golden
+from tests.oracle import assert_close
 from tests.reference import Simulation
-
-TOLERANCE = 2e-6  # of the largest entry
-
-
-def assert_close(actual, expected, name="", tolerance=TOLERANCE):
-    largest = np.abs(expected).max()
-    assert largest > 0, f"nothing to compare: {name}"
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])

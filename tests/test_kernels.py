@@ -21,8 +21,8 @@ from keras_spiking_bp.cells import lif
 from keras_spiking_bp.kernels import switch
 from keras_spiking_bp.kernels.lif_step import lif_step
 from tests.networks import FIXTURES, build_rnn, golden
+from tests.oracle import assert_close
 from tests.pages import ROOT
-from tests.test_golden import assert_close
 
 slow = pytest.mark.slow
 COMPILER = shlex.split(os.environ.get("CXX") or "g++")

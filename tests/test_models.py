@@ -10,8 +10,8 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from tests.networks import noisy_patterns
+from tests.oracle import SAFE_MARGIN, compare, draw, node
 from tests.reference import Simulation
-from tests.test_own_networks import SAFE_MARGIN, compare, draw, node
 
 WEIGHTS = {  # paper.md gives those of LeNet, VGG9 and ResNet11; the others are summed by hand from the layers
     "spiking_lenet": 25 * 20 + 25 * 20 * 50 + 7 * 7 * 50 * 200 + 200 * 10,

@@ -10,9 +10,8 @@ from examples import store_recall
 from keras_spiking_bp.gradients import mean_gain
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
+from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
 from tests.reference import Simulation
-from tests.test_golden import assert_close
-from tests.test_own_networks import compare, hand_masks, in_numpy, node, plain, safe_case
 
 TOLERANCE = 1e-5  # of the largest entry
 SURROGATES = [

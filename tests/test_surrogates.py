@@ -9,9 +9,8 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
-from tests.reference import Simulation
-from tests.test_golden import assert_close
-from tests.test_own_networks import (
+from tests.oracle import (
+    assert_close,
     compare,
     draw_masks,
     dropout_of,
@@ -21,6 +20,7 @@ from tests.test_own_networks import (
     safe_case,
     strided_residual,
 )
+from tests.reference import Simulation
 
 ALL = [Triangle(), ATan(), Sigmoid(), FastSigmoid()]
 OTHERS = [Triangle(0.5), ATan(3.0), Sigmoid(4.0), FastSigmoid(2.0)]

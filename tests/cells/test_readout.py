@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import carried
-from tests.test_golden import assert_close
+from tests.oracle import assert_close
 
 BETA, LAST, T = 0.7, 0.9, 11
 W1, W2 = (

@@ -17,8 +17,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn, synapse_layer
-from tests.test_golden import assert_close
-from tests.test_own_networks import draw, in_numpy, plain, safe_case, strided_residual
+from tests.oracle import assert_close, draw, in_numpy, plain, safe_case, strided_residual
 
 #: Of the largest entry. (A fast sigmoid of slope 25 multiplies a rounding error of a potential by up to 50: 1.4e-5.)
 TOLERANCE = 1e-5
