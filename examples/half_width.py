@@ -117,12 +117,12 @@ def fill(path: Path, data_dir: str | None, verbose: int) -> None:
     for options, title in TABLE.items():
         if options not in {row["options"] for row in rows}:
             print(title, flush=True)
-            rows.append({"network": title, "options": options, **main([*options.split(), *common])})
+            rows.append({"network": title, "options": options, **measure(parse([*options.split(), *common]))})
             with written_whole(path, overwrite=True) as part:
                 part.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def main(arguments: list[str] | None = None) -> dict:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--images", type=int, default=20_000, help="training images")
@@ -150,8 +150,11 @@ def main(arguments: list[str] | None = None) -> dict:
         usual = vars(parser.parse_args([])) | {name: getattr(args, name) for name in ("table", "data_dir", "verbose")}
         if vars(args) != usual:
             parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
-        fill(args.table, args.data_dir, args.verbose)
-        return {}
+    return args
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """The trainings of one row: a report."""
     data = ksbp.datasets.load_images("cifar10", args.data_dir)
     (images, labels), (test_images, test_labels) = data.train, data.test
     data = dataclasses.replace(
@@ -170,6 +173,14 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     print(f"mean accuracy of {args.seeds}: {report['accuracy']:.4f}")
     return report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    if args.table is None:
+        measure(args)
+    else:
+        fill(args.table, args.data_dir, args.verbose)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The trainings run in processes of their own, which are this file with arguments: TensorFlow takes its devices at start.
 """
 
+import functools
 import json
 import os
 import signal
@@ -290,13 +291,16 @@ def run_workers(folder, task):
 
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
+    """The result of a training on one device, by its name: trained when it is first asked for."""
     folder = tmp_path_factory.mktemp("one")
-    strategy = tf.distribute.get_strategy()
-    train(strategy, folder, "sum", False)
-    train(strategy, folder, "mean", "mean")
-    train(strategy, folder, "averages", "averages")
-    train(strategy, folder, "early", False, [early()])
-    return folder
+
+    @functools.cache
+    def result(name):
+        kind = name if name in ("mean", "averages") else False
+        train(tf.distribute.get_strategy(), folder, name, kind, [early()] if name == "early" else [])
+        return trained(folder, name)
+
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +313,7 @@ def two_replicas(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 def test_two_devices_train_as_one(one_device, two_replicas, loss):
-    assert_close(trained(two_replicas, loss), trained(one_device, loss))
+    assert_close(trained(two_replicas, loss), one_device(loss))
 
 
 def assert_first_statistics_of_its_share(folder, number=0):
@@ -365,7 +369,7 @@ def test_two_workers_train_as_one_process(one_device, tmp_path):
     assert run_workers(tmp_path, "train") == (0, 0)
     for name in ("sum", "averages", "early"):
         assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
-        assert_close(trained(tmp_path, f"{name}-0"), trained(one_device, name))
+        assert_close(trained(tmp_path, f"{name}-0"), one_device(name))
     assert len(trained(tmp_path, "early-0")[0]) == 2 < EPOCHS
     for number in range(2):
         assert_first_statistics_of_its_share(tmp_path, number)
@@ -433,7 +437,7 @@ def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path, replica
     metrics = np.load(file).values()
     np.savez(file, *[np.repeat(sums, replicas, axis=0) / replicas for sums in metrics])
     train(strategy, tmp_path, "sum", False)
-    assert_close(trained(tmp_path, "sum"), trained(one_device, "sum"))
+    assert_close(trained(tmp_path, "sum"), one_device("sum"))
 
 
 def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):

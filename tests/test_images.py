@@ -6,14 +6,13 @@ import sys
 import types
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_spiking_bp.datasets import IMAGE_SETS, ImageSet, load_images
+from tests.real_data import TFDS, needs
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "tfds"
 SHAPES = {
     "mnist": (28, 28, 1),
     "fashion_mnist": (28, 28, 1),
@@ -189,10 +188,10 @@ def test_without_tensorflow_datasets(monkeypatch):
         load_images("mnist")
 
 
-@pytest.mark.skipif(not (REAL / "mnist").exists(), reason="no prepared MNIST in ../shared/data/tfds")
+@needs(TFDS / "mnist")
 def test_the_real_mnist():
     """Against its published figures: images of each digit, mean and standard deviation of the pixels."""
-    data = load_images("mnist", REAL, download=False)
+    data = load_images("mnist", TFDS, download=False)
     assert np.bincount(data.train[1]).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert len(data.test[1]) == 10000
     assert abs(data.train[0].mean() / 255 - 0.1307) < 1e-4

@@ -35,13 +35,9 @@ def test_every_factory_is_here():
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_number_of_weights(name):
-    assert FACTORIES[name](num_steps=3).count_params() == WEIGHTS[name]
-
-
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_initial_weights(name):
+def test_number_of_weights_and_their_initial_values(name):
     model = FACTORIES[name](num_steps=3, seed=4)
+    assert model.count_params() == WEIGHTS[name]
     kappa = 1 if "resnet" in name else 2
     for weight in model.trainable_weights:
         values = weight.numpy()

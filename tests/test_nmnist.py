@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from examples import reproduce
 from keras_spiking_bp.datasets import events_to_spikes, load_nmnist, read_events
-
-REAL = Path(__file__).parents[2] / "shared" / "data" / "nmnist_small"
+from tests.real_data import NMNIST, needs
 
 
 def recording(*events):
@@ -352,9 +351,9 @@ def test_reproduce_asks_for_the_folder(capsys):
     assert "needs --data-dir" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no N-MNIST recordings in ../shared/data/nmnist_small")
+@needs(NMNIST)
 def test_real_recordings():
-    data = load_nmnist(REAL, num_steps=20)
+    data = load_nmnist(NMNIST, num_steps=20)
     assert (len(data.train[0]), len(data.test[0])) == (1000, 100)
     path = data.test[0][0]
     events = decoded(Path(path).read_bytes())

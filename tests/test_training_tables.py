@@ -29,20 +29,20 @@ def test_the_page_has_the_rows_of_half_width():
 def test_the_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     done = []
 
-    def trained(arguments):
+    def trained(args):
         if len(done) == 3:
             done.append(None)
             raise KeyboardInterrupt
-        done.append(arguments)
+        done.append((args.seeds, args.data_dir, args.verbose))
         return {"accuracy": 0.5}
 
-    monkeypatch.setattr(half_width, "main", trained)
+    monkeypatch.setattr(half_width, "measure", trained)
     with pytest.raises(KeyboardInterrupt):
         half_width.fill(tmp_path / "table.json", "data", 0)
     half_width.fill(tmp_path / "table.json", "data", 0)
     rows = json.loads((tmp_path / "table.json").read_text())
     assert [row["options"] for row in rows] == list(half_width.TABLE) and rows[-1]["accuracy"] == 0.5
-    assert done[0] == ["--seeds", "3", "--data-dir=data", "--verbose=0"] and len(done) == len(rows) + 1
+    assert done[0] == (3, "data", 0) and len(done) == len(rows) + 1
 
 
 def test_the_table_takes_no_options_of_its_rows(tmp_path, capsys):

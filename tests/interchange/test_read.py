@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from tests.interchange import nir_reader
 from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network, pool
+from tests.real_data import NIR, NMNIST, needs
 
 nir = pytest.importorskip("nir")
 
@@ -568,17 +568,11 @@ def test_sum_pooling_and_scale():
     np.testing.assert_array_equal(every_step(back)(np.moveaxis(x, 2, -1)), expected)
 
 
-SHARED = Path(__file__).parents[3] / "shared"
-
-
-@pytest.mark.skipif(
-    not ((SHARED / "nir").exists() and (SHARED / "data" / "nmnist_small").exists()),
-    reason="no networks of others in ../shared/nir, or no recordings in ../shared/data",
-)
+@needs(NIR, NMNIST)
 def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     """Trained on N-MNIST by others; by time steps of a millisecond."""
-    model = ksbp.from_nir(nir.read(SHARED / "nir" / "cnn_sinabs.nir"))
-    data = ksbp.datasets.load_nmnist(SHARED / "data" / "nmnist_small", num_steps=300)
+    model = ksbp.from_nir(nir.read(NIR / "cnn_sinabs.nir"))
+    data = ksbp.datasets.load_nmnist(NMNIST, num_steps=300)
     rates = model.predict(data.test_batches(20), verbose=0)
     assert (rates.argmax(-1) == data.test[1]).mean() >= 0.97
 

@@ -10,8 +10,7 @@ import keras_spiking_bp as ksbp
 from examples import pretrained
 from examples.reproduce import test as measure
 from keras_spiking_bp.models.pretrained import packed, quantised, unpack
-
-REAL = Path(__file__).parents[3] / "shared" / "data" / "tfds"
+from tests.real_data import TFDS, needs
 
 
 def test_quantisation_rounds_to_half_a_step_of_each_output_channel():
@@ -116,11 +115,11 @@ def rows_of_neurons(rows):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (REAL / "mnist").exists(), reason="no prepared MNIST in ../shared/data/tfds")
+@needs(TFDS / "mnist")
 @pytest.mark.parametrize("steps", ["25", "100"])
 def test_the_card_is_right(steps):
     model = ksbp.models.spiking_lenet(num_steps=int(steps), weights="mnist", seed=0)
-    data = ksbp.datasets.load_images("mnist", REAL)
+    data = ksbp.datasets.load_images("mnist", TFDS)
     stated = ksbp.models.model_card("mnist")["test_by_num_steps"][steps]["accuracy"]
     found = measure(model, data.test_batches(200))["accuracy"]
     assert found == pytest.approx(stated, abs=5e-4)  # sums in another order flip a spike here and there
