@@ -62,10 +62,10 @@ def given(cell: Cell, states: Sequence[Any], batch_size: int | None) -> Carried:
     tensors = [tf.stop_gradient(tf.cast(state, tf.float32)) for state in states]
     for i, (tensor, (name, shape)) in enumerate(zip(tensors, expected, strict=True)):
         if not tensor.shape.is_compatible_with((batch_size, *shape)):
-            batch = "batch" if batch_size is None else batch_size
             raise ValueError(
-                f"`initial_state[{i}]`, {name}, must have the shape ({', '.join(map(str, (batch, *shape)))}). "
-                f"Received: a tensor of shape {tuple(tensor.shape)}"
+                f"`initial_state[{i}]`, {name}, must have the shape "
+                f"{('batch' if batch_size is None else batch_size, *shape)}. Received: a tensor of shape "
+                f"{tuple(tensor.shape)}"
             )
     flat = iter(tensors)
     neurons = [{name: next(flat) for name in neuron.carried_shapes} for neuron in cell.neurons()]

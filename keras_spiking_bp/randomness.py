@@ -25,8 +25,8 @@ class SavesItsSeed:
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def next_seed(self) -> tf.Tensor:
-        """The seed of the next draw, an int32 pair for the stateless random functions; each replica has its own."""
-        seed = tf.cast(self.seed_generator.next(), tf.int32)
+        """The seed of the next draw, an integer pair for the stateless random functions; each replica has its own."""
+        seed = tf.convert_to_tensor(self.seed_generator.next())
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
             return seed

@@ -157,7 +157,10 @@ class SpikingRNN(keras.layers.RNN):
 
     def compute_mask(self, _: Any, mask: Any) -> Any:
         output_mask = mask if self.return_sequences else None
-        return [output_mask] + [None] * len(carried.entries(self.cell)) if self.return_state else output_mask
+        if not self.return_state:
+            return output_mask
+        self._check_built()
+        return [output_mask] + [None] * len(carried.entries(self.cell))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
         """The states before the first step: of the neurons, output spikes so far if it spikes, steps so far, (B,)."""
@@ -295,11 +298,12 @@ class SpikingRNN(keras.layers.RNN):
         if several and (any(norm.synchronized for norm in layers) or changes_variables(self.cell)):
             return  # replicas cannot exchange values, nor update variables, within a cond
         first, variables = untouched(layers), moving_statistics(layers)
-        values = tf.cond(
-            tf.reduce_any(first),
-            lambda: self._statistics_of_batch(sequences, before, mask, only=first),
-            lambda: [tf.identity(variable.value) for variable in variables],
-        )
+        with not_recorded():
+            values = tf.cond(
+                tf.reduce_any(first),
+                lambda: self._statistics_of_batch(sequences, before, mask, only=first),
+                lambda: [tf.identity(variable.value) for variable in variables],
+            )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 

@@ -143,12 +143,12 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
 
 
 def check_seed(seed: Any, optional: bool = True) -> int | None:
-    """An integer of 32 bits, as random functions take it, or None for a random one."""
+    """An integer of 64 bits, or None for a random one."""
     if seed is None and optional:
         return None
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**32:
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not -(2**63) <= int(seed) < 2**63:
         raise ValueError(
-            f"`seed` must be an integer from 0 to 2**32 - 1{' or None' if optional else ''}. Received: seed={seed!r}"
+            f"`seed` must be an integer of 64 bits{' or None' if optional else ''}. Received: seed={seed!r}"
         )
     return int(seed)
 

@@ -18,4 +18,6 @@ TFDS, NMNIST, NIR = FOLDER / "data" / "tfds", FOLDER / "data" / "nmnist_small", 
 def needs(*folders):
     """Skips a test where one of these folders is missing."""
     missing = [str(folder.relative_to(FOLDER)) for folder in folders if not folder.exists()]
-    return pytest.mark.skipif(bool(missing), reason=f"no {', '.join(missing)} in $KERAS_SPIKING_BP_TEST_DATA")
+    return pytest.mark.skipif(
+        bool(missing), reason=f"no {', '.join(missing)} in the folder of real data, $KERAS_SPIKING_BP_TEST_DATA"
+    )

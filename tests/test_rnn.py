@@ -266,6 +266,7 @@ def test_a_mask_reaches_the_next_layer():
     layers = [ksbp.SpikingRNN(cells[0], return_sequences=True), ksbp.SpikingRNN(cells[1])]
     model = keras.Sequential([keras.Input((8, 5)), keras.layers.Masking(), *layers])
     alone = ksbp.SpikingRNN(ksbp.SequentialCell(cells))(x[1:2, :5])
+    assert np.abs(alone).max() > 0.1
     np.testing.assert_allclose(model(x)[1], alone[0], rtol=1e-6)
 
 
@@ -369,9 +370,9 @@ def test_states_of_another_number_or_shape_are_refused_by_name(readout):
     states = layer.get_initial_state(3)
     with pytest.raises(ValueError, match=r"`initial_state` must hold \['membrane of conv', .*Received: 2 tensors"):
         layer(x, initial_state=states[:2])
-    place, name, shape = (3, "membrane of out", "3, 4") if readout else (3, "spikes so far", "3, 6")
+    name, shape = ("membrane of out", "3, 4") if readout else ("spikes so far", "3, 6")
     for wrong in (tf.zeros((3, 5)), tf.zeros((2, *states[3].shape[1:])), tf.zeros(states[3].shape[1:])):
-        match = rf"`initial_state\[{place}\]`, {name}, must have the shape \({shape}\).*"
+        match = rf"`initial_state\[3\]`, {name}, must have the shape \({shape}\).*"
         match += re.escape(str(tuple(wrong.shape)))
         for run in (layer, tf.function(layer), layer.observe):
             with pytest.raises(ValueError, match=match):
@@ -380,7 +381,12 @@ def test_states_of_another_number_or_shape_are_refused_by_name(readout):
 
 def test_what_needs_a_built_layer_says_so():
     layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), name="rnn")
-    for use in (lambda: layer.get_initial_state(2), lambda: layer.compute_output_shape((None, 5, 8))):
+    with_states = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), name="rnn", return_state=True)
+    for use in (
+        lambda: layer.get_initial_state(2),
+        lambda: layer.compute_output_shape((None, 5, 8)),
+        lambda: with_states.compute_mask(None, None),
+    ):
         with pytest.raises(ValueError, match="The layer 'rnn' must be built first"):
             use()
 
@@ -406,6 +412,22 @@ def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
         loss = tf.reduce_sum(layer(spikes()) ** 2)
     assert recorded == [gradient == "bptt"] * 8
     assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, layer.trainable_weights))
+
+
+def test_a_tape_records_no_step_of_the_first_statistics(monkeypatch):
+    synapses = [keras.Sequential([keras.layers.Dense(6), keras.layers.BatchNormalization()]) for _ in range(2)]
+    layer, recorded = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(synapse) for synapse in synapses])), []
+    layer.build((None, None, 5))
+    step = layer.cell.step
+
+    def watched(inputs, states):
+        recorded.append(gradient_wanted(training=False))
+        return step(inputs, states)
+
+    monkeypatch.setattr(layer.cell, "step", watched)
+    with tf.GradientTape():
+        layer(np.ones((3, 8, 5), "float32"), training=True)
+    assert recorded == [False] * 8 * 3  # once for each normalisation, and the step itself
 
 
 def test_neurons_of_another_size_are_refused_by_name():

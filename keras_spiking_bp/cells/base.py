@@ -141,7 +141,7 @@ class Cell(keras.layers.Layer):
         outputs, after = self.step(inputs, before)
         new_states: list[tf.Tensor] = []
         for neuron, state, mask in zip(self.neurons(), after, masks, strict=True):
-            new_states += [*neuron.carried(state), *mask]
+            new_states += [*(state[name] for name in neuron.carried_shapes), *mask]
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
@@ -184,10 +184,6 @@ class NeuronCell(Cell):
     def carried_shapes(self) -> dict[str, Any]:
         """The state entries passed from step to step, and on to the next window: shapes without the batch."""
         return {"membrane": self.state_shape_of_step}
-
-    def carried(self, state: State) -> list[tf.Tensor]:
-        """These entries of a state, in order."""
-        return [state[name] for name in self.carried_shapes]
 
     def at_rest(self, batch_size: Any) -> State:
         """These entries before the first step: the membrane potential at `starting_potential`, others zero."""

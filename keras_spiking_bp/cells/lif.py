@@ -83,7 +83,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
     `keras.Sequential`); the membrane potential is float32.
 
     Raises:
-        TypeError: if `synapse` is not a layer.
+        TypeError: if `synapse` is not a layer, or has neurons.
         ValueError: if another argument is out of range, an array does not broadcast, or a parameter is learned without
             a surrogate.
 

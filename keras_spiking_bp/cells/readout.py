@@ -39,7 +39,7 @@ class ReadoutCell(NeuronCell):
     Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them, float32.
 
     Raises:
-        TypeError: if `synapse` is not a layer.
+        TypeError: if `synapse` is not a layer, or has neurons.
         ValueError: if `beta` is out of range or does not broadcast, or is learned without its derivative.
 
     Example:

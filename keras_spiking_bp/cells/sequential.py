@@ -27,7 +27,7 @@ class SequentialCell(Cell):
     Shapes: inputs as for the first cell, outputs as the last one returns them.
 
     Raises:
-        TypeError: if an entry is not a layer.
+        TypeError: if an entry is not a layer, or is a layer with cells in it.
         ValueError: if there is no cell among them, a `ReadoutCell` is followed by layers only, or a layer has an
             `activity_regularizer` or, when called, adds a loss.
 

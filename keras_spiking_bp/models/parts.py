@@ -131,4 +131,4 @@ class Parts:
 
 
 def _seeds(first: int | None) -> Iterator[int | None]:
-    return itertools.repeat(None) if first is None else (seed % 2**32 for seed in itertools.count(first))
+    return itertools.repeat(None) if first is None else itertools.count(first)

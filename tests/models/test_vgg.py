@@ -96,7 +96,7 @@ def test_seeds_of_numpy():
     np.testing.assert_array_equal(a(x, training=True), b(x, training=True))
     assert keras.Model.from_config(b.get_config()).layers[1].seed == 1
     for make in (lambda: ksbp.PoissonEncoder(3, seed="1"), lambda: ksbp.LIFCell(keras.layers.Dense(2), seed=1.5)):
-        with pytest.raises(ValueError, match="`seed` must be an integer or None. Received: seed="):
+        with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits or None. Received: seed="):
             make()
 
 
