@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# without the word of setuptools on folders beside the package, which fills a screen
+PIP = PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip
 
 # the quickest half of the tests, by file: nothing that trains a network or starts a process
 QUICK = tests/cells tests/datasets tests/interchange/test_parameters.py tests/interchange/test_read.py \
@@ -36,8 +38,8 @@ test-slow: $(VENV)/.test
 # devices, where Keras has changed most
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/test_distribution.py tests/test_batch_normalization.py
@@ -80,8 +82,8 @@ $(VENV)/bin/python $(VENV)-oldest/bin/python:
 
 # $(VENV)/.NAME: the package and its extra NAME are installed
 $(VENV)/.%: setup.cfg $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet --editable '.[$*]'
 	@touch $@
 
 clean:
