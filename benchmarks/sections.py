@@ -88,8 +88,8 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "## Time to accuracy\n",
         "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images "
         "(measured four times per epoch), and their ratio to ours. One training run each, scheduled for "
-        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached; "
-        f"{_order(report['settings'])}. The same images in the same order, batch size 64, AdamW, learning rates "
+        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached; the libraries took turns, "
+        "each up to its next measurement. The same images in the same order, batch size 64, AdamW, learning rates "
         "(those of our recipe) and distribution of initial weights; each library with the neurons of its examples "
         f"({neurons}). In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
         f"{_where(report['machine'])}; other processes took at most "
@@ -113,12 +113,6 @@ def command(report: dict[str, Any]) -> str:
 def _where(machine: dict[str, Any]) -> str:
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     return f"{machine['cpu']}, {machine['cores']} cores{commit}"
-
-
-def _order(settings: dict[str, Any]) -> str:
-    if settings.get("turns"):
-        return "the libraries took turns, each up to its next measurement"
-    return "the libraries were measured one after the other"
 
 
 def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) -> str:
