@@ -53,6 +53,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample, per_step
 from keras_spiking_bp.neuron_parameters import is_one, log
 
 try:  # whether a gradient tape is recording, and how to pause it; TensorFlow has no public names for them
@@ -134,18 +135,6 @@ def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
         return tf.identity(output), grad
 
     return same(output)
-
-
-def per_sample(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """One number per sample, shape (B,), reshaped to broadcast against `like` (B, ...); a scalar is unchanged."""
-    if values.shape.rank == 0:
-        return values
-    return tf.reshape(values, [-1] + [1] * (like.shape.rank - 1))
-
-
-def per_step(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """One number per sample and step, shape (B, T), reshaped to broadcast against `like` (B, T, ...)."""
-    return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 2)], 0))
 
 
 def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp import carried, window_output
+from keras_spiking_bp.broadcasting import per_sample, per_step
 from keras_spiking_bp.carried import Carried
 from keras_spiking_bp.cells.base import Cell, build_part, unique_names
 from keras_spiking_bp.cells.normalization import (
@@ -26,8 +27,6 @@ from keras_spiking_bp.gradients import (
     derived_on_demand,
     gradient_wanted,
     not_recorded,
-    per_sample,
-    per_step,
     total_over_steps,
 )
 from keras_spiking_bp.kernels.switch import in_training

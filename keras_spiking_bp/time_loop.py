@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.cells.normalization import fold, shifts_in_place
-from keras_spiking_bp.gradients import per_sample
 from keras_spiking_bp.layer_graph import is_of_keras
 from keras_spiking_bp.randomness import seeds_of
 

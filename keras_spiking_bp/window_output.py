@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample, per_step
 from keras_spiking_bp.carried import Carried
-from keras_spiking_bp.gradients import per_sample, per_step, spread_over_steps
+from keras_spiking_bp.gradients import spread_over_steps
 from keras_spiking_bp.time_loop import Window
 
 

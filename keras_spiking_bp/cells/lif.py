@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp import surrogates
+from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import NeuronCell, State
 from keras_spiking_bp.cells.synapse import input_dtype, output_of, total_of
@@ -19,7 +20,6 @@ from keras_spiking_bp.gradients import (
     lif_step_bptt,
     lif_step_surrogate,
     mean_gain,
-    per_sample,
     spike_total,
     within_bounds,
 )
