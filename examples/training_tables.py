@@ -1,8 +1,9 @@
-"""Writes the table of few time steps in docs/training.md from the reports of the trainings.
+"""Writes the tables of docs/training.md from the reports of the trainings.
 
 python -m examples.training_tables
 
-`docs/training/few_steps/*.json` are the reports of `examples.reproduce`, by the commands that the table names.
+`docs/training/half_width.json` is made by `examples.half_width --table FILE`; `docs/training/few_steps/*.json` are the
+reports of `examples.reproduce`, by the commands that the page names.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from examples.machine import made_with
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/training.md"
-REPORTS = ROOT / "docs/training/few_steps"
+REPORTS = ROOT / "docs/training"
 MAKER = "python -m examples.training_tables"
-#: What differs between the trainings.
+#: What differs between the trainings with few time steps.
 TITLES = {
     "accumulated": "`accumulated`",
     "bounded": "`bounded`",
@@ -26,9 +27,21 @@ TITLES = {
 }
 
 
+def half_width() -> str:
+    """The half-width VGG9 on CIFAR-10, by derivative, normalisation and augmentation."""
+    report, rows = json.loads((REPORTS / "half_width.json").read_text()), []
+    for row in report:
+        accuracies = ", ".join(f"{100 * training['accuracy']:.1f}" for training in row["trainings"])
+        rates = [training["firing_rate"] for training in row["trainings"] if "firing_rate" in training]
+        rate = f"{sum(rates) / len(rates):.2f}" if rates else ""
+        rows.append([row["network"], f"`{row['options']}`", f"{accuracies} %", rate])
+    text = table(["network", "options", "accuracy", "firing rate"], rows)
+    return f"{text}\n{made_with(row['machine'] for row in report)}."
+
+
 def few_steps() -> str:
     """One epoch of LeNet on Fashion-MNIST with 8 time steps, by derivative."""
-    reports = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in TITLES}
+    reports = {name: json.loads((REPORTS / f"few_steps/{name}.json").read_text()) for name in TITLES}
     rows = []
     for name, report in reports.items():
         per_neuron, steps = report["test"]["spikes_per_neuron"], report["recipe"]["test_steps"]
@@ -40,8 +53,9 @@ def few_steps() -> str:
 
 
 def page_text(page: str) -> str:
-    """The page with its table made anew."""
-    return replaced(page, MAKER, few_steps())
+    """The page with its tables made anew."""
+    page = replaced(page, f"{MAKER} (half width)", half_width())
+    return replaced(page, f"{MAKER} (few steps)", few_steps())
 
 
 def main() -> None:
