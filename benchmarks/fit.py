@@ -24,8 +24,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
-from benchmarks.results import write
-from benchmarks.run import refuse_in_docs
+from benchmarks.results import refuse_in_docs, write
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from statistics import median
@@ -10,6 +11,7 @@ from typing import Any
 from benchmarks.case import settled
 from benchmarks.registry import CASES, MAIN, NORMALIZED
 
+ROOT = Path(__file__).parent.parent
 KEY = ("section", "case", "network", "steps", "batch", "mode")
 
 Record = dict[str, Any]
@@ -20,6 +22,12 @@ def write(path: Path, report: dict[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(report, indent=1) + "\n")
     part.replace(path)
+
+
+def refuse_in_docs(parser: argparse.ArgumentParser, output: Path, why: str) -> None:
+    """Ends with an error where a smaller measurement would replace the figures in docs."""
+    if output.resolve().is_relative_to(ROOT / "docs"):
+        parser.error(f"{why}: give another --output than {output}")
 
 
 def repeats_of(section: str, settings: dict[str, Any]) -> int:

@@ -25,9 +25,8 @@ import psutil
 from benchmarks import machine
 from benchmarks.case import settled
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
-from benchmarks.results import KEY, repeats_of, write
+from benchmarks.results import KEY, ROOT, refuse_in_docs, repeats_of, write
 
-ROOT = Path(__file__).parent.parent
 SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
 BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
 
@@ -191,12 +190,6 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
         if child.returncode:
             return {"status": "failed", "error": err.read()[-2000:]}
         return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
-
-
-def refuse_in_docs(parser: argparse.ArgumentParser, output: Path, why: str) -> None:
-    """Ends with an error where a smaller measurement would replace the figures in docs."""
-    if output.resolve().is_relative_to(ROOT / "docs"):
-        parser.error(f"{why}: give another --output than {output}")
 
 
 def output_of(*arguments: Any) -> str:

@@ -33,8 +33,8 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.case import peak_rss
-from benchmarks.results import write
-from benchmarks.run import ROOT, busy_seconds, refuse_in_docs
+from benchmarks.results import ROOT, refuse_in_docs, write
+from benchmarks.run import busy_seconds
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")

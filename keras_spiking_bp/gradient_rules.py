@@ -8,8 +8,10 @@ from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.validation import check_choice
 
+#: The rules on sums over time.
+ON_TOTALS = ("accumulated", "bounded")
 #: Accepted values of `gradient` in `SpikingRNN`.
-GRADIENTS = ("accumulated", "bounded", "bptt")
+GRADIENTS = (*ON_TOTALS, "bptt")
 
 
 def check_rule(gradient: str, cell: Cell) -> None:

@@ -20,7 +20,7 @@ from keras_spiking_bp.cells.normalization import (
     untouched,
 )
 from keras_spiking_bp.cells.tree import check_nothing_shared
-from keras_spiking_bp.gradient_rules import check_built_rule, check_rule
+from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
 from keras_spiking_bp.gradients import (
     after_reads,
     deliver_corrections,
@@ -297,12 +297,11 @@ class SpikingRNN(keras.layers.RNN):
         if several and (any(norm.synchronized for norm in layers) or changes_variables(self.cell)):
             return  # replicas cannot exchange values, nor update variables, within a cond
         first, variables = untouched(layers), moving_statistics(layers)
-        with not_recorded():
-            values = tf.cond(
-                tf.reduce_any(first),
-                lambda: self._statistics_of_batch(sequences, before, mask, only=first),
-                lambda: [tf.identity(variable.value) for variable in variables],
-            )
+        values = tf.cond(
+            tf.reduce_any(first),
+            lambda: self._statistics_of_batch(sequences, before, mask, only=first),
+            lambda: [tf.identity(variable.value) for variable in variables],
+        )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
@@ -323,9 +322,8 @@ class SpikingRNN(keras.layers.RNN):
         if self.cell.emits == "potential":
             states[-1].pop("potential_sum", None)  # no cell follows the last readout
         through_the_loop = gradient == "bptt"
-        on_totals = gradient is not None and not through_the_loop
         # an eager tape would keep what each step computes, to throw it away
-        with in_training(bool(training)), not_recorded() if on_totals else contextlib.nullcontext():
+        with in_training(bool(training)), not_recorded() if gradient in ON_TOTALS else contextlib.nullcontext():
             window = run_window(
                 self.cell,
                 sequences,
@@ -379,8 +377,7 @@ class SpikingRNN(keras.layers.RNN):
         """What the layer returns of a window, with the derivative that the window has."""
         if not self.return_sequences:
             return window_output.at_the_end(window, before)
-        on_totals = gradient not in (None, "bptt")
-        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, on_totals)
+        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, gradient in ON_TOTALS)
 
     def _checked(
         self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any

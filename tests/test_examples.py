@@ -77,9 +77,9 @@ def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("main, arguments, match", [
-    (compare_gradients.main, ["--seeds", "1"], "would replace docs/gradients.md: give another --output"),
-    (compare_gradients.main, ["--epochs", "1"], "would replace docs/gradients.md"),
-    (wake_vgg9.main, ["--steps", "50"], "would replace docs/calibration.md"),
+    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (compare_gradients.main, ["--epochs", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (wake_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
     (wake_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
     (wake_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
     (pretrained.main, ["--dataset", "mnist", "--output", "weights"], "needs --model and --report"),

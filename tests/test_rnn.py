@@ -397,17 +397,23 @@ def test_unroll_needs_a_known_number_of_steps():
         tf.function(layer).get_concrete_function(tf.TensorSpec((None, None, 8)))
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
-    """In a custom training loop without `tf.function` too, memory does not grow with the number of steps."""
-    layer, recorded = conv_network(gradient=gradient), []
-    step = layer.cell.step
+def watched_steps(layer, monkeypatch):
+    """A list that gets an entry at each step of the cell: whether a tape records it."""
+    recorded, step = [], layer.cell.step
 
     def watched(inputs, states):
         recorded.append(gradient_wanted(training=False))
         return step(inputs, states)
 
     monkeypatch.setattr(layer.cell, "step", watched)
+    return recorded
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
+    """In a custom training loop without `tf.function` too, memory does not grow with the number of steps."""
+    layer = conv_network(gradient=gradient)
+    recorded = watched_steps(layer, monkeypatch)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(spikes()) ** 2)
     assert recorded == [gradient == "bptt"] * 8
@@ -416,15 +422,9 @@ def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
 
 def test_a_tape_records_no_step_of_the_first_statistics(monkeypatch):
     synapses = [keras.Sequential([keras.layers.Dense(6), keras.layers.BatchNormalization()]) for _ in range(2)]
-    layer, recorded = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(synapse) for synapse in synapses])), []
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(synapse) for synapse in synapses]))
     layer.build((None, None, 5))
-    step = layer.cell.step
-
-    def watched(inputs, states):
-        recorded.append(gradient_wanted(training=False))
-        return step(inputs, states)
-
-    monkeypatch.setattr(layer.cell, "step", watched)
+    recorded = watched_steps(layer, monkeypatch)
     with tf.GradientTape():
         layer(np.ones((3, 8, 5), "float32"), training=True)
     assert recorded == [False] * 8 * 3  # once for each normalisation, and the step itself

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.gradients import not_recorded
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import named
@@ -203,7 +204,8 @@ def statistics_of_batch(
 
     walks = sum(uses) if walks is None else walks
     before = [tf.identity(variable.value) for variable in variables]
-    _, *found = tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1)
+    with not_recorded():  # an eager tape would keep every step of every walk
+        _, *found = tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1)
     return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
 
 

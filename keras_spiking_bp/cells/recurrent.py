@@ -29,7 +29,7 @@ class RecurrentCell(Cell):
             `keras.layers.Dense(units, use_bias=False)` with as many units as neurons (all to all), or a convolution.
 
     Raises:
-        TypeError: if `cell` is not a `LIFCell` or `recurrent` not a layer.
+        TypeError: if `cell` is not a `LIFCell` or `recurrent` not a layer without neurons.
         ValueError: if `recurrent` returns another shape, or `cell` is already in a `RecurrentCell`.
 
     Example:

@@ -27,7 +27,7 @@ class ResidualCell(Cell):
         shortcut: a Keras layer from the inputs to the shape of the junction's current; None for the identity.
 
     Raises:
-        TypeError: if `body` is not a cell, `junction` not a `LIFCell` or `shortcut` not a layer.
+        TypeError: if `body` is not a cell, `junction` not a `LIFCell` or `shortcut` not a layer without neurons.
         ValueError: if `body` emits no spikes, or the two currents differ in shape.
 
     Example:
