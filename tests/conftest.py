@@ -43,11 +43,11 @@ def fresh_keras():
 
 @pytest.fixture
 def few_digits(monkeypatch):
-    """The first digits of MNIST-5k in place of all: 96 for training, 40 for the test."""
+    """The first digits of MNIST-5k in place of all: 64 for training, 20 for the test."""
     import keras_spiking_bp as ksbp
 
     (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda seed=0: ((x[:96], y[:96]), (x_test[:40], y_test[:40])))
+    monkeypatch.setattr(ksbp.datasets, "mnist_5k", lambda seed=0: ((x[:64], y[:64]), (x_test[:20], y_test[:20])))
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_the_committed_pages_are_made_from_the_committed_runs():
 
 
 @pytest.mark.parametrize("arguments, match", [
-    (["--training-samples", "90", "--held-out", "10"], "together at most 96: 90, 10"),
+    (["--training-samples", "60", "--held-out", "10"], "together at most 64: 60, 10"),
     (["--held-out", "0"], "must be at least 1"),
 ])  # fmt: skip
 def test_tuning_needs_enough_digits(few_digits, tmp_path, capsys, arguments, match):
