@@ -22,7 +22,7 @@ from keras_spiking_bp.validation import (
 class Encoder(keras.layers.Layer):
     """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
 
-    largest: float | None = None  # values above, scaled, cannot be meant
+    largest: float | None = None  # of scaled values; those above cannot be meant
 
     def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -37,8 +37,8 @@ class Encoder(keras.layers.Layer):
             return images
         # a functional model casts integers to its own dtype before any layer sees them
         message = (
-            f"`images` in encoder {self.name!r} must be within about [-1, 1], times scale={self.scale}: divide 8-bit "
-            "images by 255 first"
+            f"`images` in encoder {self.name!r}, times scale={self.scale}, must not exceed {self.largest} in absolute "
+            "value: divide 8-bit images by 255 first"
         )
         highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
         with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
@@ -138,18 +138,25 @@ class ConstantEncoder(Encoder):
     Args:
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
+        largest: limit of the currents' absolute values, > 0; None for no limit. Networks with trained weights have one,
+            so that 8-bit images raise an error.
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 
     Raises:
-        ValueError: if `num_steps` or `scale` is out of range.
-        TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity.
+        ValueError: if `num_steps`, `scale` or `largest` is out of range.
+        TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
+        tf.errors.InvalidArgumentError: if the images have NaN, infinity or values above the limit (not under XLA, which
+            leaves checks out).
 
     Example:
         >>> ConstantEncoder(num_steps=3)(np.array([[0.25]], "float32")).numpy().tolist()
         [[[0.25], [0.25], [0.25]]]
     """
+
+    def __init__(self, num_steps: int, scale: float = 1.0, largest: float | None = None, **kwargs: Any):
+        super().__init__(num_steps, scale, **kwargs)
+        self.largest = None if largest is None else check_positive("largest", largest)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         currents = self.scale * self._checked(images)
@@ -159,6 +166,9 @@ class ConstantEncoder(Encoder):
     def output_dtype(self) -> str:
         """That of the layer: its outputs are currents."""
         return self.compute_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "largest": self.largest}
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -64,10 +64,13 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
         fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
     except ValueError:
         fits = False
-    if not fits:
+    # (C, 1, 1) is one for each channel in PyTorch; here it broadcasts if the image has C rows
+    channels_first = value.ndim == len(shape) > 1 and value.size == value.shape[0] == shape[-1] > 1
+    if not fits or channels_first:
         raise ValueError(
             f"`{name}` of {cell!r} must be a number, or an array that broadcasts to the shape of its neurons, "
-            f"{tuple(shape)}. Received: an array of shape {value.shape}"
+            f"{tuple(shape)}; channels are last, so that one number for each has the shape {tuple(shape[-1:])}. "
+            f"Received: an array of shape {value.shape}"
         )
 
 

@@ -128,6 +128,15 @@ class SpikingRNN(keras.layers.RNN):
         check_float32_policy("SpikingRNN", self.dtype_policy)
         self.gradient = gradient
 
+    def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        source = getattr(getattr(sequences, "_keras_history", None), "operation", None)
+        if isinstance(source, SpikingRNN) and not source.return_sequences:  # else a row of an image would be a step
+            raise ValueError(
+                f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
+                "return_sequences=True"
+            )
+        return super().__call__(sequences, *args, **kwargs)
+
     # --- shapes and states -------------------------------------------------------------------------------------------
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
@@ -402,7 +411,7 @@ class SpikingRNN(keras.layers.RNN):
         if not sequences.shape[2:].is_compatible_with(step_shape):
             raise ValueError(
                 f"`sequences` must have the step shape that {self.name!r} was built for, {tuple(step_shape)}. "
-                f"Received: sequences of shape {tuple(sequences.shape)}"
+                f"Received: sequences of shape {tuple(sequences.shape)}. (A tf.data.Dataset must be batched)"
             )
         if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
             sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))

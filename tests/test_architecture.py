@@ -17,7 +17,7 @@ MODULES = {
 def levels():
     """{module or subpackage of the top level: number of its block on the page, from the top}."""
     page = (ROOT / "docs/architecture.md").read_text()
-    rooms = re.search(r"## Rooms\n(.*?)\n## ", page, re.DOTALL)[1]
+    rooms = re.search(r"## Modules\n(.*?)\n## ", page, re.DOTALL)[1]
     found = {}
     for number, block in enumerate(rooms.split("      |\n")):
         for line in block.splitlines():

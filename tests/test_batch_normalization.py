@@ -3,6 +3,7 @@
 One test runs in a process of its own, which is this file: TensorFlow takes its devices at start.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -297,6 +298,7 @@ def network(gradient="accumulated", rate=0.05, compiled=None, **kwargs):
     return model
 
 
+@functools.cache
 def first_statistics(**kwargs):
     model = network(**kwargs)
     ksbp.calibrate(model, IMAGES, firing_rate=None)
@@ -390,7 +392,7 @@ def test_first_statistics_of_new_layers_behind_trained_ones():
     assert np.abs(statistics(model)[3] - 1).max() > 0.1
 
 
-@pytest.mark.parametrize("gradient", ["bounded", "bptt"])
+@pytest.mark.parametrize("gradient", [pytest.param("bounded", marks=pytest.mark.slow), "bptt"])
 def test_first_statistics_with_the_other_gradients(gradient):
     model = network(gradient, rate=0.0, surrogate="atan")
     model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
@@ -431,7 +433,7 @@ def test_learns_in_low_precision_and_is_saved_and_cloned(tmp_path):
         assert_equal(other.get_weights(), model.get_weights())
         assert_equal([other(IMAGES)], [model(IMAGES)])
     old = statistics(loaded)
-    loaded.fit(IMAGES, LABELS, batch_size=16, verbose=0)
+    loaded(IMAGES, training=True)
     change = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(statistics(loaded), old, strict=True)]
     assert 0 < max(change) < 0.2  # one update of a momentum of 0.9; the statistics were not taken anew
 
@@ -464,6 +466,7 @@ def test_health_and_observe(pooling):
     model = network(pooling=pooling, surrogate="sigmoid")
     health = ksbp.callbacks.Health(IMAGES)
     model.fit(IMAGES, LABELS, batch_size=8, verbose=0, callbacks=[health])
+    assert all(rate > 0 for rate in health.firing_rates.values())
     _, activity = model.get_layer("time").observe(ksbp.ConstantEncoder(6)(IMAGES))
     names = ["conv1", "pool1", "fc1"] if pooling == "max" else ["conv1", "fc1"]
     assert list(activity) == [*names, "readout"]

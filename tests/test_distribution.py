@@ -421,9 +421,8 @@ def test_the_script_on_several_devices_and_machines(tmp_path):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
 
 
-@pytest.mark.parametrize("replicas", [1, 3])
-def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path, replicas):
-    """The metrics of a checkpoint in the middle of an epoch are the sums of each device."""
+def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path):
+    """The metrics of a checkpoint in the middle of an epoch are the sums of each device, here of three."""
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -435,7 +434,7 @@ def test_a_checkpoint_of_another_number_of_devices(one_device, tmp_path, replica
         train(strategy, tmp_path, "sum", False, [Stop()])
     (file,) = (tmp_path / "sum").glob("*/metrics.npz")
     metrics = np.load(file).values()
-    np.savez(file, *[np.repeat(sums, replicas, axis=0) / replicas for sums in metrics])
+    np.savez(file, *[np.repeat(sums, 3, axis=0) / 3 for sums in metrics])
     train(strategy, tmp_path, "sum", False)
     assert_close(trained(tmp_path, "sum"), one_device("sum"))
 

@@ -242,9 +242,10 @@ class TestBadInput:
         inputs = keras.Input((4, 4, 1))
         model = keras.Model(inputs, encoder(10)(inputs))
         images = np.full((2, 4, 4, 1), 200, "uint8")
-        if encoder is ksbp.ConstantEncoder:  # a current may be large
+        if encoder is ksbp.ConstantEncoder:  # a current may be large, without a limit
             assert model(images).shape == (2, 10, 4, 4, 1)
-            return
+            model = keras.Model(inputs, encoder(10, largest=16.0)(inputs))
+            assert type(model.layers[1]).from_config(model.layers[1].get_config()).largest == 16.0
         with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):
             model(images)
         with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):

@@ -160,7 +160,7 @@ def test_wake_vgg9(factory, monkeypatch, tmp_path):
 
 def test_export_all(tmp_path, capsys):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
-    ksbp.models.spiking_lenet((12, 12, 1), 4, encoder=None, seed=0).save(tmp_path / "x.keras")
+    ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0).save(tmp_path / "x.keras")
     arguments = ["--model", str(tmp_path / "x.keras"), "--output", str(tmp_path / "made"), "--num-steps", "5"]
     export_all.main(arguments)
     printed = capsys.readouterr().out

@@ -9,10 +9,15 @@ from tests.networks import FIXTURES, build_rnn, golden
 from tests.oracle import assert_close
 from tests.reference import Simulation
 
+MODES = [
+    pytest.param(name, mode, marks=pytest.mark.slow if mode == "xla" and name != "residual" else ())
+    for name in FIXTURES
+    for mode in ("eager", "graph", "xla")
+]
 
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-@pytest.mark.parametrize("name", FIXTURES)
+@pytest.mark.parametrize(("name", "mode"), MODES)
 def test_outputs_loss_and_gradients(name, gradient, mode):
     network, weights, figures = golden(name)
     rnn, names = build_rnn(network, weights, gradient=gradient)

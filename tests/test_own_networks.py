@@ -25,7 +25,7 @@ from tests.reference import Simulation
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("beta", [0.99, 0.8, 1.0])
+@pytest.mark.parametrize("beta", [pytest.param(0.99, marks=pytest.mark.slow), 0.8, 1.0])
 @pytest.mark.parametrize("make", [plain, strided_residual])
 def test_gradients(make, beta, reset, gradient):
     network, weights, inputs, simulation = safe_case(make, beta, reset=reset)

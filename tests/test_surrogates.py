@@ -251,10 +251,9 @@ def silent_network(gradient, surrogate):
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 @pytest.mark.parametrize(
     "surrogate",
-    [None, "triangle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("atan", "sigmoid", "fast_sigmoid"))],
+    ["triangle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("atan", "sigmoid", "fast_sigmoid"))],
 )
 def test_a_layer_that_is_silent_learns(gradient, surrogate):
-    """The paper's derivative of a neuron that never fired is 0: only the readout's bias moves."""
     rng = np.random.default_rng(0)
     patterns, y = rng.uniform(-1, 1, (4, 16)), np.arange(128) % 4
     x = (patterns[y] + rng.normal(0, 0.1, (128, 16))).astype("float32")
@@ -262,16 +261,19 @@ def test_a_layer_that_is_silent_learns(gradient, surrogate):
     time = model.get_layer("time")
     _, activity = time.observe(model.layers[0](x))
     assert not activity["hidden"]["spike_count"].numpy().any()
-    hidden = time.cell.cells[0].synapse.kernel
-    before = hidden.numpy()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
     accuracy = model.fit(x, y, batch_size=32, epochs=15, verbose=0).history["accuracy"][-1]
-    if surrogate is None:
-        np.testing.assert_array_equal(hidden, before)
-        assert accuracy < 0.4
-    else:
-        assert accuracy > 0.95
+    assert accuracy > 0.95
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_the_papers_derivative_of_a_silent_layer_is_zero(gradient):
+    model, x = silent_network(gradient, None), np.random.default_rng(0).uniform(-1, 1, (8, 16)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(model(x) - 1.0))
+    hidden, readout, bias = tape.gradient(loss, model.trainable_weights)
+    assert not np.any(hidden) and not np.any(readout) and np.all(bias)
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -96,11 +96,19 @@ class Cell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Initial states of the neurons and, for each with dropout, the mask used at all time steps."""
+        self._check_built()
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
+
+    def _check_built(self) -> None:
+        if self.output_shape_of_step is None:
+            raise ValueError(
+                f"The cell {self.name!r} must be built first: the number of its neurons follows from the shape of its "
+                "inputs. Call build((None, ...)) with the shape of a step. Received: no shape"
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 and "states" not in kwargs:
-            raise TypeError(
+            raise ValueError(  # no TypeError, which keras.Sequential replaces by one of its own
                 f"The cell {self.name!r} computes one time step from inputs and states. To run it over all time steps: "
                 "SpikingRNN(cell)(inputs). Received: no states"
             )
@@ -145,6 +153,7 @@ class Cell(keras.layers.Layer):
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
+        self._check_built()
         return (input_shape[0], *self.output_shape_of_step)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, states: Any, training: bool | None = None) -> Any:

@@ -22,6 +22,9 @@ class Batches:
     from `(seed, e, i)`: any batch of any epoch is available without the ones before. Examples left over after the last
     full batch are skipped in that epoch.
 
+    For `training.fit(model, batches, epochs, folder)`; for `model.fit`, which takes no `Batches`:
+    `model.fit(batches.epochs(0, epochs), epochs=epochs, steps_per_epoch=batches.steps_per_epoch)`.
+
     Args:
         examples: (N, ...) array: images, or paths of files.
         labels: (N, ...) array.
@@ -73,7 +76,7 @@ class Batches:
         return self.num_examples // self.batch_size
 
     def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
-        """The batches of one epoch from `first_batch` on: pairs (inputs, labels)."""
+        """The batches of one epoch from `first_batch` on: pairs (inputs, labels); the same in each iteration."""
         self._check_first_batch(first_batch)
         dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
         cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)

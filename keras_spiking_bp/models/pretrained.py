@@ -105,5 +105,5 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
 def encoder_from(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
     """The encoder of a model card."""
     if settings["kind"] == "constant":
-        return ConstantEncoder(num_steps, settings["scale"])
+        return ConstantEncoder(num_steps, settings["scale"], largest=PoissonEncoder.largest)
     return PoissonEncoder(num_steps, settings["scale"], seed=seed)

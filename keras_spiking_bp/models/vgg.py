@@ -54,11 +54,12 @@ def spiking_vgg(
         seed: integer that fixes weights, dropout and input spikes, or None.
         name: name of the model.
         **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
-            `initial_membrane`, `synaptic_beta`, `activity_regularizer`. The readout has the same `beta`, pooling
-            neurons the same `reset_mechanism`, `surrogate` and `initial_membrane`.
+            `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. The readout
+            has the same `beta`, pooling neurons the same `reset_mechanism`, `surrogate` and `initial_membrane`.
 
     Returns:
-        A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32.
+        A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32. For a cross-entropy these are
+            logits (`from_logits=True`).
 
     Raises:
         ValueError: if an argument is out of range, or `num_steps` contradicts the encoder.

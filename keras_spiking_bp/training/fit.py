@@ -37,9 +37,9 @@ def fit(
       `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class and order.
 
     Not restored: the internal state of other callbacks, and of layers of other libraries. A run ended by
-    `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts anew:
-    in the same process, build the model anew first. Weights and optimizer that are not finite are not saved (a warning
-    says so).
+    `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts from
+    the beginning: in the same process, build a new model first. Weights and optimizer that are not finite are not saved
+    (a warning says so).
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
@@ -62,12 +62,12 @@ def fit(
         The curve: the logs of each epoch from the first one, also before the interruption.
 
     Raises:
-        TypeError: if `batches` is not a `Batches`.
-        ValueError: if a number is below 1, the model is not compiled, is compiled with `steps_per_execution`, uses
-            several machines or has more than one output, the number of devices does not divide the batch size, or
-            `folder` has another run: other data (by value, see `Batches.description`), weights of other shapes, another
-            kind of optimizer, another number of random streams, in the middle of an epoch other metrics; or a
-            checkpoint of another version of this library.
+        TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
+        ValueError: if a number is below 1, the model is not built or not compiled, is compiled with
+            `steps_per_execution`, uses several machines or has more than one output, the number of devices does not
+            divide the batch size, or `folder` has another run: other data (by value, see `Batches.description`),
+            weights of other shapes, another kind of optimizer, another number of random streams, in the middle of an
+            epoch other metrics; or a checkpoint in the format of another version of this library.
 
     Example:
         >>> import tempfile

@@ -1,5 +1,6 @@
 """An ill network is named, a healthy one left in peace."""
 
+import functools
 import warnings
 
 import keras
@@ -14,9 +15,20 @@ from tests.networks import noisy_patterns
 X, Y = noisy_patterns(32)
 
 
-def model(rate=0.001, seed=0, **kwargs):
-    network = ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool", (8, 3)], [12], num_steps=12, seed=seed, **kwargs)
+def made(**kwargs):
+    return ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool", (8, 3)], [12], num_steps=12, seed=0, **kwargs)
+
+
+@functools.cache
+def calibrated():
+    network = made()
     ksbp.calibrate(network, X[:8], 0.15)
+    return network.get_weights()
+
+
+def model(rate=0.001, **kwargs):
+    network = made(**kwargs)
+    network.set_weights(calibrated())
     network.compile(keras.optimizers.SGD(rate), ksbp.losses.SparseSumSquaredError())
     return network
 
@@ -117,6 +129,7 @@ def test_a_large_learning_rate():
 
 def test_a_saturated_layer():
     network = model(rate=1e-9)
+    scale(network, "conv1", 4.0)
     kernel = layer(network, "conv2").synapse.weights[0]
     kernel.assign(np.full(kernel.shape, 5.0))
     told = warnings_of(network, Health(X[:8]))

@@ -296,6 +296,9 @@ def test_bad_rnn_arguments():
     for several in ([images, images], {"a": images}):
         with pytest.raises(ValueError, match=r"`sequences` must be one tensor.*Received: several"):
             ksbp.SpikingRNN(ksbp.LIFCell(dense()))(several)
+    rates = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Conv2D(2, 3)), name="first")(keras.Input((3, 8, 8, 1)))
+    with pytest.raises(ValueError, match="`sequences` must have time steps.*output of 'first'.*return_sequences=True"):
+        ksbp.SpikingRNN(ksbp.LIFCell(dense()))(rates)  # its rows are no steps
     for mask in (np.ones((2, 4), bool), np.ones((2, 3, 1), bool), np.ones(3, bool)):
         with pytest.raises(ValueError, match=r"`mask` must have the shape.*\(2, 3\).*Received"):
             ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3, 5), "float32"), mask=mask)
@@ -309,9 +312,22 @@ def test_what_pooling_neurons_do_not_have(extra):
 
 def test_a_cell_without_states_is_told_to_be_run():
     cell = ksbp.LIFCell(keras.layers.Dense(3))
+    message = r"one time step from inputs and states.*SpikingRNN\(cell\)\(inputs\)"
     for inputs in (np.ones((2, 4), "float32"), keras.Input((4,))):
-        with pytest.raises(TypeError, match=r"one time step from inputs and states.*SpikingRNN\(cell\)\(inputs\)"):
+        with pytest.raises(ValueError, match=message):
             cell(inputs)
+    with pytest.raises(ValueError, match=message):
+        keras.Sequential([keras.Input((4,)), ksbp.PoissonEncoder(5), cell])
+
+
+def test_an_unbuilt_cell_has_no_states():
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3)), ksbp.ReadoutCell(keras.layers.Dense(2))])
+    for wants_shapes in (cell.get_initial_state, lambda batch_size: cell.compute_output_shape((batch_size, 4))):
+        with pytest.raises(ValueError, match=r"must be built first.*Call build\(\(None, ...\)\).*Received: no shape"):
+            wants_shapes(2)
+    cell.build((None, 4))
+    outputs, states = cell(np.ones((2, 4), "float32"), cell.get_initial_state(2))
+    assert outputs.shape == (2, 2) and [state.shape for state in states] == [(2, 3), (2, 2)]
 
 
 class Scaled(keras.layers.Layer):

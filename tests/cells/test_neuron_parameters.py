@@ -27,10 +27,13 @@ def layer(units=3, gradient="bptt", return_sequences=False, **neuron):
     return rnn
 
 
+#: `gradient` and `surrogate`; with a surrogate, "bounded" is "accumulated".
+DERIVATIVES = [("accumulated", None), ("accumulated", "atan"), ("bounded", None), ("bptt", None), ("bptt", "atan")]
+
+
 @pytest.mark.parametrize("synaptic", [None, SYNAPTIC])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("surrogate", [None, "atan"])
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+@pytest.mark.parametrize(("gradient", "surrogate"), DERIVATIVES)
 def test_a_layer_with_arrays_is_its_neurons_side_by_side(gradient, surrogate, reset, synaptic):
     shared = {"reset_mechanism": reset, "surrogate": surrogate, "initial_membrane": 0.25}
     together = layer(gradient=gradient, beta=BETAS, threshold=np.array(THRESHOLDS), synaptic_beta=synaptic, **shared)
@@ -237,6 +240,15 @@ def test_a_plain_rnn_of_keras_learns_them_too():
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         layer(**arguments)
+
+
+def test_channels_are_last():
+    """(3, 1, 1), one number for each channel in PyTorch, would broadcast as one for each row."""
+    for height in (3, 5):
+        cell = ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same"), beta=np.reshape(BETAS, (3, 1, 1)))
+        message = r"channels are last, so that one number for each has the shape \(3,\). Received: .* \(3, 1, 1\)"
+        with pytest.raises(ValueError, match=message):
+            ksbp.SpikingRNN(cell)(np.ones((2, 4, height, 6, 2), "float32"))
 
 
 def test_an_array_is_copied():

@@ -1,5 +1,6 @@
 """Networks to export, what the library says of them, and what their files say in a fresh process."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -126,9 +127,15 @@ def in_the_library(model, inputs):
     entries = [(neuron, entry) for neuron in neurons for entry in neuron.carried_shapes]
     over_time = zip(entries, zip(*silent, strict=True), strict=False)
     given = {f"{entry}_{n.name}": np.stack(values, axis=1) for (n, entry), values in over_time if n.carries_state}
-    window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
+    window, activity = tf.function(layer.observe)(inputs)
     num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
     return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}
+
+
+@functools.cache
+def expected_of(network):
+    """What the library says of `exact(network(...))` for `spikes()`, whatever the format of the file."""
+    return in_the_library(exact(network(num_steps=5)), spikes())
 
 
 def in_a_fresh_process(files, inputs, folder):

@@ -10,12 +10,14 @@ from tests.export.networks import (
     assert_the_same,
     averages,
     exact,
+    expected_of,
     in_a_fresh_process,
     in_the_library,
     lenet,
     recurrent,
     resnet,
     share_flipped,
+    small,
     spikes,
 )
 
@@ -28,8 +30,7 @@ NETWORKS = pytest.mark.parametrize("network", [lenet, pytest.param(resnet, marks
     "network", [lenet, recurrent, *(pytest.param(n, marks=pytest.mark.slow) for n in (averages, resnet))]
 )
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
-    model = exact(network(num_steps=100))
-    expected = in_the_library(model, spikes())
+    model, expected = exact(network(num_steps=100)), expected_of(network)
     files = {form: tmp_path / f"{form}.tflite" for form in ("window", "step")}
     for form, file in files.items():
         ksbp.export.export_litert(model, file, form=form, batch_size=3)
@@ -84,7 +85,7 @@ def test_int8_weights_of_a_network_with_batch_normalization_are_those_of_the_fol
 
 
 def test_constant_currents_from_images(tmp_path):
-    model = lenet(encoder=ksbp.ConstantEncoder(5))
+    model = lenet(encoder=ksbp.ConstantEncoder(5, largest=16.0))
     ksbp.export.export_litert(model, tmp_path / "images.tflite", inputs="images", batch_size=2)
     serve = interpreter.Interpreter(str(tmp_path / "images.tflite")).get_signature_runner("images")
     images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 1)).astype("float32")
@@ -115,7 +116,7 @@ def test_an_output_at_each_step(tmp_path):
     ],
 )
 def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
-    model = lenet(num_steps=5)
+    model = small(num_steps=5)
     monkeypatch.setattr(tf, "function", None)  # refused before anything is traced
     with pytest.raises(ValueError, match=match):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", **arguments)
@@ -131,12 +132,12 @@ def test_random_spikes_that_another_layer_reshapes(tmp_path):
 
 
 def test_a_free_number_of_steps_must_be_given(tmp_path):
-    model = lenet(encoder=None)
+    model = small(encoder=None)
     with pytest.raises(ValueError, match="`num_steps` must be given"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite")
     with pytest.raises(ValueError, match="Give inputs='spikes' for this one"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
     with pytest.raises(ValueError, match="`num_steps` is that of the encoder"):
-        model = lenet(encoder=ksbp.ConstantEncoder(5))
+        model = small(encoder=ksbp.ConstantEncoder(5))
         ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images", num_steps=7)
     assert not list(tmp_path.iterdir())

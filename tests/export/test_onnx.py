@@ -12,8 +12,8 @@ from tests.export.networks import (
     assert_the_same,
     ends_in_spikes,
     exact,
+    expected_of,
     in_a_fresh_process,
-    in_the_library,
     lenet,
     maxima,
     recurrent,
@@ -30,16 +30,20 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
     model = exact(network(num_steps=5))
     ksbp.export.export_onnx(model, tmp_path / "step.onnx")
-    for samples in (3, 1):
-        inputs = spikes(samples, num_steps=100)
-        (given,) = in_a_fresh_process([tmp_path / "step.onnx"], inputs, tmp_path)
-        assert_the_same(given, in_the_library(model, inputs))
+    inputs, expected = spikes(), expected_of(network)
+    (given,) = in_a_fresh_process([tmp_path / "step.onnx"], inputs, tmp_path)
+    assert_the_same(given, expected)
 
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
     names = [f"{of}_{n.name}" for n in model.layers[-1].cell.neurons() if n.carries_state for of in n.carried_shapes]
     assert [tensor.name for tensor in session.get_inputs()] == ["spikes", *names]
     assert [tensor.name for tensor in session.get_outputs()] == ["outputs", *(f"next_{name}" for name in names)]
     assert {tensor.shape[0] for tensor in session.get_inputs() + session.get_outputs()} == {"batch"}
+    states = [np.zeros((1, *state.shape[1:]), "float32") for state in session.get_inputs()[1:]]  # another batch
+    for t in range(inputs.shape[1]):
+        feed = {"spikes": inputs[:1, t], **dict(zip(names, states, strict=True))}
+        outputs, *states = session.run(None, feed)
+    np.testing.assert_allclose(outputs, expected["outputs"][:1, -1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", [lenet, maxima, recurrent, ends_in_spikes])

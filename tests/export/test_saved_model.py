@@ -11,8 +11,8 @@ from tests.export.networks import (
     assert_the_same,
     averages,
     exact,
+    expected_of,
     in_a_fresh_process,
-    in_the_library,
     lenet,
     maxima,
     recurrent,
@@ -35,13 +35,12 @@ def exported(model, tmp_path):
     ids=["plain", "residual"],
 )
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
-    models = {network.__name__: exact(network(num_steps=25)) for network in networks}
-    for name, model in models.items():
-        ksbp.export.export_saved_model(model, tmp_path / name)
-    results = in_a_fresh_process([tmp_path / name for name in models], spikes(), tmp_path)
-    for given, model in zip(results, models.values(), strict=True):
+    files = [tmp_path / network.__name__ for network in networks]
+    for network, file in zip(networks, files, strict=True):
+        ksbp.export.export_saved_model(exact(network(num_steps=25)), file)
+    for given, network in zip(in_a_fresh_process(files, spikes(), tmp_path), networks, strict=True):
         assert given.keys() >= {"outputs", "window", "membrane_readout"}
-        assert_the_same(given, in_the_library(model, spikes()))
+        assert_the_same(given, expected_of(network))
 
 
 def test_images_draw_the_same_spikes_as_the_model(tmp_path):
@@ -154,14 +153,14 @@ def test_an_output_at_each_step(tmp_path):
 
 
 def test_low_precision(tmp_path):
-    model = lenet(num_steps=5, policy="mixed_bfloat16")
+    model = small(num_steps=5, policy="mixed_bfloat16")
     serve = exported(model, tmp_path).signatures["spikes"]
     x = spikes(num_steps=5)
     np.testing.assert_allclose(serve(spikes=tf.constant(x))["outputs"], model.layers[-1](x), atol=1e-5)
 
 
 def test_nothing_of_training_is_in_the_file(tmp_path):
-    model = lenet(num_steps=5, dropout=0.2)
+    model = small(num_steps=5, dropout=0.2)
     model.compile("adam", loss=ksbp.losses.SparseSumSquaredError())
     model.fit(IMAGES, np.zeros(5, "int32"), verbose=0)
     exported(model, tmp_path)
