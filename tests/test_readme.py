@@ -16,7 +16,7 @@ def test_snippets(monkeypatch, tmp_path):
     names = {"ksbp": ksbp}
     for code in others:
         exec(code, names)
-    assert names["digits"].output_shape == names["pictures"].output_shape == (None, 10)
+    assert names["digits"].output_shape == (None, 10) and names["scores"].shape == (1, 10)
     assert (tmp_path / "exported" / "saved_model.pb").exists()
 
 
