@@ -57,7 +57,7 @@ def calibrate(
     """Scales the weights of each layer, first to last, until its neurons fire at the chosen rate on average.
 
     Neurons start at rest, those of a stateful layer too. With the paper's initial weights a deep spiking network has
-    low firing rates: with few time steps its last layers are dead, and no gradient passes through a dead layer.
+    low firing rates: with few time steps its last layers are dead, and the paper's derivative of a dead layer is 0.
     (Scaling the weights by a factor is equivalent to scaling the threshold by its inverse.) The factor is found by
     bisection, since the rate grows with it. Constraints are applied to the weights first. In a residual block the
     currents of main path and shortcut are scaled alike. Layers without weights (pooling), and frozen ones, are

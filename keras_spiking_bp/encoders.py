@@ -38,7 +38,7 @@ class Encoder(keras.layers.Layer):
         # a functional model casts integers to its own dtype before any layer sees them
         message = (
             f"`images` in encoder {self.name!r}, times scale={self.scale}, must not exceed {self.largest} in absolute "
-            "value: divide 8-bit images by 255 first"
+            "value: divide 8-bit images by 255 first (for packaged weights, scale them as models.model_card says)"
         )
         highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
         with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
@@ -138,8 +138,8 @@ class ConstantEncoder(Encoder):
     Args:
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
-        largest: limit of the currents' absolute values, > 0; None for no limit. Networks with trained weights have one,
-            so that 8-bit images raise an error.
+        largest: limit of the currents' absolute values, > 0; None for no limit. The packaged network of CIFAR-10 has
+            16, so that 8-bit images raise an error.
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 

@@ -60,7 +60,7 @@ class SparseSumSquaredError(SumSquaredError):
 
     Raises:
         ValueError: if `y_true` has another shape.
-        tf.errors.InvalidArgumentError: if it has other labels (not in a graph that XLA compiles).
+        tf.errors.InvalidArgumentError: if it has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:
         >>> float(SparseSumSquaredError()([1], [[0.5, 0.5]]))
@@ -98,7 +98,8 @@ class SpikeCountError(keras.losses.Loss):
     Raises:
         ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, or the outputs cannot be
             divided by the classes.
-        tf.errors.InvalidArgumentError: if `y_true` has other labels (not in a graph that XLA compiles).
+        tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is
+            NaN).
 
     Example:
         >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
@@ -161,11 +162,12 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
     labels, y_true = y_true, ops.cast(y_true, "int32")
+    known = (y_true >= 0) & (y_true < classes)
+    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
+    (y_true,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], y_true)
     if labels.dtype.is_floating:
         whole = ops.cast(y_true, labels.dtype) == labels
+        known = known & whole
         (y_true,) = asserted(whole, ["`y_true` must hold integer labels. Received: some that are not"], y_true)
-    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
-    known = (y_true >= 0) & (y_true < classes)
-    (y_true,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], y_true)
     one_hot = ops.one_hot(y_true, classes, dtype=y_pred.dtype)
     return ops.where(known[..., None], one_hot, float("nan"))  # under XLA, which leaves the check out, the loss tells

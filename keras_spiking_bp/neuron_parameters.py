@@ -64,13 +64,16 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
         fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
     except ValueError:
         fits = False
-    # (C, 1, 1) is one for each channel in PyTorch; here it broadcasts if the image has C rows
-    channels_first = value.ndim == len(shape) > 1 and value.size == value.shape[0] == shape[-1] > 1
-    if not fits or channels_first:
+    if not fits:
         raise ValueError(
             f"`{name}` of {cell!r} must be a number, or an array that broadcasts to the shape of its neurons, "
-            f"{tuple(shape)}; channels are last, so that one number for each has the shape {tuple(shape[-1:])}. "
-            f"Received: an array of shape {value.shape}"
+            f"{tuple(shape)}, whose channels are last. Received: an array of shape {value.shape}"
+        )
+    if value.ndim == len(shape) > 1 and value.size == value.shape[0] == shape[-1] > 1:
+        raise ValueError(  # (C, 1, 1) is one number for each channel in PyTorch
+            f"`{name}` of {cell!r}, for neurons of the shape {tuple(shape)}, could have a number for each row or for "
+            f"each channel. Received: an array of shape {value.shape}. For channels give it the shape {shape[-1:]}, "
+            "for rows that of the neurons"
         )
 
 

@@ -17,9 +17,9 @@ MODULES = {
 def levels():
     """{module or subpackage of the top level: number of its block on the page, from the top}."""
     page = (ROOT / "docs/architecture.md").read_text()
-    rooms = re.search(r"## Modules\n(.*?)\n## ", page, re.DOTALL)[1]
+    blocks = re.search(r"## Modules\n(.*?)\n## ", page, re.DOTALL)[1]
     found = {}
-    for number, block in enumerate(rooms.split("      |\n")):
+    for number, block in enumerate(blocks.split("      |\n")):
         for line in block.splitlines():
             if names := re.match(r"    (\S+(?:,? .*?)?)(?:  |$)", line):
                 found |= dict.fromkeys(re.findall(r"(\w+)(?:\.py|/)", names[1]), number)

@@ -244,6 +244,8 @@ class TestBadInput:
         images = np.full((2, 4, 4, 1), 200, "uint8")
         if encoder is ksbp.ConstantEncoder:  # a current may be large, without a limit
             assert model(images).shape == (2, 10, 4, 4, 1)
+            with pytest.raises(ValueError, match="`largest` must be a number above 0.*largest=0"):
+                encoder(10, largest=0)
             model = keras.Model(inputs, encoder(10, largest=16.0)(inputs))
             assert type(model.layers[1]).from_config(model.layers[1].get_config()).largest == 16.0
         with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):

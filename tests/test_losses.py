@@ -64,7 +64,15 @@ def test_labels_out_of_range_are_refused(label, compiled):
         compute = tf.function(loss) if compiled else loss
         with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold labels from 0 to 2"):
             compute(tf.constant([0, label]), tf.zeros((2, 3)))
-        assert np.isnan(tf.function(loss, jit_compile=True)(tf.constant([0, label]), tf.zeros((2, 3))))  # no checks
+
+
+@pytest.mark.parametrize("label", [-1, 3, 0.5])
+def test_wrong_labels_make_the_loss_nan_under_xla(label):
+    """It leaves the checks out."""
+    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
+        compute = tf.function(loss, jit_compile=True)
+        assert np.isnan(compute(tf.constant([0, label]), tf.zeros((2, 3))))
+        assert np.isfinite(compute(tf.cast([0, 2], tf.constant(label).dtype), tf.zeros((2, 3))))
 
 
 RATES = RNG.integers(0, 11, (5, 6)).astype("float32") / 10

@@ -243,10 +243,12 @@ def test_refused(arguments, message):
 
 
 def test_channels_are_last():
-    """(3, 1, 1), one number for each channel in PyTorch, would broadcast as one for each row."""
-    for height in (3, 5):
+    """(3, 1, 1), one number for each channel in PyTorch, would broadcast as one for each of 3 rows."""
+    for height, message in (
+        (3, r"for each row or for each channel.*For channels give it the shape \(3,\)"),
+        (5, "last"),
+    ):
         cell = ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same"), beta=np.reshape(BETAS, (3, 1, 1)))
-        message = r"channels are last, so that one number for each has the shape \(3,\). Received: .* \(3, 1, 1\)"
         with pytest.raises(ValueError, match=message):
             ksbp.SpikingRNN(cell)(np.ones((2, 4, height, 6, 2), "float32"))
 
