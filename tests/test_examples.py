@@ -92,12 +92,12 @@ def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_pa
 
 
 def test_the_committed_pages_are_made_from_the_committed_runs():
-    for name, example, page in (
-        ("gradients", compare_gradients, lambda runs, by: compare_gradients.table(runs, 5, by)),
-        ("calibration", wake_vgg9, lambda runs, by: wake_vgg9.page(runs, 150, by)),
+    for name, made_by, page in (
+        ("gradients", "examples.compare_gradients", lambda runs, by: compare_gradients.table(runs, 5, by)),
+        ("calibration", "examples.wake_vgg9 --data-dir FOLDER", lambda runs, by: wake_vgg9.page(runs, 150, by)),
     ):
         runs = json.loads((ROOT / "docs" / f"{name}.json").read_text())
-        assert page(runs, f"python -m {example.__name__}") == (ROOT / "docs" / f"{name}.md").read_text()
+        assert page(runs, f"python -m {made_by}") == (ROOT / "docs" / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize("arguments, match", [
