@@ -18,11 +18,14 @@ from keras_spiking_bp.validation import (
     finite,
 )
 
+#: Limit of images times `scale`, which 8-bit images exceed.
+LARGEST = 16.0
+
 
 class Encoder(keras.layers.Layer):
     """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
 
-    largest: float | None = None  # of scaled values; those above cannot be meant
+    largest: float | None = None  # limit of |scale * image|; None: no limit
 
     def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -85,7 +88,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         [[0, 100, -100]]
     """
 
-    largest = 16.0
+    largest = LARGEST
 
     def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
@@ -139,7 +142,7 @@ class ConstantEncoder(Encoder):
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
         largest: limit of the currents' absolute values, > 0; None for no limit. The packaged network of CIFAR-10 has
-            16, so that 8-bit images raise an error.
+            one, so that 8-bit images raise an error.
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 
@@ -207,7 +210,7 @@ class LatencyEncoder(Encoder):
         [[0, 2, 4]]
     """
 
-    largest = 16.0
+    largest = LARGEST
     _NEAR = 1e-7  # above the threshold
 
     def __init__(

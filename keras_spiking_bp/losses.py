@@ -170,4 +170,4 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
         known = known & whole
         (y_true,) = asserted(whole, ["`y_true` must hold integer labels. Received: some that are not"], y_true)
     one_hot = ops.one_hot(y_true, classes, dtype=y_pred.dtype)
-    return ops.where(known[..., None], one_hot, float("nan"))  # under XLA, which leaves the check out, the loss tells
+    return ops.where(known[..., None], one_hot, float("nan"))  # XLA leaves the checks out

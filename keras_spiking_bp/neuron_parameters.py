@@ -72,8 +72,8 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
     if value.ndim == len(shape) > 1 and value.size == value.shape[0] == shape[-1] > 1:
         raise ValueError(  # (C, 1, 1) is one number for each channel in PyTorch
             f"`{name}` of {cell!r}, for neurons of the shape {tuple(shape)}, could have a number for each row or for "
-            f"each channel. Received: an array of shape {value.shape}. For channels give it the shape {shape[-1:]}, "
-            "for rows that of the neurons"
+            f"each channel. Received: an array of shape {value.shape}. For channels give it the shape "
+            f"{tuple(shape[-1:])}; for rows, give an array of the full shape of the neurons"
         )
 
 

@@ -83,7 +83,8 @@ class SpikingRNN(keras.layers.RNN):
             random numbers where it must not, or adds a loss, a batch normalisation stands behind a layer that is not
             affine, a cell has an `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used
             without `"bptt"`, the shape of `mask` or of a state is wrong, the number of steps is unknown with
-            `unroll=True`, or `sequences` are directly the output of a `SpikingRNN` without `return_sequences`.
+            `unroll=True`, or, while a functional or sequential model is built, `sequences` are
+            directly the output of a `SpikingRNN` without `return_sequences`.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity.
 
     Example:

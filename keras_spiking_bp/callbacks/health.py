@@ -27,8 +27,8 @@ class Health(keras.callbacks.Callback):
     On sample inputs, before the first batch (after it if a batch normalisation has no statistics yet), after every
     `every` batches and after each epoch:
 
-    * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: often no gradient passes it, and it
-      rarely recovers;
+    * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: with the paper's derivative no
+      gradient passes it, and it rarely recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input;
     * weights explode if their standard deviation has grown `growth`-fold since training began.
@@ -130,9 +130,9 @@ class Health(keras.callbacks.Callback):
                 self._say(
                     "silent", name,
                     f"Layer {name!r} is silent: {silent:.1%} of its {neurons} neurons fire for none of {samples} "
-                    f"samples in {num_steps} time steps, so often no gradient passes it. Before training, scale "
-                    "the weights with keras_spiking_bp.calibrate, or take more time steps; if it fell silent in "
-                    "training, start again with a smaller learning rate",
+                    f"samples in {num_steps} time steps, so with the paper's derivative no gradient passes through it. "
+                    "Before training, scale the weights with keras_spiking_bp.calibrate, or take more time steps; if "
+                    "it fell silent in training, start again with a smaller learning rate",
                 )  # fmt: skip
             elif saturated > _SATURATED_SHARE:
                 self._say(

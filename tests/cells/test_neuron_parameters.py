@@ -246,7 +246,7 @@ def test_channels_are_last():
     """(3, 1, 1), one number for each channel in PyTorch, would broadcast as one for each of 3 rows."""
     for height, message in (
         (3, r"for each row or for each channel.*For channels give it the shape \(3,\)"),
-        (5, "last"),
+        (5, "whose channels are last"),
     ):
         cell = ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same"), beta=np.reshape(BETAS, (3, 1, 1)))
         with pytest.raises(ValueError, match=message):
