@@ -31,7 +31,7 @@ from keras_spiking_bp.gradients import (
 )
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, changes_variables, run_window
-from keras_spiking_bp.validation import check_float32_policy, check_mask, check_static_shape, finite
+from keras_spiking_bp.validation import check_float32_policy, check_has_shape, check_mask, check_static_shape, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -83,8 +83,8 @@ class SpikingRNN(keras.layers.RNN):
             random numbers where it must not, or adds a loss, a batch normalisation stands behind a layer that is not
             affine, a cell has an `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used
             without `"bptt"`, the shape of `mask` or of a state is wrong, the number of steps is unknown with
-            `unroll=True`, or, while a functional or sequential model is built, `sequences` are
-            directly the output of a `SpikingRNN` without `return_sequences`.
+            `unroll=True`, or, while a functional or sequential model is built, `sequences` are directly the output of a
+            `SpikingRNN` without `return_sequences`.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity.
 
     Example:
@@ -177,11 +177,7 @@ class SpikingRNN(keras.layers.RNN):
         return carried.at_rest(self.cell, batch_size).flat()
 
     def _check_built(self) -> None:
-        if self.cell.output_shape_of_step is None:
-            raise ValueError(
-                f"The layer {self.name!r} must be built first: the number of its neurons follows from the shape of its "
-                "inputs. Call it on them, or build((None, None, ...)) with the shape of a step. Received: no shape"
-            )
+        check_has_shape(self, self.cell.output_shape_of_step, "build((None, None, ...))")
 
     def reset_state(self) -> None:
         """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""

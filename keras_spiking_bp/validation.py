@@ -87,6 +87,15 @@ def named(layer: keras.layers.Layer) -> str:
     return f"{layer.name!r} ({type(layer).__name__})"
 
 
+def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:
+    """Checks that a layer or cell knows the shape of its outputs; `build` is the call that tells it."""
+    if shape is None:
+        raise ValueError(
+            f"{named(layer)} must be built first: the number of its neurons follows from the shape of its inputs. Call "
+            f"it on them, or {build} with the shape of a step. Received: no shape"
+        )
+
+
 def check_no_added_loss(layer: keras.layers.Layer) -> None:
     """Checks that a layer of the time loop added no loss: `fit` cannot read it inside the loop."""
     for part in layer._flatten_layers():

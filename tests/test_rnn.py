@@ -387,7 +387,7 @@ def test_what_needs_a_built_layer_says_so():
         lambda: layer.compute_output_shape((None, 5, 8)),
         lambda: with_states.compute_mask(None, None),
     ):
-        with pytest.raises(ValueError, match="The layer 'rnn' must be built first"):
+        with pytest.raises(ValueError, match=r"'rnn' \(SpikingRNN\) must be built first"):
             use()
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
-from keras_spiking_bp.validation import check_float32_policy
+from keras_spiking_bp.validation import check_float32_policy, check_has_shape
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
@@ -96,15 +96,8 @@ class Cell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Initial states of the neurons and, for each with dropout, the mask used at all time steps."""
-        self._check_built()
+        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
-
-    def _check_built(self) -> None:
-        if self.output_shape_of_step is None:
-            raise ValueError(
-                f"The cell {self.name!r} must be built first: the number of its neurons follows from the shape of its "
-                "inputs. Call build((None, ...)) with the shape of a step. Received: no shape"
-            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 and "states" not in kwargs:
@@ -153,7 +146,7 @@ class Cell(keras.layers.Layer):
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
-        self._check_built()
+        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return (input_shape[0], *self.output_shape_of_step)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, states: Any, training: bool | None = None) -> Any:

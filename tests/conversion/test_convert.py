@@ -142,6 +142,14 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     np.testing.assert_allclose(loaded(IMAGES), short(IMAGES), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_converted_residual_network_with_dropout_trains_on():
+    snn = ksbp.convert_to_snn(trained_looking(residual()), IMAGES, 8)
+    snn.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = snn.fit(IMAGES, np.arange(24) % 5, epochs=6, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
 def test_gradients_of_a_converted_network_are_those_of_the_ann():
     """In the limit of many steps, where spike counts are activations; pooling thresholds are not 1."""
     inputs = keras.Input((6, 6, 2))

@@ -127,7 +127,7 @@ def in_the_library(model, inputs):
     entries = [(neuron, entry) for neuron in neurons for entry in neuron.carried_shapes]
     over_time = zip(entries, zip(*silent, strict=True), strict=False)
     given = {f"{entry}_{n.name}": np.stack(values, axis=1) for (n, entry), values in over_time if n.carries_state}
-    window, activity = tf.function(layer.observe)(inputs)
+    window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
     num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
     return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}
 
