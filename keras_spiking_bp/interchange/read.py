@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import RecurrentCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
@@ -17,6 +18,7 @@ from keras_spiking_bp.interchange.read_graph import read_graph
 from keras_spiking_bp.interchange.read_layers import joined, read_layer
 from keras_spiking_bp.interchange.read_neurons import read_neurons
 from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.surrogates import Surrogate
 from keras_spiking_bp.validation import check_choice, check_positive
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def from_nir(
     num_steps: int | None = None,
     gradient: str | None = None,
     reset_mechanism: str = "zero",
+    surrogate: Surrogate | str | None = None,
     name: str = "from_nir",
 ) -> keras.Model:
     """A network from a NIR graph, as `to_nir`, snnTorch, SpikingJelly and others write it.
@@ -54,6 +57,9 @@ def from_nir(
         gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
             do not say so (snnTorch).
+        surrogate: `surrogate` of all neurons, as in `LIFCell`, to train further as in the library that wrote the graph:
+            with `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
+            `"atan"` for a `Threshold`.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
@@ -77,11 +83,12 @@ def from_nir(
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
     check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
+    surrogate = surrogates.get(surrogate)
     nodes = Nodes(graph)
     start, input_shape = nodes.input()
 
     def make_cell(name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
-        cell = read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism)
+        cell = read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
         return _recurrent(nodes, name, cell, current) if name in nodes.ways_back else cell
 
     try:

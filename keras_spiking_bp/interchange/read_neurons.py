@@ -12,26 +12,34 @@ from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
+from keras_spiking_bp.surrogates import ATan, Surrogate
 
 SPIKING, READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
 
 
 def read_neurons(
-    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, reset_mechanism: str
+    name: str,
+    node: Any,
+    synapse: keras.layers.Layer,
+    current: Signal,
+    dt: float,
+    reset_mechanism: str,
+    surrogate: Surrogate | None,
 ) -> NeuronCell:
     """The cell of the neurons of a node, whose synapse gives `current`."""
     kind = type(node).__name__
     if kind in READOUTS:
-        return _readout(name, node, synapse, current, dt)
+        return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     found: dict[str, Any]
     if kind == "Threshold":  # the paper's derivative needs neurons with memory
-        found = {**parameters.read_threshold(name, node), "surrogate": "atan"}
+        found = parameters.read_threshold(name, node)
+        surrogate = surrogate or ATan()
     elif kind == "IF":
         found = {"beta": 1.0, **parameters.read_if(name, node, dt)}
     else:
         found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, dt)
     found = {key: _ours(value, current) for key, value in found.items()}
-    found |= {"reset_mechanism": reset_mechanism, "name": keras_name(name)}
+    found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
         del found["beta"]
         return IFCell(synapse, **found)
@@ -41,12 +49,14 @@ def read_neurons(
     return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
 
 
-def _readout(name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float) -> ReadoutCell:
+def _readout(
+    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, differentiate_leak: bool
+) -> ReadoutCell:
     beta, factor = (parameters.read_li if type(node).__name__ == "LI" else parameters.read_i)(name, node, dt)
     beta, factor = _ours(beta, current), _ours(factor, current)
     if np.any(factor != 1):
         synapse = scaled(synapse, factor)
-    return ReadoutCell(synapse, beta=beta, name=keras_name(name))
+    return ReadoutCell(synapse, beta=beta, differentiate_leak=differentiate_leak, name=keras_name(name))
 
 
 def _ours(value: Any, signal: Signal) -> Any:

@@ -95,12 +95,13 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 def _network(model: keras.Model | SpikingRNN) -> Cell:
     """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
-    others = [] if model is rnn else [layer for layer in model.layers if layer is not rnn]
-    for layer in others:
-        if not isinstance(layer, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
+    # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
+    others = [] if model is rnn else getattr(model, "operations", model.layers)
+    for other in others:
+        if other is not rnn and not isinstance(other, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
             raise ValueError(
                 "`model` must have nothing but an encoder around its SpikingRNN. "
-                f"Received: the layer {layer.name!r} ({type(layer).__name__}). Give the SpikingRNN alone"
+                f"Received: {other.name!r} ({type(other).__name__}). Give the SpikingRNN alone"
             )
     if rnn.go_backwards:
         raise ValueError(f"`model` must run forwards in time. Received: go_backwards=True in {rnn.name!r}")

@@ -116,6 +116,20 @@ def test_a_model_inside_of_a_model():
     assert len(norms_in(folded)) == 1
 
 
+def test_operations_between_layers_are_copied():
+    """Arithmetic and `keras.ops` around the SpikingRNN, in the model and in a model inside of it."""
+    whole = exact_with_statistics(network())
+    x = keras.Input(whole.input_shape[1:])
+    inner = keras.Model(x, keras.ops.negative(whole(x * 0.5)) * 3.0)
+    outer = keras.Input(x.shape[1:])
+    model = keras.Model(outer, inner(outer) + 1.0)
+    folded = ksbp.fold_batch_normalization(model)
+    spikes = np.random.default_rng(1).integers(-2, 3, (3, STEPS, 12, 12, 2)).astype("float32")
+    expected = model(spikes)
+    assert np.std(expected) > 0.01
+    np.testing.assert_array_equal(folded(spikes), expected)
+
+
 def test_a_synapse_that_two_cells_share_becomes_two():
     shared = keras.Sequential([keras.layers.Dense(5), keras.layers.BatchNormalization()])
     inputs = keras.Input((STEPS, 5))

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from examples.ports.leaky import LeakyCell
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn, synapse_layer
@@ -188,24 +189,33 @@ def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
     compare(make, spikingjelly_neuron(surrogate, reset), surrogate, reset, beta)
 
 
+@pytest.mark.parametrize("learn_beta", [True, False], ids=["both", "threshold"])
 @pytest.mark.parametrize("of_each", [False, True], ids=["layer", "each"])
-def test_learned_leaks_and_thresholds(snntorch, of_each):
-    """Reset to zero: by subtraction theirs takes the threshold from what has leaked, with another derivative."""
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_learned_leaks_and_thresholds(snntorch, reset, of_each, learn_beta):
+    """By subtraction theirs takes the threshold from what has leaked: `LeakyCell` of examples/ports."""
     import torch
 
     rng = np.random.default_rng(0)
     x, kernel = (rng.random((4, 15, 5)) < 0.5).astype("float32"), rng.normal(0.3, 0.4, (5, 3)).astype("float32")
     beta, threshold = ([0.7, 0.9, 0.95], [0.6, 1.0, 1.7]) if of_each else (0.8, 1.1)
     values = [torch.tensor(value, dtype=torch.float64) for value in (beta, threshold)]
-    neuron = snntorch.Leaky(*values, of_snntorch(snntorch, ATan()), learn_beta=True, learn_threshold=True,
-                            reset_mechanism="zero", init_hidden=True)  # fmt: skip
+    neuron = snntorch.Leaky(*values, of_snntorch(snntorch, ATan()), learn_beta=learn_beta, learn_threshold=True,
+                            reset_mechanism=reset, init_hidden=True)  # fmt: skip
     weight = torch.tensor(kernel, dtype=torch.float64, requires_grad=True)
     rates = sum(neuron(torch.tensor(x[:, t], dtype=torch.float64) @ weight).double() for t in range(15)) / 15
     (rates**2).sum().backward()
-    expected = [parameter.grad.numpy() for parameter in (neuron.beta, neuron.threshold, weight)]
+    learned = (neuron.beta, neuron.threshold, weight)[0 if learn_beta else 1 :]
+    expected = [parameter.grad.numpy() for parameter in learned]
 
-    cell = ksbp.LIFCell(
-        keras.layers.Dense(3, use_bias=False), beta, threshold, surrogate=ATan(), learn_beta=True, learn_threshold=True
+    cell = LeakyCell(
+        keras.layers.Dense(3, use_bias=False),
+        beta=beta,
+        threshold=threshold,
+        reset_mechanism=reset,
+        surrogate=ATan(),
+        learn_beta=learn_beta,
+        learn_threshold=True,
     )
     rnn = ksbp.SpikingRNN(cell, gradient="bptt")
     rnn.build(x.shape)
@@ -216,6 +226,23 @@ def test_learned_leaks_and_thresholds(snntorch, of_each):
     assert_close(outputs, rates.detach().numpy())
     for actual, wanted in zip(tape.gradient(loss, rnn.trainable_weights), expected, strict=True):
         assert_close(actual, wanted, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_the_next_smaller_threshold_fires_at_the_threshold(spikingjelly, reset):
+    """As SpikingJelly does (docs/migration.md): potentials that are whole numbers meet a threshold of 2."""
+    import torch
+
+    x = np.random.default_rng(0).integers(0, 3, (4, 30, 5)).astype("float32")
+    node = spikingjelly.neuron.IFNode(v_threshold=2.0, v_reset=0.0 if reset == "zero" else None, step_mode="m")
+    theirs = node(torch.from_numpy(x.swapaxes(0, 1).copy())).numpy().swapaxes(0, 1)
+
+    def ours(threshold):
+        cell = ksbp.IFCell(keras.layers.Identity(), threshold=threshold, reset_mechanism=reset)
+        return ksbp.SpikingRNN(cell, return_sequences=True)(x)
+
+    np.testing.assert_array_equal(ours(np.nextafter(np.float32(2), np.float32(0))), theirs)
+    assert np.mean(ours(2.0) != theirs) > 0.1
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.interchange.networks import channels_first, every_step, network
@@ -109,6 +110,46 @@ def test_ours_reads_snntorch(snntorch, name):
     ours = x if name == "dense" else np.moveaxis(x, 2, -1)
     np.testing.assert_array_equal(every_step(model)(ours), spikes)
     np.testing.assert_allclose(model(ours), spikes.mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dense", "conv"])
+def test_a_network_of_snntorch_trains_on_with_its_gradients(snntorch, name):
+    """`from_nir(surrogate=...)`: the weights' gradients of the loss of a network that snnTorch wrote."""
+    import torch
+    from snntorch.export_nir import export_to_nir
+
+    module, synapses, shape = snntorch_network(snntorch, name)
+    rng = np.random.default_rng(0)
+    weights = [synapse.weight for synapse in synapses]
+    for weight in weights:
+        weight.data = torch.from_numpy(rng.normal(0.2, 0.6, tuple(weight.shape)).astype("float32"))
+    neurons = [part for part in module if isinstance(part, snntorch.Leaky)]
+    for neuron in neurons:
+        neuron.reset_delay = True  # then their reset is detached, and to zero it is that of the graph
+    graph = export_to_nir(module, torch.zeros(1, *shape), ignore_dims=[0])
+    for neuron in neurons:
+        neuron.reset_mem()
+    x, target = (rng.random((4, 12, *shape)) < 0.3).astype("float32"), rng.random((4, 10)).astype("float32")
+    rates = sum(module(torch.from_numpy(x[:, t])) for t in range(12)) / 12
+    ((rates - torch.from_numpy(target)) ** 2).mean().backward()
+    expected = [weight.grad.numpy() for weight in weights]
+
+    model = ksbp.from_nir(graph, surrogate="atan", gradient="bptt")
+    with tf.GradientTape() as tape:
+        outputs = model(x if name == "dense" else np.moveaxis(x, 2, -1), training=True)
+        loss = tf.reduce_mean((outputs - target) ** 2)
+    np.testing.assert_allclose(outputs, rates.detach().numpy(), atol=1e-6)
+    kernels = [weight for weight in model.trainable_weights if weight.name == "kernel"]
+    for gradient, wanted in zip(tape.gradient(loss, kernels), expected, strict=True):
+        ours = np.asarray(gradient)
+        if ours.ndim == 4:
+            ours = ours.transpose(3, 2, 0, 1)
+        elif ours.shape[0] == 12 and name == "conv":  # behind the flatten: (H, W, C) here, (C, H, W) there
+            ours = ours.reshape(2, 1, 6, 10).transpose(3, 2, 0, 1).reshape(10, 12)
+        else:
+            ours = ours.T
+        assert np.abs(wanted).max() > 1e-4
+        np.testing.assert_allclose(ours, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_ours_reads_spikingjelly(nir_exchange):

@@ -176,6 +176,10 @@ def test_refuses_what_is_around():
     spikes = ksbp.SpikingRNN(lif(dense(3)))(x)
     with pytest.raises(ValueError, match="nothing but an encoder.*Softmax"):
         ksbp.to_nir(keras.Model(x, keras.layers.Softmax()(spikes)))
+    with pytest.raises(ValueError, match="nothing but an encoder.*Multiply"):
+        ksbp.to_nir(keras.Model(x, ksbp.SpikingRNN(lif(dense(3)))(x * 0.2)))
+    with pytest.raises(ValueError, match="nothing but an encoder.*Softmax"):
+        ksbp.to_nir(keras.Model(x, keras.ops.softmax(spikes)))
     with pytest.raises(ValueError, match="forwards in time"):
         ksbp.to_nir(keras.Model(x, ksbp.SpikingRNN(lif(dense(3)), go_backwards=True)(x)))
     with pytest.raises(ValueError, match="must be .N,., .L, C. or .H, W, C..*Received: .2, 5, 4, 3."):
