@@ -16,6 +16,7 @@ from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
 from keras_spiking_bp.scalable_weights import (
     check_gamma,
+    check_no_lora,
     check_not_shared,
     check_that_constraints_keep,
     last_parts,
@@ -106,6 +107,7 @@ def calibrate(
     if output_std is not None:
         to_scale[readout] = _readout_weights(layer.cell, sources[readout], output_std)
     check_not_shared(to_scale)
+    check_no_lora([source for name in to_scale for source in sources[name]])
     check_gamma([source for name in targets for source in sources[name]])
     if output_std is not None:
         check_gamma(last_parts(sources[readout]))

@@ -392,6 +392,8 @@ class SpikingRNN(keras.layers.RNN):
         if mask is None:  # Keras passes it on only to layers that are called with one tensor
             mask = getattr(sequences, "_keras_mask", None)
         sequences = tf.convert_to_tensor(sequences)
+        if sequences.dtype.is_complex or sequences.dtype == tf.string:
+            raise TypeError(f"`sequences` must be of a real dtype. Received: sequences of dtype {sequences.dtype.name}")
         if not self.built:
             self.build(sequences.shape)
         if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):

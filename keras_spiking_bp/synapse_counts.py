@@ -106,7 +106,7 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
             )
         windows = _POOLING[kind](
             1, layer.pool_size, strides=layer.strides, padding=layer.padding, use_bias=False, kernel_initializer="ones",
-            dtype="float32",
+            data_format="channels_last", dtype="float32",
         )  # fmt: skip
         swap = [x.shape.rank - 1, *range(1, x.shape.rank - 1), 0]  # each channel by itself: one sample each
         return tf.transpose(windows(tf.transpose(x, swap)), swap)

@@ -99,6 +99,9 @@ def test_randomness_differs_between_epochs_and_between_examples():
 
 
 def test_bad_arguments():
+    for name in ("examples", "labels"):
+        with pytest.raises(TypeError, match=f"`{name}` must be an array .N, ....*None"):
+            Batches(**{"examples": np.zeros(3), "labels": np.zeros(3), "batch_size": 1, name: None})
     with pytest.raises(ValueError, match="`labels` must be as many as `examples`. Received: 2 and 3"):
         Batches(np.zeros(3), np.zeros(2), 1)
     with pytest.raises(ValueError, match="`batch_size` must be at most the number of examples, 12. Received: 13"):

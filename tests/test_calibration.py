@@ -328,6 +328,19 @@ def test_bad_rates(rate):
         ksbp.calibrate(deep(), IMAGES, rate)
 
 
+def test_a_layer_with_lora_is_refused():
+    """Its output is the sum of a fixed kernel and of a product of two."""
+    model = deep()
+    before = model.get_weights()
+    network = model.layers[-1].cell
+    synapse = next(neuron.synapse for neuron in network.neurons() if isinstance(neuron.synapse, keras.layers.Dense))
+    synapse.enable_lora(2)
+    with pytest.raises(ValueError, match=f"The layer '{synapse.name}' has LoRA weights"):
+        ksbp.calibrate(model, IMAGES, 0.1)
+    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    assert len(model.get_weights()) == len(before) + 2
+
+
 def test_unknown_layers():
     with pytest.raises(ValueError, match=r"`firing_rate` must name spiking layers .* Received: \['pool1'\]"):
         ksbp.calibrate(deep(), IMAGES, {"pool1": 0.1})

@@ -280,6 +280,16 @@ def test_bad_numbers(subset, argument):
             events_to_spikes([0], [0], [0], [0], **arguments)
 
 
+def test_what_is_no_column_of_events_is_refused():
+    with pytest.raises(
+        ValueError, match=r"`time` must have a number for each event.* time of shape \(2,\), x of shape"
+    ):
+        events_to_spikes([1], [1], [1], [1, 2], 3)
+    for bad in (5, "a", ["a"], [[1]], [1j]):
+        with pytest.raises(TypeError, match="`y` must be a column of integers, one for each event"):
+            events_to_spikes([1], bad, [1], [1], 3)
+
+
 def test_times_in_seconds_are_refused():
     """Rounded down they would all be in the first step."""
     with pytest.raises(TypeError, match=r"`time` must be integers \(microseconds\). Received: time of dtype float32"):

@@ -324,6 +324,13 @@ def test_bad_numbers(tmp_path, argument):
         ksbp.training.fit(small_model(), batches(), **{"epochs": 1, "folder": tmp_path, argument: 0})
 
 
+def test_what_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in ("", None, 3, tmp_path / "file"):
+        with pytest.raises(ValueError, match="`folder` must be "):
+            ksbp.training.fit(small_model(), batches(), 1, folder)
+
+
 def test_an_uncompiled_model(tmp_path):
     model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3)
     with pytest.raises(ValueError, match=r"model.compile\("):

@@ -731,3 +731,14 @@ def test_no_gradient_from_returned_states():
             _, *states = rnn(spikes(), training=True)
             loss = tf.add_n([tf.reduce_sum(state) for state in states])
         assert tape.gradient(loss, rnn.trainable_weights) == [None] * len(rnn.trainable_weights)
+
+
+@pytest.mark.parametrize("dtype", [tf.complex64, tf.string])
+def test_sequences_of_no_real_dtype_are_refused(dtype):
+    """A cast would drop the imaginary part."""
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))
+    sequences = tf.cast(tf.ones((2, 5, 4)), dtype) if dtype.is_complex else tf.fill((2, 5, 4), "1")
+    with pytest.raises(
+        TypeError, match=f"`sequences` must be of a real dtype. Received: sequences of dtype {dtype.name}"
+    ):
+        layer(sequences)

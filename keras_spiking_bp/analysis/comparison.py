@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import batches_of, check_classes
+from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
 from keras_spiking_bp.analysis.run import Run
@@ -114,7 +114,7 @@ def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Cos
         if classes is None:
             raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
         outputs = network(as_inputs("data", network, inputs), training=False)
-        right += (np.asarray(outputs).argmax(-1) == classes).sum()
+        right += is_correct(np.asarray(outputs), classes).sum()
         samples += len(classes)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")

@@ -68,7 +68,28 @@ def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
 def class_indices(labels: Any) -> np.ndarray:
     """Labels as class indices (N,), from indices or one-hot (N, classes)."""
     labels = np.asarray(labels)
-    return labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+    one_hot = labels.ndim == 2 and labels.shape[1] > 1
+    if labels.dtype.kind not in "biuf":
+        fits = False
+    elif one_hot:  # or smoothed
+        fits = bool(np.all(labels >= 0)) and np.allclose(labels.sum(-1, dtype="float64"), 1, atol=0.01)
+    else:
+        fits = bool(np.all(labels == np.floor(labels)))  # NaN is not
+    if not fits:
+        raise ValueError(
+            "`labels` must be class indices (N,), whole numbers, or one-hot (N, classes), each row with a sum of 1. "
+            f"Received: labels of shape {labels.shape} and dtype {labels.dtype}, which begin with {labels[:1]!r}"
+        )
+    return (labels.argmax(-1) if one_hot else labels.reshape(-1)).astype("int64")
+
+
+def is_correct(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the largest of the outputs (..., classes) is that of the class index; these broadcast against (...)."""
+    classes = outputs.shape[-1]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise ValueError(f"`labels` must be class indices from 0 to {classes - 1}. Received: {wrong[0]}")
+    return outputs.argmax(-1) == labels
 
 
 def check_classes(output_shape: Sequence[int]) -> None:

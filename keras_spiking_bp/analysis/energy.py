@@ -11,6 +11,7 @@ from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.operations import Operations, operations
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
+from keras_spiking_bp.validation import is_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Costs:
             written).
 
     Raises:
-        ValueError: if one is negative.
+        ValueError: if one is negative or no number.
     """
 
     accumulate: float = 0.9
@@ -42,8 +43,10 @@ class Costs:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not value >= 0:
-                raise ValueError(f"`{field.name}` must be at least 0 (pJ). Received: {field.name}={value!r}")
+            if not (is_number(value) and value >= 0):
+                raise ValueError(
+                    f"`{field.name}` must be a number of at least 0 (pJ). Received: {field.name}={value!r}"
+                )
 
     def of(self, accumulates: float, macs: float) -> float:
         """Energy of these operations, in pJ."""

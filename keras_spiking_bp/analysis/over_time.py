@@ -13,7 +13,7 @@ from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.observe import output_layer
-from keras_spiking_bp.validation import check_share
+from keras_spiking_bp.validation import check_share, is_number
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
@@ -64,10 +64,14 @@ class AccuracyOverTime(Table):
             `spikes`, `accumulates` and `macs`.
 
         Raises:
-            ValueError: if there is no margin or a negative one.
+            ValueError: if `margins` is not a list of such numbers, or is empty.
         """
-        if not len(margins) or any(not margin >= 0 for margin in margins):
-            raise ValueError(f"`margins` must be numbers of at least 0. Received: margins={list(margins)}")
+        if (
+            np.ndim(margins) != 1
+            or not len(margins)
+            or not all(is_number(margin) and margin >= 0 for margin in margins)
+        ):
+            raise ValueError(f"`margins` must be a list of numbers of at least 0. Received: margins={margins!r}")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
         correct, spent = self.run.correct(), self.run.so_far()
         samples = np.arange(self.run.samples)

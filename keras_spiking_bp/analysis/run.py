@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
-from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels
+from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels, is_correct
 from keras_spiking_bp.ann_operations import operations_before
 from keras_spiking_bp.connections import INPUT, Connection, connections
 from keras_spiking_bp.observe import (
@@ -74,12 +74,13 @@ class Run:
         """Whether the class with the largest output is right, at each step, boolean (N, T).
 
         Raises:
-            ValueError: if there are no labels, or the outputs are not one number for each of two or more classes.
+            ValueError: if there are no labels, one is no class, or the outputs are not one number for each of two or
+                more classes.
         """
         if self.labels is None:
             raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
         check_classes(self.outputs.shape[2:])
-        return self.outputs.argmax(-1) == self.labels[:, None]
+        return is_correct(self.outputs, self.labels[:, None])
 
     def multiplies(self, path: Connection) -> bool:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
@@ -213,6 +214,7 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
         return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
     if data is None:
+        countable_layer(model)  # its error comes first, if it is no spiking network
         raise ValueError("`data` must be given. Received: data=None")
     return run(model, data, labels, batch_size, verbose)
 

@@ -35,7 +35,7 @@ class Batches:
 
     Raises:
         ValueError: if there are not as many labels as examples, or fewer examples than a batch.
-        TypeError: if `prepare` is not a function.
+        TypeError: if `examples` or `labels` is not an array, or `prepare` not a function.
 
     Example:
         >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
@@ -55,6 +55,9 @@ class Batches:
         prepare: Preparation | None = None,
         seed: int = 0,
     ):
+        for name, values in (("examples", examples), ("labels", labels)):
+            if not np.ndim(values):
+                raise TypeError(f"`{name}` must be an array (N, ...). Received: {name}={values!r}")
         if len(examples) != len(labels):
             raise ValueError(f"`labels` must be as many as `examples`. Received: {len(labels)} and {len(examples)}")
         self.batch_size = check_positive_int("batch_size", batch_size)

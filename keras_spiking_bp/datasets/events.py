@@ -115,8 +115,9 @@ def events_to_spikes(
         Spikes (num_steps, height, width, polarities) int8, each 0 or 1, at `[step, y, x, polarity]`.
 
     Raises:
-        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
-        TypeError: if a column holds other than whole numbers, such as times in seconds; in a graph, if its dtype is
+        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range, or the columns differ
+            in length.
+        TypeError: if a column is not a row of whole numbers, such as times in seconds; in a graph, if its dtype is
             floating.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor; if a polarity is not
             a channel (on a CPU, and in tf.data).
@@ -130,8 +131,15 @@ def events_to_spikes(
     duration_us = check_positive_int("duration_us", duration_us)
     height, width = checked_size(sensor_size)
     check_polarities(polarities)
-    columns = {"x": x, "y": y, "polarity": polarity, "time": time}
-    x, y, polarity, time = (_integers(name, column) for name, column in columns.items())
+    given = {"x": x, "y": y, "polarity": polarity, "time": time}
+    columns = {name: _integers(name, column) for name, column in given.items()}
+    for name, column in columns.items():
+        if not column.shape.is_compatible_with(columns["x"].shape):
+            raise ValueError(
+                f"`{name}` must have a number for each event, as `x` has. Received: {name} of shape "
+                f"{tuple(column.shape)}, x of shape {tuple(columns['x'].shape)}"
+            )
+    x, y, polarity, time = columns.values()
     x, y = _asserted_on_sensor(x, y, height, width)
     step = time * num_steps // duration_us  # int64: the product does not fit in 32 bits
     indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
@@ -141,6 +149,11 @@ def events_to_spikes(
 
 def _integers(name: str, column: Any) -> tf.Tensor:
     column = tf.convert_to_tensor(column)
+    if column.dtype.is_complex or column.dtype == tf.string or column.shape.rank not in (1, None):
+        raise TypeError(
+            f"`{name}` must be a column of integers, one for each event. Received: {name} of dtype "
+            f"{column.dtype.name} and shape {tuple(column.shape)}"
+        )
     whole = not column.dtype.is_floating or (tf.executing_eagerly() and bool(tf.reduce_all(column == tf.floor(column))))
     if not whole:
         raise TypeError(

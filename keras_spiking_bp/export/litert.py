@@ -46,7 +46,7 @@ def export_litert(
     Raises:
         TypeError: as `export_saved_model`.
         ValueError: as `export_saved_model`; if an argument is out of range, T is free and `num_steps` not given, or the
-            format does not support it: random spikes inside, synapses in a lower precision.
+            format does not support it: random spikes inside, synapses in a lower precision or quantised by Keras.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:
@@ -63,6 +63,12 @@ def export_litert(
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
     network.check_float32("LiteRT")
+    for layer in network.layer._flatten_layers():
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise ValueError(
+                f"`model` must not be quantised by Keras for LiteRT. Received: the layer {layer.name!r}, in "
+                f"{layer.quantization_mode!r}. Export the model from before `quantize`, with weights='int8'"
+            )
     exported = _chosen_form(network, form, inputs, num_steps, batch_size)
     with written_whole(path, overwrite) as file:
         saved_model = file.with_name(f"{file.name}.saved_model")

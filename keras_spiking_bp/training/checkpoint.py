@@ -51,7 +51,11 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike, batches: Batches, writes: bool = True):
+        if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
+            raise ValueError(f"`folder` must be the path of a folder for the checkpoints. Received: folder={folder!r}")
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"`folder` must be a folder. Received: folder={str(folder)!r}, which is a file")
         self.writes = writes
         self._data = batches.description()
         if writes:

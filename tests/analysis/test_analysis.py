@@ -109,8 +109,9 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
         assert row["accuracy"] == pytest.approx(np.mean(right))
         assert row["accumulates"] == pytest.approx(np.mean(operations))
     assert table.rows[-1]["steps"] == 10
-    with pytest.raises(ValueError, match=r"`margins` must be numbers of at least 0.*-1"):
-        analysis.accuracy_over_time(done).early_exit([-1])
+    for margins in ([-1], [], 0.1, ["a"]):
+        with pytest.raises(ValueError, match=r"`margins` must be a list of numbers of at least 0. Received: margins="):
+            analysis.accuracy_over_time(done).early_exit(margins)
 
 
 def test_energy_is_operations_times_costs(small):
@@ -129,8 +130,9 @@ def test_energy_is_operations_times_costs(small):
     assert table.rows[-1]["energy_nj"] == pytest.approx(sum(row["energy_nj"] for row in table.rows[:-1]))
     plain = analysis.energy(done).rows[-1]
     assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
-    with pytest.raises(ValueError, match=r"`mac` must be at least 0.*-1"):
-        analysis.Costs(mac=-1)
+    for bad in (-1, "x", None, np.inf, True):
+        with pytest.raises(ValueError, match=r"`mac` must be a number of at least 0 \(pJ\). Received: mac="):
+            analysis.Costs(mac=bad)
 
 
 def test_what_is_no_cost_or_no_accuracy_is_refused_before_the_pass(small):
@@ -216,6 +218,8 @@ def test_bad_input_is_refused(small):
         analysis.activity(model, tf.data.Dataset.from_tensor_slices(images).batch(2).take(0), verbose=0)
     with pytest.raises(ValueError, match="`data` must be given"):
         analysis.energy(model)
+    with pytest.raises(TypeError, match="`model` must have a SpikingRNN"):
+        analysis.energy(plain)
     with pytest.raises(ValueError, match="`data` must be None where a Run"):
         analysis.activity(done, images)
     with pytest.raises(ValueError, match="`labels` must be one for each sample. Received: 6 for 7"):
@@ -226,6 +230,31 @@ def test_bad_input_is_refused(small):
         analysis.compare({}, images, labels)
     with pytest.raises(ValueError, match=r"`accuracy` must be above 0.*99"):
         analysis.compare({"a": model}, images, labels, accuracy=99)
+
+
+@pytest.mark.parametrize("bad", [
+    np.full(7, np.nan), ["a"] * 7, np.full(7, 0.5), np.ones((7, 6)), np.full((7, 3), np.nan), 1j * np.ones(7),
+], ids=["nan", "strings", "fractions", "several ones", "nan in rows", "complex"])  # fmt: skip
+def test_what_is_no_label_is_refused(small, bad):
+    model, images, _, _ = small
+    with pytest.raises(ValueError, match="`labels` must be class indices .N,., whole numbers, or one-hot"):
+        analysis.accuracy_over_time(model, images, bad)
+    with pytest.raises(ValueError, match="`labels` must be class indices .N,., whole numbers, or one-hot"):
+        analysis.compare({"ANN": ksbp.ann_counterpart(model)}, images, bad)
+
+
+@pytest.mark.parametrize("bad", [np.full(7, 3), np.full(7, -1), np.eye(9)[[8] * 7]], ids=["3", "-1", "one-hot"])
+def test_labels_of_no_class_are_refused(small, bad):
+    model, images, _, _ = small
+    for network in (model, ksbp.ann_counterpart(model)):
+        with pytest.raises(ValueError, match="`labels` must be class indices from 0 to 2. Received: (3|-1|8)"):
+            analysis.compare({"a": network}, images, bad, verbose=0)
+
+
+def test_smoothed_labels_are_those_of_their_largest_entry(small):
+    model, images, labels, _ = small
+    smoothed = 0.9 * np.eye(3)[labels] + 0.1 / 3
+    np.testing.assert_array_equal(analysis.run(model, images, smoothed, verbose=0).labels, labels)
 
 
 @pytest.mark.parametrize("tool", [

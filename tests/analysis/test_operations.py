@@ -468,6 +468,27 @@ def test_counts_do_not_depend_on_the_precision_of_the_layers():
     )
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_counts_do_not_depend_on_the_image_format_of_the_configuration(padding):
+    pool = keras.layers.MaxPooling2D(3, 2, padding, data_format="channels_last")
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.MaxPoolingCell(pool, of="spikes"),
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", data_format="channels_last"), threshold=0.3),
+            ksbp.IFCell(keras.layers.AveragePooling2D(3, 2, padding, data_format="channels_last"), threshold=0.3),
+        ]
+    )
+    inputs = keras.Input((STEPS, 12, 11, 2))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (SAMPLES, STEPS, 12, 11, 2)).astype("float32")
+    expected = ksbp.analysis.operations(model, spikes, verbose=0).rows
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert ksbp.analysis.operations(model, spikes, verbose=0).rows == expected
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_an_ann_that_cannot_be_followed_is_refused_by_name():
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="shared")

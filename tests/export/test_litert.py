@@ -123,6 +123,15 @@ def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_weights_that_keras_quantised_are_refused(tmp_path):
+    model = small(num_steps=5)
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="must not be quantised by Keras for LiteRT.*'int8'.*weights='int8'"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite")
+    assert not list(tmp_path.iterdir())
+
+
 def test_random_spikes_that_another_layer_reshapes(tmp_path):
     images = keras.Input((4, 4))
     spikes = keras.layers.Reshape((5, 16))(ksbp.PoissonEncoder(5, name="poisson")(images))
