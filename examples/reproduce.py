@@ -226,10 +226,6 @@ def main(arguments: list[str] | None = None) -> dict:
     strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
     chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)
-    args.output.mkdir(parents=True, exist_ok=True)
-    if chief:
-        keep_or_refuse(args.output / "recipe.json", chosen, args)
-
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
     with strategy.scope():
@@ -238,6 +234,9 @@ def main(arguments: list[str] | None = None) -> dict:
         if chosen.firing_rate is not None:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
+    args.output.mkdir(parents=True, exist_ok=True)
+    if chief:  # not before: arguments that cannot be trained with would stay in the folder
+        keep_or_refuse(args.output / "recipe.json", chosen, args)
     curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
     if args.strategy == "one":

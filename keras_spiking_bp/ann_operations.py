@@ -96,7 +96,7 @@ class _State:
     """What is known of a value on a path.
 
     Attributes:
-        origin: shape of the last value before it that synapses or an `Add` computed, or of the source.
+        origin: shape of the last value before it that synapses, an `Add` or a normalisation computed, or of the source.
         since: the layers since that one.
         is_sum: whether it is a sum of weights, or over a pooling window.
         is_identity: whether it is the output of the source.
@@ -125,6 +125,8 @@ class _State:
         if has_synapses(part):
             return _State(passed.shape, is_sum=_is_linear(part), is_identity=False)
         still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *_SAME))
+        if isinstance(part, ONE_TO_ONE):  # padding is not 0 behind it
+            return dataclasses.replace(self, origin=passed.shape, since=(), is_sum=still_sum)
         return dataclasses.replace(passed, is_sum=still_sum)
 
 
@@ -191,7 +193,7 @@ class _Value:
 
     Attributes:
         is_sum: whether it is a sum of weights, or over a pooling window, which an `Add` can go on with.
-        padding: the layers that padded it last.
+        padding: the layers that padded it last, and those since that moved or cropped it.
         unpadded: its shape before those; None without.
     """
 
@@ -216,6 +218,11 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             inner = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
             more_macs, more_accumulates, value = _counted(layer, inner)
             macs, accumulates = macs + more_macs, accumulates + more_accumulates
+        elif isinstance(layer, JOINS) and _keeps_padding(layer, taken):
+            raise ValueError(
+                f"The synapses behind the layer {layer.name!r} ({type(layer).__name__}) cannot be counted: it joins "
+                "values with padding, which costs nothing. Put the padding behind it"
+            )
         elif isinstance(layer, keras.layers.Add):
             unweighted = sum(not of.is_sum or others for of, others in zip(taken, shared, strict=True))
             accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
@@ -227,13 +234,22 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             value = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
         elif _keeps_zeros(layer):
             value = dataclasses.replace(taken[0], is_sum=False)
-        elif not isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, keras.layers.Concatenate)):
+        elif isinstance(layer, PASSES_ON):
+            if taken[0].padding:  # it moves the padding, or crops it
+                value = dataclasses.replace(taken[0], is_sum=False, padding=(*taken[0].padding, layer))
+        elif not isinstance(layer, (*_PER_ELEMENT, keras.layers.Concatenate)):
             shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
             synapses = round(fan_out((*taken[0].padding, layer), shape).sum())
             macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
             value = _Value(is_sum=_is_linear(layer))
         values[layer.name] = value
     return macs, accumulates, values[name_of_output(ann)]
+
+
+def _keeps_padding(join: keras.layers.Layer, taken: list[_Value]) -> bool:
+    """Whether there is padding in what an `Add` or `Concatenate` gives."""
+    padded = [bool(value.padding) for value in taken]
+    return all(padded) if isinstance(join, keras.layers.Add) else any(padded)
 
 
 def _keeps_zeros(layer: keras.layers.Layer) -> bool:

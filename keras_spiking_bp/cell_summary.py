@@ -123,7 +123,7 @@ def _synapse(layer: keras.layers.Layer) -> str:
             text += " " + "x".join(str(size) for size in getattr(layer, name))
     strides = getattr(layer, "strides", None)
     if isinstance(strides, tuple) and strides != getattr(layer, "pool_size", (1,) * len(strides)):
-        text += "/" + str(strides[0])
+        text += "/" + "x".join(str(stride) for stride in (strides if len(set(strides)) > 1 else strides[:1]))
     size = getattr(layer, "filters", None) or getattr(layer, "units", None)
     return f"{text}{',' if ' ' in text else ''} {size}" if size else text
 

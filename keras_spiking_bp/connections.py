@@ -83,11 +83,12 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         TypeError: if the tree holds a cell of an unknown kind.
         ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
-    for graph in cell._flatten_layers():
-        if isinstance(graph, GraphCell):
-            _check_countable(graph)
+    graphs = [layer for layer in cell._flatten_layers() if isinstance(layer, GraphCell)]
+    seams = {id(layer) for graph in graphs for layer in _checked_joins(graph)}
     found, ends = paths_of(cell, input_shape)
     found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]
+    for path in found:
+        _check_behind_concatenations(path, seams)
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
@@ -138,10 +139,9 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
     return _through(so_far, (cell,), "")
 
 
-def _check_countable(graph: GraphCell) -> None:
-    """Rejects joins after which the synapses that a spike reaches depend on more than its own source."""
-    concatenated: set[str] = set()  # concatenations, and layers without neurons after one
-    seams: set[str] = set()  # of these, the ones that put places side by side, not channels
+def _checked_joins(graph: GraphCell) -> list[keras.layers.Layer]:
+    """The `Concatenate` layers that put places side by side, not channels. Rejects an `Add` that repeats a summand."""
+    found = []
     for layer, taken in graph.nodes():
         shapes = [graph.shapes_of_step[name] for name in taken]
         if isinstance(layer, keras.layers.Add) and len(set(shapes)) > 1:
@@ -149,36 +149,35 @@ def _check_countable(graph: GraphCell) -> None:
                 f"The synapses of the layer {layer.name!r} (Add) cannot be counted: it repeats the smaller of the "
                 f"shapes {shapes}"
             )
-        behind_seam = bool(seams & set(taken))
-        if behind_seam:
-            _check_any_place(layer)
-        makes_seam = isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0]))
-        if makes_seam or (behind_seam and not isinstance(layer, Cell)):
-            seams.add(layer.name)
-        if concatenated & set(taken):
-            _check_any_channels(layer)
-        if isinstance(layer, keras.layers.Concatenate) or (concatenated & set(taken) and not isinstance(layer, Cell)):
-            concatenated.add(layer.name)
+        if isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0])):
+            found.append(layer)
+    return found
 
 
-def _check_any_place(layer: keras.layers.Layer) -> None:
-    """Rejects layers after a `Concatenate` of places whose synapses depend on the place of a source's element."""
-    for part in parts_of(layer.synapse if isinstance(layer, NeuronCell) else layer):
-        if not isinstance(part, _ANY_PLACE):
-            raise ValueError(
-                f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands behind "
-                "a Concatenate of another axis than channels, and which synapses a spike reaches depends on its place"
-            )
+def _check_behind_concatenations(path: Connection, seams: set[int]) -> None:
+    """Rejects layers whose synapses depend on where an element of the source stands in a `Concatenate` before them.
 
-
-def _check_any_channels(layer: keras.layers.Layer) -> None:
-    """Rejects layers after a `Concatenate` whose synapses depend on the position of a source's channels."""
-    for part in parts_of(layer.synapse if isinstance(layer, NeuronCell) else layer):
-        if getattr(part, "groups", 1) > 1 or isinstance(part, (keras.layers.Reshape, keras.layers.Permute)):
-            raise ValueError(
-                f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands behind "
-                "a Concatenate, and which synapses a spike reaches depends on where its channel stands there"
-            )
+    Args:
+        path: a connection.
+        seams: the ids of the `Concatenate` layers of places, not channels.
+    """
+    of_channels = of_places = False
+    for layer in path.layers:
+        if isinstance(layer, keras.layers.Concatenate):
+            of_channels, of_places = True, of_places or id(layer) in seams
+        for part in parts_of(layer):
+            if of_places and not isinstance(part, _ANY_PLACE):
+                raise ValueError(
+                    f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands "
+                    "behind a Concatenate of another axis than channels, and which synapses a spike reaches depends on "
+                    "its place"
+                )
+            moves = isinstance(part, (keras.layers.Reshape, keras.layers.Permute))
+            if of_channels and (moves or getattr(part, "groups", 1) > 1):
+                raise ValueError(
+                    f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands "
+                    "behind a Concatenate, and which synapses a spike reaches depends on where its channel stands there"
+                )
 
 
 def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:

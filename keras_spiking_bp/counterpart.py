@@ -95,6 +95,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             names and shapes; in either order.
 
     Raises:
+        TypeError: if one is no `keras.Model`.
         ValueError: if a layer of one is not in the other, or has another shape, or cells of the spiking network share
             weights that those of the ANN do not; then nothing is copied.
 
@@ -103,6 +104,9 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         >>> ann = ann_counterpart(snn)
         >>> copy_weights(ann, snn)
     """
+    for name, model in (("source", source), ("target", target)):
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"`{name}` must be a keras.Model. Received: {name}={model!r} (type {type(model).__name__})")
     spiking_source = is_spiking(source)
     if spiking_source == is_spiking(target):
         raise ValueError(

@@ -249,8 +249,8 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
         inputs: inputs of the model, (B, ...); a list or dictionary if it has several.
 
     Returns:
-        For each layer of neurons, by name, `membrane` after each step and, except for a readout, `spikes` (0 or 1),
-        both (B, T, ...) float32.
+        For each layer of neurons, by name, `membrane` after each step and, except for a readout, `spikes` (0 or 1; of
+        max pooling also -1), both (B, T, ...) float32.
     """
     return traces_of_spikes(model, encoded(model, inputs))
 

@@ -15,7 +15,14 @@ from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.training.restarted import Restarted
-from keras_spiking_bp.validation import check_choice, check_fraction, check_positive, check_positive_int, check_rate
+from keras_spiking_bp.validation import (
+    check_choice,
+    check_fraction,
+    check_positive,
+    check_positive_int,
+    check_rate,
+    is_number,
+)
 
 #: Names of factories, without `spiking_`.
 NETWORKS = ("lenet", "vgg7", "vgg9", "resnet7", "resnet9", "resnet11")
@@ -115,6 +122,8 @@ class Recipe:
             raise ValueError(
                 f"`warmup` needs a cosine schedule. Received: warmup={self.warmup!r}, drop_epochs={self.drop_epochs}"
             )
+        if not (is_number(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"`weight_decay` must be a number of at least 0. Received: {self.weight_decay!r}")
         check_choice("optimizer", self.optimizer, ("sgd", "adam"))
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(

@@ -93,6 +93,8 @@ class SpikingHyperModel(keras_tuner.HyperModel):
     ) -> keras.callbacks.History:
         """Trains one network; returns its metrics of the last epoch, and its cost on the inputs of `validation_data`.
 
+        The weights that KerasTuner keeps of the trial are those of the last epoch, too.
+
         Raises:
             ValueError: if there is no `validation_data=(inputs, labels)`.
         """
@@ -103,6 +105,9 @@ class SpikingHyperModel(keras_tuner.HyperModel):
                 f"Received: {type(validation).__name__}"
             )
         history = model.fit(*args, **kwargs)
+        for callback in kwargs.get("callbacks") or ():
+            if type(callback).__name__ == "SaveBestEpoch":  # of KerasTuner: the trial's weights, for `get_best_models`
+                model.save_weights(callback.filepath)
         done = analysis.run(model, np.asarray(validation[0]), verbose=0)
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}

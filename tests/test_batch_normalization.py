@@ -53,6 +53,21 @@ def assert_close(one, other, **tolerance):
         np.testing.assert_allclose(a, b, **{"rtol": 1e-4, "atol": 1e-6, **tolerance})
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.999])
+def test_statistics_of_small_currents_are_exact(momentum):
+    """The difference of two moving variances, near 1, would have lost these."""
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(normalized(4, keras.layers.BatchNormalization(momentum=momentum))))
+    layer.build(X.shape)
+    layer.cell.synapse.layers[0].kernel.assign(1e-3 * np.random.default_rng(2).normal(size=(5, 4)))
+    layer.take_statistics(X)
+    currents = X.mean(1) @ layer.cell.synapse.layers[0].kernel.numpy()
+    assert currents.var(0).max() < 1e-6
+    mean, variance = statistics(layer)
+    np.testing.assert_allclose(mean, currents.mean(0), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(variance, currents.var(0), rtol=1e-3)
+    assert norms_of(layer)[0].momentum == momentum
+
+
 def one_cell(gradient="accumulated", **kwargs):
     layer = ksbp.SpikingRNN(ksbp.LIFCell(normalized(4), beta=0.9, name="n", **kwargs), gradient=gradient)
     layer.build(X.shape)

@@ -12,6 +12,13 @@ def lines_of(model):
     return lines
 
 
+def test_strides_that_differ_are_all_shown():
+    inputs = keras.Input((5, 14, 14, 2))
+    conv = keras.layers.Conv2D(4, (3, 2), strides=(1, 2))
+    lines = lines_of(keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(conv))(inputs)))
+    assert any("Conv2D 3x2/1x2, 4" in line for line in lines)
+
+
 def test_a_residual_network():
     model = ksbp.models.spiking_resnet((12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25)
     lines = lines_of(model)

@@ -182,6 +182,8 @@ def test_bad_input_is_refused():
     ann = ksbp.ann_counterpart(snn)
     with pytest.raises(TypeError, match="must have a SpikingRNN"):
         ksbp.ann_counterpart(ann)
+    with pytest.raises(TypeError, match="`source` must be a keras.Model. Received: source=None"):
+        ksbp.copy_weights(None, ann)
     with pytest.raises(ValueError, match="two ordinary ones"):
         ksbp.copy_weights(ann, ann)
     wider = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [17], num_steps=4)

@@ -189,6 +189,13 @@ def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path):
     }
 
 
+@pytest.mark.parametrize("option", ["--pooling nearest", "--threshold -1", "--weight-decay -1", "--batch-size 99999"])
+def test_options_that_cannot_be_trained_with_leave_no_recipe(few_images, tmp_path, option):
+    with pytest.raises(ValueError, match=option.split()[0][2:].replace("-", "_")):
+        run(tmp_path, *option.split())
+    assert not (tmp_path / "recipe.json").exists()
+
+
 def test_another_optimizer_has_no_momentum_unless_asked_for():
     def momentum(options):
         return reproduce.recipe_of(reproduce.parse(f"--network lenet --dataset mnist {options}".split())).momentum

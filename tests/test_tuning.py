@@ -48,6 +48,25 @@ def test_a_trial_reports_what_the_network_spends():
             space.fit(hp, model, x, y, validation_data=validation)
 
 
+def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
+    """KerasTuner would keep those of the best epoch."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
+
+    class Diverging(SpikingHyperModel):
+        def build(self, hp):
+            model = super().build(hp)
+            model.optimizer.learning_rate = 0.5
+            return model
+
+    space = Diverging((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[6], seed=0)
+    search = keras_tuner.RandomSearch(space, "val_loss", max_trials=1, directory=str(tmp_path), overwrite=True, seed=0)
+    search.search(x, y, epochs=4, validation_data=(x, y), verbose=0)
+    (model,), (trial,) = search.get_best_models(), search.oracle.get_best_trials()
+    assert analysis.activity(model, x, verbose=0).rows[-1]["spikes"] == trial.metrics.get_best_value("spikes")
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == trial.metrics.get_best_value("val_loss")
+
+
 def test_several_objectives(tmp_path):
     """A list of objectives is how KerasTuner weighs accuracy and cost."""
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.ann_operations import synapses_of
 from keras_spiking_bp.observe import as_inputs, is_spiking
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.validation import check_positive_int, is_number
 
 
 class Comparison(Table):
@@ -74,9 +74,14 @@ def compare(
         [('a', 'full length'), ('b', 'full length')]
     """
     check_costs(costs)
+    if not isinstance(networks, Mapping):
+        raise TypeError(
+            '`networks` must be a dictionary, such as {"a": model}. Received: networks of type '
+            f"{type(networks).__name__}"
+        )
     if not networks:
         raise ValueError("`networks` must hold at least one network. Received: none")
-    if accuracy is not None and not 0 < accuracy <= 1:
+    if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
     rows, curves = [], {}
     for name, network in networks.items():

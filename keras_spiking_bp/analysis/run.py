@@ -276,7 +276,9 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
             lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
         )
         outputs, spikes, operations = (_batch_first(array.stack()) for array in arrays)
-        totals = [tf.abs(state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires]
+        totals = [  # max pooling passes on spikes of -1 too
+            state.get("fired", state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires
+        ]
         is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
         return outputs, spikes, operations, dict(zip(names, totals, strict=True)), is_spikes
 

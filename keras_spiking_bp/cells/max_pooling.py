@@ -79,6 +79,8 @@ class MaxPoolingCell(NeuronCell):
         of_neurons = {"pooled": self._pooled(membrane)} if self.of == "counts" else {}
         if recorded or rule is not None:
             of_neurons["spike_count"] = tf.zeros((tf.shape(membrane)[0], *self.output_shape_of_step))
+        if recorded:  # the count is that of positive spikes less that of negative ones
+            of_neurons["fired"] = tf.zeros_like(of_neurons["spike_count"])
         return of_neurons
 
     def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
@@ -95,6 +97,8 @@ class MaxPoolingCell(NeuronCell):
             spikes = new["pooled"] - before
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
+        if "fired" in new:
+            new["fired"] += tf.abs(spikes)
         if "spikes" in new:
             new["spikes"] = spikes
         return spikes, [new]
@@ -112,7 +116,7 @@ class MaxPoolingCell(NeuronCell):
         return self.synapse.call(seen)  # not cast to its policy: bfloat16 cannot count beyond 256
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        return super().activity(state, num_steps) | {"spike_count": state["spike_count"]}
+        return super().activity(state, num_steps) | {"spike_count": state["fired"]}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "of": self.of}

@@ -189,11 +189,16 @@ def statistics_of_batch(
     found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
     uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
     variables = moving_statistics(layers)
-    momenta = [layer.momentum**times for layer, times in zip(layers, uses, strict=True) for _ in range(2)]
+    once = [layer for layer, times in zip(layers, uses, strict=True) if times == 1]
+    momenta = [
+        0.0 if times == 1 else layer.momentum**times
+        for layer, times in zip(layers, uses, strict=True)
+        for _ in range(2)
+    ]
     wanted = [True if only is None else only[i // 2] for i in range(len(variables))]
 
     def one_more(i: tf.Tensor, *before: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with _HeldBack(variables, before) as scope:
+        with _HeldBack(variables, before) as scope, _without_momentum(once):
             walk()
         after = [scope.get_current_value(variable) for variable in variables]
         of_batch = [
@@ -207,6 +212,19 @@ def statistics_of_batch(
     with not_recorded():  # an eager tape would keep every step of every walk
         _, *found = tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1)
     return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
+
+
+@contextlib.contextmanager
+def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator[None]:
+    """Within it, an update of these layers is the batch's value itself: the difference of sums would round it."""
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 class _HeldBack(keras.StatelessScope):

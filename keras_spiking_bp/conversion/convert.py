@@ -146,12 +146,15 @@ def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
     if isinstance(sample_data, tf.data.Dataset):
         raise TypeError("`sample_data` must be an array, such as the first batch of the Dataset that was given")
     try:
-        images = np.asarray(sample_data, "float32")
-    except (TypeError, ValueError) as error:
+        images = np.asarray(sample_data)
+        numbers = sample_data is None or images.dtype.kind in "biuf" or images.dtype == "bfloat16"
+    except (TypeError, ValueError):  # as of images and labels
+        numbers = False
+    if not numbers:
         raise TypeError(
             "`sample_data` must be an array of images, without labels. Received: an object of type "
             f"{type(sample_data).__name__}"
-        ) from error
+        )
     if sample_data is None or images.ndim < 2:
         raise ValueError(
             f"`sample_data` must hold images of the shape {shape} that `ann` takes, (N, ...). Received: {sample_data!r}"
@@ -162,4 +165,4 @@ def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(
             f"`sample_data` must hold images of the shape {shape} that `ann` takes. Received: shape {images.shape}"
         )
-    return images
+    return images.astype("float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import keras
 import tensorflow as tf
@@ -76,7 +77,12 @@ def export_litert(
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[exported.name])
         if weights == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        file.write_bytes(converter.convert())
+        try:
+            file.write_bytes(converter.convert())
+        except Exception as error:  # its class has no public name
+            lacking = re.search("(?:Select|Custom) ops: (.*)", str(error))
+            which = lacking.group(1) if lacking else str(error).strip().splitlines()[0]
+            raise ValueError(f"`model` has operations that LiteRT cannot do: {which}") from error
 
 
 def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:

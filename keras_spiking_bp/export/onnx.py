@@ -72,4 +72,11 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
             onnx_model.graph.output.append(output)
         for tensor in [*onnx_model.graph.input, *onnx_model.graph.output]:
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        try:
+            onnx.checker.check_model(onnx_model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ValueError(
+                "`model` has an operation that tf2onnx converts to one that is not valid, such as a transposed "
+                f"convolution with strides above its kernel size: {str(error).strip()}. export_litert writes it"
+            ) from error
         file.write_bytes(onnx_model.SerializeToString())

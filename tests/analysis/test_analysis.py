@@ -228,8 +228,11 @@ def test_bad_input_is_refused(small):
         analysis.accuracy_over_time(model, images, verbose=0)
     with pytest.raises(ValueError, match="`networks` must hold"):
         analysis.compare({}, images, labels)
-    with pytest.raises(ValueError, match=r"`accuracy` must be above 0.*99"):
-        analysis.compare({"a": model}, images, labels, accuracy=99)
+    with pytest.raises(TypeError, match="`networks` must be a dictionary"):
+        analysis.compare([model], images, labels)
+    for accuracy in (99, "high"):
+        with pytest.raises(ValueError, match=f"`accuracy` must be above 0.*{accuracy}"):
+            analysis.compare({"a": model}, images, labels, accuracy=accuracy)
 
 
 @pytest.mark.parametrize("bad", [
@@ -389,8 +392,26 @@ def test_max_pooling_is_analysed_by_its_spikes():
     largest = signed[..., 0].cumsum(1).reshape(5, 9, 2, 2).max(-1)
     changes = np.diff(largest, axis=1, prepend=0) != 0  # each is a spike, of either sign
     np.testing.assert_array_equal(analysis.run(model, signed, verbose=0).spikes["largest"], changes.sum(-1))
+    np.testing.assert_array_equal(model.layers[-1].observe(signed)[1]["largest"]["spike_count"][..., 0], changes.sum(1))
     with pytest.raises(ValueError, match="'largest' gets an input that is no spikes"):
         analysis.run(model, 0.5 * signed, verbose=0)
+
+
+@pytest.mark.parametrize("of", ["counts", "spikes"])
+def test_maxima_of_signed_spikes_that_alternate_are_not_silent(of):
+    """The count of their spikes is 10, their sum 0."""
+    cell = ksbp.SequentialCell([
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of=of, name="largest"), ksbp.LIFCell(keras.layers.Dense(3)),
+    ])  # fmt: skip
+    inputs = keras.Input((10, 4, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    alternating = np.tile(np.float32([1, -1]), 5).reshape(1, 10, 1, 1) * np.ones((2, 10, 4, 1), "float32")
+    row = analysis.activity(model, alternating, verbose=0).rows[1]
+    assert (row["layer"], row["spikes"], row["silent"], row["saturated"]) == ("largest", 20, 0, 1)
+    health = ksbp.callbacks.Health(alternating)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(alternating, np.zeros((2, *model.output_shape[1:])), verbose=0, callbacks=[health])
+    assert health.firing_rates["largest"] == 1
 
 
 @pytest.mark.parametrize("before", [

@@ -334,6 +334,43 @@ def test_products_with_padding_are_not_counted_whatever_keeps_the_zeros():
     assert padded(keras.layers.BatchNormalization()) == (8 * 8 * 2 * 3 * 9 - _beyond((8, 8), 3) * 2 * 3, 0)
 
 
+@pytest.mark.parametrize("synapse", [
+    [keras.layers.ZeroPadding2D(1), keras.layers.Flatten(), keras.layers.Dense(3)],
+    [keras.layers.ZeroPadding2D(1), keras.layers.Cropping2D(((1, 0), (0, 0))), keras.layers.Conv2D(3, 3)],
+    [keras.layers.ZeroPadding2D(1), keras.layers.Permute((2, 1, 3)), keras.layers.Conv2D(3, 3)],
+    [keras.layers.ZeroPadding2D(1), keras.layers.Reshape((36, 2)), keras.layers.Conv1D(3, 3)],
+    [keras.layers.ZeroPadding2D(1), keras.layers.BatchNormalization(), keras.layers.Conv2D(3, 3)],
+], ids=lambda layers: type(layers[1]).__name__)  # fmt: skip
+def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
+    """Except behind a normalisation. By hand: the products of the elements of the image."""
+    macs = {
+        "Flatten": 32 * 3,
+        "Cropping2D": 2 * 3 * (3 + 3 + 2) * (2 + 3 + 3 + 2),
+        "Permute": 2 * 3 * (2 + 3 + 3 + 2) ** 2,
+        "Reshape": 2 * 3 * 16 * 3,
+        "BatchNormalization": 2 * 3 * (4 * 3) ** 2,
+    }
+    cells = [ksbp.LIFCell(keras.Sequential(synapse)), keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2))]
+    inputs = keras.Input((STEPS, 4, 4, 2))
+    snn = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(inputs))
+    rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 4, 4, 2), "float32"), verbose=0).rows
+    assert rows[0]["ann_macs"] == macs[type(synapse[1]).__name__]
+    assert synapses_of(ksbp.ann_counterpart(snn))[0] == rows[-1]["ann_macs"]
+
+
+def test_padding_that_is_joined_is_refused():
+    inputs = keras.Input((4, 4, 2))
+    padded = [keras.layers.ZeroPadding2D(1)(inputs) for _ in range(2)]
+    for join in (keras.layers.Concatenate(name="join"), keras.layers.Add(name="join")):
+        ann = keras.Model(inputs, keras.layers.Conv2D(3, 3)(join(padded)))
+        with pytest.raises(
+            ValueError, match="behind the layer 'join' .* cannot be counted: it joins values with padding"
+        ):
+            synapses_of(ann)
+    added = keras.layers.Add()([padded[0], keras.layers.Conv2D(2, 3, padding="same")(padded[1])])
+    assert synapses_of(keras.Model(inputs, keras.layers.Conv2D(3, 3)(added)))[0] > 0
+
+
 def _beyond(shape, size):
     """The taps that a valid convolution with a square kernel has no place for."""
     return shape[0] * shape[1] * size**2 - (shape[0] - size + 1) * (shape[1] - size + 1) * size**2
@@ -594,6 +631,36 @@ def test_joins_that_cannot_be_counted_are_refused():
         (firing(name="b"), "input"),
         (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
     ]
+    dense = ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)]))
+    around = (ksbp.SequentialCell([dense, ksbp.ReadoutCell(keras.layers.Dense(2))], name="d"), "c")
+    assert ksbp.analysis.operations(spiking_graph([*rows, around]), spikes, verbose=0).rows
     behind = (ksbp.LIFCell(keras.layers.Conv2D(2, 3, name="seam"), name="d"), "c")
     with pytest.raises(ValueError, match=r"'seam' \(Conv2D\) cannot be counted: .* another axis than channels"):
         ksbp.analysis.operations(spiking_graph([*rows, behind, *ends("d")]), spikes, verbose=0)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda synapse: ksbp.LIFCell(synapse, name="d"),
+    lambda synapse: ksbp.SequentialCell([ksbp.LIFCell(synapse)], name="d"),
+    lambda synapse: ksbp.RecurrentCell(ksbp.LIFCell(synapse), keras.layers.Identity(), name="d"),
+    lambda synapse: ksbp.SequentialCell([*synapse.layers[:-1], ksbp.LIFCell(synapse.layers[-1])], name="d"),
+], ids=["neurons", "sequential", "recurrent", "layers"])  # fmt: skip
+@pytest.mark.parametrize("moves", ["permute", "reshape", "groups"])
+def test_what_moves_channels_behind_a_concatenation_is_refused_in_any_cell(wrap, moves):
+    """A path knows the channels of its own source only."""
+    synapse = {
+        "permute": [keras.layers.Permute((3, 1, 2), name="moves"), keras.layers.Conv2D(5, 3, padding="same")],
+        "reshape": [keras.layers.Reshape((14, 24), name="moves"), keras.layers.Conv1D(3, 3)],
+        "groups": [keras.layers.Identity(), keras.layers.Conv2D(4, 3, groups=2, name="moves")],
+    }[moves]
+    nodes = [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(name="c"), ["a", "b"]),
+        (wrap(keras.Sequential(synapse)), "c"),
+        *ends("d"),
+    ]
+    with pytest.raises(ValueError, match="'moves' .* cannot be counted: it stands behind a Concatenate"):
+        ksbp.analysis.operations(
+            spiking_graph(nodes, gradient="bptt"), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0
+        )

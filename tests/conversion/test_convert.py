@@ -286,6 +286,9 @@ def test_bad_arguments_are_refused():
         ksbp.convert_to_snn(ann, IMAGES[:0], 5)
     with pytest.raises(ValueError, match="`sample_data` must be finite"):
         ksbp.convert_to_snn(ann, np.full((2, 12, 12, 2), np.nan), 5)
+    for bad in (1j * IMAGES, IMAGES.astype(str), (IMAGES, IMAGES[:, 0])):
+        with pytest.raises(TypeError, match="`sample_data` must be an array of images"):
+            ksbp.convert_to_snn(ann, bad, 5)
     with pytest.raises(TypeError, match="`sample_data` must be an array"):
         ksbp.convert_to_snn(ann, tf.data.Dataset.from_tensor_slices(IMAGES), 5)
     with pytest.raises(TypeError, match="Sequential or functional"):

@@ -123,6 +123,27 @@ def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     assert not list(tmp_path.iterdir())
 
 
+def test_operations_that_litert_lacks(tmp_path):
+    inputs = keras.Input((5, 2, 4, 4, 1))
+    cell = ksbp.MaxPoolingCell(keras.layers.MaxPooling3D(2), of="spikes")
+    with pytest.raises(ValueError, match="`model` has operations that LiteRT cannot do: .*MaxPool3D"):
+        ksbp.export.export_litert(
+            keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "x.tflite", form="step"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_changes_of_both_signs(tmp_path):
+    series = keras.Input((6, 3))
+    changes = ksbp.DeltaEncoder(0.25, falls=True)(series)
+    model = keras.Model(series, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(4)), return_sequences=True)(changes))
+    ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 6, 3)).astype("float32")
+    assert len(np.unique(keras.Model(series, changes)(x))) == 3
+    serve = interpreter.Interpreter(str(tmp_path / "x.tflite")).get_signature_runner()
+    np.testing.assert_allclose(serve(images=x)["outputs"], model(x), atol=1e-6)
+
+
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_weights_that_keras_quantised_are_refused(tmp_path):
     model = small(num_steps=5)

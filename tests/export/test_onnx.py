@@ -84,6 +84,16 @@ def test_operations_without_a_counterpart(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_operation_that_no_runtime_takes(tmp_path):
+    """tf2onnx writes this transposed convolution with negative padding."""
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
+    inputs = keras.Input((5, 4, 4, 2))
+    cell = ksbp.LIFCell(keras.layers.Conv2DTranspose(3, 2, strides=3))
+    with pytest.raises(ValueError, match="(?s)converts to one that is not valid.*negative.*export_litert"):
+        ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_low_precision(tmp_path):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     with pytest.raises(ValueError, match=r"float32 for ONNX.*'mixed_bfloat16'.*set_weights"):
