@@ -161,24 +161,22 @@ def _split(argument: str) -> list[str]:
     return argument.split("=", 1) if argument.startswith("--") else [argument]
 
 
-def keep_or_refuse(path: Path, chosen: Recipe, args: argparse.Namespace) -> None:
-    """Records what is trained in this folder, or refuses to continue with something else.
+def refuse_another(path: Path, own: dict) -> None:
+    """Refuses to continue with another recipe than the one recorded in this folder.
 
     Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe.
     """
-    own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
-    if path.exists():
-        written = json.loads(path.read_text())
-        there = {key: written.pop(key) for key in ("seed", "validation")}
-        there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
-        differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
-        begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
-        if differs and there not in begun:
-            raise SystemExit(
-                f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
-            )
-    with written_whole(path, overwrite=True) as part:
-        part.write_text(json.dumps(own, indent=1) + "\n")
+    if not path.exists():
+        return
+    written = json.loads(path.read_text())
+    there = {key: written.pop(key) for key in ("seed", "validation")}
+    there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
+    differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
+    begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
+    if differs and there not in begun:
+        raise SystemExit(
+            f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
+        )
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -226,6 +224,8 @@ def main(arguments: list[str] | None = None) -> dict:
     strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
     chief = ksbp.training.is_chief(strategy)
     data = load(args, chosen)
+    own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
+    refuse_another(args.output / "recipe.json", own)
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
     with strategy.scope():
@@ -236,7 +236,8 @@ def main(arguments: list[str] | None = None) -> dict:
         chosen.compile(model, batches.steps_per_epoch)
     args.output.mkdir(parents=True, exist_ok=True)
     if chief:  # not before: arguments that cannot be trained with would stay in the folder
-        keep_or_refuse(args.output / "recipe.json", chosen, args)
+        with written_whole(args.output / "recipe.json", overwrite=True) as part:
+            part.write_text(json.dumps(own, indent=1) + "\n")
     curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
     if args.strategy == "one":

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 
 from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, Connection
@@ -125,7 +126,7 @@ class _State:
         if has_synapses(part):
             return _State(passed.shape, is_sum=_is_linear(part), is_identity=False)
         still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *_SAME))
-        if isinstance(part, ONE_TO_ONE):  # padding is not 0 behind it
+        if isinstance(part, ONE_TO_ONE) and not _keeps_zeros(part):
             return dataclasses.replace(self, origin=passed.shape, since=(), is_sum=still_sum)
         return dataclasses.replace(passed, is_sum=still_sum)
 
@@ -194,12 +195,22 @@ class _Value:
     Attributes:
         is_sum: whether it is a sum of weights, or over a pooling window, which an `Add` can go on with.
         padding: the layers that padded it last, and those since that moved or cropped it.
+        joined: the name of the last layer that joined padded values, so that it is unknown where there is padding.
         unpadded: its shape before those; None without.
     """
 
     is_sum: bool = False
     padding: tuple[keras.layers.Layer, ...] = ()
     unpadded: tuple[int | None, ...] | None = None
+    joined: str | None = None
+
+    def behind(self, layer: keras.layers.Layer, shared: bool) -> _Value:
+        """What is known behind a layer that computes no sums; `shared` says whether others take this value too."""
+        passed = self if _keeps_zeros(layer) else _Value()
+        if self.padding and isinstance(layer, PASSES_ON) and not isinstance(layer, _SAME):  # moves or crops it
+            passed = dataclasses.replace(self, padding=(*self.padding, layer))
+        still_sum = self.is_sum and not shared and isinstance(layer, (*ONE_TO_ONE, *_SAME))
+        return dataclasses.replace(passed, is_sum=still_sum)
 
 
 def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
@@ -218,26 +229,24 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             inner = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
             more_macs, more_accumulates, value = _counted(layer, inner)
             macs, accumulates = macs + more_macs, accumulates + more_accumulates
-        elif isinstance(layer, JOINS) and _keeps_padding(layer, taken):
-            raise ValueError(
-                f"The synapses behind the layer {layer.name!r} ({type(layer).__name__}) cannot be counted: it joins "
-                "values with padding, which costs nothing. Put the padding behind it"
-            )
         elif isinstance(layer, keras.layers.Add):
+            value = _Value(joined=layer.name if all(of.padding or of.joined for of in taken) else None)
             unweighted = sum(not of.is_sum or others for of, others in zip(taken, shared, strict=True))
             accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
         elif isinstance(layer, _PADDING):
-            value = _Value(padding=(*taken[0].padding, layer), unpadded=taken[0].unpadded or call.shapes[0])
-        elif isinstance(layer, ONE_TO_ONE):
-            value = _Value(is_sum=taken[0].is_sum and not shared[0])
-        elif isinstance(layer, _SAME):
-            value = dataclasses.replace(taken[0], is_sum=taken[0].is_sum and not shared[0])
-        elif _keeps_zeros(layer):
-            value = dataclasses.replace(taken[0], is_sum=False)
-        elif isinstance(layer, PASSES_ON):
-            if taken[0].padding:  # it moves the padding, or crops it
-                value = dataclasses.replace(taken[0], is_sum=False, padding=(*taken[0].padding, layer))
-        elif not isinstance(layer, (*_PER_ELEMENT, keras.layers.Concatenate)):
+            since, unpadded = (*taken[0].padding, layer), taken[0].unpadded or call.shapes[0]
+            value = dataclasses.replace(taken[0], is_sum=False, padding=since, unpadded=unpadded)
+        elif isinstance(layer, keras.layers.Concatenate):
+            value = _Value(joined=layer.name if any(of.padding or of.joined for of in taken) else None)
+        elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT)) or _keeps_zeros(layer):
+            value = taken[0].behind(layer, shared[0])
+        else:
+            if taken[0].joined:
+                raise ValueError(
+                    f"The synapses of the layer {layer.name!r} ({type(layer).__name__}) cannot be counted: "
+                    f"{taken[0].joined!r} before it joins values with padding, which costs nothing. Put the padding "
+                    "behind it"
+                )
             shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
             synapses = round(fan_out((*taken[0].padding, layer), shape).sum())
             macs, accumulates = (macs + synapses, accumulates) if layer.weights else (macs, accumulates + synapses)
@@ -246,17 +255,13 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
     return macs, accumulates, values[name_of_output(ann)]
 
 
-def _keeps_padding(join: keras.layers.Layer, taken: list[_Value]) -> bool:
-    """Whether there is padding in what an `Add` or `Concatenate` gives."""
-    padded = [bool(value.padding) for value in taken]
-    return all(padded) if isinstance(join, keras.layers.Add) else any(padded)
-
-
 def _keeps_zeros(layer: keras.layers.Layer) -> bool:
-    """Whether it is a rectifier: padding behind it is still padding."""
+    """Whether padding behind it is still padding."""
     if isinstance(layer, keras.layers.Activation):
         return layer.activation in (keras.activations.linear, keras.activations.relu)
-    return isinstance(layer, (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
+    if isinstance(layer, keras.layers.Rescaling):
+        return not np.any(layer.offset)
+    return isinstance(layer, (*PASSES_ON, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
 
 
 def _is_linear(layer: keras.layers.Layer) -> bool:

@@ -24,6 +24,7 @@ POOLING = tuple(
 )
 _ANY_PLACE = (
     keras.layers.Dense, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout, *ONE_TO_ONE, *JOINS,
+    *(kind for kind in POOLING if kind.__name__.startswith("Global")),
 )  # fmt: skip
 
 
@@ -172,12 +173,18 @@ def _check_behind_concatenations(path: Connection, seams: set[int]) -> None:
                     "behind a Concatenate of another axis than channels, and which synapses a spike reaches depends on "
                     "its place"
                 )
-            moves = isinstance(part, (keras.layers.Reshape, keras.layers.Permute))
-            if of_channels and (moves or getattr(part, "groups", 1) > 1):
+            if of_channels and (_moves_channels(part) or getattr(part, "groups", 1) > 1):
                 raise ValueError(
                     f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands "
                     "behind a Concatenate, and which synapses a spike reaches depends on where its channel stands there"
                 )
+
+
+def _moves_channels(part: keras.layers.Layer) -> bool:
+    """Whether other axes become the channels."""
+    if isinstance(part, keras.layers.Permute):
+        return part.dims[-1] != len(part.dims)
+    return isinstance(part, keras.layers.Reshape) and len(part.target_shape) > 1
 
 
 def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:

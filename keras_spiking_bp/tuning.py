@@ -91,9 +91,10 @@ class SpikingHyperModel(keras_tuner.HyperModel):
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains one network; returns its metrics of the last epoch, and its cost on the inputs of `validation_data`.
+        """Trains one network; returns its metrics, those of `validation_data` and its cost there after the training.
 
-        The weights that KerasTuner keeps of the trial are those of the last epoch, too.
+        KerasTuner keeps the same weights for `get_best_models` (with several executions of a trial, whose metrics it
+        averages, those of the last).
 
         Raises:
             ValueError: if there is no `validation_data=(inputs, labels)`.
@@ -105,12 +106,16 @@ class SpikingHyperModel(keras_tuner.HyperModel):
                 f"Received: {type(validation).__name__}"
             )
         history = model.fit(*args, **kwargs)
-        for callback in kwargs.get("callbacks") or ():
-            if type(callback).__name__ == "SaveBestEpoch":  # of KerasTuner: the trial's weights, for `get_best_models`
-                model.save_weights(callback.filepath)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
+        batch_size = kwargs.get("validation_batch_size") or kwargs.get("batch_size")
+        reached = model.evaluate(x, y, batch_size, verbose=0, sample_weight=sample_weight, return_dict=True)
         done = analysis.run(model, np.asarray(validation[0]), verbose=0)
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
+        for callback in kwargs.get("callbacks") or ():
+            if type(callback).__name__ == "SaveBestEpoch":  # of KerasTuner: the trial's weights, for `get_best_models`
+                model.save_weights(callback.filepath)
         last = {name: values[-1:] for name, values in history.history.items()}  # of a History KerasTuner takes the best
+        last |= {f"val_{name}": [value] for name, value in reached.items()}  # callbacks may have restored other weights
         history.history, history.epoch = last | {name: [value] for name, value in cost.items()}, history.epoch[-1:]
         return history

@@ -64,7 +64,23 @@ def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     search.search(x, y, epochs=4, validation_data=(x, y), verbose=0)
     (model,), (trial,) = search.get_best_models(), search.oracle.get_best_trials()
     assert analysis.activity(model, x, verbose=0).rows[-1]["spikes"] == trial.metrics.get_best_value("spikes")
-    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] == trial.metrics.get_best_value("val_loss")
+    loss = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(trial.metrics.get_best_value("val_loss"), rel=0.1)
+
+
+def test_the_metrics_are_those_of_restored_weights():
+    """As EarlyStopping restores the best ones."""
+    x, y = np.ones((16, 8, 8, 1), "float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
+
+    class Restoring(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.set_weights([0 * weights for weights in self.model.get_weights()])
+
+    space, hp = small(), keras_tuner.HyperParameters()
+    model = space.build(hp)
+    history = space.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[Restoring()]).history
+    assert history["spikes"] == [0]
+    assert history["val_loss"] == [model.evaluate(x, y, verbose=0)[0]] != history["loss"]
 
 
 def test_several_objectives(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,18 +68,20 @@ def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
 
 def class_indices(labels: Any) -> np.ndarray:
     """Labels as class indices (N,), from indices or one-hot (N, classes)."""
-    labels = np.asarray(labels)
-    one_hot = labels.ndim == 2 and labels.shape[1] > 1
-    if labels.dtype.kind not in "biuf":
-        fits = False
-    elif one_hot:  # or smoothed
-        fits = bool(np.all(labels >= 0)) and np.allclose(labels.sum(-1, dtype="float64"), 1, atol=0.01)
-    else:
-        fits = bool(np.all(labels == np.floor(labels)))  # NaN is not
+    labels = given = np.asarray(labels)
+    if labels.dtype.kind in "OV":  # Python objects; bfloat16
+        with contextlib.suppress(TypeError, ValueError):
+            labels = labels.astype("float64")
+    one_hot = labels.ndim == 2 and labels.shape[1] > 1  # or other targets, the largest of which is that of the class
+    fits = labels.dtype.kind in "biuf" and bool(np.isfinite(labels).all())
+    if fits and one_hot:
+        fits = bool(((labels == labels.max(-1, keepdims=True)).sum(-1) == 1).all())
+    elif fits:
+        fits = bool(np.all(labels == np.floor(labels)))
     if not fits:
         raise ValueError(
-            "`labels` must be class indices (N,), whole numbers, or one-hot (N, classes), each row with a sum of 1. "
-            f"Received: labels of shape {labels.shape} and dtype {labels.dtype}, which begin with {labels[:1]!r}"
+            "`labels` must be class indices (N,), whole numbers, or one-hot (N, classes), each row with one largest "
+            f"entry. Received: labels of shape {given.shape} and dtype {given.dtype}, which begin with {given[:1]!r}"
         )
     return (labels.argmax(-1) if one_hot else labels.reshape(-1)).astype("int64")
 

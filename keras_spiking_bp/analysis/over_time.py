@@ -66,11 +66,8 @@ class AccuracyOverTime(Table):
         Raises:
             ValueError: if `margins` is not a list of such numbers, or is empty.
         """
-        if (
-            np.ndim(margins) != 1
-            or not len(margins)
-            or not all(is_number(margin) and margin >= 0 for margin in margins)
-        ):
+        numbers = np.ndim(margins) == 1 and all(is_number(margin) or margin == np.inf for margin in margins)
+        if not (numbers and len(margins) and min(margins) >= 0):
             raise ValueError(f"`margins` must be a list of numbers of at least 0. Received: margins={margins!r}")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
         correct, spent = self.run.correct(), self.run.so_far()

@@ -73,7 +73,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
             in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
-            them to 0: `optimizer.exclude_from_weight_decay([cell.beta, cell.threshold])`.)
+            them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.)
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
             does not. Requires `gradient="accumulated"` or `"bounded"`.

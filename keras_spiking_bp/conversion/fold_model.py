@@ -69,8 +69,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     made: dict[int, keras.layers.Layer] = {}
 
     def clone(layer: keras.Operation) -> keras.Operation:
-        if not isinstance(layer, keras.layers.Layer):  # `keras.ops` and arithmetic between layers
-            return type(layer).from_config(layer.get_config())
+        if not isinstance(layer, keras.layers.Layer):  # `keras.ops` and arithmetic: without weights
+            return layer
         if id(layer) not in made:
             made[id(layer)] = copied(layer)
         return made[id(layer)]

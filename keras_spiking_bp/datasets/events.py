@@ -152,7 +152,7 @@ def _integers(name: str, column: Any) -> tf.Tensor:
     if column.dtype.is_complex or column.dtype == tf.string or column.shape.rank not in (1, None):
         raise TypeError(
             f"`{name}` must be a column of integers, one for each event. Received: {name} of dtype "
-            f"{column.dtype.name} and shape {tuple(column.shape)}"
+            f"{column.dtype.name} and shape {column.shape}"
         )
     whole = not column.dtype.is_floating or (tf.executing_eagerly() and bool(tf.reduce_all(column == tf.floor(column))))
     if not whole:

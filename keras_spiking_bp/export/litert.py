@@ -78,11 +78,13 @@ def export_litert(
         if weights == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:
-            file.write_bytes(converter.convert())
-        except Exception as error:  # its class has no public name
+            converted = converter.convert()
+        except Exception as error:  # the class of the converter's errors has no public name
             lacking = re.search("(?:Select|Custom) ops: (.*)", str(error))
-            which = lacking.group(1) if lacking else str(error).strip().splitlines()[0]
-            raise ValueError(f"`model` has operations that LiteRT cannot do: {which}") from error
+            if lacking is None:
+                raise
+            raise ValueError(f"`model` has operations that LiteRT cannot do: {lacking.group(1)}") from error
+        file.write_bytes(converted)
 
 
 def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:

@@ -77,6 +77,6 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ValueError(
                 "`model` has an operation that tf2onnx converts to one that is not valid, such as a transposed "
-                f"convolution with strides above its kernel size: {str(error).strip()}. export_litert writes it"
+                f"convolution with strides above its kernel size: {str(error).strip()}. Try export_litert"
             ) from error
         file.write_bytes(onnx_model.SerializeToString())

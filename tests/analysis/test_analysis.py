@@ -109,6 +109,7 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
         assert row["accuracy"] == pytest.approx(np.mean(right))
         assert row["accumulates"] == pytest.approx(np.mean(operations))
     assert table.rows[-1]["steps"] == 10
+    assert analysis.accuracy_over_time(done).early_exit([np.inf]).rows[0]["steps"] == 10
     for margins in ([-1], [], 0.1, ["a"]):
         with pytest.raises(ValueError, match=r"`margins` must be a list of numbers of at least 0. Received: margins="):
             analysis.accuracy_over_time(done).early_exit(margins)
@@ -237,7 +238,8 @@ def test_bad_input_is_refused(small):
 
 @pytest.mark.parametrize("bad", [
     np.full(7, np.nan), ["a"] * 7, np.full(7, 0.5), np.ones((7, 6)), np.full((7, 3), np.nan), 1j * np.ones(7),
-], ids=["nan", "strings", "fractions", "several ones", "nan in rows", "complex"])  # fmt: skip
+    np.full(7, np.inf), [None] * 7,
+], ids=["nan", "strings", "fractions", "several ones", "nan in rows", "complex", "infinity", "none"])  # fmt: skip
 def test_what_is_no_label_is_refused(small, bad):
     model, images, _, _ = small
     with pytest.raises(ValueError, match="`labels` must be class indices .N,., whole numbers, or one-hot"):
@@ -254,10 +256,17 @@ def test_labels_of_no_class_are_refused(small, bad):
             analysis.compare({"a": network}, images, bad, verbose=0)
 
 
-def test_smoothed_labels_are_those_of_their_largest_entry(small):
+@pytest.mark.parametrize("make", [
+    lambda labels: 0.9 * np.eye(3)[labels] + 0.1 / 3,
+    lambda labels: np.where(np.eye(3)[labels], 0.9, 0.1),
+    lambda labels: tf.cast(tf.one_hot(labels, 3), tf.bfloat16),
+    lambda labels: tf.cast(labels, tf.bfloat16),
+    lambda labels: labels.astype(object),
+    lambda labels: labels[:, None].astype("float16"),
+], ids=["smoothed", "rates", "bfloat16 one-hot", "bfloat16", "objects", "column"])  # fmt: skip
+def test_labels_of_any_dtype_are_those_of_their_largest_entry(small, make):
     model, images, labels, _ = small
-    smoothed = 0.9 * np.eye(3)[labels] + 0.1 / 3
-    np.testing.assert_array_equal(analysis.run(model, images, smoothed, verbose=0).labels, labels)
+    np.testing.assert_array_equal(analysis.run(model, images, make(labels), verbose=0).labels, labels)
 
 
 @pytest.mark.parametrize("tool", [

@@ -340,6 +340,7 @@ def test_products_with_padding_are_not_counted_whatever_keeps_the_zeros():
     [keras.layers.ZeroPadding2D(1), keras.layers.Permute((2, 1, 3)), keras.layers.Conv2D(3, 3)],
     [keras.layers.ZeroPadding2D(1), keras.layers.Reshape((36, 2)), keras.layers.Conv1D(3, 3)],
     [keras.layers.ZeroPadding2D(1), keras.layers.BatchNormalization(), keras.layers.Conv2D(3, 3)],
+    [keras.layers.ZeroPadding2D(1), keras.layers.Rescaling(2.0), keras.layers.Conv2D(3, 3)],
 ], ids=lambda layers: type(layers[1]).__name__)  # fmt: skip
 def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
     """Except behind a normalisation. By hand: the products of the elements of the image."""
@@ -349,6 +350,7 @@ def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
         "Permute": 2 * 3 * (2 + 3 + 3 + 2) ** 2,
         "Reshape": 2 * 3 * 16 * 3,
         "BatchNormalization": 2 * 3 * (4 * 3) ** 2,
+        "Rescaling": 2 * 3 * (2 + 3 + 3 + 2) ** 2,
     }
     cells = [ksbp.LIFCell(keras.Sequential(synapse)), keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2))]
     inputs = keras.Input((STEPS, 4, 4, 2))
@@ -362,13 +364,13 @@ def test_padding_that_is_joined_is_refused():
     inputs = keras.Input((4, 4, 2))
     padded = [keras.layers.ZeroPadding2D(1)(inputs) for _ in range(2)]
     for join in (keras.layers.Concatenate(name="join"), keras.layers.Add(name="join")):
-        ann = keras.Model(inputs, keras.layers.Conv2D(3, 3)(join(padded)))
-        with pytest.raises(
-            ValueError, match="behind the layer 'join' .* cannot be counted: it joins values with padding"
-        ):
+        ann = keras.Model(inputs, keras.layers.Conv2D(3, 3, name="seen")(join(padded)))
+        with pytest.raises(ValueError, match="'seen' .* cannot be counted: 'join' before it joins values with padding"):
             synapses_of(ann)
-    added = keras.layers.Add()([padded[0], keras.layers.Conv2D(2, 3, padding="same")(padded[1])])
-    assert synapses_of(keras.Model(inputs, keras.layers.Conv2D(3, 3)(added)))[0] > 0
+        assert synapses_of(keras.Model(inputs, keras.layers.ReLU()(join(padded))))[0] == 0
+    other = keras.layers.Conv2D(2, 1, name="other")(keras.layers.Dense(2, name="before")(padded[1]))
+    added = keras.Model(inputs, keras.layers.Conv2D(3, 3)(keras.layers.Add()([padded[0], other])))
+    assert synapses_of(added)[0] == 16 * 2 * 2 + 36 * 2 * 2 + 16 * 9 * 2 * 3  # a sum is not 0 where one is padded
 
 
 def _beyond(shape, size):
@@ -664,3 +666,40 @@ def test_what_moves_channels_behind_a_concatenation_is_refused_in_any_cell(wrap,
         ksbp.analysis.operations(
             spiking_graph(nodes, gradient="bptt"), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0
         )
+
+
+@pytest.mark.parametrize(
+    "same", [keras.layers.Permute((2, 1, 3)), keras.layers.Reshape((-1,))], ids=["permute", "flat"]
+)
+def test_what_leaves_channels_behind_a_concatenation_is_counted(same):
+    """As without the concatenation, each half."""
+
+    def counted(nodes):
+        spikes = np.ones((1, STEPS, 6, 6, 2), "float32")
+        return ksbp.analysis.operations(spiking_graph(nodes, (6, 6, 2)), spikes, verbose=0).rows
+
+    def last():
+        rest = [] if len(same.compute_output_shape((None, 6, 6, 4))) == 2 else [keras.layers.Flatten()]
+        layers = [type(same).from_config(same.get_config()), *rest, keras.layers.Dense(3)]
+        return ksbp.ReadoutCell(keras.Sequential(layers), name="d")
+
+    both = [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(name="c"), ["a", "b"]),
+        (ksbp.SequentialCell([last()], name="s"), "c"),
+    ]
+    by_name = {row["connection"]: row["synapses"] for row in counted(both)}
+    assert by_name["a -> d"] == by_name["b -> d"] == 6 * 6 * 4 * 3
+
+
+def test_a_mean_over_places_side_by_side_is_counted():
+    nodes = [
+        (firing(name="a"), "input"),
+        (firing(name="b"), "input"),
+        (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
+        (ksbp.LIFCell(keras.layers.GlobalAveragePooling2D(), name="mean"), "c"),
+        (ksbp.ReadoutCell(keras.layers.Dense(3), name="d"), "mean"),
+    ]
+    rows = ksbp.analysis.operations(spiking_graph(nodes), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
+    assert {row["connection"]: row["synapses"] for row in rows}["a -> mean"] == 7 * 6 * 4
