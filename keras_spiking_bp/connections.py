@@ -184,7 +184,7 @@ def _moves_channels(part: keras.layers.Layer) -> bool:
     """Whether other axes become the channels."""
     if isinstance(part, keras.layers.Permute):
         return part.dims[-1] != len(part.dims)
-    return isinstance(part, keras.layers.Reshape) and len(part.target_shape) > 1
+    return isinstance(part, keras.layers.Reshape) and tuple(part.target_shape) != (-1,)
 
 
 def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:

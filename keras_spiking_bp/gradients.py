@@ -318,6 +318,16 @@ def spread_over_steps(total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor
 # --- step by step -----------------------------------------------------------------------------------------------------
 
 
+def already_cast(value: tf.Tensor, cast: tf.Tensor) -> tf.Tensor:
+    """A cast computed before. Forward: `cast`. Backward: the upstream gradient, in the dtype of `value`, goes to it."""
+
+    @tf.custom_gradient
+    def same(value, cast):
+        return tf.identity(cast), lambda *upstream: (tf.cast(upstream[0], value.dtype), None)
+
+    return same(value, cast)
+
+
 def lif_step_bptt(
     membrane: tf.Tensor,
     current: tf.Tensor,
@@ -387,6 +397,7 @@ def lif_step_surrogate(
         def grad(*upstream):
             g_spikes, g_membrane = upstream
             passed = beta * g_membrane
+            spikes = tf.cast(potential > threshold, tf.float32)  # computed again: kept, they are one more array a step
             if resets_to_zero:
                 passed = passed * (1.0 - spikes)
             fires = g_spikes * surrogate(potential - threshold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.cells.normalization import fold, shifts_in_place
+from keras_spiking_bp.gradients import already_cast
 from keras_spiking_bp.layer_graph import is_of_keras
 from keras_spiking_bp.randomness import seeds_of
 
@@ -73,15 +74,21 @@ def run_window(
     else:
         read = lambda t: tf.gather(sequences, t, axis=1)  # noqa: E731
 
+    weights_of_step = _weights_cast_once(cell) if differentiable else contextlib.nullcontext
+
+    def step(inputs, states):
+        with weights_of_step():
+            return cell.step(inputs, states)
+
     def body(t, output, total_output, total_input, states, *array):
         inputs = read(t)
         if mask is None:
-            new_output, states = cell.step(inputs, states)
+            new_output, states = step(inputs, states)
             output = tf.cast(new_output, tf.float32)
             seen_output, seen_input = output, tf.cast(inputs, tf.float32)
         else:
             now = mask[:, t]
-            new_output, new_states = cell.step(inputs, states)
+            new_output, new_states = step(inputs, states)
             new_output = tf.cast(new_output, tf.float32)
             seen_output = _where(now, new_output, tf.zeros_like(new_output))
             seen_input = tf.cast(inputs, tf.float32) * per_sample(tf.cast(now, tf.float32), inputs)
@@ -104,7 +111,6 @@ def run_window(
     if keep_outputs:
         array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
         loop_vars = (*loop_vars, array)
-    # a gradient through the loop sums the steps' shares of a weight in float32 only if each step does its own cast
     with contextlib.nullcontext() if differentiable else _weights_prepared(cell):
         if unroll:
             for t in range(num_steps):
@@ -151,6 +157,34 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
         scope.add_update(update)
     with scope, shifts_in_place(shifts):
         yield
+
+
+def _weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextManager]:
+    """A scope for each step of a loop that is differentiated, in which mixed-precision layers find their weights cast.
+
+    The cast weights are those of all steps: a step's own would be kept for its derivative. Each step casts its share of
+    a weight's gradient to float32 before they are summed.
+    """
+    if changes_variables(cell):
+        return contextlib.nullcontext
+    prepared = [
+        (weight, tf.stop_gradient(tf.cast(weight.value, layer.compute_dtype)))
+        for layer in cell._flatten_layers()
+        for weight in layer._trainable_variables
+        if weight._autocast and layer.compute_dtype != weight.dtype
+    ]
+    if not prepared:
+        return contextlib.nullcontext
+
+    @contextlib.contextmanager
+    def weights_of_step() -> Iterator[None]:
+        scope = keras.StatelessScope([(v, v.value) for v in cell.variables])
+        for weight, cast in prepared:
+            scope.add_update((weight, already_cast(weight.value, cast)))
+        with scope:
+            yield
+
+    return weights_of_step
 
 
 def changes_variables(cell: Cell) -> bool:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.gradients import gradient_wanted
@@ -722,6 +723,54 @@ def test_inference_in_a_graph_keeps_no_record(gradient, neuron):
     carried = [tensor for tensor in loop.outputs if tensor.dtype == tf.float32]
     # the last output, the sums of outputs and inputs, the sequences; and one potential for each layer of neurons
     assert len(carried) == 4 + len(rnn.cell.neurons())
+
+
+def kept_at_each_step(cell, units=32):
+    """What a gradient through the loop keeps of a step, by shape, dtype, and whether the step computed it.
+
+    A weight that is read, or given to all steps, is no copy.
+    """
+    rnn = ksbp.SpikingRNN(
+        ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False))]), gradient="bptt"
+    )
+    rnn.build((10, 7, units))
+
+    @tf.function
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(rnn(x, training=True) ** 2)
+        return tape.gradient(loss, rnn.trainable_variables)
+
+    graph = gradients.get_concrete_function(tf.TensorSpec((10, 7, units))).graph
+    kept = {}
+    for function in graph.as_graph_def().library.function:
+        if "while_body" in function.signature.name:
+            for op in function_def_to_graph(function).get_operations():
+                if op.type == "TensorListPushBack":
+                    tensor = op.inputs[1]
+                    while tensor.op.type in ("Identity", "StopGradient", "IdentityN"):
+                        tensor = tensor.op.inputs[tensor.value_index]
+                    if tensor.op.type != "ReadVariableOp" and tensor.dtype != tf.resource:
+                        kept[tensor.name] = (tuple(tensor.shape), tensor.dtype.name, tensor.op.type != "Placeholder")
+    return list(kept.values())
+
+
+@pytest.mark.parametrize(("arguments", "arrays"), [
+    ({}, 2), ({"reset_mechanism": "subtract"}, 2), ({"beta": 1.0}, 2), ({"synaptic_beta": 0.9}, 3),
+    ({"surrogate": "atan"}, 3),
+], ids=["zero", "subtract", "no leak", "current", "surrogate"])  # fmt: skip
+def test_a_gradient_through_the_loop_keeps_no_record(arguments, arrays):
+    """Its inputs and outputs, for the weights; with a surrogate the potential; a synaptic current. Not the counts."""
+    kept = kept_at_each_step(ksbp.LIFCell(keras.layers.Dense(32, use_bias=False), **arguments))
+    assert len([shape for shape, dtype, _ in kept if (shape, dtype) == ((10, 32), "float32")]) == arrays
+
+
+def test_a_gradient_through_the_loop_keeps_no_weights():
+    """Mixed precision casts them: once, not at each step."""
+    for dtype in ("mixed_bfloat16", "float32"):
+        kept = kept_at_each_step(ksbp.LIFCell(keras.layers.Dense(32, use_bias=False, dtype=dtype), surrogate="atan"))
+        assert not [shape for shape, _, computed in kept if computed and shape[0] == 32]
+        assert [shape for shape, _, computed in kept if computed and shape == (10, 32)]
 
 
 def test_no_gradient_from_returned_states():

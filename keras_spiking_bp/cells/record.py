@@ -56,8 +56,7 @@ def update(
 
     `slope` returns the surrogate derivative of this step, if any.
     """
-    old = {name: tf.stop_gradient(state[name]) for name in {*SPIKES, *SURROGATE} & state.keys()}
-    spikes = tf.stop_gradient(spikes)
+    old = {name: state[name] for name in {*SPIKES, *SURROGATE} & state.keys()}
     new = {}
     if "spike_count" in old:
         new["spike_count"] = old["spike_count"] + spikes
@@ -74,7 +73,8 @@ def update(
             old["eligibility"], slope(), spikes, beta, resets_to_zero, drive
         )
         new["slope_sum"] = old["slope_sum"] + weighted
-    return new
+    # of the results, not of what goes in: a gradient through the loop would keep that at each step, for nothing
+    return {name: tf.stop_gradient(value) for name, value in new.items()}
 
 
 def last_spike(state: dict[str, tf.Tensor], num_steps: tf.Tensor) -> tf.Tensor:

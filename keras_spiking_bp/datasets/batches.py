@@ -120,8 +120,8 @@ class Batches:
             "num_examples": self.num_examples,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "examples": _fingerprint(self._examples.numpy()),
-            "labels": _fingerprint(self._labels.numpy()),
+            "examples": _fingerprint(np.asarray(self._examples)),
+            "labels": _fingerprint(np.asarray(self._labels)),
         }
 
     def _check_first_batch(self, first_batch: int) -> None:

@@ -132,10 +132,16 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
         splits[split] = (whole["image"].numpy(), whole["label"].numpy().astype("int32"))
     mean, scale = _NORMS[name]
     if mean is None or scale is None:
-        pixels = splits["train"][0]
-        mean = tuple(float(m) for m in pixels.mean((0, 1, 2)) / 255)
-        scale = tuple(float(2 * s) for s in pixels.std((0, 1, 2)) / 255)
+        moments = [_mean_and_std(splits["train"][0][..., channel]) for channel in range(splits["train"][0].shape[-1])]
+        mean, scale = tuple(m / 255 for m, _ in moments), tuple(2 * s / 255 for _, s in moments)
     return ImageSet(name, splits["train"], splits["test"], mean, scale, builder.info.features["label"].num_classes)
+
+
+def _mean_and_std(pixels: np.ndarray) -> tuple[float, float]:
+    """Of 8-bit numbers, without a copy of them all in float64."""
+    values, counts = np.arange(256), np.bincount(pixels.reshape(-1), minlength=256)
+    mean = np.average(values, weights=counts)
+    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
 
 
 def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
