@@ -277,7 +277,7 @@ FAST = {
     ),
     ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 12, restart=(6,), **_DEEP),
     ("vgg7", "fashion_mnist"): Recipe(
-        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 20, restart=(12,), label_smoothing=0.1, **_DEEP
+        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 32, restart=(12, 20), label_smoothing=0.1, **_DEEP
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 28, restart=(16,), **_DEEP),
     ("resnet9", "cifar10"): Recipe(
