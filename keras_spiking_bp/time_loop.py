@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -145,7 +146,7 @@ def _weights_prepared(cell: Cell) -> Iterator[None]:
     prepared = []
     for layer in cell._flatten_layers():
         for weight in layer._trainable_variables:
-            dtype = layer.compute_dtype if weight._autocast else weight.dtype
+            dtype = _dtype_in_call(layer, weight)
             value = folded.get(id(weight), weight.value)
             if id(weight) in folded or dtype != weight.dtype:
                 prepared.append((weight, tf.cast(value, dtype)))
@@ -163,28 +164,46 @@ def _weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextMan
     """A scope for each step of a loop that is differentiated, in which mixed-precision layers find their weights cast.
 
     The cast weights are those of all steps: a step's own would be kept for its derivative. Each step casts its share of
-    a weight's gradient to float32 before they are summed.
+    a weight's gradient to float32 before they are summed. Not for layers that may change a weight in a step.
     """
-    if changes_variables(cell):
+    others = [part for part in cell._flatten_layers() if not isinstance(part, (Cell, keras.layers.BatchNormalization))]
+    if changes_variables(cell) or any(part._non_trainable_variables for part in others):
         return contextlib.nullcontext
-    prepared = [
-        (weight, tf.stop_gradient(tf.cast(weight.value, layer.compute_dtype)))
+    casts = {
+        id(weight): tf.stop_gradient(tf.cast(weight.value, dtype))
         for layer in cell._flatten_layers()
         for weight in layer._trainable_variables
-        if weight._autocast and layer.compute_dtype != weight.dtype
-    ]
-    if not prepared:
-        return contextlib.nullcontext
+        if (dtype := _dtype_in_call(layer, weight)) != weight.dtype
+    }
+    return functools.partial(_CastBefore, casts) if casts else contextlib.nullcontext
 
-    @contextlib.contextmanager
-    def weights_of_step() -> Iterator[None]:
-        scope = keras.StatelessScope([(v, v.value) for v in cell.variables])
-        for weight, cast in prepared:
-            scope.add_update((weight, already_cast(weight.value, cast)))
-        with scope:
-            yield
 
-    return weights_of_step
+class _CastBefore(keras.StatelessScope):
+    """Within it, weights have values that were cast before. All else is read and assigned as outside."""
+
+    def __init__(self, casts: dict[int, tf.Tensor]):
+        super().__init__(collect_losses=True, initialize_variables=False)  # a loss is refused by `check_no_added_loss`
+        self._casts = casts
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        value = None if self.original_scope is None else self.original_scope.get_current_value(variable)
+        if id(variable) not in self._casts:
+            return value
+        return already_cast(
+            tf.convert_to_tensor(variable._value if value is None else value), self._casts[id(variable)]
+        )
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        variable, value = update
+        if self.original_scope is not None:
+            self.original_scope.add_update(update)
+        else:
+            variable._direct_assign(value)
+
+
+def _dtype_in_call(layer: keras.layers.Layer, weight: keras.Variable) -> str:
+    """The dtype in which a layer reads one of its weights."""
+    return layer.compute_dtype if weight._autocast and layer.autocast else weight.dtype
 
 
 def changes_variables(cell: Cell) -> bool:

@@ -33,9 +33,9 @@ class SpikingHyperModel(keras_tuner.HyperModel):
     | `learning_rate` | 1e-4 to 1e-2, logarithmic | of Adam |
     | `width` | 0.5, 1, 2 | factor on filters and units |
 
-    A trial reports the metrics of the last epoch of `fit`, and on the validation inputs `spikes` (per sample, all
-    layers) and `operations` (synaptic operations per sample), so that accuracy and cost can be weighed against each
-    other.
+    A trial reports the training metrics of the last epoch of `fit`, and after it those of the validation data, with
+    `spikes` (per sample, all layers) and `operations` (synaptic operations per sample) on its inputs, so that accuracy
+    and cost can be weighed against each other.
 
     Args:
         input_shape: shape of one image, (H, W, C).
@@ -109,7 +109,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
         batch_size = kwargs.get("validation_batch_size") or kwargs.get("batch_size")
         reached = model.evaluate(x, y, batch_size, verbose=0, sample_weight=sample_weight, return_dict=True)
-        done = analysis.run(model, np.asarray(validation[0]), verbose=0)
+        done = analysis.run(model, np.asarray(x), verbose=0)
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
         for callback in kwargs.get("callbacks") or ():

@@ -65,7 +65,7 @@ def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     (model,), (trial,) = search.get_best_models(), search.oracle.get_best_trials()
     assert analysis.activity(model, x, verbose=0).rows[-1]["spikes"] == trial.metrics.get_best_value("spikes")
     loss = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
-    assert loss == pytest.approx(trial.metrics.get_best_value("val_loss"), rel=0.1)
+    assert loss == pytest.approx(trial.metrics.get_best_value("val_loss"), rel=0.05)  # other spikes
 
 
 def test_the_metrics_are_those_of_restored_weights():

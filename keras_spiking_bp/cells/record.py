@@ -57,6 +57,7 @@ def update(
     `slope` returns the surrogate derivative of this step, if any.
     """
     old = {name: state[name] for name in {*SPIKES, *SURROGATE} & state.keys()}
+    spikes = tf.stop_gradient(spikes)
     new = {}
     if "spike_count" in old:
         new["spike_count"] = old["spike_count"] + spikes
@@ -73,7 +74,7 @@ def update(
             old["eligibility"], slope(), spikes, beta, resets_to_zero, drive
         )
         new["slope_sum"] = old["slope_sum"] + weighted
-    # of the results, not of what goes in: a gradient through the loop would keep that at each step, for nothing
+    # of the results too, or a gradient through the loop would keep the operands of each step, for nothing
     return {name: tf.stop_gradient(value) for name, value in new.items()}
 
 

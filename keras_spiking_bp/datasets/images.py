@@ -138,8 +138,9 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
 
 
 def _mean_and_std(pixels: np.ndarray) -> tuple[float, float]:
-    """Of 8-bit numbers, without a copy of them all in float64."""
-    values, counts = np.arange(256), np.bincount(pixels.reshape(-1), minlength=256)
+    """Of 8-bit numbers, one image at a time: NumPy would copy them all to float64."""
+    values = np.arange(256)
+    counts = sum(np.bincount(image.reshape(-1), minlength=256) for image in pixels)
     mean = np.average(values, weights=counts)
     return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
 

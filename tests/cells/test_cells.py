@@ -229,6 +229,7 @@ class AddsALoss(keras.layers.Dense):
 @pytest.mark.parametrize("make_rnn", [ksbp.SpikingRNN, lambda c: ksbp.SpikingRNN(c, "bptt"), keras.layers.RNN])
 def test_a_loss_added_at_each_step_is_refused(make_rnn):
     for make_cell in (
+        lambda: ksbp.ReadoutCell(AddsALoss(3, name="adds", dtype="mixed_bfloat16")),
         lambda: ksbp.ReadoutCell(AddsALoss(3, name="adds")),
         lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), AddsALoss(3, name="adds")])),
         lambda: ksbp.SequentialCell([AddsALoss(3, name="adds"), ksbp.LIFCell(dense())]),
