@@ -285,11 +285,10 @@ class DeltaEncoder(keras.layers.Layer):
         series = finite("series", series, self.name)
         first = tf.zeros_like(series[:, :1]) if self.from_zero else series[:, :1]
         change = series - tf.concat([first, series[:, :-1]], axis=1)
-        rises = change >= self.threshold
-        if not self.falls:
-            return tf.cast(rises, tf.int8)
-        signs = tf.cast(rises, tf.float32) - tf.cast(change <= -self.threshold, tf.float32)
-        return tf.cast(signs, tf.int8)  # LiteRT cannot subtract int8
+        spikes = tf.cast(change >= self.threshold, tf.int8)
+        if self.falls:  # LiteRT cannot subtract int8
+            spikes = tf.where(change <= -self.threshold, tf.constant(-1, tf.int8), spikes)
+        return spikes
 
     def compute_output_spec(self, series: Any) -> keras.KerasTensor:
         self._check(series)

@@ -35,12 +35,13 @@ def last_parts(sources: Sources) -> list[keras.layers.Layer]:
 
 def check_no_lora(sources: Sources) -> None:
     """Raises a ValueError where a layer has LoRA weights: its kernel is fixed, and what is added to it is a product."""
-    for part in [part for source in sources for part in source._flatten_layers()]:
-        if getattr(part, "lora_enabled", False):
-            raise ValueError(
-                f"The layer {part.name!r} has LoRA weights, whose scaling would not scale its output. Calibrate the "
-                "network before enable_lora"
-            )
+    for source in sources:
+        for part in source._flatten_layers():
+            if getattr(part, "lora_enabled", False):
+                raise ValueError(
+                    f"The layer {part.name!r} has LoRA weights, whose scaling would not scale its output. Calibrate "
+                    "the network before enable_lora"
+                )
 
 
 def check_gamma(sources: Sources) -> None:

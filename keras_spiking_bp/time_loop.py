@@ -17,6 +17,7 @@ from keras_spiking_bp.cells.normalization import fold, shifts_in_place
 from keras_spiking_bp.gradients import already_cast
 from keras_spiking_bp.layer_graph import is_of_keras
 from keras_spiking_bp.randomness import seeds_of
+from keras_spiking_bp.variable_scope import VariableScope
 
 
 @dataclasses.dataclass
@@ -167,7 +168,7 @@ def _weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextMan
     a weight's gradient to float32 before they are summed. Not for layers that may change a weight in a step.
     """
     others = [part for part in cell._flatten_layers() if not isinstance(part, (Cell, keras.layers.BatchNormalization))]
-    if changes_variables(cell) or any(part._non_trainable_variables for part in others):
+    if any(part._non_trainable_variables for part in others):
         return contextlib.nullcontext
     casts = {
         id(weight): tf.stop_gradient(tf.cast(weight.value, dtype))
@@ -178,27 +179,19 @@ def _weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextMan
     return functools.partial(_CastBefore, casts) if casts else contextlib.nullcontext
 
 
-class _CastBefore(keras.StatelessScope):
-    """Within it, weights have values that were cast before. All else is read and assigned as outside."""
+class _CastBefore(VariableScope):
+    """Within it, weights have values that were cast before, by their ids."""
 
     def __init__(self, casts: dict[int, tf.Tensor]):
-        super().__init__(collect_losses=True, initialize_variables=False)  # a loss is refused by `check_no_added_loss`
+        super().__init__()
         self._casts = casts
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
-        value = None if self.original_scope is None else self.original_scope.get_current_value(variable)
+        value = super().get_current_value(variable)
         if id(variable) not in self._casts:
             return value
-        return already_cast(
-            tf.convert_to_tensor(variable._value if value is None else value), self._casts[id(variable)]
-        )
-
-    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        variable, value = update
-        if self.original_scope is not None:
-            self.original_scope.add_update(update)
-        else:
-            variable._direct_assign(value)
+        original = tf.convert_to_tensor(variable._value if value is None else value)
+        return already_cast(original, self._casts[id(variable)])
 
 
 def _dtype_in_call(layer: keras.layers.Layer, weight: keras.Variable) -> str:

@@ -15,6 +15,7 @@ from keras_spiking_bp.gradients import not_recorded
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import named
+from keras_spiking_bp.variable_scope import VariableScope
 
 
 def normalizes(layer: keras.layers.Layer) -> bool:
@@ -227,26 +228,20 @@ def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator
             layer.momentum = momentum
 
 
-class _HeldBack(keras.StatelessScope):
-    """Within it, these variables have these values and keep their updates for `get_current_value`.
-
-    All other variables are read and assigned as outside.
-    """
+class _HeldBack(VariableScope):
+    """Within it, these variables have these values and keep their updates for `get_current_value`."""
 
     def __init__(self, variables: list[keras.Variable], values: tuple[tf.Tensor, ...]):
-        super().__init__(list(zip(variables, values, strict=True)), initialize_variables=False)
+        super().__init__(list(zip(variables, values, strict=True)))
         self._held = {id(variable) for variable in variables}
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         if id(variable) in self._held:
-            return super().get_current_value(variable)
-        return None if self.original_scope is None else self.original_scope.get_current_value(variable)
+            return keras.StatelessScope.get_current_value(self, variable)
+        return super().get_current_value(variable)
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        variable, value = update
-        if id(variable) in self._held:
-            super().add_update(update)
-        elif self.original_scope is not None:
-            self.original_scope.add_update(update)
+        if id(update[0]) in self._held:
+            keras.StatelessScope.add_update(self, update)
         else:
-            variable._direct_assign(value)
+            super().add_update(update)

@@ -56,24 +56,23 @@ def update(
 
     `slope` returns the surrogate derivative of this step, if any.
     """
-    old = {name: state[name] for name in {*SPIKES, *SURROGATE} & state.keys()}
     spikes = tf.stop_gradient(spikes)
     new = {}
-    if "spike_count" in old:
-        new["spike_count"] = old["spike_count"] + spikes
-    if "silence" in old:  # (silence + 1) * (1 - spikes ** 2) in one pass over memory
-        new["silence"] = tf.raw_ops.TanhGrad(y=spikes, dy=old["silence"] + 1.0)
-    if "leaky_trace" in old:
-        new["leaky_trace"] = beta * old["leaky_trace"] + spikes
-    if "slope_sum" in old:
+    if "spike_count" in state:
+        new["spike_count"] = state["spike_count"] + spikes
+    if "silence" in state:  # (silence + 1) * (1 - spikes ** 2) in one pass over memory
+        new["silence"] = tf.raw_ops.TanhGrad(y=spikes, dy=state["silence"] + 1.0)
+    if "leaky_trace" in state:
+        new["leaky_trace"] = beta * state["leaky_trace"] + spikes
+    if "slope_sum" in state:
         drive = 1.0
         if "drive" in state:
             new["drive"] = synaptic_beta * state["drive"] + 1.0
             drive = new["drive"]
         weighted, new["eligibility"] = eligibility_step(
-            old["eligibility"], slope(), spikes, beta, resets_to_zero, drive
+            state["eligibility"], slope(), spikes, beta, resets_to_zero, drive
         )
-        new["slope_sum"] = old["slope_sum"] + weighted
+        new["slope_sum"] = state["slope_sum"] + weighted
     # of the results too, or a gradient through the loop would keep the operands of each step, for nothing
     return {name: tf.stop_gradient(value) for name, value in new.items()}
 

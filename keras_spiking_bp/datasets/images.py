@@ -132,7 +132,8 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
         splits[split] = (whole["image"].numpy(), whole["label"].numpy().astype("int32"))
     mean, scale = _NORMS[name]
     if mean is None or scale is None:
-        moments = [_mean_and_std(splits["train"][0][..., channel]) for channel in range(splits["train"][0].shape[-1])]
+        pixels = splits["train"][0]
+        moments = [_mean_and_std(pixels[..., channel]) for channel in range(pixels.shape[-1])]
         mean, scale = tuple(m / 255 for m, _ in moments), tuple(2 * s / 255 for _, s in moments)
     return ImageSet(name, splits["train"], splits["test"], mean, scale, builder.info.features["label"].num_classes)
 

@@ -75,22 +75,16 @@ def test_without_the_package(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_operations_without_a_counterpart(tmp_path):
+@pytest.mark.parametrize(("layer", "match"), [
+    (keras.layers.Conv2D(4, 3, groups=2), "that tf2onnx cannot convert: .*Convolutions with groups are such"),
+    # tf2onnx writes this one with negative padding
+    (keras.layers.Conv2DTranspose(3, 2, strides=3), "(?s)converts to one that is not valid.*negative.*export_litert"),
+], ids=["no counterpart", "no runtime takes it"])  # fmt: skip
+def test_operations_that_onnx_lacks(tmp_path, layer, match):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     inputs = keras.Input((5, 6, 6, 4))
-    cell = ksbp.LIFCell(keras.layers.Conv2D(4, 3, groups=2))
-    with pytest.raises(ValueError, match="operations that tf2onnx cannot convert: .*Convolutions with groups are such"):
-        ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "step.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_operation_that_no_runtime_takes(tmp_path):
-    """tf2onnx writes this transposed convolution with negative padding."""
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
-    inputs = keras.Input((5, 4, 4, 2))
-    cell = ksbp.LIFCell(keras.layers.Conv2DTranspose(3, 2, strides=3))
-    with pytest.raises(ValueError, match="(?s)converts to one that is not valid.*negative.*export_litert"):
-        ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "step.onnx")
+    with pytest.raises(ValueError, match=match):
+        ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(layer))(inputs)), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 
 

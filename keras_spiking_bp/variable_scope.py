@@ -1,0 +1,27 @@
+"""A scope in which some variables have other values."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+class VariableScope(keras.StatelessScope):
+    """A stateless scope that is one for some variables only: all others are read and assigned as outside of it.
+
+    A subclass overrides `get_current_value`, and `add_update` if its variables may be assigned, and calls these for
+    other variables. Losses are collected, so that `validation.check_no_added_loss` finds them.
+    """
+
+    def __init__(self, state_mapping: list[tuple[keras.Variable, tf.Tensor]] | None = None):
+        super().__init__(state_mapping, collect_losses=True, initialize_variables=False)
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        return None if self.original_scope is None else self.original_scope.get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        if self.original_scope is not None:
+            self.original_scope.add_update(update)
+        else:
+            variable, value = update
+            variable._direct_assign(value)
