@@ -74,6 +74,9 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
         try:
             onnx.checker.check_model(onnx_model, full_check=True)
+            attributes = [attribute for node in onnx_model.graph.node for attribute in node.attribute]
+            if any(size < 0 for each in attributes if each.name == "pads" for size in each.ints):  # onnx 1.18 takes it
+                raise onnx.checker.ValidationError("Attribute pads must not contain negative values")
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ValueError(
                 "`model` has an operation that tf2onnx converts to one that is not valid, such as a transposed "
