@@ -139,13 +139,14 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         before: tuple[int, int] | str = operations_before(model)
     except (TypeError, ValueError) as error:  # of no account for spikes
         before = str(error)
-    step_shape = sequences_of(model).shape[2:]
+    sequences = sequences_of(model)
+    step_shape = sequences.shape[2:]
     paths = tuple(connections(layer.cell, step_shape))
     refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
     encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
-    count = _counter(layer, paths, fans)
+    count = _counter(layer, paths, fans, tf.TensorSpec((None, None, *step_shape), sequences.dtype))
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
     parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": []}
@@ -219,7 +220,9 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
     return run(model, data, labels, batch_size, verbose)
 
 
-def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]) -> Callable:
+def _counter(
+    layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray], inputs_over_time: tf.TensorSpec
+) -> Callable:
     """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
     cell = layer.cell
     spiking = [neuron.emits == "spikes" for neuron in cell.neurons()]
@@ -228,7 +231,7 @@ def _counter(layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.nda
     def per_sample_sum(x):
         return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[inputs_over_time])  # traced once, also where the last batch is smaller
     def count(sequences):
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)

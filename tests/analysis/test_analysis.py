@@ -362,6 +362,15 @@ def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
     np.testing.assert_array_equal(stream, before)
 
 
+def test_a_smaller_last_batch_is_not_traced_anew(small, monkeypatch):
+    model, images, *_ = small
+    traced, kind = [], type(model.layers[-1].cell)
+    step = kind.step
+    monkeypatch.setattr(kind, "step", lambda cell, *args: traced.append(cell) or step(cell, *args))
+    assert analysis.run(model, images, batch_size=3, verbose=0).samples == 7  # in batches of 3, 3 and 1
+    assert len(traced) == 1
+
+
 def test_the_random_stream_is_restored_after_an_error():
     model = ksbp.models.spiking_vgg((6, 6, 1), 3, [(2, 3)], [], num_steps=4, seed=0)
     images = np.random.default_rng(0).uniform(0, 1, (4, 6, 6, 1)).astype("float32")
