@@ -65,6 +65,17 @@ def test_figures(tmp_path):
     assert "Continued after a test: 50.00 % after 1 epochs, 60.00 % after 2 epochs" in text
 
 
+def test_the_paper_s_recipe_is_named_behind_a_better_one(tmp_path):
+    worse = report(command=f"{report()['command']} --recipe paper")
+    worse["test"] |= {"accuracy": 0.6}
+    for name, written in (("a-paper", worse), ("a", report())):  # by their names the other way round
+        (tmp_path / f"{name}.json").write_text(json.dumps(written))
+    page = results_page.page(results_page.load(tmp_path), "curves.png")
+    assert page.index("| LeNet | MNIST (half) | **98.77**") < page.index(
+        "| LeNet, the paper's recipe | MNIST (half) | **60.00**"
+    )
+
+
 def test_the_committed_page_is_made_from_the_committed_reports():
     reports = results_page.load(DOCS / "results")
     if not reports:
