@@ -1,0 +1,54 @@
+"""The base of encoders of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int, finite
+
+#: Limit of images times `scale`, which 8-bit images exceed.
+LARGEST = 16.0
+
+
+class Encoder(keras.layers.Layer):
+    """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
+
+    largest: float | None = None  # limit of |scale * image|; None: no limit
+
+    def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.num_steps = check_positive_int("num_steps", num_steps)
+        self.scale = check_positive("scale", scale)
+
+    def _checked(self, images: tf.Tensor) -> tf.Tensor:
+        check_float_dtype("images", images.dtype)
+        images = finite("images", images, self.name)
+        if self.largest is None:
+            return images
+        # a functional model casts integers to its own dtype before any layer sees them
+        message = (
+            f"`images` in encoder {self.name!r}, times scale={self.scale}, must not exceed {self.largest} in absolute "
+            "value: divide 8-bit images by 255 first (for packaged weights, scale them as models.model_card says)"
+        )
+        highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
+        with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
+            return tf.identity(images)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (input_shape[0], self.num_steps, *input_shape[1:])
+
+    def compute_output_spec(self, images: Any) -> keras.KerasTensor:
+        check_float_dtype("images", images.dtype)
+        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=self.output_dtype)
+
+    @property
+    def output_dtype(self) -> str:
+        """That of spikes: int8."""
+        return "int8"
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}

@@ -1,0 +1,51 @@
+"""Constant current."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.encoders.base import Encoder
+from keras_spiking_bp.validation import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class ConstantEncoder(Encoder):
+    """Constant current: the image itself, times `scale`, at each step. No randomness.
+
+    Args:
+        num_steps: number of time steps T, at least 1.
+        scale: factor on the intensity, > 0.
+        largest: limit of the currents' absolute values, > 0; None for no limit. The packaged network of CIFAR-10 has
+            one, so that 8-bit images raise an error.
+
+    Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
+
+    Raises:
+        ValueError: if `num_steps`, `scale` or `largest` is out of range.
+        TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
+        tf.errors.InvalidArgumentError: if the images have NaN, infinity or values above the limit (not under XLA, which
+            leaves checks out).
+
+    Example:
+        >>> ConstantEncoder(num_steps=3)(np.array([[0.25]], "float32")).numpy().tolist()
+        [[[0.25], [0.25], [0.25]]]
+    """
+
+    def __init__(self, num_steps: int, scale: float = 1.0, largest: float | None = None, **kwargs: Any):
+        super().__init__(num_steps, scale, **kwargs)
+        self.largest = None if largest is None else check_positive("largest", largest)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        currents = self.scale * self._checked(images)
+        return tf.repeat(currents[:, None], self.num_steps, axis=1)
+
+    @property
+    def output_dtype(self) -> str:
+        """That of the layer: its outputs are currents."""
+        return self.compute_dtype
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "largest": self.largest}
