@@ -141,7 +141,7 @@ def packaged(dataset: str) -> tuple[str, str]:
         f"**{100 * test['accuracy']:.2f} %** ({network}, T = {steps})"
         for steps, test in card["test_by_num_steps"].items()
     ]
-    return ", ".join(reached), of_paper(dataset)
+    return f"{', '.join(reached)}, with the packaged 8-bit weights", of_paper(dataset)
 
 
 def trained(dataset: str) -> tuple[str, str]:

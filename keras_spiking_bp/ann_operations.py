@@ -149,7 +149,7 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
         tensor = taken[0] if len(taken) == 1 else None
         if isinstance(operation, Encoder) or inside:
             before = keras.Model(inputs, taken)
-            if any(map(_computes_sums, before.layers)):
+            if any(map(_computes_sums, before.operations)):
                 more_macs, more_accumulates = synapses_of(before)
                 macs, accumulates = macs + more_macs, accumulates + more_accumulates
             inputs, tensor = (operation.inputs, operation.outputs[0]) if inside else (None, None)
@@ -161,10 +161,17 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
     return macs, accumulates
 
 
+#: The classes of `keras.ops` that compute sums of products, or pool.
+_SUMS = {
+    "AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "Conv", "ConvTranspose", "DepthwiseConv", "Dot",
+    "DotProductAttention", "Einsum", "Inner", "Matmul", "MaxPool", "SeparableConv", "Tensordot", "Vdot",
+}  # fmt: skip
+
+
 def _computes_sums(operation: keras.Operation) -> bool:
-    """Whether a layer, or one in it, has synapses: pooling, or weights that are more than one factor an element."""
+    """Whether it, or a layer in it, has synapses: pooling, or weights that are more than one factor an element."""
     if not isinstance(operation, keras.layers.Layer):
-        return False
+        return type(operation).__name__ in _SUMS
     parts = [part for part in operation._flatten_layers() if len(part._flatten_layers()) == 1]
     return any(type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
 

@@ -82,7 +82,7 @@ def calibrate(
         verbose: 1 prints a line for each layer.
 
     Returns:
-        What was done to each layer.
+        What was done to each layer that was scaled to a `firing_rate`.
 
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.

@@ -97,7 +97,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     Raises:
         TypeError: if one is no `keras.Model`.
         ValueError: if a layer of one is not in the other, or has another shape, or cells of the spiking network share
-            weights that those of the ANN do not; then nothing is copied.
+            weights to which an ANN gives two values; then nothing is copied.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)

@@ -78,13 +78,14 @@ class SpikingRNN(keras.layers.RNN):
         states.
 
     Raises:
-        TypeError: if `cell` is not a cell of this library.
-        ValueError: if `gradient` is unknown, the shape of a step is not fully known, a synapse is not affine or draws
-            random numbers where it must not, or adds a loss, a batch normalisation stands behind a layer that is not
-            affine, a cell has an `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used
-            without `"bptt"`, the shape of `mask` or of a state is wrong, the number of steps is unknown with
-            `unroll=True`, or, while a functional or sequential model is built, `sequences` are directly the output of a
-            `SpikingRNN` without `return_sequences`.
+        TypeError: if `cell` is not a cell of this library, or `sequences` are complex or no numbers.
+        ValueError: if `gradient` is unknown, the dtype policy is not float32, `sequences` have no time axis, the shape
+            of a step is not fully known or not the one that the layer was built for, a `stateful` layer gets another
+            batch size than before, a synapse is not affine or draws random numbers where it must not, or adds a loss, a
+            batch normalisation stands behind a layer that is not affine, a cell has an `activity_regularizer` with
+            `"bptt"`, a `RecurrentCell` or a learned parameter is used without `"bptt"`, the shape of `mask` or of a
+            state is wrong, the number of steps is unknown with `unroll=True`, or, while a functional or sequential
+            model is built, `sequences` are directly the output of a `SpikingRNN` without `return_sequences`.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity.
 
     Example:

@@ -73,6 +73,7 @@ class Health(keras.callbacks.Callback):
         self._batches = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._stopped = False
         self._spikes = encoded(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
@@ -104,7 +105,8 @@ class Health(keras.callbacks.Callback):
         self._batches = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._look()
+        if not self._stopped:
+            self._look()
 
     def _look(self) -> None:
         for name, own in self._weights.items():
@@ -157,7 +159,7 @@ class Health(keras.callbacks.Callback):
             HealthWarning,
             stacklevel=2,
         )
-        self.model.stop_training = True
+        self._stopped = self.model.stop_training = True
 
 
 def _spreads(variables: list[Any]) -> list[float]:

@@ -32,7 +32,8 @@ class MaxPoolingCell(NeuronCell):
         spikes[t] = max_pool(inputs[t])
 
     so that two neurons that fire in turn give an output that always fires. On totals the gradient goes to the input
-    with the largest count (exact for counts); step by step, to the input that was the maximum of the step.
+    with the largest count (exact for counts); step by step, to the input with the largest count so far, or, for spikes,
+    to the one that was the maximum of the step.
 
     Args:
         synapse: a max pooling layer, such as `keras.layers.MaxPooling2D(2)`.

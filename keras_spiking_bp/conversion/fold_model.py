@@ -38,7 +38,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     rounding. Neuromorphic chips, and the simulators of other libraries, have no batch normalisation layer.
 
     Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must directly follow a
-    dense layer or a convolution. Layers outside of the `SpikingRNN` are copied unchanged.
+    `Dense`, `Conv` or `DepthwiseConv` layer. Layers outside of the `SpikingRNN` are copied unchanged.
 
     Args:
         model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
@@ -167,8 +167,8 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
 def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
     def refuse(why: str) -> None:
         raise ValueError(
-            f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a dense layer "
-            "or a convolution without activation, and normalise channels, the last axis"
+            f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a Dense, Conv "
+            "or DepthwiseConv layer without activation, and normalise channels, the last axis"
         )
 
     if not isinstance(before, _WEIGHTED):

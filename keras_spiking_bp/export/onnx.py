@@ -23,8 +23,9 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         model: as in `export_saved_model`.
         path: the file to write. It appears only when it is complete.
         overwrite: replace an existing file.
-        spikes: also output the spikes of the step, 0 or 1 float32, of each spiking layer of neurons: `spikes_<cell>`,
-            after the states. A potential of zero does not tell whether the neuron fired or received nothing.
+        spikes: also output the spikes of the step, 0 or 1 (of max pooling also -1) float32, of each spiking layer of
+            neurons: `spikes_<cell>`, after the states. A potential of zero does not tell whether the neuron fired or
+            received nothing.
 
     Raises:
         ImportError: if tf2onnx is not installed.

@@ -26,9 +26,9 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     Cells with `synaptic_beta` also have a `current_<cell>`, those in a `RecurrentCell` a `fed_back_<cell>`, the spikes
     of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
     cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
-    be divided by t, or its spikes. `images` exists if the model starts with an encoder, `images_with_seed` if that is a
-    `PoissonEncoder` directly before the `SpikingRNN`. `serving_default` is `images`, or `spikes` if there are no
-    images. The file supports no gradients.
+    be divided by t, or its spikes. `images` exists if anything, such as an encoder, is before the `SpikingRNN`,
+    `images_with_seed` if a `PoissonEncoder` is directly before it. `serving_default` is `images`, or `spikes` if there
+    are no images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
@@ -40,7 +40,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
             cells of one name.
-        FileExistsError: if `path` exists, without `overwrite`.
+        FileExistsError: if `path` exists, without `overwrite`, or with it is no SavedModel.
         FileNotFoundError: if the folder of `path` is missing.
 
     Example:

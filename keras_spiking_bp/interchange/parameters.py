@@ -53,6 +53,11 @@ def leaks(name: str, beta: Parameter) -> bool:
     return bool(below.all())
 
 
+def forgets(beta: Parameter) -> bool:
+    """Whether the neurons have no memory: in float32, a step as long as their time constant."""
+    return bool(np.all(np.float32(1) - np.float32(beta) == 1))
+
+
 def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
     """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
 

@@ -214,7 +214,7 @@ class _Writer:
             return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)
         if not leaks:
             return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
-        if np.all(beta == parameters.FORGETS):
+        if parameters.forgets(beta):
             return self.nir.Threshold(threshold=common["v_threshold"])
         tau, r = parameters.leaky(beta, self.dt)
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)

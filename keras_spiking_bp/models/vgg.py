@@ -51,7 +51,7 @@ def spiking_vgg(
         pool_threshold: threshold of the pooling neurons.
         normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
             layer and its neurons; None (the paper).
-        seed: integer that fixes weights, dropout and input spikes, or None.
+        seed: integer that fixes weights, dropout and the spikes of the default encoder, or None.
         name: name of the model.
         **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
             `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. The readout

@@ -532,6 +532,22 @@ def test_neurons_with_parameters_of_their_own(name, tmp_path):
     np.testing.assert_allclose(every_step(back)(ours), outputs, atol=1e-6)
 
 
+@pytest.mark.parametrize("beta", [np.finfo("float32").tiny, 2.9e-8, 3.1e-8])
+def test_neurons_without_memory_are_thresholds(beta):
+    model = ksbp.from_nir(graph_of(nir.Linear(weight(3, 4)), nir.Threshold(full(0.5))))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=beta, threshold=0.5)])
+    inputs = keras.Input((30, 4))
+    ours = keras.Model(inputs, ksbp.SpikingRNN(cell, return_sequences=True)(inputs))
+    ours.set_weights(model.get_weights())
+    back = ksbp.to_nir(ours)
+    kinds = [type(node).__name__ for node in back.nodes.values()]
+    assert kinds[-2:] == ["LIF" if beta > 3e-8 else "Threshold", "Output"]
+    x = (np.random.default_rng(1).random((4, 30, 4)) < 0.4).astype("float32")
+    expected = ours.predict(x, verbose=0)
+    assert 0.02 < expected.mean() < 0.98
+    np.testing.assert_array_equal(every_step(ksbp.from_nir(back))(x), expected)
+
+
 def test_a_threshold_trains():
     model = ksbp.from_nir(graph_of(nir.Linear(weight(3, 4)), nir.Threshold(full(0.5))))
     x = (np.random.default_rng(1).random((4, 30, 4)) < 0.4).astype("float32")
