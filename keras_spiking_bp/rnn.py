@@ -27,6 +27,7 @@ from keras_spiking_bp.gradients import (
     derived_on_demand,
     gradient_wanted,
     not_recorded,
+    spike_total,
     total_over_steps,
 )
 from keras_spiking_bp.kernels.switch import in_training
@@ -353,7 +354,9 @@ class SpikingRNN(keras.layers.RNN):
         total = after_reads(
             lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
         )
-        return dataclasses.replace(constant, total=_of_steps_alone(total, window.num_steps))
+        total = _of_steps_alone(total, window.num_steps)
+        # layers behind the last neurons compute something else from totals: batch normalisation, a bias without a step
+        return dataclasses.replace(constant, total=spike_total(total, constant.total, 1.0))
 
     def _with_corrections(self, window: Window) -> Window:
         """The gradient goes back through the loop; the leak corrections, only known now, enter with it."""
@@ -416,6 +419,8 @@ class SpikingRNN(keras.layers.RNN):
         if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
             sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))
         before = self._start(initial_state, sequences)
+        if before.steps.shape[0] is not None:  # else states of one sample, which broadcast, would change their shape
+            sequences = tf.ensure_shape(sequences, (before.steps.shape[0], *sequences.shape[1:]))
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             check_mask(mask, sequences)
@@ -438,7 +443,8 @@ class SpikingRNN(keras.layers.RNN):
 
 
 def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The same, without a gradient to samples of which a mask leaves no step: a bias would count as one step."""
-    if num_steps.shape.rank == 0:  # without a mask
+    """The same, without a gradient to samples without a step, as a mask may leave them: a bias would count as one."""
+    known = tf.get_static_value(num_steps)
+    if known is not None and (known > 0).all():
         return total
     return tf.where(per_sample(num_steps > 0, total), total, tf.stop_gradient(total))

@@ -303,6 +303,52 @@ def test_a_sample_that_is_masked_throughout_has_no_gradient(gradient):
     assert any(np.abs(a - b).max() > 0.1 for a, b in zip(both, one, strict=True))
 
 
+BEHIND_THE_SPIKES = {  # layers behind the last neurons
+    "bias": lambda: keras.layers.Dense(2, bias_initializer="ones"),
+    "batch normalisation": lambda: keras.layers.BatchNormalization(),
+    "low precision": lambda: keras.layers.Flatten(dtype="mixed_bfloat16"),
+}
+
+
+@pytest.mark.parametrize("layer", BEHIND_THE_SPIKES)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_training_gives_the_outputs_and_states_of_the_loop(gradient, layer):
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4), threshold=0.5), BEHIND_THE_SPIKES[layer]()])
+    rnn = ksbp.SpikingRNN(cell, gradient=gradient, return_state=True)
+    rng = np.random.default_rng(0)
+    _, *states = rnn(rng.integers(0, 2, (2, 11, 3)).astype("float32"), training=True)  # takes the first statistics
+    exact_weights(cell.cells[0], seed=2)
+    arguments = {"initial_state": states, "mask": np.array([[True] * 11, [False] * 11])}
+    x = 2 * rng.integers(0, 2, (2, 11, 3)).astype("float32")
+    plain, trained = (rnn(x, training=training, **arguments) for training in (False, True))
+    assert np.abs(plain[0]).sum() > 0.1
+    for expected, value in zip(plain, trained, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_window_without_steps_has_no_gradient(gradient):
+    rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)), gradient=gradient)
+    steps = tf.TensorSpec((None, None, 4))
+    for call in (rnn, tf.function(rnn, input_signature=[steps]).get_concrete_function()):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(call(tf.zeros((2, 0, 4))))
+        for of_weights in tape.gradient(loss, rnn.trainable_weights):
+            assert of_weights is None or not np.any(of_weights)
+
+
+def test_states_of_one_sample_and_sequences_of_an_unknown_batch():
+    inputs = keras.Input(batch_shape=(1, None, 4))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(6)), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, stateful=True)(inputs))
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 5, 4), "float32"), np.ones((4, 3), "float32")
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(1)  # the last one may be smaller: no static size
+    model.fit(x, y, batch_size=1, verbose=0)
+    model.fit(batches, verbose=0)
+    assert np.isfinite(model.evaluate(batches, verbose=0)) and model.predict(batches, verbose=0).shape == (4, 3)
+
+
 def test_only_a_stateful_layer_has_a_state_to_reset():
     with pytest.raises(ValueError, match="`reset_state` is for a layer with stateful=True"):
         conv_network().reset_state()
