@@ -53,14 +53,14 @@ def load(folder: Path) -> list[dict]:
     """The reports, by network and data set, the best first, each with those of its training before it was continued."""
     reports = []
     for path in sorted(folder.glob("*.json")):
-        earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-*.json")]
+        earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-[0-9]*.json")]
         earlier = sorted(earlier, key=lambda r: r["recipe"]["epochs"])
         reports.append({**json.loads(path.read_text()), "earlier": earlier})
     order = {pair: i for i, pair in enumerate(OUR_PAIRS)}
 
-    def place(report: dict) -> tuple[int, float]:
+    def place(report: dict) -> tuple[int, tuple[str, str], float]:
         pair = report["recipe"]["network"], report["recipe"]["dataset"]
-        return order.get(pair, len(order)), -report["test"]["accuracy"]
+        return order.get(pair, len(order)), pair, -report["test"]["accuracy"]
 
     return sorted(reports, key=place)
 
@@ -80,10 +80,10 @@ def page(
         pair = recipe["network"], recipe["dataset"]
         done.add(pair)
         note = f" ({report['data']['note']})" if report["data"]["note"] else ""
-        whose = ", the paper's recipe" if "--recipe paper" in report["command"] else ""
+        by_recipe = ", recipe `paper`" if "--recipe paper" in report["command"] else ""
         low, high = (100 * bound for bound in test["interval_95"])
         lines.append(
-            f"| {TITLES[pair[0]]}{whose} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
+            f"| {TITLES[pair[0]]}{by_recipe} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
             f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {_rule(recipe)} "
             f"| {recipe['num_steps']} / {recipe['test_steps']} "
             f"| {len(report['curve'])} of {recipe['epochs']} | {_duration(report['training_seconds'])} |"

@@ -149,11 +149,11 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
         tensor = taken[0] if len(taken) == 1 else None
         if isinstance(operation, Encoder) or inside:
             before = keras.Model(inputs, taken)
-            if any(map(_computes_sums, before.operations)):
+            if any(map(_computes_sums, _operations(before))):
                 more_macs, more_accumulates = synapses_of(before)
                 macs, accumulates = macs + more_macs, accumulates + more_accumulates
             inputs, tensor = (operation.inputs, operation.outputs[0]) if inside else (None, None)
-        elif _computes_sums(operation) or (len(taken) > 1 and any(map(_computes_sums, model.layers[:-1]))):
+        elif _computes_sums(operation) or (len(taken) > 1 and any(map(_computes_sums, _operations(model)[:-1]))):
             raise ValueError(
                 "`model` must have its layers inside of the cell, or before an encoder: what is computed in each time "
                 f"step by, or before, {operation.name!r} cannot be counted"
@@ -161,19 +161,30 @@ def operations_before(model: keras.Model) -> tuple[int, int]:
     return macs, accumulates
 
 
-#: The classes of `keras.ops` that compute sums of products, or pool.
+#: Names of classes of `keras.ops`, and of layers without weights, that compute sums of products, or pool.
 _SUMS = {
-    "AdaptiveAveragePool", "AdaptiveMaxPool", "AveragePool", "Conv", "ConvTranspose", "DepthwiseConv", "Dot",
-    "DotProductAttention", "Einsum", "Inner", "Matmul", "MaxPool", "SeparableConv", "Tensordot", "Vdot",
+    "AdaptiveAveragePool", "AdaptiveMaxPool", "AdditiveAttention", "Attention", "AveragePool", "Conv", "ConvTranspose",
+    "Correlate", "DepthwiseConv", "Dot", "DotProductAttention", "Einsum", "Inner", "Matmul", "MaxPool", "SeparableConv",
+    "Tensordot", "Vdot",
 }  # fmt: skip
+
+
+def _operations(model: keras.Operation) -> list[keras.Operation]:
+    """Those of a functional model, layers and others; those of a Sequential; none of another layer."""
+    return list(getattr(model, "operations", getattr(model, "layers", ())))
 
 
 def _computes_sums(operation: keras.Operation) -> bool:
     """Whether it, or a layer in it, has synapses: pooling, or weights that are more than one factor an element."""
+    if type(operation).__name__ in _SUMS:
+        return True
     if not isinstance(operation, keras.layers.Layer):
-        return type(operation).__name__ in _SUMS
-    parts = [part for part in operation._flatten_layers() if len(part._flatten_layers()) == 1]
-    return any(type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
+        return False
+    layers = operation._flatten_layers()
+    parts = [part for part in layers if len(part._flatten_layers()) == 1]
+    return any(type(part).__name__ in _SUMS for layer in layers for part in _operations(layer)) or any(
+        type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts
+    )
 
 
 def synapses_of(ann: keras.Model) -> tuple[int, int]:

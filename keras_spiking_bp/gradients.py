@@ -256,7 +256,7 @@ def _decayed(decay: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
 
 
 def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
-    """Output of a neuron over the window, with the accumulated derivative.
+    """Output of a neuron, or of the network, over the window, with the accumulated derivative.
 
     Forward: `total` (simulated: the spike count, or the final potential of a readout).
     Backward: `d / d net = slope`; none to `total` and `slope`.

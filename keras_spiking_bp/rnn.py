@@ -87,7 +87,8 @@ class SpikingRNN(keras.layers.RNN):
             `"bptt"`, a `RecurrentCell` or a learned parameter is used without `"bptt"`, the shape of `mask` or of a
             state is wrong, the number of steps is unknown with `unroll=True`, or, while a functional or sequential
             model is built, `sequences` are directly the output of a `SpikingRNN` without `return_sequences`.
-        tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity.
+        tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity, or, where their batch size is unknown in
+            the graph, another one than the states.
 
     Example:
         >>> cell = SequentialCell([
@@ -355,7 +356,8 @@ class SpikingRNN(keras.layers.RNN):
             lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
         )
         total = _of_steps_alone(total, window.num_steps)
-        # layers behind the last neurons compute something else from totals: batch normalisation, a bias without a step
+        # layers behind the last neurons compute something else from totals: batch normalisation, a bias in a window
+        # without steps, sums in low precision
         return dataclasses.replace(constant, total=spike_total(total, constant.total, 1.0))
 
     def _with_corrections(self, window: Window) -> Window:
@@ -419,11 +421,12 @@ class SpikingRNN(keras.layers.RNN):
         if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
             sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))
         before = self._start(initial_state, sequences)
-        if before.steps.shape[0] is not None:  # else states of one sample, which broadcast, would change their shape
+        if sequences.shape[0] is None:  # the loop would change the shape of states of one sample, which broadcast to it
             sequences = tf.ensure_shape(sequences, (before.steps.shape[0], *sequences.shape[1:]))
         if mask is not None:
             mask = tf.cast(mask, tf.bool)
             check_mask(mask, sequences)
+            mask = tf.ensure_shape(mask, sequences.shape[:2])
         if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
             if mask is not None:
                 sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
@@ -443,7 +446,10 @@ class SpikingRNN(keras.layers.RNN):
 
 
 def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The same, without a gradient to samples without a step, as a mask may leave them: a bias would count as one."""
+    """The same, without a gradient to samples without a step, as a mask may leave them.
+
+    The pass over totals takes them for samples of one step, in which a bias acts.
+    """
     known = tf.get_static_value(num_steps)
     if known is not None and (known > 0).all():
         return total

@@ -72,7 +72,7 @@ def test_the_paper_s_recipe_is_named_behind_a_better_one(tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(written))
     page = results_page.page(results_page.load(tmp_path), "curves.png")
     assert page.index("| LeNet | MNIST (half) | **98.77**") < page.index(
-        "| LeNet, the paper's recipe | MNIST (half) | **60.00**"
+        "| LeNet, recipe `paper` | MNIST (half) | **60.00**"
     )
 
 

@@ -337,16 +337,50 @@ def test_a_window_without_steps_has_no_gradient(gradient):
             assert of_weights is None or not np.any(of_weights)
 
 
-def test_states_of_one_sample_and_sequences_of_an_unknown_batch():
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_stateful_layer_of_one_sample_and_batches_of_unknown_size(masked):
     inputs = keras.Input(batch_shape=(1, None, 4))
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(6)), ksbp.ReadoutCell(keras.layers.Dense(3))])
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell, stateful=True)(inputs))
+    sequences = keras.layers.Masking()(inputs) if masked else inputs
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, stateful=True)(sequences))
     model.compile("sgd", "mse")
     x, y = np.ones((4, 5, 4), "float32"), np.ones((4, 3), "float32")
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(1)  # the last one may be smaller: no static size
     model.fit(x, y, batch_size=1, verbose=0)
     model.fit(batches, verbose=0)
     assert np.isfinite(model.evaluate(batches, verbose=0)) and model.predict(batches, verbose=0).shape == (4, 3)
+
+
+@pytest.mark.parametrize("known", ["sequences", "mask", "states"])
+def test_one_sample_whose_batch_size_is_known_of_one_tensor_alone(known):
+    rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(6)))
+    x, mask = tf.ones((1, 5, 4)), tf.constant([[True, True, False, True, True]])
+    rnn.build(x.shape)
+    states = [state + 0.1 for state in rnn.get_initial_state(1)]
+    specs = {"sequences": tf.TensorSpec((None, 5, 4)), "mask": tf.TensorSpec((None, 5), tf.bool)}
+    specs["states"] = [tf.TensorSpec((None, *state.shape[1:])) for state in states]
+    full = {"sequences": x, "mask": mask, "states": states}
+    specs[known] = tf.nest.map_structure(tf.TensorSpec.from_tensor, full[known])
+    call = tf.function(lambda x, mask, states: rnn(x, mask=mask, initial_state=states))
+    found = call.get_concrete_function(*specs.values())(*tf.nest.flatten(list(full.values())))
+    np.testing.assert_array_equal(found, rnn(x, mask=mask, initial_state=states))
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
+def test_a_layer_behind_the_last_neurons_has_the_gradient_on_totals(gradient, sequences):
+    dense = keras.layers.Dense(2, bias_initializer="ones")
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4), threshold=0.5), dense])
+    rnn = ksbp.SpikingRNN(cell, gradient=gradient, return_sequences=sequences)
+    x = np.random.default_rng(0).integers(0, 2, (3, 7, 5)).astype("float32")
+    with tf.GradientTape() as tape:
+        outputs = rnn(x, training=True)
+        loss = tf.reduce_sum(outputs * [1.0, 2.0])
+    kernel, bias = tape.gradient(loss, dense.trainable_variables)
+    rates = ksbp.SpikingRNN(cell.cells[0], gradient=gradient)(x)
+    each = 7 if sequences else 1
+    np.testing.assert_allclose(kernel, each * np.sum(rates, 0)[:, None] * [1, 2], rtol=1e-5)
+    np.testing.assert_allclose(bias, each * 3 * np.array([1, 2]), rtol=1e-5)
 
 
 def test_only_a_stateful_layer_has_a_state_to_reset():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -139,14 +138,13 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         before: tuple[int, int] | str = operations_before(model)
     except (TypeError, ValueError) as error:  # of no account for spikes
         before = str(error)
-    sequences = sequences_of(model)
-    step_shape = sequences.shape[2:]
+    step_shape = sequences_of(model).shape[2:]
     paths = tuple(connections(layer.cell, step_shape))
     refuse_pooled_sums(layer, paths)
     fans = [fan_out(path.layers, path.source_shape) for path in paths]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
     encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
-    count = _counter(layer, paths, fans, tf.TensorSpec((None, None, *step_shape), sequences.dtype))
+    count = _counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
     parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": []}
@@ -158,7 +156,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     with stream_restored(front):
         for i, (inputs, of_batch) in enumerate(batches, start=1):
             currents = encode(as_inputs("data", model, inputs))
-            outputs, spikes, operations, totals, is_spikes = count(currents)
+            any_size = tf.TensorSpec((None, None, *step_shape), currents.dtype)  # the last batch may be smaller
+            outputs, spikes, operations, totals, is_spikes = count.get_concrete_function(any_size)(currents)
             if parts["outputs"] and parts["outputs"][0].shape[1] != outputs.shape[1]:
                 raise ValueError(
                     "`data` must have the same number of time steps in all batches. Received: batches of "
@@ -221,8 +220,8 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
 
 
 def _counter(
-    layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray], inputs_over_time: tf.TensorSpec
-) -> Callable:
+    layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]
+) -> tf.types.experimental.PolymorphicFunction:
     """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
     cell = layer.cell
     spiking = [neuron.emits == "spikes" for neuron in cell.neurons()]
@@ -231,7 +230,7 @@ def _counter(
     def per_sample_sum(x):
         return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)
 
-    @tf.function(input_signature=[inputs_over_time])  # traced once, also where the last batch is smaller
+    @tf.function
     def count(sequences):
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)

@@ -105,8 +105,7 @@ class Health(keras.callbacks.Callback):
         self._batches = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._stopped:
-            self._look()
+        self._look()
 
     def _look(self) -> None:
         for name, own in self._weights.items():
@@ -151,6 +150,8 @@ class Health(keras.callbacks.Callback):
             warnings.warn(text, HealthWarning, stacklevel=2)
 
     def _stop_for_nan(self, what: str) -> None:
+        if self._stopped:
+            return
         ill = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
         where = f"Weights with NaN or infinity: layers {ill}. " if ill else "The weights are still finite. "
         warnings.warn(

@@ -92,7 +92,7 @@ def convert_to_snn(
         TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
         ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
             (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
-            infinity, or no norm above 0: all of them, with `"percentile"` that share of them, are 0.
+            infinity, or are all 0 (with `"percentile"`: that share of them).
 
     Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
     al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a

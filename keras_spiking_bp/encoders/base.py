@@ -1,4 +1,4 @@
-"""The base of encoders of images."""
+"""The base of the encoders for images."""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ def export_litert(
 
     Raises:
         TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`, but a window may run backwards; if an argument is out of range, T is free
-            and `num_steps` not given, or the format does not support it: random spikes inside, synapses in a lower
-            precision or quantised by Keras.
+        ValueError: as `export_saved_model`, except that a window may run backwards; also if an argument is out of
+            range, T is free and `num_steps` not given, or the format does not support it: random spikes inside, a
+            synapse in a lower precision or quantised by Keras.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:

@@ -40,7 +40,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
             cells of one name.
-        FileExistsError: if `path` exists, without `overwrite`, or with it is no SavedModel.
+        FileExistsError: if `path` exists and `overwrite` is not given, or is given and `path` is no SavedModel.
         FileNotFoundError: if the folder of `path` is missing.
 
     Example:

@@ -19,8 +19,8 @@ times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold /
 have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes tau and r of infinity for a neuron without
 leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each step: in our units a current of `v_leak / r`.
 
-A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay, `FORGETS`,
-leaves nothing that float32 could add to a current.
+A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay leaves
+nothing that float32 could add to a current (`forgets`).
 
 A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
@@ -36,7 +36,7 @@ from keras_spiking_bp.neuron_parameters import shown
 _TOLERANCE = 1e-5  # of parameters that went through float32
 
 #: The decay of a neuron without memory: the smallest normal number of float32.
-FORGETS = float(np.finfo("float32").tiny)
+NO_MEMORY = float(np.finfo("float32").tiny)
 
 Parameter = float | np.ndarray
 
@@ -100,7 +100,7 @@ def read_if(name: str, node: Any, dt: float) -> dict[str, Parameter]:
 
 def read_threshold(name: str, node: Any) -> dict[str, Parameter]:
     """`beta` and `threshold` of a Threshold node."""
-    return {"beta": FORGETS, "threshold": _above_zero(name, node, "threshold")}
+    return {"beta": NO_MEMORY, "threshold": _above_zero(name, node, "threshold")}
 
 
 def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:

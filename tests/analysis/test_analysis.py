@@ -460,10 +460,12 @@ def test_max_pooling_of_a_sum_is_refused():
         analysis.run(model, np.ones((1, 9, 4, 3), "float32"), verbose=0)
 
 
+@pytest.mark.parametrize("padded", [False, True])  # Keras takes the output of this layer for floats
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "float16"])
-def test_spikes_of_any_dtype(dtype):
+def test_spikes_of_any_dtype(dtype, padded):
     inputs = keras.Input((6, 4), dtype=dtype)
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(5), name="a"))(inputs))
+    sequences = keras.layers.Cropping1D(0)(inputs) if padded else inputs
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(5), name="a"))(sequences))
     spikes = np.random.default_rng(0).integers(0, 2, (3, 6, 4))
     inputs = keras.Input((6, 4))
     same = keras.Model(inputs, ksbp.SpikingRNN(model.layers[-1].cell)(inputs))

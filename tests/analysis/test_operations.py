@@ -483,11 +483,16 @@ def test_what_cannot_be_counted_before_the_network_is_refused_where_it_counts():
     each = keras.layers.TimeDistributed(keras.layers.Dense(3), name="each")(inputs)
     halves = keras.layers.AveragePooling1D(2, name="halves")(inputs)
     both = keras.layers.Concatenate()([keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(other)])
-    product = keras.ops.matmul(inputs, np.ones((4, 3), "float32"))
+    product = keras.ops.matmul(inputs, np.ones((4, 4), "float32"))
+    nested = keras.Model(inputs, product, name="nested")
     for x, taken, data, match in (
         (each, inputs, ones, "in each time step by, or before, 'each' cannot be counted"),
         (halves, inputs, ones, "'halves' cannot be counted"),
         (product, inputs, ones, "'matmul.*' cannot be counted"),
+        (product + inputs, inputs, ones, "'add.*' cannot be counted"),
+        (nested(inputs), inputs, ones, "'nested' cannot be counted"),
+        (ksbp.ConstantEncoder(5)(nested(inputs)), inputs, ones, "'matmul.*' .* outside of a layer"),
+        (keras.layers.Dot(2)([inputs, inputs]), inputs, ones, "'dot.*' cannot be counted"),
         (ksbp.ConstantEncoder(5)(product), inputs, ones, "'matmul.*' .* outside of a layer"),
         (ksbp.ConstantEncoder(5)(both), [inputs, other], None, "must have one input"),
     ):

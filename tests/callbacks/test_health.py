@@ -167,6 +167,8 @@ def test_nan_stops_the_training_and_names_the_layers():
     stopped = [text for text in told if text.startswith("Training is stopped: ")]
     assert len(stopped) == 1 and "fc1" in stopped[0]  # not once more at the end of the epoch
     assert spoil.batches < 10  # of 20
+    again = warnings_of_all(network, [Health(X[:8])])  # NaN from the start
+    assert len([text for text in again if text.startswith("Training is stopped: ")]) == 1
 
 
 def warnings_of_all(network, callbacks):

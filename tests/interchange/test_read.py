@@ -533,7 +533,7 @@ def test_neurons_with_parameters_of_their_own(name, tmp_path):
 
 
 @pytest.mark.parametrize("beta", [np.finfo("float32").tiny, 2.9e-8, 3.1e-8])
-def test_neurons_without_memory_are_thresholds(beta):
+def test_which_neurons_are_thresholds(beta):
     model = ksbp.from_nir(graph_of(nir.Linear(weight(3, 4)), nir.Threshold(full(0.5))))
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=beta, threshold=0.5)])
     inputs = keras.Input((30, 4))
