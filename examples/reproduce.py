@@ -164,7 +164,8 @@ def _split(argument: str) -> list[str]:
 def refuse_another(path: Path, own: dict) -> None:
     """Refuses to continue with another recipe than the one recorded in this folder.
 
-    Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe.
+    Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe. So may
+    more epochs alone, with a learning rate that does not depend on their number (`drop_epochs`).
     """
     if not path.exists():
         return
@@ -173,6 +174,8 @@ def refuse_another(path: Path, own: dict) -> None:
     there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
     differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
     begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
+    if own["drop_epochs"] and there["epochs"] < own["epochs"]:
+        begun.append({**own, "epochs": there["epochs"]})
     if differs and there not in begun:
         raise SystemExit(
             f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"

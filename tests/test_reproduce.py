@@ -96,6 +96,15 @@ def test_a_restart_prolongs_a_training(finished, tmp_path):
     assert len(rows_of(tmp_path)) == 6 and twice["curve"][:4] == prolonged["curve"]
 
 
+def test_more_epochs_prolong_a_training_whose_learning_rate_does_not_depend_on_them(few_images, tmp_path):
+    paper = ["--recipe", "paper", "--gradient", "accumulated"]
+    first = run(tmp_path, *paper, epochs=1)
+    second = run(tmp_path, *paper, epochs=2)
+    assert second["curve"][0] == first["curve"][0] and second["recipe"]["epochs"] == len(second["curve"]) == 2
+    with pytest.raises(SystemExit, match="another recipe: epochs 2 -> 1"):
+        run(tmp_path, *paper, epochs=1)
+
+
 @pytest.mark.slow
 def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "take_statistics", lambda model, batches: None)
