@@ -10,8 +10,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 PACKAGES = (
     "keras_spiking_bp",
     "tensorflow",
@@ -46,11 +44,17 @@ def version(package: str) -> str:
         return scope.get("__version__", "not installed")
 
 
-def commit(root: Path = Path(__file__).parent.parent) -> str:
-    """The last commit that changed the measured code, with `+` and a hash of later changes; empty without git."""
+def cpu() -> str:
+    """The name of the processor, with the numbers that tell apart what has the same name."""
+    name, family, model = (cpuinfo(key) for key in ("model name", "cpu family", "model\t"))
+    return f"{name or platform.processor()} (family {family}, model {model})"
+
+
+def commit(root: Path = Path(__file__).parent.parent, code: tuple[str, ...] = CODE) -> str:
+    """The last commit that changed these folders, with `+` and a hash of later changes; empty without git."""
 
     def git(*arguments: str) -> bytes:
-        return subprocess.check_output(["git", "-C", str(root), *arguments, "--", *CODE], stderr=subprocess.DEVNULL)
+        return subprocess.check_output(["git", "-C", str(root), *arguments, "--", *code], stderr=subprocess.DEVNULL)
 
     try:
         name = git("log", "-1", "--format=%h", "--abbrev=9").decode().strip()
@@ -69,10 +73,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def describe() -> dict[str, Any]:
     """Machine and versions as plain data."""
+    import psutil  # of the environment of the benchmarks
+
     flags = cpuinfo("flags").split()
-    family, model = cpuinfo("cpu family"), cpuinfo("model\t")
     return {
-        "cpu": f"{cpuinfo('model name') or platform.processor()} (family {family}, model {model})",
+        "cpu": cpu(),
         "cores": psutil.cpu_count(),
         "ram_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "avx512_bf16": "avx512_bf16" in flags,

@@ -20,11 +20,11 @@ from benchmarks.results import Results
 
 INTRO = """# Benchmarks
 
-Measured by `python -m benchmarks.run`, written by `python -m benchmarks.report`: no figure on this
+Measured by `python -m benchmarks.run --rounds {rounds}`, written by `python -m benchmarks.report`: no figure on this
 page was typed by hand. Each case ran in its own process, until its last {repeats} runs differed by less
 than {settled:.0%}, or until {budget:g} s or {most} runs were spent: the last are timed, those before are its
-warm-up. Rounds over the tables: {rounds}; one only for inference with its encoder, for the tables against time
-steps, batch and width and for one step of one sample. Tables give the median, with the smallest and
+warm-up. Rounds over the tables: {rounds}; one only for inference with its encoder, for sizes that only the tables
+against time steps, batch and width have, and for one step of one sample. Tables give the median, with the smallest and
 largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
@@ -122,7 +122,7 @@ def sweep_table(results: Results, network: str, batch: int, what: str) -> str:
     return table([what, *[f"T = {steps}" for steps in all_steps]], rows)
 
 
-def machine_text(machine: dict[str, Any], others: float) -> str:
+def machine_text(machine: dict[str, Any], others: float, remark: str = "") -> str:
     """Machine and versions as a list."""
     yes = {True: "yes", False: "no"}
     versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
@@ -135,7 +135,7 @@ def machine_text(machine: dict[str, Any], others: float) -> str:
         f"* Python {machine['python']}, {versions}\n"
         f"* {machine['date']}, commit {machine.get('commit') or 'unknown'}; each library with its default number of "
         "threads; while a case ran, other processes "
-        f"used at most {others:.1%} of the machine\n"
+        f"used at most {others:.1%} of the machine\n" + (f"* {remark}\n" if remark else "")
     )
 
 
@@ -158,7 +158,7 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     results = Results(data)
     settings = data["settings"]
     intro = INTRO.format(**settings, settled=SETTLED - 1, most=MOST, unsettled=unsettled_text(results))
-    parts = [intro, machine_text(data["machine"], results.others())]
+    parts = [intro, machine_text(data["machine"], results.others(), data.get("remark", ""))]
     parts.append("## Promises\n")
     rows = [
         [p.text, times(p.measured), p.limit_text, p.verdict, times(p.tuned), times(p.synapses)]

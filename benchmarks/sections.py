@@ -81,6 +81,9 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         memory = f"{case['peak_bytes'] / 1e9:.2f}"
         rows.append([name, *cells, f"{best:.1f} %", epochs, f"{case['step_seconds']:.3f}", memory])
     measured = {case["library"] for case in report["cases"]}
+    stopped = "stopped when the last accuracy was reached"
+    if not all(case["finished"] for case in report["cases"]):
+        stopped += ', or, where it says "not yet measured", interrupted after the epochs shown'
     neurons = "; ".join(f"{library}: {text}" for library, text in _NEURONS.items() if library in measured)
     header = ["seconds to", *(f"{100 * target:.0f} %" for target in targets)]
     header += ["best", "epochs run", "seconds per step", "peak memory, GB"]
@@ -88,7 +91,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "## Time to accuracy\n",
         "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images "
         "(measured four times per epoch), and their ratio to ours. One training run each, scheduled for "
-        f"{report['settings']['epochs']} epochs, stopped when the last accuracy was reached; the libraries took turns, "
+        f"{report['settings']['epochs']} epochs, {stopped}; the libraries took turns, "
         "each up to its next measurement. The same images in the same order, batch size 64, AdamW, learning rates "
         "(those of our recipe) and distribution of initial weights; each library with the neurons of its examples "
         f"({neurons}). In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "

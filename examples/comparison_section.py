@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -142,11 +143,12 @@ def _statements(report: dict) -> list[tuple[str, str]]:
             )
         )
     rates = [row["firing_rate"] for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
+    falls = all(deeper < rate for rate, deeper in itertools.pairwise(rates))
     found.append(
         (
             "Deeper layers fire less often.",
-            f"{_verdict(rates[-1] < rates[0])}: from {rates[0]:.3f} in the first to {rates[-1]:.3f} spikes per neuron "
-            "and step in the last layer of the directly trained network.",
+            f"{_verdict(falls)}: {', '.join(f'{rate:.3f}' for rate in rates)} spikes per neuron and step in the layers "
+            "of the directly trained network, from the first to the last.",
         )
     )
     near = _cheapest(report, ann["accuracy"] - 0.01)

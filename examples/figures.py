@@ -38,7 +38,8 @@ def table(docs: str) -> str:
     data = json.loads((ROOT / "docs/benchmarks.json").read_text())
     results = Results(data)
     cores = data["machine"]["cores"]
-    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run`"
+    rounds = data["settings"]["rounds"]
+    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run --rounds {rounds}`"
     reproduced = f"[results]({docs}results.md): `{best_report('mnist')['command']}`"
     packed = f"[results]({docs}results.md): `python -m examples.pretrained --dataset cifar10`"
 

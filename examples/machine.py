@@ -10,6 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from benchmarks.machine import commit, cpu
+
+CODE = ("examples", "keras_spiking_bp")
+
 
 def made_with(machines: Iterable[dict[str, Any]]) -> str:
     """The versions and cores with which the runs of a report were made, each once."""
@@ -21,12 +25,14 @@ def made_with(machines: Iterable[dict[str, Any]]) -> str:
 
 
 def machine() -> dict[str, int | str | list[str]]:
-    """Cores, GPU names, and versions."""
+    """Processor, GPU names, versions, and the commit of the code."""
     gpus = tf.config.list_physical_devices("GPU")
     return {
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "gpus": [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus],
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "python": platform.python_version(),
+        "commit": commit(code=CODE),
     }

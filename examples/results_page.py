@@ -42,10 +42,10 @@ from one training run with one seed, after its last epoch; hyper-parameters were
 what was added after a test: the restarts, with the epochs after them, of VGG9, ResNet9 and VGG7; gamma of sqrt(1/2) in
 the junctions of ResNet9; and the recomputed batch normalisation statistics, first tried on the MNIST test images. The
 small comparisons in [Training](training.md#deep-networks) are of test images too. The interval is the 95 % Wilson
-interval for the number of test samples. Times are wall-clock times, with other work on the same machine. Rows without a
-figure were not run. The commands repeat the training runs with the same recipes. Operations and energies are counted as
-in [the paper's comparison](#the-papers-comparison). Made by `python -m examples.results_page` from the reports in
-`docs/results/`.
+interval for the number of test samples. Times are wall-clock times on two different processors, with other work beside
+most runs: do not compare those of different rows. Rows without a figure were not run. The commands repeat the training
+runs with the same recipes. Operations and energies are counted as in [the paper's comparison](#the-papers-comparison).
+Made by `python -m examples.results_page` from the reports in `docs/results/`.
 """
 
 
@@ -135,7 +135,9 @@ def _duration(seconds: float) -> str:
 
 def _run(report: dict) -> list[str]:
     recipe, machine, data = report["recipe"], report["machine"], report["data"]
-    devices = ", ".join([*machine.get("gpus", []), f"{machine['cores']} CPU cores"])
+    cores = f"{machine['cores']} {machine.get('cpu', 'CPU')} cores"
+    devices = ", ".join([*machine.get("gpus", []), cores])
+    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     spikes = report["test"]["spikes_per_neuron"]
     per_epoch = min(float(row["seconds"]) for row in report["curve"])
     settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
@@ -149,7 +151,7 @@ def _run(report: dict) -> list[str]:
         f"* Recipe: {', '.join(settings)}.",
         f"* Time: {per_epoch:.0f} s for the fastest of {len(report['curve'])} epochs, "
         f"{_duration(report['training_seconds'])} in total, on {devices}; TensorFlow "
-        f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}.",
+        f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}{commit}.",
         f"* Training accuracy, last epoch: {float(report['curve'][-1]['accuracy']):.4f}.",
         f"* Spikes per neuron in {recipe['test_steps']} time steps: "
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
@@ -162,17 +164,19 @@ def _run(report: dict) -> list[str]:
             "* Tested with batch normalisation statistics recomputed from 1,024 training samples; with the moving "
             f"statistics of training: {moving:.2f}."
         )
-    tests = [f"{100 * r['test']['accuracy']:.2f} % after {r['recipe']['epochs']} epochs" for r in report["earlier"]]
+    tests = [_earlier(before) for before in report["earlier"]]
     if tests:
+        restarts = recipe.get("restart")
+        several = isinstance(restarts, list) and len(restarts) > 1
         lines.append(
-            f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). The restart of the learning rate, "
-            "and the epochs after it, were thus chosen on test images."
+            f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). The restart{'s' * several} of the "
+            f"learning rate, and the epochs after {'them' if several else 'it'}, were thus chosen on test images."
         )
     lines += _packaged(report)
     if "remark" in report:
         lines.append(f"* {report['remark']}")
     paper = PAPER.get((recipe["network"], recipe["dataset"]))
-    if paper:
+    if paper and not recipe.get("normalization"):  # the cost of a step with it is another one
         whose = "The paper's recipe" if (paper.network, paper.dataset) in GIVEN else "Our reading of the paper's recipe"
         seconds = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs
         lines.append(
@@ -181,6 +185,13 @@ def _run(report: dict) -> list[str]:
             "estimate)."
         )
     return [*lines, ""]
+
+
+def _earlier(report: dict) -> str:
+    test, recipe = report["test"], report["recipe"]
+    moving = recipe.get("normalization") and "accuracy_with_moving_statistics" not in test
+    statistics = " (with the moving statistics)" if moving else ""
+    return f"{100 * test['accuracy']:.2f} % after {recipe['epochs']} epochs{statistics}"
 
 
 def _operations(test: dict, of: str = "") -> list[str]:

@@ -14,8 +14,8 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.events import EventSet
 from keras_spiking_bp.validation import asserted, check_positive_int
 
-#: The camera looks at each digit in three movements of 100 ms. Recordings end between 297 and 336 ms, most near 308 ms;
-#: 0.25 % of the events come after 300 ms (counted in 1,100 recordings), and a longer window would end in empty steps.
+#: The camera looks at each digit in three movements of 100 ms. Most recordings end a few ms
+#: later, with few of their events in these: a longer window would end in empty steps.
 DURATION_US = 300_000
 
 _SIZE = 34
