@@ -243,6 +243,7 @@ def draw(reports: list[dict], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4))
     for i, report in enumerate(reports):
         style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+        style["linestyle"] = "-" if i < len(COLORS) else "--"
         recipe = report["recipe"]
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
