@@ -166,12 +166,8 @@ def _run(report: dict) -> list[str]:
         )
     tests = [_earlier(before) for before in report["earlier"]]
     if tests:
-        restarts = recipe.get("restart")
-        several = isinstance(restarts, list) and len(restarts) > 1
-        lines.append(
-            f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). The restart{'s' * several} of the "
-            f"learning rate, and the epochs after {'them' if several else 'it'}, were thus chosen on test images."
-        )
+        chosen = "The number of epochs, and any restart of the learning rate, were thus chosen on test images."
+        lines.append(f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). {chosen}")
     lines += _packaged(report)
     if "remark" in report:
         lines.append(f"* {report['remark']}")

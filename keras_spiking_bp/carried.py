@@ -67,8 +67,8 @@ def given(cell: Cell, states: Sequence[Any], batch_size: int | None) -> Carried:
                 f"{('batch' if batch_size is None else batch_size, *shape)}. Received: a tensor of shape "
                 f"{tuple(tensor.shape)}"
             )
-    shaped = [tf.ensure_shape(tensor, (batch_size, *of[1])) for tensor, of in zip(tensors, expected, strict=True)]
-    flat = iter(shaped)
+        tensors[i] = tf.ensure_shape(tensor, (batch_size, *shape))
+    flat = iter(tensors)
     neurons = [{name: next(flat) for name in neuron.carried_shapes} for neuron in cell.neurons()]
     return Carried(neurons, next(flat) if cell.emits == "spikes" else None, next(flat))
 

@@ -150,8 +150,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
             if seed not in [training["seed"] for training in row["trainings"]]:
                 if (row["machine"], row["versions"]) != (machine(), versions()):
                     raise SystemExit(
-                        f"{args.output} has trainings of these settings from another machine, or with other versions: "
-                        f"{row['machine']}, {row['versions']}. Give another --output"
+                        f"{args.output} has trainings of these settings from another machine, or with other versions "
+                        f"or code: {row['machine']}, {row['versions']}. Give another --output"
                     )
                 row["command"] = command(given, "examples.ports")
                 row["trainings"].append(measured(run, port, data, epochs, seed, **options))
