@@ -176,13 +176,11 @@ def _operations(model: keras.Operation) -> list[keras.Operation]:
 
 def _computes_sums(operation: keras.Operation) -> bool:
     """Whether it, or a layer in it, has synapses: pooling, or weights that are more than one factor an element."""
-    if type(operation).__name__ in _SUMS:
-        return True
     if not isinstance(operation, keras.layers.Layer):
-        return False
+        return type(operation).__name__ in _SUMS
     layers = operation._flatten_layers()
     parts = [part for part in layers if len(part._flatten_layers()) == 1]
-    return any(type(part).__name__ in _SUMS for layer in layers for part in _operations(layer)) or any(
+    return any(type(part).__name__ in _SUMS for layer in layers for part in (layer, *_operations(layer))) or any(
         type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts
     )
 

@@ -477,6 +477,15 @@ def test_layers_before_an_encoder_that_others_follow_or_that_is_in_a_model(neste
     assert (row["macs"], row["accumulates"]) == (brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 4), pooled)
 
 
+class Similarity(keras.layers.Layer):
+    def __init__(self):
+        super().__init__(name="similarity")
+        self.dot = keras.layers.Dot(2)
+
+    def call(self, x):
+        return self.dot([x, x])
+
+
 def test_what_cannot_be_counted_before_the_network_is_refused_where_it_counts():
     inputs, other = keras.Input((6, 4)), keras.Input((6, 4))
     ones = np.ones((2, 6, 4), "float32")
@@ -493,6 +502,7 @@ def test_what_cannot_be_counted_before_the_network_is_refused_where_it_counts():
         (nested(inputs), inputs, ones, "'nested' cannot be counted"),
         (ksbp.ConstantEncoder(5)(nested(inputs)), inputs, ones, "'matmul.*' .* outside of a layer"),
         (keras.layers.Dot(2)([inputs, inputs]), inputs, ones, "'dot.*' cannot be counted"),
+        (Similarity()(inputs), inputs, ones, "'similarity' cannot be counted"),
         (ksbp.ConstantEncoder(5)(product), inputs, ones, "'matmul.*' .* outside of a layer"),
         (ksbp.ConstantEncoder(5)(both), [inputs, other], None, "must have one input"),
     ):
