@@ -28,6 +28,7 @@ test: $(VENV)/.test
 # beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch);
 # the slow ones too, which no other target runs with these libraries
 test-peers: $(VENV)/.peers
+	$(BIN)/python -c 'import nirtorch, norse, snntorch, spikingjelly.activation_based'  # without one, its tests would be skipped
 	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/test_tonic.py tests/test_benchmark_peers.py
 
 test-slow: $(VENV)/.test

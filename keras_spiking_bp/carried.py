@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.time_loop import Window
+from keras_spiking_bp.validation import asserted
 
 
 @dataclasses.dataclass
@@ -49,13 +50,14 @@ def at_rest(cell: Cell, batch_size: Any) -> Carried:
     return Carried([neuron.at_rest(batch_size) for neuron in cell.neurons()], spikes, tf.zeros((batch_size,)))
 
 
-def given(cell: Cell, states: Sequence[Any], batch_size: int | None) -> Carried:
+def given(cell: Cell, states: Sequence[Any], sequences: tf.Tensor) -> Carried:
     """The states that a list holds, in the order of `entries`, as constants.
 
     Raises:
         ValueError: if it holds another number of tensors, or of another shape; the error names them.
+        tf.errors.InvalidArgumentError: if their batch size, unknown in the graph, is not that of `sequences`.
     """
-    expected = entries(cell)
+    expected, batch_size = entries(cell), sequences.shape[0]
     if len(states) != len(expected):
         names = [name for name, _ in expected]
         raise ValueError(f"`initial_state` must hold {names}. Received: {len(states)} tensors")
@@ -68,6 +70,11 @@ def given(cell: Cell, states: Sequence[Any], batch_size: int | None) -> Carried:
                 f"{tuple(tensor.shape)}"
             )
         tensors[i] = tf.ensure_shape(tensor, (batch_size, *shape))
+    if batch_size is None:  # states of one sample would broadcast to all
+        sizes = tf.stack([tf.shape(tensor)[0] for tensor in tensors])
+        message = ["`initial_state` must have the batch size of `sequences`. Received: batch sizes", sizes, "and"]
+        actual = tf.shape(sequences)[0]
+        tensors = asserted(sizes == actual, [*message, actual], *tensors)
     flat = iter(tensors)
     neurons = [{name: next(flat) for name in neuron.carried_shapes} for neuron in cell.neurons()]
     return Carried(neurons, next(flat) if cell.emits == "spikes" else None, next(flat))

@@ -383,7 +383,7 @@ class SpikingRNN(keras.layers.RNN):
         """The states before the first step: constants, except those at rest, which follow a learned threshold."""
         if initial_state is None and not self.stateful:
             return carried.at_rest(self.cell, tf.shape(sequences)[0])
-        return carried.given(self.cell, self.states if initial_state is None else initial_state, sequences.shape[0])
+        return carried.given(self.cell, self.states if initial_state is None else initial_state, sequences)
 
     def _output(self, window: Window, before: Carried, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """What the layer returns of a window, with the derivative that the window has."""

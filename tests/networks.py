@@ -30,6 +30,12 @@ def noisy_patterns(samples, shape=(8, 8, 2), classes=4):
     return np.clip(images, -1, 1).astype("float32"), labels
 
 
+def with_other_weights(model):
+    """The same model with other weights, which a training must not start with if it goes on from a checkpoint."""
+    model.set_weights([weight + 1 for weight in model.get_weights()])
+    return model
+
+
 def made_up_images():
     """A data set like MNIST, but small and without meaning."""
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.synapse import output_of
+from tests.networks import with_other_weights
 
 STEPS, MOMENTUM = 10, 0.8
 X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")
@@ -464,6 +465,8 @@ def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
 
     def train(name, callbacks=()):
         model = network(dropout=0.2)
+        if (tmp_path / name).exists():
+            with_other_weights(model)
         batches = ksbp.datasets.Batches(IMAGES, LABELS, 4, seed=2)
         curve = ksbp.training.fit(model, batches, 3, tmp_path / name, save_every=5, callbacks=callbacks, verbose=0)
         return curve, model.get_weights()

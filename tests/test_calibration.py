@@ -43,6 +43,17 @@ def test_scaling_is_all_that_happens():
         np.testing.assert_array_equal(a, np.float32(factor) * b)
 
 
+def test_the_rate_before_is_that_with_the_preceding_layers_scaled(capsys):
+    model, other = (deep(encoder=ksbp.ConstantEncoder(12), num_steps=None) for _ in range(2))
+    done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.2, verbose=1)}
+    lines = capsys.readouterr().out.splitlines()
+    assert [sum(f"{name}:" in line for line in lines) for name in done] == [1] * len(done)
+    ksbp.calibrate(other, IMAGES, {"conv1": 0.2})
+    now = firing_rates(activity_of(other)(other.layers[1](IMAGES)), 12)
+    assert done["conv2"].rate_before == pytest.approx(now["conv2"], rel=1e-6)
+    assert done["conv2"].rate_before != pytest.approx(done["conv2"].rate, rel=0.1)
+
+
 def test_the_spread_of_the_outputs():
     model = deep(encoder=ksbp.ConstantEncoder(12), num_steps=None)
     ksbp.calibrate(model, IMAGES, 0.1, output_std=0.7)

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
-from tests.networks import made_up_images
+from tests.networks import made_up_images, with_other_weights
 
 SIZE, STEPS, BATCH, EPOCHS = (6, 6, 1), 5, 8, 3
 TIMEOUT = 500  # seconds, on a machine that has other work too
@@ -97,6 +97,8 @@ def interrupt():
 def train(strategy, folder, name, random, callbacks=()):
     """Trains, or goes on; writes curve and weights."""
     model, batches = model_of(strategy, random), batches_of(random)
+    if any((folder / name).glob("epoch-*")):  # the other worker may have made the folder
+        with_other_weights(model)
     how = {"save_every": 2, "callbacks": callbacks, "verbose": 0}
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         curve = ksbp.training.fit_multi_worker(model, batches, EPOCHS, folder / name, strategy, **how)

@@ -12,6 +12,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.checkpoint import Checkpoint
+from tests.networks import with_other_weights
 
 SCRIPT = """
 import os, sys
@@ -19,7 +20,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np
 import keras_spiking_bp as ksbp
 
-folder, kill_at, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+folder, kill_at, output, goes_on = sys.argv[1], int(sys.argv[2]), sys.argv[3], "resume" in sys.argv
 rng = np.random.default_rng(0)
 images, labels = rng.uniform(0, 1, (60, 8, 8, 1)).astype("float32"), rng.integers(0, 3, 60)
 model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [12], num_steps=8, dropout=0.3, seed=1)
@@ -33,6 +34,8 @@ class Kill(keras.callbacks.Callback):
         if self.seen == kill_at:
             os.kill(os.getpid(), 9)
 
+if goes_on:
+    model.set_weights([weight + 1 for weight in model.get_weights()])
 batches = ksbp.datasets.Batches(images, labels, batch_size=10, seed=2)
 validation = (images[:20], labels[:20])
 curve = ksbp.training.fit(model, batches, 3, folder, save_every=2, callbacks=[Kill()], verbose=0,
@@ -43,10 +46,10 @@ print(json.dumps(curve))
 """
 
 
-def run(tmp_path, name, kill_at):
+def run(tmp_path, name, kill_at, *more):
     (tmp_path / "script.py").write_text(SCRIPT)
     output = tmp_path / f"{name}.npz"
-    arguments = [sys.executable, tmp_path / "script.py", tmp_path / name, str(kill_at), output]
+    arguments = [sys.executable, tmp_path / "script.py", tmp_path / name, str(kill_at), output, *more]
     return subprocess.run(arguments, capture_output=True, text=True), output
 
 
@@ -58,7 +61,7 @@ def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
         name = f"killed-{kill_at}"
         killed, _ = run(tmp_path, name, kill_at)
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-        resumed, weights = run(tmp_path, name, -1)
+        resumed, weights = run(tmp_path, name, -1, "resume")
         assert resumed.returncode == 0, resumed.stderr[-2000:]
         assert json.loads(resumed.stdout) == json.loads(whole.stdout)
         for a, b in zip(np.load(whole_weights).values(), np.load(weights).values(), strict=True):
@@ -91,11 +94,17 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
-    curve = ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
-    model = small_model()
-    before = model.get_weights()
-    assert ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0) == curve
-    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))  # the trained weights
+    first, again, calls = small_model(), with_other_weights(small_model()), []
+    curve = ksbp.training.fit(first, batches(), 2, tmp_path, verbose=0)
+    record = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: calls.append("begin"),
+        on_train_batch_begin=lambda batch, logs: calls.append("batch"),
+        on_train_end=lambda logs: calls.append("end"),
+    )
+    assert ksbp.training.fit(again, batches(), 2, tmp_path, callbacks=record, verbose=0) == curve
+    assert calls == ["begin", "end"]
+    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
@@ -139,7 +148,7 @@ def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
 
     stopped = spiking_model()
     assert ksbp.training.fit(stopped, batches(), 1, tmp_path / "a", callbacks=[Stop()], verbose=0) == []
-    resumed, whole = spiking_model(), spiking_model()
+    resumed, whole = with_other_weights(spiking_model()), spiking_model()
     curve = ksbp.training.fit(resumed, batches(), 1, tmp_path / "a", verbose=0)
     assert curve == ksbp.training.fit(whole, batches(), 1, tmp_path / "b", verbose=0)
     for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
@@ -159,7 +168,7 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer
     rng = np.random.default_rng(0)
     images, labels = rng.uniform(0, 1, (16, 4, 4, 1)).astype("float32"), rng.integers(0, 2, 16)
 
-    def train(folder, callbacks=()):
+    def train(folder, callbacks=(), start=lambda model: model):
         model = ksbp.models.spiking_vgg(
             (4, 4, 1),
             2,
@@ -171,7 +180,7 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer
             seed=0,
         )
         model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        data = ksbp.datasets.Batches(images, labels, 4, seed=1)
+        data, model = ksbp.datasets.Batches(images, labels, 4, seed=1), start(model)
         return model, ksbp.training.fit(model, data, 2, folder, callbacks=callbacks, verbose=0)
 
     class StopAfterTwoBatches(keras.callbacks.Callback):
@@ -179,7 +188,7 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer
             self.model.stop_training = batch == 1
 
     assert train(tmp_path / "a", [StopAfterTwoBatches()])[1] == []
-    (resumed, curve), (whole, expected) = train(tmp_path / "a"), train(tmp_path / "b")
+    (resumed, curve), (whole, expected) = train(tmp_path / "a", start=with_other_weights), train(tmp_path / "b")
     assert curve == expected and curve[0]["loss"] != curve[1]["loss"]
     for a, b in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(a, b)

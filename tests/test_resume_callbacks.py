@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from tests.networks import with_other_weights
 
 
 def plain_model(optimizer, **kwargs):
@@ -66,6 +67,10 @@ CALLBACKS = {
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch < 1 else rate / 2)
     ],
     "plateau": lambda folder: [reduce_on_plateau()],
+    "two plateaus": lambda folder: [
+        reduce_on_plateau(),
+        keras.callbacks.ReduceLROnPlateau("loss", patience=2, min_delta=10, factor=0.9),
+    ],
     "early": lambda folder: [
         keras.callbacks.EarlyStopping("loss", min_delta=10, patience=3, restore_best_weights=True),
     ],
@@ -84,6 +89,7 @@ CALLBACKS = {
         (adam, "decay", 9, False, 2),
         (adam, "plateau", 14, False, None),  # in the epoch after the rate was reduced
         (adam, "plateau", 9, True, None),
+        (adam, "two plateaus", 14, False, None),  # the second has waited for one epoch
         (adam, "early", 20, False, 1),
         (adam, "best", 9, False, 1),
         (averaging, "swap", 14, False, None),
@@ -96,6 +102,8 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
         (tmp_path / name).mkdir(exist_ok=True)
         how = {"save_every": save_every, "callbacks": [CALLBACKS[callbacks](tmp_path / name), *more], "verbose": 0}
         model = plain_model(optimizer(), metrics=["accuracy"])
+        if (tmp_path / name / "checkpoint").exists():
+            with_other_weights(model)
         return ksbp.training.fit(model, plain_batches(), 5, tmp_path / name / "checkpoint", **how), model
 
     curve, whole = train("whole")
@@ -148,12 +156,10 @@ def test_callbacks_of_a_resumed_epoch_see_its_batches_and_one_training(tmp_path)
 
 
 def test_a_finished_training_called_again_has_the_averaged_weights(tmp_path):
-    def train(epochs):
-        model = plain_model(averaging())
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path, verbose=0)
-        return model
-
-    for a, b in zip(train(2).get_weights(), train(2).get_weights(), strict=True):
+    first, again = plain_model(averaging()), with_other_weights(plain_model(averaging()))
+    for model in (first, again):
+        ksbp.training.fit(model, plain_batches(), 2, tmp_path, verbose=0)
+    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -276,7 +282,7 @@ def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
     whole, parts = model(), model()
     ksbp.training.fit(whole, batches, 2, tmp_path / "whole", verbose=0)
     ksbp.training.fit(parts, batches, 2, tmp_path / "parts", callbacks=[Stop()], verbose=0)
-    resumed = model()
+    resumed = with_other_weights(model())
     assert len(ksbp.training.fit(resumed, batches, 2, tmp_path / "parts", verbose=0)) == 2
     for a, b, c in zip(whole.get_weights(), resumed.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -296,7 +302,7 @@ def test_lora_goes_on_exactly(tmp_path):
 
     spikes = np.random.default_rng(0).integers(0, 2, (8, 3, 4, 4, 1)).astype("float32")
     batches = ksbp.datasets.Batches(spikes, np.ones((8, 2), "float32"), 4)
-    whole, first, resumed = model(), model(), model()
+    whole, first, resumed = model(), model(), with_other_weights(model())
     ksbp.training.fit(whole, batches, 3, tmp_path / "whole", verbose=0)
     ksbp.training.fit(first, batches, 2, tmp_path / "parts", verbose=0)
     ksbp.training.fit(resumed, batches, 3, tmp_path / "parts", verbose=0)

@@ -366,6 +366,22 @@ def test_one_sample_whose_batch_size_is_known_of_one_tensor_alone(known):
     np.testing.assert_array_equal(found, rnn(x, mask=mask, initial_state=states))
 
 
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_states_of_another_batch_size_that_the_graph_does_not_know_are_refused(samples, static):
+    rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(6)))
+    rnn.build((None, 5, 4))
+    states = rnn.get_initial_state(samples)
+    specs = [tf.TensorSpec((samples if static else None, *state.shape[1:])) for state in states]
+    call = tf.function(lambda x, states: rnn(x, initial_state=states))
+    call = call.get_concrete_function(tf.TensorSpec((None, 5, 4)), specs)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must have the batch size|not compatible with expected shape"
+    ):
+        call(tf.ones((3, 5, 4)), *states)
+    assert call(tf.ones((samples, 5, 4)), *states).shape == (samples, 6)
+
+
 @pytest.mark.parametrize("sequences", [False, True])
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
 def test_a_layer_behind_the_last_neurons_has_the_gradient_on_totals(gradient, sequences):

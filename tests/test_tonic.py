@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.datasets import from_tonic
+from tests.networks import with_other_weights
 
 CAMERA = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", bool)])  # as of DVSGesture
 AUDIO = np.dtype([("x", np.int64), ("t", np.int64), ("p", np.int64)])  # as of SHD
@@ -106,6 +107,8 @@ def test_a_training_is_stopped_and_goes_on(tmp_path):
             inputs = keras.Input((6, *data.input_shape), dtype="int8")
             model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
             model.compile(keras.optimizers.SGD(0.05), ksbp.losses.SumSquaredError())
+            if (tmp_path / folder).exists():
+                with_other_weights(model)
             ksbp.training.fit(
                 model,
                 data.batches(2, augment=True, seed=1),

@@ -47,6 +47,10 @@ def test_activity_equals_the_simulation(simulated):
     inner = [row for name, row in rows.items() if name not in ("input", "total")]
     assert rows["total"]["spikes"] == pytest.approx(sum(row["spikes"] for row in inner))
     assert rows["total"]["neurons"] == sum(row["neurons"] for row in inner)
+    for column in ("silent", "saturated", "firing_rate"):  # means over neurons, not over layers
+        of_neurons = sum(row[column] * row["neurons"] for row in inner)
+        assert rows["total"][column] == pytest.approx(of_neurons / rows["total"]["neurons"])
+    assert len({row["neurons"] for row in inner}) > 1 and any(row["silent"] for row in inner)
 
 
 def test_traces_equal_the_simulation(simulated):
@@ -98,16 +102,19 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
     table = analysis.accuracy_over_time(done).early_exit(margins)
     spent = done.so_far()["accumulates"]
     for margin, row in zip(margins, table.rows, strict=True):
-        steps, right, operations = [], [], []
+        steps, right, operations, spikes = [], [], [], []
         for n in range(7):
             for t in range(10):
                 second, first = np.sort(done.outputs[n, t])[-2:]
                 if first - second > margin or t == 9:
                     break
             steps.append(t + 1), right.append(done.outputs[n, t].argmax() == labels[n]), operations.append(spent[n, t])
+            inner = [counts for name, counts in done.spikes.items() if name != "input"]
+            spikes.append(sum(counts[n, : t + 1].sum() for counts in inner))
         assert row["steps"] == pytest.approx(np.mean(steps))
         assert row["accuracy"] == pytest.approx(np.mean(right))
         assert row["accumulates"] == pytest.approx(np.mean(operations))
+        assert row["spikes"] == pytest.approx(np.mean(spikes)) and row["margin"] == margin
     assert table.rows[-1]["steps"] == 10
     assert analysis.accuracy_over_time(done).early_exit([np.inf]).rows[0]["steps"] == 10
     for margins in ([-1], [], 0.1, ["a"]):
@@ -128,7 +135,12 @@ def test_energy_is_operations_times_costs(small):
     neurons = (8 * 8 * 4 + 4 * 4 * 4 + 16 + 3) * 10
     assert table.rows[-2]["connection"] == "neurons"
     assert table.rows[-2]["energy_nj"] == pytest.approx(neurons * (5 + 2 * 7) / 1000)
-    assert table.rows[-1]["energy_nj"] == pytest.approx(sum(row["energy_nj"] for row in table.rows[:-1]))
+    *parts, total = table.rows
+    for column in ("energy_nj", "ann_energy_nj"):
+        assert total[column] == pytest.approx(sum(row[column] for row in parts))
+    for row in table.rows:
+        assert row["ratio"] == pytest.approx(row["ann_energy_nj"] / row["energy_nj"])
+    assert analysis.energy(counted, costs=analysis.Costs(0, 3)).rows[-1]["ratio"] is None  # nothing to divide by
     plain = analysis.energy(done).rows[-1]
     assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
     for bad in (-1, "x", None, np.inf, True):
@@ -164,6 +176,9 @@ def test_comparison_at_full_length_and_at_equal_accuracy(small):
     equal = {row["network"]: row for row in table.rows if row["at"] == "equal accuracy"}
     for name in ("one", "other"):
         assert equal[name]["steps"] == table.curves[name].steps_to_reach(table.target)
+    never = dataclasses.replace(done, labels=(done.outputs[:, -1].argmax(-1) + 1) % 3)  # all wrong at the end
+    rows = analysis.compare({"never": never}, accuracy=0.1, verbose=0).rows
+    assert [row["at"] for row in rows] == ["full length"]
     batches = tf.data.Dataset.from_tensor_slices((images, keras.utils.to_categorical(labels, 3))).batch(3)
     again = analysis.compare({"ANN": ann, "one": model}, batches, verbose=0)
     assert again.rows[0]["accuracy"] == pytest.approx(full["ANN"]["accuracy"])

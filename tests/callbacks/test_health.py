@@ -136,18 +136,39 @@ def test_a_saturated_layer():
     assert any(text.startswith("Layer 'conv2' is saturated: ") for text in told)
 
 
-def test_exploding_weights():
+@pytest.mark.parametrize(
+    ("factor", "arguments", "reported"),
+    [(1000.0, {}, 1), (50.0, {}, 0), (3.0, {"growth": 2}, 1), (3.0, {"growth": 4}, 0)],
+)
+def test_exploding_weights(factor, arguments, reported):
     network = model(rate=1e-9)
 
     class Explode(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            scale(self.model, "fc1", 1000.0)
+            scale(self.model, "fc1", factor)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        network.fit(X, Y, batch_size=8, verbose=0, callbacks=[Health(X[:8], every=1), Explode()])
+        network.fit(X, Y, batch_size=8, verbose=0, callbacks=[Health(X[:8], every=1, **arguments), Explode()])
     told = [str(w.message) for w in caught if "explode" in str(w.message)]
-    assert len(told) == 1 and told[0].startswith("The weights of layer 'fc1' explode: their standard deviation grew ")
+    assert len(told) == reported
+    beginning = "The weights of layer 'fc1' explode: their standard deviation grew "
+    assert all(text.startswith(beginning) for text in told)
+
+
+@pytest.mark.parametrize(("firing", "told"), [(1, "silent"), (2, None), (100, None), (101, "saturated")])
+def test_the_share_of_neurons_from_which_on_a_layer_is_named(firing, told):
+    """More than 99 % of 200 are silent, or more than half fire in each step."""
+    dense = keras.layers.Dense(200, use_bias=False)
+    cell = ksbp.SequentialCell([ksbp.LIFCell(dense, name="hidden"), ksbp.ReadoutCell(keras.layers.Dense(4))])
+    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell)])
+    dense.kernel.assign(np.where(np.arange(200) < firing, 100.0, 0.0) * np.ones((6, 1)))
+    network.compile(keras.optimizers.SGD(0.0), "mse")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network.fit(np.ones((8, 10, 6)), np.ones((8, 4)), verbose=0, callbacks=[Health(np.ones((8, 10, 6), "float32"))])
+    found = [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+    assert [f"Layer 'hidden' is {told}" in text for text in found] == [True] * bool(told)
 
 
 def test_nan_stops_the_training_and_names_the_layers():

@@ -89,3 +89,14 @@ def test_no_more_is_held_at_once_than_is_counted(build, encoder, monkeypatch):
     held = (max(found[:-1]) - found[-1] + encoded) / (steps * len(IMAGES))
     counted = bias.numbers_at_once(graph)
     assert 0.5 * counted < held <= counted
+
+
+def test_how_many_images_fit():
+    inputs = keras.Input((8, 8, 3))
+    graph = read(trained_looking(keras.Model(inputs, dense_block(inputs))))
+    normal_form(graph)
+    images = np.zeros((200, 1))
+    fitting = 2**29 // bias.numbers_at_once(graph)  # of one step
+    assert len(bias.images_for(graph, images, 4)) == 128
+    assert len(bias.images_for(graph, images, fitting // 50)) == 50
+    assert len(bias.images_for(graph, images, 2 * fitting)) == 1

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.export.networks import small
+from tests.networks import with_other_weights
 
 EXPORTS = {
     "saved_model": ksbp.export.export_saved_model,
@@ -37,8 +38,20 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
         EXPORTS[name](model, tmp_path / name, overwrite=True)
     assert _contents(tmp_path) == before
 
-    EXPORTS[name](model, tmp_path / name, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    EXPORTS[name](with_other_weights(model), tmp_path / name, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and _contents(tmp_path) != before
+
+
+def test_an_onnx_file_is_replaced_by_the_new_network(tmp_path):
+    pytest.importorskip("tf2onnx")
+    model, file = small(encoder=None), tmp_path / "step.onnx"
+    ksbp.export.export_onnx(model, file)
+    before = file.read_bytes()
+    with pytest.raises(FileExistsError, match="is there already.*overwrite=True"):
+        ksbp.export.export_onnx(with_other_weights(model), file)
+    assert file.read_bytes() == before
+    ksbp.export.export_onnx(model, file, overwrite=True)
+    assert file.read_bytes() != before
 
 
 def _contents(folder):

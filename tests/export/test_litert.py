@@ -102,6 +102,21 @@ def test_an_output_at_each_step(tmp_path):
     np.testing.assert_allclose(serve(spikes=spikes(num_steps=6))["outputs"], expected, atol=1e-5)
 
 
+def test_a_window_that_runs_backwards(tmp_path):
+    """Without steps in the inputs: `num_steps` of the file are those asked for."""
+    inputs = keras.Input((None, 12, 12, 1))
+    cell = exact(lenet(encoder=None)).layers[-1].cell
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, go_backwards=True)(inputs))
+    ksbp.export.export_litert(model, tmp_path / "window.tflite", num_steps=7, batch_size=3)
+    serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")
+    assert serve.get_input_details()["spikes"]["shape"].tolist() == [3, 7, 12, 12, 1]
+    x = spikes(num_steps=7)
+    assert np.abs(model(x) - model(x[:, ::-1])).max() > 1e-2
+    np.testing.assert_allclose(serve(spikes=x)["outputs"], model(x), atol=1e-5)
+    with pytest.raises(ValueError, match="`model` must not have go_backwards=True"):
+        ksbp.export.export_litert(model, tmp_path / "step.tflite", form="step")
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

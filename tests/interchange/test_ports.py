@@ -45,8 +45,19 @@ def draw_weights(model, gain=4.0):
             weight.assign(np.round(rng.normal(0, gain, weight.shape) * 64 / np.sqrt(fan_in)) / 64)
 
 
+def in_their_order(values, maps):
+    """A weight of ours, or its gradient, with its axes and entries where torch has them.
+
+    `maps` are (height, width) before a flattening, by the number of inputs of the dense layer.
+    """
+    if values.ndim == 2 and len(values) in maps:
+        values = values.reshape(*maps[len(values)], -1, values.shape[-1]).transpose(2, 0, 1, 3)
+        values = values.reshape(-1, values.shape[-1])
+    return values.transpose((3, 2, 0, 1) if values.ndim == 4 else range(values.ndim)[::-1])
+
+
 def copy_weights(model, module, maps):
-    """Ours into theirs; `maps` are (height, width) before a flattening, by the number of inputs of the dense layer."""
+    """Ours into theirs; `maps` as in `in_their_order`."""
     import torch
 
     ours = []
@@ -59,14 +70,9 @@ def copy_weights(model, module, maps):
         if "gamma" in values:
             names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
         else:
-            kernel = values["kernel"]
-            if kernel.ndim == 2 and len(kernel) in maps:
-                kernel = kernel.reshape(*maps[len(kernel)], -1, kernel.shape[-1]).transpose(2, 0, 1, 3)
-                kernel = kernel.reshape(-1, kernel.shape[-1])
-            values["kernel"] = kernel.transpose((3, 2, 0, 1) if kernel.ndim == 4 else (1, 0))
             names = {"kernel": "weight", "bias": "bias"}
         for name, value in values.items():
-            target = getattr(part, names[name])
+            value, target = in_their_order(value, maps), getattr(part, names[name])
             assert target.shape == value.shape
             target.data = torch.from_numpy(value.copy())
 
@@ -177,7 +183,8 @@ def test_gradients(originals, port):
     model, labels = port.network(**options, **mine), np.arange(SAMPLES)
     draw_weights(model)
     module = originals.build(port.NAME, **options, **theirs)
-    copy_weights(model, module, {1024: (4, 4), 8 * 7 * 7: (7, 7)})
+    maps = {1024: (4, 4), 8 * 7 * 7: (7, 7)}
+    copy_weights(model, module, maps)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(port.loss(labels, model(images(), training=True)))
     x = torch.from_numpy(np.moveaxis(images(), -1, 1).copy())
@@ -186,8 +193,7 @@ def test_gradients(originals, port):
     assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
     gradients = tape.gradient(loss, model.trainable_weights)
     for weight, gradient, parameter in zip(model.trainable_weights, gradients, module.parameters(), strict=True):
-        # the entries of a kernel are in another order: sorted they must be the same
-        a, b = np.sort(gradient.numpy().ravel()), np.sort(parameter.grad.numpy().ravel())
+        a, b = in_their_order(gradient.numpy(), maps), parameter.grad.numpy()
         assert np.abs(b).max() > 0
         np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max(), err_msg=weight.path)
 

@@ -98,6 +98,13 @@ def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak(gradient):
     np.testing.assert_allclose(gradient_of(model, x), expected, rtol=1e-6)
 
 
+def test_a_surrogate_is_that_of_all_neurons_and_readouts_differentiate_their_leak():
+    graph = HAND_WRITTEN["scaled readout"]()
+    for surrogate in (None, ksbp.surrogates.Sigmoid(4.0)):
+        firing, readout = ksbp.from_nir(graph, surrogate=surrogate).layers[-1].cell.neurons()
+        assert firing.surrogate == surrogate and readout.differentiate_leak is (surrogate is not None)
+
+
 def test_the_metadata_tells_which_cell_an_if_was(tmp_path):
     """Pooling neurons of ours stay what they are, through a file too; behind the pooling of others there are none."""
     cells = [pool("pool"), lif(conv(2), beta=1.0, name="lif")]
@@ -255,6 +262,13 @@ def inside(*edges, **nodes):
     return {"g": inner, "w": linear(), "n": neurons()}
 
 
+def inside_out(**layer):
+    """One layer on three numbers, whether or not it fits them, and neurons."""
+    ((name, node),) = layer.items()
+    nodes = {"input": nir.Input(np.array([3])), name: node, "n": neurons(), "output": nir.Output(np.array([3]))}
+    return nir.NIRGraph(nodes, [("input", name), (name, "n"), ("n", "output")], type_check=False)
+
+
 REFUSED = {
     "the nodes .'g.n'. twice: in its graph 'g'": lambda: nir.NIRGraph(
         {
@@ -348,6 +362,35 @@ REFUSED = {
         },
         [("input", "c"), ("c", "n"), ("n", "output")],
         type_check=False,
+    ),
+    "`padding` of node 'p' must be 0. Received: padding=.1, 1": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([2, 6, 6])),
+            "p": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([1, 1])),
+            "n": neurons((2, 4, 4)),
+            "output": nir.Output(np.array([2, 4, 4])),
+        },
+        [("input", "p"), ("p", "n"), ("n", "output")],
+        type_check=False,
+    ),
+    "`padding` of node 'c' must be numbers, since it has strides": lambda: nir.NIRGraph(
+        {
+            "input": nir.Input(np.array([2, 6, 6])),
+            "c": nir.Conv2d((6, 6), weight(3, 2, 3, 3), 2, "same", 1, 1, weight(3)),
+            "n": neurons((3, 3, 3)),
+            "output": nir.Output(np.array([3, 3, 3])),
+        },
+        [("input", "c"), ("c", "n"), ("n", "output")],
+        type_check=False,
+    ),
+    "`scale` of node 's' must have the shape of its input. Received: .4,. on .3,.": lambda: inside_out(
+        s=nir.Scale(weight(4))
+    ),
+    "`weight` of node 'w' must be .out, in. on a flat input. Received: .*3, 4. on .3,.": lambda: inside_out(
+        w=nir.Linear(weight(3, 4))
+    ),
+    "`weight` of node 'c' must be .out, channels, kernel. on series": lambda: inside_out(
+        c=nir.Conv1d(3, weight(3, 2, 5), 1, 0, 1, 1, weight(3))
     ),
     "other order": lambda: graph_of(neurons((2, 3, 3)), nir.Flatten({"input": np.array([2, 3, 3])}, 0)),
 }

@@ -114,6 +114,16 @@ def test_pictures_are_read_at_once():
     assert model.get_layer("time").gradient == card["recipe"]["gradient"] == "bounded"
 
 
+@pytest.mark.slow
+@needs(TFDS / "cifar10")
+def test_the_weights_of_cifar10_recognise_pictures():
+    """Not how many: this copy of the data has lost details, and these are the first 300."""
+    model = ksbp.models.spiking_vgg9(weights="cifar10", num_steps=4)
+    data = ksbp.datasets.load_images("cifar10", TFDS)
+    images, labels = data.normalised(data.test[0][:300]), data.test[1][:300]
+    assert (model.predict(images, batch_size=100, verbose=0).argmax(-1) == labels).mean() > 0.75
+
+
 def rows_of_neurons(rows):
     return [row for row in rows if row["layer"] not in ("input", "total")]
 
