@@ -87,7 +87,7 @@ def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
     return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
 
 
-def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
+def direct(data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
     """The network trained by `examples.reproduce`, with its test time steps, and its recipe."""
     path = args.direct or args.output / "direct" / "model.keras"
     if not path.exists():
@@ -96,8 +96,14 @@ def direct(chosen: Recipe, data, args: argparse.Namespace) -> tuple[keras.Model,
         reproduce.main(options + (["--data-dir", args.data_dir] if args.data_dir else []))
     report = args.direct_report or path.parent / "report.json"
     if report.exists():
-        known = json.loads(report.read_text())["recipe"]
-        chosen = Recipe.from_dict(known)
+        chosen = Recipe.from_dict(json.loads(report.read_text())["recipe"])
+        if (chosen.network, chosen.dataset) != (args.network, args.dataset):
+            raise SystemExit(
+                f"{report} is of {chosen.network} on {chosen.dataset}, not of {args.network} on {args.dataset}: "
+                "give --network and --dataset"
+            )
+    else:
+        chosen = recipe(args.network, args.dataset)
     in_float32 = dataclasses.replace(chosen, policy=None)  # as the others
     model = in_float32.build(data.input_shape, data.classes, args.direct_steps or chosen.test_steps, args.seed)
     model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
@@ -111,7 +117,7 @@ def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
             chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
             epochs=6, batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
         )  # fmt: skip
-    epochs = args.ann_epochs or chosen.epochs
+    epochs = chosen.epochs if args.ann_epochs is None else args.ann_epochs
     restart = tuple(epoch for epoch in chosen.restart if epoch < epochs)
     return dataclasses.replace(
         chosen, epochs=epochs, restart=restart, batch_size=args.ann_batch_size or chosen.batch_size
@@ -142,7 +148,7 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     sample = data.normalised(data.train[0][:500])
 
-    by_spikes, chosen = packaged(args) if args.packaged else direct(recipe(args.network, args.dataset), data, args)
+    by_spikes, chosen = packaged(args) if args.packaged else direct(data, args)
     of_ann = ann_recipe(chosen, args)
 
     def counterpart(recipe: Recipe) -> keras.Model:
@@ -158,7 +164,7 @@ def main(arguments: list[str] | None = None) -> dict:
     start = ksbp.convert_to_snn(
         ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient, **few
     )
-    if args.hybrid_firing_rate:
+    if args.hybrid_firing_rate is not None:
         ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
     mixed = trained(
         start, data, args.hybrid_epochs, args.output / "hybrid.keras", args.hybrid_augment, args.hybrid_batch_size,

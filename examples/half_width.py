@@ -150,6 +150,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         usual = vars(parser.parse_args([])) | {name: getattr(args, name) for name in ("table", "data_dir", "verbose")}
         if vars(args) != usual:
             parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
+    of_neurons = ("num_steps", "gradient", "surrogate", "beta", "threshold", "initial_membrane")
+    if args.ann and any(getattr(args, name) != parser.get_default(name) for name in of_neurons):
+        parser.error(
+            "--ann has no spiking neurons: leave out " + ", ".join(f"--{n.replace('_', '-')}" for n in of_neurons)
+        )
     return args
 
 

@@ -53,6 +53,8 @@ def load(folder: Path) -> list[dict]:
     """The reports, by network and data set, the best first, each with those of its training before it was continued."""
     reports = []
     for path in sorted(folder.glob("*.json")):
+        if (tested_on := json.loads(path.read_text())["data"]["tested_on"]) != "test set":
+            raise SystemExit(f"{path} is of a run that was tested on the {tested_on}: this page is of test accuracies")
         earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-[0-9]*.json")]
         earlier = sorted(earlier, key=lambda r: r["recipe"]["epochs"])
         reports.append({**json.loads(path.read_text()), "earlier": earlier})
@@ -140,7 +142,8 @@ def _run(report: dict) -> list[str]:
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     spikes = report["test"]["spikes_per_neuron"]
     per_epoch = min(float(row["seconds"]) for row in report["curve"])
-    settings = [f"{k} {v}" for k, v in recipe.items() if k not in ("network", "dataset") and v not in (None, [])]
+    hidden = {"network", "dataset", *(("encoder", "scale") if recipe["dataset"] == "nmnist" else ())}
+    settings = [f"{k} {v}" for k, v in recipe.items() if k not in hidden and v not in (None, [])]
     lines = [
         f"### {_title(recipe)}",
         "",

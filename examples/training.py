@@ -39,9 +39,6 @@ def trained(
         "data": data.name, "epochs": epochs, "augment": augment, "batch_size": batch_size,
         "learning_rate": learning_rate, "seed": seed, "note": note,
     }  # fmt: skip
-    keep_settings(path.with_suffix(".settings.json"), settings, path)
-    if path.exists():
-        return keras.saving.load_model(path)
     batches = data.batches(batch_size, augment, seed)
     if recipe is not None:
         recipe.compile(model, batches.steps_per_epoch)
@@ -49,6 +46,9 @@ def trained(
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * batches.steps_per_epoch)
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(schedule), loss=loss, metrics=["accuracy"])
+    keep_settings(path.with_suffix(".settings.json"), settings, path)  # only those that can be trained with
+    if path.exists():
+        return keras.saving.load_model(path)
     ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
     with written_whole(path) as part:
         model.save(part)

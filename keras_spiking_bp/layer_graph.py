@@ -120,9 +120,9 @@ def unused_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def no_constraints(layer: keras.layers.Layer) -> dict[str, None]:
-    """Changes for `copy_of`, where the copy gets other weights than those that the constraints hold for."""
-    return {key: None for key in layer.get_config() if key.endswith("_constraint")}
+def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
+    """Changes for `copy_of`, where the copy gets other weights than those of the constraints and regularizers."""
+    return {key: None for key in layer.get_config() if key.endswith(("_constraint", "_regularizer"))}
 
 
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

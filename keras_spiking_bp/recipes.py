@@ -57,7 +57,7 @@ class Recipe:
             or None; `output_std` requires a `firing_rate`.
         rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
             (`regularizers.FiringRate`); 0 for none. For a loss that is a mean: `"cross_entropy"`.
-        encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step. Events need none.
+        encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
         gradient: `"bptt"` (the authors' code), `"accumulated"` or `"bounded"`.
@@ -137,6 +137,11 @@ class Recipe:
                 f"label_smoothing={self.label_smoothing!r}, loss={self.loss!r}"
             )
         check_choice("encoder", self.encoder, ("poisson", "constant"))
+        if self.dataset == "nmnist" and (self.encoder, self.scale) != ("poisson", 1.0):
+            raise ValueError(
+                "`encoder` and `scale` are for images: events are spikes already. Received: "
+                f"dataset='nmnist', encoder={self.encoder!r}, scale={self.scale!r}"
+            )
         if self.firing_rate is not None:
             check_fraction("firing_rate", self.firing_rate)
         elif self.output_std is not None or self.rate_penalty:
@@ -238,7 +243,7 @@ _RESNET11 = Recipe(
 #: the others are our reading: the same as the nearest of those three.
 PAPER = {
     ("lenet", "mnist"): _LENET,
-    ("lenet", "nmnist"): dataclasses.replace(_LENET, dataset="nmnist"),
+    ("lenet", "nmnist"): dataclasses.replace(_LENET, dataset="nmnist", scale=1.0),
     ("vgg7", "svhn_cropped"): dataclasses.replace(_VGG9, network="vgg7", dataset="svhn_cropped"),
     ("resnet7", "svhn_cropped"): dataclasses.replace(_RESNET11, network="resnet7", dataset="svhn_cropped"),
     ("vgg9", "cifar10"): _VGG9,

@@ -7,6 +7,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import compare, comparison_section, conversion_page, convert, convert_applications, few_steps, reproduce
+from examples.training import trained
 
 
 @pytest.mark.slow
@@ -34,6 +35,8 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
         assert again[name] == full[name]
     with pytest.raises(SystemExit, match="ann.keras was made with other settings"):
         compare.main([*options, "--ann-epochs", "2"])
+    with pytest.raises(SystemExit, match="report.json is of lenet on mnist, not of vgg7 on mnist"):
+        compare.main([*options, "--network", "vgg7"])
     with pytest.raises(SystemExit):
         compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
 
@@ -79,6 +82,14 @@ def test_the_comparison_takes_the_weights_of_the_package(few_images, tmp_path, c
     with pytest.raises(SystemExit):
         compare.parse(["--packaged", "--direct", __file__])
     assert "the network of the package, or --direct another one" in capsys.readouterr().err
+
+
+def test_settings_that_nothing_can_be_trained_with_are_not_kept(few_images, tmp_path):
+    data = ksbp.datasets.load_images("mnist")
+    ann = convert.lenet(data.input_shape, data.classes)
+    with pytest.raises(ValueError, match="`batch_size` must be at most the number of examples, 24"):
+        trained(ann, data, 1, tmp_path / "ann.keras", batch_size=25)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

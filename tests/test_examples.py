@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, demo, export_all, pretrained, tune, wake_vgg9
+from examples import compare_gradients, convert, demo, export_all, half_width, pretrained, tune, wake_vgg9
 from tests.pages import ROOT
 
 
@@ -83,6 +83,8 @@ def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
     (wake_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
     (wake_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
     (pretrained.main, ["--dataset", "mnist", "--output", "weights"], "needs --model and --report"),
+    (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
+    (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
 def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -178,6 +178,13 @@ def test_bad_arguments(arguments, message):
         ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments})
 
 
+def test_strides_of_a_block_may_differ_by_axis():
+    for filters in (4, 6):
+        model = ksbp.models.spiking_resnet((8, 8, 1), 3, [(filters, (2, 1))], [], num_steps=3, stem_filters=4)
+        block = model.get_layer("time").cell.cells[2]
+        assert block.output_shape_of_step == (2, 4, filters)
+
+
 @pytest.mark.parametrize("blocks", [[64], [(64,)], ["pool"]])
 def test_bad_blocks(blocks):
     with pytest.raises(ValueError, match="`blocks` must hold pairs"):

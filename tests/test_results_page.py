@@ -65,6 +65,14 @@ def test_figures(tmp_path):
     assert "Continued after a test: 50.00 % after 1 epochs, 60.00 % after 2 epochs" in text
 
 
+def test_a_run_that_was_not_tested_on_the_test_set_is_refused(tmp_path):
+    held_out = report(data={"training_samples": 55000, "tested_on": "5,000 held-out samples", "note": ""})
+    (tmp_path / "a.json").write_text(json.dumps(held_out))
+    with pytest.raises(SystemExit, match="a.json is of a run that was tested on the 5,000 held-out samples"):
+        results_page.main(["--reports", str(tmp_path), "--output", str(tmp_path / "results.md")])
+    assert not (tmp_path / "results.md").exists()
+
+
 def test_the_paper_s_recipe_is_named_behind_a_better_one(tmp_path):
     worse = report(command=f"{report()['command']} --recipe paper")
     worse["test"] |= {"accuracy": 0.6}

@@ -107,8 +107,8 @@ def accuracy_over_time(
         of the input), `accumulates` and `macs`; with methods `steps_to_reach`, `early_exit` and `plot`.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or no output for each of two or
-            more classes.
+        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, no output for each of two or
+            more classes, or operations before the encoder that cannot be counted (`analysis.operations`).
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)

@@ -61,7 +61,8 @@ def convert_to_snn(
     * a softmax or sigmoid at the end, which is dropped.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` continues its training with spike-based
-    backpropagation (hybrid training; dropout directly after a ReLU is kept for this, other dropout is not).
+    backpropagation (hybrid training). Dropout directly after a ReLU is kept for this, except where that ReLU follows
+    max pooling or another ReLU; other dropout, constraints and regularizers are not.
 
     For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`. The page
     "Conversion" of the documentation has results for each.

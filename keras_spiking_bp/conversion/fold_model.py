@@ -15,8 +15,8 @@ from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_graph import (
     computes_otherwise,
     copy_of,
+    free_weights,
     has_stock_call,
-    no_constraints,
     parts_of,
     use_assigned,
 )
@@ -151,7 +151,7 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
             f"({type(synapse).__name__}), whose parts are not known. Use a keras.Sequential"
         )
     layers = [
-        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True, **no_constraints(old)}))
+        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True, **free_weights(old)}))
         for old, norm in folded
     ]
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)

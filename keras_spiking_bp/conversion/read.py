@@ -18,9 +18,9 @@ from keras_spiking_bp.layer_graph import (
     check_is_layer,
     computes_otherwise,
     copy_of,
+    free_weights,
     is_of_keras,
     name_of_output,
-    no_constraints,
 )
 from keras_spiking_bp.validation import check_static_shape
 
@@ -123,7 +123,8 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     behind = graph.nodes.get(sources[0])
     if _drops_single_values(layer) and behind is not None and behind.kind == RELU:
         return graph.add(AFFINE, copy_of(layer), sources, layer.name).name
-    if isinstance(layer, _NOTHING) or _augments(layer) or (_is_activation(layer) and _activation(layer) == "linear"):
+    nothing = isinstance(layer, _NOTHING) or (_augments(layer) and not isinstance(layer, keras.layers.RandomCrop))
+    if nothing or (_is_activation(layer) and _activation(layer) == "linear"):
         return sources[0]
     of = layer.name
     if isinstance(layer, JOINS):
@@ -143,7 +144,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     if isinstance(layer, tuple(_SEPARABLE)):
         return _activated(layer, _separable(layer, sources, graph), graph)
     if isinstance(layer, WEIGHTED):
-        new_layer = copy_of(layer, activation=None, activity_regularizer=None, **no_constraints(layer))
+        new_layer = copy_of(layer, activation=None, **free_weights(layer))
         node = graph.add(AFFINE, new_layer, sources, of)
         for new, old in zip(node.layer.weights, layer.weights, strict=True):
             new.assign(old)

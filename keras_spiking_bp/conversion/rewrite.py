@@ -42,7 +42,10 @@ def fold_normalization_backwards(graph: Graph) -> None:
 
 
 def relu_before_maximum(graph: Graph) -> None:
-    """Moves a ReLU after a maximum before it, so that it pools spikes: the result is the same."""
+    """Moves a ReLU after a maximum before it, so that it pools spikes: the result is the same.
+
+    Without its dropout: a maximum over values of which some are dropped is another one.
+    """
     for node in graph:
         takers = graph.takers(node.name)
         rectified = takers and all(taker.kind == RELU for taker in takers) and node.name != graph.output
@@ -53,6 +56,7 @@ def relu_before_maximum(graph: Graph) -> None:
             continue
         for taker in takers:
             graph.drop(taker)
+        first.dropout = 0.0
         _insert_before(graph, node, first)
 
 

@@ -85,7 +85,7 @@ def spiking_resnet(
         junction = parts.lif(parts.convolution(filters, 3, strides, std=std), f"{block}_junction")
         if filters != channels:
             shortcut = parts.convolution(filters, 1, strides, std=std)
-        elif strides > 1:
+        elif max(keras.tree.flatten(strides)) > 1:
             shortcut = parts.subsampled(strides)
         else:
             shortcut = None

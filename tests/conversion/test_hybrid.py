@@ -45,9 +45,10 @@ def test_both_rules_go_on_with_the_gradient_of_the_ann(reset):
 
 
 @pytest.mark.parametrize("of", ["convert", "fold"])
-def test_constraints_of_the_old_weights_are_not_put_on_the_new_ones(of):
+def test_constraints_and_regularizers_of_the_old_weights_are_not_put_on_the_new_ones(of):
     keras.utils.set_random_seed(0)
     constraints = {"kernel_constraint": keras.constraints.UnitNorm(), "bias_constraint": "non_neg"}
+    constraints |= {"kernel_regularizer": "l2", "bias_regularizer": "l1"}
     if of == "convert":
         hidden = layers.Dense(5, activation="relu", **constraints)
         model = ksbp.convert_to_snn(keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)]), X, 50)
@@ -58,6 +59,7 @@ def test_constraints_of_the_old_weights_are_not_put_on_the_new_ones(of):
         outputs = ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(10)(inputs))
         model = ksbp.fold_batch_normalization(keras.Model(inputs, outputs))
     before = model.get_weights()
+    assert not model.losses
     model.compile(keras.optimizers.SGD(0.0), "mse")
     model.fit(X, np.zeros((16, 3)), verbose=0)
     for old, new in zip(before, model.get_weights(), strict=True):
