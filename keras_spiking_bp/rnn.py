@@ -139,7 +139,16 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        return super().__call__(sequences, *args, **kwargs)
+        mask = args[1] if len(args) > 1 else kwargs.get("mask")
+        if mask is None and not isinstance(sequences, keras.KerasTensor):
+            mask = getattr(sequences, "_keras_mask", None)
+            if mask is not None:  # Keras 3.8 loses it where it casts `sequences`
+                kwargs["mask"] = mask
+        outputs = super().__call__(sequences, *args, **kwargs)
+        if mask is not None and self.return_sequences:  # which Keras 3.8 does for an attached one only
+            first = outputs[0] if self.return_state else outputs
+            first._keras_mask = self.compute_mask(None, mask)[0] if self.return_state else self.compute_mask(None, mask)
+        return outputs
 
     # --- shapes and states -------------------------------------------------------------------------------------------
 
@@ -169,6 +178,8 @@ class SpikingRNN(keras.layers.RNN):
 
     def compute_mask(self, _: Any, mask: Any) -> Any:
         output_mask = mask if self.return_sequences else None
+        if self.go_backwards and output_mask is not None:  # in the order of the outputs
+            output_mask = keras.ops.flip(output_mask, axis=1)
         if not self.return_state:
             return output_mask
         self._check_built()

@@ -60,8 +60,8 @@ def run_window(
     """Runs `cell` over the time steps of `sequences` (B, T, ...).
 
     At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
-    `zero_output_for_mask`. `differentiable` reads the inputs so that a gradient through the loop is cheap; otherwise
-    they are sliced in place, without a copy.
+    `zero_output_for_mask`; before the first step the potential of the readout, or no spikes. `differentiable` reads the
+    inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy.
     """
     static_steps = sequences.shape[1]
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
@@ -105,7 +105,7 @@ def run_window(
     zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
     loop_vars: tuple[Any, ...] = (
         tf.constant(0),
-        zeros,
+        zeros if cell.emits == "spikes" else states[-1]["membrane"],
         zeros,
         tf.zeros((batch_size, *sequences.shape[2:])),
         states,

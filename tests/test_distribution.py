@@ -122,6 +122,17 @@ def take_first_statistics(strategy, folder):
     np.savez(folder / f"norm-{number}.npz", *statistics(model))
 
 
+def train_with_a_metric_of_each_class(strategy, folder):
+    model, classes = model_of(strategy, False), np.arange(24) % 3
+    with strategy.scope():
+        model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()])
+    spikes = np.ones((24, STEPS, *SIZE), "int8")
+    data, seen = ksbp.datasets.Batches(spikes, np.eye(3, dtype="float32")[classes], BATCH), []
+    see = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(np.shape(logs["f1_score"])))
+    curve = ksbp.training.fit_multi_worker(model, data, 1, folder / "f1", strategy, callbacks=see, verbose=0)
+    assert seen == [(3,)] and list(curve[0]) == ["loss"]
+
+
 def trained(folder, name):
     curve = json.loads((folder / f"{name}.json").read_text())
     return curve, list(np.load(folder / f"{name}.npz").values())
@@ -229,6 +240,7 @@ def worker(folder, task):
         train(strategy, folder, "sum", False)
         train(strategy, folder, "averages", "averages")
         take_first_statistics(strategy, folder)
+        train_with_a_metric_of_each_class(strategy, folder)
         for _ in range(2):  # the second does not train
             train(strategy, folder, "early", False, [early()])
     elif task == "kill":

@@ -315,6 +315,22 @@ def test_a_save_that_was_killed_in_its_cleaning_up_is_restored(tmp_path, monkeyp
         np.testing.assert_array_equal(a, b)
 
 
+def test_what_a_killed_process_has_half_removed_is_removed(tmp_path):
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+    (left,) = tmp_path.iterdir()
+    half = left.rename(tmp_path / "epoch-0000-batch-000001")
+    (half / "position.json").unlink()
+    (tmp_path / "epoch-notes.txt").write_text("mine")
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001-batch-000000", "epoch-notes.txt"]
+
+
+def test_a_folder_in_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ksbp.training.fit(small_model(), batches(), 1, "~/mine", verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_several_steps_in_one_execution_are_refused(tmp_path):
     model = small_model()
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), steps_per_execution=2)
@@ -333,11 +349,15 @@ def test_bad_numbers(tmp_path, argument):
         ksbp.training.fit(small_model(), batches(), **{"epochs": 1, "folder": tmp_path, argument: 0})
 
 
-def test_what_is_no_folder(tmp_path):
+def test_what_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for folder in ("", None, 3, tmp_path / "file"):
         with pytest.raises(ValueError, match="`folder` must be "):
             ksbp.training.fit(small_model(), batches(), 1, folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="`folder` must be in a file system of this machine. Received: .*gs://mine"):
+        ksbp.training.fit(small_model(), batches(), 1, "gs://mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_uncompiled_model(tmp_path):

@@ -195,6 +195,21 @@ def test_a_prediction_at_every_step_goes_on_across_chunks(stateful):
     np.testing.assert_array_equal(np.concatenate(parts, 1), whole(x))
 
 
+@pytest.mark.parametrize("stateful", [True, False])
+def test_the_last_prediction_is_shown_again_at_masked_steps_across_chunks(stateful):
+    whole, x = conv_network(return_sequences=True), spikes(steps=10)
+    layer = same_network(whole, stateful=stateful, return_state=not stateful)
+    mask = np.ones((3, 10), bool)
+    mask[0, 3:], mask[1, 4:6], mask[2, :5] = False, False, False  # padded, without a sensor, not begun
+    parts, states = [], None
+    for chunk in (slice(4), slice(4, 10)):
+        how = {"mask": mask[:, chunk]}
+        output, *states = (layer(x[:, chunk], **how),) if stateful else layer(x[:, chunk], initial_state=states, **how)
+        parts.append(output)
+    np.testing.assert_array_equal(np.concatenate(parts, 1), whole(x, mask=mask))
+    assert np.abs(parts[1][0]).max() > 0 and np.abs(parts[0][2]).max() == 0
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("readout", [True, False])
 def test_no_gradient_into_the_initial_state(gradient, readout):
@@ -552,7 +567,26 @@ def test_go_backwards():
     backwards = same_network(rnn, go_backwards=True)
     np.testing.assert_array_equal(backwards(spikes()), rnn(spikes()[:, ::-1]))
     mask = np.random.default_rng(2).uniform(size=(3, 8)) < 0.7
-    np.testing.assert_array_equal(backwards(spikes(), mask=mask), rnn(spikes()[:, ::-1], mask=mask[:, ::-1]))
+    outputs = backwards(spikes(), mask=mask)
+    np.testing.assert_array_equal(outputs, rnn(spikes()[:, ::-1], mask=mask[:, ::-1]))
+    np.testing.assert_array_equal(outputs._keras_mask, mask[:, ::-1])
+
+
+@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("return_state", [True, False])
+def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(attached, policy, return_state):
+    keras.config.set_dtype_policy(policy)
+    mask = np.arange(8) < [[8], [5], [3]]
+    x = np.where(mask[..., None], np.random.default_rng(0).integers(1, 3, (3, 8, 5)), 0).astype("float32")
+    first = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(6, bias_initializer="ones")), return_sequences=True)
+    second = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2, bias_initializer="ones")))
+    expected = [second(first(x[i : i + 1, : mask[i].sum()]))[0] for i in range(3)]
+    first.return_state = return_state
+    outputs = first(keras.layers.Masking()(x)) if attached else first(x, mask=mask)
+    outputs = outputs[0] if return_state else outputs
+    np.testing.assert_array_equal(outputs._keras_mask, mask)
+    np.testing.assert_allclose(second(outputs), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)

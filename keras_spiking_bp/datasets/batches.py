@@ -67,8 +67,9 @@ class Batches:
             )
         self.num_examples = len(examples)
         self.seed = check_seed(seed, optional=False)
-        self._examples = tf.convert_to_tensor(examples)
-        self._labels = tf.convert_to_tensor(labels)
+        with tf.device("CPU:0"):  # not in the memory of a GPU
+            self._examples = tf.convert_to_tensor(examples)
+            self._labels = tf.convert_to_tensor(labels)
         if prepare is not None and not callable(prepare):
             raise TypeError(f"`prepare` must be a function or None. Received: prepare={prepare!r}")
         self._prepare = prepare

@@ -53,7 +53,9 @@ class Checkpoint:
     def __init__(self, folder: str | os.PathLike, batches: Batches, writes: bool = True):
         if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
             raise ValueError(f"`folder` must be the path of a folder for the checkpoints. Received: folder={folder!r}")
-        self.folder = Path(folder)
+        if "://" in os.fspath(folder):
+            raise ValueError(f"`folder` must be in a file system of this machine. Received: folder={folder!r}")
+        self.folder = Path(folder).expanduser().absolute()
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"`folder` must be a folder. Received: folder={str(folder)!r}, which is a file")
         self.writes = writes
@@ -83,7 +85,7 @@ class Checkpoint:
             _remove(aside)
             finished.rename(aside)
         unfinished.rename(finished)
-        for old in self._finished():
+        for old in self.folder.glob("epoch-*-batch-*"):  # one that a killed process has half removed, too
             if old != finished:
                 _remove(old)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
@@ -65,7 +66,8 @@ def fit_multi_worker(
         strategy: a `tf.distribute.MultiWorkerMirroredStrategy`.
         save_every: batches between two saves; None: at the end of each epoch only.
         callbacks: called on the machine that passes them; `on_train_batch_end` without logs. One that sets
-            `model.stop_training` must be passed on all, and act the same there: `on_epoch_end` has the logs of all.
+            `model.stop_training`, or changes the model or its optimizer, such as a schedule of the learning rate, must
+            be passed on all, and act the same there: `on_epoch_end` has the logs of all.
         verbose: as for `model.fit`, on the chief.
 
     Returns:
@@ -130,7 +132,8 @@ def fit_multi_worker(
             calls.on_train_batch_end(batch)
             if model.stop_training:
                 break
-        calls.on_epoch_end(epoch, {name: float(value) for name, value in model.get_metrics_result().items()})
+        results = {name: np.asarray(value) for name, value in model.get_metrics_result().items()}
+        calls.on_epoch_end(epoch, {name: float(v) if v.size == 1 else v for name, v in results.items()})
         if model.stop_training:
             break
     model.optimizer.finalize_variable_values(model.trainable_weights)  # the averages of `use_ema`
