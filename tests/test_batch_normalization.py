@@ -542,10 +542,39 @@ def test_random_numbers_beside_it_in_one_layer_are_refused():
     whole = keras.Model(inputs, outputs, name="whole")
     with pytest.raises(ValueError, match="`synapse` must not hold a batch normalisation and random.*'whole'"):
         ksbp.ReadoutCell(whole)
-    layers = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5, seed=1)]
-    rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.Sequential(layers)), gradient="bptt")
-    x = np.ones((2, 3, 4), "float32")
-    assert np.abs(rnn(x, training=True) - rnn(x, training=True)).max() > 0
+
+
+class Dropped(keras.Model):
+    """Calls its layers without a flag, which Keras passes on."""
+
+    def __init__(self, rnn):
+        super().__init__()
+        self.rnn, self.dropout = rnn, keras.layers.Dropout(0.5)
+
+    def call(self, inputs, training=None):
+        return self.dropout(self.rnn(inputs))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_random_layers_behind_it_draw_in_training(frozen):
+    """In the synapse, in the next cell, and behind the `SpikingRNN`."""
+    norm = keras.layers.BatchNormalization(trainable=not frozen)
+    first = keras.Sequential([keras.layers.Dense(4, bias_initializer="ones"), norm])
+    for place in ("synapse", "next", "behind"):
+        dropout = [keras.layers.Dropout(0.5)]
+        parts = [*first.layers, *(dropout if place == "synapse" else [])]
+        readout = keras.Sequential([*(dropout if place == "next" else []), keras.layers.Dense(3)])
+        cells = [ksbp.LIFCell(keras.Sequential(parts), threshold=0.1), ksbp.ReadoutCell(readout)]
+        rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")
+        model = Dropped(rnn) if place == "behind" else rnn
+        still = model(X)
+        model(X, training=True)  # the first statistics
+        found = [np.array(model(X, training=True)) for _ in range(2)]
+        assert np.abs(found[0] - found[1]).max() > 0.01, place
+        assert np.array_equal(model(X), model(X)) and np.isfinite(still).all()
+        if place == "behind":
+            dropped = np.mean(found[0] == 0)
+            assert 0.2 < dropped < 0.8
 
 
 # --- two devices ------------------------------------------------------------------------------------------------------
