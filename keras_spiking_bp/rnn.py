@@ -34,6 +34,9 @@ from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, changes_variables, run_window
 from keras_spiking_bp.validation import check_float32_policy, check_has_shape, check_mask, check_static_shape, finite
 
+#: Whether Keras makes the cast of an input an operation of a functional model, which passes on no mask.
+_CAST_IN_MODELS = tuple(map(int, keras.version().split(".")[:2])) < (3, 10)
+
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class SpikingRNN(keras.layers.RNN):
@@ -140,7 +143,7 @@ class SpikingRNN(keras.layers.RNN):
                 "return_sequences=True"
             )
         mask = args[1] if len(args) > 1 else kwargs.get("mask")
-        if mask is None and not isinstance(sequences, keras.KerasTensor):
+        if mask is None and (_CAST_IN_MODELS or not isinstance(sequences, keras.KerasTensor)):
             mask = getattr(sequences, "_keras_mask", None)
             if mask is not None:  # Keras 3.8 loses it where it casts `sequences`
                 kwargs["mask"] = mask
