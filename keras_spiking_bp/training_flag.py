@@ -15,7 +15,7 @@ def training_flag_restored() -> Iterator[None]:
 
     Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call.
     """
-    flag = _Flag()
+    flag = _Flag(name="training_flag")  # a name that a graph may begin with
     flag(tf.zeros(()))
     try:
         yield
