@@ -163,6 +163,8 @@ class Recipe:
         restart = fields.get("restart", ())
         if isinstance(restart, int):  # the one epoch of an older recipe, or 0 for none
             restart = (restart,) if restart else ()
+        if fields["dataset"] == "nmnist":  # older ones named an encoder, which had no effect
+            fields = {**fields, "encoder": "poisson", "scale": 1.0}
         return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"]), "restart": tuple(restart)})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:

@@ -143,7 +143,7 @@ class SpikingRNN(keras.layers.RNN):
                 "return_sequences=True"
             )
         mask = args[1] if len(args) > 1 else kwargs.get("mask")
-        if mask is None and (_CAST_IN_MODELS or not isinstance(sequences, keras.KerasTensor)):
+        if mask is None and len(args) < 2 and (_CAST_IN_MODELS or not isinstance(sequences, keras.KerasTensor)):
             mask = getattr(sequences, "_keras_mask", None)
             if mask is not None:  # Keras 3.8 loses it where it casts `sequences`
                 kwargs["mask"] = mask

@@ -188,6 +188,8 @@ def test_what_contradicts_itself():
     for change in ({"encoder": "constant"}, {"scale": 0.5}):
         with pytest.raises(ValueError, match="`encoder` and `scale` are for images: events are spikes already"):
             dataclasses.replace(recipe("lenet", "nmnist"), **change)
+        older = {**dataclasses.asdict(recipe("lenet", "nmnist")), **change}  # written before
+        assert Recipe.from_dict(older) == recipe("lenet", "nmnist")
     with pytest.raises(ValueError, match="`rate_penalty` needs gradient 'accumulated' or 'bounded'"):
         dataclasses.replace(recipe("lenet", "mnist"), firing_rate=0.1, rate_penalty=10.0, gradient="bptt")
     for change in ({"output_std": 0.7}, {"rate_penalty": 10.0}):

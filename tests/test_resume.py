@@ -320,9 +320,11 @@ def test_what_a_killed_process_has_half_removed_is_removed(tmp_path):
     (left,) = tmp_path.iterdir()
     half = left.rename(tmp_path / "epoch-0000-batch-000001")
     (half / "position.json").unlink()
-    (tmp_path / "epoch-notes.txt").write_text("mine")
+    mine = ["epoch-01-batch-02.png", "epoch-0001-batch-000001-plots"]
+    (tmp_path / mine[0]).write_text("mine")
+    (tmp_path / mine[1]).mkdir()
     ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001-batch-000000", "epoch-notes.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch-0001-batch-000000", *mine}
 
 
 def test_a_folder_in_the_home_of_the_user(tmp_path, monkeypatch):

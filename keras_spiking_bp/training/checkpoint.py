@@ -19,6 +19,7 @@ from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
 
+_NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 3
 
@@ -85,8 +86,8 @@ class Checkpoint:
             _remove(aside)
             finished.rename(aside)
         unfinished.rename(finished)
-        for old in self.folder.glob("epoch-*-batch-*"):  # one that a killed process has half removed, too
-            if old != finished:
+        for old in self.folder.iterdir():  # one that a killed process has half removed, too
+            if old != finished and old.is_dir() and _NAME.fullmatch(old.name):
                 _remove(old)
 
     def restore(
