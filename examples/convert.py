@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--output", type=Path, default=Path("checkpoints/conversion"))
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
-    if args.hybrid_steps is None and (args.hybrid_epochs, args.hybrid_learning_rate) != (1, 1e-4):
+    of_hybrid = ("hybrid_epochs", "hybrid_learning_rate")
+    if args.hybrid_steps is None and any(getattr(args, name) != parser.get_default(name) for name in of_hybrid):
         parser.error("--hybrid-epochs and --hybrid-learning-rate are of the hybrid: give --hybrid-steps, too")
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)

@@ -53,11 +53,12 @@ def load(folder: Path) -> list[dict]:
     """The reports, by network and data set, the best first, each with those of its training before it was continued."""
     reports = []
     for path in sorted(folder.glob("*.json")):
-        if (tested_on := json.loads(path.read_text())["data"]["tested_on"]) != "test set":
+        report = json.loads(path.read_text())
+        if (tested_on := report["data"]["tested_on"]) != "test set":
             raise SystemExit(f"{path} is of a run that was tested on the {tested_on}: this page is of test accuracies")
         earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-[0-9]*.json")]
         earlier = sorted(earlier, key=lambda r: r["recipe"]["epochs"])
-        reports.append({**json.loads(path.read_text()), "earlier": earlier})
+        reports.append({**report, "earlier": earlier})
     order = {pair: i for i, pair in enumerate(OUR_PAIRS)}
 
     def place(report: dict) -> tuple[int, tuple[str, str], float]:

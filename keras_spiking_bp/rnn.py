@@ -149,8 +149,11 @@ class SpikingRNN(keras.layers.RNN):
                 kwargs["mask"] = mask
         outputs = super().__call__(sequences, *args, **kwargs)
         if mask is not None and self.return_sequences:  # which Keras 3.8 does for an attached one only
-            first = outputs[0] if self.return_state else outputs
-            first._keras_mask = self.compute_mask(None, mask)[0] if self.return_state else self.compute_mask(None, mask)
+            masks = self.compute_mask(None, mask)
+            if self.return_state:
+                outputs[0]._keras_mask = masks[0]
+            else:
+                outputs._keras_mask = masks
         return outputs
 
     # --- shapes and states -------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class Batches:
             )
         self.num_examples = len(examples)
         self.seed = check_seed(seed, optional=False)
-        with tf.device("CPU:0"):  # not in the memory of a GPU
+        with tf.device("CPU:0"):  # a GPU would hold all of it
             self._examples = tf.convert_to_tensor(examples)
             self._labels = tf.convert_to_tensor(labels)
         if prepare is not None and not callable(prepare):

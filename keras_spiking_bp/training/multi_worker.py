@@ -133,7 +133,7 @@ def fit_multi_worker(
             if model.stop_training:
                 break
         results = {name: np.asarray(value) for name, value in model.get_metrics_result().items()}
-        calls.on_epoch_end(epoch, {name: float(v) if v.size == 1 else v for name, v in results.items()})
+        calls.on_epoch_end(epoch, {name: v.item() if v.size == 1 else v for name, v in results.items()})
         if model.stop_training:
             break
     model.optimizer.finalize_variable_values(model.trainable_weights)  # the averages of `use_ema`

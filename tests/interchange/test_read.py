@@ -262,10 +262,11 @@ def inside(*edges, **nodes):
     return {"g": inner, "w": linear(), "n": neurons()}
 
 
-def inside_out(**layer):
-    """One layer on three numbers, whether or not it fits them, and neurons."""
+def alone(takes=(3,), gives=(3,), **layer):
+    """One layer on inputs of this shape, whether or not it fits them, and neurons."""
     ((name, node),) = layer.items()
-    nodes = {"input": nir.Input(np.array([3])), name: node, "n": neurons(), "output": nir.Output(np.array([3]))}
+    ends = {"input": nir.Input(np.array(takes)), "output": nir.Output(np.array(gives))}
+    nodes = {**ends, name: node, "n": neurons(gives)}
     return nir.NIRGraph(nodes, [("input", name), (name, "n"), ("n", "output")], type_check=False)
 
 
@@ -353,43 +354,22 @@ REFUSED = {
     ),
     "one step of one sample.*ignore_dims": lambda: graph_of(nir.Input(np.array([1, 2, 3, 4])), neurons((1, 2, 3, 4))),
     "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
-    "`groups` of node": lambda: nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([2, 6, 6])),
-            "c": nir.Conv2d((6, 6), weight(2, 1, 3, 3), 1, 1, 1, 2, weight(2)),
-            "n": neurons((2, 6, 6)),
-            "output": nir.Output(np.array([2, 6, 6])),
-        },
-        [("input", "c"), ("c", "n"), ("n", "output")],
-        type_check=False,
+    "`groups` of node": lambda: alone(
+        (2, 6, 6), (2, 6, 6), c=nir.Conv2d((6, 6), weight(2, 1, 3, 3), 1, 1, 1, 2, weight(2))
     ),
-    "`padding` of node 'p' must be 0. Received: padding=.1, 1": lambda: nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([2, 6, 6])),
-            "p": nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([1, 1])),
-            "n": neurons((2, 4, 4)),
-            "output": nir.Output(np.array([2, 4, 4])),
-        },
-        [("input", "p"), ("p", "n"), ("n", "output")],
-        type_check=False,
+    "`padding` of node 'p' must be 0. Received: padding=.1, 1": lambda: alone(
+        (2, 6, 6), (2, 4, 4), p=nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([1, 1]))
     ),
-    "`padding` of node 'c' must be numbers, since it has strides": lambda: nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([2, 6, 6])),
-            "c": nir.Conv2d((6, 6), weight(3, 2, 3, 3), 2, "same", 1, 1, weight(3)),
-            "n": neurons((3, 3, 3)),
-            "output": nir.Output(np.array([3, 3, 3])),
-        },
-        [("input", "c"), ("c", "n"), ("n", "output")],
-        type_check=False,
+    "`padding` of node 'c' must be numbers, since it has strides": lambda: alone(
+        (2, 6, 6), (3, 3, 3), c=nir.Conv2d((6, 6), weight(3, 2, 3, 3), 2, "same", 1, 1, weight(3))
     ),
-    "`scale` of node 's' must have the shape of its input. Received: .4,. on .3,.": lambda: inside_out(
+    "`scale` of node 's' must have the shape of its input. Received: .4,. on .3,.": lambda: alone(
         s=nir.Scale(weight(4))
     ),
-    "`weight` of node 'w' must be .out, in. on a flat input. Received: .*3, 4. on .3,.": lambda: inside_out(
+    "`weight` of node 'w' must be .out, in. on a flat input. Received: .*3, 4. on .3,.": lambda: alone(
         w=nir.Linear(weight(3, 4))
     ),
-    "`weight` of node 'c' must be .out, channels, kernel. on series": lambda: inside_out(
+    "`weight` of node 'c' must be .out, channels, kernel. on series": lambda: alone(
         c=nir.Conv1d(3, weight(3, 2, 5), 1, 0, 1, 1, weight(3))
     ),
     "other order": lambda: graph_of(neurons((2, 3, 3)), nir.Flatten({"input": np.array([2, 3, 3])}, 0)),
