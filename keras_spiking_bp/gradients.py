@@ -25,7 +25,8 @@ On totals
     * with a surrogate, both: rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488), by
       `eligibility_step`.
 
-    With a synaptic current the first two slopes are multiplied by `mean_gain`, and `e[t]` is different.
+    With a synaptic current the first two slopes are multiplied by `mean_gain`, the first, where the reset is to zero,
+    by that up to the last spike; and `e[t]` is different.
 
 Step by step
     Autodiff through the loop. With `surrogate=None` it is what the code does (`lif_step_bptt`, `leak_bptt`,
@@ -108,10 +109,10 @@ def derived_on_demand(
     return output, [tf.stop_gradient(state) for state in states]
 
 
-def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
+def after_reads(compute: Callable[[], tf.Tensor]) -> tf.Tensor:
     """Passes the gradient into a pass over totals only after all weights it needs have been read.
 
-    Forward: `walk()`. Backward: the gradient, with control edges from each read of a variable in the pass.
+    Forward: `compute()`. Backward: the gradient, with control edges from each read of a variable in the pass.
 
     The values of the pass are unused, so TensorFlow prunes its forward part, and only the backward pass reads the
     weights. Its graph optimizer (Grappler's `dependency_optimization`) then loses the edges from these reads to the
@@ -119,10 +120,10 @@ def after_reads(walk: Callable[[], tf.Tensor]) -> tf.Tensor:
     before updates").
     """
     if tf.executing_eagerly():
-        return walk()
+        return compute()
     graph = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
-    output = walk()
+    output = compute()
     reads = [op.outputs[0] for op in graph.get_operations()[before:] if op.type == "ReadVariableOp"]
 
     @tf.custom_gradient
@@ -150,6 +151,10 @@ def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -
     Returns:
         Tensor of the same shape, at most 1. It is negative with a fast leak: for a neuron whose only spike was in the
         last step, if `beta < 1 / e`.
+
+    Example:
+        >>> leak_correction(np.array([2.0, 0.0], "float32"), np.array([1.5, 0.0], "float32"), 1.0).numpy().tolist()
+        [1.0, 0.0]
     """
     fired = tf.cast(spike_count > 0, leaky_trace.dtype)
     if is_one(beta):
@@ -202,6 +207,9 @@ def eligibility_step(
         resets_to_zero: which of the two equations.
         drive: what such a current adds to the potential in this step: 1, or for a neuron with a synaptic current
             `(1 - synaptic_beta^t) / (1 - synaptic_beta)`.
+
+    Returns:
+        `slope * e[t]`, and the second summand of `e[t+1]`: float32, of the shape of `spikes`.
     """
     eligibility = drive + carried
     weighted = slope * eligibility
@@ -213,10 +221,10 @@ def eligibility_step(
 
 
 def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
-    """What a current adds to a potential over the rest of a window of `num_steps` through a synaptic current; or to the
-    sum over a potential with this decay.
+    """How much of a current a synaptic current has added to the potential by step T: the mean over t = 1 to T of
+    `sum_{k=0}^{T-t} synaptic_beta^k`.
 
-    The one of step t adds `sum_{k=0}^{T-t} synaptic_beta^k` times itself; this is the mean over t = 1 to T.
+    Also what a current adds to the sum over a potential with this decay.
 
     Args:
         synaptic_beta: decay of the synaptic current per step, a number or one for each neuron.
@@ -294,19 +302,21 @@ def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | N
     return with_steps(sequences, total)
 
 
-def spread_over_steps(total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
+def spread_over_steps(
+    total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor, weights: tf.Tensor | None
+) -> tf.Tensor:
     """The output at each step, with the accumulated derivative.
 
     Forward: `outputs` (B, T, ...), simulated. Backward: `total` (B, ...) gets the sum of the upstream gradient over the
-    steps that showed an output (`seen` (B, T), None for all), divided by `num_steps`: its mean over time.
+    steps, each times its weight (`weights` (B, T), None for 1), divided by `num_steps`: its mean over time.
     """
 
     @tf.custom_gradient
     def with_mean(total, outputs, num_steps):
         def grad(*upstream):
             g = upstream[0]
-            if seen is not None:
-                g = g * tf.cast(per_step(seen, g), g.dtype)
+            if weights is not None:
+                g = g * per_step(weights, g)
             g = tf.reduce_sum(g, axis=1)
             return g / per_sample(num_steps, g), None, None
 
@@ -386,6 +396,16 @@ def lif_step_surrogate(
         beta:        g_membrane * (potential after the reset)
         threshold:  -g_spikes * surrogate(potential - threshold)
                     -g_membrane * beta * spikes                      in addition, where it is subtracted
+
+    Args:
+        membrane, current: (B, ...) float32.
+        forward: the step.
+        surrogate: a function of `potential - threshold`, of the same shape.
+        beta, threshold: a number or an array that broadcasts against the neurons; a tensor if it is learned.
+        resets_to_zero: whether the reset is to zero, not by subtraction.
+
+    Returns:
+        Spikes and the next membrane potential, (B, ...) float32.
     """
     learned = [parameter for parameter in (beta, threshold) if tf.is_tensor(parameter)]
 

@@ -34,9 +34,6 @@ from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.time_loop import Window, changes_variables, run_window
 from keras_spiking_bp.validation import check_float32_policy, check_has_shape, check_mask, check_static_shape, finite
 
-#: Whether Keras makes the cast of an input an operation of a functional model, which passes on no mask.
-_CAST_IN_MODELS = tuple(map(int, keras.version().split(".")[:2])) < (3, 10)
-
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class SpikingRNN(keras.layers.RNN):
@@ -142,19 +139,10 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        mask = args[1] if len(args) > 1 else kwargs.get("mask")
-        if mask is None and len(args) < 2 and (_CAST_IN_MODELS or not isinstance(sequences, keras.KerasTensor)):
-            mask = getattr(sequences, "_keras_mask", None)
-            if mask is not None:  # Keras 3.8 loses it where it casts `sequences`
-                kwargs["mask"] = mask
-        outputs = super().__call__(sequences, *args, **kwargs)
-        if mask is not None and self.return_sequences:  # which Keras 3.8 does for an attached one only
-            masks = self.compute_mask(None, mask)
-            if self.return_state:
-                outputs[0]._keras_mask = masks[0]
-            else:
-                outputs._keras_mask = masks
-        return outputs
+        if len(args) < 2 and kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
+            # Keras up to 3.13 loses it where it casts `sequences`
+            kwargs["mask"] = getattr(sequences, "_keras_mask", None)
+        return super().__call__(sequences, *args, **kwargs)
 
     # --- shapes and states -------------------------------------------------------------------------------------------
 
@@ -169,7 +157,7 @@ class SpikingRNN(keras.layers.RNN):
                 f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
-        build_part(self.cell, sequences_shape[2:])  # here, as Keras 3.8 takes the layer for built before the checks
+        build_part(self.cell, sequences_shape[2:])  # here: Keras takes the cell for built, whatever the checks find
         check_built_rule(self.gradient, self.cell, tuple(sequences_shape[2:]))
         super().build(sequences_shape, initial_state_shape)
 
@@ -293,6 +281,16 @@ class SpikingRNN(keras.layers.RNN):
             sequences, initial_state, mask: as in the call of the layer.
             runs: how many times the network runs; None for as many as all statistics need. 1 suffices for those after
                 layers whose statistics are correct.
+
+        Raises:
+            TypeError, ValueError: as the call of the layer.
+
+        Example:
+            >>> synapse = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
+            >>> layer = SpikingRNN(LIFCell(synapse, threshold=2.0), "bounded")
+            >>> layer.take_statistics(np.ones((2, 20, 4), "float32"))
+            >>> float(synapse.layers[1].moving_variance[0])
+            0.0
         """
         sequences, before, mask = self._checked(sequences, initial_state, mask)
         if layers := learning_normalizations(self.cell):
@@ -308,11 +306,11 @@ class SpikingRNN(keras.layers.RNN):
         runs: int | None = None,
         only: tf.Tensor | None = None,
     ) -> list[tf.Tensor]:
-        def walk() -> None:
+        def once() -> None:
             window = self._run(sequences, before, mask, False, None, recorded=True)
             self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
 
-        return statistics_of_batch(self.cell, walk, runs, only)
+        return statistics_of_batch(self.cell, once, runs, only)
 
     def _take_first_statistics(self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None) -> None:
         """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""

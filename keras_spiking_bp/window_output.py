@@ -25,16 +25,18 @@ def at_each_step(
     `on_totals`: the derivative is that of `window.total`; else it is that of the outputs.
     """
     outputs, potentials = window.outputs, before.spikes is None
+    weights = None
     if mask is None:
         steps = tf.range(1, tf.shape(outputs)[1] + 1)[None]
-        shown = None
     else:
         steps = tf.cumsum(tf.cast(mask, tf.int32), axis=1)
-        shown = mask if zero_output_for_mask else steps > 0
+        weights = tf.cast(mask if zero_output_for_mask else steps > 0, tf.float32)
     if potentials:
-        so_far = tf.maximum(before.steps[:, None] + tf.cast(steps, tf.float32), 1.0)
+        of_window = tf.cast(steps, tf.float32)
+        so_far = tf.maximum(before.steps[:, None] + of_window, 1.0)
         outputs = outputs / per_step(so_far, outputs)
+        share = of_window / so_far  # the inputs of the window are this part of those that the output is the mean of
+        weights = share if weights is None else weights * share
     if not on_totals:
         return outputs
-    divisor = tf.maximum(before.steps + window.num_steps if potentials else window.num_steps, 1.0)
-    return spread_over_steps(window.total, outputs, divisor, shown)
+    return spread_over_steps(window.total, outputs, tf.maximum(window.num_steps, 1.0), weights)

@@ -265,20 +265,22 @@ class Simulation:
                 self._add(gradients, i["synapse"], gw)
         return gradients
 
-    def _mean_gain(self, node):
-        """What a unit of current adds to the potential until the end, mean over the steps in which it comes."""
-        alpha, steps = self._synaptic_beta_of(node), self.num_steps
-        return np.mean([sum(alpha**k for k in range(steps - t + 1)) for t in range(1, steps + 1)])
+    def _gain(self, node, end):
+        """What units of current, one in each step up to `end`, add to the potential until then."""
+        return sum(self._synaptic_beta_of(node) ** k for t in range(1, end + 1) for k in range(end - t + 1))
 
     def _mean_leak(self):
         return np.mean([self.beta ** (self.num_steps - t + 1) for t in range(1, self.num_steps + 1)])
 
     def _slope_of_paper(self, node):
-        slope = self.leak_correction(node) * self._scale(node) * self._mean_gain(node)
-        return slope * self.last_spike(node["name"]) / self.num_steps if self.reset == "zero" else slope
+        slope = self.leak_correction(node) * self._scale(node)
+        if self.reset != "zero":
+            return slope * self._gain(node, self.num_steps) / self.num_steps
+        gains = np.array([self._gain(node, end) for end in range(self.num_steps + 1)])
+        return slope * gains[self.last_spike(node["name"]).astype(int)] / self.num_steps
 
     def _slope_in_bounds(self, node):
-        return self.between_bounds(node) * self._scale(node) * self._mean_gain(node)
+        return self.between_bounds(node) * self._scale(node) * self._gain(node, self.num_steps) / self.num_steps
 
     def between_bounds(self, node):
         """Whether a count is: it did not fire at every step, and the charge that came in is positive."""

@@ -106,11 +106,11 @@ def test_total_over_steps(masked):
 def test_spread_over_steps_hands_back_the_mean(masked):
     total, outputs = tf.zeros((2, 4)), tf.random.normal((2, 3, 4))
     upstream = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
-    seen = tf.constant([[False, True, True], [True, True, True]]) if masked else None
+    weights = tf.constant([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]) if masked else None
     steps = tf.constant([2.0, 3.0]) if masked else tf.constant(3.0)
     with tf.GradientTape() as tape:
         tape.watch(total)
-        spread = g.spread_over_steps(total, outputs, steps, seen)
+        spread = g.spread_over_steps(total, outputs, steps, weights)
         loss = tf.reduce_sum(spread * upstream)
     np.testing.assert_array_equal(spread, outputs)
     expected = upstream.mean(1)

@@ -149,6 +149,24 @@ def test_the_gain_is_the_derivative_of_the_potential():
     np.testing.assert_allclose(current[0, 0], (1 - 0.7**9) / 0.3, rtol=1e-5)
 
 
+@pytest.mark.parametrize("synaptic_beta", [None, 0.5, 0.9])
+def test_on_totals_and_step_by_step_a_count_depends_as_much_on_its_input(synaptic_beta):
+    """By both rules, what comes after the last spike of a neuron has no effect."""
+    found = {}
+    for gradient in ("accumulated", "bptt"):
+        dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+        layer = ksbp.SpikingRNN(ksbp.LIFCell(dense, beta=1.0, synaptic_beta=synaptic_beta), gradient)
+        x = tf.constant([[[0.6], [0.6], [0.0], [0.0]], [[0.6], [0.3], [0.6], [0.3]], [[0.1], [0.1], [0.0], [0.0]]])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            counts = 4 * layer(x)
+        found[gradient] = tf.reduce_sum(tape.gradient(counts, x), (1, 2))
+    np.testing.assert_allclose(found["accumulated"], found["bptt"], rtol=1e-6)
+    if synaptic_beta == 0.5:  # the first fires at step 2 only, from 1 + 0.5 of the first input and 1 of the second
+        assert found["bptt"][0] == 2.5
+    assert found["bptt"][2] == 0
+
+
 # --- states -----------------------------------------------------------------------------------------------------------
 
 

@@ -249,6 +249,28 @@ def test_masked_steps_are_skipped(gradient, neuron, readout, sequences):
         np.testing.assert_allclose(actual, sum(of_samples), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_later_window_has_its_share_in_the_gradient_of_each_output(masked):
+    """V[t] / (steps before + t), a mean over earlier inputs too: on totals and step by step, without leak."""
+    x, mask = spikes(), np.random.default_rng(0).uniform(size=(3, 8)) < 0.6 if masked else None
+    weight = np.random.default_rng(1).normal(size=(3, 8, 1)).astype("float32")
+    found = []
+    for gradient in ("accumulated", "bounded", "bptt"):
+        cell = ksbp.SequentialCell(
+            [keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2, kernel_initializer="ones"), beta=1.0)]
+        )
+        layer = ksbp.SpikingRNN(cell, gradient, return_sequences=True, return_state=True)
+        _, *states = layer(x[:, :5])
+        later = tf.constant(x, "float32")
+        with tf.GradientTape() as tape:
+            tape.watch(later)
+            outputs, *_ = layer(later, initial_state=states, mask=mask)
+            loss = tf.reduce_sum(outputs * weight)
+        found.append(tf.reduce_sum(tape.gradient(loss, later), 1))
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_masked_outputs_repeat_or_are_zero():
     mask = np.array([[True, True, False, True]] * 3)
     x = spikes(steps=4)

@@ -194,7 +194,15 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return spikes, [state]
 
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """The neurons without their synapse: integrate `current` (B, ...), fire, reset, leak."""
+        """The neurons without their synapse: integrate, fire, reset, leak.
+
+        Args:
+            current: of this step, (B, ...), of any float dtype.
+            state: tensors by name, at least `membrane` (B, ...) float32.
+
+        Returns:
+            The spikes (B, ...), in the dtype that the synapse computes in, and the new state.
+        """
         beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
         resets_to_zero, dtype = self.reset_mechanism == "zero", input_dtype(self.synapse)
         by_kernel = lif_step(state, current, dtype, beta, threshold, resets_to_zero, self.synaptic_beta, self.surrogate)
@@ -278,17 +286,20 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     def _slope(self, state: State, num_steps: tf.Tensor) -> tf.Tensor:
         """`d count / d net`, from the available record."""
-        steps = per_sample(num_steps, state["membrane"])
+        steps = acting = per_sample(num_steps, state["membrane"])
         if "slope_sum" in state:
             return state["slope_sum"] / steps
         if "silence" in state:
             slope = self.correction(state) * self.slope_scale
-            if self.reset_mechanism == "zero":
-                slope = slope * record.last_spike(state, num_steps) / steps
+            if self.reset_mechanism == "zero":  # what comes after the last spike has no effect
+                acting = record.last_spike(state, num_steps)
+                slope = slope * acting / steps
         else:
             between = within_bounds(state["spike_count"], state["membrane"], parameters.now(self.threshold), num_steps)
             slope = between * self.slope_scale
-        return slope if self.synaptic_beta is None else slope * mean_gain(self.synaptic_beta, steps)
+        if self.synaptic_beta is None:
+            return slope
+        return slope * mean_gain(self.synaptic_beta, tf.maximum(acting, 1.0))
 
     def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
         """The `activity_regularizer` of the firing rates, per sample."""

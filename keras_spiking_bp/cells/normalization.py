@@ -175,13 +175,13 @@ def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[ker
 
 
 def statistics_of_batch(
-    cell: keras.layers.Layer, walk: Callable[[], None], walks: int | None = None, only: tf.Tensor | None = None
+    cell: keras.layers.Layer, run: Callable[[], None], runs: int | None = None, only: tf.Tensor | None = None
 ) -> list[tf.Tensor]:
     """The `moving_statistics` of `learning_normalizations` as they would be of one batch, layer by layer.
 
-    `walk` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
+    `run` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
     the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
-    correct values once the layers before it have theirs: this takes one walk for each, unless `walks` says otherwise.
+    correct values once the layers before it have theirs: this takes one run for each, unless `runs` says otherwise.
     Where `only`, one entry for each of `learning_normalizations`, is False, the statistics stay as they are.
 
     The variables themselves do not change: inside of a `tf.cond`, or of a stateless call, they must not be assigned.
@@ -200,7 +200,7 @@ def statistics_of_batch(
 
     def one_more(i: tf.Tensor, *before: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with _HeldBack(variables, before) as scope, _without_momentum(once):
-            walk()
+            run()
         after = [scope.get_current_value(variable) for variable in variables]
         of_batch = [
             tf.where(change, (new - momentum * old) / (1.0 - momentum), old)
@@ -208,10 +208,10 @@ def statistics_of_batch(
         ]
         return (i + 1, *of_batch)
 
-    walks = sum(uses) if walks is None else walks
+    runs = sum(uses) if runs is None else runs
     before = [tf.identity(variable.value) for variable in variables]
-    with not_recorded():  # an eager tape would keep every step of every walk
-        _, *found = tf.while_loop(lambda i, *_: i < walks, one_more, (tf.constant(0), *before), parallel_iterations=1)
+    with not_recorded():  # an eager tape would keep every step of every run
+        _, *found = tf.while_loop(lambda i, *_: i < runs, one_more, (tf.constant(0), *before), parallel_iterations=1)
     return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
 
 

@@ -25,7 +25,8 @@ class ReadoutCell(NeuronCell):
 
     The output of a step is the membrane potential V[t]; `SpikingRNN` divides it by the number of steps, so a network
     returns V[T] / T. The derivative ignores the leak: `d (V[T] / T) / d I[t] = 1 / T` (arXiv 1903.06379, final layer);
-    with `differentiate_leak` it is `beta^(T - t + 1) / T`, on totals the mean over t.
+    with `differentiate_leak` it is `beta^(T - t + 1) / T`, on totals the mean over t, also for the earlier outputs of
+    `return_sequences=True`: for a loss on these, only `"bptt"` is exact.
 
     Before other cells it passes its potential on at each step (`LI` in NIR, a low-pass filter): on totals, V summed
     over the steps, with the derivative with respect to a current averaged over t.
