@@ -8,10 +8,9 @@ PIP = PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip
 
 # the quickest half of the tests, by file: nothing that trains a network or starts a process
 QUICK = tests/cells tests/datasets tests/interchange/test_parameters.py tests/interchange/test_read.py \
-	tests/interchange/test_write.py tests/test_architecture.py tests/test_batches.py tests/test_cell_summary.py \
-	tests/test_encoders.py tests/test_figures.py tests/test_golden.py tests/test_gradients.py tests/test_images.py \
-	tests/test_losses.py tests/test_nmnist.py tests/test_project.py tests/test_results_page.py tests/test_security.py \
-	tests/test_surrogates.py
+	tests/interchange/test_write.py tests/test_architecture.py tests/test_cell_summary.py tests/test_encoders.py \
+	tests/test_figures.py tests/test_golden.py tests/test_gradients.py tests/test_losses.py tests/test_project.py \
+	tests/test_results_page.py tests/test_security.py tests/test_surrogates.py
 
 .PHONY: demo check test test-peers test-slow test-oldest test-browser lint docs notebooks bench release-check clean
 
@@ -29,7 +28,7 @@ test: $(VENV)/.test
 # the slow ones too, which no other target runs with these libraries
 test-peers: $(VENV)/.peers
 	$(BIN)/python -c 'import nirtorch, norse, snntorch, spikingjelly.activation_based'  # without one, its tests would be skipped
-	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/test_tonic.py tests/test_benchmark_peers.py
+	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/datasets/test_tonic.py tests/test_benchmark_peers.py
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
@@ -40,10 +39,10 @@ test-slow: $(VENV)/.test
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
 	$(PIP) install --quiet --upgrade pip
-	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.8.0' \
+	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.11.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/test_distribution.py tests/test_batch_normalization.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training/test_distribution.py tests/test_batch_normalization.py
 
 # the page of examples/browser in headless Chromium (needs npm, chromium and its driver)
 test-browser: $(VENV)/.browser

@@ -21,7 +21,7 @@ from onnxruntime import InferenceSession
 
 import keras_spiking_bp as ksbp
 from examples.export_all import size
-from keras_spiking_bp.observe import spiking_layer
+from keras_spiking_bp.spiking_model import spiking_layer
 
 NETWORKS = {
     "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),

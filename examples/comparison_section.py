@@ -19,16 +19,16 @@ Four versions of a network: an ANN (ReLU, cross-entropy), one converted from it 
 pooling layers; constant current as input), one trained directly with spike-based backpropagation, and a hybrid
 (converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
 image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
-per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. "With memory" adds 5 pJ for each
-32-bit word that these operations read or write, as in a cache of 8 KiB: three for an AC, two for a MAC. The weights of
-these networks need a larger memory, whose accesses cost more. Updates of potentials are in neither (`analysis.energy`
-with `Costs(memory_access=5.0)` adds theirs). "Equal accuracy" is that of the least accurate spiking network at full
+per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. The last two columns add 5 or 50 pJ
+for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC, two for a
+MAC. The weights of these networks need more than 8 KiB. Updates of potentials are in none of them (`analysis.energy`
+with `Costs(memory_access=...)` adds theirs). "Equal accuracy" is that of the least accurate spiking network at full
 length; each network runs for the fewest steps from which it stays at least as accurate. Poisson spikes are resampled:
 the accuracy of a directly trained network may differ slightly from that above.
 """
 
-#: Arithmetic, and the memory accesses of the synapses in a cache of 8 KiB.
-WITH_MEMORY = Costs(memory_access=5.0)
+#: Arithmetic, and the memory accesses of the synapses, by the cache that holds their words.
+WITH_MEMORY = {"8 KiB": Costs(memory_access=5.0), "1 MiB": Costs(memory_access=50.0)}
 
 
 def load(folder: Path) -> list[tuple[dict, str]]:
@@ -98,22 +98,30 @@ def draw(report: dict, path: Path) -> None:
 
 def _rows(report: dict) -> list[str]:
     lines = [
-        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) | with memory (µJ) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| network | | accuracy (%) | steps | spikes | AC (million) | MAC (million) | energy (µJ) "
+        f"| {' | '.join(f'with {cache} (µJ)' for cache in WITH_MEMORY)} |",
+        f"| --- | --- |{' ---: |' * (6 + len(WITH_MEMORY))}",
     ]
     for row in report["rows"]:
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
         lines.append(
             f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
             f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} "
-            f"| {microjoules_with_memory(row):.1f} |"
+            f"| {' | '.join(f'{energy:,.1f}' for energy in microjoules_with_memory(row).values())} |"
         )
     return lines
 
 
-def microjoules_with_memory(row: dict) -> float:
-    """Energy of the operations in this row under `WITH_MEMORY`."""
-    return WITH_MEMORY.of(row["accumulates"], row["macs"]) / 1e6
+def microjoules_with_memory(row: dict) -> dict[str, float]:
+    """Energy of the operations in this row, with memory accesses: for each cache of `WITH_MEMORY`."""
+    return {cache: costs.of(row["accumulates"], row["macs"]) / 1e6 for cache, costs in WITH_MEMORY.items()}
+
+
+def microjoules(row: dict) -> str:
+    """Energy of the operations in this row, in brackets that with memory accesses."""
+    energies = microjoules_with_memory(row).items()
+    with_memory = ", ".join(f"{energy:,.0f} with {cache}" for cache, energy in energies)
+    return f"{FLOAT32_45NM.of(row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
@@ -155,10 +163,13 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     here = "none comes within 1 point of its accuracy"
     if near:
         of, row, energy = near
+        of_ann = microjoules_with_memory(ann)
+        with_memory = [
+            f"{spent / of_ann[cache]:.2f} with {cache}" for cache, spent in microjoules_with_memory(row).items()
+        ]
         here = (
             f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "
-            f"{energy / ann['energy_nj']:.2f} of its energy "
-            f"({microjoules_with_memory(row) / microjoules_with_memory(ann):.2f} with memory)"
+            f"{energy / ann['energy_nj']:.2f} of its energy ({', '.join(with_memory)})"
         )
     agrees = near is not None and near[2] < ann["energy_nj"]
     found.append(

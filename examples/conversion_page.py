@@ -32,7 +32,7 @@ INTRO = """# What conversion loses
 
 `keras_spiking_bp.convert_to_snn` converts a trained ANN to a spiking network. Here: the accuracy of the converted
 network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one pass, for
-three ways of balancing thresholds and resetting; where it was run, also after further training with spike-based
+three ways of balancing thresholds and resetting; for one network also after further training with spike-based
 backpropagation for few time steps (hybrid training); then the accuracy in [few time steps](#few-time-steps), and
 [which networks](#networks-of-keras-applications) can be converted. Made by `python -m examples.conversion_page` from
 the reports of the commands below, copied to `docs/conversion/`.

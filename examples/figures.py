@@ -18,7 +18,7 @@ from benchmarks.results import Results
 from benchmarks.sections import command
 from benchmarks.time_to_accuracy import reached
 from examples.blocks import replaced
-from examples.comparison_section import microjoules_with_memory
+from examples.comparison_section import microjoules
 from examples.results_page import REPORTED
 from examples.titles import TITLES
 from keras_spiking_bp.models import model_card
@@ -30,7 +30,7 @@ PAGES = {"README.md": "docs/", "docs/index.md": ""}
 MAKER = "python -m examples.figures"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
 FEW_STEPS, PRECISION = 4, "bf16"  # of the time to an accuracy
-ESTIMATE = "arithmetic of the synapses, 45 nm, estimate; with memory: and their accesses to a cache of 8 KiB"
+ESTIMATE = "arithmetic of the synapses, 45 nm, estimate; in brackets with their accesses to a cache"
 
 
 def table(docs: str) -> str:
@@ -172,9 +172,8 @@ def energy(report: dict) -> tuple[str, str]:
     def shown(network: str, at: str) -> tuple[str, str]:
         row = rows[network, at]
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
-        spent = f"{spikes}{row['energy_nj'] / 1000:.1f} µJ ({microjoules_with_memory(row):,.0f} with memory)"
         return (
-            spent,
+            f"{spikes}{microjoules(row)}",
             f"{100 * row['accuracy']:.2f} % ({'' if network == 'direct' else f'{network}, '}T = {row['steps']})",
         )
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from examples import comparison_section, conversion_page
 from examples.plotting import plt
 from examples.titles import TITLES
-from keras_spiking_bp.analysis import FLOAT32_45NM
 from keras_spiking_bp.analysis.style import COLORS, MARKERS
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
@@ -205,8 +204,7 @@ def _operations(test: dict, of: str = "") -> list[str]:
     def told(row: dict) -> str:
         return (
             f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC "
-            f"({FLOAT32_45NM.of(**row) / 1e6:.1f} µJ, with memory "
-            f"{comparison_section.microjoules_with_memory(row):.0f} µJ)"
+            f"({comparison_section.microjoules(row)})"
         )
 
     return [

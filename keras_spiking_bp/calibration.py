@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.normalization import learning_normalizations
-from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates, input_over_time, spiking_layer
+from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates
 from keras_spiking_bp.scalable_weights import (
     check_gamma,
     check_no_lora,
@@ -24,6 +24,7 @@ from keras_spiking_bp.scalable_weights import (
     sources_of,
     weights_of,
 )
+from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
 from keras_spiking_bp.validation import check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer

@@ -20,8 +20,8 @@ from keras_spiking_bp.cells import (
 )
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.neuron_parameters import shown
-from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.spiking_model import spiking_layers
 
 _HEADER = ("name", "neuron", "synapse", "output", "weights", "neurons")
 

@@ -10,6 +10,7 @@ import keras
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.tree import unknown_kind
 from keras_spiking_bp.layer_graph import parts_of
 
 #: The target of the paths that leave the last neurons.
@@ -85,11 +86,11 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
     graphs = [layer for layer in cell._flatten_layers() if isinstance(layer, GraphCell)]
-    seams = {id(layer) for graph in graphs for layer in _checked_joins(graph)}
+    joins_of_places = {id(layer) for graph in graphs for layer in _checked_joins(graph)}
     found, ends = paths_of(cell, input_shape)
     found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]
     for path in found:
-        _check_behind_concatenations(path, seams)
+        _check_behind_concatenations(path, joins_of_places)
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
@@ -133,10 +134,7 @@ def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connec
         found += _through(so_far, (cell.synapse,), cell.name)
         return [Connection(cell.name, "", (), cell.output_shape_of_step)]
     if isinstance(cell, Cell):
-        raise TypeError(
-            f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-            "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
-        )
+        raise TypeError(unknown_kind(cell))
     return _through(so_far, (cell,), "")
 
 
@@ -155,17 +153,17 @@ def _checked_joins(graph: GraphCell) -> list[keras.layers.Layer]:
     return found
 
 
-def _check_behind_concatenations(path: Connection, seams: set[int]) -> None:
+def _check_behind_concatenations(path: Connection, joins_of_places: set[int]) -> None:
     """Rejects layers whose synapses depend on where an element of the source stands in a `Concatenate` before them.
 
     Args:
         path: a connection.
-        seams: the ids of the `Concatenate` layers of places, not channels.
+        joins_of_places: the ids of the `Concatenate` layers of places, not channels.
     """
     of_channels = of_places = False
     for layer in path.layers:
         if isinstance(layer, keras.layers.Concatenate):
-            of_channels, of_places = True, of_places or id(layer) in seams
+            of_channels, of_places = True, of_places or id(layer) in joins_of_places
         for part in parts_of(layer):
             if of_places and not isinstance(part, _ANY_PLACE):
                 raise ValueError(

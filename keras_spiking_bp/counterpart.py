@@ -10,8 +10,8 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.layer_graph import unused_name, use_assigned
-from keras_spiking_bp.observe import encoder_of, is_spiking, output_layer, spiking_layer
+from keras_spiking_bp.layer_graph import unique_name, use_assigned
+from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 
 _BEFORE = "before_encoder"
 
@@ -148,7 +148,7 @@ def _before_encoder(model: keras.Model) -> keras.Model:
 
 def _unused(name: str, layer: keras.layers.Layer) -> str:
     """A name that no part of a layer has."""
-    return unused_name(name, {part.name for part in layer._flatten_layers()})
+    return unique_name(name, {part.name for part in layer._flatten_layers()})
 
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:

@@ -113,11 +113,12 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
     return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
 
 
-def unused_name(name: str, taken: Collection[str]) -> str:
-    """`name`, with underscores behind it where it is taken."""
-    while name in taken:
-        name += "_"
-    return name
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """`name`, with a number appended if it is taken."""
+    number, found = 1, name
+    while found in taken:
+        number, found = number + 1, f"{name}_{number}"
+    return found
 
 
 def free_weights(layer: keras.layers.Layer) -> dict[str, None]:

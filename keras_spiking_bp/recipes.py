@@ -160,12 +160,8 @@ class Recipe:
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
         """The recipe of a report or of a `recipe.json`; fields missing in an older one have defaults."""
-        restart = fields.get("restart", ())
-        if isinstance(restart, int):  # the one epoch of an older recipe, or 0 for none
-            restart = (restart,) if restart else ()
-        if fields["dataset"] == "nmnist":  # older ones named an encoder, which had no effect
-            fields = {**fields, "encoder": "poisson", "scale": 1.0}
-        return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"]), "restart": tuple(restart)})
+        epochs = {name: tuple(fields.get(name, ())) for name in ("drop_epochs", "restart")}
+        return cls(**{**fields, **epochs})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""

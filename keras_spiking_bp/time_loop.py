@@ -69,7 +69,7 @@ def run_window(
 
     if differentiable and sequences.dtype.is_floating and not unroll:
         array = tf.TensorArray(sequences.dtype, num_steps, clear_after_read=False)
-        array = array.unstack(_swap_batch_and_time(sequences))
+        array = array.unstack(keras.ops.swapaxes(sequences, 0, 1))
         read = array.read
     elif unroll:
         read = tf.unstack(sequences, axis=1).__getitem__
@@ -128,7 +128,7 @@ def run_window(
     _, _, total_output, total_input, states, *array = loop_vars
     return Window(
         total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
-        outputs=_swap_batch_and_time(array[0].stack()) if array else None,
+        outputs=keras.ops.swapaxes(array[0].stack(), 0, 1) if array else None,
         total_input=total_input,
         states=states,
         num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
@@ -211,10 +211,6 @@ def _may_assign(layer: keras.layers.Layer) -> bool:
         return False
     inner = [part for part in layer._flatten_layers() if not isinstance(part, norm)]
     return any(seeds_of(part) or part._non_trainable_variables for part in inner)
-
-
-def _swap_batch_and_time(x: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
 def _held_back(now: tf.Tensor, new: State, old: State) -> State:

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import activity_of, firing_rates, input_over_time
+from keras_spiking_bp.observe import activity_of, firing_rates
+from keras_spiking_bp.spiking_model import input_over_time
 from tests.networks import noisy_patterns
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 2)).astype("float32")

@@ -294,4 +294,4 @@ def test_a_counterpart_with_layers_in_front_and_a_network_without():
     np.testing.assert_array_equal(snn.layers[-1].cell.cells[0].synapse.kernel, ann.get_layer("before_encoder").kernel)
     with_front = keras.Model(inputs, ksbp.SpikingRNN(cells())(ksbp.ConstantEncoder(5)(keras.layers.Dense(6)(inputs))))
     ksbp.copy_weights(ann, with_front)  # whatever the front is called beside a cell of that name
-    np.testing.assert_array_equal(with_front.layers[1].kernel, ann.get_layer("before_encoder_").layers[-1].kernel)
+    np.testing.assert_array_equal(with_front.layers[1].kernel, ann.get_layer("before_encoder_1").layers[-1].kernel)

@@ -62,11 +62,14 @@ def test_restarts_are_a_tuple():
         dataclasses.replace(recipe("vgg9", "cifar10"), restart=4)
 
 
-@pytest.mark.parametrize("written, restart", [(0, ()), (12, (12,)), ([12], (12,)), ([4, 12], (4, 12))])
-def test_an_older_report_names_one_restart_or_none(written, restart):
-    chosen = recipe("vgg9", "cifar10")
-    fields = {**dataclasses.asdict(chosen), "drop_epochs": [], "restart": written}
-    assert Recipe.from_dict(fields) == dataclasses.replace(chosen, restart=restart)
+@pytest.mark.parametrize("restart", [(), (4, 12)])
+def test_the_recipe_of_a_report(restart):
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), restart=restart)
+    fields = json.loads(json.dumps(dataclasses.asdict(chosen)))
+    assert Recipe.from_dict(fields) == chosen
+    if not restart:  # of a report made before it existed
+        del fields["restart"]
+        assert Recipe.from_dict(fields) == chosen
 
 
 @pytest.mark.parametrize("recipes", [PAPER, FAST], ids=["paper", "fast"])
@@ -188,8 +191,6 @@ def test_what_contradicts_itself():
     for change in ({"encoder": "constant"}, {"scale": 0.5}):
         with pytest.raises(ValueError, match="`encoder` and `scale` are for images: events are spikes already"):
             dataclasses.replace(recipe("lenet", "nmnist"), **change)
-        older = {**dataclasses.asdict(recipe("lenet", "nmnist")), **change}  # written before
-        assert Recipe.from_dict(older) == recipe("lenet", "nmnist")
     with pytest.raises(ValueError, match="`rate_penalty` needs gradient 'accumulated' or 'bounded'"):
         dataclasses.replace(recipe("lenet", "mnist"), firing_rate=0.1, rate_penalty=10.0, gradient="bptt")
     for change in ({"output_std": 0.7}, {"rate_penalty": 10.0}):

@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.ann_operations import ann_operations
+from keras_spiking_bp.analysis.ann_operations import ann_operations
+from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import INPUT, connections
 from keras_spiking_bp.export.forms import spike_names, state_names
 from keras_spiking_bp.layer_graph import parts_of
-from keras_spiking_bp.observe import output_layer
-from keras_spiking_bp.synapse_counts import fan_out
+from keras_spiking_bp.spiking_model import output_layer
 
 
 def description(model: keras.Model, costs: ksbp.analysis.Costs = ksbp.analysis.FLOAT32_45NM) -> dict[str, Any]:

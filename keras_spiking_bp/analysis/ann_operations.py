@@ -10,12 +10,12 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, Connection
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
-from keras_spiking_bp.observe import output_layer, sequences_of
-from keras_spiking_bp.synapse_counts import PASSES_ON, fan_out, has_synapses
+from keras_spiking_bp.spiking_model import output_layer, sequences_of
 from keras_spiking_bp.validation import check_static_shape
 
 

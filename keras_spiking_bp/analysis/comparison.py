@@ -9,13 +9,14 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.ann_operations import synapses_of
 from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.ann_operations import synapses_of
-from keras_spiking_bp.observe import as_inputs, is_spiking
+from keras_spiking_bp.observe import as_inputs
+from keras_spiking_bp.spiking_model import is_spiking
 from keras_spiking_bp.validation import check_positive_int, is_number
 
 

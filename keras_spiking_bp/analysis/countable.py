@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import keras
 
+from keras_spiking_bp.analysis.synapse_counts import PASSES_ON
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.connections import INPUT, Connection
 from keras_spiking_bp.layer_graph import parts_of
-from keras_spiking_bp.observe import output_layer
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.synapse_counts import PASSES_ON
+from keras_spiking_bp.spiking_model import output_layer
 
 
 def countable_layer(model: keras.Model) -> SpikingRNN:

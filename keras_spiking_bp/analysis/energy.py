@@ -33,6 +33,10 @@ class Costs:
 
     Raises:
         ValueError: if one is negative or no number.
+
+    Example:
+        >>> analysis.Costs(memory_access=5.0).of(accumulates=1, macs=0)
+        15.9
     """
 
     accumulate: float = 0.9

@@ -17,7 +17,8 @@ import numpy as np
 from keras_spiking_bp.analysis.style import BLUE, COLORS, DARK_GREY, GREY, LINES, ORANGE, STYLE
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.neuron_parameters import in_numpy
-from keras_spiking_bp.observe import spiking_layer, traces
+from keras_spiking_bp.observe import traces
+from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_choice, check_positive_int
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         axis: matplotlib axes; None for a new figure.
 
     Raises:
-        TypeError, ValueError: as `observe.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
+        TypeError, ValueError: as `spiking_model.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
     """
     number = check_positive_int("neurons", neurons)
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}

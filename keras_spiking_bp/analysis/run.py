@@ -10,19 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.analysis.ann_operations import operations_before
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
 from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels, is_correct
-from keras_spiking_bp.ann_operations import operations_before
+from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import INPUT, Connection, connections
-from keras_spiking_bp.observe import (
-    SATURATED_RATE,
-    as_inputs,
-    input_over_time,
-    sequences_of,
-    stream_restored,
-)
+from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.synapse_counts import fan_out
+from keras_spiking_bp.spiking_model import input_over_time, sequences_of
 from keras_spiking_bp.validation import check_positive_int, finite
 
 
@@ -277,7 +272,7 @@ def _counter(
         _, states, _, *arrays = tf.while_loop(
             lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
         )
-        outputs, spikes, operations = (_batch_first(array.stack()) for array in arrays)
+        outputs, spikes, operations = (keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays)
         totals = [  # max pooling passes on spikes of -1 too
             state.get("fired", state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires
         ]
@@ -285,7 +280,3 @@ def _counter(
         return outputs, spikes, operations, dict(zip(names, totals, strict=True)), is_spikes
 
     return count
-
-
-def _batch_first(x: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])

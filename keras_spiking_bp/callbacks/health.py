@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import learning_normalizations, untouched
-from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates, spiking_layer
+from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates
+from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
 _SILENT_SHARE = 0.99
@@ -144,16 +145,18 @@ class Health(keras.callbacks.Callback):
                     "weights (keras_spiking_bp.calibrate)",
                 )  # fmt: skip
 
-    def _say(self, illness: str, name: str, text: str) -> None:
-        if (illness, name) not in self._said:
-            self._said.add((illness, name))
+    def _say(self, problem: str, name: str, text: str) -> None:
+        if (problem, name) not in self._said:
+            self._said.add((problem, name))
             warnings.warn(text, HealthWarning, stacklevel=2)
 
     def _stop_for_nan(self, what: str) -> None:
         if self._stopped:
             return
-        ill = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
-        where = f"Weights with NaN or infinity: layers {ill}. " if ill else "The weights are still finite. "
+        not_finite = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
+        where = (
+            f"Weights with NaN or infinity: layers {not_finite}. " if not_finite else "The weights are still finite. "
+        )
         warnings.warn(
             f"Training is stopped: {what}. {where}Use a smaller learning rate or `clipnorm`, and look for NaN in the "
             "data",

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.observe import activity_of, encoded, firing_rates, spiking_layer, traces_of_spikes
+from keras_spiking_bp.observe import activity_of, encoded, firing_rates, traces_of_spikes
+from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike

@@ -14,10 +14,12 @@ from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import check_no_added_loss, named
 
 #: Without batch normalisation, which is an affine map in the time loop.
-_NORMALISATIONS = tuple(
-    getattr(keras.layers, f"{name}Normalization")
-    for name in ("Group", "Layer", "RMS", "Spectral", "Unit")
-    if hasattr(keras.layers, f"{name}Normalization")
+_NORMALISATIONS = (
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.SpectralNormalization,
+    keras.layers.UnitNormalization,
 )
 _MULTIPLES = (-1, 2**-7, 2**-14)  # of inputs of about 1000; powers of two, exact in every precision
 _TOLERANCE = 0.02  # relative to the change of an output; activations deviate by tens of per cent

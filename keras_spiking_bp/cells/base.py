@@ -36,6 +36,7 @@ class Cell(keras.layers.Layer):
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
+    * `part_names`: the arguments that are layers, or lists of layers; attributes of the cell have the same names.
 
     Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`), in a functional model
     if its outputs are vectors. Plain autodiff through the loop then follows the surrogate, or without one the authors'
@@ -47,6 +48,7 @@ class Cell(keras.layers.Layer):
     """
 
     takes_activity_regularizer = False
+    part_names: tuple[str, ...] = ()
 
     def __init__(self, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -60,6 +62,18 @@ class Cell(keras.layers.Layer):
         self.supports_masking = True
         self.output_shape_of_step: Any = None  # sizes without the batch, once built
         self._called_by_keras = False
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.part_names}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Cell:
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in cls.part_names
+        }
+        return cls(**{**config, **parts})
 
     @property
     def emits(self) -> str:
@@ -160,6 +174,8 @@ class NeuronCell(Cell):
     dropout = 0.0
     starting_potential: Any = 0.0
 
+    part_names = ("synapse",)
+
     def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         self.synapse = check_synapse("synapse", synapse)
@@ -257,15 +273,6 @@ class NeuronCell(Cell):
         if self.dropout:  # stored as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
             states.append(self.draw_keep(batch_size) - 1.0)
         return states
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "synapse": keras.saving.serialize_keras_object(self.synapse)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> NeuronCell:
-        config = dict(config)
-        synapse = keras.saving.deserialize_keras_object(config.pop("synapse"), custom_objects=custom_objects)
-        return cls(synapse, **config)
 
 
 def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -39,6 +39,8 @@ class RecurrentCell(Cell):
         TensorShape([2, 5, 20])
     """
 
+    part_names = ("cell", "recurrent")
+
     def __init__(self, cell: LIFCell, recurrent: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         if not isinstance(cell, LIFCell):
@@ -88,20 +90,6 @@ class RecurrentCell(Cell):
         net = total_of(self.cell.synapse, total_inputs, num_steps, training)
         net += total_of(self.recurrent, state["first_fed_back"] + count - state["fed_back"], num_steps, training)
         return self.cell.count_spikes(net, state, num_steps)
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {"cell": self.cell, "recurrent": self.recurrent}
-        return {
-            **super().get_config(),
-            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> RecurrentCell:
-        config = dict(config)
-        for name in ("cell", "recurrent"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
 
 
 def recurrent_cells(cell: keras.layers.Layer) -> list[RecurrentCell]:

@@ -37,6 +37,8 @@ class ResidualCell(Cell):
         TensorShape([1, 8, 8, 4])
     """
 
+    part_names = ("body", "junction", "shortcut")
+
     def __init__(
         self,
         body: Cell,
@@ -99,17 +101,3 @@ class ResidualCell(Cell):
         around = total_inputs if self.shortcut is None else total_of(self.shortcut, total_inputs, num_steps, training)
         net = total_of(self.junction.synapse, total, num_steps, training) + around
         return self.junction.count_spikes(net, states[-1], num_steps)
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {"body": self.body, "junction": self.junction, "shortcut": self.shortcut}
-        return {
-            **super().get_config(),
-            **{name: keras.saving.serialize_keras_object(part) for name, part in parts.items()},
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> ResidualCell:
-        config = dict(config)
-        for name in ("body", "junction", "shortcut"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)

@@ -37,6 +37,8 @@ class SequentialCell(Cell):
         TensorShape([2, 3])
     """
 
+    part_names = ("cells",)
+
     def __init__(self, cells: Sequence[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)
         if not isinstance(cells, (list, tuple)):
@@ -120,14 +122,3 @@ class SequentialCell(Cell):
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps, training)
         return total_inputs
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cells": [keras.saving.serialize_keras_object(c) for c in self.cells]}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> SequentialCell:
-        config = dict(config)
-        cells = [
-            keras.saving.deserialize_keras_object(cell, custom_objects=custom_objects) for cell in config.pop("cells")
-        ]
-        return cls(cells, **config)

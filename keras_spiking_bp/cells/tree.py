@@ -7,31 +7,27 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell
+from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.cells.recurrent import RecurrentCell
-from keras_spiking_bp.cells.residual import ResidualCell
-from keras_spiking_bp.cells.sequential import SequentialCell
 from keras_spiking_bp.validation import named
+
+
+def unknown_kind(cell: Cell) -> str:
+    """The message of an error on a cell of the user's."""
+    return (
+        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a synapse, "
+        "SequentialCell, ResidualCell, GraphCell, RecurrentCell"
+    )
 
 
 def inside(cell: Cell) -> dict[str, Any]:
     """The parts of a cell, by their names in its config."""
-    if isinstance(cell, SequentialCell):
-        return {"cells": list(cell.cells)}
     if isinstance(cell, GraphCell):
         return {"nodes": list(cell.layers)}
-    if isinstance(cell, ResidualCell):
-        around = {} if cell.shortcut is None else {"shortcut": cell.shortcut}
-        return {"body": cell.body, "junction": cell.junction, **around}
-    if isinstance(cell, RecurrentCell):
-        return {"cell": cell.cell, "recurrent": cell.recurrent}
-    if isinstance(cell, NeuronCell):
-        return {"synapse": cell.synapse}
-    raise TypeError(
-        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a "
-        "synapse, SequentialCell, ResidualCell, GraphCell, RecurrentCell"
-    )
+    if not cell.part_names:
+        raise TypeError(unknown_kind(cell))
+    parts = {name: getattr(cell, name) for name in cell.part_names}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:

@@ -124,7 +124,7 @@ def calibrate(
 
 def _by_step(currents: tf.Tensor) -> tf.Tensor:
     """(B, T, ...) as (T * B, ...), in float32."""
-    by_step = tf.transpose(currents, [1, 0, *range(2, currents.shape.rank)])
+    by_step = keras.ops.swapaxes(currents, 0, 1)
     return tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)
 
 

@@ -20,8 +20,8 @@ from keras_spiking_bp.layer_graph import (
     parts_of,
     use_assigned,
 )
-from keras_spiking_bp.observe import spiking_layers
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.spiking_model import spiking_layers
 
 _WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
@@ -78,7 +78,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
             spiking = any(isinstance(part, SpikingRNN) for part in layer._flatten_layers())
-            if spiking or has_stock_call(layer):  # by itself Keras 3.8 would follow models one level deep only
+            if spiking or has_stock_call(layer):  # by itself Keras follows no models inside
                 new = keras.models.clone_model(layer, clone_function=clone)
                 _check_keeps_call(layer, new)
                 return new
@@ -114,8 +114,8 @@ def _check_keeps_call(model: keras.Model, new: keras.Model) -> None:
 
 @contextlib.contextmanager
 def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Within it Keras takes a model, and those in it, for not compiled: newer versions compile a clone as its model is,
-    which fails if the loss is a function that cannot be serialised.
+    """Within it Keras takes a model, and those in it, for not compiled: else it compiles a clone as its model is, which
+    fails if the loss is a function that cannot be serialised.
     """
     compiled = [part for part in model._flatten_layers() if isinstance(part, keras.Model) and part.compiled]
     for part in compiled:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.layer_graph import unique_name
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
@@ -85,7 +86,7 @@ class Graph:
         """Adds a node after all others; builds its layer."""
         shapes: list[Any] = [(None, *self.shape_of(name)) for name in sources]
         shape: Any = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
-        name = unique(of, {INPUT, *self.nodes})
+        name = unique_name(of, {INPUT, *self.nodes})
         self.nodes[name] = Node(name, kind, layer, list(sources), tuple(shape[1:]), of, **more)
         return self.nodes[name]
 
@@ -127,11 +128,3 @@ def built(layer: keras.layers.Layer, shape: Any) -> tuple:
     if not layer.built:
         layer.build(shape)
     return tuple(layer.compute_output_shape(shape))
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """`name`, with a number appended if it is taken."""
-    number, found = 1, name
-    while found in taken:
-        number, found = number + 1, f"{name}_{number}"
-    return found

@@ -23,8 +23,8 @@ from keras_spiking_bp.conversion.graph import (
     Graph,
     Node,
     built,
-    unique,
 )
+from keras_spiking_bp.layer_graph import unique_name
 
 #: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any
@@ -117,7 +117,7 @@ class _Writer:
         self._place(cell, sources, last, 1.0)
 
     def _place(self, layer: keras.layers.Layer, sources: list[str], node: Node | None, unit: Unit) -> str:
-        layer.name = unique(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
+        layer.name = unique_name(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
         self.placed.append(Placed(layer, sources, node.name if node else None, unit))
         if node is not None:
             self.called[node.name], self.units[node.name] = layer.name, unit

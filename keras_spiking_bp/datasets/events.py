@@ -197,6 +197,7 @@ def _asserted_on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> 
 def _shifted(events: list[tf.Tensor], random: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
     """The events of a recording, moved by up to 2 pixels; what leaves the sensor is dropped."""
     x, y, polarity, time = events
+    x, y = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
     shift = tf.random.stateless_uniform([2], random, -_SHIFT, _SHIFT + 1, tf.int32)
     x, y = (x + shift[0] if width > 1 else x), (y + shift[1] if height > 1 else y)
     stays = _on_sensor(x, y, height, width)

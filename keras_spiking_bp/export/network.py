@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.observe import call_in, encoder_of, output_layer, sequences_of
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.spiking_model import call_in, encoder_of, output_layer, sequences_of
 
 
 class Network:

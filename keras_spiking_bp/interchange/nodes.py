@@ -8,7 +8,7 @@ from keras_spiking_bp.interchange.axes import swapped
 from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name
 from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING
-from keras_spiking_bp.layer_graph import unused_name
+from keras_spiking_bp.layer_graph import unique_name
 
 _ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
 
@@ -19,7 +19,7 @@ class Nodes:
     Attributes:
         of: the nodes by name.
         sources, followers: names of the nodes before and after each, without those of a way back.
-        ways_back: for recurrent neurons, the names of the layers from them back to themselves.
+        recurrent_paths: for recurrent neurons, the names of the layers from them back to themselves.
     """
 
     def __init__(self, graph: Any):
@@ -46,15 +46,15 @@ class Nodes:
                 raise ValueError(f"`graph` must have one {kind} node. Received: {found}")
         if not any(self.kind(name) in SPIKING + READOUTS for name in self.of):
             raise ValueError(f"`graph` must have neurons. Received: {[self.kind(name) for name in self.of]}")
-        self.ways_back = {name: back for name in self.of if (back := self._cut_way_back(name)) is not None}
+        self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
 
     def kind(self, name: str) -> str:
         """The type of a node, such as `"LIF"`."""
         return type(self.of[name]).__name__
 
     def unused_name(self, name: str) -> str:
-        """`name` as a layer may have it that is no node, with underscores behind it where a node has that name."""
-        return unused_name(keras_name(name), {keras_name(other) for other in self.of})
+        """`name` as a layer may have it that is no node, with a number behind it where a node has that name."""
+        return unique_name(keras_name(name), {keras_name(other) for other in self.of})
 
     def input(self) -> tuple[str, tuple[int, ...]]:
         """The name of the input node, and the shape of a step with channels last."""
@@ -69,7 +69,7 @@ class Nodes:
 
     def in_order(self, start: str) -> list[str]:
         """The nodes after the input, each after its sources, without those of a way back; the last is the output."""
-        looped = {part for path in self.ways_back.values() for part in path}
+        looped = {part for path in self.recurrent_paths.values() for part in path}
         order, rest = [start], [name for name in self.of if name not in looped | {start}]
         for name in rest:
             if not self.sources[name]:
@@ -91,7 +91,7 @@ class Nodes:
         if not self.followers[name] and self.kind(name) != "Output":
             raise ValueError(f"The node {name!r} must lead to the output of `graph`. Received: no edge from it")
 
-    def _cut_way_back(self, name: str) -> list[str] | None:
+    def _cut_recurrent_path(self, name: str) -> list[str] | None:
         """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""
         found = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
         if self.kind(name) not in SPIKING or not found:

@@ -89,7 +89,7 @@ def from_nir(
 
     def make_cell(name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
         cell = read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
-        return _recurrent(nodes, name, cell, current) if name in nodes.ways_back else cell
+        return _recurrent(nodes, name, cell, current) if name in nodes.recurrent_paths else cell
 
     try:
         parts, signal = read_chain(nodes, make_cell, start, Signal(input_shape))
@@ -97,7 +97,7 @@ def from_nir(
         parts, signal = read_graph(nodes, make_cell, start, Signal(input_shape))
     signal.check_order("The output of the graph")
     if gradient is None:
-        gradient = "bptt" if nodes.ways_back else "accumulated"
+        gradient = "bptt" if nodes.recurrent_paths else "accumulated"
     return assemble(SequentialCell(parts, name="network"), input_shape, num_steps, encoder, gradient, None, name)
 
 
@@ -105,7 +105,7 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     """The cell of a node, with its feedback path."""
     signal.check_order(f"The way back to the node {name!r}")
     layers, back = [], signal
-    for part in nodes.ways_back[name]:
+    for part in nodes.recurrent_paths[name]:
         layer, back = read_layer(part, nodes.of[part], back)
         layers.append(layer)
     return RecurrentCell(cell, joined(layers), name=nodes.unused_name(f"{name}_recurrent"))

@@ -89,7 +89,7 @@ class _Chain:
             and not paths[0][0]
             and paths[1][0]
             and self.nodes.kind(junction) in SPIKING
-            and junction not in self.nodes.ways_back
+            and junction not in self.nodes.recurrent_paths
         ):
             raise NotAChain
         (_, around, _, shortcut), (body, through, _, current) = paths

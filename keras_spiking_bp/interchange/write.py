@@ -25,9 +25,10 @@ from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import parameters
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import write_layers
+from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.neuron_parameters import in_numpy, shown
-from keras_spiking_bp.observe import spiking_layer
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive
 
 if TYPE_CHECKING:
@@ -221,10 +222,7 @@ class _Writer:
 
     def add(self, name: str, node: Any, sources: list[str]) -> str:
         """Adds a node after its sources, whose outputs NIR sums; returns its name, made unique."""
-        unique, i = name, 0
-        while unique in self.nodes or unique == "output":
-            i += 1
-            unique = f"{name}_{i}"
-        self.nodes[unique] = node
-        self.edges += [(source, unique) for source in sources]
-        return unique
+        name = unique_name(name, {*self.nodes, "output"})
+        self.nodes[name] = node
+        self.edges += [(source, name) for source in sources]
+        return name

@@ -31,12 +31,12 @@ class Position:
     Attributes:
         epoch: the current epoch, from 0.
         batch: batches of that epoch already seen.
-        curve: the logs of each finished epoch.
+        curve: the logs of each finished epoch, numbers or lists of numbers.
     """
 
     epoch: int = 0
     batch: int = 0
-    curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 class Checkpoint:
@@ -158,12 +158,17 @@ class Checkpoint:
                 restore_state(callbacks, dict(state))
 
     def restore_metrics(self, model: keras.Model) -> None:
-        """Restores the metric sums in the middle of an epoch; `fit` starts each epoch at zero."""
+        """Restores the metric sums in the middle of an epoch; `fit` starts each epoch at zero.
+
+        They stay at zero if a batch has made them NaN, so that the rest of the epoch has a mean.
+        """
         strategy = model.distribute_strategy
         variables = _metric_variables(model)
         assert self._restored is not None, "restore() found no checkpoint"
         with np.load(self._restored / "metrics.npz") as metrics:
             pairs = list(zip(variables, metrics.values(), strict=True))
+        if not all(np.isfinite(value).all() for _, value in pairs):
+            return
         saved = [_for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync) for v, value in pairs]
 
         def assign():
@@ -240,10 +245,25 @@ def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
     return plain(saved) == plain(now) and len(set(names)) == len(names)
 
 
+def _specs(model: keras.Model, inputs: Any) -> Any:
+    """The shapes and dtypes of inputs, as a model with one input takes them: cast, and with an axis of one channel."""
+
+    def spec(x: tf.Tensor) -> keras.KerasTensor:
+        shape, dtype = tuple(x.shape), x.dtype
+        if len(getattr(model, "inputs", None) or ()) == 1:
+            taken = model.inputs[0]
+            dtype = taken.dtype
+            if len(shape) == len(taken.shape) - 1 and taken.shape[-1] == 1:
+                shape = (*shape, 1)
+        return keras.KerasTensor(shape, dtype)
+
+    return keras.tree.map_structure(spec, inputs)
+
+
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Creates metric and optimizer variables, which Keras would create in the first step."""
     inputs, labels = batch
-    outputs = model.compute_output_spec(keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs))
+    outputs = model.compute_output_spec(_specs(model, inputs))
     if len(keras.tree.flatten(outputs)) != 1:
         raise ValueError(
             "`model` must have one output, since `batches` has one array of labels. Received: a model with "
@@ -254,17 +274,5 @@ def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     with model.distribute_strategy.scope(), keras.StatelessScope():
         model.compute_metrics(inputs, labels, outputs)
     with model.distribute_strategy.scope():
-        if model.distribute_strategy.num_replicas_in_sync > 1:
-            _let_replicas_add_for_themselves(_metric_variables(model))
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-
-
-def _let_replicas_add_for_themselves(variables: list[Any]) -> None:
-    """Keras before 3.10 keeps metric sums equal in all replicas, and counts existing sums once per replica."""
-    on_read = tf.VariableSynchronization.ON_READ
-    for variable in variables:
-        if variable.value.synchronization != on_read:
-            zeros = tf.zeros(variable.shape, variable.dtype)
-            aggregation = tf.VariableAggregation.SUM
-            variable._value = tf.Variable(zeros, trainable=False, synchronization=on_read, aggregation=aggregation)

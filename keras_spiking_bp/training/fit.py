@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
+from keras_spiking_bp.training.swapped_averages import keep_weights, overwrite_weights
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -25,7 +26,7 @@ def fit(
     save_every: int | None = None,
     callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = (),
     **kwargs: Any,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """`model.fit` with exact resume: the same call, repeated after a kill, continues as if uninterrupted.
 
     Restored are
@@ -59,7 +60,8 @@ def fit(
         **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `verbose`, ...
 
     Returns:
-        The curve: the logs of each epoch from the first one, also before the interruption.
+        The curve: the logs of each epoch from the first one, also before the interruption. Values are numbers, or for
+        a metric of each class lists of numbers.
 
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
@@ -91,7 +93,7 @@ def fit(
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     first = position.epoch
     end = first if stopped_early(callbacks, first) else epochs
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
     if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
         kwargs.setdefault("validation_batch_size", batches.batch_size)
     verbose = kwargs.get("verbose", "auto")
@@ -204,8 +206,10 @@ class Saver(keras.callbacks.Callback):
         steps_per_epoch: int,
         save_every: int | None,
         callbacks: Sequence[keras.callbacks.Callback],
+        end: int,
     ):
         super().__init__()
+        self._end = end
         self._checkpoint = checkpoint
         self._position = position
         self._steps_per_epoch = steps_per_epoch
@@ -214,7 +218,10 @@ class Saver(keras.callbacks.Callback):
         self._diverged = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        keep_weights(self._callbacks)
         self._checkpoint.load(self.model, self._callbacks)
+        if self._position.epoch >= self._end:
+            overwrite_weights(self._callbacks)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._last_save = self._position.batch
@@ -232,9 +239,14 @@ class Saver(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
-            values = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, numbers.Real)}
-            self._position.curve.append(values)
+            values = {name: np.asarray(value) for name, value in (logs or {}).items()}
+            numbers = {
+                name: value.astype(float).tolist() for name, value in values.items() if value.dtype.kind in "biuf"
+            }
+            self._position.curve.append(numbers)
             self._save()
+        if self.model.stop_training or epoch + 1 == self._end:
+            overwrite_weights(self._callbacks)
 
     def _save(self) -> None:
         """Saves, unless training has diverged: that must not replace a good checkpoint."""

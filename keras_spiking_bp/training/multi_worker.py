@@ -45,7 +45,7 @@ def fit_multi_worker(
     save_every: int | None = None,
     callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = (),
     verbose: int = 1,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """`fit` on several machines: each takes its share of every batch; gradients are summed.
 
     Start the same program on each machine, with its `TF_CONFIG` in the environment; create the strategy before anything
@@ -106,7 +106,7 @@ def fit_multi_worker(
             f"{sorted(set(map(tuple, positions.tolist())))}"
         )
     end = position.epoch if stopped_early(callbacks, position.epoch) else epochs
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
     calls = keras.callbacks.CallbackList(
         [*callbacks, saver],
         add_progbar=chief and verbose != 0,

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.ann_operations import synapses_of
+from keras_spiking_bp.analysis.ann_operations import synapses_of
+from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
-from keras_spiking_bp.synapse_counts import fan_out
 from tests.analysis import brute_force
 
 STEPS, SAMPLES = 6, 3

@@ -57,7 +57,7 @@ def test_a_healthy_network():
 
 
 def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
-    """With several steps per execution, Keras reports one batch of each: the last, in Keras 3.8 the first."""
+    """With several steps per execution, Keras reports one batch of each."""
     network, looks = model(), []
     network.compile(keras.optimizers.SGD(0.001), ksbp.losses.SparseSumSquaredError(), steps_per_execution=3)
     monkeypatch.setattr(Health, "_look", lambda self: looks.append(int(self.model.optimizer.iterations)))

@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import activity_of, input_over_time
+from keras_spiking_bp.observe import activity_of
+from keras_spiking_bp.spiking_model import input_over_time
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (24, 12, 12, 2)).astype("float32")

@@ -1,5 +1,7 @@
 """Data sets of tonic: synthetic events in its dtypes, binned by a plain Python loop; no test needs tonic itself."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -78,6 +80,18 @@ def test_events_beyond_the_sensor_are_refused(augment):
     data = from_tonic(recordings, recordings, 8, sensor_size=(7, 5), polarities=2)
     with pytest.raises(tf.errors.InvalidArgumentError, match="`x` and `y` must lie on the sensor"):
         next(iter(data.batches(6, augment).epoch(0)))
+
+
+def test_coordinates_of_any_integer_dtype_are_shifted():
+    data = from_tonic(Recordings(6, CAMERA, (9, 7, 2)), Recordings(2, CAMERA, (9, 7, 2)), num_steps=8)
+
+    def read(recording):
+        x, y, *rest = data.read(recording)
+        return [tf.cast(x, tf.int64), tf.cast(y, tf.uint16), *rest]
+
+    other = dataclasses.replace(data, read=read)
+    a, b = (next(iter(one.batches(6, augment=True).epoch(0)))[0] for one in (data, other))
+    np.testing.assert_array_equal(a, b)
 
 
 def test_audio_is_shifted_along_its_channels_only():

@@ -258,12 +258,12 @@ def worker(folder, task):
 def start(what, folder, task, **environment):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.test_distribution", what, folder, task],
+        [sys.executable, "-m", "tests.training.test_distribution", what, folder, task],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
 
 

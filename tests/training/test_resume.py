@@ -225,6 +225,57 @@ def test_a_bad_batch_that_changes_nothing_is_saved_after(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001-batch-000000"]
 
 
+def test_a_bad_batch_in_the_middle_of_an_epoch_leaves_the_rest_a_mean(tmp_path):
+    """Else the loss would be NaN again after each resume, and `Health` stop again."""
+    with_nan = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), 2)
+    losses = []
+
+    class SpoilOnce(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.metrics[0].variables[0].assign(np.nan)
+                self.model.stop_training = True
+
+    ksbp.training.fit(small_model(), with_nan, 1, tmp_path, callbacks=[SpoilOnce()], verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0000-batch-000002"]
+    record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["loss"]))
+    ksbp.training.fit(with_other_weights(small_model()), with_nan, 1, tmp_path, callbacks=[record], verbose=0)
+    assert len(losses) == 2 and np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("spiking", [False, True])
+def test_inputs_that_keras_casts_and_images_without_channels(tmp_path, spiking):
+    images = np.random.default_rng(0).integers(0, 2, (8, 4, 4))
+    labels = np.arange(8) % 2
+    kernel = keras.initializers.GlorotUniform(seed=0)
+
+    def model():
+        if spiking:
+            return spiking_model()
+        layers = [keras.layers.Conv2D(2, 4, kernel_initializer=kernel), keras.layers.Flatten()]
+        return compiled(keras.Sequential([keras.Input((4, 4, 1)), *layers]))
+
+    found = []
+    for x in (images[..., None].astype("float32"), images.astype("uint8"), images.astype(bool)):
+        one, folder = model(), tmp_path / str(len(found))
+        data = ksbp.datasets.Batches(x, labels, 4)
+        ksbp.training.fit(one, data, 1, folder, verbose=0)
+        found.append(one.get_weights())
+    for weights in zip(*found, strict=True):
+        for other in weights[1:]:
+            np.testing.assert_array_equal(weights[0], other)
+
+
+def test_the_curve_has_metrics_of_each_class(tmp_path):
+    labels = np.eye(2, dtype="float32")[np.arange(8) % 2]
+    data = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), labels, 4)
+    model = small_model()
+    model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()])
+    ksbp.training.fit(model, data, 1, tmp_path, verbose=0)
+    curve = ksbp.training.fit(model, data, 2, tmp_path, verbose=0)
+    assert [len(row["f1_score"]) for row in curve] == [2, 2] and isinstance(curve[0]["loss"], float)
+
+
 def test_an_optimizer_that_is_not_finite_is_not_saved_and_a_warning_says_so(tmp_path):
     class Spoil(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

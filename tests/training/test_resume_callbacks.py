@@ -121,6 +121,33 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
     assert files[0] == files[1]
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_swapped_averages_of_a_finished_training_that_is_prolonged(tmp_path, stops):
+    """Keras' callback overwrites the weights with their averages as training ends."""
+
+    def train(name, epochs, *more):
+        model = plain_model(averaging())
+        if (tmp_path / name).exists():
+            with_other_weights(model)
+        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *more]
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / name, callbacks=callbacks, verbose=0)
+        return model
+
+    ended = train("two", 5 if stops else 2, *([Interrupt(12, politely=True)] if stops else []))
+    for a, b in zip(ended.get_weights(), train("two", 2).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    averages = ended.optimizer._model_variables_moving_average
+    for weight, average in zip(ended.trainable_weights, averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+    whole, prolonged = train("whole", 5), train("two", 5)
+    for a, b in zip(
+        [*whole.get_weights(), *whole.optimizer.variables],
+        [*prolonged.get_weights(), *prolonged.optimizer.variables],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_callbacks_of_a_resumed_epoch_see_its_batches_and_one_training(tmp_path):
     class Record(keras.callbacks.Callback):
         def __init__(self):

@@ -1,0 +1,168 @@
+"""The spiking network in a model: its `SpikingRNN`, its encoder, and what comes before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.rnn import SpikingRNN
+
+
+def is_spiking(model: Any) -> bool:
+    """Whether a model, or one nested in it, has a `SpikingRNN`."""
+    return any(isinstance(layer, SpikingRNN) for layer in _layers(model))
+
+
+def _layers(model: Any) -> Iterator[keras.layers.Layer]:
+    """The layers of a model and its nested models."""
+    for layer in getattr(model, "layers", []):
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
+    """The built `SpikingRNN` layers of a model and its nested models, in traversal order.
+
+    Raises:
+        TypeError: if there is none.
+        ValueError: if one is not built.
+    """
+    layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
+    spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
+    if not spiking:
+        raise TypeError(
+            "`model` must have a SpikingRNN layer, as the networks of keras_spiking_bp.models have. "
+            f"Received: model={model!r}"
+        )
+    for layer in spiking:
+        if not layer.built:
+            raise ValueError(f"`model` must be built: its layer {layer.name!r} has not seen an input yet")
+    return spiking
+
+
+def spiking_layer(model: keras.Model) -> SpikingRNN:
+    """The one `SpikingRNN` layer of a model.
+
+    Raises:
+        TypeError: if there is none.
+        ValueError: if there are several, or it is not built.
+    """
+    layers = spiking_layers(model)
+    if len(layers) > 1:
+        raise ValueError(
+            "`model` must have one SpikingRNN layer with the whole network in its cell. "
+            f"Received: {len(layers)}, {[layer.name for layer in layers]}"
+        )
+    return layers[0]
+
+
+def output_layer(model: keras.Model) -> SpikingRNN:
+    """The one `SpikingRNN` of a model that ends in it.
+
+    Raises:
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
+            ValueError if there are layers after it, or it is in a nested model.
+    """
+    layer = spiking_layer(model)
+    _check_graph(model)
+    if layer not in model.layers:
+        inner = _part_with(model, layer)
+        raise ValueError(
+            f"`model` must have its SpikingRNN layer {layer.name!r} among its own layers. Received: a model that has "
+            f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
+        )
+    sequences_of(model)
+    outputs = call_in(model, layer).output_tensors
+    if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
+        raise ValueError(
+            f"`model` must end in its SpikingRNN layer {layer.name!r}. Received: a model with layers behind it. Make "
+            "one without them, keras.Model(inputs, outputs) with the outputs of this layer, and apply them to what it "
+            "returns"
+        )
+    return layer
+
+
+def call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
+    """The call of a layer of `model` in it: other models may call the layer too.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    graph = getattr(model, "_functional", model)  # that of a Sequential
+    found = [node for nodes in graph._nodes_by_depth.values() for node in nodes if node.operation is layer]
+    if len(found) > 1:
+        raise ValueError(f"`model` must call its layer {layer.name!r} once. Received: {len(found)} calls")
+    return found[0]
+
+
+def sequences_of(model: keras.Model) -> keras.KerasTensor:
+    """The input over time of the `SpikingRNN` among the layers of `model`, symbolic.
+
+    Raises:
+        ValueError: if the layer is called several times, or its input comes with a mask.
+    """
+    layer = spiking_layer(model)
+    tensors = call_in(model, layer).input_tensors
+    sequences = tensors[0] if len(tensors) == 1 else list(tensors)
+    _check_no_mask(layer, sequences)
+    return sequences
+
+
+def _check_graph(model: keras.Model) -> None:
+    """Rejects models that have no layer graph."""
+    if not getattr(model, "outputs", None):
+        raise TypeError(
+            "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
+            f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
+
+
+def _check_no_mask(layer: SpikingRNN, sequences: Any) -> None:
+    """Rejects a mask (a second tensor, or one that Keras attached to the first) and a symbolic initial state."""
+    if isinstance(sequences, list) or getattr(sequences, "_keras_mask", None) is not None:
+        raise ValueError(
+            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
+            "sequences to their length instead"
+        )
+
+
+def _part_with(model: keras.Model, layer: SpikingRNN) -> keras.Model:
+    """The model among the layers of `model` that contains `layer`."""
+    return next(part for part in model.layers if layer in _layers(part))
+
+
+def input_over_time(model: keras.Model) -> keras.Model:
+    """The part of a model before its `SpikingRNN`: from the model's inputs to those of each step.
+
+    The `SpikingRNN` may be in a nested model.
+
+    Raises:
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
+            ValueError if the inputs of the layer come with a mask.
+    """
+    _check_graph(model)
+    layer = spiking_layer(model)
+    if layer in model.layers:
+        sequences = sequences_of(model)
+    else:
+        inner = _part_with(model, layer)
+        taken = call_in(model, inner).input_tensors
+        sequences = input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
+    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
+
+
+def encoder_of(model: keras.Model) -> tuple[Encoder | None, keras.KerasTensor]:
+    """The encoder right before the `SpikingRNN` that a model ends in, and what it takes in this model.
+
+    An encoder may be part of several models. Without one, None and the input of the `SpikingRNN`.
+    """
+    output_layer(model)
+    sequences = sequences_of(model)
+    operation, node_index, _ = sequences._keras_history
+    if not isinstance(operation, Encoder):
+        return None, sequences
+    return operation, operation._inbound_nodes[node_index].input_tensors[0]

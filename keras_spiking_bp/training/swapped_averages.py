@@ -1,0 +1,27 @@
+"""`keras.callbacks.SwapEMAWeights` in a training that may be prolonged later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+
+def keep_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Lets no epoch be the last for it: after the last one it overwrites the weights with their averages."""
+    for callback in _swapping(callbacks):
+        callback.set_params({**callback.params, "epochs": 0})
+
+
+def overwrite_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """What it does after the last epoch, after the weights are saved: Keras ends `fit` with the averages.
+
+    The averages are in the model then, and the weights in their place.
+    """
+    for callback in _swapping(callbacks):
+        if callback._ema_weights_in_model:
+            callback._finalize_ema_values()
+
+
+def _swapping(callbacks: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.SwapEMAWeights]:
+    return [c for c in callbacks if isinstance(c, keras.callbacks.SwapEMAWeights) and c.swap_on_epoch]
