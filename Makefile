@@ -39,7 +39,7 @@ test-slow: $(VENV)/.test
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
 	$(PIP) install --quiet --upgrade pip
-	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.11.0' \
+	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.12.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training/test_distribution.py tests/test_batch_normalization.py

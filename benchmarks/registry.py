@@ -74,21 +74,23 @@ _CASES = (
     ),
     *(
         Case(
-            f"bn_{library}{'_kernels' * kernels}{'_bf16' * bf16}",
-            f"{title}{', C++ kernels' * kernels}, {'bf16' if bf16 else 'fp32'}",
+            f"bn_{library}{suffix}{'_bf16' * bf16}",
+            f"{title}, {'bf16' if bf16 else 'fp32'}",
             group,
             "normalized",
-            {"library": library, "bf16": bf16, "kernels": kernels},
+            {"library": library, "bf16": bf16, **options},
             (TRAIN,),
             NORMALIZED,
         )
-        for library, title, group in (
-            ("ours", "ours, bounded", OURS),
-            ("spikingjelly", "SpikingJelly (multi-step)", PEER),
-            ("snntorch", "snnTorch", PEER),
+        for library, suffix, title, group, options in (
+            ("ours", "", "ours, bounded", OURS, {}),
+            ("ours", "_kernels", "ours, bounded, C++ kernels", OURS, KERNELS),
+            ("spikingjelly", "", "SpikingJelly (multi-step)", PEER, {}),
+            ("spikingjelly", "_tuned", "SpikingJelly, tuned", TUNED, TUNE),
+            ("snntorch", "", "snnTorch", PEER, {}),
+            ("snntorch", "_tuned", "snnTorch, tuned", TUNED, TUNE),
         )
         for bf16 in (False, True)
-        for kernels in ((False, True) if library == "ours" else (False,))
     ),
 )
 

@@ -28,16 +28,18 @@ against time steps, batch and width have, and for one step of one sample. Tables
 largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
-  squared errors between V[T] / T and the one-hot label.
+  squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
+  on totals, as the paper's equations do; the others, `ours, bptt` and plain Keras go back through all time steps.
 * **Inference**: Poisson encoding and forward pass.
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
-  imports" is what the libraries use before anything is built.
+  imports" is what the libraries use before anything is built. "Out of memory" is the limit of this benchmark,
+  {memory_limit:g} GB, without checkpointing or other means to save memory in the peers.
 * **Peers** are used as their own documentation recommends, in float32, except where a table names another
   precision. "Tuned" peers go beyond it: channels-last tensors for all, and `torch.compile` of one time step for
   snnTorch and Norse.
 * All implement the same networks with the same weights, thresholds and resets, except with batch
-  normalisation and in the time to an accuracy, where each has the neurons that its users would
-  take; batch and time steps are those of the table. Empty fields: not measured.
+  normalisation and in the time to an accuracy, where each has the neurons of its examples; batch and
+  time steps are those of the table. Empty fields: not measured.
 * The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
   without neurons, forward only; "bare spiking loop" adds the neuron operations: add, compare, reset
   and leak.

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.cells.base import unique_names
 from keras_spiking_bp.cells.normalization import learning_normalizations
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates
 from keras_spiking_bp.scalable_weights import (
@@ -100,6 +101,7 @@ def calibrate(
         fc1 0.1
     """
     front, layer = input_over_time(model), spiking_layer(model)
+    unique_names(layer.cell)
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
     spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.emits == "spikes"]
     targets = _targets(firing_rate, [name for name in spiking if weights_of(sources[name])])
@@ -194,7 +196,7 @@ def _to_rate(
         low, high = (factor, high) if rate < target else (low, factor)
         # the first guesses change by factors of 2, since the answer is seldom far
         near = min(high, 2 * factor) if rate < target else max(low, factor / 2)
-        factor = near if high == _FACTORS[1] or low == _FACTORS[0] else float(np.sqrt(low * high))
+        factor = float(np.sqrt(low * high)) if {low, high} <= rates.keys() else near
         if factor in rates:  # a bound of the allowed range
             break
     few = f"{num_steps} time steps and {samples} samples leave only a few values that a rate can have"

@@ -97,7 +97,8 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
     else:
         neurons = math.prod(cell.output_shape_of_step)
         output = _shape(cell.output_shape_of_step)
-        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.count_params(), neurons)
+        synapse = _synapse(cell.synapse) if isinstance(cell, NeuronCell) else ""
+        yield (indent + cell.name, _neuron(cell), synapse, output, cell.count_params(), neurons)
 
 
 def _neuron(cell: NeuronCell) -> str:
@@ -119,8 +120,8 @@ def _synapse(layer: keras.layers.Layer) -> str:
         return " + ".join(_synapse(part) for part in layer.layers if not isinstance(part, keras.layers.ZeroPadding2D))
     text = type(layer).__name__
     for name in ("kernel_size", "pool_size"):
-        if hasattr(layer, name):
-            text += " " + "x".join(str(size) for size in getattr(layer, name))
+        if isinstance(sizes := getattr(layer, name, None), (tuple, list)):
+            text += " " + "x".join(map(str, sizes))
     strides = getattr(layer, "strides", None)
     if isinstance(strides, tuple) and strides != getattr(layer, "pool_size", (1,) * len(strides)):
         text += "/" + "x".join(str(stride) for stride in (strides if len(set(strides)) > 1 else strides[:1]))

@@ -139,9 +139,12 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        if len(args) < 2 and kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
-            # Keras up to 3.13 loses it where it casts `sequences`
-            kwargs["mask"] = getattr(sequences, "_keras_mask", None)
+        if len(args) > 1:  # Keras passes a mask on to the next layer if it is a keyword
+            names = ("initial_state", "mask", "training")[: len(args)]
+            args, kwargs = (), kwargs | dict(zip(names, args, strict=True))
+        if kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
+            mask = getattr(sequences, "_keras_mask", None)  # which Keras up to 3.13 loses where it casts `sequences`
+            kwargs |= {} if mask is None else {"mask": mask}
         return super().__call__(sequences, *args, **kwargs)
 
     # --- shapes and states -------------------------------------------------------------------------------------------

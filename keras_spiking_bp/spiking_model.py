@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.layer_graph import has_stock_call
 from keras_spiking_bp.rnn import SpikingRNN
 
 
@@ -118,6 +119,11 @@ def _check_graph(model: keras.Model) -> None:
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
             f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
+    if not has_stock_call(model):
+        raise TypeError(
+            "`model` must compute what its layers do. Received: a model whose class has a `call` of its own, "
+            f"{type(model).__name__}: give the functional model in it"
         )
 
 

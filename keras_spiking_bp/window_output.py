@@ -35,7 +35,7 @@ def at_each_step(
         of_window = tf.cast(steps, tf.float32)
         so_far = tf.maximum(before.steps[:, None] + of_window, 1.0)
         outputs = outputs / per_step(so_far, outputs)
-        share = of_window / so_far  # the inputs of the window are this part of those that the output is the mean of
+        share = of_window / so_far  # of the steps so far, those in this window
         weights = share if weights is None else weights * share
     if not on_totals:
         return outputs

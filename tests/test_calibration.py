@@ -252,6 +252,23 @@ def test_the_highest_rate_is_named_and_can_be_reached():
     assert done.rate == pytest.approx(0.25, rel=0.05)
 
 
+@pytest.mark.parametrize("weight", [9.8e-4, 32.11])
+def test_a_factor_between_the_last_two_that_are_allowed(weight):
+    """The rate 0.4, two spikes in five steps, only with weights near 0.18: times 181, and 1 / 181."""
+    dense = keras.layers.Dense(8, use_bias=False, kernel_initializer=keras.initializers.Constant(weight))
+    model = keras.Sequential([keras.Input((5, 4)), ksbp.SpikingRNN(ksbp.LIFCell(dense, name="hidden"))])
+    (done,) = ksbp.calibrate(model, np.ones((8, 5, 4), "float32"), 0.4, verbose=0)
+    assert done.rate == pytest.approx(0.4) and max(done.factor, 1 / done.factor) == pytest.approx(181, rel=0.1)
+
+
+def test_statistics_of_cells_of_one_name_are_refused():
+    synapse = lambda: keras.Sequential([keras.layers.Dense(4), keras.layers.BatchNormalization()])  # noqa: E731
+    cell = ksbp.SequentialCell([ksbp.LIFCell(synapse(), name="lif"), ksbp.LIFCell(synapse(), name="lif")])
+    model = keras.Sequential([keras.Input((5, 4)), ksbp.SpikingRNN(cell, "bounded")])
+    with pytest.raises(ValueError, match="lif"):
+        ksbp.calibrate(model, np.ones((8, 5, 4), "float32"), firing_rate=None)
+
+
 def test_the_lowest_rate_is_named():
     """Weights that are too large for their smallest factor."""
     model = one_layer(keras.layers.Dense(8, kernel_initializer=keras.initializers.Constant(1e4), use_bias=False))

@@ -19,6 +19,15 @@ def test_strides_that_differ_are_all_shown():
     assert any("Conv2D 3x2/1x2, 4" in line for line in lines)
 
 
+def test_layers_and_cells_of_the_users():
+    class Blur(keras.layers.Dense):
+        kernel_size = 3
+
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(Blur(2)))(inputs))
+    assert any(" Blur 2 " in line for line in lines_of(model))
+
+
 def test_a_residual_network():
     model = ksbp.models.spiking_resnet((12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25)
     lines = lines_of(model)

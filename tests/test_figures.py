@@ -50,6 +50,8 @@ def test_figures_by_another_way():
     median = {case: (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2 for case, times in seconds.items()}
     assert f"**{median['ours']:.2f} s**" in table
     assert f"{min(median[case] for case in peers):.2f} s (" in table
+    assert f"; {median['ours_bptt']:.2f} s back through all time steps" in table
+    assert f"beyond their documentation {min(median[f'{case}_tuned'] for case in peers):.2f} s (" in table
     peaks = {case: float(np.median([run["peak"] for run in runs[case]])) / 1e9 for case in runs}
     assert f"**{peaks['ours']:.2f} GB**" in table
     assert f"| {min(peaks[case] for case in peers):.2f} GB (" in table

@@ -19,6 +19,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp import kernels
 from keras_spiking_bp.cells import lif
 from keras_spiking_bp.kernels import switch
+from keras_spiking_bp.kernels.compiler import library_path
 from keras_spiking_bp.kernels.lif_step import lif_step
 from tests.networks import FIXTURES, build_rnn, golden
 from tests.oracle import assert_close
@@ -370,6 +371,16 @@ except RuntimeError as error:
 
 
 @with_compiler
+def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
+    assert library_path().parent == tmp_path
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path / "file" / "folder"))

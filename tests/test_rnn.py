@@ -594,10 +594,10 @@ def test_go_backwards():
     np.testing.assert_array_equal(outputs._keras_mask, mask[:, ::-1])
 
 
-@pytest.mark.parametrize("attached", [True, False])
+@pytest.mark.parametrize("given", ["attached", "keyword", "positional"])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("return_state", [True, False])
-def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(attached, policy, return_state):
+def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(given, policy, return_state):
     keras.config.set_dtype_policy(policy)
     mask = np.arange(8) < [[8], [5], [3]]
     x = np.where(mask[..., None], np.random.default_rng(0).integers(1, 3, (3, 8, 5)), 0).astype("float32")
@@ -605,11 +605,14 @@ def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(attached, p
     second = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2, bias_initializer="ones")))
     expected = [second(first(x[i : i + 1, : mask[i].sum()]))[0] for i in range(3)]
     first.return_state = return_state
-    outputs = first(keras.layers.Masking()(x)) if attached else first(x, mask=mask)
+    if given == "attached":
+        outputs = first(keras.layers.Masking()(x))
+    else:
+        outputs = first(x, None, mask) if given == "positional" else first(x, mask=mask)
     outputs = outputs[0] if return_state else outputs
     np.testing.assert_array_equal(outputs._keras_mask, mask)
     np.testing.assert_allclose(second(outputs), expected, rtol=1e-5)
-    if attached and not return_state:
+    if given == "attached" and not return_state:
         model = keras.Sequential([keras.Input((8, 5)), keras.layers.Masking(), first, second])
         np.testing.assert_allclose(model(x), expected, rtol=1e-5)
         with pytest.raises(ValueError, match="gets a mask"):

@@ -103,6 +103,26 @@ def test_a_config_is_not_consumed():
             assert type(cell).from_config(config).get_config() == type(cell).from_config(config).get_config() == config
 
 
+def test_cells_of_the_users_keep_their_arguments():
+    class Renamed(ksbp.LIFCell):
+        def __init__(self, layer, **kwargs):
+            super().__init__(layer, **kwargs)
+
+    class Doubled(ksbp.SequentialCell):
+        def __init__(self, layers, **kwargs):
+            super().__init__(layers, **kwargs)
+
+    class OfNoLayers(ksbp.Cell):
+        def __init__(self, gain=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.gain = gain
+
+    cell = Doubled([Renamed(keras.layers.Dense(3), beta=0.5)])
+    again = Doubled.from_config(cell.get_config(), {"Renamed": Renamed})
+    assert again.cells[0].beta == 0.5 and again.cells[0].synapse.units == 3
+    assert OfNoLayers.from_config(OfNoLayers(gain=3.0).get_config()).gain == 3.0
+
+
 def test_a_compiled_model_goes_on_training(tmp_path):
     y = np.eye(3, dtype="float32")[[0, 2]]
     model = network()

@@ -155,7 +155,7 @@ def test_the_page(begun):
     first = bench.reached(case["curve"], 0.1)
     assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not in {case['seconds']:.0f} |" in page
     assert f"| other, T = 4, fp32 | {2.5 * first:.0f} (2.50 x) | not yet measured |" in page
-    assert f"| slowest, T = 4, fp32 | not in 1234 (> {1234.5 / first:.2f} x) | not in 1234 |" in page
+    assert "| slowest, T = 4, fp32 | not in 1234 | not in 1234 |" in page
     assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
     options = (
         "--epochs 3 --targets 0.1 0.99 --libraries other ours slowest --num-steps 4 --precisions fp32 "

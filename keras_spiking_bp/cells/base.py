@@ -36,7 +36,6 @@ class Cell(keras.layers.Layer):
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
-    * `part_names`: the arguments that are layers, or lists of layers; attributes of the cell have the same names.
 
     Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`), in a functional model
     if its outputs are vectors. Plain autodiff through the loop then follows the surrogate, or without one the authors'
@@ -48,7 +47,6 @@ class Cell(keras.layers.Layer):
     """
 
     takes_activity_regularizer = False
-    part_names: tuple[str, ...] = ()
 
     def __init__(self, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -62,18 +60,6 @@ class Cell(keras.layers.Layer):
         self.supports_masking = True
         self.output_shape_of_step: Any = None  # sizes without the batch, once built
         self._called_by_keras = False
-
-    def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.part_names}
-        return {**super().get_config(), **parts}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> Cell:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in cls.part_names
-        }
-        return cls(**{**config, **parts})
 
     @property
     def emits(self) -> str:
@@ -168,7 +154,28 @@ class Cell(keras.layers.Layer):
         return outputs, [keras.KerasTensor(state.shape, dtype=state.dtype) for state in states]
 
 
-class NeuronCell(Cell):
+class CellOfParts(Cell):
+    """A cell whose arguments `part_names` are layers, or lists of layers; its attributes have the same names."""
+
+    part_names: tuple[str, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.part_names}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> CellOfParts:
+        config = dict(config)
+        parts = {
+            name: keras.saving.deserialize_keras_object(config.pop(name), custom_objects=custom_objects)
+            for name in cls.part_names
+        }
+        if len(parts) == 1:  # a subclass may have another name for it
+            return cls(*parts.values(), **config)
+        return cls(**parts, **config)
+
+
+class NeuronCell(CellOfParts):
     """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
 
     dropout = 0.0

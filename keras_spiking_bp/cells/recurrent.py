@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
+from keras_spiking_bp.cells.base import CellOfParts, NeuronCell, State, build_part
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class RecurrentCell(Cell):
+class RecurrentCell(CellOfParts):
     """A layer of neurons that also receives its own previous spikes, through a second synapse.
 
         I[t] = cell.synapse(inputs[t]) + recurrent(spikes[t-1])

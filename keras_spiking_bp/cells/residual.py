@@ -7,14 +7,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
+from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class ResidualCell(Cell):
+class ResidualCell(CellOfParts):
     """A body of cells and a shortcut around it, whose currents sum in one layer of LIF neurons.
 
         I[t] = junction.synapse(body(inputs[t])) + shortcut(inputs[t])

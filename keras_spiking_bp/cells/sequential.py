@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part, weighted
+from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class SequentialCell(Cell):
+class SequentialCell(CellOfParts):
     """Runs cells one after another within the same time step: `outputs = cells[-1](... cells[0](inputs[t]))`.
 
     Stateless Keras layers such as `Flatten` may stand between and before cells, and behind a last cell that spikes. One

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.base import Cell, CellOfParts
 from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.validation import named
 
@@ -24,7 +24,7 @@ def inside(cell: Cell) -> dict[str, Any]:
     """The parts of a cell, by their names in its config."""
     if isinstance(cell, GraphCell):
         return {"nodes": list(cell.layers)}
-    if not cell.part_names:
+    if not isinstance(cell, CellOfParts):
         raise TypeError(unknown_kind(cell))
     parts = {name: getattr(cell, name) for name in cell.part_names}
     return {name: part for name, part in parts.items() if part is not None}

@@ -22,6 +22,28 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
         FileNotFoundError: if the folder of `path` is missing.
     """
     path = Path(path)
+    _check(path, overwrite, folder)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`path` must lie in a folder that is there. Received: path={str(path)!r}")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        written, replaced = temporary / path.name, temporary / "replaced"
+        yield written
+        _check(path, overwrite, folder)  # again: it took time
+        if path.is_dir():  # a folder can only be moved to a free name
+            path.rename(replaced)
+        try:
+            written.replace(path)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(path: Path, overwrite: bool, folder: bool) -> None:
+    """Rejects a path that something else is at."""
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
     if path.exists() and path.is_dir() != folder:
@@ -29,14 +51,3 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
         raise FileExistsError(f"`path` is a {kinds[0]}, and is not replaced by a {kinds[1]}: {str(path)!r}")
     if path.is_dir() and not (path / "saved_model.pb").exists():
         raise FileExistsError(f"`path` is a folder that is no SavedModel, and is not replaced: {str(path)!r}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"`path` must lie in a folder that is there. Received: path={str(path)!r}")
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        written = temporary / path.name
-        yield written
-        if path.is_dir():  # a folder can only be moved to a free name
-            path.rename(temporary / "replaced")
-        written.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

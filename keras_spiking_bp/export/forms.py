@@ -123,7 +123,7 @@ def _as_word(name: str) -> str:
 def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in named:
-        if name in found:
+        if name.lower() in (other.lower() for other in found):  # TensorFlow ignores case
             raise ValueError(f"The cells of `model` must have different names. This stands for more than one: {name!r}")
         found[name] = value
     return found

@@ -25,11 +25,15 @@ def library_path() -> Path:
 
     `$KERAS_SPIKING_BP_CACHE`, else `$XDG_CACHE_HOME/keras_spiking_bp`, else `~/.cache/keras_spiking_bp`.
     """
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_spiking_bp"
-    cache = os.environ.get("KERAS_SPIKING_BP_CACHE") or default
+    cache = os.environ.get("KERAS_SPIKING_BP_CACHE")
+    folder = Path(cache) if cache else _default_folder()  # there may be no home
     sources = [resources.files(__package__).joinpath(name).read_text() for name in SOURCES]
     what = [tf.__version__, sys.version, _processor(), *FLAGS, *sources]
-    return Path(cache).resolve() / f"lif_step-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
+    return folder.resolve() / f"lif_step-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
+
+
+def _default_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_spiking_bp"
 
 
 def build(path: Path | None = None) -> Path:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
+from keras_spiking_bp.training.swapped_averages import restore_weights
 
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
@@ -156,24 +157,28 @@ class Checkpoint:
                     variable.assign(value)
             with np.load(self._restored / "callbacks.npz") as state:
                 restore_state(callbacks, dict(state))
+                restore_weights(model, callbacks, dict(state))
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Restores the metric sums in the middle of an epoch; `fit` starts each epoch at zero.
 
-        They stay at zero if a batch has made them NaN, so that the rest of the epoch has a mean.
+        Those of a metric that a batch has made NaN stay at zero, so that the rest of the epoch has a mean.
         """
         strategy = model.distribute_strategy
-        variables = _metric_variables(model)
         assert self._restored is not None, "restore() found no checkpoint"
-        with np.load(self._restored / "metrics.npz") as metrics:
-            pairs = list(zip(variables, metrics.values(), strict=True))
-        if not all(np.isfinite(value).all() for _, value in pairs):
-            return
-        saved = [_for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync) for v, value in pairs]
+        with np.load(self._restored / "metrics.npz") as file:
+            stored = iter(file.values())
+            of_metrics = [[(v, next(stored)) for v in metric.variables] for metric in model.metrics]
+        pairs = [
+            (v, _for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync))
+            for own in of_metrics
+            if all(np.isfinite(value).all() for _, value in own)
+            for v, value in own
+        ]
 
         def assign():
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            for variable, values in zip(variables, saved, strict=True):
+            for variable, values in pairs:
                 variable.assign(tf.gather(values, replica))
 
         strategy.run(tf.function(assign))
@@ -246,18 +251,17 @@ def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
 
 
 def _specs(model: keras.Model, inputs: Any) -> Any:
-    """The shapes and dtypes of inputs, as a model with one input takes them: cast, and with an axis of one channel."""
-
-    def spec(x: tf.Tensor) -> keras.KerasTensor:
-        shape, dtype = tuple(x.shape), x.dtype
-        if len(getattr(model, "inputs", None) or ()) == 1:
-            taken = model.inputs[0]
-            dtype = taken.dtype
-            if len(shape) == len(taken.shape) - 1 and taken.shape[-1] == 1:
-                shape = (*shape, 1)
-        return keras.KerasTensor(shape, dtype)
-
-    return keras.tree.map_structure(spec, inputs)
+    """The shapes and dtypes of inputs; of a model with one input as it takes it: cast, with or without a last axis."""
+    specs = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
+    taken = getattr(model, "inputs", None)
+    if not (isinstance(specs, keras.KerasTensor) and isinstance(taken, list) and len(taken) == 1):
+        return specs
+    shape, more = specs.shape, len(taken[0].shape) - len(specs.shape)
+    if more == 1 and taken[0].shape[-1] == 1:
+        shape = (*shape, 1)
+    elif more == -1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return keras.KerasTensor(shape, taken[0].dtype)
 
 
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:

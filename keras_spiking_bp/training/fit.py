@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -239,11 +240,7 @@ class Saver(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
-            values = {name: np.asarray(value) for name, value in (logs or {}).items()}
-            numbers = {
-                name: value.astype(float).tolist() for name, value in values.items() if value.dtype.kind in "biuf"
-            }
-            self._position.curve.append(numbers)
+            self._position.curve.append(_numbers(logs or {}))
             self._save()
         if self.model.stop_training or epoch + 1 == self._end:
             overwrite_weights(self._callbacks)
@@ -261,6 +258,15 @@ class Saver(keras.callbacks.Callback):
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
+    found = {}
+    for name, value in logs.items():
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = np.asarray(value, "float64").tolist()
+    return found
 
 
 def is_finite(model: keras.Model) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 
 def keep_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -21,6 +22,20 @@ def overwrite_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
     for callback in _swapping(callbacks):
         if callback._ema_weights_in_model:
             callback._finalize_ema_values()
+
+
+def restore_weights(
+    model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], state: Mapping[str, np.ndarray]
+) -> None:
+    """Undoes the swap that `state`, of the callbacks of a checkpoint, is of, if none of `callbacks` will."""
+    if not state.get("SwapEMAWeights-0/_ema_weights_in_model") or _swapping(callbacks):
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(model)
+    swap._swap_variables()
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.SwapEMAWeights):
+            callback._ema_weights_in_model = False
 
 
 def _swapping(callbacks: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.SwapEMAWeights]:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.export.atomic import written_whole
 from tests.export.networks import small
 from tests.networks import with_other_weights
 
@@ -40,6 +41,27 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
 
     EXPORTS[name](with_other_weights(model), tmp_path / name, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == [name] and _contents(tmp_path) != before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_appears_meanwhile_is_kept(tmp_path, overwrite):
+    with (
+        pytest.raises(FileExistsError, match="is no SavedModel" if overwrite else "is there already"),
+        written_whole(tmp_path / "out", overwrite, folder=True) as part,
+    ):
+        part.mkdir()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "results.csv").write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "results.csv").read_text() == "1"
+
+
+def test_what_cannot_be_replaced_is_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "saved_model.pb").write_text("old")
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "out", overwrite=True, folder=True):
+        pass  # nothing is written
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "saved_model.pb"]
 
 
 def test_an_onnx_file_is_replaced_by_the_new_network(tmp_path):

@@ -24,6 +24,29 @@ def test_a_model_without_a_spiking_layer(tmp_path):
     refused(keras.Model(inputs, keras.layers.Dense(2)(inputs)), TypeError, "must have a SpikingRNN", tmp_path)
 
 
+def test_a_model_with_a_call_of_its_own(tmp_path):
+    class Probabilities(keras.Model):
+        def call(self, inputs, training=None):
+            return keras.ops.softmax(super().call(inputs, training=training))
+
+    class TrainedOtherwise(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    inputs = keras.Input((5, 4))
+    refused(Probabilities(inputs, small()(inputs)), TypeError, "a `call` of its own, Probabilities", tmp_path)
+    ksbp.export.export_saved_model(TrainedOtherwise(inputs, small()(inputs)), tmp_path / "a")
+
+
+def test_names_that_tensorflow_does_not_tell_apart(tmp_path):
+    def model(*names):
+        inputs = keras.Input((5, 4))
+        cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name=name) for name in names])
+        return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+
+    refused(model("Conv", "conv"), ValueError, "This stands for more than one: 'membrane_conv'", tmp_path)
+
+
 def test_a_layer_and_a_subclassed_model(tmp_path):
     class Own(keras.Model):
         def __init__(self):

@@ -228,7 +228,7 @@ def test_a_bad_batch_that_changes_nothing_is_saved_after(tmp_path):
 def test_a_bad_batch_in_the_middle_of_an_epoch_leaves_the_rest_a_mean(tmp_path):
     """Else the loss would be NaN again after each resume, and `Health` stop again."""
     with_nan = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), 2)
-    losses = []
+    losses, counts = [], []
 
     class SpoilOnce(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -238,9 +238,16 @@ def test_a_bad_batch_in_the_middle_of_an_epoch_leaves_the_rest_a_mean(tmp_path):
 
     ksbp.training.fit(small_model(), with_nan, 1, tmp_path, callbacks=[SpoilOnce()], verbose=0)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0000-batch-000002"]
-    record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["loss"]))
-    ksbp.training.fit(with_other_weights(small_model()), with_nan, 1, tmp_path, callbacks=[record], verbose=0)
+    again = with_other_weights(small_model())
+
+    def record(batch, logs):
+        losses.append(logs["loss"])
+        counts.append(float(again.metrics[1].variables[1]))  # of the accuracy
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=record)
+    ksbp.training.fit(again, with_nan, 1, tmp_path, callbacks=[callback], verbose=0)
     assert len(losses) == 2 and np.isfinite(losses).all()
+    assert again.metrics[1].name == "compile_metrics" and counts[-1] == 8  # of all batches
 
 
 @pytest.mark.parametrize("spiking", [False, True])
@@ -272,8 +279,12 @@ def test_the_curve_has_metrics_of_each_class(tmp_path):
     model = small_model()
     model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()])
     ksbp.training.fit(model, data, 1, tmp_path, verbose=0)
-    curve = ksbp.training.fit(model, data, 2, tmp_path, verbose=0)
+    notes = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda _, logs: logs.update(ragged=[[1.0], [1.0, 2.0]], why="-")
+    )
+    curve = ksbp.training.fit(model, data, 2, tmp_path, callbacks=[notes], verbose=0)
     assert [len(row["f1_score"]) for row in curve] == [2, 2] and isinstance(curve[0]["loss"], float)
+    assert set(curve[1]) == set(curve[0])
 
 
 def test_an_optimizer_that_is_not_finite_is_not_saved_and_a_warning_says_so(tmp_path):

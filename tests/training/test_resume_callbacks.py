@@ -139,6 +139,11 @@ def test_swapped_averages_of_a_finished_training_that_is_prolonged(tmp_path, sto
     averages = ended.optimizer._model_variables_moving_average
     for weight, average in zip(ended.trainable_weights, averages, strict=True):
         np.testing.assert_array_equal(weight, average)
+    for other in ([], [keras.callbacks.SwapEMAWeights()]):  # which does not swap at the end of an epoch
+        model = with_other_weights(plain_model(averaging()))
+        ksbp.training.fit(model, plain_batches(), 2, tmp_path / "two", callbacks=other, verbose=0)
+        for a, b in zip(ended.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
     whole, prolonged = train("whole", 5), train("two", 5)
     for a, b in zip(
         [*whole.get_weights(), *whole.optimizer.variables],

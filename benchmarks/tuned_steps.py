@@ -1,0 +1,52 @@
+"""How much faster the steps of `time_to_accuracy` get in the other libraries by tuning them: `python -m
+benchmarks.tuned_steps`.
+
+The race uses the libraries as their documentation does. Here a training step of each is timed as there, and tuned
+(`peers/vgg9.py`), one process after the other, beside a step of ours. Writes `docs/tuned_steps.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from benchmarks import machine
+from benchmarks.registry import NORMALIZED, TRAIN
+from benchmarks.results import ROOT, refuse_in_docs, write
+from benchmarks.run import QUICK, Job, Settings, quiet_job
+from benchmarks.time_to_accuracy import BATCH, PRECISIONS
+
+CASES = {"ours": ("",), "spikingjelly": ("", "_tuned"), "snntorch": ("", "_tuned")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num-steps", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--quick", action="store_true", help="smoke test: T = 1, a small batch, into build/")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    output = args.output or ROOT / ("build" if args.quick else "docs") / "tuned_steps.json"
+    if args.quick:
+        refuse_in_docs(parser, output, "--quick measures tiny steps")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    settings, batch = (QUICK, 2) if args.quick else (Settings(), BATCH)
+    report: dict = {"machine": machine.describe(), "cases": []}
+    for num_steps in [1] if args.quick else args.num_steps:
+        for precision in PRECISIONS:
+            for library, kinds in CASES.items():
+                case = {"library": library, "num_steps": num_steps, "precision": precision}
+                for kind in kinds:
+                    name = f"bn_{library}{kind}{'_bf16' * (precision == 'bf16')}"
+                    done = quiet_job(Job(NORMALIZED, name, "vgg9", num_steps, batch, TRAIN), settings)
+                    if done["status"] != "ok":
+                        raise SystemExit(f"{name}: {done}")
+                    case[f"seconds{kind}"] = statistics.median(done["times"])
+                report["cases"].append(case)
+                print(json.dumps(case), flush=True)
+                write(output, report)
+
+
+if __name__ == "__main__":
+    main()
