@@ -32,14 +32,14 @@ largest run in brackets. {unsettled}
   on totals, as the paper's equations do; the others, `ours, bptt` and plain Keras go back through all time steps.
 * **Inference**: Poisson encoding and forward pass.
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
-  imports" is what the libraries use before anything is built. "Out of memory" is the limit of this benchmark,
-  {memory_limit:g} GB, without checkpointing or other means to save memory in the peers.
+  imports" is what the libraries use before anything is built. "Out of memory": more than {memory_limit:g} GB, the
+  limit of this benchmark; the peers use no checkpointing or other means to save memory.
 * **Peers** are used as their own documentation recommends, in float32, except where a table names another
-  precision. "Tuned" peers go beyond it: channels-last tensors for all, and `torch.compile` of one time step for
-  snnTorch and Norse.
+  precision. "Tuned" peers go beyond it: channels-last tensors for all, a fused optimizer with batch normalisation,
+  and `torch.compile` of one time step for snnTorch and Norse.
 * All implement the same networks with the same weights, thresholds and resets, except with batch
-  normalisation and in the time to an accuracy, where each has the neurons of its examples; batch and
-  time steps are those of the table. Empty fields: not measured.
+  normalisation and in the time to an accuracy, where each has neurons of its own; batch and time steps
+  are those of the table. Empty fields: not measured.
 * The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
   without neurons, forward only; "bare spiking loop" adds the neuron operations: add, compare, reset
   and leak.

@@ -17,7 +17,7 @@ from benchmarks.time_to_accuracy import TARGETS, reached
 _NEURONS = {
     "ours": "threshold 2, beta 0.99, reset by subtraction, potentials that start at half a threshold, `bounded`",
     "spikingjelly": "threshold 1, tau 2, which halves the input too, reset to zero, arctan",
-    "snntorch": "threshold 1, beta 0.5, reset by subtraction, arctan",
+    "snntorch": "threshold 1, beta 0.5 as in its tutorial 6, reset by subtraction, its default surrogate, arctan",
 }
 
 
@@ -94,8 +94,8 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         f"a quarter of an epoch; scheduled for {report['settings']['epochs']} epochs, {stopped}; the libraries took "
         "turns, each up to its next measurement. Compiling counts once; making the batches does not count. The same "
         "images in the same order, batch size 64, AdamW, and distribution of initial weights. Average pooling, "
-        "learning rates and weight decay are those of our recipe, not tuned for the others; each library has the "
-        f"neurons of its examples ({neurons}). Ours computes one backward pass on totals, the others go back through "
+        "learning rates and weight decay are those of our recipe, not tuned for the others; each library has "
+        f"neurons of its own ({neurons}). Ours computes one backward pass on totals, the others go back through "
         "all time steps. In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
         f"{_where(report['machine'])}; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them.\n",
@@ -106,8 +106,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
 
 def tuned_steps(report: dict[str, Any]) -> list[str]:
     """What tuning the other libraries would change in the time to an accuracy."""
-    ours = {(case["num_steps"], case["precision"]): case["seconds"] for case in report["cases"]}  # the last is not ours
-    ours |= {
+    ours = {
         (case["num_steps"], case["precision"]): case["seconds"] for case in report["cases"] if case["library"] == "ours"
     }
     rows = []
@@ -117,13 +116,17 @@ def tuned_steps(report: dict[str, Any]) -> list[str]:
         cells = [f"{case['seconds']:.3f}", ratio(case["seconds"], reference)]
         cells += ["", ""] if tuned is None else [f"{tuned:.3f}", ratio(tuned, reference)]
         rows.append([f"{name}, {case['precision']}", *cells])
+    sizes = dict.fromkeys(case["num_steps"] for case in report["cases"])
+    names = [row[0] for row, case in zip(rows, report["cases"], strict=True) if not case["settled"]]
+    unsettled = f" Not settled: {'; '.join(names)}." if names else ""
     return [
         "### With the others tuned\n",
         "The race above uses the libraries as their documentation does. PyTorch offers more: channels-last tensors, a "
         "fused optimizer and, for snnTorch, `torch.compile` of one time step. Seconds of a training step without and "
-        f"with these, on another day than the race. {_where(report['machine'])}.\n",
+        f"with these. {_where(report['machine'])}; other processes took at most "
+        f"{max(case['others'] for case in report['cases']):.1%} of them.{unsettled}\n",
         table(["seconds per step", "as above", "x ours", "tuned", "x ours"], rows),
-        "All: `python -m benchmarks.tuned_steps`\n",
+        f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))}`\n",
     ]
 
 
@@ -176,7 +179,7 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
             parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
             parts.append(
                 "Training step with AdamW and cross-entropy, the image as input of each step, average pooling; each "
-                "library with the neurons of its examples (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
+                "library with neurons of its own (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
             )
             parts.append(normalized_table(results, network, steps, batch))
         parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")

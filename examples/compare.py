@@ -45,7 +45,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--direct", type=Path, help="the directly trained network (default: train it)")
     parser.add_argument("--direct-report", type=Path, help="its report.json, if not trained with the fast recipe")
     parser.add_argument("--packaged", action="store_true", help="use the packaged weights as the direct network")
-    parser.add_argument("--direct-steps", type=int, help="its time steps (default: `test_steps`)")
+    parser.add_argument(
+        "--direct-steps",
+        type=int,
+        help="its time steps (default: `test_steps`); statistics of batch normalisation stay",
+    )
     parser.add_argument("--ann-epochs", type=int, help="default: those of the direct network, or 6 with Adam")
     parser.add_argument("--ann-batch-size", type=int)
     parser.add_argument("--converted-steps", type=int, default=100)
@@ -72,6 +76,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--direct: there is no {args.direct}")
     if args.direct_report is not None and not args.direct_report.exists():
         parser.error(f"--direct-report: there is no {args.direct_report}")
+    if args.direct_report is not None and args.direct is None:
+        parser.error("--direct-report: it is the report of --direct, which must be given too")
     if args.packaged and (args.direct or args.direct_report):
         parser.error("--packaged: the network of the package, or --direct another one")
     if args.packaged and PRETRAINED.get(args.dataset) != f"{args.network}_{args.dataset}":

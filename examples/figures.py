@@ -107,7 +107,8 @@ def memory(results: Results) -> tuple[str, str]:
             return f"{min(found)[0]:.2f} GB ({min(found)[1]})"
         records = [results.find("sweep", case.name, NETWORK, steps, BATCH, TRAIN) for case in peers()]
         statuses = {"not measured" if record is None else results.status(record) for record in records}
-        return f"all {' or '.join(sorted(statuses))}, the limit of the benchmark"
+        limit = "" if "not measured" in statuses else ", the limit of the benchmark"
+        return f"all {' or '.join(sorted(statuses))}{limit}"
 
     ours = f"**{gigabytes('ours', STEPS):.2f} GB**; {gigabytes('ours', longest):.2f} GB at T = {longest}"
     return ours, f"{least(STEPS)}; at T = {longest} {least(longest)}"

@@ -97,8 +97,7 @@ def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
     else:
         neurons = math.prod(cell.output_shape_of_step)
         output = _shape(cell.output_shape_of_step)
-        synapse = _synapse(cell.synapse) if isinstance(cell, NeuronCell) else ""
-        yield (indent + cell.name, _neuron(cell), synapse, output, cell.count_params(), neurons)
+        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.count_params(), neurons)
 
 
 def _neuron(cell: NeuronCell) -> str:

@@ -55,9 +55,14 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     shape = model.inputs[0].shape[1:] if encoder else encoded.shape[2:]
     inputs = keras.Input(shape, name=_unused("images", layer))
 
+    used: set[str] = set()
+
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
             return of
+        if not of.weights:  # it may stand at several places
+            called = unique_name(called, used)
+        used.add(called)
         config = keras.saving.serialize_keras_object(of)
         config["config"] = {**config["config"], "name": called}
         return keras.saving.deserialize_keras_object(config)

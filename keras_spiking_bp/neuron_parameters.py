@@ -127,7 +127,7 @@ def _bounds(value: keras.Variable) -> tuple[float, float]:
 
 
 class _Within(keras.constraints.Constraint):
-    """Keeps a weight in [low, high]. A class, as Keras takes no function."""
+    """Keeps a weight in [low, high]. A class: Keras up to 3.14 takes no function."""
 
     def __init__(self, low: float, high: float):
         self.low, self.high = low, high

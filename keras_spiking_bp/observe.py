@@ -58,6 +58,8 @@ def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
         raise ValueError(f"{allowed}, with at least one sample. Received: {received}")
     if several:  # Keras checks their ranks, in whatever order they are
         return tensors
+    if shapes[0][-1] == 1 and len(received[0]) > 1 and received[0][1:] == shapes[0][1:-1]:  # as Keras does
+        return leaves[0][..., None]
     if len(received[0]) != len(shapes[0]):
         raise ValueError(
             f"{allowed}. Received: {received[0]}. A Dataset must be batched, and a single sample be a batch of one"

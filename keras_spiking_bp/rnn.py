@@ -139,8 +139,9 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        if len(args) > 1:  # Keras passes a mask on to the next layer if it is a keyword
-            names = ("initial_state", "mask", "training")[: len(args)]
+        names = ("initial_state", "mask", "training")[: len(args)]
+        if 1 < len(args) == len(names) and not kwargs.keys() & set(names):
+            # Keras passes a mask on to the next layer if it is a keyword
             args, kwargs = (), kwargs | dict(zip(names, args, strict=True))
         if kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
             mask = getattr(sequences, "_keras_mask", None)  # which Keras up to 3.13 loses where it casts `sequences`
@@ -413,7 +414,7 @@ class SpikingRNN(keras.layers.RNN):
         self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any
     ) -> tuple[tf.Tensor, Carried, tf.Tensor | None]:
         """Inputs, states before the first step, and mask, verified, as the loop takes them. Builds the layer."""
-        if mask is None:  # Keras passes it on only to layers that are called with one tensor
+        if mask is None:  # in `observe` and `take_statistics`
             mask = getattr(sequences, "_keras_mask", None)
         sequences = tf.convert_to_tensor(sequences)
         if sequences.dtype.is_complex or sequences.dtype == tf.string:

@@ -65,11 +65,12 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     """The one `SpikingRNN` of a model that ends in it.
 
     Raises:
-        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if there are layers after it, or it is in a nested model.
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential, or
+            has a `call` of its own, ValueError if there are layers after it, or it is in a nested model.
     """
     layer = spiking_layer(model)
     _check_graph(model)
+    check_stock_call(model)
     if layer not in model.layers:
         inner = _part_with(model, layer)
         raise ValueError(
@@ -120,10 +121,18 @@ def _check_graph(model: keras.Model) -> None:
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
             f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
         )
+
+
+def check_stock_call(model: keras.Model) -> None:
+    """Rejects models that may compute something else than their layers.
+
+    Raises:
+        TypeError: if the class of `model` has a `call` of its own.
+    """
     if not has_stock_call(model):
         raise TypeError(
             "`model` must compute what its layers do. Received: a model whose class has a `call` of its own, "
-            f"{type(model).__name__}: give the functional model in it"
+            f"{type(model).__name__}: give keras.Model(model.inputs, model.outputs)"
         )
 
 

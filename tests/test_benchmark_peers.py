@@ -53,3 +53,25 @@ def test_the_same_network_in_another_library(library, spikes, expected, monkeypa
         outputs = network(torch.from_numpy(networks.images(NETWORK, BATCH).transpose(0, 3, 1, 2).copy())).numpy()
     assert expected.std() > 0.01
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow  # torch.compile takes a minute
+@pytest.mark.parametrize("library", ["snntorch", "spikingjelly"])
+def test_a_tuned_training_step_is_the_same(library, tmp_path):
+    """Statistics of the forward pass, and gradients, in the state of the optimizer."""
+    pytest.importorskip(library, reason=f"{library} {HOW}")
+    vgg9 = importlib.import_module("benchmarks.peers.vgg9")
+    images, labels = networks.images(networks.NETWORKS["vgg9"], 4), np.arange(4)
+    found = []
+    for tuned in (False, True):
+        training = vgg9.build(library, 2, False, lambda step: 1e-3, tuned=tuned)
+        training.train(images, labels, 0)
+        training.save(tmp_path / "state")
+        found.append(torch.load(tmp_path / "state"))
+    means = [{k: v for k, v in state["model"].items() if k.endswith("running_mean")} for state in found]
+    moments = [{i: of["exp_avg"] for i, of in state["optimizer"]["state"].items()} for state in found]
+    assert len(means[0]) == 8 and len(moments[0]) > 20
+    for plain, tuned in (means, moments):
+        assert plain.keys() == tuned.keys()
+        for key, value in plain.items():
+            assert (tuned[key] - value).abs().max() <= 0.02 * value.abs().max()

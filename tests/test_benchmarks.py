@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import case, fit, machine, report, run, time_to_accuracy
-from benchmarks.registry import GROWTH, SWEEP
+from benchmarks import case, fit, machine, report, run, sections, time_to_accuracy, tuned_steps
+from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
 
@@ -80,7 +80,9 @@ def test_the_commit_of_the_measured_code(tmp_path):
     assert len(set(seen)) == 4 and all(name.startswith(f"{seen[0]}+") for name in seen[2:])
 
 
-@pytest.mark.parametrize("module, smaller", [(run, "--quick"), (time_to_accuracy, "--quick"), (fit, "--steps=5")])
+@pytest.mark.parametrize(
+    "module, smaller", [(run, "--quick"), (time_to_accuracy, "--quick"), (fit, "--steps=5"), (tuned_steps, "--quick")]
+)
 def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch, capsys):
     output = ROOT / "docs" / "build" / ".." / "benchmarks.json"
     before = output.read_bytes()
@@ -89,6 +91,25 @@ def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch,
         module.main()
     assert f"{smaller.split('=')[0]} measures" in (said := capsys.readouterr().err) and "another --output" in said
     assert output.read_bytes() == before
+
+
+def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
+    asked = []
+
+    def done(job, settings):
+        asked.append(job)
+        seconds = 0.5 if "ours" in job.case else 1.0 if "tuned" in job.case else 1.5
+        times = [seconds] * 2 + [2 * seconds if job.case == "bn_snntorch_tuned" else seconds]
+        return {"status": "ok", "times": times, "others": 0.02 if "spiking" in job.case else 0.01}
+
+    monkeypatch.setattr(tuned_steps, "quiet_job", done)
+    monkeypatch.setattr(sys, "argv", ["tuned_steps", "--num-steps", "4", "--output", str(tmp_path / "tuned.json")])
+    tuned_steps.main()
+    assert {job.case for job in asked} <= CASES.keys() and len(asked) == 10 and {job.steps for job in asked} == {4}
+    page = "\n".join(sections.tuned_steps(json.loads((tmp_path / "tuned.json").read_text())))
+    assert "| ours, T = 4, bf16 | 0.500 | 1.00 |  |  |" in page
+    assert "| spikingjelly, T = 4, fp32 | 1.500 | 3.00 | 1.000 | 2.00 |" in page
+    assert "at most 2.0% of them. Not settled: snntorch, T = 4, fp32." in page and "tuned_steps --num-steps 4`" in page
 
 
 def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):

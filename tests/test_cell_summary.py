@@ -19,7 +19,7 @@ def test_strides_that_differ_are_all_shown():
     assert any("Conv2D 3x2/1x2, 4" in line for line in lines)
 
 
-def test_layers_and_cells_of_the_users():
+def test_a_layer_of_the_users():
     class Blur(keras.layers.Dense):
         kernel_size = 3
 

@@ -37,6 +37,15 @@ def test_is_the_stock_network_with_the_same_weights():
     assert ann.count_params() == snn.count_params()
 
 
+def test_a_layer_without_weights_at_two_places():
+    pool, inputs = keras.layers.AveragePooling2D(2), keras.Input((8, 8, 1))
+    parts = [ksbp.LIFCell(keras.layers.Conv2D(2, 1)), pool, ksbp.LIFCell(keras.layers.Conv2D(3, 1)), pool]
+    cell = ksbp.SequentialCell([*parts, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(4)(inputs)))
+    expected = ksbp.ann_counterpart(model, share_weights=True)(images())
+    np.testing.assert_allclose(ksbp.ann_counterpart(model)(images()), expected, rtol=1e-6)
+
+
 def test_residual_network_adds_currents_before_the_activation():
     snn = ksbp.models.spiking_resnet(
         (8, 8, 2), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[], num_steps=3, seed=0

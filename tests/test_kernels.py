@@ -370,7 +370,6 @@ except RuntimeError as error:
     assert default.stdout.startswith("False []")
 
 
-@with_compiler
 def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
     def none():
         raise RuntimeError("Could not determine home directory.")
@@ -381,6 +380,7 @@ def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
     assert library_path().parent == tmp_path
 
 
+@with_compiler
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path / "file" / "folder"))

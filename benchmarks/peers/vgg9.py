@@ -1,10 +1,11 @@
 """VGG9 with batch normalisation in SpikingJelly and in snnTorch, for `time_to_accuracy`.
 
-Neurons as in their own examples: SpikingJelly in multi-step mode with `LIFNode(tau=2.0, detach_reset=True)` and arctan;
-snnTorch in a loop over time with `Leaky(beta=0.5)` and arctan. The rest is as in our network: the image is the input of
-each step, pooling is average pooling, the outputs are the means over time of the last layer, no layer has a bias,
-initial weights are normal (He). In snnTorch, batch normalisation uses the statistics of each time step; the moving ones
-are updated at each, with a momentum that makes T updates as strong as one.
+SpikingJelly in multi-step mode with the neurons of its deep networks, `LIFNode(tau=2.0, detach_reset=True)` and arctan;
+snnTorch in a loop over time with `Leaky(beta=0.5)`, as in its tutorial 6, and its default surrogate, arctan. The rest
+is as in our network: the image is the input of each step, pooling is average pooling, the outputs are the means over
+time of the last layer, no layer has a bias, initial weights are normal (He). In snnTorch, batch normalisation uses the
+statistics of each time step; the moving ones are updated at each, with a momentum that makes T updates as strong as
+one.
 
 `tuned` goes beyond the libraries' documentation: channels-last tensors, a fused optimizer, and for snnTorch one time
 step compiled by `torch.compile` (SpikingJelly in multi-step mode is one graph over all steps).

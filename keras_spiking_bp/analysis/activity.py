@@ -48,7 +48,7 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
         >>> [row["layer"] for row in table.rows]
         ['input', 'conv1', 'pool1', 'fc1', 'total']
     """
-    done = as_run(model, data, None, batch_size, verbose)
+    done = as_run(model, data, None, batch_size, verbose, labelled=False)
     rows = []
     for name, neurons in done.neurons.items():
         rows.append(

@@ -189,8 +189,8 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
     """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
 
     One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
-    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations cost nothing, nor
-    normalisation by fixed statistics, which can be folded into the weights.
+    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations and other layers without
+    weights cost nothing, nor normalisation by fixed statistics, which can be folded into the weights.
 
     Raises:
         TypeError: if it is neither Sequential nor functional.
@@ -248,7 +248,8 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
         elif isinstance(layer, keras.layers.Add):
             value = _Value(joined=layer.name if all(of.padding or of.joined for of in taken) else None)
             unweighted = sum(not of.is_sum or others for of, others in zip(taken, shared, strict=True))
-            accumulates += unweighted * math.prod(check_static_shape("the input of an Add", call.shapes[0]))
+            shapes = [check_static_shape("the input of an Add", shape) for shape in call.shapes]
+            accumulates += unweighted * math.prod(np.broadcast_shapes(*shapes))
         elif isinstance(layer, _PADDING):
             since, unpadded = (*taken[0].padding, layer), taken[0].unpadded or call.shapes[0]
             value = dataclasses.replace(taken[0], is_sum=False, padding=since, unpadded=unpadded)
@@ -256,6 +257,8 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             value = _Value(joined=layer.name if any(of.padding or of.joined for of in taken) else None)
         elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT)) or _keeps_zeros(layer):
             value = taken[0].behind(layer, shared[0])
+        elif not _computes_sums(layer):  # such as Resizing, or noise
+            value = _Value()
         else:
             if taken[0].joined:
                 raise ValueError(

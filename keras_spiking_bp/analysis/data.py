@@ -13,8 +13,10 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 
 
-def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
-    """Batches `(inputs, class indices or None)`, and their number, if it is known."""
+def batches_of(
+    data: Any, labels: Any, batch_size: int, labelled: bool = True
+) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
+    """Batches `(inputs, class indices or None)`, and their number, if it is known; `labelled`: with those of `data`."""
     if isinstance(data, Batches):
         data = data.epoch(0)
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
@@ -23,7 +25,7 @@ def batches_of(data: Any, labels: Any, batch_size: int) -> tuple[Iterator[tuple[
         number = _number_of_batches(data)
         batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(data.num_batches))
         pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
-        return ((x, checked_labels(y, _size(x))) for x, y in pairs), number
+        return ((x, checked_labels(y if labelled else None, _size(x))) for x, y in pairs), number
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
         raise TypeError(
             "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "

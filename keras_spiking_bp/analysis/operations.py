@@ -65,7 +65,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         >>> [(row["connection"], row["synapses"]) for row in table.rows][:2]
         [('input -> conv1', 1936), ('conv1 -> pool1', 256)]
     """
-    done = as_run(model, data, None, batch_size, verbose)
+    done = as_run(model, data, None, batch_size, verbose, labelled=False)
     rows: list[dict[str, Any]] = []
     macs, accumulates = done.counted_before()
     if macs or accumulates:

@@ -116,7 +116,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         verbose: 1 shows a progress bar.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `data` has another type.
+        TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
+            or if `data` has another type.
         ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
             neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless, not in
             batches or of several numbers of time steps, or `labels` does not fit.
@@ -128,6 +129,11 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
+    return _run(model, data, labels, batch_size, verbose, labelled=True)
+
+
+def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool) -> Run:
+    """The same; `labelled` says whether the targets in `data` are labels, and of interest."""
     layer, front = countable_layer(model), input_over_time(model)
     try:
         before: tuple[int, int] | str = operations_before(model)
@@ -146,7 +152,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     most = dict.fromkeys(neurons, 0)
     saturated = dict.fromkeys(neurons, 0.0)
     spiking_input, samples = True, 0
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size))
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
     bar = keras.utils.Progbar(number, verbose=verbose)
     with stream_restored(front):
         for i, (inputs, of_batch) in enumerate(batches, start=1):
@@ -202,8 +208,13 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     )
 
 
-def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, verbose: int) -> Run:
-    """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`."""
+def as_run(
+    model: keras.Model | Run, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool = True
+) -> Run:
+    """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
+
+    `labelled` says whether the targets in `data` are labels, and of interest.
+    """
     if isinstance(model, Run):
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
@@ -211,7 +222,7 @@ def as_run(model: keras.Model | Run, data: Any, labels: Any, batch_size: int, ve
     if data is None:
         countable_layer(model)  # its error comes first, if it is no spiking network
         raise ValueError("`data` must be given. Received: data=None")
-    return run(model, data, labels, batch_size, verbose)
+    return _run(model, data, labels, batch_size, verbose, labelled)
 
 
 def _counter(

@@ -21,6 +21,7 @@ from keras_spiking_bp.layer_graph import (
     free_weights,
     is_of_keras,
     name_of_output,
+    unique_name,
 )
 from keras_spiking_bp.validation import check_static_shape
 
@@ -99,7 +100,8 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
         elif sources == [INPUT] and alone_here and _prepares(layer):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
-            graph.front = keras.Sequential([keras.Input(shape), *layers, copy_with_weights(layer)])
+            name = unique_name(layer.name, {part.name for part in layers})
+            graph.front = keras.Sequential([keras.Input(shape), *layers, copy_with_weights(layer, name)])
             graph.shape = tuple(graph.front.output_shape)[1:]
             ends[layer.name] = INPUT
         else:

@@ -27,7 +27,7 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
         raise FileNotFoundError(f"`path` must lie in a folder that is there. Received: path={str(path)!r}")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        written, replaced = temporary / path.name, temporary / "replaced"
+        written, replaced = temporary / path.name, temporary / f"{path.name}-replaced"
         yield written
         _check(path, overwrite, folder)  # again: it took time
         if path.is_dir():  # a folder can only be moved to a free name

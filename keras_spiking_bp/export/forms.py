@@ -124,7 +124,10 @@ def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in named:
         if name.lower() in (other.lower() for other in found):  # TensorFlow ignores case
-            raise ValueError(f"The cells of `model` must have different names. This stands for more than one: {name!r}")
+            raise ValueError(
+                "The cells of `model` must have names that differ in letters and digits, in more than their case. This "
+                f"stands for more than one: {name!r}"
+            )
         found[name] = value
     return found
 

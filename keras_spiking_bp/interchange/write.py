@@ -28,7 +28,7 @@ from keras_spiking_bp.interchange.write_layers import write_layers
 from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.neuron_parameters import in_numpy, shown
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import spiking_layer
+from keras_spiking_bp.spiking_model import check_stock_call, spiking_layer
 from keras_spiking_bp.validation import check_positive
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 def _network(model: keras.Model | SpikingRNN) -> Cell:
     """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
+    if getattr(model, "outputs", None):
+        check_stock_call(model)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
     others = [] if model is rnn else getattr(model, "operations", model.layers)
     for other in others:

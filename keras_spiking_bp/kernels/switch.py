@@ -102,7 +102,7 @@ def _load() -> None:
     if _loaded is not None:
         return
     path = library_path()
-    if not os.path.exists(path):  # False also where the folder must not be read, of which `build` tells
+    if not os.path.exists(path):  # False also without permission, which `build` reports
         build()
     try:
         _loaded = tf.load_op_library(str(path))

@@ -131,4 +131,7 @@ class Parts:
 
 
 def _seeds(first: int | None) -> Iterator[int | None]:
-    return itertools.repeat(None) if first is None else itertools.count(first)
+    """Successive seeds of 64 bits."""
+    if first is None:
+        return itertools.repeat(None)
+    return itertools.count(first if abs(first) < 2**62 else first % 2**62)

@@ -253,15 +253,16 @@ def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
 def _specs(model: keras.Model, inputs: Any) -> Any:
     """The shapes and dtypes of inputs; of a model with one input as it takes it: cast, with or without a last axis."""
     specs = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
-    taken = getattr(model, "inputs", None)
-    if not (isinstance(specs, keras.KerasTensor) and isinstance(taken, list) and len(taken) == 1):
+    taken, flat = getattr(model, "inputs", None), keras.tree.flatten(specs)
+    if not (isinstance(taken, list) and len(taken) == len(flat) == 1):
         return specs
-    shape, more = specs.shape, len(taken[0].shape) - len(specs.shape)
+    shape = flat[0].shape
+    more = len(taken[0].shape) - len(shape)
     if more == 1 and taken[0].shape[-1] == 1:
         shape = (*shape, 1)
     elif more == -1 and shape[-1] == 1:
         shape = shape[:-1]
-    return keras.KerasTensor(shape, taken[0].dtype)
+    return keras.tree.pack_sequence_as(specs, [keras.KerasTensor(shape, taken[0].dtype)])
 
 
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:

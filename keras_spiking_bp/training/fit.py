@@ -264,8 +264,10 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
     found = {}
     for name, value in logs.items():
-        with contextlib.suppress(TypeError, ValueError):
-            found[name] = np.asarray(value, "float64").tolist()
+        with contextlib.suppress(ValueError):  # lists of different lengths
+            array = np.asarray(value)
+            if array.dtype.kind in "biuf":
+                found[name] = array.astype(float).tolist()
     return found
 
 

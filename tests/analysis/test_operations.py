@@ -283,6 +283,27 @@ def test_an_ordinary_network_is_counted_as_its_spiking_counterpart():
     assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
 
 
+def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
+    parts = [keras.layers.Resizing(8, 8), keras.layers.Conv2D(2, 3), keras.layers.GaussianNoise(0.1)]
+    plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
+    assert synapses_of(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == synapses_of(plain)
+    images = keras.Input((10, 10, 1))
+    front = keras.layers.Conv2D(2, 3)(keras.layers.Resizing(8, 8)(images))
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(3))])
+    model = keras.Model(images, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(4)(front)))
+    row = ksbp.analysis.operations(model, np.ones((2, 10, 10, 1), "float32"), verbose=0).rows[0]
+    assert row["macs"] == 36 * 9 * 2
+
+
+@pytest.mark.parametrize("broadcasts_first", [False, True])
+def test_a_sum_that_broadcasts_is_counted_at_its_full_size(broadcasts_first):
+    inputs = keras.Input((8, 8, 4))
+    a = keras.layers.ReLU()(inputs)
+    b = keras.layers.ReLU()(keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs))
+    ann = keras.Model(inputs, keras.layers.Add()([b, a] if broadcasts_first else [a, b]))
+    assert synapses_of(ann) == (0, 256 + 2 * 256)
+
+
 def test_a_residual_ann_is_counted_as_its_spiking_counterpart():
     """Padding in a layer of its own, convolved and identical shortcuts."""
     snn = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2), (6, 2)], [], num_steps=2, stem_filters=4)
