@@ -36,14 +36,14 @@ def test_targets_that_are_no_classes_are_of_no_account_without_an_accuracy(small
     model, images, labels, _ = small
     targets = tf.data.Dataset.from_tensor_slices((images, labels / 2)).batch(3)
     for of in (analysis.activity, analysis.operations, analysis.energy):
-        assert of(model, targets, verbose=0).rows == of(model, images, verbose=0).rows
+        assert of(model, targets, verbose=0).rows == of(model, images, batch_size=3, verbose=0).rows
     with pytest.raises(ValueError, match="`labels` must be class indices"):
         analysis.accuracy_over_time(model, targets, verbose=0)
 
 
 def test_images_without_channels_as_keras_takes_them(small):
     model, images, labels, done = small
-    again = analysis.run(model, images[..., 0], labels, verbose=0)
+    again = analysis.run(model, images[..., 0], labels, batch_size=3, verbose=0)
     np.testing.assert_array_equal(again.outputs, done.outputs)
     with pytest.raises(ValueError, match="a single sample be a batch of one"):
         analysis.run(model, images[0], verbose=0)
