@@ -66,6 +66,13 @@ def test_figures_by_another_way():
     other = min(value for name, value in first.items() if name != "ours")
     assert f"| Training to {100 * target:.0f} % accuracy on held-out" in table
     assert f"| **{first['ours']:.0f} s** | {other:.0f} s, " in table
+    (tuned,) = [
+        case["seconds_tuned"] / case["seconds"]
+        for case in report("tuned_steps.json")["cases"]
+        if case["library"] == min(first.keys() - {"ours"}, key=first.get)
+        and (case["num_steps"], case["precision"]) == (4, "bf16")
+    ]
+    assert f"a training step takes {tuned:.2f} of its time" in table
 
 
 def test_every_figure_has_its_command_and_a_page():
