@@ -143,7 +143,7 @@ def if_tuned(library: str) -> str:
     for case in json.loads(path.read_text())["cases"] if path.exists() else ():
         if (case["library"], case["num_steps"], case["precision"]) == (library, FEW_STEPS, PRECISION):
             share = case["seconds_tuned"] / case["seconds"]
-            return f"; tuned beyond its documentation, a training step takes {share:.2f} of its time"
+            return f"; tuned beyond its documentation, its training step takes {share:.0%} as long"
     return ""
 
 

@@ -60,8 +60,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
         if share_weights:
             return of
-        if not of.weights:  # it may stand at several places
-            called = unique_name(called, used)
+        if not of.weights and called in used:  # it may stand at several places
+            called = unique_name(called, used | {part.name for part in layer._flatten_layers()})
         used.add(called)
         config = keras.saving.serialize_keras_object(of)
         config["config"] = {**config["config"], "name": called}

@@ -81,9 +81,10 @@ def test_the_comparison_takes_the_weights_of_the_package(few_images, tmp_path, c
     assert "the package has no weights of vgg7 on mnist" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         compare.parse(["--packaged", "--direct", __file__])
+    assert "the network of the package, or --direct another one" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         compare.parse(["--direct-report", __file__])
-    assert "the network of the package, or --direct another one" in capsys.readouterr().err
+    assert "must be given too" in capsys.readouterr().err
 
 
 def test_settings_that_nothing_can_be_trained_with_are_not_kept(few_images, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+import re
 from collections.abc import Iterable
 
 import keras
@@ -180,9 +181,11 @@ def _computes_sums(operation: keras.Operation) -> bool:
         return type(operation).__name__ in _SUMS
     layers = operation._flatten_layers()
     parts = [part for part in layers if len(part._flatten_layers()) == 1]
-    return any(type(part).__name__ in _SUMS for layer in layers for part in (layer, *_operations(layer))) or any(
-        type(part) in POOLING or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts
-    )
+    return any(
+        re.sub(r"ing\dD$", "", type(part).__name__) in _SUMS
+        for layer in layers
+        for part in (layer, *_operations(layer))
+    ) or any(isinstance(part, POOLING) or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
 
 
 def synapses_of(ann: keras.Model) -> tuple[int, int]:
@@ -255,10 +258,10 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             value = dataclasses.replace(taken[0], is_sum=False, padding=since, unpadded=unpadded)
         elif isinstance(layer, keras.layers.Concatenate):
             value = _Value(joined=layer.name if any(of.padding or of.joined for of in taken) else None)
-        elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT)) or _keeps_zeros(layer):
+        elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, *_SAME)) or _keeps_zeros(layer):
             value = taken[0].behind(layer, shared[0])
-        elif not _computes_sums(layer):  # such as Resizing, or noise
-            value = _Value()
+        elif len(taken) == 1 and not _computes_sums(layer):  # such as Resizing
+            value = _Value(joined=layer.name if taken[0].padding or taken[0].joined else None)
         else:
             if taken[0].joined:
                 raise ValueError(
@@ -280,7 +283,7 @@ def _keeps_zeros(layer: keras.layers.Layer) -> bool:
         return layer.activation in (keras.activations.linear, keras.activations.relu)
     if isinstance(layer, keras.layers.Rescaling):
         return not np.any(layer.offset)
-    return isinstance(layer, (*PASSES_ON, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
+    return isinstance(layer, (*PASSES_ON, *_SAME, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
 
 
 def _is_linear(layer: keras.layers.Layer) -> bool:
@@ -290,5 +293,8 @@ def _is_linear(layer: keras.layers.Layer) -> bool:
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.Normalization, *ONE_TO_ONE,
 )  # fmt: skip
-_SAME = (keras.layers.Identity, keras.layers.Dropout)
+_SAME = (  # in inference
+    keras.layers.Identity, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise,
+)  # fmt: skip
 _PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

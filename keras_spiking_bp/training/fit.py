@@ -264,9 +264,9 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
     found = {}
     for name, value in logs.items():
-        with contextlib.suppress(ValueError):  # lists of different lengths
+        with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
             array = np.asarray(value)
-            if array.dtype.kind in "biuf":
+            if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
                 found[name] = array.astype(float).tolist()
     return found
 

@@ -287,6 +287,15 @@ def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
     parts = [keras.layers.Resizing(8, 8), keras.layers.Conv2D(2, 3), keras.layers.GaussianNoise(0.1)]
     plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
     assert synapses_of(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == synapses_of(plain)
+    padded = [keras.layers.ZeroPadding2D(1), keras.layers.GaussianNoise(0.1), keras.layers.Conv2D(2, 3)]
+    same = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, padding="same")])
+    assert synapses_of(keras.Sequential([keras.Input((8, 8, 1)), *padded])) == synapses_of(same)
+    padded[1] = keras.layers.Resizing(10, 10)  # it may make something else of the padding
+    with pytest.raises(ValueError, match="joins values with padding"):
+        synapses_of(keras.Sequential([keras.Input((8, 8, 1)), *padded]))
+    pooling = type("Own", (keras.layers.AveragePooling2D,), {})(2)
+    with pytest.raises(ValueError, match="cannot be counted"):
+        synapses_of(keras.Sequential([keras.Input((8, 8, 1)), pooling]))
     images = keras.Input((10, 10, 1))
     front = keras.layers.Conv2D(2, 3)(keras.layers.Resizing(8, 8)(images))
     cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(3))])

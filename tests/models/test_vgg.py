@@ -33,7 +33,7 @@ def test_initial_weights(kappa):
         assert np.abs(weight).max() > 2.5 * np.std(weight)  # a whole normal, not a truncated one
 
 
-@pytest.mark.parametrize("seed", [1_800_000_000_000_000_000, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63)])
 def test_a_seed_of_64_bits(seed):
     first, again = (small(seed=seed, dropout=0.2).get_weights() for _ in range(2))
     for a, b in zip(first, again, strict=True):
