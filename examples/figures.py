@@ -139,8 +139,7 @@ def time_to_accuracy(docs: str) -> tuple[str, str, str, str]:
 
 def if_tuned(library: str) -> str:
     """What tuning would change in the time of another library to an accuracy."""
-    path = ROOT / "docs/tuned_steps.json"
-    for case in json.loads(path.read_text())["cases"] if path.exists() else ():
+    for case in json.loads((ROOT / "docs/tuned_steps.json").read_text())["cases"]:
         if (case["library"], case["num_steps"], case["precision"]) == (library, FEW_STEPS, PRECISION):
             share = case["seconds_tuned"] / case["seconds"]
             return f"; tuned beyond its documentation, its training step takes {share:.0%} as long"

@@ -192,8 +192,8 @@ def synapses_of(ann: keras.Model) -> tuple[int, int]:
     """Operations of one inference of an ordinary Keras model: `(macs, accumulates)`.
 
     One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
-    window, and of an unweighted input of an `Add`, such as an identity shortcut. Activations and other layers without
-    weights cost nothing, nor normalisation by fixed statistics, which can be folded into the weights.
+    window, and of an unweighted input of an `Add`, such as an identity shortcut. Other layers without weights,
+    such as activations, cost nothing, nor does normalisation by fixed statistics, which can be folded into the weights.
 
     Raises:
         TypeError: if it is neither Sequential nor functional.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
+
+from keras_spiking_bp.training.callback_state import restore_state
 
 
 def keep_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -25,12 +27,13 @@ def overwrite_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
 
 
 def restore_weights(
-    model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], state: Mapping[str, np.ndarray]
+    model: keras.Model, callbacks: Sequence[keras.callbacks.Callback], state: dict[str, np.ndarray]
 ) -> None:
     """Undoes the swap that `state`, of the callbacks of a checkpoint, is of, if none of `callbacks` will."""
-    if not state.get("SwapEMAWeights-0/_ema_weights_in_model") or _swapping(callbacks):
-        return
     swap = keras.callbacks.SwapEMAWeights()
+    restore_state([swap], state)
+    if not swap._ema_weights_in_model or _swapping(callbacks):
+        return
     swap.set_model(model)
     swap._swap_variables()
     for callback in callbacks:
