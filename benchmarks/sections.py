@@ -83,7 +83,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     measured = {case["library"] for case in report["cases"]}
     stopped = "stopped when the last accuracy was reached"
     if not all(case["finished"] for case in report["cases"]):
-        stopped += ', or, where it says "not yet measured", interrupted after the epochs shown'
+        stopped += ', or, where it says ">", interrupted after the epochs shown'
     neurons = "; ".join(f"{library}: {text}" for library, text in _NEURONS.items() if library in measured)
     header = ["seconds to", *(f"{100 * target:.0f} %" for target in targets)]
     header += ["best", "epochs run", "seconds per step", "peak memory, GB"]
@@ -150,7 +150,7 @@ def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) ->
     if seconds is not None:
         return f"{seconds:.0f}" + (f" ({times} x)" if (times := ratio(seconds, ours)) else "")
     if not case["finished"]:
-        return "not yet measured"
+        return f"> {case['seconds']:.0f}" + (f" (> {times} x)" if (times := ratio(case["seconds"], ours)) else "")
     return f"not in {case['seconds']:.0f}"
 
 

@@ -4,10 +4,11 @@ python -m benchmarks.time_to_accuracy --data-dir FOLDER [--num-steps 4 16] [--ta
 
 The same images, order, crops and flips, batch size of 64, AdamW, learning rates and epochs for all; the neurons are
 those of each library's examples (ours: of the VGG9 recipe). Four times per epoch the accuracy on 5,000 held-out
-training images is measured; this time does not count. The libraries take turns: each trains in a process of its own up
-to its next measurement, and stops when the last target is reached. `--output` is written after each measurement and
-names the machine; the networks are saved in `--states`. The same command resumes after an interruption. Leave the
-machine idle while it runs (many hours). `--quick` is a smoke test with few images, into `build/`.
+training images is measured; this time does not count. The libraries take turns: the one that has trained for the
+shortest time goes on, in a process of its own, up to its next measurement; a library stops when the last target is
+reached. After an interruption, too, the libraries have had about the same time. `--output` is written after each
+measurement and names the machine; the networks are saved in `--states`. The same command resumes after an interruption.
+Leave the machine idle while it runs (many hours). `--quick` is a smoke test with few images, into `build/`.
 """
 
 from __future__ import annotations
@@ -173,6 +174,11 @@ def finished(key: tuple[str, int, str], output: Path) -> bool:
     return any(case["finished"] for case in json.loads(output.read_text())["cases"] if key_of(case) == key)
 
 
+def trained(key: tuple[str, int, str], output: Path) -> float:
+    """Seconds for which this case has trained."""
+    return sum(case["seconds"] for case in json.loads(output.read_text())["cases"] if key_of(case) == key)
+
+
 def reached(curve: list[dict], target: float) -> float | None:
     """Seconds of training until the accuracy first reached `target`, or None."""
     return next((row["seconds"] for row in curve if row["accuracy"] >= target), None)
@@ -222,7 +228,9 @@ def main() -> None:
         for steps, precision in itertools.product(args.num_steps, args.precisions):
             keys = [(library, steps, precision) for library in args.libraries]
             while keys := [key for key in keys if key not in failed and not finished(key, output)]:
-                failed += [key for key in keys if in_process(take_turn, key, arrays, output, states)]
+                key = min(keys, key=lambda key: trained(key, output))
+                if in_process(take_turn, key, arrays, output, states):
+                    failed.append(key)
     if failed:
         raise SystemExit(f"Failed, see above: {failed}. The same command tries again")
 
