@@ -203,8 +203,8 @@ def _operations(test: dict, of: str = "") -> list[str]:
 
     def told(row: dict) -> str:
         return (
-            f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC "
-            f"({comparison_section.microjoules(row)})"
+            f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC, "
+            f"{comparison_section.microjoules(row)}"
         )
 
     return [
