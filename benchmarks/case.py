@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import psutil
 
+from benchmarks.machine import hide_gpus
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, MODES
 
@@ -61,6 +62,7 @@ def settled(times: list[float], repeats: int) -> bool:
 
 def main() -> None:
     """Build the case, measure it, print the result."""
+    hide_gpus()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=CASES)
     parser.add_argument("network", choices=NETWORKS)

@@ -87,6 +87,7 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    machine.hide_gpus()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--rounds", type=int, default=1)

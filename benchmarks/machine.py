@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -23,6 +24,11 @@ PACKAGES = (
 
 CODE = ("benchmarks", "keras_spiking_bp")
 ELSEWHERE = f"on another machine, with other versions, or of other code (in {' or '.join(CODE)})"
+
+
+def hide_gpus() -> None:
+    """So that all is measured on the CPU, in child processes too: TensorFlow would take a GPU, torch would not."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def cpuinfo(key: str) -> str:

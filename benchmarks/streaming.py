@@ -20,6 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime import InferenceSession
 
 import keras_spiking_bp as ksbp
+from benchmarks.machine import hide_gpus
 from examples.export_all import size
 from keras_spiking_bp.spiking_model import spiking_layer
 
@@ -118,6 +119,7 @@ def measure(steps: int) -> Iterator[dict]:
 
 
 def main() -> None:
+    hide_gpus()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=200)
     print(json.dumps(list(measure(parser.parse_args().steps))))

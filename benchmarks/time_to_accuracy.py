@@ -193,6 +193,7 @@ def in_process(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def main() -> None:
+    machine.hide_gpus()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--num-steps", type=int, nargs="+", default=[4, 16])

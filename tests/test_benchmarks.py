@@ -1,6 +1,7 @@
 """What `benchmarks.run` measures, and what it does not replace."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_the_page_names_what_had_not_settled():
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_only_a_benchmark_hides_the_gpus(monkeypatch):
+    seen = "import os, examples.reproduce, examples.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert subprocess.check_output([sys.executable, "-c", seen], cwd=ROOT, text=True) == "0\n"
+    for module in (case, fit, time_to_accuracy):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
+        with pytest.raises(SystemExit):
+            module.main()
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_the_commit_of_the_measured_code(tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
