@@ -1,4 +1,4 @@
-"""The two networks of the measurements as plain data, with one batch of input for each.
+"""The networks of the measurements as plain data, with one batch of input for each.
 
 Every implementation builds itself from this file, so all of them do the same work: the same
 layers, the same statistics of weights and images, no biases, reset to zero, a readout that

@@ -121,9 +121,9 @@ def tuned_steps(report: dict[str, Any]) -> list[str]:
     unsettled = f" Not settled: {'; '.join(names)}." if names else ""
     return [
         "### With the others tuned\n",
-        "The race above uses the libraries as their documentation does. PyTorch offers more: channels-last tensors, a "
+        "Above, the libraries are used as their documentation does. PyTorch offers more: channels-last tensors, a "
         "fused optimizer and, for snnTorch, `torch.compile` of one time step. Seconds of a training step without and "
-        f"with these, measured apart from the race. {_where(report['machine'])}; other processes took at most "
+        f"with these, measured separately. {_where(report['machine'])}; other processes took at most "
         f"{max(case['others'] for case in report['cases']):.1%} of them.{unsettled}\n",
         table(["seconds per step", "as documented", "x ours", "tuned", "x ours"], rows),
         f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))}`\n",

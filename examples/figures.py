@@ -63,7 +63,7 @@ def table(docs: str) -> str:
             "SavedModel and LiteRT for the whole window or one time step, ONNX for one; NIR by `to_nir`",
             "",
             f"[export]({docs}export.md), [NIR]({docs}nir.md): "
-            "`python -m examples.export_all --model MODEL --output FOLDER`",
+            "`python -m examples.export_all --model MODEL --output EXPORTED`",
         ),
     ]
     lines = ["| | this library | others | measured by |", "| --- | --- | --- | --- |"]
@@ -159,7 +159,7 @@ def packaged(dataset: str) -> tuple[str, str]:
         f"**{100 * test['accuracy']:.2f} %** ({network}, T = {steps})"
         for steps, test in card["test_by_num_steps"].items()
     ]
-    return f"{', '.join(reached)}, with the packaged 8-bit weights", of_paper(dataset)
+    return f"{', '.join(reached)}, with the packaged weights (stored in 8 bits, computed in float32)", of_paper(dataset)
 
 
 def trained(dataset: str) -> tuple[str, str]:

@@ -70,11 +70,11 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     settings = settings_of(recipe)
     how = {key: value for key, value in settings.items() if key != "encoder"}
     factory = getattr(ksbp.models, f"spiking_{recipe.network}")
-    accuracy = {}
+    results = {}
     for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
         model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
         unpack(model, arrays, recipe.dataset)
-        accuracy[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
+        results[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
     described, use, licence = ABOUT[recipe.dataset]
     card = {
         "network": recipe.network,
@@ -89,7 +89,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         "recipe": report["recipe"],
         "seed": report["seed"],
         "accuracy_before_quantisation": report["test"]["accuracy"],
-        "test_by_num_steps": accuracy,
+        "test_by_num_steps": results,
         "licence": licence,
     }
     path = args.output / PRETRAINED[recipe.dataset]
@@ -97,7 +97,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         np.savez_compressed(part, **arrays)
     with written_whole(path.with_suffix(".json"), overwrite=True) as part:
         part.write_text(json.dumps(card, indent=1) + "\n")
-    return accuracy
+    return results
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict]:
@@ -114,15 +114,15 @@ def main(arguments: list[str] | None = None) -> dict[str, dict]:
     if args.model is None and args.output != FOLDER:
         parser.error("--output is the folder of new weights: it needs --model and --report")
     if args.model is None:
-        accuracy = measure(args)
+        results = measure(args)
     else:
         report = json.loads(args.report.read_text())
         of = f"{report['recipe']['network']}_{report['recipe']['dataset']}"
         if PRETRAINED[args.dataset] != of:
             parser.error(f"--report: the weights for {args.dataset} are {PRETRAINED[args.dataset]}, not {of}")
-        accuracy = make(args, report)
-    print({steps: result["accuracy"] for steps, result in accuracy.items()})
-    return accuracy
+        results = make(args, report)
+    print({steps: result["accuracy"] for steps, result in results.items()})
+    return results
 
 
 if __name__ == "__main__":

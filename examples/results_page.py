@@ -43,7 +43,8 @@ the junctions of ResNet9; and the recomputed batch normalisation statistics, fir
 small comparisons in [Training](training.md#deep-networks) are of test images too. The interval is the 95 % Wilson
 interval for the number of test samples. Times are wall-clock times on two different processors, with other work beside
 most runs: do not compare those of different rows. Rows without a figure were not run. The commands repeat the training
-runs with the same recipes. Operations and energies are counted as in [the paper's comparison](#the-papers-comparison).
+runs with the same recipes; FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event
+data](howto/events.md)). Operations and energies are counted as in [the paper's comparison](#the-papers-comparison).
 Made by `python -m examples.results_page` from the reports in `docs/results/`.
 """
 

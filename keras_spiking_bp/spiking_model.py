@@ -69,7 +69,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             has a `call` of its own, ValueError if there are layers after it, or it is in a nested model.
     """
     layer = spiking_layer(model)
-    _check_graph(model)
+    check_graph(model)
     check_stock_call(model)
     if layer not in model.layers:
         inner = _part_with(model, layer)
@@ -108,14 +108,21 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
         ValueError: if the layer is called several times, or its input comes with a mask.
     """
     layer = spiking_layer(model)
-    tensors = call_in(model, layer).input_tensors
-    sequences = tensors[0] if len(tensors) == 1 else list(tensors)
-    _check_no_mask(layer, sequences)
+    sequences, *others = call_in(model, layer).input_tensors  # a mask or initial states
+    if others or getattr(sequences, "_keras_mask", None) is not None:
+        raise ValueError(
+            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
+            "sequences to their length instead"
+        )
     return sequences
 
 
-def _check_graph(model: keras.Model) -> None:
-    """Rejects models that have no layer graph."""
+def check_graph(model: keras.Model) -> None:
+    """Rejects models that have no layer graph.
+
+    Raises:
+        TypeError: if `model` is subclassed, or has not seen its input shape.
+    """
     if not getattr(model, "outputs", None):
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
@@ -136,15 +143,6 @@ def check_stock_call(model: keras.Model) -> None:
         )
 
 
-def _check_no_mask(layer: SpikingRNN, sequences: Any) -> None:
-    """Rejects a mask (a second tensor, or one that Keras attached to the first) and a symbolic initial state."""
-    if isinstance(sequences, list) or getattr(sequences, "_keras_mask", None) is not None:
-        raise ValueError(
-            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
-            "sequences to their length instead"
-        )
-
-
 def _part_with(model: keras.Model, layer: SpikingRNN) -> keras.Model:
     """The model among the layers of `model` that contains `layer`."""
     return next(part for part in model.layers if layer in _layers(part))
@@ -159,7 +157,7 @@ def input_over_time(model: keras.Model) -> keras.Model:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
             ValueError if the inputs of the layer come with a mask.
     """
-    _check_graph(model)
+    check_graph(model)
     layer = spiking_layer(model)
     if layer in model.layers:
         sequences = sequences_of(model)

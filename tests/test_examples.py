@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import compare_gradients, convert, demo, export_all, half_width, pretrained, tune, wake_vgg9
+from examples import calibrate_vgg9, compare_gradients, convert, demo, export_all, half_width, pretrained, tune
 from tests.pages import ROOT
 
 
@@ -79,9 +79,9 @@ def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
 @pytest.mark.parametrize("main, arguments, match", [
     (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
     (compare_gradients.main, ["--epochs", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
-    (wake_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
-    (wake_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
-    (wake_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
+    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (calibrate_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
+    (calibrate_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
     (pretrained.main, ["--dataset", "mnist", "--output", "weights"], "needs --model and --report"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
@@ -96,7 +96,11 @@ def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_pa
 def test_the_committed_pages_are_made_from_the_committed_runs():
     for name, made_by, page in (
         ("gradients", "examples.compare_gradients", lambda runs, by: compare_gradients.table(runs, 5, by)),
-        ("calibration", "examples.wake_vgg9 --data-dir FOLDER", lambda runs, by: wake_vgg9.page(runs, 150, by)),
+        (
+            "calibration",
+            "examples.calibrate_vgg9 --data-dir FOLDER",
+            lambda runs, by: calibrate_vgg9.page(runs, 150, by),
+        ),
     ):
         runs = json.loads((ROOT / "docs" / f"{name}.json").read_text())
         assert page(runs, f"python -m {made_by}") == (ROOT / "docs" / f"{name}.md").read_text()
@@ -143,16 +147,16 @@ def small_vgg(input_shape, classes, **kwargs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factory", [small_vgg, ksbp.models.spiking_vgg9])
-def test_wake_vgg9(factory, monkeypatch, tmp_path):
+def test_calibrate_vgg9(factory, monkeypatch, tmp_path):
     monkeypatch.setattr(ksbp.models, "spiking_vgg9", factory)
     rng = np.random.default_rng(0)
     split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
     images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)
     monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir: images)
     for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
-        monkeypatch.setattr(wake_vgg9, name, value)
+        monkeypatch.setattr(calibrate_vgg9, name, value)
     with pytest.warns(ksbp.callbacks.HealthWarning, match="Layer 'fc1' is silent"):
-        wake_vgg9.main(["--steps", "2", "--output", str(tmp_path / "page.md")])
+        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
     assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
     silent, speaking = json.loads((tmp_path / "page.json").read_text())

@@ -15,7 +15,7 @@ from keras import ops
 from keras.layers import BatchNormalization, Conv2D, Dense, Flatten, Identity, MaxPooling2D
 
 import keras_spiking_bp as ksbp
-from examples.ports.steps import initial
+from examples.ports.common import initial
 
 NAME, TITLE = "conv_fashion_mnist", "SpikingJelly, conv_fashion_mnist"
 DATA, EPOCHS, BATCH_SIZE = "fashion_mnist", 64, 128

@@ -14,9 +14,9 @@ import numpy as np
 from keras import ops
 
 import keras_spiking_bp as ksbp
+from examples.ports.common import adam as adam_of
+from examples.ports.common import cross_entropies, initial, most_spikes
 from examples.ports.leaky import LeakyCell, PotentialCell
-from examples.ports.steps import adam as adam_of
-from examples.ports.steps import cross_entropies, initial, most_spikes
 
 NAME, TITLE = "snntorch5", "snnTorch, tutorial 5"
 DATA, EPOCHS, BATCH_SIZE = "mnist", 1, 128

@@ -12,9 +12,9 @@ import keras
 from keras import ops
 
 import keras_spiking_bp as ksbp
+from examples.ports.common import adam as adam_of
+from examples.ports.common import cross_entropies, initial, most_spikes
 from examples.ports.leaky import LeakyCell
-from examples.ports.steps import adam as adam_of
-from examples.ports.steps import cross_entropies, initial, most_spikes
 
 NAME, TITLE = "snntorch6", "snnTorch, tutorial 6"
 DATA, EPOCHS, BATCH_SIZE = "mnist", 1, 128

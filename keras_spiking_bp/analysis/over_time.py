@@ -85,9 +85,9 @@ class AccuracyOverTime(Table):
             rows.append(row | {name: float(values[samples, at].mean()) for name, values in spent.items()})
         return Table(rows)
 
-    def plot(self, axis: Any = None) -> Any:
-        """Draws accuracy and spikes against time steps; returns the matplotlib axes."""
-        return pictures.accuracy_over_time(self, axis)
+    def plot(self, axes: Any = None) -> Any:
+        """Draws accuracy and spikes against time steps; takes and returns the two matplotlib axes."""
+        return pictures.accuracy_over_time(self, axes)
 
 
 def accuracy_over_time(

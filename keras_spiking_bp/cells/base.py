@@ -201,14 +201,9 @@ class NeuronCell(CellOfParts):
         self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
 
     @property
-    def state_shape_of_step(self) -> Any:
-        """Shape of `membrane`, without the batch (None before the cell is built)."""
-        return self.output_shape_of_step
-
-    @property
     def carried_shapes(self) -> dict[str, Any]:
         """The state entries passed from step to step, and on to the next window: shapes without the batch."""
-        return {"membrane": self.state_shape_of_step}
+        return {"membrane": self.output_shape_of_step}
 
     def at_rest(self, batch_size: Any) -> State:
         """These entries before the first step: the membrane potential at `starting_potential`, others zero."""

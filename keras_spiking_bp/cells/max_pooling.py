@@ -67,10 +67,10 @@ class MaxPoolingCell(NeuronCell):
         return self.of == "counts"
 
     @property
-    def state_shape_of_step(self) -> Any:
+    def carried_shapes(self) -> dict[str, Any]:
         if self.of == "spikes":
-            return ()
-        return self.input_shape_of_step if self.built else None
+            return {"membrane": ()}
+        return {"membrane": self.input_shape_of_step if self.built else None}
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return []  # a maximum, but `accumulate` handles it

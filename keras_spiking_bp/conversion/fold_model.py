@@ -21,7 +21,7 @@ from keras_spiking_bp.layer_graph import (
     use_assigned,
 )
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import spiking_layers
+from keras_spiking_bp.spiking_model import check_graph, spiking_layers
 
 _WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
@@ -58,11 +58,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         [['kernel', 'gamma', 'beta', 'moving_mean', 'moving_variance'], ['kernel', 'bias']]
     """
     networks = spiking_layers(model)
-    if not getattr(model, "outputs", None):
-        raise TypeError(
-            "`model` must be a functional or sequential keras.Model, such as keras.Model(images, "
-            f"SpikingRNN(cell)(spikes)). Received: model={model!r} (type {type(model).__name__})"
-        )
+    check_graph(model)
     plain = {id(layer): without_normalization(layer) for network in networks for layer in _synapses(network.cell)}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.swapped_averages import keep_weights, overwrite_weights
+from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -219,10 +219,10 @@ class Saver(keras.callbacks.Callback):
         self._diverged = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        keep_weights(self._callbacks)
+        postpone_final_averages(self._callbacks)
         self._checkpoint.load(self.model, self._callbacks)
         if self._position.epoch >= self._end:
-            overwrite_weights(self._callbacks)
+            apply_final_averages(self._callbacks)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._last_save = self._position.batch
@@ -243,7 +243,7 @@ class Saver(keras.callbacks.Callback):
             self._position.curve.append(_numbers(logs or {}))
             self._save()
         if self.model.stop_training or epoch + 1 == self._end:
-            overwrite_weights(self._callbacks)
+            apply_final_averages(self._callbacks)
 
     def _save(self) -> None:
         """Saves, unless training has diverged: that must not replace a good checkpoint."""

@@ -10,14 +10,14 @@ import numpy as np
 from keras_spiking_bp.training.callback_state import restore_state
 
 
-def keep_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Lets no epoch be the last for it: after the last one it overwrites the weights with their averages."""
+def postpone_final_averages(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Lets no epoch be the last for these callbacks, which then overwrite the weights with their averages."""
     for callback in _swapping(callbacks):
         callback.set_params({**callback.params, "epochs": 0})
 
 
-def overwrite_weights(callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """What it does after the last epoch, after the weights are saved: Keras ends `fit` with the averages.
+def apply_final_averages(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Does what they do after the last epoch, once the weights are saved: Keras ends `fit` with the averages.
 
     The averages are in the model then, and the weights in their place.
     """

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
-from examples.ports.steps import TorchAdam
+from examples.ports.common import TorchAdam
 from tests.interchange.test_peers import HOW
 
 SAMPLES, THRESHOLD = 8, 1.0123457

@@ -1,6 +1,6 @@
 """A VGG9 that is nearly silent with the paper's initial weights and few time steps, and learns sooner once calibrated.
 
-python -m examples.wake_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
+python -m examples.calibrate_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
 
 Trains the same network twice on the same batches of CIFAR-10, without and with `calibrate`, and records the firing
 rates before training and the accuracy during training.
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         refuse_in_docs(parser, args.output, "this is not the training of the page")
     images = ksbp.datasets.load_images("cifar10", args.data_dir)
     runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
-    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.wake_vgg9")
+    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.calibrate_vgg9")
     with written_whole(args.output.with_suffix(".json"), overwrite=True) as part:
         part.write_text(json.dumps(runs, indent=1) + "\n")
     with written_whole(args.output, overwrite=True) as part:
