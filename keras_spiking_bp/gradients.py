@@ -187,23 +187,27 @@ def eligibility_step(
     slope: tf.Tensor,
     spikes: tf.Tensor,
     beta: Any,
+    threshold: Any,
     resets_to_zero: bool,
     drive: tf.Tensor | float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of the derivative of a rate with a surrogate: `slope * e`, and what is carried to the next step.
 
-        e[t] = drive + beta * e[t-1] * max(0, 1 - surrogate(u[t-1]))     reset by subtraction
-        e[t] = drive + beta * e[t-1] * (1 - spikes[t-1])                 reset to zero
+        e[t] = drive + beta * e[t-1] * (1 - r[t-1])                   reset by subtraction
+        e[t] = drive + beta * e[t-1] * (1 - r[t-1] - spikes[t-1])     reset to zero
+        r[t] = min(1, threshold * surrogate(u[t]))
 
-    `e[t]` is the derivative of the potential at t with respect to a current constant up to then. In the first equation
-    the subtracted threshold counts as 1, and a surrogate above 1, such as a steep sigmoid, as 1: otherwise `e[t]` would
-    change its sign and grow exponentially. Source: arXiv 2410.11488.
+    `e[t]` is the derivative of the potential at t with respect to a current constant up to then, and `r[t]` that of
+    what a reset takes away where the potential reaches the threshold, by either reset: `threshold`. It is at most 1, or
+    a steep surrogate would let `e[t]` grow exponentially. Source: arXiv 2410.11488; its code has the factor 1 in place
+    of `threshold` in a reset by subtraction, and the potential in one to zero.
 
     Args:
         carried: the second summand of `e[t]`; zeros before the first step.
         slope: `surrogate(u[t])`, with `u = potential - threshold`.
         spikes: of this step, 0 or 1.
         beta: decay per step.
+        threshold: potential above which it fires.
         resets_to_zero: which of the two equations.
         drive: what such a current adds to the potential in this step: 1, or for a neuron with a synaptic current
             `(1 - synaptic_beta^t) / (1 - synaptic_beta)`.
@@ -212,12 +216,11 @@ def eligibility_step(
         `slope * e[t]`, and the second summand of `e[t+1]`: float32, of the shape of `spikes`.
     """
     eligibility = drive + carried
-    weighted = slope * eligibility
-    if resets_to_zero:  # eligibility * (1 - spikes ** 2) in one pass over memory
-        carried = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility)
-    else:
-        carried = eligibility - tf.minimum(weighted, eligibility)
-    return weighted, carried if is_one(beta) else beta * carried
+    taken = eligibility * tf.minimum(threshold * slope, 1.0)
+    # eligibility * (1 - spikes ** 2) in one pass over memory
+    left = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility
+    carried = left - taken
+    return slope * eligibility, carried if is_one(beta) else beta * carried
 
 
 def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:

@@ -14,11 +14,13 @@ def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 class SavesItsSeed:
-    """Mixin for layers: a `seed_generator` whose state is in `.keras` and weights files but not counted as a weight.
+    """Mixin for layers with a `seed`: the state of the stream is in `.keras` and weights files, but no weight.
 
     (Keras saves the state of a `SeedGenerator` only if it is a weight of the layer; `model.count_params()` of a network
     would then not match the paper.)
     """
+
+    seed: int | None
 
     def start_stream(self, seed: int | None) -> None:
         """Creates the generator. Call in `__init__`."""
@@ -40,6 +42,8 @@ class SavesItsSeed:
     def load_own_variables(self, store: Any) -> None:
         if "seed_state" in store.keys():  # noqa: SIM118 - a store of Keras is no mapping
             if hasattr(self, "seed_generator"):  # else the weights come from a network with dropout, this has none
-                self.seed_generator.state.assign(store["seed_state"])
+                state, saved = self.seed_generator.state, store["seed_state"]
+                if self.seed is None or keras.ops.convert_to_numpy(state)[0] == saved[0]:  # else it has its own stream
+                    state.assign(saved)
             store = {name: store[name] for name in store.keys() if name != "seed_state"}  # noqa: SIM118
         super().load_own_variables(store)  # type: ignore[misc]

@@ -210,6 +210,8 @@ class SpikingRNN(keras.layers.RNN):
     ) -> Any:
         at_rest = initial_state is None and not self.stateful
         sequences, before, mask = self._checked(sequences, initial_state, mask)
+        if self.stateful:
+            self._check_batch_size(sequences)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             # made here again, where the derivative of a later tape sees a learned threshold
@@ -402,7 +404,17 @@ class SpikingRNN(keras.layers.RNN):
         """The states before the first step: constants, except those at rest, which follow a learned threshold."""
         if initial_state is None and not self.stateful:
             return carried.at_rest(self.cell, tf.shape(sequences)[0])
+        if initial_state is None:
+            self._check_batch_size(sequences)
         return carried.given(self.cell, self.states if initial_state is None else initial_state, sequences)
+
+    def _check_batch_size(self, sequences: tf.Tensor) -> None:
+        """Rejects inputs that do not fit the states that a stateful layer carries."""
+        if not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
+            raise ValueError(
+                f"`sequences` must have the batch size of the carried states of this stateful layer, "
+                f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
+            )
 
     def _output(self, window: Window, before: Carried, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """What the layer returns of a window, with the derivative that the window has."""
@@ -421,11 +433,6 @@ class SpikingRNN(keras.layers.RNN):
             raise TypeError(f"`sequences` must be of a real dtype. Received: sequences of dtype {sequences.dtype.name}")
         if not self.built:
             self.build(sequences.shape)
-        if self.stateful and not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
-            raise ValueError(
-                f"`sequences` must have the batch size of the carried states of this stateful layer, "
-                f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
-            )
         if self.unroll and sequences.shape[1] is None:
             raise ValueError(
                 "`sequences` must have a known number of time steps with unroll=True. Received: sequences of shape "

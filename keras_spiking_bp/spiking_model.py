@@ -105,10 +105,15 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
     """The input over time of the `SpikingRNN` among the layers of `model`, symbolic.
 
     Raises:
-        ValueError: if the layer is called several times, or its input comes with a mask.
+        ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
     """
     layer = spiking_layer(model)
     sequences, *others = call_in(model, layer).input_tensors  # a mask or initial states
+    if others and others[0].dtype != "bool":
+        raise ValueError(
+            f"The SpikingRNN layer {layer.name!r} of `model` gets an initial state, which cannot be followed here. "
+            "Give a model without it, or with stateful=True"
+        )
     if others or getattr(sequences, "_keras_mask", None) is not None:
         raise ValueError(
             f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "

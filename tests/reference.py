@@ -298,6 +298,8 @@ class Simulation:
             slope = self.surrogate(self.potentials[name][:, t] - node["threshold"])
             drive = self._synaptic_beta_of(node) * drive + 1
             e = drive + self._beta_of(node) * e * (1 - lost)
-            lost = self.spikes[name][:, t] if self.reset == "zero" else np.minimum(slope, 1.0)
+            lost = np.minimum(node["threshold"] * slope, 1.0)
+            if self.reset == "zero":
+                lost = lost + self.spikes[name][:, t]
             total = total + slope * e
         return total / self.num_steps

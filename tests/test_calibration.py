@@ -505,3 +505,4 @@ def test_a_stateful_layer_is_calibrated_from_rest():
     assert first == second
     for before, after in zip(carried, used.layers[-1].states, strict=True):
         np.testing.assert_array_equal(before, after)
+    ksbp.calibrate(used, spikes[:3], 0.2)  # samples of any number: the carried states are not used

@@ -139,49 +139,67 @@ def test_within_bounds(count, membrane, between):
         np.testing.assert_array_equal(result, [[float(between)], [float(second)]])
 
 
-def weighted_slopes(slopes, spikes, beta, resets_to_zero):
+def weighted_slopes(slopes, spikes, beta, threshold, resets_to_zero):
     """`slope * e` of each step, from a blank record."""
     carried, weighted = tf.zeros_like(slopes[0]), []
     for slope, fired in zip(slopes, spikes, strict=True):
-        now, carried = g.eligibility_step(carried, slope, fired, beta, resets_to_zero)
+        now, carried = g.eligibility_step(carried, slope, fired, beta, threshold, resets_to_zero)
         weighted.append(now)
     return np.stack(weighted)
 
 
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-def test_eligibility_step_of_a_reset_to_zero_counts_from_the_last_spike(beta):
-    """It fires at the second of five steps: a current adds up, with its leak, from the step after."""
-    slopes = tf.constant([[0.3], [0.8], [0.2], [0.0], [0.4]])
-    spikes = tf.constant([[0.0], [1.0], [0.0], [0.0], [0.0]])
-    eligibility = np.array([[1], [1 + beta], [1], [1 + beta], [1 + beta + beta**2]])
-    np.testing.assert_allclose(weighted_slopes(slopes, spikes, beta, True), slopes * eligibility, rtol=1e-6)
-
-
-@pytest.mark.parametrize("beta", [0.8, 1.0])
+@pytest.mark.parametrize(("beta", "threshold"), [(0.8, 1.0), (1.0, 0.5), (0.9, 2.0)])
 @pytest.mark.parametrize("current", [0.05, 0.3, 0.9, 1.4])
-def test_eligibility_step_of_a_reset_by_subtraction_is_the_derivative_of_a_smooth_neuron(current, beta):
-    """With a sigmoid in place of the step, and a threshold of 1, it is the derivative of the rate by the current."""
+def test_eligibility_step_of_a_reset_by_subtraction_is_the_derivative_of_a_smooth_neuron(current, beta, threshold):
+    """With a sigmoid in place of the step, it is the derivative of the rate by the current."""
+    steepness = 4 / threshold
 
     def run(current):
         membrane, potentials, rates = 0.0, [], []
         for _ in range(12):
             potentials.append(membrane + current)
-            rates.append(1 / (1 + np.exp(-4 * (potentials[-1] - 1))))
-            membrane = beta * (potentials[-1] - rates[-1])
+            rates.append(1 / (1 + np.exp(-steepness * (potentials[-1] - threshold))))
+            membrane = beta * (potentials[-1] - threshold * rates[-1])
         return np.array(potentials), np.array(rates)
 
-    potentials, rates = run(current)
-    slopes = tf.constant(4 * rates * (1 - rates), tf.float32)
-    spikes = tf.cast(potentials > 1, tf.float32)
-    mean = weighted_slopes(tf.unstack(slopes), tf.unstack(spikes), beta, False).mean()
+    potentials, rates = run(current * threshold)
+    slopes = tf.constant(steepness * rates * (1 - rates), tf.float32)
+    spikes = tf.cast(potentials > threshold, tf.float32)
+    mean = weighted_slopes(tf.unstack(slopes), tf.unstack(spikes), beta, threshold, False).mean()
     h = 1e-5
-    difference = (run(current + h)[1].mean() - run(current - h)[1].mean()) / (2 * h)
+    difference = (run(current * threshold + h)[1].mean() - run(current * threshold - h)[1].mean()) / (2 * h)
     assert difference > 1e-3
     assert mean == pytest.approx(difference, rel=1e-4)
 
 
+@pytest.mark.parametrize("resets_to_zero", [True, False])
+@pytest.mark.parametrize("threshold", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("num_steps", [4, 50])
+def test_eligibility_step_is_the_derivative_of_a_mean_rate(num_steps, threshold, resets_to_zero):
+    """Of many neurons with random currents, with the triangle as wide as the threshold."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(0.1, 0.5, 40_000)
+    noise = rng.normal(0, 0.7, (num_steps, len(mean)))
+
+    def run(shift):
+        membrane, potentials, spikes = np.zeros(len(mean)), [], []
+        for drawn in noise:
+            potentials.append(membrane + threshold * (mean + shift + drawn))
+            spikes.append((potentials[-1] > threshold).astype("float32"))
+            kept = potentials[-1] * (1 - spikes[-1]) if resets_to_zero else potentials[-1] - threshold * spikes[-1]
+            membrane = 0.95 * kept
+        return np.array(potentials), np.array(spikes)
+
+    potentials, spikes = run(0.0)
+    slopes = np.maximum(0, 1 - abs(potentials - threshold) / threshold) / threshold
+    found = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), spikes, 0.95, threshold, resets_to_zero)
+    difference = (run(0.02)[1].mean() - run(-0.02)[1].mean()) / (0.04 * threshold)
+    assert found.mean() == pytest.approx(difference, rel=0.05)
+
+
+@pytest.mark.parametrize("resets_to_zero", [True, False])
 @pytest.mark.parametrize("current", [0.3, 1.001, 1.5])
-def test_eligibility_step_of_a_steep_surrogate_stays_positive_and_bounded(current):
+def test_eligibility_step_of_a_steep_surrogate_stays_bounded(current, resets_to_zero):
     """The sigmoid with its default slope of 25: without the bound, four steps of 1.001 give -157."""
     potential, slopes, spikes = 0.0, [], []
     for _ in range(25):
@@ -189,11 +207,14 @@ def test_eligibility_step_of_a_steep_surrogate_stays_positive_and_bounded(curren
         rate = 1 / (1 + np.exp(-25 * (potential - 1)))
         slopes.append([25 * rate * (1 - rate)])
         spikes.append([float(potential > 1)])
-        potential -= spikes[-1][0]
-    weighted = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), tf.unstack(tf.constant(spikes)), 1.0, False)
-    assert weighted.min() >= 0
+        potential = 0.0 if resets_to_zero and spikes[-1][0] else potential - spikes[-1][0]
+    weighted = weighted_slopes(
+        tf.unstack(tf.constant(slopes, tf.float32)), tf.unstack(tf.constant(spikes)), 1.0, 1.0, resets_to_zero
+    )
+    if not resets_to_zero:
+        assert weighted.min() >= 0
     for num_steps in (4, 25):
-        assert weighted[:num_steps].mean() <= 6.25  # its peak, with the reset in each step
+        assert abs(weighted[:num_steps].mean()) <= 6.25  # its peak, with the reset in each step
 
 
 @pytest.mark.parametrize("beta", [0.7, 1.0])

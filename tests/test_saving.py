@@ -7,8 +7,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.training.restarted import Restarted
 
 
 def network(**kwargs):
@@ -123,6 +125,45 @@ def test_cells_of_the_users_keep_their_arguments():
     assert OfNoLayers.from_config(OfNoLayers(gain=3.0).get_config()).gain == 3.0
 
 
+def graph_network():
+    cells = [(ksbp.LIFCell(keras.layers.Conv2D(2, 3), name=name), "input") for name in "ab"]
+    join = (keras.layers.Add(name="sum"), ["a", "b"])
+    cell = ksbp.GraphCell([*cells, join, (ksbp.ReadoutCell(keras.layers.Conv2D(3, 3)), "sum")])
+    return keras.Sequential([keras.Input((5, 8, 8, 2)), ksbp.SpikingRNN(cell)])
+
+
+@pytest.mark.parametrize("make", [network, graph_network])
+def test_a_checkpoint_of_tensorflow(make, tmp_path):
+    model, fresh = make(), make()
+    for variable in model.weights:
+        variable.assign(variable + 1)
+    path = tf.train.Checkpoint(model=model).save(tmp_path / "checkpoint")
+    tf.train.Checkpoint(model=fresh).restore(path).assert_consumed()
+    for saved, restored in zip(model.weights, fresh.weights, strict=True):
+        np.testing.assert_array_equal(saved, restored)
+
+
+def test_another_seed_stays_another_seed(tmp_path):
+    """Of a weights file; the stream of the same seed, or of none, goes on where it was."""
+
+    def made(seed):
+        return ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=4, seed=seed)
+
+    def streams(model):
+        layers = (layer for layer in model._flatten_layers() if hasattr(layer, "seed_generator"))
+        return [layer.seed_generator.state.numpy().tolist() for layer in layers]
+
+    model, x = made(0), np.ones((1, 4, 4, 1), "float32")
+    fresh = streams(model)
+    model(x)
+    assert streams(model) != fresh
+    model.save_weights(tmp_path / "m.weights.h5")
+    for seed, expected in ((0, streams(model)), (None, streams(model)), (1, streams(made(1)))):
+        other = made(seed)
+        other.load_weights(tmp_path / "m.weights.h5")
+        assert streams(other) == expected
+
+
 def test_a_compiled_model_goes_on_training(tmp_path):
     y = np.eye(3, dtype="float32")[[0, 2]]
     model = network()
@@ -138,6 +179,8 @@ def test_in_a_fresh_process(tmp_path):
     """`model.export` without the library: any batch size, any number of steps, and Poisson spikes drawn inside. Then
     the `.keras` file with it."""
     model = network()
+    rate = Restarted(*[keras.optimizers.schedules.CosineDecay(0.01, 5)] * 2, 5)
+    model.compile(keras.optimizers.SGD(rate), ksbp.losses.SumSquaredError())
     model.save(tmp_path / "model.keras")
     images = keras.Input((8, 8, 2))
     with_encoder = keras.Model(images, model(ksbp.PoissonEncoder(num_steps=50, seed=0)(images)))
@@ -156,6 +199,7 @@ def test_in_a_fresh_process(tmp_path):
         "assert 'keras_spiking_bp' not in sys.modules\n"
         "import keras, keras_spiking_bp\n"
         "model = keras.models.load_model(folder + '/model.keras')\n"
+        "assert type(model.optimizer._learning_rate).__name__ == 'Restarted'\n"
         "np.save(folder + '/y.npy', model(x))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -185,6 +185,71 @@ def test_the_other_way_on_totals_is_the_same(gradient):
     assert np.array_equal(*results) == (gradient != "bptt")
 
 
+# --- how good they are ------------------------------------------------------------------------------------------------
+
+
+def rates_of(threshold, reset, layers, seed=0):
+    """A network of dense layers, with the surrogate as wide as the threshold."""
+
+    def layer(i):
+        initial = keras.initializers.RandomNormal(0, 0.2 * threshold, seed=seed + i)
+        dense = keras.layers.Dense(48, use_bias=False, kernel_initializer=initial)
+        surrogate = Triangle(threshold)
+        return ksbp.LIFCell(dense, 0.99, threshold=threshold, reset_mechanism=reset, surrogate=surrogate)
+
+    cell = ksbp.SequentialCell([layer(i) for i in range(layers)])
+    return keras.Sequential([keras.Input((25, 48)), ksbp.SpikingRNN(cell)])
+
+
+def random_spikes(samples):
+    rng = np.random.default_rng(0)
+    return (rng.random((samples, 25, 48)) < rng.uniform(0, 0.4, (samples, 1, 48))).astype("float32")
+
+
+@pytest.mark.parametrize(("reset", "threshold"), [("zero", 1.0), ("subtract", 2.0)])
+def test_the_gradient_of_a_deep_network_is_the_slope_of_its_loss(reset, threshold):
+    """The loss changes along the gradient of each of six layers as the gradient says, within a factor of 1.6."""
+    model, x = rates_of(threshold, reset, layers=6), random_spikes(1000)
+    ksbp.calibrate(model, x, 0.12)
+    weights = np.random.default_rng(1).normal(size=48).astype("float32")
+
+    def loss():
+        return tf.reduce_mean(tf.linalg.matvec(model(x), weights))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        before, norm = variable.numpy(), np.linalg.norm(gradient)
+        change = 0.03 * np.linalg.norm(before) * gradient / norm
+        losses = []
+        for sign in (1, -1):
+            variable.assign(before + sign * change)
+            losses.append(float(loss()))
+        variable.assign(before)
+        slope = (losses[0] - losses[1]) / (2 * np.linalg.norm(change))
+        assert 1 / 1.6 < norm / slope < 1.6
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_the_unit_of_the_potential_does_not_matter(reset):
+    """Weights, threshold and width twice as large: the same spikes, and half the gradient, bit for bit."""
+    x, found = random_spikes(8), []
+    for threshold in (1.0, 2.0):
+        model = rates_of(threshold, reset, layers=3)
+        model.set_weights([threshold * w for w in rates_of(1.0, reset, layers=3).get_weights()])
+        with tf.GradientTape() as tape:
+            rates = model(x)
+            loss = tf.reduce_sum(rates**2)
+        found.append((rates, tape.gradient(loss, model.trainable_variables)))
+    (rates, gradients), (same, halves) = found
+    assert np.any(rates)
+    np.testing.assert_array_equal(rates, same)
+    for gradient, half in zip(gradients, halves, strict=True):
+        assert np.any(gradient)
+        np.testing.assert_array_equal(gradient, 2 * half)
+
+
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part, weighted
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
+from keras_spiking_bp.layer_graph import computes_otherwise
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 #: The name of the input.
@@ -62,6 +63,7 @@ class GraphCell(Cell):
             layer, taken = _checked(i, node, names)
             names.add(layer.name)
             self.layers.append(layer)
+            self._track_trackable(layer, name=f"part_{i}")  # tf.train.Checkpoint does not look into lists of Keras
             self.taken.append(taken)
         if not self.layers or not isinstance(self.layers[-1], Cell):
             last = self.layers[-1] if self.layers else None
@@ -193,6 +195,9 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
         raise ValueError(
             f"`nodes[{i}]` ({layer.name!r}) must take outputs of layers before it, {sorted(names)}. Received: {taken}"
         )
+    otherwise = computes_otherwise(layer, JOINS)
+    if otherwise:
+        raise ValueError(f"`nodes[{i}]` must be a layer of Keras where it joins. Received: {layer.name!r}: {otherwise}")
     if isinstance(layer, JOINS) is (len(taken) == 1):
         kinds = " and ".join(kind.__name__ for kind in JOINS)
         raise ValueError(

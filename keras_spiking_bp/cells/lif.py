@@ -115,7 +115,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         self.beta = parameters.checked(check_beta, "beta", beta)
         self.threshold = parameters.checked(check_positive, "threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
-        self.dropout = check_rate("dropout", dropout)
+        self.dropout = dropout
         self.surrogate = surrogates.get(surrogate)
         self.initial_membrane = check_rate("initial_membrane", initial_membrane)
         self.synaptic_beta = (
@@ -141,6 +141,21 @@ class LIFCell(SavesItsSeed, NeuronCell):
             self.beta = parameters.learned_beta(self, self.beta)
         if self.learn_threshold:
             self.threshold = parameters.learned_threshold(self, self.threshold)
+
+    @property
+    def dropout(self) -> float:
+        """Probability with which a neuron is left out for a window in training."""
+        return self._dropout
+
+    @dropout.setter
+    def dropout(self, dropout: float) -> None:
+        check_rate("dropout", dropout)
+        if dropout and "_dropout" in vars(self) and not hasattr(self, "seed_generator"):
+            raise ValueError(
+                f"`dropout` of {self.name!r}, which was made without, must stay 0: it has no random stream. Received: "
+                f"dropout={dropout}. Make the network with a dropout and copy the weights"
+            )
+        self._dropout = dropout
 
     @property
     def learned(self) -> list[str]:
@@ -242,6 +257,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes,
             lambda: slope(potential - threshold),
             beta,
+            threshold,
             resets_to_zero,
             self.synaptic_beta,
         )

@@ -110,8 +110,8 @@ class MaxPoolingCell(NeuronCell):
         """The spikes of the window, with the derivative of the maximum of the inputs' counts."""
         if self.of == "spikes":
             return spike_total(self._pooled(total_inputs), states[0]["spike_count"], 1.0)
-        before = tf.stop_gradient(states[0]["membrane"] - total_inputs)
-        return self._pooled(before + total_inputs) - self._pooled(before)
+        before = tf.stop_gradient(states[0]["membrane"] - total_inputs)  # the total may be of other statistics
+        return spike_total(self._pooled(before + total_inputs), states[0]["spike_count"], 1.0)
 
     def _pooled(self, seen: tf.Tensor) -> tf.Tensor:
         return self.synapse.call(seen)  # not cast to its policy: bfloat16 cannot count beyond 256

@@ -49,6 +49,7 @@ def update(
     spikes: tf.Tensor,
     slope: Callable[[], tf.Tensor],
     beta: Any,
+    threshold: Any,
     resets_to_zero: bool,
     synaptic_beta: Any = None,
 ) -> dict[str, tf.Tensor]:
@@ -70,7 +71,7 @@ def update(
             new["drive"] = synaptic_beta * state["drive"] + 1.0
             drive = new["drive"]
         weighted, new["eligibility"] = eligibility_step(
-            state["eligibility"], slope(), spikes, beta, resets_to_zero, drive
+            state["eligibility"], slope(), spikes, beta, threshold, resets_to_zero, drive
         )
         new["slope_sum"] = state["slope_sum"] + weighted
     # of the results too, or a gradient through the loop would keep the operands of each step, for nothing

@@ -23,7 +23,8 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         scale: factor on the intensity, > 0.
         seed: integer for a repeatable stream, or None. The stream's position is saved with the model.
 
-    Shapes: images (B, ...) of a floating dtype, within about [-1, 1]; spikes (B, T, ...) int8, each -1, 0 or 1.
+    Shapes: images (B, ...) of a floating dtype, within about [-1, 1]; spikes (B, T, ...) int8, each -1, 0 or 1. Most
+    layers of Keras outside of cells need floats: put `keras.layers.Rescaling(1.0)` in between.
 
     Raises:
         ValueError: if `num_steps` or `scale` is out of range.

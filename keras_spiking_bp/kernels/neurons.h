@@ -128,15 +128,10 @@ struct EligibilityStep {
     for (int64_t i = 0; i < size; ++i) e[i] = 1.0f + before[i];
 #pragma GCC ivdep
     for (int64_t i = 0; i < size; ++i) w[i] = g[i] * e[i];
-    if (resets_to_zero) {
 #pragma GCC ivdep
-      for (int64_t i = 0; i < size; ++i) {
-        const float s = u[i] > threshold ? 1.0f : 0.0f;
-        e[i] = e[i] * (1.0f - s * s);
-      }
-    } else {
-#pragma GCC ivdep
-      for (int64_t i = 0; i < size; ++i) e[i] = e[i] - std::min(w[i], e[i]);
+    for (int64_t i = 0; i < size; ++i) {
+      const float s = resets_to_zero && u[i] > threshold ? 1.0f : 0.0f;
+      e[i] = e[i] * (1.0f - s) - e[i] * std::min(threshold * g[i], 1.0f);
     }
     if (beta == 1.0f) {
       std::copy(e, e + size, after);

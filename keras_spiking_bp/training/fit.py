@@ -87,6 +87,12 @@ def fit(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
             f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
         )
+    most = keras.config.max_steps_per_epoch()
+    if most is not None and most < batches.steps_per_epoch:
+        raise ValueError(
+            f"keras.config.max_steps_per_epoch() must be None: an epoch of `batches`, {batches.steps_per_epoch} steps, "
+            f"would never end. Received: {most}"
+        )
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     callbacks = listed(callbacks)

@@ -329,7 +329,12 @@ def test_models_that_cannot_be_followed_are_refused(small):
     def lif(name="lif", **kwargs):
         return ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), name=name), **kwargs)
 
+    started = lif()
+    started.build((None, 5, 4))
+    inputs = keras.Input((5, 4))
+    states = [keras.Input(state.shape[1:]) for state in started.get_initial_state(1)]
     for built, message in (
+        (keras.Model([inputs, *states], started(inputs, initial_state=states)), "gets an initial state"),
         (model(lif(), behind=True), "must end in its SpikingRNN layer"),
         (model(lif(), mask=True), "gets a mask"),
         (model(lif(go_backwards=True)), "go_backwards=True"),

@@ -198,6 +198,11 @@ def test_batch_normalization_is_folded():
     assert model(X).numpy().std() > 0.1
 
 
+class HalfSum(keras.layers.Add):
+    def _merge_function(self, inputs):
+        return 0.5 * sum(inputs)
+
+
 @pytest.mark.parametrize(
     "nodes, error, message",
     [
@@ -233,6 +238,11 @@ def test_batch_normalization_is_folded():
             [(keras.layers.Concatenate(axis=0, name="both"), ["input", "input"])],
             ValueError,
             r"`nodes\[0\]` must not join samples",
+        ),
+        (
+            [(HalfSum(name="sum"), ["input", "input"])],
+            ValueError,
+            r"`nodes\[0\]` must be a layer of Keras where it joins.*'sum'.*`_merge_function` of its own",
         ),
     ],
 )

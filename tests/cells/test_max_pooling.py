@@ -154,6 +154,26 @@ def test_carried_state_continues_the_counts():
     assert [tuple(s.shape) for s in layer(inputs)][1] == (None, 5, 6, 2)
 
 
+def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
+    """In training the total of the normalised current is of other statistics than its sum in the loop."""
+    norm = keras.layers.BatchNormalization()
+    cell = ksbp.SequentialCell(
+        [
+            keras.Sequential([keras.layers.Conv2D(2, 1, use_bias=False), norm]),
+            ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2)),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(3, 5, 4, 4, 1)).astype("float32")
+    layer = ksbp.SpikingRNN(cell)
+    layer.build(x.shape)
+    norm.moving_mean.assign([3.0, -2.0])
+    states = [neuron.initial_state(3, rule="accumulated") for neuron in cell.neurons()]
+    for t in range(5):
+        _, states = cell.step(tf.constant(x[:, t]), states)
+    total = cell.accumulate(tf.constant(x.sum(1)), states, tf.constant(5.0), training=True)
+    np.testing.assert_array_equal(total, states[0]["spike_count"])
+
+
 def test_other_layers_are_refused():
     with pytest.raises(TypeError, match="`synapse` must be a max pooling layer.*AveragePooling2D"):
         ksbp.MaxPoolingCell(keras.layers.AveragePooling2D(2))
