@@ -1,7 +1,7 @@
 """How much faster the steps of `time_to_accuracy` get in the other libraries by tuning them: `python -m
 benchmarks.tuned_steps`.
 
-The race uses the libraries as their documentation does. Here a training step of each is timed as there, and tuned
+There the libraries are used as their documentation does. Here a training step of each is timed as there, and tuned
 (`peers/vgg9.py`), one process after the other, beside a step of ours. Writes `docs/tuned_steps.json`.
 """
 

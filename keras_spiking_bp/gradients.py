@@ -198,9 +198,9 @@ def eligibility_step(
         r[t] = min(1, threshold * surrogate(u[t]))
 
     `e[t]` is the derivative of the potential at t with respect to a current constant up to then, and `r[t]` that of
-    what a reset takes away where the potential reaches the threshold, by either reset: `threshold`. It is at most 1, or
-    a steep surrogate would let `e[t]` grow exponentially. Source: arXiv 2410.11488; its code has the factor 1 in place
-    of `threshold` in a reset by subtraction, and the potential in one to zero.
+    what a reset takes away with respect to the potential: either reset takes `threshold` from a potential that just
+    reaches it. It is at most 1, or a steep surrogate would let `e[t]` grow exponentially. Source: arXiv 2410.11488; its
+    code has 1 instead of `threshold` in a reset by subtraction, and the potential in one to zero.
 
     Args:
         carried: the second summand of `e[t]`; zeros before the first step.
@@ -216,7 +216,7 @@ def eligibility_step(
         `slope * e[t]`, and the second summand of `e[t+1]`: float32, of the shape of `spikes`.
     """
     eligibility = drive + carried
-    taken = eligibility * tf.minimum(threshold * slope, 1.0)
+    taken = eligibility * tf.minimum(slope if is_one(threshold) else threshold * slope, 1.0)
     # eligibility * (1 - spikes ** 2) in one pass over memory
     left = tf.raw_ops.TanhGrad(y=spikes, dy=eligibility) if resets_to_zero else eligibility
     carried = left - taken

@@ -60,7 +60,6 @@ def test_the_page_names_what_had_not_settled():
         assert text == "Not settled by then: snnTorch (lenet, T = 50, batch 64, train)."
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_only_a_benchmark_hides_the_gpus(monkeypatch):
     seen = "import os, examples.reproduce, examples.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -73,6 +72,7 @@ def test_only_a_benchmark_hides_the_gpus(monkeypatch):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_commit_of_the_measured_code(tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

@@ -196,12 +196,14 @@ def test_the_other_way_on_totals_is_the_same(gradient):
     ids=str,
 )
 def test_the_gradient_of_a_deep_network_is_the_slope_of_its_loss(row):
-    """In each of six layers, within a factor of 1.4; the page has the same figures."""
+    """In each of six layers, within a factor of 1.6; the page has the same figures."""
     found = gradient_slopes.ratios(row)
-    assert len(found) == 6 and min(found) > 1 / 1.4 and max(found) < 1.4
+    assert len(found) == 6 and min(found) > 1 / 1.6 and max(found) < 1.6
     page = (ROOT / "docs/gradient-choice.md").read_text()
     (line,) = (line for line in page.splitlines() if f"| {' | '.join(row.cells())} |" in line)
-    np.testing.assert_allclose(found, [float(cell) for cell in line.split("|")[4:-1]], rtol=0.15)
+    for ratio, cell in zip(found, line.split("|")[4:-1], strict=True):
+        least, most = (float(number) for number in cell.split(" to "))
+        assert 0.9 * least < ratio < 1.1 * most
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])

@@ -149,7 +149,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     @dropout.setter
     def dropout(self, dropout: float) -> None:
-        check_rate("dropout", dropout)
+        dropout = check_rate("dropout", dropout)
         if dropout and "_dropout" in vars(self) and not hasattr(self, "seed_generator"):
             raise ValueError(
                 f"`dropout` of {self.name!r}, which was made without, must stay 0: it has no random stream. Received: "

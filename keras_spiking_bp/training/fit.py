@@ -67,10 +67,11 @@ def fit(
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
         ValueError: if a number is below 1, the model is not built or not compiled, is compiled with
-            `steps_per_execution`, uses several machines or has more than one output, the number of devices does not
-            divide the batch size, or `folder` has another run: other data (by value, see `Batches.description`),
-            weights of other shapes, another kind of optimizer, another number of random streams, in the middle of an
-            epoch other metrics; or a checkpoint in the format of another version of this library.
+            `steps_per_execution`, `keras.config` limits epochs or their steps to fewer, the model uses several machines
+            or has more than one output, the number of devices does not divide the batch size, or `folder` has another
+            run: other data (by value, see `Batches.description`), weights of other shapes, another kind of optimizer,
+            another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the format of
+            another version of this library.
 
     Example:
         >>> import tempfile
@@ -87,12 +88,10 @@ def fit(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
             f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
         )
-    most = keras.config.max_steps_per_epoch()
-    if most is not None and most < batches.steps_per_epoch:
-        raise ValueError(
-            f"keras.config.max_steps_per_epoch() must be None: an epoch of `batches`, {batches.steps_per_epoch} steps, "
-            f"would never end. Received: {most}"
-        )
+    for name, needed in (("max_epochs", epochs), ("max_steps_per_epoch", batches.steps_per_epoch)):
+        most = getattr(keras.config, name)()
+        if most is not None and most < needed:
+            raise ValueError(f"keras.config.{name}() must be None or at least {needed}. Received: {most}")
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     callbacks = listed(callbacks)

@@ -87,16 +87,18 @@ def batches(seed=0, size=4):
     return ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), size, seed=seed)
 
 
-def test_an_epoch_that_keras_would_cut_is_refused(tmp_path):
+@pytest.mark.parametrize(("name", "needed"), [("max_steps_per_epoch", 4), ("max_epochs", 3)])
+def test_a_training_that_keras_would_cut_is_refused(tmp_path, name, needed):
     model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=2)
     model.compile("sgd", ksbp.losses.SparseSumSquaredError())
     data = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), batch_size=2)
-    keras.config.set_max_steps_per_epoch(3)
+    limit = getattr(keras.config, f"set_{name}")
+    limit(2)
     try:
-        with pytest.raises(ValueError, match=r"max_steps_per_epoch\(\) must be None.*4 steps.*Received: 3"):
-            ksbp.training.fit(model, data, epochs=1, folder=tmp_path, verbose=0)
+        with pytest.raises(ValueError, match=rf"keras.config.{name}\(\) must be .* at least {needed}. Received: 2"):
+            ksbp.training.fit(model, data, epochs=3, folder=tmp_path, verbose=0)
     finally:
-        keras.config.set_max_steps_per_epoch(None)
+        limit(None)
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path):
