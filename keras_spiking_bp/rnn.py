@@ -210,7 +210,7 @@ class SpikingRNN(keras.layers.RNN):
     ) -> Any:
         at_rest = initial_state is None and not self.stateful
         sequences, before, mask = self._checked(sequences, initial_state, mask)
-        if self.stateful:
+        if self.stateful and initial_state is not None:  # else checked with the states that it carries
             self._check_batch_size(sequences)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -60,6 +61,11 @@ class Cell(keras.layers.Layer):
         self.supports_masking = True
         self.output_shape_of_step: Any = None  # sizes without the batch, once built
         self._called_by_keras = False
+
+    def track_for_checkpoints(self, layers: Sequence[keras.layers.Layer]) -> None:
+        """Shows layers in a list to `tf.train.Checkpoint`, which does not look into lists of Keras."""
+        for i, layer in enumerate(layers):
+            self._track_trackable(layer, name=f"part_{i}")
 
     @property
     def emits(self) -> str:

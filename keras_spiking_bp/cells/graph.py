@@ -63,8 +63,8 @@ class GraphCell(Cell):
             layer, taken = _checked(i, node, names)
             names.add(layer.name)
             self.layers.append(layer)
-            self._track_trackable(layer, name=f"part_{i}")  # tf.train.Checkpoint does not look into lists of Keras
             self.taken.append(taken)
+        self.track_for_checkpoints(self.layers)
         if not self.layers or not isinstance(self.layers[-1], Cell):
             last = self.layers[-1] if self.layers else None
             raise ValueError(f"`nodes` must end in a cell, such as ReadoutCell. Received: {last!r}")

@@ -47,8 +47,7 @@ class SequentialCell(CellOfParts):
             check_layer(f"cells[{i}]", cell) if isinstance(cell, Cell) else check_synapse(f"cells[{i}]", cell)
             for i, cell in enumerate(cells)
         ]
-        for i, cell in enumerate(self.cells):  # tf.train.Checkpoint does not look into lists of Keras
-            self._track_trackable(cell, name=f"part_{i}")
+        self.track_for_checkpoints(self.cells)
         if not any(isinstance(cell, Cell) for cell in self.cells):
             raise ValueError(f"`cells` must hold at least one spiking cell, such as LIFCell. Received: {cells!r}")
         last = max(i for i, cell in enumerate(self.cells) if isinstance(cell, Cell))

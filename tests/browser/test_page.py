@@ -76,7 +76,8 @@ def spikes(folder):
     about = json.loads((folder / "network.json").read_text())
     pixels = [np.frombuffer(base64.b64decode(d["pixels"]), "uint8") for d in about["test_set"]["digits"]]
     images = np.stack(pixels).reshape(-1, 28, 28, 1).astype("float32") / 255
-    encoder = ksbp.PoissonEncoder(about["num_steps"], about["input"]["scale"], seed=3)
+    # a seed with which no potential is as close to the threshold as the runtimes' rounding
+    encoder = ksbp.PoissonEncoder(about["num_steps"], about["input"]["scale"], seed=4)
     return encoder(images).numpy().astype("float32")
 
 
@@ -93,16 +94,15 @@ def run_spikes(page, spikes):
 
 
 def test_the_numbers_of_the_library(page, spikes, network):
-    """A neuron whose potential is as close to the threshold as rounding may fire in one runtime and not in another."""
     expected = network.predict(spikes, verbose=0)
     done = ksbp.analysis.run(network, spikes, verbose=0)
     picojoules = ksbp.analysis.energy(done).rows[-1]
     for i in range(len(spikes)):
         given = run_spikes(page, spikes[i])
-        np.testing.assert_allclose(given["outputs"][-1], expected[i], rtol=0, atol=1e-3)
-        assert np.mean(np.abs(given["outputs"] - done.outputs[i]) > 1e-3) < 0.05  # a spike one step earlier or later
-        assert given["spikes"] == pytest.approx({name: of[i].sum() for name, of in done.spikes.items()}, rel=1e-3)
-        assert given["accumulates"] == pytest.approx(done.so_far()["accumulates"][i, -1], rel=1e-4)
+        np.testing.assert_allclose(given["outputs"][-1], expected[i], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(given["outputs"], done.outputs[i], rtol=0, atol=1e-4)
+        assert given["spikes"] == {name: of[i].sum() for name, of in done.spikes.items()}
+        assert given["accumulates"] == done.so_far()["accumulates"][i, -1]
     assert page.execute_script("return watch.page.network.energyOfAnn") == pytest.approx(
         1000 * picojoules["ann_energy_nj"]
     )
