@@ -84,19 +84,20 @@ def ratios(row: Row, seed: int = 0) -> list[float]:
     model, x = network(row, seed=seed), random_spikes(seed=seed)
     ksbp.calibrate(model, x, 0.12)
     weights = np.random.default_rng(100 + seed).normal(size=UNITS).astype("float32")
-    loss = tf.function(lambda: tf.reduce_mean(tf.linalg.matvec(model(x), weights)))
+
+    def loss() -> tf.Tensor:
+        return tf.reduce_mean(tf.linalg.matvec(model(x), weights))
+
     with tf.GradientTape() as tape:
-        value = tf.reduce_mean(tf.linalg.matvec(model(x), weights))
-    found = []
-    for variable, gradient in zip(
-        model.trainable_variables, tape.gradient(value, model.trainable_variables), strict=True
-    ):
+        value = loss()
+    gradients, compiled, found = tape.gradient(value, model.trainable_variables), tf.function(loss), []
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         before, norm = variable.numpy(), float(tf.norm(gradient))
         length = STEP * np.linalg.norm(before)
         losses = []
         for sign in (1, -1):
             variable.assign(before + sign * length * gradient / norm)
-            losses.append(float(loss()))
+            losses.append(float(compiled()))
         variable.assign(before)
         found.append(norm / ((losses[0] - losses[1]) / (2 * length)))
     return found
