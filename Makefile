@@ -27,7 +27,9 @@ test: $(VENV)/.test
 # beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch);
 # the slow ones too, which no other target runs with these libraries
 test-peers: $(VENV)/.peers
-	$(BIN)/python -c 'import nirtorch, norse, snntorch, spikingjelly.activation_based'  # without one, its tests would be skipped
+	$(BIN)/python -c 'import nirtorch, norse, tonic'  # without one, its tests would be skipped
+	$(BIN)/python -c 'from snntorch import functional, import_nir, spikegen'
+	$(BIN)/python -c 'from spikingjelly.activation_based import nir_exchange'
 	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/datasets/test_tonic.py tests/test_benchmark_peers.py
 
 test-slow: $(VENV)/.test
@@ -73,10 +75,12 @@ release-check: $(VENV)/.release
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
+$(VENV)-oldest/bin/python: NEWEST = 12
+$(VENV)/bin/python: NEWEST = 13
 # both named, not as a pattern: make 4.3 and older would take them for intermediate files and delete them at its end
 $(VENV)/bin/python $(VENV)-oldest/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "Python 3.10 to 3.13 is needed (TensorFlow supports no other). Choose one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, $(NEWEST)))' || \
+		{ echo "Python 3.10 to 3.$(NEWEST) is needed (this TensorFlow supports no other). Choose one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=) || \
 		{ echo "On Debian: apt-get install python3-venv"; rm -rf $(@:/bin/python=); exit 1; }
 

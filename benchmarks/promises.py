@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from benchmarks.markdown import times
 from benchmarks.registry import INFER_SPIKES, NORMALIZED, PEER, TRAIN, TUNED
 from benchmarks.results import Results
 
@@ -13,7 +14,8 @@ from benchmarks.results import Results
 class Promise:
     """A measured ratio and its limit; `tuned` is the same ratio against the fastest tuned peer.
 
-    `synapses` is the speed-up that T x bare synapses, forward only, would have: no training step can reach it.
+    `synapses` is the speed-up that T x bare synapses, forward only, would have: no training step can reach it;
+    `by_round` the ratio of each round, if there were several.
     """
 
     text: str
@@ -23,15 +25,28 @@ class Promise:
     tuned: float | None = None
     synapses: float | None = None
     aim: bool = False
+    by_round: tuple[float, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """Held or not; an aim is met or not."""
+        """Held or not; an aim is met or not. In each round, too."""
         if self.measured is None:
             return "not measured"
-        held = self.measured >= self.limit if self.at_least else self.measured <= self.limit
         good, bad = ("met", "not met") if self.aim else ("held", "**not held**")
-        return good if held else bad
+        if not self._holds(self.measured):
+            return bad
+        missed = sum(not self._holds(value) for value in self.by_round)
+        return f"{bad} in {missed} of {len(self.by_round)} rounds" if missed else good
+
+    def _holds(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    @property
+    def measured_text(self) -> str:
+        """The ratio, and in brackets those of the rounds."""
+        if not self.by_round:
+            return times(self.measured)
+        return f"{times(self.measured)} ({times(min(self.by_round))} to {times(max(self.by_round))})"
 
     @property
     def limit_text(self) -> str:
@@ -65,8 +80,20 @@ def divided(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a / b
 
 
-def promises(results: Results) -> Iterator[Promise]:
-    """All promises, for the sizes of the run."""
+def promises(results: Results) -> list[Promise]:
+    """All promises, for the sizes of the run, with the ratios of each of its rounds."""
+    rounds = results.settings["rounds"]
+    of_rounds = [list(_pooled(results.of_round(number))) for number in range(rounds)] if rounds > 1 else []
+    found = []
+    for i, promise in enumerate(_pooled(results)):
+        ratios = [of_round[i].measured for of_round in of_rounds]
+        complete = tuple(ratio for ratio in ratios if ratio is not None)
+        found.append(replace(promise, by_round=complete if len(complete) == len(ratios) else ()))
+    return found
+
+
+def _pooled(results: Results) -> Iterator[Promise]:
+    """The promises by the runs of all rounds together."""
     main = [tuple(entry) for entry in results.settings["main"]]
     for network, steps, batch in main:
         yield from step_promises(results, network, steps, batch)

@@ -163,14 +163,15 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     parts = [intro, machine_text(data["machine"], results.others(), data.get("remark", ""))]
     parts.append("## Promises\n")
     rows = [
-        [p.text, times(p.measured), p.limit_text, p.verdict, times(p.tuned), times(p.synapses)]
-        for p in promises(results)
+        [p.text, p.measured_text, p.limit_text, p.verdict, times(p.tuned), times(p.synapses)] for p in promises(results)
     ]
     header = ["promise", "measured", "promised", "", "against the fastest tuned peer", "bare synapses alone"]
     parts.append(table(header, rows))
     parts.append(
+        "In brackets the smallest and the largest ratio of a round, where there are several; each must hold. "
         '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons or '
-        "a backward pass: a training step, which runs the same synapses, cannot reach it.\n"
+        "a backward pass: a training step, which runs the same synapses, cannot reach it. Tuned peers that are missing "
+        "here were measured on another processor, if at all: see [With the others tuned](#with-the-others-tuned).\n"
     )
     parts += [f"![]({image})\n" for image in images]
     for network, steps, batch in settings["main"]:

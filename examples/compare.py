@@ -134,6 +134,7 @@ def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespa
     """The result of `analysis.run`, cached until the comparison is written: it may take hours."""
     path = args.output / f"{name}.run"
     settings = {key: str(value) for key, value in vars(args).items() if key != "verbose"}
+    settings["code"] = machine()["commit"]
     settings["weights"] = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
     if path.exists():
         known, done = pickle.loads(path.read_bytes())
@@ -205,7 +206,8 @@ def main(arguments: list[str] | None = None) -> dict:
         "rates": {name: ksbp.analysis.activity(curve.run).rows for name, curve in table.curves.items()},
         "machine": machine(),
     }
-    (args.output / "comparison.json").write_text(json.dumps(report, indent=1) + "\n")
+    with written_whole(args.output / "comparison.json", overwrite=True) as part:
+        part.write_text(json.dumps(report, indent=1) + "\n")
     for name in runs:
         (args.output / f"{name}.run").unlink()
     return report

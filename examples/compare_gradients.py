@@ -74,7 +74,7 @@ def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
         )
     lines += [
         "",
-        f"Made by `{made_by}` with",
+        f"Made by `{made_by}` (with `--output FILE` it trains anew) with",
         f"{made_with(run['machine'] for run in runs)}.",
         "",
     ]

@@ -20,11 +20,12 @@ pooling layers; constant current as input), one trained directly with spike-base
 (converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
 image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
 per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. The last two columns add 5 or 50 pJ
-for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC, two for a
-MAC; the picture shows the energy without. The weights of these networks need more than 8 KiB. Updates of potentials
-are in no energy (`analysis.energy` with `Costs(memory_access=...)` adds theirs). "Equal accuracy" is that of the least
-accurate spiking network at full length; each network runs for the fewest steps from which it stays at least as
-accurate. Poisson spikes are resampled: the accuracy of a directly trained network may differ slightly from that above.
+for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC of a
+spiking network, one for an AC of an ANN, two for a MAC; the picture shows the energy without. The weights of these
+networks need more than 8 KiB. Updates of potentials are in no energy (`analysis.energy` with `Costs(memory_access=...)`
+adds theirs). "Equal accuracy" is that of the least accurate spiking network at full length; each network runs for the
+fewest steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a directly trained
+network may differ slightly from that above.
 """
 
 #: Arithmetic, and the memory accesses of the synapses, by the cache that holds their words.
@@ -104,24 +105,30 @@ def _rows(report: dict) -> list[str]:
     ]
     for row in report["rows"]:
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
+        with_memory = microjoules_with_memory(row, of_ann=row["spikes"] is None).values()
         lines.append(
             f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
             f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} "
-            f"| {' | '.join(f'{energy:,.1f}' for energy in microjoules_with_memory(row).values())} |"
+            f"| {' | '.join(f'{energy:,.1f}' for energy in with_memory)} |"
         )
     return lines
 
 
-def microjoules_with_memory(row: dict) -> dict[str, float]:
+def microjoules_with_memory(row: dict, of_ann: bool) -> dict[str, float]:
     """Energy of the operations in this row, with memory accesses: for each cache of `WITH_MEMORY`."""
-    return {cache: costs.of(row["accumulates"], row["macs"]) / 1e6 for cache, costs in WITH_MEMORY.items()}
+    return {cache: _picojoules(costs, row, of_ann) / 1e6 for cache, costs in WITH_MEMORY.items()}
 
 
-def microjoules(row: dict) -> str:
+def _picojoules(costs: Costs, row: dict, of_ann: bool) -> float:
+    of = costs.of_ann if of_ann else costs.of
+    return of(row["accumulates"], row["macs"])
+
+
+def microjoules(row: dict, of_ann: bool) -> str:
     """Energy of the operations in this row, in brackets that with memory accesses."""
-    energies = microjoules_with_memory(row).items()
+    energies = microjoules_with_memory(row, of_ann).items()
     with_memory = ", ".join(f"{energy:,.0f} with {cache}" for cache, energy in energies)
-    return f"{FLOAT32_45NM.of(row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
+    return f"{_picojoules(FLOAT32_45NM, row, of_ann) / 1e6:.1f} µJ ({with_memory})"
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
@@ -163,9 +170,10 @@ def _statements(report: dict) -> list[tuple[str, str]]:
     here = "none comes within 1 point of its accuracy"
     if near:
         of, row, energy = near
-        of_ann = microjoules_with_memory(ann)
+        of_ann = microjoules_with_memory(ann, of_ann=True)
         with_memory = [
-            f"{spent / of_ann[cache]:.2f} with {cache}" for cache, spent in microjoules_with_memory(row).items()
+            f"{spent / of_ann[cache]:.2f} with {cache}"
+            for cache, spent in microjoules_with_memory(row, of_ann=False).items()
         ]
         here = (
             f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "

@@ -164,6 +164,8 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--output", type=Path, default=Path("checkpoints/few_steps"))
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
+    if min(args.steps) < 1:
+        parser.error(f"--steps must be at least 1 each. Received: {args.steps}")
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)

@@ -77,15 +77,13 @@ def best_report(dataset: str) -> dict:
 
 
 def training_step(results: Results) -> tuple[str, str]:
-    """Seconds of ours, also back through all time steps, and of the two fastest peers; of the fastest one if tuned."""
+    """Seconds of ours, and of the two fastest peers; of the fastest one if tuned."""
 
     def seconds(name: str) -> float | None:
         return results.time("main", name, NETWORK, STEPS, BATCH, TRAIN)
 
     others = sorted((seconds(case.name), case.title) for case in peers() if seconds(case.name) is not None)
     ours = f"**{seconds('ours'):.2f} s**, {seconds('ours_bf16'):.2f} s with bfloat16 synapses"
-    if (bptt := seconds("ours_bptt")) is not None:
-        ours += f'; {bptt:.2f} s back through all time steps (`"bptt"`), as the others'
     shown = ", ".join(f"{time:.2f} s ({title})" for time, title in others[:2])
     title, tuned = results.fastest(TUNED, "main", NETWORK, STEPS, BATCH, TRAIN)
     if tuned is not None:
@@ -190,7 +188,7 @@ def energy(report: dict) -> tuple[str, str]:
         row = rows[network, at]
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
         return (
-            f"{spikes}{microjoules(row)}",
+            f"{spikes}{microjoules(row, row['spikes'] is None)}",
             f"{100 * row['accuracy']:.2f} % ({'' if network == 'direct' else f'{network}, '}T = {row['steps']})",
         )
 

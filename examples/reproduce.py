@@ -90,19 +90,24 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, newline="")
 
 
+def wilson_interval(p: float, samples: int, z: float = 1.96) -> list[float]:
+    """The 95 % interval of a proportion `p` of so many samples."""
+    middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
+    half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
+    return [max(middle - half, 0.0), min(middle + half, 1.0)]
+
+
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
     """Accuracy of `model` with its 95 % Wilson interval, its spikes and its operations, over all test batches."""
     done = ksbp.analysis.run(model, batches, verbose=verbose)
-    p, z, samples = float(done.correct()[:, -1].mean()), 1.96, done.samples
-    middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
-    half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
+    accuracy = float(done.correct()[:, -1].mean())
     activity = ksbp.analysis.activity(done).rows
     rows = [row for row in activity if row["layer"] not in ("input", "total")]
     operations = ksbp.analysis.operations(done).rows[-1]
     return {
-        "accuracy": p,
-        "interval_95": [max(middle - half, 0.0), min(middle + half, 1.0)],
-        "samples": samples,
+        "accuracy": accuracy,
+        "interval_95": wilson_interval(accuracy, done.samples),
+        "samples": done.samples,
         "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
         "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
         "firing_rate": activity[-1]["firing_rate"],

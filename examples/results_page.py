@@ -40,12 +40,13 @@ figures reported in the paper (arXiv 1903.06379; only those confirmed by other p
 from one training run with one seed, after its last epoch; hyper-parameters were chosen on training data, except for
 what was added after a test: the restarts, with the epochs after them, of VGG9, ResNet9 and VGG7; gamma of sqrt(1/2) in
 the junctions of ResNet9; and the recomputed batch normalisation statistics, first tried on the MNIST test images. The
-small comparisons in [Training](training.md#deep-networks) are of test images too. The interval is the 95 % Wilson
-interval for the number of test samples. Times are wall-clock times on two different processors, with other work beside
-most runs: do not compare those of different rows. Rows without a figure were not run. The commands repeat the training
-runs with the same recipes; FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event
-data](howto/events.md)). Operations and energies are counted as in [the paper's comparison](#the-papers-comparison).
-Made by `python -m examples.results_page` from the reports in `docs/results/`.
+recipe with batch normalisation (thresholds, start at half a threshold, T, pooling) comes from a prototype that was
+followed on test images of CIFAR-10. The small comparisons in [Training](training.md#deep-networks) are of test images
+too. The interval is the 95 % Wilson interval for the number of test samples. Times are wall-clock times on two
+different processors, with other work beside most runs: do not compare those of different rows. Rows without a figure
+were not run. The commands repeat the training runs with the same recipes; FOLDER holds prepared TensorFlow Datasets, or
+the recordings of N-MNIST ([Event data](howto/events.md)). Operations and energies are counted as in [the paper's
+comparison](#the-papers-comparison). Made by `python -m examples.results_page` from the reports in `docs/results/`.
 """
 
 
@@ -202,15 +203,15 @@ def _operations(test: dict, of: str = "") -> list[str]:
     spiking = {"accumulates": counts["accumulates"], "macs": counts["macs"]}
     ann = {"accumulates": counts["ann_accumulates"], "macs": counts["ann_macs"]}
 
-    def told(row: dict) -> str:
+    def told(row: dict, of_ann: bool) -> str:
         return (
             f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC, "
-            f"{comparison_section.microjoules(row)}"
+            f"{comparison_section.microjoules(row, of_ann)}"
         )
 
     return [
-        f"* {of}{test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: {told(spiking)}; the "
-        f"same ANN: {told(ann)}."
+        f"* {of}{test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: "
+        f"{told(spiking, False)}; the same ANN: {told(ann, True)}."
     ]
 
 

@@ -12,6 +12,7 @@ from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import Recipe
+from keras_spiking_bp.training.fit import is_finite
 
 
 def keep_settings(beside: Path, settings: dict, of: Path) -> None:
@@ -50,6 +51,8 @@ def trained(
     if path.exists():
         return keras.saving.load_model(path)
     ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
+    if not is_finite(model):
+        raise SystemExit(f"The weights of {path.stem} are not finite: it has diverged, and is not saved")
     with written_whole(path) as part:
         model.save(part)
     return model

@@ -63,8 +63,9 @@ def calibrate(
     low firing rates: with few time steps its last layers are dead, and the paper's derivative of a dead layer is 0.
     (Scaling the weights by a factor is equivalent to scaling the threshold by its inverse.) The factor is found by
     bisection, since the rate grows with it. Constraints are applied to the weights first. In a residual block the
-    currents of main path and shortcut are scaled alike. Layers without weights (pooling), and frozen ones, are
-    unchanged.
+    currents of main path and shortcut are scaled alike, if both have trainable weights: the current of an identity, a
+    pooled or a frozen shortcut is unchanged, and the rate need not grow with the factor then. Layers without weights
+    (pooling), and frozen ones, are unchanged.
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
@@ -206,6 +207,13 @@ def _to_rate(
     )
 
 
+#: Why scaling does not raise a rate: of a layer that never fires, and of one that does.
+_WHY_NOT_MORE = (
+    "Its input may have no spikes, or few",
+    "Its input may have few spikes, or inhibit it beside a current without trainable weights",
+)
+
+
 def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     """What the layer can do instead: the nearest rates below and above the target, and why none lies between."""
     below: Any = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
@@ -214,7 +222,7 @@ def _nearest(rates: dict[float, float], target: float, few: str) -> str:
         rate, factor = below
         return (
             f"scaled by at most {_FACTORS[1]:g}, it reaches its highest rate with its weights times {factor:.3g}, "
-            f"where it fires at {rate:.3g}. Its input may have no spikes, or few"
+            f"where it fires at {rate:.3g}. {_WHY_NOT_MORE[rate > 0]}"
         )
     if below is None:
         rate, factor = above

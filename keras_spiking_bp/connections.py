@@ -10,7 +10,7 @@ import keras
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT, JOINS
-from keras_spiking_bp.cells.tree import unknown_kind
+from keras_spiking_bp.cells.tree import check_connected_as_known, unknown_kind
 from keras_spiking_bp.layer_graph import parts_of
 
 #: The target of the paths that leave the last neurons.
@@ -23,8 +23,13 @@ POOLING = tuple(
     for kind in ("Average", "Max", "GlobalAverage", "GlobalMax")
     for rank in (1, 2, 3)
 )
+#: The identity in inference.
+SAME = (
+    keras.layers.Identity, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise,
+)  # fmt: skip
 _ANY_PLACE = (
-    keras.layers.Dense, keras.layers.Flatten, keras.layers.Identity, keras.layers.Dropout, *ONE_TO_ONE, *JOINS,
+    keras.layers.Dense, keras.layers.Flatten, *SAME, *ONE_TO_ONE, *JOINS,
     *(kind for kind in POOLING if kind.__name__.startswith("Global")),
 )  # fmt: skip
 
@@ -85,6 +90,8 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         TypeError: if the tree holds a cell of an unknown kind.
         ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
+    for layer in cell._flatten_layers():
+        check_connected_as_known(layer)
     graphs = [layer for layer in cell._flatten_layers() if isinstance(layer, GraphCell)]
     joins_of_places = {id(layer) for graph in graphs for layer in _checked_joins(graph)}
     found, ends = paths_of(cell, input_shape)

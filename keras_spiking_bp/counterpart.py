@@ -10,6 +10,7 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.layer_graph import unique_name, use_assigned
 from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 
@@ -158,6 +159,7 @@ def _unused(name: str, layer: keras.layers.Layer) -> str:
 
 def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
     """The outputs of the counterpart of `cell` on `x`."""
+    check_connected_as_known(cell)
     if isinstance(cell, SequentialCell):
         for part in cell.cells:
             x = _ann(part, x, synapse)

@@ -159,7 +159,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
-        """The recipe of a report or of a `recipe.json`; fields missing in an older one have defaults."""
+        """The recipe from its fields, as in a report; those that an older one lacks have defaults."""
         epochs = {name: tuple(fields.get(name, ())) for name in ("drop_epochs", "restart")}
         return cls(**{**fields, **epochs})
 

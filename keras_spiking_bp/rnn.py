@@ -88,7 +88,8 @@ class SpikingRNN(keras.layers.RNN):
             state is wrong, the number of steps is unknown with `unroll=True`, or, while a functional or sequential
             model is built, `sequences` are directly the output of a `SpikingRNN` without `return_sequences`.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity, or, where their batch size is unknown in
-            the graph, another one than the states.
+            the graph, another one than the states, or no step with `return_sequences` (not under XLA, which leaves
+            checks out).
 
     Example:
         >>> cell = SequentialCell([

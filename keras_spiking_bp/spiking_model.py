@@ -66,11 +66,13 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential, or
-            has a `call` of its own, ValueError if there are layers after it, or it is in a nested model.
+            has a `call` of its own, or its SpikingRNN has one, ValueError if there are layers after it, or it is in a
+            nested model.
     """
     layer = spiking_layer(model)
     check_graph(model)
     check_stock_call(model)
+    check_stock_loop(layer)
     if layer not in model.layers:
         inner = _part_with(model, layer)
         raise ValueError(
@@ -145,6 +147,19 @@ def check_stock_call(model: keras.Model) -> None:
         raise TypeError(
             "`model` must compute what its layers do. Received: a model whose class has a `call` of its own, "
             f"{type(model).__name__}: give keras.Model(model.inputs, model.outputs)"
+        )
+
+
+def check_stock_loop(layer: SpikingRNN) -> None:
+    """Rejects a `SpikingRNN` that may compute something else than its cell over time.
+
+    Raises:
+        TypeError: if the class of `layer` has a `call` of its own.
+    """
+    if type(layer).call is not SpikingRNN.call:
+        raise TypeError(
+            "`model` must run its cell as SpikingRNN does. Received: a layer whose class has a `call` of its own, "
+            f"{layer.name!r} ({type(layer).__name__})"
         )
 
 

@@ -110,6 +110,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         batch_size = kwargs.get("validation_batch_size") or kwargs.get("batch_size")
         reached = model.evaluate(x, y, batch_size, verbose=0, sample_weight=sample_weight, return_dict=True)
         done = analysis.run(model, np.asarray(x), verbose=0)
+        done.check_counted()
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
         for callback in kwargs.get("callbacks") or ():

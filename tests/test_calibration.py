@@ -265,7 +265,7 @@ def test_statistics_of_cells_of_one_name_are_refused():
     synapse = lambda: keras.Sequential([keras.layers.Dense(4), keras.layers.BatchNormalization()])  # noqa: E731
     cell = ksbp.SequentialCell([ksbp.LIFCell(synapse(), name="lif"), ksbp.LIFCell(synapse(), name="lif")])
     model = keras.Sequential([keras.Input((5, 4)), ksbp.SpikingRNN(cell, "bounded")])
-    with pytest.raises(ValueError, match="lif"):
+    with pytest.raises(ValueError, match=r"stand for more than one: \['lif'\]"):
         ksbp.calibrate(model, np.ones((8, 5, 4), "float32"), firing_rate=None)
 
 

@@ -5,13 +5,9 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from keras.src.testing import TestCase  # not public
 
 import keras_spiking_bp as ksbp
-
-try:
-    from keras.src.testing import TestCase  # not public: it may move
-except ImportError:
-    from unittest import TestCase
 
 
 def conv(filters=4, **kwargs):
@@ -74,7 +70,6 @@ class RunsACell(ksbp.SpikingRNN):
         return cls(**config)
 
 
-@pytest.mark.skipif(not hasattr(TestCase, "run_layer_test"), reason="Keras' own test kit is not in this Keras")
 class TestLayers(TestCase):
     def test_cells(self):
         for gradient, sequences in (("accumulated", False), ("bptt", True)):

@@ -272,7 +272,8 @@ def test_names_of_the_counterpart():
         cell = ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(3))])
         return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
 
-    assert {"images", "other"} < {layer.name for layer in ksbp.ann_counterpart(network("images", "other")).layers}
+    ann = ksbp.ann_counterpart(network("images", "other"), name="mine")
+    assert ann.name == "mine" and {"images", "other"} < {layer.name for layer in ann.layers}
     with pytest.raises(ValueError, match=r"`share_weights=True` needs layers with names of their own: .*same"):
         ksbp.ann_counterpart(network("one", "other"), share_weights=True)
 

@@ -72,7 +72,7 @@ def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
     (tmp_path / "page.json").write_text(json.dumps(runs[:-1]))
     monkeypatch.setattr(compare_gradients, "train", None)
     compare_gradients.main(["--seeds", "2", "--output", str(tmp_path / "page.md")])
-    (made_by,) = re.findall("Made by `(.*)`", page := (tmp_path / "page.md").read_text())
+    (made_by,) = re.findall("Made by `([^`]*)`", page := (tmp_path / "page.md").read_text())
     assert page == compare_gradients.table(runs[:4], 5, made_by)
 
 

@@ -14,7 +14,7 @@ from keras_spiking_bp.recipes import FAST, PAPER, Recipe, recipe
 
 @pytest.mark.parametrize(
     ("pair", "rate", "batch", "epochs", "drops", "dropout", "kappa"),
-    [  # paper.md, section 3
+    [  # the paper, section 3
         (("lenet", "mnist"), 0.0085, 64, 125, (75,), 0.0, 2.0),
         (("vgg9", "cifar10"), 0.0033, 16, 150, (70, 100, 125), 0.2, 2.0),
         (("resnet11", "cifar10"), 0.0025, 16, 150, (70, 100, 125), 0.25, 1.0),

@@ -46,6 +46,15 @@ def finished(once, few_images, tmp_path):
     return report
 
 
+@pytest.mark.parametrize(("right", "samples", "low", "high"), [(95, 100, 0.8882, 0.9785), (10, 10, 0.7225, 1.0)])
+def test_the_interval_of_an_accuracy(right, samples, low, high):
+    """Its ends solve |accuracy - p| = 1.96 sqrt(p (1 - p) / samples)."""
+    interval = reproduce.wilson_interval(right / samples, samples)
+    assert interval == pytest.approx([low, high], abs=5e-5)
+    for p in interval:
+        assert abs(right / samples - p) == pytest.approx(1.96 * np.sqrt(p * (1 - p) / samples), abs=1e-9)
+
+
 def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
     report = finished
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
@@ -53,7 +62,7 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
     assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
     assert report["data"] == {"name": "mnist", "training_samples": 24, "tested_on": "test set", "note": ""}
     assert report["test"]["samples"] == 10
-    assert report["test"]["interval_95"][0] <= report["test"]["accuracy"] <= report["test"]["interval_95"][1]
+    assert report["test"]["interval_95"] == reproduce.wilson_interval(report["test"]["accuracy"], 10)
     assert report["test"]["spikes_per_sample"].keys() == report["test"]["spikes_per_neuron"].keys() != set()
     model = keras.saving.load_model(tmp_path / "model.keras")
     done = ksbp.analysis.run(model, made_up_images().test_batches(200), verbose=0)

@@ -14,7 +14,9 @@ from keras_spiking_bp.tuning import SpikingHyperModel  # noqa: E402
 
 
 def small(input_shape=(8, 8, 1), classes=3, seed=0):
-    return SpikingHyperModel(input_shape, classes, stages=[(4, 3), "pool"], dense_units=[6], seed=seed)
+    return SpikingHyperModel(
+        input_shape, classes, stages=[(4, 3), "pool"], dense_units=[6], encoder_scale=0.25, seed=seed
+    )
 
 
 def test_the_network_has_the_chosen_values():
@@ -27,7 +29,7 @@ def test_the_network_has_the_chosen_values():
     conv, _, fc, readout = model.get_layer("time").cell.neurons()
     assert (conv.beta, conv.threshold, conv.dropout, readout.beta) == (0.95, 0.7, 0.2, 0.95)
     assert conv.output_shape_of_step == (8, 8, 8) and fc.output_shape_of_step == (12,)
-    assert model.layers[1].num_steps == 15
+    assert model.layers[1].num_steps == 15 and model.layers[1].scale == 0.25
     assert float(model.optimizer.learning_rate) == pytest.approx(0.004)
 
 

@@ -16,16 +16,15 @@ from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.spiking_model import output_layer
 
 
-def description(model: keras.Model, costs: ksbp.analysis.Costs = ksbp.analysis.FLOAT32_45NM) -> dict[str, Any]:
+def description(model: keras.Model) -> dict[str, Any]:
     """The network as data for JSON: names as in the file of `export_onnx(..., spikes=True)`.
 
     `connections` hold for each element of their source the number of synapses that its spike reaches (`fan_out`: one
     number if that is the same for all), of which each costs an accumulate; `ann` the operations of one inference of the
-    same network as an ANN; `costs` picojoules.
+    same network as an ANN; `costs` picojoules (`FLOAT32_45NM`).
 
     Args:
         model: images -> PoissonEncoder -> SpikingRNN that ends in a readout.
-        costs: energy per operation.
 
     Raises:
         ValueError: if a connection comes from something that does not fire.
@@ -39,6 +38,7 @@ def description(model: keras.Model, costs: ksbp.analysis.Costs = ksbp.analysis.F
     silent = [path.name for path in paths if path.source not in (INPUT, *fired)]
     if silent:
         raise ValueError(f"`model` must have spikes on all of its connections. Received: {silent}")
+    costs = ksbp.analysis.FLOAT32_45NM
     of_ann = np.sum(ann_operations(paths), axis=0)
     return {
         "num_steps": encoder.num_steps,

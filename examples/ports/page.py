@@ -50,7 +50,8 @@ def section(rows: list[dict]) -> str:
         *(f"`{command}`  " for command in commands[:-1]),
         f"`{commands[-1]}`",
         "",
-        f"{libraries}, Python {machine['python']}. The seconds are those of {machine['cores']} cores that ran "
+        f"{libraries}, Python {machine['python']}. With `--output FILE` the commands train anew. "
+        f"The seconds are those of {machine['cores']} cores that ran "
         "other work too: they say nothing about speed.",
     ]
     return "\n".join(lines)

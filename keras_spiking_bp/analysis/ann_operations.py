@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.cells.graph import JOINS
-from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, Connection
+from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, SAME, Connection
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output, parts_of
 from keras_spiking_bp.spiking_model import output_layer, sequences_of
@@ -54,7 +54,7 @@ def ann_operations(paths: Iterable[Connection]) -> list[tuple[int, int]]:
                 synapses = 0 if after in counted else state.synapses(part)
                 macs, accumulates = (macs + synapses, accumulates) if part.weights else (macs, accumulates + synapses)
                 state = state.behind(part)
-            if len(takers[before]) > 1 and isinstance(layer, (*ONE_TO_ONE, *_SAME)):
+            if len(takers[before]) > 1 and isinstance(layer, (*ONE_TO_ONE, *SAME)):
                 state = dataclasses.replace(state, is_sum=False)  # what others need too is no partial sum
             counted.add(after)
         if state.is_identity:
@@ -126,7 +126,7 @@ class _State:
         passed = dataclasses.replace(self, since=(*self.since, part))
         if has_synapses(part):
             return _State(passed.shape, is_sum=_is_linear(part), is_identity=False)
-        still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *_SAME))
+        still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *SAME))
         if isinstance(part, ONE_TO_ONE) and not _keeps_zeros(part):
             return dataclasses.replace(self, origin=passed.shape, since=(), is_sum=still_sum)
         return dataclasses.replace(passed, is_sum=still_sum)
@@ -226,9 +226,9 @@ class _Value:
     def behind(self, layer: keras.layers.Layer, shared: bool) -> _Value:
         """What is known behind a layer that computes no sums; `shared` says whether others take this value too."""
         passed = self if _keeps_zeros(layer) else _Value()
-        if self.padding and isinstance(layer, PASSES_ON) and not isinstance(layer, _SAME):  # moves or crops it
+        if self.padding and isinstance(layer, PASSES_ON) and not isinstance(layer, SAME):  # moves or crops it
             passed = dataclasses.replace(self, padding=(*self.padding, layer))
-        still_sum = self.is_sum and not shared and isinstance(layer, (*ONE_TO_ONE, *_SAME))
+        still_sum = self.is_sum and not shared and isinstance(layer, (*ONE_TO_ONE, *SAME))
         return dataclasses.replace(passed, is_sum=still_sum)
 
 
@@ -258,7 +258,7 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[int, int, _Value]:
             value = dataclasses.replace(taken[0], is_sum=False, padding=since, unpadded=unpadded)
         elif isinstance(layer, keras.layers.Concatenate):
             value = _Value(joined=layer.name if any(of.padding or of.joined for of in taken) else None)
-        elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT, *_SAME)) or _keeps_zeros(layer):
+        elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT)) or _keeps_zeros(layer):
             value = taken[0].behind(layer, shared[0])
         elif len(taken) == 1 and not _computes_sums(layer):  # such as Resizing
             value = _Value(joined=layer.name if taken[0].padding or taken[0].joined else None)
@@ -283,7 +283,7 @@ def _keeps_zeros(layer: keras.layers.Layer) -> bool:
         return layer.activation in (keras.activations.linear, keras.activations.relu)
     if isinstance(layer, keras.layers.Rescaling):
         return not np.any(layer.offset)
-    return isinstance(layer, (*PASSES_ON, *_SAME, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
+    return isinstance(layer, (*PASSES_ON, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.PReLU))
 
 
 def _is_linear(layer: keras.layers.Layer) -> bool:
@@ -292,9 +292,5 @@ def _is_linear(layer: keras.layers.Layer) -> bool:
 
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.Softmax, keras.layers.Normalization, *ONE_TO_ONE,
-)  # fmt: skip
-_SAME = (  # in inference
-    keras.layers.Identity, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise,
 )  # fmt: skip
 _PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

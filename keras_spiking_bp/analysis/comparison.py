@@ -10,10 +10,10 @@ import numpy as np
 
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.ann_operations import synapses_of
-from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
+from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, check_labels, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
-from keras_spiking_bp.analysis.over_time import AccuracyOverTime, accuracy_over_time
-from keras_spiking_bp.analysis.run import Run
+from keras_spiking_bp.analysis.over_time import AccuracyOverTime
+from keras_spiking_bp.analysis.run import Run, as_run, plan
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.observe import as_inputs
 from keras_spiking_bp.spiking_model import is_spiking
@@ -52,7 +52,8 @@ def compare(
     Args:
         networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions and pooling
             (ANNs); or `analysis.Run`s with labels.
-        data, labels: as in `analysis.run`, the same for all; None if all networks are runs.
+        data, labels: as in `analysis.run`, the same for all; `data` is None if all networks are runs, which `labels`
+            replace those of.
         accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.
         costs: energy per operation.
         batch_size, verbose: as in `analysis.run`.
@@ -64,8 +65,8 @@ def compare(
         one that never is has no row.
 
     Raises:
-        TypeError, ValueError: as `analysis.accuracy_over_time`; ValueError too if `networks` is empty or `accuracy` out
-            of range.
+        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`; ValueError too if `networks`
+            is empty or `accuracy` out of range.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
@@ -84,15 +85,15 @@ def compare(
         raise ValueError("`networks` must hold at least one network. Received: none")
     if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
+    for name, network in networks.items():
+        _check(name, network, data, labels)
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
-        if isinstance(network, Run):
-            curves[name] = AccuracyOverTime(network)
-        else:
-            curves[name] = accuracy_over_time(network, data, labels, batch_size, verbose)
+        given = None if isinstance(network, Run) else data
+        curves[name] = AccuracyOverTime(as_run(network, given, labels, batch_size, verbose, counted=True))
         rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
@@ -103,22 +104,37 @@ def compare(
     return Comparison(rows, curves, accuracy)
 
 
+def _check(name: str, network: Any, data: Any, labels: Any) -> None:
+    """Rejects, before any network runs, what cannot be compared."""
+    if isinstance(network, Run):
+        as_run(network, None, labels, batch_size=1, verbose=0, counted=True).correct()
+        return
+    if is_spiking(network):
+        classes = plan(network, counted=True).layer.cell.output_shape_of_step
+    else:
+        synapses_of(network)
+        classes = network.outputs[0].shape[1:]
+    check_classes(classes)
+    if data is None:
+        raise ValueError(f"`data` must be given for the network {name!r}. Received: data=None")
+    check_labels(data, labels, *classes)
+
+
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
     row = curve.rows[steps - 1]
-    energy = costs.of(row["accumulates"], row["macs"]) + costs.of_updates(curve.run.updates * steps)
+    macs, accumulates = curve.run.before
+    energy = costs.of_ann(accumulates, macs) + costs.of(row["accumulates"] - accumulates, row["macs"] - macs)
+    energy += costs.of_updates(curve.run.updates * steps)
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
 
 def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
-    if data is None:
-        raise ValueError(f"`data` must be given for the ANN {name!r}. Received: data=None")
     macs, accumulates = synapses_of(network)
-    check_classes(network.outputs[0].shape[1:])
     right = samples = 0
     batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     for inputs, classes in batches:
         if classes is None:
-            raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
+            raise ValueError(NO_LABELS)
         outputs = network(as_inputs("data", network, inputs), training=False)
         right += is_correct(np.asarray(outputs), classes).sum()
         samples += len(classes)
@@ -132,5 +148,5 @@ def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Cos
         "spikes": None,
         "accumulates": accumulates,
         "macs": macs,
-        "energy_nj": costs.of(accumulates, macs) / 1000,
+        "energy_nj": costs.of_ann(accumulates, macs) / 1000,
     }

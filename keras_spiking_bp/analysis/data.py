@@ -88,13 +88,27 @@ def class_indices(labels: Any) -> np.ndarray:
     return (labels.argmax(-1) if one_hot else labels.reshape(-1)).astype("int64")
 
 
+NO_LABELS = "`labels` must be given: there is no accuracy without. Received: labels=None"
+
+
+def check_labels(data: Any, labels: Any, classes: int) -> None:
+    """Rejects labels, before they are needed, that are missing beside an array, or no classes."""
+    if labels is not None:
+        _check_range(class_indices(labels), classes)
+    elif hasattr(data, "shape") or isinstance(data, (list, tuple)):
+        raise ValueError(NO_LABELS)
+
+
 def is_correct(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the largest of the outputs (..., classes) is that of the class index; these broadcast against (...)."""
-    classes = outputs.shape[-1]
+    _check_range(labels, outputs.shape[-1])
+    return outputs.argmax(-1) == labels
+
+
+def _check_range(labels: np.ndarray, classes: int) -> None:
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
         raise ValueError(f"`labels` must be class indices from 0 to {classes - 1}. Received: {wrong[0]}")
-    return outputs.argmax(-1) == labels
 
 
 def check_classes(output_shape: Sequence[int]) -> None:

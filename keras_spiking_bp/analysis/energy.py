@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.operations import Operations, operations
+from keras_spiking_bp.analysis.operations import BEFORE, Operations, operations
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.validation import is_number
@@ -27,9 +27,9 @@ class Costs:
         accumulate: of an AC (one addition).
         mac: of a MAC (one multiplication, one addition).
         neuron_update: of one neuron in one time step (leak and comparison); the paper has none.
-        memory_access: of reading or writing one 32-bit word. An AC takes three (weight; potential, read and written), a
-            MAC two (weight; activation; the sum stays in a register), a neuron update two (potential, read and
-            written).
+        memory_access: of reading or writing one 32-bit word. An AC of spikes takes three (weight; potential, read and
+            written), a MAC two (weight; activation; the sum stays in a register), an AC of an ANN, as in its pooling,
+            one (activation; likewise), a neuron update two (potential, read and written).
 
     Raises:
         ValueError: if one is negative or no number.
@@ -53,9 +53,14 @@ class Costs:
                 )
 
     def of(self, accumulates: float, macs: float) -> float:
-        """Energy of these operations, in pJ."""
+        """Energy of these operations of a spiking network, in pJ."""
         memory = self.memory_access
         return accumulates * (self.accumulate + 3 * memory) + macs * (self.mac + 2 * memory)
+
+    def of_ann(self, accumulates: float, macs: float) -> float:
+        """Energy of these operations of an ANN, in pJ."""
+        memory = self.memory_access
+        return accumulates * (self.accumulate + memory) + macs * (self.mac + 2 * memory)
 
     def of_updates(self, number: float) -> float:
         """Energy of these neuron updates, in pJ."""
@@ -100,7 +105,7 @@ def energy(
         `energy_nj`, `ann_energy_nj`, `ratio` (ANN / spiking: above 1, the spiking network needs less).
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; TypeError too if `costs` are not `Costs`.
+        TypeError, ValueError: as `analysis.operations`; TypeError too if `costs` are not `Costs`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -112,14 +117,11 @@ def energy(
     if isinstance(model, Operations) and data is not None:
         raise ValueError("`data` must be None where Operations are given, which have been counted already")
     counted = model if isinstance(model, Operations) else operations(model, data, batch_size, verbose)
-    rows = [
-        _row(
-            row["connection"],
-            costs.of(row["accumulates"], row["macs"]),
-            costs.of(row["ann_accumulates"], row["ann_macs"]),
-        )
-        for row in counted.rows[:-1]
-    ]
+    rows = []
+    for row in counted.rows[:-1]:
+        of = costs.of_ann if row["connection"] == BEFORE else costs.of  # ordinary layers in both
+        spiking, ann = of(row["accumulates"], row["macs"]), costs.of_ann(row["ann_accumulates"], row["ann_macs"])
+        rows.append(_row(row["connection"], spiking, ann))
     updates = costs.of_updates(counted.neuron_updates)
     if updates:
         rows.append(_row("neurons", updates, 0.0))

@@ -56,7 +56,8 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         per sample. What follows an `Add` is in the row of each summand: its synapses count once for each.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if the layers before the encoder cannot be counted.
+        TypeError, ValueError: as `analysis.run`; ValueError too if synapses, or layers before the encoder, cannot be
+            counted.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -65,9 +66,9 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         >>> [(row["connection"], row["synapses"]) for row in table.rows][:2]
         [('input -> conv1', 1936), ('conv1 -> pool1', 256)]
     """
-    done = as_run(model, data, None, batch_size, verbose, labelled=False)
+    done = as_run(model, data, None, batch_size, verbose, labelled=False, counted=True)
     rows: list[dict[str, Any]] = []
-    macs, accumulates = done.counted_before()
+    macs, accumulates = done.before
     if macs or accumulates:
         counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
         rows.append({"connection": BEFORE, "synapses": macs + accumulates, **counts})

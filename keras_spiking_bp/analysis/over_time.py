@@ -9,11 +9,14 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import check_classes
+from keras_spiking_bp.analysis.data import check_classes, check_labels
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.spiking_model import output_layer
 from keras_spiking_bp.validation import check_share, is_number
+
+#: The columns of a run, in their order, where operations are not counted.
+_UNCOUNTED = dict.fromkeys(("spikes", "accumulates", "macs"))
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
@@ -26,6 +29,8 @@ def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | Non
 class AccuracyOverTime(Table):
     """A row for each number of time steps: the accuracy after them, and the mean spikes and operations so far.
 
+    Operations are None where they cannot be counted.
+
     Attributes:
         run: the pass that the rows come from.
     """
@@ -36,7 +41,9 @@ class AccuracyOverTime(Table):
         spent = {name: values.mean(0) for name, values in run.so_far().items()}
         super().__init__(
             [
-                {"steps": t + 1, "accuracy": float(accuracy[t])} | {name: float(v[t]) for name, v in spent.items()}
+                {"steps": t + 1, "accuracy": float(accuracy[t])}
+                | _UNCOUNTED
+                | {name: float(values[t]) for name, values in spent.items()}
                 for t in range(run.num_steps)
             ]
         )
@@ -82,7 +89,8 @@ class AccuracyOverTime(Table):
                 "accuracy": float(correct[samples, at].mean()),
                 "steps": float(at.mean() + 1),
             }
-            rows.append(row | {name: float(values[samples, at].mean()) for name, values in spent.items()})
+            means = {name: float(values[samples, at].mean()) for name, values in spent.items()}
+            rows.append(row | _UNCOUNTED | means)
         return Table(rows)
 
     def plot(self, axes: Any = None) -> Any:
@@ -104,11 +112,12 @@ def accuracy_over_time(
 
     Returns:
         A table with a row for each number of steps: `steps`, `accuracy`, and per sample `spikes` (of all neurons, not
-        of the input), `accumulates` and `macs`; with methods `steps_to_reach`, `early_exit` and `plot`.
+        of the input), `accumulates` and `macs` (None if `analysis.operations` cannot count them); with methods
+        `steps_to_reach`, `early_exit` and `plot`.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, no output for each of two or
-            more classes, or operations before the encoder that cannot be counted (`analysis.operations`).
+        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or no output for each of two or
+            more classes.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -118,5 +127,8 @@ def accuracy_over_time(
         (10, True)
     """
     if not isinstance(model, Run):
-        check_classes(output_layer(model).cell.output_shape_of_step)
+        classes = output_layer(model).cell.output_shape_of_step
+        check_classes(classes)
+        if data is not None:
+            check_labels(data, labels, *classes)
     return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose))

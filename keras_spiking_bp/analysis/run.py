@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.analysis.ann_operations import operations_before
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
-from keras_spiking_bp.analysis.data import batches_of, check_classes, checked_labels, is_correct
+from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import INPUT, Connection, connections
 from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
@@ -33,14 +33,14 @@ class Run:
         silent: for each of them the share of its neurons that fired for no sample.
         saturated: for each of them the share of samples and neurons with a spike in more than 90 % of the steps.
         connections: all connections.
-        synapses: number of synapses of each connection.
+        synapses: number of synapses of each connection; empty if they cannot be counted.
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero
-            value, if the input is not spikes) counts once for each synapse that it reaches.
+            value, if the input is not spikes) counts once for each synapse that it reaches. Empty likewise.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
         updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
             the counts of max pooling.
-        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`; or why they cannot
-            be counted.
+        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`.
+        uncounted: why operations cannot be counted; empty if they are.
     """
 
     outputs: np.ndarray
@@ -54,7 +54,8 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: tuple[int, int] | str = (0, 0)
+    before: tuple[int, int] = (0, 0)
+    uncounted: str = ""
 
     @property
     def num_steps(self) -> int:
@@ -72,7 +73,7 @@ class Run:
                 more classes.
         """
         if self.labels is None:
-            raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
+            raise ValueError(NO_LABELS)
         check_classes(self.outputs.shape[2:])
         return is_correct(self.outputs, self.labels[:, None])
 
@@ -80,26 +81,26 @@ class Run:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
         return path.source not in self.spikes and not path.is_pooling()
 
-    def counted_before(self) -> tuple[int, int]:
-        """`before`.
+    def check_counted(self) -> None:
+        """Rejects a run without operations.
 
         Raises:
-            ValueError: if these operations cannot be counted.
+            ValueError: if they cannot be counted.
         """
-        if isinstance(self.before, str):
-            raise ValueError(self.before)
-        return self.before
+        if self.uncounted:
+            raise ValueError(self.uncounted)
 
     def so_far(self) -> dict[str, np.ndarray]:
-        """`spikes` (without the input), `accumulates` and `macs` of each sample up to each step, (N, T)."""
-        none = np.zeros((self.samples, self.num_steps))
-        inner = [spikes for name, spikes in self.spikes.items() if name != INPUT]
-        by_kind = {"accumulates": [none], "macs": [none]}
-        for path in self.connections:
-            by_kind["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
-        for kind, number in zip(("macs", "accumulates"), self.counted_before(), strict=True):
-            by_kind[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
-        return {name: np.sum(parts, 0).cumsum(1) for name, parts in {"spikes": inner, **by_kind}.items()}
+        """`spikes` (without the input) of each sample up to each step, (N, T); `accumulates` and `macs` if counted."""
+        none = np.zeros((self.samples, self.num_steps))  # float64, for sums over many samples
+        found = {"spikes": [none, *(spikes for name, spikes in self.spikes.items() if name != INPUT)]}
+        if not self.uncounted:
+            found |= {"accumulates": [none], "macs": [none]}
+            for path in self.connections:
+                found["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
+            for kind, number in zip(("macs", "accumulates"), self.before, strict=True):
+                found[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
+        return {name: np.sum(parts, 0).cumsum(1) for name, parts in found.items()}
 
 
 def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
@@ -119,8 +120,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
             or if `data` has another type.
         ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
-            neurons, two cells of one name or synapses that cannot be counted; if `data` is empty, endless, not in
-            batches or of several numbers of time steps, or `labels` does not fit.
+            neurons, two cells of one name, joins that cannot be followed, or max pooling of what is no spikes; if
+            `data` is empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -129,20 +130,59 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    return _run(model, data, labels, batch_size, verbose, labelled=True)
+    return _run(model, data, labels, batch_size, verbose)
 
 
-def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool) -> Run:
-    """The same; `labelled` says whether the targets in `data` are labels, and of interest."""
-    layer, front = countable_layer(model), input_over_time(model)
-    try:
-        before: tuple[int, int] | str = operations_before(model)
-    except (TypeError, ValueError) as error:  # of no account for spikes
-        before = str(error)
-    step_shape = sequences_of(model).shape[2:]
-    paths = tuple(connections(layer.cell, step_shape))
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is known of a network before it runs: its layer, its connections, and what a spike of each costs.
+
+    `fans` is empty where operations cannot be counted; `uncounted` then says why.
+    """
+
+    layer: SpikingRNN
+    paths: tuple[Connection, ...]
+    fans: tuple[np.ndarray, ...]
+    before: tuple[int, int]
+    uncounted: str
+
+
+def plan(model: keras.Model, counted: bool = False) -> Plan:
+    """The plan of a run of `model`; `counted` says whether its operations must be counted.
+
+    Raises:
+        TypeError, ValueError: as `run`; ValueError too if operations are needed and cannot be counted.
+    """
+    layer = countable_layer(model)
+    paths = tuple(connections(layer.cell, sequences_of(model).shape[2:]))
     refuse_pooled_sums(layer, paths)
-    fans = [fan_out(path.layers, path.source_shape) for path in paths]
+    refuse_pooled_currents(layer, paths, spiking_input=True)
+    fans: tuple[np.ndarray, ...] = ()
+    before, uncounted = (0, 0), ""
+    try:
+        before = operations_before(model)
+        fans = tuple(fan_out(path.layers, path.source_shape) for path in paths)
+    except (TypeError, ValueError) as error:  # of no account for spikes
+        if counted:
+            raise
+        before, uncounted = (0, 0), str(error)
+    return Plan(layer, paths, fans, before, uncounted)
+
+
+def _run(
+    model: keras.Model,
+    data: Any,
+    labels: Any,
+    batch_size: int,
+    verbose: int,
+    labelled: bool = True,
+    counted: bool = False,
+) -> Run:
+    """The same; `labelled` says whether the targets in `data` are labels, and of interest; `counted` as in `plan`."""
+    planned, front = plan(model, counted), input_over_time(model)
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
+    layer, paths, fans = planned.layer, planned.paths, planned.fans
+    step_shape = sequences_of(model).shape[2:]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
     encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
     count = _counter(layer, paths, fans)
@@ -152,7 +192,6 @@ def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: i
     most = dict.fromkeys(neurons, 0)
     saturated = dict.fromkeys(neurons, 0.0)
     spiking_input, samples = True, 0
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
     bar = keras.utils.Progbar(number, verbose=verbose)
     with stream_restored(front):
         for i, (inputs, of_batch) in enumerate(batches, start=1):
@@ -173,11 +212,11 @@ def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: i
                 most[name] = np.maximum(most[name], total.numpy().max(0))
                 saturated[name] += (total.numpy() > SATURATED_RATE * outputs.shape[1]).mean() * len(outputs)
             spiking_input &= bool(is_spikes)
+            refuse_pooled_currents(layer, paths, spiking_input)
             samples += len(outputs)
             bar.update(i)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    refuse_pooled_currents(layer, paths, spiking_input)
     if number is None:
         bar.update(i, finalize=True)
 
@@ -195,7 +234,7 @@ def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: i
         saturated={name: share / samples for name, share in saturated.items()},
         connections=paths,
         synapses=tuple(round(fan.sum()) for fan in fans),
-        operations={path.name: operations[:, :, i] for i, path in enumerate(paths)},
+        operations={path.name: operations[:, :, i] for i, path in enumerate(paths if fans else ())},
         spiking_input=spiking_input,
         updates=sum(
             math.prod(shape)
@@ -204,29 +243,38 @@ def _run(model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: i
             for entry, shape in neuron.carried_shapes.items()
             if entry != "fed_back"  # kept, not computed
         ),
-        before=before,
+        before=planned.before,
+        uncounted=planned.uncounted,
     )
 
 
 def as_run(
-    model: keras.Model | Run, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool = True
+    model: keras.Model | Run,
+    data: Any,
+    labels: Any,
+    batch_size: int,
+    verbose: int,
+    labelled: bool = True,
+    counted: bool = False,
 ) -> Run:
     """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
 
-    `labelled` says whether the targets in `data` are labels, and of interest.
+    `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed.
     """
     if isinstance(model, Run):
+        if counted:
+            model.check_counted()
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
         return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
     if data is None:
         countable_layer(model)  # its error comes first, if it is no spiking network
         raise ValueError("`data` must be given. Received: data=None")
-    return _run(model, data, labels, batch_size, verbose, labelled)
+    return _run(model, data, labels, batch_size, verbose, labelled, counted)
 
 
 def _counter(
-    layer: SpikingRNN, paths: tuple[Connection, ...], fans: list[np.ndarray]
+    layer: SpikingRNN, paths: tuple[Connection, ...], fans: tuple[np.ndarray, ...]
 ) -> tf.types.experimental.PolymorphicFunction:
     """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
     cell = layer.cell
@@ -268,7 +316,7 @@ def _counter(
             }
             reached = [  # float64: spike counts times fan-outs exceed what float32 can hold
                 per_sample_sum(tf.cast((fed_back if path.delayed else fired | sent)[path.source], tf.float64) * fan)
-                for path, fan in zip(paths, fans, strict=True)
+                for path, fan in (zip(paths, fans, strict=True) if fans else ())
             ]
             return (
                 t + 1,
@@ -276,7 +324,7 @@ def _counter(
                 seen,
                 outputs.write(t, shown / now),
                 spikes.write(t, tf.stack([per_sample_sum(x) for x in fired.values()], 1)),
-                operations.write(t, tf.stack(reached, 1)),
+                operations.write(t, tf.stack(reached, 1) if reached else tf.zeros((batch_size, 0), tf.float64)),
             )
 
         zeros = tf.zeros((batch_size, *cell.output_shape_of_step))

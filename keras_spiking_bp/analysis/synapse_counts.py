@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import JOINS
-from keras_spiking_bp.connections import ONE_TO_ONE
+from keras_spiking_bp.connections import ONE_TO_ONE, SAME
 from keras_spiking_bp.layer_graph import copy_of, parts_of
 
 
@@ -57,9 +57,9 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
 
 
 PASSES_ON = (
-    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.Identity, keras.layers.Dropout,
-    keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D,
-    keras.layers.Cropping2D, keras.layers.Cropping3D,
+    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D, keras.layers.Cropping2D,
+    keras.layers.Cropping3D, *SAME,
 )  # fmt: skip
 _WITH_WEIGHTS = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,

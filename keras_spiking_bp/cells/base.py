@@ -40,8 +40,9 @@ class Cell(keras.layers.Layer):
 
     Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`), in a functional model
     if its outputs are vectors. Plain autodiff through the loop then follows the surrogate, or without one the authors'
-    rule without the leak correction, which is known only at the end. With `stateful=True`, `reset_state` sets all
-    potentials to 0 and ends dropout. Batch normalisation must not learn there: nothing would update its statistics.
+    rule without the leak correction, which is known only at the end. With `stateful=True` one dropout mask serves
+    all batches; `reset_state` sets all potentials to 0 and ends dropout. Batch normalisation must not learn there:
+    nothing would update its statistics.
 
     Cells compute in float32 whatever the global dtype policy: a bfloat16 membrane potential never reaches its steady
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.

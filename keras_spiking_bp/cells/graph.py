@@ -127,6 +127,8 @@ class GraphCell(Cell):
                     f"The layer {layer.name!r} must join outputs of as many dimensions each. Received: "
                     f"{[shape[1:] for shape in given]} of {taken}"
                 )
+            if isinstance(layer, keras.layers.Concatenate) and layer.axis % len(given[0]) == 0:
+                raise ValueError(f"`nodes` must not join samples. Received: {layer.name!r} with axis={layer.axis}")
             if not layer.built:
                 layer.build(given)
             shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]
@@ -204,8 +206,6 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
             f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
             f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}"
         )
-    if isinstance(layer, keras.layers.Concatenate) and layer.axis == 0:
-        raise ValueError(f"`nodes[{i}]` must not join samples. Received: {layer.name!r} with axis=0")
     return layer, taken
 
 

@@ -16,7 +16,7 @@ class IFCell(LIFCell):
     """A synapse and a layer of integrate-and-fire neurons: no leak, no dropout.
 
     With `keras.layers.AveragePooling2D(2)` as the synapse this is the paper's pooling neuron: like `LIFCell` with
-    `beta = 1`, but its derivative is 1 where it fired, without the factor 1 / threshold.
+    `beta = 1`, but without a surrogate its derivative has 1 in place of the factor 1 / threshold.
 
     Args:
         synapse: any Keras layer.

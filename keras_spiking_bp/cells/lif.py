@@ -62,7 +62,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         threshold: membrane potential above which a neuron fires, > 0; a number or an array.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is used at all time
-            steps; kept spikes are scaled by 1 / (1 - dropout).
+            steps of a call (each chunk of a stateful layer has its own); kept spikes are scaled by 1 / (1 - dropout).
         seed: integer seed of the dropout masks, or None.
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
             instance of a class of `surrogates`. None is the paper's derivative, computed from the spikes alone.
@@ -213,7 +213,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
         Args:
             current: of this step, (B, ...), of any float dtype.
-            state: tensors by name, at least `membrane` (B, ...) float32.
+            state: tensors by name, at least those of `carried_shapes`, such as `membrane` (B, ...), float32.
 
         Returns:
             The spikes (B, ...), in the dtype that the synapse computes in, and the new state.

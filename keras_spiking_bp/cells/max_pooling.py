@@ -32,15 +32,16 @@ class MaxPoolingCell(NeuronCell):
         spikes[t] = max_pool(inputs[t])
 
     so that two neurons that fire in turn give an output that always fires. On totals the gradient goes to the input
-    with the largest count (exact for counts); step by step, to the input with the largest count so far, or, for spikes,
-    to the one that was the maximum of the step.
+    with the largest count (exact for counts). Step by step it is that of the difference of the two maxima: with equal
+    gradients at all steps again to the input with the largest count at the end, and at a step where the lead changes
+    negative for the former leader; or, for spikes, to the one that was the maximum of the step.
 
     Args:
         synapse: a max pooling layer, such as `keras.layers.MaxPooling2D(2)`.
         of: `"counts"` or `"spikes"`.
 
     Shapes: inputs and outputs of a step as for the pooling layer; the state `membrane` holds `seen`, shaped like the
-    inputs, float32 (for spikes it holds nothing: one zero per sample).
+    inputs, float32 (for spikes it holds nothing: one zero per sample, (B, 1)).
 
     Raises:
         TypeError: if `synapse` is not a max pooling layer.
@@ -69,7 +70,7 @@ class MaxPoolingCell(NeuronCell):
     @property
     def carried_shapes(self) -> dict[str, Any]:
         if self.of == "spikes":
-            return {"membrane": ()}
+            return {"membrane": (1,)}
         return {"membrane": self.input_shape_of_step if self.built else None}
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts
+from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell
 from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.validation import named
 
@@ -18,6 +18,19 @@ def unknown_kind(cell: Cell) -> str:
         f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a synapse, "
         "SequentialCell, ResidualCell, GraphCell, RecurrentCell"
     )
+
+
+def check_connected_as_known(cell: keras.layers.Layer) -> None:
+    """Rejects a cell of other cells whose class has a `step` of its own, which may connect them in another way.
+
+    Raises:
+        TypeError: if it is one.
+    """
+    if not isinstance(cell, Cell) or isinstance(cell, NeuronCell):
+        return
+    ours: Any = next(kind for kind in type(cell).__mro__ if kind.__module__.startswith("keras_spiking_bp."))
+    if type(cell).step is not ours.step:
+        raise TypeError(unknown_kind(cell))
 
 
 def inside(cell: Cell) -> dict[str, Any]:

@@ -92,12 +92,9 @@ class _Writer:
         if node.name in self.merged:
             return
         if node.kind == RELU:
-            synapse = synapse_of(self.graph, node)
-            layer, sources, unit = self._affine(synapse) if synapse else self._nothing(node.sources[0])
-            self._place_neurons(node, layer, sources, unit, _kind(synapse))
+            self._place_neurons(node, synapse_of(self.graph, node))
         elif node.kind == POOL:
-            layer, sources, unit = self._affine(node)
-            self._place_neurons(node, layer, sources, unit, "pool")
+            self._place_neurons(node, node)
         elif node.kind == MAXIMUM:
             cell = MaxPoolingCell(node.layer, name=self._name("pool"))
             self._place(cell, [self.called[node.sources[0]]], node, self.units[node.sources[0]])
@@ -123,11 +120,17 @@ class _Writer:
             self.called[node.name], self.units[node.name] = layer.name, unit
         return layer.name
 
-    def _place_neurons(self, node: Node, layer: keras.layers.Layer, sources: list[str], unit: Unit, kind: str) -> None:
+    def _place_neurons(self, node: Node, synapse: Node | None) -> None:
+        layer, sources, unit = self._affine(synapse) if synapse else self._nothing(node.sources[0])
         norm = self.norms[node.name]
         threshold = norm / unit
+        if synapse is None or not synapse.layer.weights:
+            # spikes alone may add up to the threshold exactly, as in a full window of saturated neurons, and it must be
+            # exceeded
+            threshold = threshold * (1 - 2**-20)
         threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
         # no IFCell for pooling: its derivative has no 1 / threshold, which this threshold needs
+        kind = "pool" if node.kind == POOL else _kind(synapse)
         cell = LIFCell(layer, 1.0, threshold, dropout=node.dropout, name=self._name(kind), **self.neurons)
         self._place(cell, sources, node, norm)
 

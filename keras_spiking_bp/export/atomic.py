@@ -30,9 +30,9 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
         written, replaced = temporary / path.name, temporary / f"{path.name}-replaced"
         yield written
         _check(path, overwrite, folder)  # again: it took time
-        if path.is_dir():  # a folder can only be moved to a free name
-            path.rename(replaced)
         try:
+            if path.is_dir():  # a folder can only be moved to a free name
+                path.rename(replaced)
             written.replace(path)
         except BaseException:
             if replaced.exists():

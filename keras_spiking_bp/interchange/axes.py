@@ -15,7 +15,7 @@ class Signal:
     Attributes:
         shape: in our order of axes, (H, W, C), (L, C) or (N,).
         flattened_from: the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
-            entries are in another order in NIR, (C, H, W) or (C, L).
+            entries are in another order in NIR, (C, H, W) or (C, L). None if that is the same order.
     """
 
     shape: tuple[int, ...]
@@ -25,7 +25,8 @@ class Signal:
         """The same signal, flattened."""
         if len(self.shape) == 1:
             return self
-        return Signal((math.prod(self.shape),), flattened_from=self.shape)
+        same_order = self.shape[-1] == 1 or math.prod(self.shape[:-1]) == 1
+        return Signal((math.prod(self.shape),), flattened_from=None if same_order else self.shape)
 
     def check_order(self, where: str) -> None:
         """Raises a ValueError where both orders of a flattened image would meet."""

@@ -20,7 +20,8 @@ have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes ta
 leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each step: in our units a current of `v_leak / r`.
 
 A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay leaves
-nothing that float32 could add to a current (`forgets`).
+nothing that float32 could add to a current (`forgets`). So is a spiking neuron, or its current, with a time constant of
+`dt`.
 
 A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
@@ -107,6 +108,8 @@ def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     """`beta` of an LI node, and the factor of its current: `v <- beta v + gain I = beta (v + gain / beta I)`."""
     _check_zero(name, node, "v_leak")
     beta, gain = _decay_and_gain(name, node, dt)
+    if np.min(beta) <= NO_MEMORY:
+        raise _too_long(name, dt, "tau", node.tau)
     return beta, _one_if_close(gain / beta)
 
 
@@ -120,11 +123,8 @@ def _decay_and_gain(
     name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r"
 ) -> tuple[Parameter, Parameter]:
     tau, r = _values(node, of_decay), _above_zero(name, node, factor)
-    if not np.all(np.greater(tau, dt)):
-        raise ValueError(
-            f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-            f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
-        )
+    if np.min(tau) < dt * (1 - _TOLERANCE):
+        raise _too_long(name, dt, of_decay, tau)
     endless = np.isinf(tau)
     if np.any(endless != np.isinf(r)):
         raise ValueError(
@@ -133,7 +133,15 @@ def _decay_and_gain(
         )
     with np.errstate(invalid="ignore"):
         gain = np.where(endless, 1.0, np.multiply(r, dt) / tau)
-    return 1 - dt / tau, _one_if_close(_one_if_same(gain))
+    decay = np.maximum(1 - dt / tau, NO_MEMORY)
+    return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain))
+
+
+def _too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
+    return ValueError(
+        f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
+        f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
+    )
 
 
 def _threshold(name: str, node: Any) -> Parameter:

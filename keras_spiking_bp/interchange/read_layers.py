@@ -88,12 +88,12 @@ def _conv(name, node, signal):
         dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
         data_format="channels_last",
-        name=keras_name(name),
+        name=keras_name(name) if isinstance(padding, str) else f"{keras_name(name)}_conv",
         dtype="float32",
     )
     if not isinstance(padding, str):
         around = pad(padding if axes == 2 else padding[0], data_format="channels_last", dtype="float32")
-        layer = keras.Sequential([around, conv], name=f"{conv.name}_padded")
+        layer = keras.Sequential([around, conv], name=keras_name(name))
     layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
@@ -114,14 +114,14 @@ def _padding(name: str, node: Any, size: Sizes) -> str | Sizes:
     return "same" if same and all(stride == 1 for stride in strides) else padding
 
 
-def _average_pooling(name, node, signal):
+def _average_pooling(name, node, signal, suffix=""):
     if any(_sizes(node.padding, 2)):
         raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
     layer = keras.layers.AveragePooling2D(
         _sizes(node.kernel_size, 2),
         strides=_sizes(node.stride, 2),
         data_format="channels_last",
-        name=keras_name(name),
+        name=f"{keras_name(name)}{suffix}",
         dtype="float32",
     )
     return layer, _output(layer, signal)
@@ -129,10 +129,10 @@ def _average_pooling(name, node, signal):
 
 def _sum_pooling(name, node, signal):
     """The average, times the size of its window."""
-    average, signal = _average_pooling(name, node, signal)
+    average, signal = _average_pooling(name, node, signal, "_average")
     window = average.pool_size[0] * average.pool_size[1]
     times = keras.layers.Rescaling(float(window), dtype="float32")
-    return keras.Sequential([average, times], name=f"{average.name}_sum"), signal
+    return keras.Sequential([average, times], name=keras_name(name)), signal
 
 
 def _scale(name, node, signal):

@@ -10,7 +10,7 @@ import numpy as np
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.interchange import parameters
-from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir
+from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
 from keras_spiking_bp.surrogates import ATan, Surrogate
 
@@ -38,12 +38,12 @@ def read_neurons(
         found = {"beta": 1.0, **parameters.read_if(name, node, dt)}
     else:
         found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, dt)
-    found = {key: _ours(value, current) for key, value in found.items()}
+    found = {key: _ours(name, value, current) for key, value in found.items()}
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
         del found["beta"]
         return IFCell(synapse, **found)
-    if kind == "LIF" and np.any(rest := _ours(parameters.read_resting_current(node), current)):
+    if kind == "LIF" and np.any(rest := _ours(name, parameters.read_resting_current(node), current)):
         constant = np.broadcast_to(rest, current.shape).tolist()
         synapse = joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
     return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
@@ -53,12 +53,20 @@ def _readout(
     name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, differentiate_leak: bool
 ) -> ReadoutCell:
     beta, factor = (parameters.read_li if type(node).__name__ == "LI" else parameters.read_i)(name, node, dt)
-    beta, factor = _ours(beta, current), _ours(factor, current)
+    beta, factor = _ours(name, beta, current), _ours(name, factor, current)
     if np.any(factor != 1):
         synapse = scaled(synapse, factor)
     return ReadoutCell(synapse, beta=beta, differentiate_leak=differentiate_leak, name=keras_name(name))
 
 
-def _ours(value: Any, signal: Signal) -> Any:
+def _ours(name: str, value: Any, signal: Signal) -> Any:
     """A parameter with one value for each neuron, in our order; others as they are."""
-    return neurons_from_nir(value, signal) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    wanted = swapped(signal.shape, "first")
+    fits = value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True))
+    if not fits:  # NumPy would align a vector with the last axis, the width of a picture
+        raise ValueError(
+            f"The parameters of node {name!r} must have the shape of its input, {wanted}. Received: {value.shape}"
+        )
+    return neurons_from_nir(value, signal)

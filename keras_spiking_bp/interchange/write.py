@@ -20,6 +20,7 @@ from keras_spiking_bp.cells import (
 )
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import parameters
@@ -28,7 +29,7 @@ from keras_spiking_bp.interchange.write_layers import write_layers
 from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.neuron_parameters import in_numpy, shown
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import check_stock_call, spiking_layer
+from keras_spiking_bp.spiking_model import check_stock_call, check_stock_loop, spiking_layer
 from keras_spiking_bp.validation import check_positive
 
 if TYPE_CHECKING:
@@ -59,10 +60,11 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 
     Raises:
         ImportError: if the package nir is not installed.
-        TypeError: if there is no `SpikingRNN`.
+        TypeError: if there is no `SpikingRNN`, or one with a `call` of its own, or a cell of cells with a `step` of
+            its own.
         ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
-            `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`), or a
-            batch normalisation that cannot be folded.
+            `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`, a sum
+            that takes one output twice), or a batch normalisation that cannot be folded.
 
     Example:
         >>> cell = SequentialCell([
@@ -96,6 +98,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 def _network(model: keras.Model | SpikingRNN) -> Cell:
     """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
+    check_stock_loop(rnn)
     if getattr(model, "outputs", None):
         check_stock_call(model)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
@@ -120,6 +123,7 @@ class _Writer:
         self.edges: list[tuple[str, str]] = []
 
     def cell(self, cell: keras.layers.Layer, source: str, signal: Signal) -> tuple[str, Signal]:
+        check_connected_as_known(cell)
         if isinstance(cell, SequentialCell):
             for part in cell.cells:
                 source, signal = self.cell(part, source, signal)
@@ -157,9 +161,14 @@ class _Writer:
             elif len(given) == 1:
                 ends[part.name] = [self.cell(part, *given[0])]
             elif isinstance(part, NeuronCell) and isinstance(part.synapse, keras.layers.Identity):
+                sources = [name for name, _ in given]
+                if len(set(sources)) < len(sources):
+                    raise ValueError(
+                        f"The sum in front of {part.name!r} takes an output twice: NIR has one edge between two nodes"
+                    )
                 for _, current in given:
                     current.check_order(f"The sum in front of {part.name!r}")
-                ends[part.name] = [self.neurons(part, [name for name, _ in given], given[0][1])]
+                ends[part.name] = [self.neurons(part, sources, given[0][1])]
             else:
                 raise ValueError(f"The sum in front of {part.name!r} must go to neurons alone: NIR has no node for it")
         return ends[part.name][0]

@@ -46,6 +46,17 @@ def restore_state(callbacks: Sequence[keras.callbacks.Callback], state: dict[str
             setattr(callback, name, [state[f"{key}/{i}"] for i in range(count)])
 
 
+def choose_directions(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Lets a restored `ModelCheckpoint` know whether less is better, which Keras chooses only as an epoch ends.
+
+    With a number as its `save_freq` it may compare earlier. The callbacks must have their model.
+    """
+    for callback in callbacks:
+        compares = isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.best is not None
+        if compares and callback.monitor_op is None:
+            callback._set_monitor_op()
+
+
 def stopped_early(callbacks: Sequence[keras.callbacks.Callback], epoch: int) -> bool:
     """Whether an `EarlyStopping`, with the patience it has now, ended the training after `epoch` epochs."""
     return any(

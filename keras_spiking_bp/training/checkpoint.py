@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -20,7 +21,7 @@ from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
 from keras_spiking_bp.training.swapped_averages import restore_weights
 
-_NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before)?")
+_NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before|-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 3
 
@@ -43,8 +44,8 @@ class Position:
 class Checkpoint:
     """Saves a training run to a folder, and restores it.
 
-    A checkpoint is written beside the last one and then replaces it: a process killed at any moment leaves a complete
-    checkpoint. With `writes=False` (all workers but the first) it is read-only.
+    A checkpoint is written beside the last one and then replaces it: a process killed at any moment, or a machine that
+    stops, leaves a complete checkpoint. With `writes=False` (all workers but the first) it is read-only.
 
     Args:
         folder: where; created if missing.
@@ -71,22 +72,25 @@ class Checkpoint:
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
-        unfinished = self.folder / "unfinished"
+        unfinished = self.folder / f"{name}-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
-        np.savez(unfinished / "metrics.npz", *metrics)
+        np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
+        for path in (*unfinished.iterdir(), unfinished):
+            _to_disk(path)
         finished = self.folder / name
         if finished.exists():  # the same position saved again, as when a callback stops right after a save
             aside = finished.with_name(f"{name}-before")
             _remove(aside)
             finished.rename(aside)
         unfinished.rename(finished)
+        _to_disk(self.folder)
         for old in self.folder.iterdir():  # one that a killed process has half removed, too
             if old != finished and old.is_dir() and _NAME.fullmatch(old.name):
                 _remove(old)
@@ -184,7 +188,20 @@ class Checkpoint:
         strategy.run(tf.function(assign))
 
     def _finished(self) -> list[Path]:
-        return sorted(path.parent for path in self.folder.glob("epoch-*/position.json"))
+        found = (path.parent for path in self.folder.glob("epoch-*/position.json"))
+        return sorted(path for path in found if not path.name.endswith("-unfinished"))
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk: a machine may stop without warning."""
+    folder = path.is_dir()
+    # Windows opens no folders, and some file systems cannot wait for one
+    with contextlib.suppress(OSError) if folder else contextlib.nullcontext():
+        file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def _remove(checkpoint: Path) -> None:

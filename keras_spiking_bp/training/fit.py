@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.training.callback_state import stopped_early
+from keras_spiking_bp.training.callback_state import choose_directions, stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
 from keras_spiking_bp.validation import check_positive_int
@@ -38,7 +38,8 @@ def fit(
     * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,
       `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class and order.
 
-    Not restored: the internal state of other callbacks, and of layers of other libraries. A run ended by
+    Not restored: the internal state of other callbacks, and of layers of other libraries, and what a layer with
+    `stateful=True` carries from batch to batch. A run ended by
     `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts from
     the beginning: in the same process, build a new model first. Weights and optimizer that are not finite are not saved
     (a warning says so).
@@ -66,12 +67,12 @@ def fit(
 
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
-        ValueError: if a number is below 1, the model is not built or not compiled, is compiled with
-            `steps_per_execution`, `keras.config` limits epochs or their steps to fewer, the model uses several machines
-            or has more than one output, the number of devices does not divide the batch size, or `folder` has another
-            run: other data (by value, see `Batches.description`), weights of other shapes, another kind of optimizer,
-            another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the format of
-            another version of this library.
+        ValueError: if a number is below 1, there is a `BackupAndRestore`, the model is not built or not compiled, is
+            compiled with `steps_per_execution`, `keras.config` limits epochs or their steps to fewer, the model uses
+            several machines or has more than one output, the number of devices does not divide the batch size, or
+            `folder` has another run: other data (by value, see `Batches.description`), weights of other shapes, another
+            kind of optimizer, another number of random streams, in the middle of an epoch other metrics; or a
+            checkpoint in the format of another version of this library.
 
     Example:
         >>> import tempfile
@@ -82,7 +83,8 @@ def fit(
         >>> len(curve)
         2
     """
-    check_training(model, batches, epochs, save_every, kwargs.get("validation_data"))
+    callbacks = listed(callbacks)
+    check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
@@ -94,7 +96,7 @@ def fit(
             raise ValueError(f"keras.config.{name}() must be None or at least {needed}. Received: {most}")
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
-    callbacks = listed(callbacks)
+    model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
     checkpoint = Checkpoint(folder, batches)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     first = position.epoch
@@ -132,7 +134,12 @@ def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
 
 
 def check_training(
-    model: keras.Model, batches: Batches, epochs: int, save_every: int | None, validation_data: Any = None
+    model: keras.Model,
+    batches: Batches,
+    epochs: int,
+    save_every: int | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    validation_data: Any = None,
 ) -> None:
     """The arguments of `fit` and `fit_multi_worker`."""
     if not isinstance(batches, Batches):
@@ -143,6 +150,11 @@ def check_training(
     check_positive_int("epochs", epochs)
     if save_every is not None:
         check_positive_int("save_every", save_every)
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError(
+            "`callbacks` must have no BackupAndRestore: this function saves and resumes by itself, and two would begin "
+            "at different epochs"
+        )
     if isinstance(validation_data, Batches):
         raise TypeError(
             "`validation_data` must be arrays or a tf.data.Dataset, such as that of `test_batches` of a data set. "
@@ -226,6 +238,7 @@ class Saver(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         postpone_final_averages(self._callbacks)
         self._checkpoint.load(self.model, self._callbacks)
+        choose_directions(self._callbacks)
         if self._position.epoch >= self._end:
             apply_final_averages(self._callbacks)
 
@@ -270,7 +283,7 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in logs.items():
         with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
-            array = np.asarray(value)
+            array = np.asarray(value.numpy() if isinstance(value, tf.Tensor) else value)  # alone a bfloat16 fails
             if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
                 found[name] = array.astype(float).tolist()
     return found

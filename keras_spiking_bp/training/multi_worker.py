@@ -92,12 +92,12 @@ def fit_multi_worker(
         )
     if model.distribute_strategy is not strategy:
         raise ValueError("`model` must be built and compiled in the scope of `strategy`: with strategy.scope(): ...")
-    check_training(model, batches, epochs, save_every)
+    callbacks = listed(callbacks)
+    check_training(model, batches, epochs, save_every, callbacks)
 
     chief = is_chief(strategy)
     checkpoint = Checkpoint(folder, batches, writes=chief)
     gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier run
-    callbacks = listed(callbacks)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
     if (positions != positions[0]).any():

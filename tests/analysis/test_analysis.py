@@ -1,6 +1,7 @@
 """Activity, accuracy over time, energy and comparison: against the NumPy simulation and by hand."""
 
 import dataclasses
+import sys
 
 import keras
 import numpy as np
@@ -147,7 +148,7 @@ def test_energy_is_operations_times_costs(small):
     for row, of in zip(table.rows, counted.rows[:-1], strict=False):
         assert row["energy_nj"] == pytest.approx(of["accumulates"] * (2 + 3 * 7) / 1000)
         assert row["ann_energy_nj"] == pytest.approx(
-            (of["ann_macs"] * (3 + 2 * 7) + of["ann_accumulates"] * (2 + 3 * 7)) / 1000
+            (of["ann_macs"] * (3 + 2 * 7) + of["ann_accumulates"] * (2 + 7)) / 1000
         )
     neurons = (8 * 8 * 4 + 4 * 4 * 4 + 16 + 3) * 10
     assert table.rows[-2]["connection"] == "neurons"
@@ -366,7 +367,7 @@ def test_data_that_cannot_be_read_is_refused(small):
         with pytest.raises(ValueError, match=message):
             analysis.run(model, data, verbose=0)
     ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
-    with pytest.raises(ValueError, match="`data` must be given for the ANN 'a'"):
+    with pytest.raises(ValueError, match="`data` must be given for the network 'a'"):
         analysis.compare({"a": ann, "b": done})
     with pytest.raises(ValueError, match="`labels` must be given"):
         analysis.compare({"a": ann}, images)
@@ -619,3 +620,104 @@ def test_a_network_inside_of_a_model_is_refused_by_name(small):
         analysis.activity(outer, images)
     with pytest.raises(ValueError, match=message):
         analysis.compare({"a": outer}, images, labels)
+
+
+def _linear_bottleneck(**kwargs):
+    """Two convolutions with nothing between them, as in a MobileNet: synapses without a count."""
+    inputs = keras.Input((6, 6, 2))
+    spikes = ksbp.ConstantEncoder(5)(inputs)
+    cell = ksbp.SequentialCell(
+        [
+            ksbp.LIFCell(keras.layers.Conv2D(4, 3, kernel_initializer="ones"), name="first"),
+            keras.layers.Conv2D(3, 1, name="narrow"),
+            ksbp.LIFCell(keras.layers.Conv2D(4, 1, kernel_initializer="ones"), name="second"),
+            keras.layers.Flatten(),
+            ksbp.ReadoutCell(keras.layers.Dense(3)),
+        ]
+    )
+    return keras.Model(inputs, ksbp.SpikingRNN(cell, **kwargs)(spikes))
+
+
+def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
+    model = _linear_bottleneck(gradient="bptt")
+    images, labels = np.random.default_rng(0).uniform(0, 1, (6, 6, 6, 2)).astype("float32"), np.arange(6) % 3
+    done = analysis.run(model, images, labels, verbose=0)
+    _, activity = model.layers[-1].observe(model.layers[1](images))
+    for row in analysis.activity(done).rows[:2]:
+        assert row["spikes"] == pytest.approx(activity[row["layer"]]["spike_count"].numpy().sum() / 6)
+    curve = analysis.accuracy_over_time(model, images, labels, verbose=0)
+    right = (model.predict(images, verbose=0).argmax(-1) == labels).mean()
+    assert curve.rows[-1]["accuracy"] == pytest.approx(right)
+    assert curve.rows[-1]["spikes"] == pytest.approx(analysis.activity(done).rows[-1]["spikes"])
+    for row in (curve.rows[-1], curve.early_exit([0.0]).rows[0]):
+        assert list(row)[-3:] == ["spikes", "accumulates", "macs"] and row["spikes"] > 0
+        assert row["accumulates"] is row["macs"] is None
+    curve.plot()
+    for refused in (
+        lambda: analysis.operations(done),
+        lambda: analysis.energy(done),
+        lambda: analysis.compare({"a": done}),
+    ):
+        with pytest.raises(ValueError, match=r"\['narrow', '.*'\] follow each other with no neurons between them"):
+            refused()
+
+
+@pytest.fixture
+def no_pass(monkeypatch):
+    """Fails if a network is run."""
+    module = sys.modules["keras_spiking_bp.analysis.run"]  # the function has its name
+    monkeypatch.setattr(module, "_counter", lambda *_: pytest.fail("the pass was begun"))
+
+
+@pytest.mark.parametrize("labels", [None, np.full(7, 3), np.arange(6) % 3])
+def test_labels_are_looked_at_before_the_pass(small, labels, no_pass):
+    model, images, *_ = small
+    for of in (
+        analysis.accuracy_over_time,
+        lambda model, *data, **kwargs: analysis.compare({"a": model}, *data, **kwargs),
+    ):
+        with pytest.raises(ValueError, match="`labels` must be"):
+            of(model, images, labels, verbose=0)
+
+
+def test_operations_are_refused_before_the_pass(no_pass):
+    for of in (analysis.operations, analysis.energy):
+        with pytest.raises(ValueError, match="follow each other with no neurons"):
+            of(_linear_bottleneck(gradient="bptt"), np.ones((2, 6, 6, 2), "float32"), verbose=0)
+
+
+def test_all_networks_are_looked_at_before_the_first_pass(small, no_pass):
+    model, images, labels, done = small
+    one_output = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    for other, error in (
+        (None, TypeError),
+        (one_output, ValueError),
+        (_linear_bottleneck(gradient="bptt"), ValueError),
+    ):
+        with pytest.raises(error):
+            analysis.compare({"one": model, "other": other}, images, labels, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(3)
+    with pytest.raises(ValueError, match="`labels` must be given"):
+        analysis.compare({"one": model, "run": dataclasses.replace(done, labels=None)}, batches, verbose=0)
+
+
+def test_labels_beside_runs(small):
+    model, images, labels, done = small
+    without, labelled = (analysis.run(model, images, of, verbose=0) for of in (None, labels))
+    expected = analysis.compare({"a": labelled}, verbose=0).rows
+    assert analysis.compare({"a": without}, labels=labels, verbose=0).rows == expected
+    with pytest.raises(ValueError, match="`labels` must be one for each sample. Received: 3 for 7 samples"):
+        analysis.compare({"ANN": ksbp.ann_counterpart(model), "a": done}, images[:3], labels[:3], verbose=0)
+
+
+def test_means_over_many_samples_are_exact(small):
+    """In float32 a sum over many samples loses digits."""
+    many = 300_000
+    done = dataclasses.replace(
+        small[-1],
+        outputs=np.zeros((many, 2, 2), "float32"),
+        labels=np.zeros(many, "int64"),
+        spikes={"conv1": np.full((many, 2), 12345.0, "float32")},
+        operations={path.name: np.zeros((many, 2)) for path in small[-1].connections},
+    )
+    assert analysis.accuracy_over_time(done).rows[-1]["spikes"] == 24690.0

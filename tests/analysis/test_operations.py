@@ -484,6 +484,11 @@ def test_layers_before_the_encoder_cost_the_same_in_both_networks(with_a_stem):
     assert spent[0]["macs"] - before[0] == pytest.approx((spent[4]["macs"] - before[0]) / 5)
     energy = ksbp.analysis.energy(table, costs=ksbp.analysis.Costs(accumulate=1.0, mac=10.0)).rows
     assert energy[0]["energy_nj"] == energy[0]["ann_energy_nj"] == (before[1] + 10 * before[0]) / 1000
+    costs = ksbp.analysis.Costs(memory_access=5.0)
+    per_part = ksbp.analysis.energy(table, costs=costs).rows
+    assert per_part[0]["ratio"] == 1
+    compared = ksbp.analysis.compare({"SNN": snn}, images, labels, accuracy=1.0, costs=costs, verbose=0).rows[0]
+    assert compared["energy_nj"] == pytest.approx(per_part[-1]["energy_nj"])
 
 
 def of_lif(sequences):
@@ -751,3 +756,15 @@ def test_a_mean_over_places_side_by_side_is_counted():
     ]
     rows = ksbp.analysis.operations(spiking_graph(nodes), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
     assert {row["connection"]: row["synapses"] for row in rows}["a -> mean"] == 7 * 6 * 4
+
+
+@pytest.mark.parametrize(
+    "noise", [keras.layers.SpatialDropout2D(0.2), keras.layers.GaussianNoise(0.1), keras.layers.AlphaDropout(0.2)]
+)
+def test_what_does_nothing_in_inference_has_no_synapses(noise):
+    conv, flatten, dense = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Flatten(), keras.layers.Dense(3)
+    inputs = keras.Input((5, 6, 6, 2))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(conv, name="conv"), noise, flatten, ksbp.ReadoutCell(dense, name="out")])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    *_, last, _ = ksbp.analysis.operations(model, np.zeros((1, 5, 6, 6, 2), "float32"), verbose=0).rows
+    assert (last["connection"], last["synapses"]) == ("conv -> out", 6 * 6 * 4 * 3)

@@ -71,6 +71,25 @@ def test_comparison_shows_each_row(setting):
     assert [bar.get_width() for bar in right.patches] == [row["energy_nj"] / 1000 for row in table.rows]
 
 
+def test_given_axes_are_drawn_on_and_keep_their_style(setting):
+    model, spikes, done = setting
+    pictures = analysis.pictures
+    for draw in (
+        lambda axis: pictures.raster(model, spikes, axis=axis),
+        lambda axis: pictures.membranes(model, spikes, "readout", axis=axis),
+        lambda axis: analysis.activity(done).plot(axis=axis),
+        lambda axis: analysis.operations(done).plot(axis=axis),
+        lambda axis: analysis.energy(done).plot(axis=axis),
+    ):
+        with matplotlib.rc_context({"axes.titlesize": 31}):
+            given = plt.figure().subplots()
+            assert draw(given) is given and given.has_data()
+        assert given.title.get_text() == "" or given.title.get_fontsize() == 31
+    for draw in (analysis.accuracy_over_time(done).plot, analysis.compare({"a": done}).plot):
+        given = plt.figure().subplots(1, 2)
+        assert tuple(draw(axes=given)) == tuple(given) and given[0].has_data() and given[1].has_data()
+
+
 def test_bad_input_is_refused(setting):
     model, spikes, _ = setting
     with pytest.raises(ValueError, match="`sample` must be from 0 to 4. Received: sample=5"):

@@ -10,18 +10,16 @@ from examples.browser.chromium import chromium, open_page, programs, served
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """The page, with its runtime."""
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to export the network")
-    pytest.importorskip("selenium", reason="needs selenium to drive Chromium")
     if not all(programs()):
-        pytest.skip("needs Chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)")
+        pytest.fail("needs Chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)")
     if shutil.which("npm") is None:
-        pytest.skip("needs npm to install onnxruntime-web")
-    from examples.browser.__main__ import build
+        pytest.fail("needs npm to install onnxruntime-web")
+    from examples.browser.__main__ import build  # needs tf2onnx
 
     folder = tmp_path_factory.mktemp("page")
     build(folder)
     if not (folder / "runtime").exists():
-        pytest.skip("needs onnxruntime-web, which npm could not install")
+        pytest.fail("needs onnxruntime-web, which npm could not install")
     return folder
 
 

@@ -235,11 +235,6 @@ class HalfSum(keras.layers.Add):
             r"must lead to the last one. Received: \['a'\]",
         ),
         (
-            [(keras.layers.Concatenate(axis=0, name="both"), ["input", "input"])],
-            ValueError,
-            r"`nodes\[0\]` must not join samples",
-        ),
-        (
             [(HalfSum(name="sum"), ["input", "input"])],
             ValueError,
             r"`nodes\[0\]` must be a layer of Keras where it joins.*'sum'.*`_merge_function` of its own",
@@ -249,3 +244,13 @@ class HalfSum(keras.layers.Add):
 def test_bad_graphs(nodes, error, message):
     with pytest.raises(error, match=message):
         GraphCell(nodes)
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_samples_are_not_joined(axis):
+    both = keras.layers.Concatenate(axis=axis, name="both")
+    cells = [ksbp.LIFCell(keras.layers.Dense(8), name=name) for name in "ab"]
+    nodes = [(cells[0], "input"), (cells[1], "input"), (both, ["a", "b"])]
+    cell = GraphCell([*nodes, (ksbp.ReadoutCell(keras.layers.Dense(3)), "both")])
+    with pytest.raises(ValueError, match=f"`nodes` must not join samples. Received: 'both' with axis={axis}"):
+        ksbp.SpikingRNN(cell).build((None, None, 4))

@@ -66,7 +66,7 @@ def test_gradient_is_that_of_max_pooling_on_counts(gradient, of):
     expected = gradients_of_pooling(pooling, tf.reduce_sum(x, 1), weight / 12)
     if gradient != "bptt":  # the same for each step
         np.testing.assert_allclose(found, np.repeat(expected[:, None], 12, 1), rtol=1e-6)
-    elif of == "counts":  # the first step counts towards all later ones; ties before the end are broken otherwise
+    elif of == "counts":  # each input is in all later counts; how ties are broken may change until the end
         np.testing.assert_allclose(found[:, -1], expected, rtol=1e-6)
     else:  # at each step that of the maximum of the step
         of_steps = np.stack([gradients_of_pooling(pooling, x[:, t], weight / 12) for t in range(12)], 1)
@@ -111,7 +111,7 @@ def test_of_spikes_no_state_is_carried():
     x = spikes()
     whole, *_ = layer(x)
     first, *state = layer(x[:, :5])
-    np.testing.assert_array_equal(state[0], np.zeros(3))
+    np.testing.assert_array_equal(state[0], np.zeros((3, 1)))
     second, *_ = layer(x[:, 5:], initial_state=state)
     np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
 
@@ -184,3 +184,26 @@ def test_low_precision_counts_on():
     pooling = keras.layers.MaxPooling2D(2, dtype="mixed_bfloat16")
     layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling), return_sequences=True)
     assert (layer(np.ones((1, 300, 2, 2, 1), "float32")).numpy() == 1).all()
+
+
+@pytest.mark.parametrize(("weight", "of_a", "of_b"), [
+    ([1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]),
+    ([0, 0, 0, 0, 1, 0], [-1, -1, -1, -1, 0, 0], [1, 1, 1, 1, 1, 0]),
+])  # fmt: skip
+def test_where_the_lead_changes_by_hand(weight, of_a, of_b):
+    """a leads until the count of b passes its own, in the fifth step."""
+    x = tf.constant(np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1]], "float32").T[None, :, :, None])
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2)), "bptt", return_sequences=True)
+    found = gradients_of_pooling(layer, x, np.array(weight, "float32")[None, :, None, None])
+    np.testing.assert_array_equal(found[0, :, :, 0], np.stack([of_a, of_b], 1))
+
+
+def test_a_mask_in_a_plain_rnn_of_keras():
+    pooling = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes")
+    rnn = keras.layers.RNN(
+        ksbp.SequentialCell([pooling, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2))])
+    )
+    x = tf.constant(np.random.default_rng(0).integers(0, 2, (3, 5, 4, 1)).astype("float32"))
+    rnn(x)
+    masked = tf.function(lambda x, mask: rnn(x, mask=mask))(x, tf.constant([[True] * 3 + [False] * 2] * 3))
+    np.testing.assert_allclose(masked, rnn(x[:, :3]), rtol=1e-6)

@@ -336,3 +336,14 @@ def test_a_global_policy_of_low_precision_changes_nothing():
     expected = ksbp.convert_to_snn(ann, images, num_steps=20)(images)
     keras.config.set_dtype_policy("mixed_bfloat16")
     np.testing.assert_array_equal(ksbp.convert_to_snn(ann, images, num_steps=20)(images), expected)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_a_full_window_of_saturated_neurons_saturates(reset):
+    """Its spikes add up to the threshold exactly, which must be exceeded."""
+    ones = {"use_bias": False, "kernel_initializer": "ones"}
+    parts = [layers.Conv2D(1, 1, **ones), layers.ReLU(6.0), layers.AveragePooling2D(2), layers.Flatten()]
+    ann = keras.Sequential([keras.Input((4, 4, 1)), *parts, layers.Dense(1, **ones)])
+    images = np.full((8, 4, 4, 1), 10.0, "float32")
+    snn = ksbp.convert_to_snn(ann, images, 40, reset_mechanism=reset)
+    np.testing.assert_allclose(snn.predict(images, verbose=0), ann.predict(images, verbose=0), rtol=1e-5)

@@ -1,6 +1,7 @@
 """A file is there whole or not at all, and none is replaced by accident."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -101,3 +102,19 @@ def test_a_file_and_a_folder_do_not_replace_each_other(tmp_path):
     with pytest.raises(FileExistsError, match="`path` is a folder, and is not replaced by a file: .*saved_model'"):
         ksbp.export.export_litert(model, tmp_path / "saved_model", form="step", overwrite=True)
     assert {file.read_text() for file in tmp_path.rglob("*") if file.is_file()} == {"a network", "a graph"}
+
+
+def test_an_interrupt_while_a_folder_is_replaced(tmp_path, monkeypatch):
+    EXPORTS["saved_model"](small(encoder=None), out := tmp_path / "model")
+    before, rename = _contents(tmp_path), Path.rename
+
+    def interrupted(path, to):
+        done = rename(path, to)
+        if path == out:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), written_whole(out, overwrite=True, folder=True) as part:
+        part.mkdir()
+    assert _contents(tmp_path) == before

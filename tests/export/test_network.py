@@ -109,3 +109,22 @@ def test_lower_precision_in_litert(tmp_path, arguments):
     with pytest.raises(ValueError, match=r"float32 for LiteRT.*'mixed_bfloat16'.*set_weights"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_spiking_layer_with_a_call_of_its_own(tmp_path):
+    class Scaled(ksbp.SpikingRNN):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            return 10 * super().call(sequences, initial_state, mask, training)
+
+    inputs = keras.Input((5, 4))
+    layer = Scaled(ksbp.ReadoutCell(keras.layers.Dense(3)), name="time")
+    model = keras.Model(inputs, layer(inputs))
+    for refused in (
+        lambda: ksbp.export.export_saved_model(model, tmp_path / "saved"),
+        lambda: ksbp.ann_counterpart(model),
+        lambda: ksbp.to_nir(model),
+        lambda: ksbp.to_nir(layer),
+    ):
+        with pytest.raises(TypeError, match=r"whose class has a `call` of its own, 'time' \(Scaled\)"):
+            refused()
+    assert not list(tmp_path.iterdir())

@@ -92,10 +92,18 @@ def test_without_leak(r):
         (parameters.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
         (parameters.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
         (parameters.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
-        (parameters.read_lif, "LIF", {"tau": DT}, "`dt` must be smaller than the time constant"),
+        (parameters.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
+        (parameters.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
         (parameters.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
     ],
 )
 def test_refusals(read, kind, changed, message):
     with pytest.raises(ValueError, match=message):
         read("n", node(kind, **changed), DT)
+
+
+def test_a_time_constant_of_one_step_leaves_no_memory():
+    """snnTorch and SpikingJelly write it for a decay of 0; in float32 it may be just below dt."""
+    found = parameters.read_lif("n", node("LIF", tau=np.float32(DT), r=1.0), DT)
+    assert float(np.float32(DT)) < DT
+    assert found == {"beta": parameters.NO_MEMORY, "threshold": pytest.approx(1.0)}

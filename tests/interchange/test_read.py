@@ -699,3 +699,50 @@ def test_a_graph_that_was_written_is_read():
 def test_refusals(message):
     with pytest.raises(ValueError, match=message):
         ksbp.from_nir(REFUSED[message]())
+
+
+@pytest.mark.parametrize("beta", [1e-8, np.array([1e-8, 0.5, 0.9], "float32")], ids=["all", "some"])
+def test_neurons_that_forget_come_back(beta):
+    """Also where they are no Threshold: with a synaptic current, or beside others."""
+    cells = [ksbp.LIFCell(keras.layers.Dense(3), beta=beta, threshold=0.3, synaptic_beta=0.9, name="hidden")]
+    layer, x = built(cells, (4,))
+    back = ksbp.from_nir(ksbp.to_nir(layer))
+    assert 0.02 < layer(x).numpy().mean() < 0.98
+    np.testing.assert_array_equal(every_step(back)(x), layer(x))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 6), (2, 3, 1), (1, 6), (6, 1)])
+def test_a_flattened_signal_whose_order_is_the_same_may_end_a_network(shape):
+    convolution = keras.layers.Conv2D if len(shape) == 3 else keras.layers.Conv1D
+    cells = [lif(convolution(shape[-1], 1, kernel_initializer="ones")), keras.layers.Flatten()]
+    layer, x = built(cells, shape)
+    graph = ksbp.to_nir(layer)
+    assert 0.02 < layer(x).numpy().mean() < 0.98
+    np.testing.assert_array_equal(every_step(ksbp.from_nir(graph))(x), layer(x))
+
+
+def test_parameters_of_another_shape_are_refused():
+    """NumPy would give those of channels to the columns of a picture."""
+    convolution = nir.Conv2d((3, 3), weight(3, 2, 1, 1), 1, 0, 1, 1, np.zeros(3, "float32"))
+    of_channels = neurons(3, v_threshold=np.array([0.1, 0.2, 0.3], "float32"))
+    nodes = {"input": nir.Input(np.array([2, 3, 3])), "conv": convolution, "lif": of_channels}
+    nodes["output"] = nir.Output(np.array([3, 3, 3]))
+    edges = [("input", "conv"), ("conv", "lif"), ("lif", "output")]
+    graph = nir.NIRGraph(nodes, edges, type_check=False)
+    with pytest.raises(ValueError, match=r"parameters of node 'lif' .* \(3, 3, 3\). Received: \(3,\)"):
+        ksbp.from_nir(graph, dt=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["conv", "pool"])
+def test_names_that_a_padded_or_summing_node_might_take(kind):
+    """A node beside `layer` is called as what is inside of it was."""
+    if kind == "conv":
+        node = nir.Conv2d((4, 4), weight(2, 2, 3, 3), 1, (0, 1), 1, 1, np.zeros(2, "float32"))
+        other, shape = "layer_padded", (2, 2, 4)
+    else:
+        node, other, shape = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])), "layer_sum", (2, 2, 2)
+    nodes = {"input": nir.Input(np.array([2, 4, 4])), "layer": node, other: neurons(shape), "b": neurons(shape)}
+    nodes |= {"c": neurons(shape), "output": nir.Output(np.array(shape))}
+    edges = [("input", "layer"), ("layer", other), ("layer", "b"), (other, "c"), ("b", "c"), ("c", "output")]
+    model = ksbp.from_nir(nir.NIRGraph(nodes, edges), dt=1e-3)
+    assert other in {cell.name for cell in model.layers[-1].cell.neurons()}

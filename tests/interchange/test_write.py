@@ -256,3 +256,28 @@ def test_graphs_that_have_no_node_in_nir():
     layer, _ = built([graph_of(both, (lif(conv(2), 0.5, "c"), "both"))], (8, 8, 2))
     with pytest.raises(ValueError, match=r"'both' \(Concatenate\) has no node"):
         ksbp.to_nir(layer)
+
+
+def test_what_a_sum_takes_twice_has_no_node():
+    twice = (keras.layers.Add(name="twice"), ["sum", "a"])
+    layer, _ = built([graph_of(twice, (lif(keras.layers.Identity(), 0.5, "c"), "twice"))], (8, 8, 2))
+    with pytest.raises(ValueError, match="The sum in front of 'c' takes an output twice"):
+        ksbp.to_nir(layer)
+
+
+def test_cells_that_connect_their_parts_otherwise_are_refused():
+    class Doubled(ksbp.SequentialCell):
+        def step(self, inputs, states):
+            return super().step(2 * inputs, states)
+
+    layer = ksbp.SpikingRNN(Doubled([lif(dense(3))], name="twofold"), "bptt")
+    layer.build((None, None, 4))
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, layer(inputs))
+    for refused in (
+        lambda: ksbp.to_nir(layer),
+        lambda: ksbp.ann_counterpart(model),
+        lambda: ksbp.analysis.activity(model, np.ones((1, 5, 4), "float32")),
+    ):
+        with pytest.raises(TypeError, match=r"'twofold' \(Doubled\) is of no kind whose inside is known"):
+            refused()

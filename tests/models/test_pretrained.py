@@ -117,7 +117,7 @@ def test_pictures_are_read_at_once():
 @pytest.mark.slow
 @needs(TFDS / "cifar10")
 def test_the_weights_of_cifar10_recognise_pictures():
-    """Not how many: this copy of the data has lost details, and these are the first 300."""
+    """Not how many: the images may be a lossy copy, and these are the first 300."""
     model = ksbp.models.spiking_vgg9(weights="cifar10", num_steps=4)
     data = ksbp.datasets.load_images("cifar10", TFDS)
     images, labels = data.normalised(data.test[0][:300]), data.test[1][:300]

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -37,6 +38,93 @@ class Interrupt(keras.callbacks.Callback):
             if not self.politely:
                 raise KeyboardInterrupt
             self.model.stop_training = True
+
+
+def test_the_best_by_batches_goes_on(tmp_path):
+    """Keras chooses only as an epoch ends whether less is better; here a batch is compared before."""
+
+    def train(folder, epochs, name):
+        best = keras.callbacks.ModelCheckpoint(
+            tmp_path / f"{name}.weights.h5", "loss", save_best_only=True, save_weights_only=True, save_freq=6
+        )
+        model = plain_model(adam())
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, callbacks=[best], verbose=0)
+        return model, best
+
+    train("stopped", 2, "a")
+    resumed, best = train("stopped", 3, "a")
+    straight, of_straight = train("straight", 3, "b")
+    assert best.best == of_straight.best and best.min_delta == of_straight.min_delta
+    for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_callbacks_may_come_from_a_generator(tmp_path):
+    seen = []
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    ksbp.training.fit(
+        plain_model(adam()), plain_batches(), 2, tmp_path, callbacks=(each for each in [count]), verbose=0
+    )
+    assert seen == [0, 1]
+
+
+def test_metrics_in_bfloat16_go_on(tmp_path):
+    def train(folder, callbacks=()):
+        metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
+        model = plain_model(adam(), metrics=metrics)
+        return ksbp.training.fit(model, plain_batches(), 1, tmp_path / folder, callbacks=callbacks, verbose=0)
+
+    train("stopped", [Interrupt(2, politely=True)])
+    assert train("stopped")[0]["accuracy"] == train("straight")[0]["accuracy"]
+
+
+def test_backup_and_restore_is_refused_and_forgotten(tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(ValueError, match="`callbacks` must have no BackupAndRestore"):
+        ksbp.training.fit(plain_model(adam()), plain_batches(), 3, tmp_path / "run", callbacks=[[backup]], verbose=0)
+    model = plain_model(adam())
+
+    class Stopped(Exception):
+        pass
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        model.fit(np.ones((4, 4)), np.zeros(4), epochs=4, callbacks=[backup, Stop()], verbose=0)
+    model.fit(np.ones((4, 4)), np.zeros(4), epochs=4, callbacks=[backup], verbose=0)
+    assert len(ksbp.training.fit(model, plain_batches(), 3, tmp_path / "run", verbose=0)) == 3
+
+
+def test_a_save_waits_for_the_disk_before_it_removes_the_last_one(tmp_path, monkeypatch):
+    from keras_spiking_bp.training import checkpoint
+
+    events = []
+    to_disk, remove, rename = checkpoint._to_disk, checkpoint._remove, Path.rename
+    monkeypatch.setattr(checkpoint, "_to_disk", lambda path: (events.append(("disk", path.name)), to_disk(path)))
+    monkeypatch.setattr(checkpoint, "_remove", lambda path: (events.append(("remove", path.name)), remove(path)))
+    monkeypatch.setattr(Path, "rename", lambda path, to: (events.append(("rename", path.name)), rename(path, to))[1])
+    ksbp.training.fit(plain_model(adam()), plain_batches(), 2, tmp_path / "run", verbose=0)
+    new = "epoch-0002-batch-000000-unfinished"
+    of_last = events[events.index(("disk", new)) - 5 :]
+    files = {"model.weights.h5", "metrics.npz", "variables.npz", "callbacks.npz", "position.json"}
+    assert {name for event, name in of_last[:5]} == files and {event for event, _ in of_last[:5]} == {"disk"}
+    assert of_last[5:] == [
+        ("disk", new), ("rename", new), ("disk", "run"), ("remove", "epoch-0001-batch-000000")
+    ]  # fmt: skip
+
+
+def test_folders_of_the_user_stay(tmp_path):
+    """Beside leftovers of a killed process, which go."""
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "thesis.txt").write_text("mine")
+    left = tmp_path / "epoch-0007-batch-000000-unfinished"
+    left.mkdir()
+    (left / "position.json").write_text("")
+    assert len(ksbp.training.fit(plain_model(adam()), plain_batches(), 1, tmp_path, verbose=0)) == 1
+    assert (tmp_path / "unfinished" / "thesis.txt").read_text() == "mine" and not left.exists()
 
 
 def adam(**kwargs):
