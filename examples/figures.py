@@ -31,7 +31,7 @@ PAGES = {"README.md": "docs/", "docs/index.md": ""}
 MAKER = "python -m examples.figures"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
 FEW_STEPS, PRECISION = 4, "bf16"  # of the time to an accuracy
-ESTIMATE = "arithmetic of the synapses, 45 nm, estimate; in brackets with their accesses to a cache"
+ESTIMATE = "arithmetic of the synapses alone, 45 nm, estimate; in brackets with their accesses to a cache"
 
 
 def table(docs: str) -> str:

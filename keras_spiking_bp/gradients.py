@@ -42,7 +42,8 @@ Step by step
         d membrane[t+1] / d potential[t] = beta * (1 - spikes[t])    reset to zero
                                          = beta                      by subtraction: what is subtracted is a constant
 
-    The decay of a synaptic current is differentiated in both.
+    The decay of a synaptic current is differentiated in both. Forward mode (`tf.autodiff.ForwardAccumulator`) leaves
+    the leak correction out, since it comes from later steps.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def derived_on_demand(
     slow down inference, since a TensorFlow loop keeps everything it carries.
 
     Forward: `plain(sequences)`: an output, and states, which are constants. Backward: `with_derivative(sequences)`, the
-    same output with its derivative, is computed only then, and its gradient goes to `sequences` and to the variables.
+    same output with its derivative, is computed only then, with the variables as they are then, and its gradient goes
+    to `sequences` and to the variables.
     """
 
     @tf.custom_gradient

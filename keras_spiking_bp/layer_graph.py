@@ -43,7 +43,7 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         )
     if isinstance(model, keras.Sequential):
         return _of_sequential(model)
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations") or "layers" not in model.get_config():
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
         raise TypeError(
             "An ANN must be a Sequential or functional Keras model, whose layers can be followed. "
             f"Received: {model!r} (type {type(model).__name__})"
@@ -53,7 +53,7 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         raise ValueError(f"An ANN must have one input and one output. Received: {number[0]}, {number[1]}")
     operations = {operation.name: operation for operation in model.operations}
     found = []
-    for config in model.get_config()["layers"]:
+    for config in _functional(model).get_config()["layers"]:
         operation, inbound = operations[config["name"]], config["inbound_nodes"]
         if layers_only:
             check_is_layer(operation)
@@ -83,8 +83,13 @@ def name_of_output(model: keras.Model) -> str:
     """The name of the output layer of a model that `calls` accepts."""
     if isinstance(model, keras.Sequential):
         return model.layers[-1].name
-    output = model.get_config()["output_layers"]
+    output = _functional(model).get_config()["output_layers"]
     return keras.tree.flatten(output)[0]
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """The same model of Keras' own class: the config of a subclass has its arguments instead of its layers."""
+    return keras.Model(model.inputs, model.outputs, name=model.name)
 
 
 def _of_sequential(model: keras.Sequential) -> list[Call]:
@@ -122,8 +127,12 @@ def unique_name(name: str, taken: Collection[str]) -> str:
 
 
 def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
-    """Changes for `copy_of`, where the copy gets other weights than those of the constraints and regularizers."""
-    return {key: None for key in layer.get_config() if key.endswith(("_constraint", "_regularizer"))}
+    """Changes for `copy_of`, where the copy gets its weights later: without initial values, constraints, regularizers.
+
+    They may be functions of the user's, which a config cannot give back.
+    """
+    ends = ("_constraint", "_initializer", "_regularizer")
+    return {key: None for key in layer.get_config() if key.endswith(ends)}
 
 
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

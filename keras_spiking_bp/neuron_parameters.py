@@ -148,4 +148,10 @@ def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> k
 
 def _weight(layer: keras.layers.Layer, name: str, start: float | np.ndarray, constraint: _Within) -> keras.Variable:
     value = np.asarray(start, "float32")
-    return layer.add_weight(name=name, shape=value.shape, initializer=lambda *_, **__: value, constraint=constraint)
+    return layer.add_weight(
+        name=name,
+        shape=value.shape,
+        initializer=lambda *_, **__: value,
+        constraint=constraint,
+        autocast=False,  # float32 in a wrapper of mixed precision too, as the potentials
+    )

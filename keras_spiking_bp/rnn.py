@@ -64,7 +64,8 @@ class SpikingRNN(keras.layers.RNN):
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.
         gradient: `"accumulated"`, `"bounded"` or `"bptt"`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
-            `keras.layers.RNN`.
+            `keras.layers.RNN`. Call `reset_state` of a stateful layer after loading weights, if its neurons start at a
+            fraction of a learned threshold.
 
     Call arguments:
         sequences: input spikes or currents, (B, T, ...), of any real dtype.

@@ -188,10 +188,10 @@ class _CastBefore(VariableScope):
 
     def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         value = super().get_current_value(variable)
-        if id(variable) not in self._casts:
+        original = variable._value if value is None else value
+        if id(variable) not in self._casts or original is None:  # it has none where Keras traces an unbuilt model
             return value
-        original = tf.convert_to_tensor(variable._value if value is None else value)
-        return already_cast(original, self._casts[id(variable)])
+        return already_cast(tf.convert_to_tensor(original), self._casts[id(variable)])
 
 
 def _dtype_in_call(layer: keras.layers.Layer, weight: keras.Variable) -> str:

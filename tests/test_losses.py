@@ -103,3 +103,16 @@ def test_bad_arguments_of_spike_counts():
         losses.SpikeCountError(10)(LABELS, np.ones((5, 4, 6)))
     with pytest.raises(ValueError, match="`y_true` must be integer labels.*argmax"):
         losses.SpikeCountError(10)(np.eye(6)[LABELS], RATES)
+
+
+@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size", "none"])
+def test_reduction_and_name(loss, reduction):
+    arguments = {"num_steps": 10} if loss is losses.SpikeCountError else {}
+    made = loss(**arguments, reduction=reduction, name="mine", dtype="float64")
+    targets = ONE_HOT if loss is losses.SumSquaredError else LABELS
+    each = np.asarray(loss(**arguments, reduction="none")(targets, PREDICTIONS))
+    reduce = {"sum": np.sum, "sum_over_batch_size": np.mean, "none": np.asarray}[reduction]
+    found = made(targets, PREDICTIONS)
+    np.testing.assert_allclose(found, reduce(each), rtol=1e-6)
+    assert (made.name, made.dtype, each.shape) == ("mine", "float64", (5,))

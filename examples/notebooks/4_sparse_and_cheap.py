@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Sparsity and energy
 #
-# In a spiking network, each spike costs one addition at every synapse that it reaches; without a spike, nothing is
-# computed. An ordinary network (ANN) multiplies and adds at every synapse, for every input. Which needs less energy
-# depends on the number of spikes. This notebook counts them.
+# In a spiking network, each spike costs one addition at every synapse that it reaches; without a spike, no synapse
+# computes anything (the potentials are still updated at every step). An ordinary network (ANN) multiplies and adds at
+# every synapse, for every input. Which needs less energy depends on the number of spikes. This notebook counts them.
 
 # %%
 import keras

@@ -225,8 +225,12 @@ def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any
 
 
 def _one(inputs: Any, sample: int) -> Any:
-    if not 0 <= sample < len(inputs):
-        raise ValueError(f"`sample` must be from 0 to {len(inputs) - 1}. Received: sample={sample!r}")
+    several = isinstance(inputs, dict) or (isinstance(inputs, (list, tuple)) and hasattr(inputs[0], "shape"))
+    samples = len(keras.tree.flatten(inputs)[0] if several else inputs)
+    if not 0 <= sample < samples:
+        raise ValueError(f"`sample` must be from 0 to {samples - 1}. Received: sample={sample!r}")
+    if several:
+        return keras.tree.map_structure(lambda of_input: of_input[sample : sample + 1], inputs)
     return inputs[sample : sample + 1]
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import JOINS
 from keras_spiking_bp.connections import ONE_TO_ONE, SAME
-from keras_spiking_bp.layer_graph import copy_of, parts_of
+from keras_spiking_bp.layer_graph import copy_of, free_weights, parts_of
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
@@ -96,7 +96,7 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     kind = type(layer)
     if kind in _WITH_WEIGHTS:
         ones = {name: "ones" for name in ("kernel_initializer", "depthwise_initializer") if hasattr(layer, name)}
-        return copy_of(layer, use_bias=False, activation=None, **ones)(x)
+        return copy_of(layer, **{**free_weights(layer), **ones}, use_bias=False, activation=None)(x)
     if kind in _GLOBAL_POOLING:
         return tf.reduce_sum(x, axis=list(range(1, x.shape.rank - 1)), keepdims=layer.keepdims)
     if kind in _POOLING:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.layer_graph import is_of_keras, parts_of
 from keras_spiking_bp.randomness import seeds_of
+from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_no_added_loss, named
 
 #: Without batch normalisation, which is an affine map in the time loop.
@@ -45,7 +46,8 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
             return f"{named(part)} is a normalisation of each sample, or of its weights at each step"
     inputs = _inputs(input_shape)
     largest_and_smallest = [0, -2]
-    with tf.init_scope(), keras.StatelessScope(_weights(layer), collect_losses=True) as scope:
+    trial = keras.StatelessScope(_weights(layer), collect_losses=True)
+    with tf.init_scope(), training_flag_restored(), trial as scope:
         try:
             outputs = _outputs(layer, inputs, training=False)
             in_training = outputs[largest_and_smallest]

@@ -39,10 +39,12 @@ class Cell(keras.layers.Layer):
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
 
     Every cell also works in plain `keras.layers.RNN` (`call`, `state_size`, `get_initial_state`), in a functional model
-    if its outputs are vectors. Plain autodiff through the loop then follows the surrogate, or without one the authors'
-    rule without the leak correction, which is known only at the end. With `stateful=True` one dropout mask serves
-    all batches; `reset_state` sets all potentials to 0 and ends dropout. Batch normalisation must not learn there:
-    nothing would update its statistics.
+    if its outputs are vectors (with `return_state=True` build the cell first). Plain autodiff through the loop then
+    follows the surrogate, or without one the authors' rule without the leak correction, which is known only at the end.
+    With `stateful=True` one dropout mask serves all batches; `reset_state` sets all potentials to 0 and ends dropout.
+    Batch normalisation must not learn there: nothing would update its statistics.
+
+    Freeze a cell by `cell.trainable = False`: as an argument of its constructor it would not reach the layers inside.
 
     Cells compute in float32 whatever the global dtype policy: a bfloat16 membrane potential never reaches its steady
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.

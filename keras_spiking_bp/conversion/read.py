@@ -124,7 +124,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
     behind = graph.nodes.get(sources[0])
     if _drops_single_values(layer) and behind is not None and behind.kind == RELU:
-        return graph.add(AFFINE, copy_of(layer), sources, layer.name).name
+        return graph.add(AFFINE, copy_of(layer, **free_weights(layer)), sources, layer.name).name
     nothing = isinstance(layer, _NOTHING) or (_augments(layer) and not isinstance(layer, keras.layers.RandomCrop))
     if nothing or (_is_activation(layer) and _activation(layer) == "linear"):
         return sources[0]
@@ -136,7 +136,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
         rank = ranks.pop()
         channels = not isinstance(layer, keras.layers.Concatenate) or layer.axis in (-1, rank)
         refuse_if(not channels, layer, f"it must join channels, and has axis={getattr(layer, 'axis', None)}")
-        return graph.add(JOIN, copy_of(layer), sources, of).name
+        return graph.add(JOIN, copy_of(layer, **free_weights(layer)), sources, of).name
     if len(sources) > 1:
         refuse_layer(layer)
     if _is_activation(layer):
@@ -160,9 +160,9 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
         factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
         return graph.add(AFFINE, channel_affine(factor, shift, shape, of), sources, of).name
     if isinstance(layer, _MAXIMUM):
-        return graph.add(MAXIMUM, copy_of(layer), sources, of).name
+        return graph.add(MAXIMUM, copy_of(layer, **free_weights(layer)), sources, of).name
     if isinstance(layer, (*MOVING, *AVERAGE)):
-        return graph.add(AFFINE, copy_of(layer), sources, of).name
+        return graph.add(AFFINE, copy_of(layer, **free_weights(layer)), sources, of).name
     refuse_layer(layer)
 
 

@@ -721,3 +721,19 @@ def test_means_over_many_samples_are_exact(small):
         operations={path.name: np.zeros((many, 2)) for path in small[-1].connections},
     )
     assert analysis.accuracy_over_time(done).rows[-1]["spikes"] == 24690.0
+
+
+def test_results_do_not_depend_on_the_batch_size(small):
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], encoder=ksbp.ConstantEncoder(10), seed=0)
+    _, images, labels, _ = small
+    for of in (
+        lambda n: analysis.activity(model, images, batch_size=n, verbose=0),
+        lambda n: analysis.operations(model, images, batch_size=n, verbose=0),
+        lambda n: analysis.energy(model, images, batch_size=n, verbose=0),
+        lambda n: analysis.accuracy_over_time(model, images, labels, batch_size=n, verbose=0),
+        lambda n: analysis.compare({"a": model}, images, labels, batch_size=n, verbose=0),
+    ):
+        for row, other in zip(of(2).rows, of(7).rows, strict=True):
+            assert row == pytest.approx(other)
+        with pytest.raises(ValueError, match="`batch_size` must be"):
+            of(0)

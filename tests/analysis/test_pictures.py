@@ -105,3 +105,16 @@ def test_says_what_to_install(setting, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match="Pictures need matplotlib: pip install matplotlib"):
         analysis.activity(setting[-1]).plot()
+
+
+def test_a_sample_of_several_inputs():
+    inputs = [keras.Input((5, 4), name=name) for name in "ab"]
+    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name="hidden")])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(keras.layers.Add()(inputs)))
+    of_a, of_b = np.random.default_rng(0).integers(0, 2, (2, 3, 5, 4)).astype("float32")
+    for given in ([of_a, of_b], {"a": of_a, "b": of_b}):
+        axis = analysis.pictures.membranes(model, given, "hidden", sample=2)
+        expected = traces(model, keras.tree.map_structure(lambda x: x[2:], given))["hidden"]["membrane"][0]
+        assert any(np.allclose(axis.lines[0].get_ydata(), potential) for potential in expected.T)
+        with pytest.raises(ValueError, match="`sample` must be from 0 to 2. Received: sample=3"):
+            analysis.pictures.raster(model, given, sample=3)

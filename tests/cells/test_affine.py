@@ -237,3 +237,22 @@ def test_a_block_of_the_users_with_batch_normalisation_is_told_what_to_do():
 
     with pytest.raises(ValueError, match="'block'.*'norm' at an unknown place. Put its layers into a keras.Sequential"):
         ksbp.SpikingRNN(ksbp.LIFCell(Block())).build((None, 3, 5))
+
+
+def test_the_trial_leaves_the_training_flag_that_keras_passes_on():
+    """In a model that is built while it is called, as by its first batch."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
+            self.drop = keras.layers.Dropout(0.99)
+
+        def build(self, shape):
+            self.built = True
+
+        def call(self, x, training=None):
+            return self.drop(self.rnn(x))
+
+    net, x = Net(), np.ones((64, 5, 4), "float32")
+    assert [(net(x, training=True).numpy() == 0).mean() > 0.9 for _ in range(2)] == [True, True]

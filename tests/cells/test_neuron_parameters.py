@@ -315,3 +315,15 @@ def test_averages_of_a_learned_decay_stay_in_its_range():
     np.testing.assert_array_equal(correction[1.2], correction[1.0])
     np.testing.assert_array_equal(outputs[1.2], outputs[1.0])
     assert not np.array_equal(correction[0.8], correction[1.0]) and not np.array_equal(outputs[0.8], outputs[1.0])
+
+
+def test_learned_ones_in_a_wrapper_of_mixed_precision():
+    """`TimeDistributed` calls its layer in its own precision."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    learned = {"learn_beta": True, "learn_threshold": True}
+    cell = ksbp.LIFCell(keras.layers.Dense(3, dtype="float32"), surrogate="atan", threshold=0.30001, **learned)
+    layer = ksbp.SpikingRNN(cell, "bptt")
+    x = np.random.default_rng(0).integers(0, 2, (2, 4, 5, 6)).astype("float32")
+    together = keras.layers.TimeDistributed(layer)(x)
+    assert 0 < together.numpy().mean() < 1
+    assert cell.threshold.value.dtype == "float32"
