@@ -1,10 +1,7 @@
 """The files around the package: what is shipped, cited and run by GitHub belongs together."""
 
 import configparser
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -49,12 +46,3 @@ def test_workflows_test_every_python_that_is_supported():
     supported = re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
     matrix = re.search(r"python: \[(.*)\]", text(".github/workflows/tests.yml"))[1]
     assert re.findall(r"3\.\d+", matrix) == supported
-
-
-def test_another_backend_of_keras_is_refused():
-    other = {**os.environ, "KERAS_BACKEND": "numpy", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, "-c", "import keras_spiking_bp"], env=other, capture_output=True, text=True)
-    assert (
-        "ImportError: keras_spiking_bp needs the TensorFlow backend of Keras. Received: the backend 'numpy'"
-        in run.stderr
-    )

@@ -46,8 +46,11 @@ def why_not_affine(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> s
             return f"{named(part)} is a normalisation of each sample, or of its weights at each step"
     inputs = _inputs(input_shape)
     largest_and_smallest = [0, -2]
-    trial = keras.StatelessScope(_weights(layer), collect_losses=True)
-    with tf.init_scope(), training_flag_restored(), trial as scope:
+    with (
+        tf.init_scope(),
+        training_flag_restored(),
+        keras.StatelessScope(_weights(layer), collect_losses=True) as scope,
+    ):
         try:
             outputs = _outputs(layer, inputs, training=False)
             in_training = outputs[largest_and_smallest]

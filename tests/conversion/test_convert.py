@@ -147,9 +147,11 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
 @pytest.mark.slow
 def test_a_converted_residual_network_with_dropout_trains_on():
     snn = ksbp.convert_to_snn(trained_looking(residual()), IMAGES, 8, initial_membrane=0.5)
-    snn.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    history = snn.fit(IMAGES, np.arange(24) % 5, epochs=6, verbose=0).history["loss"]
-    assert history[-1] < history[0] - 0.1
+    snn.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.arange(24) % 5
+    before = snn.evaluate(IMAGES, labels, verbose=0)
+    snn.fit(IMAGES, labels, epochs=20, verbose=0)
+    assert snn.evaluate(IMAGES, labels, verbose=0) < before - 0.02  # without the noise of dropout
 
 
 def test_gradients_of_a_converted_network_are_those_of_the_ann():
@@ -359,7 +361,9 @@ class Own(keras.initializers.Initializer):
         return small_weights(shape, dtype)
 
 
-@pytest.mark.parametrize("initial", [small_weights, np.full((6, 8), 0.1, "float32"), Own()], ids=str)
+@pytest.mark.parametrize(
+    "initial", [small_weights, np.full((6, 8), 0.1, "float32"), Own()], ids=["f", "array", "class"]
+)
 def test_initial_weights_and_penalties_that_no_config_can_give_back(initial):
     """All layers have the weights of the ANN, whatever they began with."""
     penalty = lambda w: 1e-3 * keras.ops.sum(w**2)  # noqa: E731
