@@ -361,12 +361,17 @@ class Own(keras.initializers.Initializer):
         return small_weights(shape, dtype)
 
 
+class Penalty(keras.regularizers.Regularizer):
+    def __call__(self, weight):
+        return 1e-3 * keras.ops.sum(weight**2)
+
+
 @pytest.mark.parametrize(
     "initial", [small_weights, np.full((6, 8), 0.1, "float32"), Own()], ids=["f", "array", "class"]
 )
 def test_initial_weights_and_penalties_that_no_config_can_give_back(initial):
     """All layers have the weights of the ANN, whatever they began with."""
-    penalty = lambda w: 1e-3 * keras.ops.sum(w**2)  # noqa: E731
+    penalty = Penalty()
     hidden = layers.Dense(8, "relu", kernel_initializer=initial, kernel_regularizer=penalty)
     ann = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)])
     images = np.random.default_rng(0).uniform(0, 1, (20, 6)).astype("float32")
