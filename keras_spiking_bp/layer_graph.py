@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 from collections.abc import Collection
 from typing import Any
 
@@ -25,7 +27,7 @@ class Call:
 
 
 def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
-    """The layers of a Sequential or functional model in model order, from its public config.
+    """The layers of a Sequential or functional model in model order.
 
     Args:
         model: the model.
@@ -51,17 +53,19 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         number = len(model.inputs), len(model.outputs)
         raise ValueError(f"An ANN must have one input and one output. Received: {number[0]}, {number[1]}")
-    operations = {operation.name: operation for operation in model.operations}
+    of_operations = collections.defaultdict(list)
+    for node in itertools.chain.from_iterable(model._nodes_by_depth.values()):
+        of_operations[node.operation.name].append(node)
     found = []
-    for config in _functional(model).get_config()["layers"]:
-        operation, inbound = operations[config["name"]], config["inbound_nodes"]
+    for operation in model.operations:
         if layers_only:
             check_is_layer(operation)
-        if len(inbound) > 1:
-            raise ValueError(f"The layer {operation.name!r} is used {len(inbound)} times, which cannot be followed")
-        tensors = _tensors(inbound)
-        names = tuple(tensor["keras_history"][0] for tensor in tensors)
-        found.append(Call(operation, names, tuple(tuple(tensor["shape"][1:]) for tensor in tensors)))
+        uses = of_operations[operation.name]
+        if len(uses) > 1:
+            raise ValueError(f"The layer {operation.name!r} is used {len(uses)} times, which cannot be followed")
+        tensors = uses[0].input_tensors
+        names = tuple(tensor._keras_history.operation.name for tensor in tensors)
+        found.append(Call(operation, names, tuple(tuple(tensor.shape[1:]) for tensor in tensors)))
     return found
 
 
@@ -83,13 +87,7 @@ def name_of_output(model: keras.Model) -> str:
     """The name of the output layer of a model that `calls` accepts."""
     if isinstance(model, keras.Sequential):
         return model.layers[-1].name
-    output = _functional(model).get_config()["output_layers"]
-    return keras.tree.flatten(output)[0]
-
-
-def _functional(model: keras.Model) -> keras.Model:
-    """The same model of Keras' own class: the config of a subclass has its arguments instead of its layers."""
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+    return model.outputs[0]._keras_history.operation.name
 
 
 def _of_sequential(model: keras.Sequential) -> list[Call]:
@@ -100,17 +98,6 @@ def _of_sequential(model: keras.Sequential) -> list[Call]:
         found.append(Call(layer, (source,), (shape[1:],)))
         shape, source = tuple(layer.compute_output_shape(shape)), layer.name
     return found
-
-
-def _tensors(config: Any) -> list[dict[str, Any]]:
-    """Inputs of a serialised call: the config of each tensor among its arguments."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "__keras_tensor__":
-            return [config["config"]]
-        return [tensor for value in config.values() for tensor in _tensors(value)]
-    if isinstance(config, (list, tuple)):
-        return [tensor for value in config for tensor in _tensors(value)]
-    return []
 
 
 def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:

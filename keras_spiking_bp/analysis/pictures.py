@@ -58,7 +58,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         TypeError, ValueError: as `spiking_model.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
     """
     number = check_positive_int("neurons", neurons)
-    of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
+    of_layers = {n: t["spikes"] for n, t in traces(model, _one(model, inputs, sample)).items() if "spikes" in t}
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
@@ -93,7 +93,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     """
     number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
-    trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
+    trace = traces(model, _one(model, inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
     axis = _axes(axis)
@@ -224,13 +224,13 @@ def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any
     return axis
 
 
-def _one(inputs: Any, sample: int) -> Any:
-    several = isinstance(inputs, dict) or (isinstance(inputs, (list, tuple)) and hasattr(inputs[0], "shape"))
-    samples = len(keras.tree.flatten(inputs)[0] if several else inputs)
+def _one(model: keras.Model, inputs: Any, sample: int) -> Any:
+    several = isinstance(inputs, dict) or len(getattr(model, "inputs", ())) > 1
+    samples = len(next(iter(inputs.values() if isinstance(inputs, dict) else inputs)) if several else inputs)
     if not 0 <= sample < samples:
         raise ValueError(f"`sample` must be from 0 to {samples - 1}. Received: sample={sample!r}")
     if several:
-        return keras.tree.map_structure(lambda of_input: of_input[sample : sample + 1], inputs)
+        return keras.tree.map_structure(lambda of_input: np.asarray(of_input)[sample : sample + 1], inputs)
     return inputs[sample : sample + 1]
 
 

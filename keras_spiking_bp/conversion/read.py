@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.connections import SAME
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
@@ -33,11 +34,7 @@ _SEPARABLE = {
     keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
     keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
 }
-_DROPOUT = (keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D)
-_NOTHING = (  # in inference
-    *_DROPOUT, keras.layers.Identity, keras.layers.GaussianNoise, keras.layers.GaussianDropout,
-    keras.layers.ActivityRegularization,
-)  # fmt: skip
+_NOTHING = (*SAME, keras.layers.ActivityRegularization)  # in inference
 _PREPARES = (
     keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
 )  # fmt: skip

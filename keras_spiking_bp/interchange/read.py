@@ -59,7 +59,7 @@ def from_nir(
             do not say so (snnTorch).
         surrogate: `surrogate` of all neurons, as in `LIFCell`, to train further as in the library that wrote the graph:
             with `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
-            `"atan"` for a `Threshold`.
+            `"atan"` for neurons without memory, as a `Threshold`.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;

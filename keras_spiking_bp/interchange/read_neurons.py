@@ -31,13 +31,14 @@ def read_neurons(
     if kind in READOUTS:
         return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     found: dict[str, Any]
-    if kind == "Threshold":  # the paper's derivative needs neurons with memory
+    if kind == "Threshold":
         found = parameters.read_threshold(name, node)
-        surrogate = surrogate or ATan()
     elif kind == "IF":
         found = {"beta": 1.0, **parameters.read_if(name, node, dt)}
     else:
         found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, dt)
+    if np.min(found["beta"]) <= parameters.NO_MEMORY:  # the paper's derivative needs neurons with memory
+        surrogate = surrogate or ATan()
     found = {key: _ours(name, value, current) for key, value in found.items()}
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron

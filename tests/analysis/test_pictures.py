@@ -107,6 +107,17 @@ def test_says_what_to_install(setting, monkeypatch):
         analysis.activity(setting[-1]).plot()
 
 
+def test_samples_in_a_list(setting):
+    model, spikes, _ = setting
+    drawn, expected = (
+        analysis.pictures.membranes(model, given, "readout", sample=3) for given in (list(spikes), spikes)
+    )
+    for one, other in zip(drawn.lines, expected.lines, strict=True):
+        np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
+    with pytest.raises(ValueError, match="`sample` must be from 0 to 4. Received: sample=5"):
+        analysis.pictures.raster(model, list(spikes), sample=5)
+
+
 def test_a_sample_of_several_inputs():
     inputs = [keras.Input((5, 4), name=name) for name in "ab"]
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name="hidden")])

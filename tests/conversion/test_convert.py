@@ -365,6 +365,9 @@ class Penalty(keras.regularizers.Regularizer):
     def __call__(self, weight):
         return 1e-3 * keras.ops.sum(weight**2)
 
+    def get_config(self):
+        return {}
+
 
 @pytest.mark.parametrize(
     "initial", [small_weights, np.full((6, 8), 0.1, "float32"), Own()], ids=["f", "array", "class"]

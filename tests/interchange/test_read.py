@@ -709,6 +709,7 @@ def test_neurons_that_forget_come_back(beta):
     back = ksbp.from_nir(ksbp.to_nir(layer))
     assert 0.02 < layer(x).numpy().mean() < 0.98
     np.testing.assert_array_equal(every_step(back)(x), layer(x))
+    assert isinstance(back.layers[-1].cell.neurons()[0].surrogate, ksbp.surrogates.ATan)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 6), (2, 3, 1), (1, 6), (6, 1)])
