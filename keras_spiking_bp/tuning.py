@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp import analysis
+from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models import spiking_vgg
@@ -105,12 +106,12 @@ class SpikingHyperModel(keras_tuner.HyperModel):
                 "`validation_data` must be given as (inputs, labels), arrays: trials are compared on it. "
                 f"Received: {type(validation).__name__}"
             )
+        plan(model, counted=True)  # raises what would be raised after the training
         history = model.fit(*args, **kwargs)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
         batch_size = kwargs.get("validation_batch_size") or kwargs.get("batch_size")
         reached = model.evaluate(x, y, batch_size, verbose=0, sample_weight=sample_weight, return_dict=True)
         done = analysis.run(model, np.asarray(x), verbose=0)
-        done.check_counted()
         spent = {name: float(values[:, -1].mean()) for name, values in done.so_far().items()}
         cost = {"spikes": spent["spikes"], "operations": spent["accumulates"] + spent["macs"]}
         for callback in kwargs.get("callbacks") or ():

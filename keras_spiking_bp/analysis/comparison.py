@@ -13,7 +13,8 @@ from keras_spiking_bp.analysis.ann_operations import synapses_of
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, check_labels, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
-from keras_spiking_bp.analysis.run import Run, as_run, plan
+from keras_spiking_bp.analysis.plan import plan
+from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.observe import as_inputs
 from keras_spiking_bp.spiking_model import is_spiking

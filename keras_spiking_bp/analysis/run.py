@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.analysis.ann_operations import operations_before
-from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
+from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
-from keras_spiking_bp.analysis.synapse_counts import fan_out
-from keras_spiking_bp.connections import INPUT, Connection, connections
+from keras_spiking_bp.analysis.plan import plan
+from keras_spiking_bp.connections import INPUT, Connection
 from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import input_over_time, sequences_of
@@ -130,53 +129,11 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    return _run(model, data, labels, batch_size, verbose)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is known of a network before it runs: its layer, its connections, and what a spike of each costs.
-
-    `fans` is empty where operations cannot be counted; `uncounted` then says why.
-    """
-
-    layer: SpikingRNN
-    paths: tuple[Connection, ...]
-    fans: tuple[np.ndarray, ...]
-    before: tuple[int, int]
-    uncounted: str
-
-
-def plan(model: keras.Model, counted: bool = False) -> Plan:
-    """The plan of a run of `model`; `counted` says whether its operations must be counted.
-
-    Raises:
-        TypeError, ValueError: as `run`; ValueError too if operations are needed and cannot be counted.
-    """
-    layer = countable_layer(model)
-    paths = tuple(connections(layer.cell, sequences_of(model).shape[2:]))
-    refuse_pooled_sums(layer, paths)
-    refuse_pooled_currents(layer, paths, spiking_input=True)
-    fans: tuple[np.ndarray, ...] = ()
-    before, uncounted = (0, 0), ""
-    try:
-        before = operations_before(model)
-        fans = tuple(fan_out(path.layers, path.source_shape) for path in paths)
-    except (TypeError, ValueError) as error:  # of no account for spikes
-        if counted:
-            raise
-        before, uncounted = (0, 0), str(error)
-    return Plan(layer, paths, fans, before, uncounted)
+    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False)
 
 
 def _run(
-    model: keras.Model,
-    data: Any,
-    labels: Any,
-    batch_size: int,
-    verbose: int,
-    labelled: bool = True,
-    counted: bool = False,
+    model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool, counted: bool
 ) -> Run:
     """The same; `labelled` says whether the targets in `data` are labels, and of interest; `counted` as in `plan`."""
     planned, front = plan(model, counted), input_over_time(model)

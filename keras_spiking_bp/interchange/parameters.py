@@ -109,7 +109,7 @@ def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     _check_zero(name, node, "v_leak")
     beta, gain = _decay_and_gain(name, node, dt)
     if np.min(beta) <= NO_MEMORY:
-        raise _too_long(name, dt, "tau", node.tau)
+        raise _dt_too_long(name, dt, "tau", node.tau)
     return beta, _one_if_close(gain / beta)
 
 
@@ -124,7 +124,7 @@ def _decay_and_gain(
 ) -> tuple[Parameter, Parameter]:
     tau, r = _values(node, of_decay), _above_zero(name, node, factor)
     if np.min(tau) < dt * (1 - _TOLERANCE):
-        raise _too_long(name, dt, of_decay, tau)
+        raise _dt_too_long(name, dt, of_decay, tau)
     endless = np.isinf(tau)
     if np.any(endless != np.isinf(r)):
         raise ValueError(
@@ -137,7 +137,8 @@ def _decay_and_gain(
     return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain))
 
 
-def _too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
+def _dt_too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
+    """The error of a step that is longer than a time constant."""
     return ValueError(
         f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
         f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
