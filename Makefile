@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 PIP = PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip
 
 # the quickest half of the tests, by file: nothing that trains a network or starts a process
-QUICK = tests/cells tests/datasets tests/interchange/test_parameters.py tests/interchange/test_read.py \
+QUICK = tests/cells tests/datasets tests/interchange/test_equations.py tests/interchange/test_read.py \
 	tests/interchange/test_write.py tests/test_architecture.py tests/test_cell_summary.py tests/test_encoders.py \
 	tests/test_figures.py tests/test_golden.py tests/test_gradients.py tests/test_losses.py tests/test_project.py \
 	tests/test_results_page.py tests/test_security.py tests/test_surrogates.py

@@ -9,8 +9,6 @@ rates before training and the accuracy during training.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 import keras
@@ -18,7 +16,7 @@ import keras
 import keras_spiking_bp as ksbp
 from benchmarks.results import refuse_in_docs
 from examples.machine import machine, made_with
-from examples.reproduce import command
+from examples.report import command, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.observe import activity_of, firing_rates
 from keras_spiking_bp.spiking_model import input_over_time
@@ -118,9 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
         refuse_in_docs(parser, args.output, "this is not the training of the page")
     images = ksbp.datasets.load_images("cifar10", args.data_dir)
     runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
-    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.calibrate_vgg9")
-    with written_whole(args.output.with_suffix(".json"), overwrite=True) as part:
-        part.write_text(json.dumps(runs, indent=1) + "\n")
+    made_by = command(arguments, "examples.calibrate_vgg9")
+    write(args.output.with_suffix(".json"), runs)
     with written_whole(args.output, overwrite=True) as part:
         part.write_text(page(runs, args.steps, made_by))
     print(args.output.read_text())

@@ -22,7 +22,6 @@ import dataclasses
 import hashlib
 import json
 import pickle
-import sys
 from pathlib import Path
 
 import keras
@@ -31,6 +30,7 @@ import keras_spiking_bp as ksbp
 from examples import PROGRESS, reproduce
 from examples.machine import machine
 from examples.plotting import plt
+from examples.report import command, write
 from examples.training import trained
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.gradient_rules import GRADIENTS
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> dict:
     plt.close(figure)
 
     report = {
-        "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.compare"),
+        "command": command(arguments, "examples.compare"),
         "network": args.network,
         "dataset": args.dataset,
         "note": args.data_note,
@@ -206,8 +206,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "rates": {name: ksbp.analysis.activity(curve.run).rows for name, curve in table.curves.items()},
         "machine": machine(),
     }
-    with written_whole(args.output / "comparison.json", overwrite=True) as part:
-        part.write_text(json.dumps(report, indent=1) + "\n")
+    write(args.output / "comparison.json", report)
     for name in runs:
         (args.output / f"{name}.run").unlink()
     return report

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from benchmarks.results import refuse_in_docs
 from examples.machine import machine, made_with
-from examples.reproduce import command
+from examples.report import command, write
 from keras_spiking_bp.export.atomic import written_whole
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
@@ -97,10 +96,9 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             runs.append(train(gradient, seed, args.epochs))
             print(runs[-1], flush=True)
-            with written_whole(kept, overwrite=True) as part:
-                part.write_text(json.dumps(runs, indent=1) + "\n")
+            write(kept, runs)
     shown = [run for run in runs if run["epochs"] == args.epochs and run["seed"] < args.seeds]
-    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.compare_gradients")
+    made_by = command(arguments, "examples.compare_gradients")
     with written_whole(args.output, overwrite=True) as part:
         part.write_text(table(shown, args.epochs, made_by))
     print(args.output.read_text())

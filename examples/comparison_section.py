@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from examples.plotting import plt
@@ -28,6 +29,8 @@ fewest steps from which it stays at least as accurate. Poisson spikes are resamp
 network may differ slightly from that above.
 """
 
+#: `Costs.of` for a spiking network, `Costs.of_ann` for an ANN.
+Price = Callable[[Costs, float, float], float]
 #: Arithmetic, and the memory accesses of the synapses, by the cache that holds their words.
 WITH_MEMORY = {"8 KiB": Costs(memory_access=5.0), "1 MiB": Costs(memory_access=50.0)}
 
@@ -105,7 +108,7 @@ def _rows(report: dict) -> list[str]:
     ]
     for row in report["rows"]:
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f}"
-        with_memory = microjoules_with_memory(row, of_ann=row["spikes"] is None).values()
+        with_memory = microjoules_with_memory(row, Costs.of_ann if row["spikes"] is None else Costs.of).values()
         lines.append(
             f"| {row['network']} | {row['at']} | {100 * row['accuracy']:.2f} | {row['steps']} | {spikes} "
             f"| {row['accumulates'] / 1e6:.3f} | {row['macs'] / 1e6:.3f} | {row['energy_nj'] / 1e3:.3f} "
@@ -114,21 +117,16 @@ def _rows(report: dict) -> list[str]:
     return lines
 
 
-def microjoules_with_memory(row: dict, of_ann: bool) -> dict[str, float]:
+def microjoules_with_memory(row: dict, price: Price) -> dict[str, float]:
     """Energy of the operations in this row, with memory accesses: for each cache of `WITH_MEMORY`."""
-    return {cache: _picojoules(costs, row, of_ann) / 1e6 for cache, costs in WITH_MEMORY.items()}
+    return {cache: price(costs, row["accumulates"], row["macs"]) / 1e6 for cache, costs in WITH_MEMORY.items()}
 
 
-def _picojoules(costs: Costs, row: dict, of_ann: bool) -> float:
-    of = costs.of_ann if of_ann else costs.of
-    return of(row["accumulates"], row["macs"])
-
-
-def microjoules(row: dict, of_ann: bool) -> str:
+def microjoules(row: dict, price: Price) -> str:
     """Energy of the operations in this row, in brackets that with memory accesses."""
-    energies = microjoules_with_memory(row, of_ann).items()
+    energies = microjoules_with_memory(row, price).items()
     with_memory = ", ".join(f"{energy:,.0f} with {cache}" for cache, energy in energies)
-    return f"{_picojoules(FLOAT32_45NM, row, of_ann) / 1e6:.1f} µJ ({with_memory})"
+    return f"{price(FLOAT32_45NM, row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
@@ -166,20 +164,17 @@ def _statements(report: dict) -> list[tuple[str, str]]:
             "of the directly trained network, from the first to the last.",
         )
     )
-    near = _cheapest(report, ann["accuracy"] - 0.01)
+    cheapest = _cheapest(report, ann["accuracy"] - 0.01)
     here = "none comes within 1 point of its accuracy"
-    if near:
-        of, row, energy = near
-        of_ann = microjoules_with_memory(ann, of_ann=True)
-        with_memory = [
-            f"{spent / of_ann[cache]:.2f} with {cache}"
-            for cache, spent in microjoules_with_memory(row, of_ann=False).items()
-        ]
+    if cheapest:
+        of, row, energy = cheapest
+        spent, by_ann = microjoules_with_memory(row, Costs.of), microjoules_with_memory(ann, Costs.of_ann)
+        with_memory = [f"{spent[cache] / by_ann[cache]:.2f} with {cache}" for cache in WITH_MEMORY]
         here = (
             f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "
             f"{energy / ann['energy_nj']:.2f} of its energy ({', '.join(with_memory)})"
         )
-    agrees = near is not None and near[2] < ann["energy_nj"]
+    agrees = cheapest is not None and cheapest[2] < ann["energy_nj"]
     found.append(
         (
             "A spiking network needs less energy for its synapses than the ANN.",

@@ -11,16 +11,15 @@ python -m examples.convert --network lenet --dataset mnist [--num-steps 100] [..
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 import keras
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from examples import PROGRESS, reproduce
+from examples import PROGRESS
 from examples.machine import machine
+from examples.report import command, write
 from examples.training import trained
 
 #: How thresholds are balanced and neurons reset.
@@ -70,7 +69,7 @@ def main(arguments: list[str] | None = None) -> dict:
     args = parser.parse_args(arguments)
     of_hybrid = ("hybrid_epochs", "hybrid_learning_rate")
     if args.hybrid_steps is None and any(getattr(args, name) != parser.get_default(name) for name in of_hybrid):
-        parser.error("--hybrid-epochs and --hybrid-learning-rate are of the hybrid: give --hybrid-steps, too")
+        parser.error("--hybrid-epochs and --hybrid-learning-rate apply to hybrid training: give --hybrid-steps, too")
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
@@ -97,7 +96,7 @@ def main(arguments: list[str] | None = None) -> dict:
         curves[name] = curve.rows
         print(f"{name}: {curve.rows[-1]['accuracy']:.4f} after {len(curve)} steps, ANN {accuracy:.4f}", flush=True)
     report = {
-        "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.convert"),
+        "command": command(arguments, "examples.convert"),
         "network": args.network,
         "dataset": args.dataset,
         "note": args.data_note,
@@ -106,7 +105,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "curves": curves,
         "machine": machine(),
     }
-    (args.output / f"{called}.json").write_text(json.dumps(report, indent=1) + "\n")
+    write(args.output / f"{called}.json", report)
     return report
 
 

@@ -8,8 +8,6 @@ The networks have random weights: only whether they can be parsed, balanced and 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 import keras
@@ -17,7 +15,7 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from examples.machine import machine
-from examples.reproduce import command
+from examples.report import command, write
 
 #: The networks and their image sizes: 64, or the smallest allowed.
 SIDES = {
@@ -53,10 +51,10 @@ def main(arguments: list[str] | None = None) -> dict:
         rows.append(attempt(name, SIDES[name]))
         print(rows[-1], flush=True)
         keras.backend.clear_session()
-    made_by = command(sys.argv[1:] if arguments is None else arguments, "examples.convert_applications")
+    made_by = command(arguments, "examples.convert_applications")
     report = {"command": made_by, "rows": rows, "machine": machine()}
     args.output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    write(path, report)
     return report
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import sys
 from pathlib import Path
 
 import keras
@@ -19,9 +17,10 @@ import numpy as np
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from examples import PROGRESS, reproduce
+from examples import PROGRESS
 from examples.convert import lenet
 from examples.machine import machine
+from examples.report import command, write
 from examples.training import trained
 
 #: How thresholds, initial potentials and biases are chosen.
@@ -192,7 +191,7 @@ def main(arguments: list[str] | None = None) -> dict:
         errors[name] = [relative_error(output, expected) for output in outputs]
         print(f"{called}, {name}: {accuracies[name]} after {args.steps} steps, ANN {accuracy:.4f}", flush=True)
     report = {
-        "command": reproduce.command(sys.argv[1:] if arguments is None else arguments, "examples.few_steps"),
+        "command": command(arguments, "examples.few_steps"),
         "network": args.network,
         "dataset": args.dataset,
         "train": len(data.train[0]),
@@ -203,7 +202,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "errors": errors,
         "machine": machine(),
     }
-    (args.output / f"{called}.json").write_text(json.dumps(report, indent=1) + "\n")
+    write(args.output / f"{called}.json", report)
     return report
 
 

@@ -22,6 +22,7 @@ from examples.blocks import replaced
 from examples.comparison_section import microjoules
 from examples.results_page import REPORTED
 from examples.titles import TITLES
+from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.recipes import PAPER
 
@@ -188,7 +189,7 @@ def energy(report: dict) -> tuple[str, str]:
         row = rows[network, at]
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
         return (
-            f"{spikes}{microjoules(row, row['spikes'] is None)}",
+            f"{spikes}{microjoules(row, Costs.of_ann if row['spikes'] is None else Costs.of)}",
             f"{100 * row['accuracy']:.2f} % ({'' if network == 'direct' else f'{network}, '}T = {row['steps']})",
         )
 

@@ -24,7 +24,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
-from keras_spiking_bp.export.atomic import written_whole
+from examples.report import write
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.models.parts import POOLINGS
 from keras_spiking_bp.surrogates import NAMES
@@ -118,8 +118,7 @@ def fill(path: Path, data_dir: str | None, verbose: int) -> None:
         if options not in {row["options"] for row in rows}:
             print(title, flush=True)
             rows.append({"network": title, "options": options, **measure(parse([*options.split(), *common]))})
-            with written_whole(path, overwrite=True) as part:
-                part.write_text(json.dumps(rows, indent=1) + "\n")
+            write(path, rows)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

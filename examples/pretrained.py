@@ -20,7 +20,7 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
-from examples.reproduce import test
+from examples.report import test, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, packed, unpack
 from keras_spiking_bp.recipes import Recipe
@@ -95,8 +95,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     path = args.output / PRETRAINED[recipe.dataset]
     with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
         np.savez_compressed(part, **arrays)
-    with written_whole(path.with_suffix(".json"), overwrite=True) as part:
-        part.write_text(json.dumps(card, indent=1) + "\n")
+    write(path.with_suffix(".json"), card)
     return results
 
 

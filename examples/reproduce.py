@@ -21,8 +21,6 @@ import io
 import itertools
 import json
 import math
-import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -33,7 +31,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
-from keras_spiking_bp.analysis.operations import COUNTS
+from examples.report import command, test, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
 from keras_spiking_bp.training.fit import is_finite
@@ -90,37 +88,12 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, newline="")
 
 
-def wilson_interval(p: float, samples: int, z: float = 1.96) -> list[float]:
-    """The 95 % interval of a proportion `p` of so many samples."""
-    middle = (p + z**2 / (2 * samples)) / (1 + z**2 / samples)
-    half = z * math.sqrt(p * (1 - p) / samples + z**2 / (4 * samples**2)) / (1 + z**2 / samples)
-    return [max(middle - half, 0.0), min(middle + half, 1.0)]
-
-
-def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
-    """Accuracy of `model` with its 95 % Wilson interval, its spikes and its operations, over all test batches."""
-    done = ksbp.analysis.run(model, batches, verbose=verbose)
-    accuracy = float(done.correct()[:, -1].mean())
-    activity = ksbp.analysis.activity(done).rows
-    rows = [row for row in activity if row["layer"] not in ("input", "total")]
-    operations = ksbp.analysis.operations(done).rows[-1]
-    return {
-        "accuracy": accuracy,
-        "interval_95": wilson_interval(accuracy, done.samples),
-        "samples": done.samples,
-        "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
-        "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
-        "firing_rate": activity[-1]["firing_rate"],
-        "operations_per_sample": {name: operations[name] for name in COUNTS},
-    }
-
-
-def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches, samples: int = 1024) -> None:
-    """Recomputes batch normalisation statistics: the moving ones are those of the last few batches.
+def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
+    """Recomputes batch normalisation statistics on 1,024 samples: the moving ones are those of the last few batches.
 
     They depend on the number of time steps, so `model` is the one to be tested.
     """
-    needed = math.ceil(samples / batches.batch_size)
+    needed = math.ceil(1024 / batches.batch_size)
     inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
     ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
 
@@ -141,29 +114,6 @@ def load(args: argparse.Namespace, chosen: Recipe):
     else:
         data = ksbp.datasets.load_images(chosen.dataset, args.data_dir)
     return data.with_validation(args.validation, args.seed) if args.validation else data
-
-
-_PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPORT"}
-
-
-def command(arguments: list[str], module: str = "examples.reproduce") -> str:
-    """The command as given, without local folders and options that do not affect results."""
-    shown, skip = [f"python -m {module}"], False
-    for argument in itertools.chain.from_iterable(map(_split, arguments)):
-        if skip:
-            skip = False
-        elif argument in ("--output", "--verbose", "--save-every"):
-            skip = True
-        elif argument in _PLACES:
-            shown.append(f"{argument} {_PLACES[argument]}")
-            skip = True
-        else:
-            shown.append(shlex.quote(argument))
-    return " ".join(shown)
-
-
-def _split(argument: str) -> list[str]:
-    return argument.split("=", 1) if argument.startswith("--") else [argument]
 
 
 def refuse_another(path: Path, own: dict) -> None:
@@ -244,8 +194,7 @@ def main(arguments: list[str] | None = None) -> dict:
         chosen.compile(model, batches.steps_per_epoch)
     args.output.mkdir(parents=True, exist_ok=True)
     if chief:  # not before: arguments that cannot be trained with would stay in the folder
-        with written_whole(args.output / "recipe.json", overwrite=True) as part:
-            part.write_text(json.dumps(own, indent=1) + "\n")
+        write(args.output / "recipe.json", own)
     curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
     if args.strategy == "one":
@@ -276,7 +225,7 @@ def main(arguments: list[str] | None = None) -> dict:
         tester.save(part)
     rows = curve.rows()
     report = {
-        "command": command(sys.argv[1:] if arguments is None else arguments),
+        "command": command(arguments, "examples.reproduce"),
         "recipe": dataclasses.asdict(chosen),
         "seed": args.seed,
         "data": {
@@ -294,7 +243,7 @@ def main(arguments: list[str] | None = None) -> dict:
             **machine(),
         },
     }
-    _write(args.output / "report.json", json.dumps(report, indent=1) + "\n")
+    write(args.output / "report.json", report)
     print(json.dumps(report, indent=1))
     return report
 

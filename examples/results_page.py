@@ -15,6 +15,7 @@ from pathlib import Path
 from examples import comparison_section, conversion_page
 from examples.plotting import plt
 from examples.titles import TITLES
+from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.analysis.style import COLORS, MARKERS
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
@@ -203,15 +204,15 @@ def _operations(test: dict, of: str = "") -> list[str]:
     spiking = {"accumulates": counts["accumulates"], "macs": counts["macs"]}
     ann = {"accumulates": counts["ann_accumulates"], "macs": counts["ann_macs"]}
 
-    def told(row: dict, of_ann: bool) -> str:
+    def told(row: dict, price: comparison_section.Price) -> str:
         return (
             f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC, "
-            f"{comparison_section.microjoules(row, of_ann)}"
+            f"{comparison_section.microjoules(row, price)}"
         )
 
     return [
         f"* {of}{test['firing_rate']:.3f} spikes per neuron and time step. Operations per image: "
-        f"{told(spiking, False)}; the same ANN: {told(ann, True)}."
+        f"{told(spiking, Costs.of)}; the same ANN: {told(ann, Costs.of_ann)}."
     ]
 
 

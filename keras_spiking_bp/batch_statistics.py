@@ -9,7 +9,7 @@ import keras
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.affine import why_not_affine
-from keras_spiking_bp.cells.normalization import learning_normalizations
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.connections import paths_of
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.randomness import seeds_of

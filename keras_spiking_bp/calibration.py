@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.base import unique_names
-from keras_spiking_bp.cells.normalization import learning_normalizations
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations
+from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates
 from keras_spiking_bp.scalable_weights import (
     check_gamma,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import unique_names
+from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.

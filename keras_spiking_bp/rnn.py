@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp import carried, window_output
-from keras_spiking_bp.broadcasting import per_sample, per_step
+from keras_spiking_bp import carried, window_gradient, window_output
+from keras_spiking_bp.broadcasting import per_step
 from keras_spiking_bp.carried import Carried
-from keras_spiking_bp.cells.base import Cell, build_part, unique_names
-from keras_spiking_bp.cells.normalization import (
+from keras_spiking_bp.cells.base import Cell, build_part
+from keras_spiking_bp.cells.moving_statistics import (
     learning_normalizations,
     moving_statistics,
     statistics_of_batch,
     untouched,
 )
-from keras_spiking_bp.cells.tree import check_nothing_shared
+from keras_spiking_bp.cells.tree import check_nothing_shared, unique_names
 from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
-from keras_spiking_bp.gradients import (
-    after_reads,
-    deliver_corrections,
-    derived_on_demand,
-    gradient_wanted,
-    not_recorded,
-    spike_total,
-    total_over_steps,
-)
+from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
-from keras_spiking_bp.time_loop import Window, changes_variables, run_window
+from keras_spiking_bp.loop_weights import changes_variables
+from keras_spiking_bp.time_loop import Window, run_window
 from keras_spiking_bp.validation import check_float32_policy, check_has_shape, check_mask, check_static_shape, finite
 
 
@@ -225,7 +217,8 @@ class SpikingRNN(keras.layers.RNN):
             if training:
                 self._take_first_statistics(sequences, before, mask)
             window = self._run(sequences, before, mask, training, self.gradient)
-            self._add_penalties(window)
+            if self.gradient in ON_TOTALS:  # `check_rule` allows none else
+                window_gradient.add_penalties(self.cell, window)
             output = self._output(window, before, mask, self.gradient)
             states = carried.after(self.cell, window, before).flat()
         elif tf.executing_eagerly():
@@ -353,7 +346,6 @@ class SpikingRNN(keras.layers.RNN):
         ]
         if self.cell.emits == "potential":
             states[-1].pop("potential_sum", None)  # no cell follows the last readout
-        through_the_loop = gradient == "bptt"
         # an eager tape would keep what each step computes, to throw it away
         with in_training(bool(training)), not_recorded() if gradient in ON_TOTALS else contextlib.nullcontext():
             window = run_window(
@@ -364,43 +356,16 @@ class SpikingRNN(keras.layers.RNN):
                 keep_outputs=self.return_sequences,
                 zero_output_for_mask=self.zero_output_for_mask,
                 unroll=self.unroll,
-                differentiable=through_the_loop,
+                differentiable=gradient == "bptt",
             )
         if gradient is None:
             return window
-        constant = window.without_gradient()
-        num_steps = tf.maximum(window.num_steps, 1.0)
-        if through_the_loop:
-            if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
-                self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
-            return self._with_corrections(window)
-        total_input = total_over_steps(sequences, constant.total_input, mask)
-        total = after_reads(
-            lambda: self.cell.accumulate(total_input, constant.states, num_steps, training=bool(training))
-        )
-        total = _of_steps_alone(total, window.num_steps)
-        # layers behind the last neurons compute something else from totals: batch normalisation, a bias in a window
-        # without steps, sums in low precision
-        return dataclasses.replace(constant, total=spike_total(total, constant.total, 1.0))
-
-    def _with_corrections(self, window: Window) -> Window:
-        """The gradient goes back through the loop; the leak corrections, only known now, enter with it."""
-        slots = [state["slot"] for state in window.states]
-        corrections = [n.correction(state) for n, state in zip(self.cell.neurons(), window.states, strict=True)]
-        name = "outputs" if self.return_sequences else "total"
-        output = deliver_corrections(getattr(window, name), slots, corrections)
-        return dataclasses.replace(window, **{name: output})
-
-    def _add_penalties(self, window: Window) -> None:
-        """The penalties on firing rates, from the counts with their derivative."""
-        if self.gradient == "bptt":  # `check_rule` allows none
-            return
-        for neuron, state in zip(self.cell.neurons(), window.states, strict=True):
-            if "count" in state:
-                state["count"] = _of_steps_alone(state["count"], window.num_steps)
-            penalty = neuron.penalty(state, tf.maximum(window.num_steps, 1.0))
-            if penalty is not None:
-                neuron.add_loss(penalty)
+        if gradient in ON_TOTALS:
+            return window_gradient.on_totals(self.cell, window, sequences, mask, bool(training))
+        if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
+            constant, num_steps = window.without_gradient(), tf.maximum(window.num_steps, 1.0)
+            self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
+        return window_gradient.through_the_loop(self.cell, window)
 
     def _start(self, initial_state: list[tf.Tensor] | None, sequences: tf.Tensor) -> Carried:
         """The states before the first step: constants, except those at rest, which follow a learned threshold."""
@@ -471,14 +436,3 @@ class SpikingRNN(keras.layers.RNN):
     def config_of_uses(self) -> dict[str, Any]:
         """As `get_config`, but a layer that several cells use has an entry for each of them."""
         return {**super().get_config(), "gradient": self.gradient}
-
-
-def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The same, without a gradient to samples without a step, as a mask may leave them.
-
-    The pass over totals takes them for samples of one step, in which a bias acts.
-    """
-    known = tf.get_static_value(num_steps)
-    if known is not None and (known > 0).all():
-        return total
-    return tf.where(per_sample(num_steps > 0, total), total, tf.stop_gradient(total))

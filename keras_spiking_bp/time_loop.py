@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,11 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell, State
-from keras_spiking_bp.cells.normalization import fold, shifts_in_place
-from keras_spiking_bp.gradients import already_cast
-from keras_spiking_bp.layer_graph import is_of_keras
-from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.variable_scope import VariableScope
+from keras_spiking_bp.loop_weights import weights_cast_once, weights_prepared
 
 
 @dataclasses.dataclass
@@ -76,7 +70,7 @@ def run_window(
     else:
         read = lambda t: tf.gather(sequences, t, axis=1)  # noqa: E731
 
-    weights_of_step = _weights_cast_once(cell) if differentiable else contextlib.nullcontext
+    weights_of_step = weights_cast_once(cell) if differentiable else contextlib.nullcontext
 
     def step(inputs, states):
         with weights_of_step():
@@ -113,7 +107,7 @@ def run_window(
     if keep_outputs:
         array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
         loop_vars = (*loop_vars, array)
-    with contextlib.nullcontext() if differentiable else _weights_prepared(cell):
+    with contextlib.nullcontext() if differentiable else weights_prepared(cell):
         if unroll:
             for t in range(num_steps):
                 loop_vars = body(t, *loop_vars[1:])
@@ -133,84 +127,6 @@ def run_window(
         states=states,
         num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
     )
-
-
-@contextlib.contextmanager
-def _weights_prepared(cell: Cell) -> Iterator[None]:
-    """Within it, batch normalisation is folded into the preceding weights, and mixed-precision layers find their
-    weights already cast: once, not once per time step. Not for layers that change variables in a step.
-    """
-    if changes_variables(cell):  # what they assign within a stateless scope would be lost
-        yield
-        return
-    folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
-    prepared = []
-    for layer in cell._flatten_layers():
-        for weight in layer._trainable_variables:
-            dtype = _dtype_in_call(layer, weight)
-            value = folded.get(id(weight), weight.value)
-            if id(weight) in folded or dtype != weight.dtype:
-                prepared.append((weight, tf.cast(value, dtype)))
-    if not prepared:
-        yield
-        return
-    scope = keras.StatelessScope([(v, v.value) for v in cell.variables])
-    for update in prepared:
-        scope.add_update(update)
-    with scope, shifts_in_place(shifts):
-        yield
-
-
-def _weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextManager]:
-    """A scope for each step of a loop that is differentiated, in which mixed-precision layers find their weights cast.
-
-    The cast weights are those of all steps: a step's own would be kept for its derivative. Each step casts its share of
-    a weight's gradient to float32 before they are summed. Not for layers that may change a weight in a step.
-    """
-    others = [part for part in cell._flatten_layers() if not isinstance(part, (Cell, keras.layers.BatchNormalization))]
-    if any(part._non_trainable_variables for part in others):
-        return contextlib.nullcontext
-    casts = {
-        id(weight): tf.stop_gradient(tf.cast(weight.value, dtype))
-        for layer in cell._flatten_layers()
-        for weight in layer._trainable_variables
-        if (dtype := _dtype_in_call(layer, weight)) != weight.dtype
-    }
-    return functools.partial(_CastBefore, casts) if casts else contextlib.nullcontext
-
-
-class _CastBefore(VariableScope):
-    """Within it, weights have values that were cast before, by their ids."""
-
-    def __init__(self, casts: dict[int, tf.Tensor]):
-        super().__init__()
-        self._casts = casts
-
-    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
-        value = super().get_current_value(variable)
-        original = variable._value if value is None else value
-        if id(variable) not in self._casts or original is None:  # it has none where Keras traces an unbuilt model
-            return value
-        return already_cast(tf.convert_to_tensor(original), self._casts[id(variable)])
-
-
-def _dtype_in_call(layer: keras.layers.Layer, weight: keras.Variable) -> str:
-    """The dtype in which a layer reads one of its weights."""
-    return layer.compute_dtype if weight._autocast and layer.autocast else weight.dtype
-
-
-def changes_variables(cell: Cell) -> bool:
-    """Whether a step of this cell may change variables, other than the statistics of batch normalisation."""
-    return any(map(_may_assign, cell._flatten_layers()))
-
-
-def _may_assign(layer: keras.layers.Layer) -> bool:
-    """Whether it is a layer of the user's with variables that a call may change, such as the state of a stream."""
-    norm = keras.layers.BatchNormalization
-    if isinstance(layer, (Cell, norm)) or is_of_keras(layer):
-        return False
-    inner = [part for part in layer._flatten_layers() if not isinstance(part, norm)]
-    return any(seeds_of(part) or part._non_trainable_variables for part in inner)
 
 
 def _held_back(now: tf.Tensor, new: State, old: State) -> State:

@@ -54,4 +54,5 @@ def test_imports_go_downwards():
 
 
 def test_custom_derivatives_have_one_home():
-    assert [name for name, path in MODULES.items() if "tf.custom_gradient" in path.read_text()] == ["gradients"]
+    of_these = {name.split(".")[0] for name, path in MODULES.items() if "tf.custom_gradient" in path.read_text()}
+    assert of_these == {"gradients"}

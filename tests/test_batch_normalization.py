@@ -252,7 +252,7 @@ def test_spikes_stay_in_the_precision_of_the_next_convolution(gradient):
     cell = ksbp.LIFCell(synapse)
     cell.build((None, 8, 7, 2))
     assert synapse.compute_dtype == "float32"
-    spikes, _ = cell.step(tf.ones((3, 8, 7, 2)), [cell.initial_state(3, rule=gradient)])
+    spikes, _ = cell.step(tf.ones((3, 8, 7, 2)), [cell.initial_state(3, gradient=gradient)])
     assert spikes.dtype == "bfloat16"
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_spiking_bp import gradients as g
+from keras_spiking_bp.gradients.tracing import gradient_wanted
 
 
 def test_leak_correction_is_the_paper_s_formula():
@@ -256,17 +257,17 @@ def test_lif_step_surrogate(current, g_spike, g_membrane, from_spike, to_zero, t
 
 
 def test_gradient_wanted():
-    assert g.gradient_wanted(True)
-    assert not g.gradient_wanted(False)
-    assert not g.gradient_wanted(None)
+    assert gradient_wanted(True)
+    assert not gradient_wanted(False)
+    assert not gradient_wanted(None)
     with tf.GradientTape():
-        assert g.gradient_wanted(False)
+        assert gradient_wanted(False)
 
     @tf.function
     def traced_in_a_tape():
         with tf.GradientTape():
-            assert g.gradient_wanted(False)
-        assert not g.gradient_wanted(False)
+            assert gradient_wanted(False)
+        assert not gradient_wanted(False)
 
     traced_in_a_tape()
 

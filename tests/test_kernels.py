@@ -50,7 +50,7 @@ RULES = [("accumulated", None), ("bounded", None), ("accumulated", "triangle"), 
 def states_of(cell, shape, rule, values):
     """A state in the middle of a window, with a record of whole counts and any potentials."""
     cell.build((None, *shape[1:]))
-    state = cell.initial_state(shape[0], rule=rule)
+    state = cell.initial_state(shape[0], gradient=rule)
     return {
         name: tf.constant(values.normal(0.2, 1, tensor.shape).astype("float32"))
         if name in ("membrane", "current", "eligibility", "slope_sum", "leaky_trace")

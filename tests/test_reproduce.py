@@ -11,6 +11,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from examples.report import command, wilson_interval
 from keras_spiking_bp.recipes import Recipe
 from tests.networks import made_up_images
 
@@ -49,7 +50,7 @@ def finished(once, few_images, tmp_path):
 @pytest.mark.parametrize(("right", "samples", "low", "high"), [(95, 100, 0.8882, 0.9785), (10, 10, 0.7225, 1.0)])
 def test_the_interval_of_an_accuracy(right, samples, low, high):
     """Its ends solve |accuracy - p| = 1.96 sqrt(p (1 - p) / samples)."""
-    interval = reproduce.wilson_interval(right / samples, samples)
+    interval = wilson_interval(right / samples, samples)
     assert interval == pytest.approx([low, high], abs=5e-5)
     for p in interval:
         assert abs(right / samples - p) == pytest.approx(1.96 * np.sqrt(p * (1 - p) / samples), abs=1e-9)
@@ -62,7 +63,7 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
     assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
     assert report["data"] == {"name": "mnist", "training_samples": 24, "tested_on": "test set", "note": ""}
     assert report["test"]["samples"] == 10
-    assert report["test"]["interval_95"] == reproduce.wilson_interval(report["test"]["accuracy"], 10)
+    assert report["test"]["interval_95"] == wilson_interval(report["test"]["accuracy"], 10)
     assert report["test"]["spikes_per_sample"].keys() == report["test"]["spikes_per_neuron"].keys() != set()
     model = keras.saving.load_model(tmp_path / "model.keras")
     done = ksbp.analysis.run(model, made_up_images().test_batches(200), verbose=0)
@@ -239,9 +240,9 @@ def test_workers_that_are_not_the_chief_report_nothing(few_images, tmp_path, mon
 
 def test_the_command_of_the_report_names_no_folder():
     given = ["--network", "lenet", "--data-dir", "/home/me", "--output", "/tmp", "--verbose", "2", "--data-note", "a b"]
-    assert reproduce.command(given) == (
+    assert command(given, "examples.reproduce") == (
         "python -m examples.reproduce --network lenet --data-dir FOLDER --data-note 'a b'"
     )
-    assert reproduce.command(["--output=/tmp", "--data-dir=/home/me", "--epochs=3"]) == (
+    assert command(["--output=/tmp", "--data-dir=/home/me", "--epochs=3"], "examples.reproduce") == (
         "python -m examples.reproduce --data-dir FOLDER --epochs 3"
     )

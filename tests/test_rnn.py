@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.gradients import gradient_wanted
+from keras_spiking_bp.gradients.tracing import gradient_wanted
 
 GRADIENTS = ["accumulated", "bounded", "bptt"]
 

@@ -243,7 +243,7 @@ def test_the_record_of_a_neuron(surrogate, gradient, arrays):
     """Two arrays for each layer beside the count, none for each step."""
     cell = ksbp.LIFCell(keras.layers.Dense(3), surrogate=surrogate)
     cell.build((None, 4))
-    state = cell.initial_state(2, rule=gradient)
+    state = cell.initial_state(2, gradient=gradient)
     assert {name for name, value in state.items() if value.shape.rank} == arrays | {"membrane"}
 
 

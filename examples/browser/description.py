@@ -39,7 +39,7 @@ def description(model: keras.Model) -> dict[str, Any]:
     if silent:
         raise ValueError(f"`model` must have spikes on all of its connections. Received: {silent}")
     costs = ksbp.analysis.FLOAT32_45NM
-    of_ann = np.sum(ann_operations(paths), axis=0)
+    accumulates, macs = np.sum(ann_operations(paths), axis=0)
     return {
         "num_steps": encoder.num_steps,
         "input": {"name": INPUT, "shape": list(layer.input.shape[2:]), "scale": encoder.scale},
@@ -62,7 +62,7 @@ def description(model: keras.Model) -> dict[str, Any]:
             {"source": path.source, "target": path.target, "fan_out": _short(fan_out(path.layers, path.source_shape))}
             for path in paths
         ],
-        "ann": {"macs": int(of_ann[0]), "accumulates": int(of_ann[1])},
+        "ann": {"macs": int(macs), "accumulates": int(accumulates)},
         "costs": {"accumulate": costs.of(1, 0), "mac": costs.of(0, 1)},
     }
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 from pathlib import Path
 
 import numpy as np
 
 import keras_spiking_bp as ksbp
+from examples.report import write
 
 PATH = Path(__file__).with_suffix(".json")
 MARGINS = [round(0.1 * i, 1) for i in range(1, 11)]
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> dict:
         ],
         "early_exit": [{k: round(v, 4) for k, v in row.items()} for row in curve.early_exit(MARGINS).rows],
     }
-    args.output.write_text(json.dumps(found, indent=1) + "\n")
+    write(args.output, found)
     for row in found["early_exit"]:
         print(row)
     return found

@@ -13,7 +13,6 @@ import functools
 import importlib.metadata
 import inspect
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +23,7 @@ import keras
 from examples.machine import machine
 from examples.ports.data import Data, batches, load
 from examples.ports.page import PORTS
-from examples.reproduce import command
-from keras_spiking_bp.export.atomic import written_whole
+from examples.report import command, write
 from keras_spiking_bp.gradient_rules import GRADIENTS
 
 LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")
@@ -127,7 +125,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> list[dict]:
     args = parse(arguments)
-    given = sys.argv[1:] if arguments is None else arguments
     port = PORTS[args.port]
     epochs = port.EPOCHS if args.epochs is None else args.epochs
     data = load(args.data or port.DATA, args.data_dir, args.samples, args.test_samples)
@@ -153,11 +150,10 @@ def main(arguments: list[str] | None = None) -> list[dict]:
                         f"{args.output} has trainings of these settings from another machine, or with other versions "
                         f"or code: {row['machine']}, {row['versions']}. Give another --output"
                     )
-                row["command"] = command(given, "examples.ports")
+                row["command"] = command(arguments, "examples.ports")
                 row["trainings"].append(measured(run, port, data, epochs, seed, **options))
                 print(json.dumps({"port": args.port, "side": side, **options, **row["trainings"][-1]}), flush=True)
-            with written_whole(args.output, overwrite=True) as part:
-                part.write_text(json.dumps(rows, indent=1) + "\n")
+            write(args.output, rows)
     return rows
 
 

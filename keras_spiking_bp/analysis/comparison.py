@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.ann_operations import synapses_of
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, check_labels, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
+from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.analysis.run import Run, as_run
@@ -112,7 +112,7 @@ def _check(name: str, network: Any, data: Any, labels: Any) -> None:
     if is_spiking(network):
         classes = plan(network, counted=True).layer.cell.output_shape_of_step
     else:
-        synapses_of(network)
+        operations_of_model(network)
         classes = network.outputs[0].shape[1:]
     check_classes(classes)
     if data is None:
@@ -122,14 +122,14 @@ def _check(name: str, network: Any, data: Any, labels: Any) -> None:
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
     row = curve.rows[steps - 1]
-    macs, accumulates = curve.run.before
+    accumulates, macs = curve.run.before
     energy = costs.of_ann(accumulates, macs) + costs.of(row["accumulates"] - accumulates, row["macs"] - macs)
     energy += costs.of_updates(curve.run.updates * steps)
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
 
 def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
-    macs, accumulates = synapses_of(network)
+    accumulates, macs = operations_of_model(network)
     right = samples = 0
     batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
     for inputs, classes in batches:

@@ -6,7 +6,7 @@ import keras
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.cells.base import unique_names
+from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.connections import INPUT, Connection
 from keras_spiking_bp.layer_graph import parts_of
 from keras_spiking_bp.rnn import SpikingRNN

@@ -68,12 +68,12 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """
     done = as_run(model, data, None, batch_size, verbose, labelled=False, counted=True)
     rows: list[dict[str, Any]] = []
-    macs, accumulates = done.before
-    if macs or accumulates:
+    accumulates, macs = done.before
+    if accumulates or macs:
         counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
-        rows.append({"connection": BEFORE, "synapses": macs + accumulates, **counts})
+        rows.append({"connection": BEFORE, "synapses": accumulates + macs, **counts})
     of_ann = ann_operations(done.connections)
-    for path, synapses, (macs, accumulates) in zip(done.connections, done.synapses, of_ann, strict=True):
+    for path, synapses, ann in zip(done.connections, done.synapses, of_ann, strict=True):
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
         rows.append(
@@ -82,8 +82,8 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "synapses": synapses,
                 "accumulates": 0.0 if multiplies else counted,
                 "macs": counted if multiplies else 0.0,
-                "ann_accumulates": accumulates,
-                "ann_macs": macs,
+                "ann_accumulates": ann.accumulates,
+                "ann_macs": ann.macs,
             }
         )
     total: dict[str, Any] = {"connection": "total", "synapses": sum(row["synapses"] for row in rows)}

@@ -7,8 +7,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_spiking_bp.analysis.ann_operations import operations_before
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
+from keras_spiking_bp.analysis.model_operations import OperationCount, operations_before
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import Connection, connections
 from keras_spiking_bp.rnn import SpikingRNN
@@ -25,7 +25,7 @@ class Plan:
     layer: SpikingRNN
     paths: tuple[Connection, ...]
     fans: tuple[np.ndarray, ...]
-    before: tuple[int, int]
+    before: OperationCount
     uncounted: str
 
 
@@ -40,12 +40,12 @@ def plan(model: keras.Model, counted: bool = False) -> Plan:
     refuse_pooled_sums(layer, paths)
     refuse_pooled_currents(layer, paths, spiking_input=True)
     fans: tuple[np.ndarray, ...] = ()
-    before, uncounted = (0, 0), ""
+    before, uncounted = OperationCount(), ""
     try:
         before = operations_before(model)
         fans = tuple(fan_out(path.layers, path.source_shape) for path in paths)
-    except (TypeError, ValueError) as error:  # of no account for spikes
+    except (TypeError, ValueError) as error:  # spikes can be counted all the same
         if counted:
             raise
-        before, uncounted = (0, 0), str(error)
+        before, uncounted = OperationCount(), str(error)
     return Plan(layer, paths, fans, before, uncounted)

@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents
+from keras_spiking_bp.analysis.counter import counter
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
+from keras_spiking_bp.analysis.model_operations import OperationCount
 from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.connections import INPUT, Connection
 from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
-from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import input_over_time, sequences_of
-from keras_spiking_bp.validation import check_positive_int, finite
+from keras_spiking_bp.validation import check_positive_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Run:
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
         updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
             the counts of max pooling.
-        before: operations of the layers before the encoder, once per sample: `(macs, accumulates)`.
+        before: operations of the layers before the encoder, once per sample: `accumulates` and `macs`.
         uncounted: why operations cannot be counted; empty if they are.
     """
 
@@ -53,7 +54,7 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: tuple[int, int] = (0, 0)
+    before: OperationCount
     uncounted: str = ""
 
     @property
@@ -97,7 +98,7 @@ class Run:
             found |= {"accumulates": [none], "macs": [none]}
             for path in self.connections:
                 found["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
-            for kind, number in zip(("macs", "accumulates"), self.before, strict=True):
+            for kind, number in self.before._asdict().items():
                 found[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
         return {name: np.sum(parts, 0).cumsum(1) for name, parts in found.items()}
 
@@ -119,8 +120,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
             or if `data` has another type.
         ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
-            neurons, two cells of one name, joins that cannot be followed, or max pooling of what is no spikes; if
-            `data` is empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
+            neurons, two cells of one name, joins that cannot be followed, or max pooling of values that are not spikes;
+            if `data` is empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -142,7 +143,7 @@ def _run(
     step_shape = sequences_of(model).shape[2:]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
     encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
-    count = _counter(layer, paths, fans)
+    count = counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
     parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": []}
@@ -228,71 +229,3 @@ def as_run(
         countable_layer(model)  # its error comes first, if it is no spiking network
         raise ValueError("`data` must be given. Received: data=None")
     return _run(model, data, labels, batch_size, verbose, labelled, counted)
-
-
-def _counter(
-    layer: SpikingRNN, paths: tuple[Connection, ...], fans: tuple[np.ndarray, ...]
-) -> tf.types.experimental.PolymorphicFunction:
-    """A function from inputs over time to outputs, spikes and operations of each step, and total spike counts."""
-    cell = layer.cell
-    spiking = [neuron.emits == "spikes" for neuron in cell.neurons()]
-    names = [neuron.name for neuron, fires in zip(cell.neurons(), spiking, strict=True) if fires]
-
-    def per_sample_sum(x):
-        return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)
-
-    @tf.function
-    def count(sequences):
-        if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
-            sequences = tf.cast(sequences, tf.float32)
-        if sequences.dtype.is_floating:
-            sequences = finite("sequences", sequences, layer.name)
-        batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
-        states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
-        arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]
-
-        def step(t, states, seen, outputs, spikes, operations):
-            now = tf.cast(t + 1, tf.float32)
-            inputs = tf.gather(sequences, t, axis=1)
-            output, new = cell.step(inputs, states)
-            fired = {INPUT: tf.cast(inputs != 0, tf.float32)}
-            counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
-            for name, (state, before) in zip(names, counted, strict=True):
-                fired[name] = tf.cast(state["spike_count"] != before["spike_count"], tf.float32)
-            sent = {
-                neuron.name: tf.cast(state["membrane"] != 0, tf.float32)
-                for neuron, state, fires in zip(cell.neurons(), new, spiking, strict=True)
-                if not fires
-            }
-            seen = seen + tf.cast(output, tf.float32)
-            shown = seen if cell.emits == "spikes" else tf.cast(output, tf.float32)
-            fed_back = {
-                neuron.name: tf.cast(state["fed_back"] != 0, tf.float32)
-                for neuron, state in zip(cell.neurons(), states, strict=True)
-                if "fed_back" in state
-            }
-            reached = [  # float64: spike counts times fan-outs exceed what float32 can hold
-                per_sample_sum(tf.cast((fed_back if path.delayed else fired | sent)[path.source], tf.float64) * fan)
-                for path, fan in (zip(paths, fans, strict=True) if fans else ())
-            ]
-            return (
-                t + 1,
-                new,
-                seen,
-                outputs.write(t, shown / now),
-                spikes.write(t, tf.stack([per_sample_sum(x) for x in fired.values()], 1)),
-                operations.write(t, tf.stack(reached, 1) if reached else tf.zeros((batch_size, 0), tf.float64)),
-            )
-
-        zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-        _, states, _, *arrays = tf.while_loop(
-            lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
-        )
-        outputs, spikes, operations = (keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays)
-        totals = [  # max pooling passes on spikes of -1 too
-            state.get("fired", state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires
-        ]
-        is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
-        return outputs, spikes, operations, dict(zip(names, totals, strict=True)), is_spikes
-
-    return count

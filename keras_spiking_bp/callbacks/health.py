@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import learning_normalizations, untouched
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
 from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int

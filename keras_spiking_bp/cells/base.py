@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import learning_normalizations
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
 from keras_spiking_bp.validation import check_float32_policy, check_has_shape
 
@@ -234,7 +234,7 @@ class NeuronCell(CellOfParts):
         self,
         batch_size: Any,
         carried: State | None = None,
-        rule: str | None = None,
+        gradient: str | None = None,
         recorded: bool = False,
         dropout: bool = False,
     ) -> State:
@@ -243,19 +243,19 @@ class NeuronCell(CellOfParts):
         Args:
             batch_size: number of samples.
             carried: initial values, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
-            rule: `gradient` of the `SpikingRNN`, if a derivative is needed: also carry what it requires, the record of
+            gradient: that of the `SpikingRNN`, if a derivative is needed: also carry what it requires, the record of
                 `keras_spiking_bp.cells.record`, or for `bptt` the `slot` that carries the leak correction backwards.
             recorded: also record the spikes.
             dropout: also draw the mask `keep`, used at all steps.
         """
         state = self.at_rest(batch_size) if carried is None else dict(carried)
-        if rule == "bptt":
+        if gradient == "bptt":
             state["slot"] = tf.zeros(())
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
-        return state | self.blank_record(state, rule, recorded)
+        return state | self.blank_record(state, gradient, recorded)
 
-    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         """The blank record before the first step; arguments as in `initial_state`."""
         return {}
 
@@ -305,19 +305,6 @@ def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, 
             "new.set_weights(old.get_weights())"
         )
     return tuple(layer.compute_output_shape((None, *shape)))[1:]
-
-
-def unique_names(cell: Cell) -> list[str]:
-    """The names of the neurons of a cell, in execution order.
-
-    Raises:
-        ValueError: if two have the same name.
-    """
-    names = [neuron.name for neuron in cell.neurons()]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"Cells are told apart by name, and these names stand for more than one: {twice}")
-    return names
 
 
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:

@@ -124,8 +124,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         self.learn_beta, self.learn_threshold = learn_beta, learn_threshold
         if self.learned and self.surrogate is None:
             raise ValueError(
-                f"`surrogate` must be given with learn_{self.learned[0]}=True: the paper's derivative knows none by "
-                f"{self.learned[0]}. Received: surrogate=None"
+                f"`surrogate` must be given with learn_{self.learned[0]}=True: the paper does not define a derivative "
+                f"with respect to {self.learned[0]}. Received: surrogate=None"
             )
         self._initial = {"beta": parameters.plain(self.beta), "threshold": parameters.plain(self.threshold)}
         self.feeds_back = False  # set by an enclosing RecurrentCell
@@ -188,11 +188,11 @@ class LIFCell(SavesItsSeed, NeuronCell):
         kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
         return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
 
-    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]
-        names = record.needed(rule, self.surrogate is not None, recorded)
+        names = record.needed(gradient, self.surrogate is not None, recorded)
         of_neurons = record.start(names, membrane, leaks=not parameters.is_one(self.beta))
-        if rule == "bptt" and self.surrogate is None:
+        if gradient == "bptt" and self.surrogate is None:
             of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
         if "slope_sum" in of_neurons and self.synaptic_beta is not None:
             shape = tf.shape(membrane)

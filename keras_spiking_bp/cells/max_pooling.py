@@ -76,10 +76,10 @@ class MaxPoolingCell(NeuronCell):
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return []  # a maximum, but `accumulate` handles it
 
-    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]
         of_neurons = {"pooled": self._pooled(membrane)} if self.of == "counts" else {}
-        if recorded or rule is not None:
+        if recorded or gradient is not None:
             of_neurons["spike_count"] = tf.zeros((tf.shape(membrane)[0], *self.output_shape_of_step))
         if recorded:  # the count is that of positive spikes less that of negative ones
             of_neurons["fired"] = tf.zeros_like(of_neurons["spike_count"])

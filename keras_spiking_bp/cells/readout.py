@@ -79,9 +79,9 @@ class ReadoutCell(NeuronCell):
         if self.learn_beta:
             self.beta = parameters.learned_beta(self, self.beta)
 
-    def blank_record(self, carried: State, rule: str | None, recorded: bool) -> State:
+    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         """The sum over V[t], for cells after it; `SpikingRNN` removes it where there are none."""
-        return {"potential_sum": tf.zeros_like(carried["membrane"])} if rule is not None or recorded else {}
+        return {"potential_sum": tf.zeros_like(carried["membrane"])} if gradient is not None or recorded else {}
 
     def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
         """One time step: the output is the membrane potential after the leak."""

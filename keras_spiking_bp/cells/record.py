@@ -29,14 +29,14 @@ SPIKES = ("spike_count", "silence", "leaky_trace")
 SURROGATE = ("spike_count", "slope_sum", "eligibility")
 
 
-def needed(rule: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]:
-    """The names of the entries for the derivative by `rule` (None: none), and for the analysis (`recorded`)."""
+def needed(gradient: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]:
+    """The names of the entries for the derivative by `gradient` (None: none), and for the analysis (`recorded`)."""
     names = SPIKES if recorded else ()
-    if rule is None:
+    if gradient is None:
         return names
     if surrogate:
-        return names + (COUNT if rule == "bptt" else SURROGATE)
-    return names + (COUNT if rule == "bounded" else SPIKES)
+        return names + (COUNT if gradient == "bptt" else SURROGATE)
+    return names + (COUNT if gradient == "bounded" else SPIKES)
 
 
 def start(names: tuple[str, ...], membrane: tf.Tensor, leaks: bool) -> dict[str, tf.Tensor]:

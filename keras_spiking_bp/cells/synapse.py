@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
-from keras_spiking_bp.cells.normalization import check_normalizations, has_one_pass, in_one_pass, normalizes, shift_of
+from keras_spiking_bp.cells.folding import shift_of
+from keras_spiking_bp.cells.normalization import check_normalizations, has_one_pass, in_one_pass, normalizes
 from keras_spiking_bp.layer_graph import is_of_keras, parts_of
 from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape

@@ -1,4 +1,4 @@
-"""The parts of a cell, and theirs."""
+"""The parts of a cell, and theirs; what their names and weights must be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_spiking_bp.validation import named
 def unknown_kind(cell: Cell) -> str:
     """The message of an error on a cell of the user's."""
     return (
-        f"The cell {cell.name!r} ({type(cell).__name__}) is of no kind whose inside is known: neurons with a synapse, "
+        f"The cell {cell.name!r} ({type(cell).__name__}) has an unknown type. Known are: neurons with a synapse, "
         "SequentialCell, ResidualCell, GraphCell, RecurrentCell"
     )
 
@@ -50,6 +50,19 @@ def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
         for inner in inside(layer).values():
             for part in inner if isinstance(inner, list) else [inner]:
                 yield from tree(part)
+
+
+def unique_names(cell: Cell) -> list[str]:
+    """The names of the neurons of a cell, in execution order.
+
+    Raises:
+        ValueError: if two have the same name.
+    """
+    names = [neuron.name for neuron in cell.neurons()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"Cells are told apart by name, and these names stand for more than one: {twice}")
+    return names
 
 
 def used_twice(cell: Cell) -> keras.layers.Layer | None:

@@ -24,12 +24,12 @@ _KEEPING = (*(kind for kind in MOVING if kind not in (*PADDING, keras.layers.Per
 
 
 def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
-    """As many of the first images as `calibrate` can hold in memory over all steps, at least one."""
+    """As many of the first images as `correct_biases` can hold in memory over all steps, at least one."""
     return images[: max(1, min(_MOST_IMAGES, _MOST_NUMBERS // (num_steps * numbers_at_once(graph))))]
 
 
 def numbers_at_once(graph: Graph) -> int:
-    """Upper bound of the numbers that `calibrate` holds at once for each image and step.
+    """Upper bound of the numbers that `correct_biases` holds at once for each image and step.
 
     These are the inputs, the values that later layers need, and those of the running layer: for neurons the current,
     before and after the bias, and the spikes, step by step and joined; for others the result, before and after the last
@@ -49,7 +49,7 @@ def numbers_at_once(graph: Graph) -> int:
 
 
 def give_biases(graph: Graph) -> None:
-    """Adds a bias to each layer that `calibrate` may change."""
+    """Adds a bias to each layer that `correct_biases` may change."""
     for node in graph:
         if node.kind == RELU or node.name == graph.output:
             holder = _holder(graph, node.name)
@@ -69,7 +69,7 @@ def means(graph: Graph, images: np.ndarray, norms: Mapping[str, float]) -> dict[
     return found
 
 
-def calibrate(
+def correct_biases(
     placed: list[Placed], graph: Graph, currents: tf.Tensor, expected: Mapping[str, np.ndarray], verbose: int = 0
 ) -> None:
     """Corrects the biases layer by layer: each layer sees the corrected spikes of the layers before it.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.balance import METHODS, balanced
-from keras_spiking_bp.conversion.bias import calibrate, give_biases, images_for, means
+from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
 from keras_spiking_bp.conversion.read import copy_with_weights, read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
@@ -139,7 +139,7 @@ def convert_to_snn(
     name = name or f"{ann.name}_snn"
     snn = assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
     if calibrate_biases:
-        calibrate(parts, graph, encoder(graph.prepared(few)), expected, verbose)
+        correct_biases(parts, graph, encoder(graph.prepared(few)), expected, verbose)
     return snn
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import normalization
+from keras_spiking_bp.cells import folding
 from keras_spiking_bp.layer_graph import copy_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _EPSILON = 2.0**-10  # so that 1 - epsilon + epsilon is 1 in float32
 
 
-def factor_and_shift(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """`normalization.factor_and_shift` as arrays."""
-    factor, shift = normalization.factor_and_shift(norm)
+def factor_and_shift_arrays(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """`folding.factor_and_shift` as arrays."""
+    factor, shift = folding.factor_and_shift(norm)
     return factor.numpy(), shift.numpy()
 
 
@@ -56,14 +56,14 @@ def scale_inputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
 
 def fold_backwards(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
     """Folds `norm` into the layer before it, which has a bias."""
-    factor, shift = factor_and_shift(norm)
+    factor, shift = factor_and_shift_arrays(norm)
     scale_outputs(layer, factor)
     add_to_bias(layer, shift)
 
 
 def fold_forwards(norm: keras.layers.BatchNormalization, layer: keras.layers.Layer) -> None:
     """Folds `norm` into the layer after it, which has a bias and no padding."""
-    factor, shift = factor_and_shift(norm)
+    factor, shift = factor_and_shift_arrays(norm)
     products = np.asarray(layer.kernel) * _per_input(layer, shift)
     inputs = tuple(range(products.ndim - (2 if isinstance(layer, _DEPTHWISE) else 1)))
     add_to_bias(layer, products.sum(inputs).reshape(-1))

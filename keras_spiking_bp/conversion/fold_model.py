@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell
-from keras_spiking_bp.cells.normalization import why_not_folded
+from keras_spiking_bp.cells.folding import why_not_folded
 from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_graph import (

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.connections import SAME
-from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift
+from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
 from keras_spiking_bp.layer_graph import (
@@ -60,7 +60,7 @@ def read(ann: keras.Model) -> Graph:
         TypeError, ValueError: as `layer_graph.calls`; ValueError too, with its name, if a layer cannot be converted, or
             not there.
     """
-    found = calls(ann, layers_only=False)
+    found = calls(ann, layers_only=False)  # the first layer that cannot be converted is named first
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
     _give_dropout(graph)
@@ -152,7 +152,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     if isinstance(layer, keras.layers.BatchNormalization):
         on_channels = layer.axis in (-1, len(shape))
         refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
-        return graph.add(AFFINE, channel_affine(*factor_and_shift(layer), shape, of), sources, of).name
+        return graph.add(AFFINE, channel_affine(*factor_and_shift_arrays(layer), shape, of), sources, of).name
     if isinstance(layer, keras.layers.Rescaling):
         factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
         return graph.add(AFFINE, channel_affine(factor, shift, shape, of), sources, of).name

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
 from keras_spiking_bp.cells.base import NeuronCell
-from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
 from keras_spiking_bp.surrogates import ATan, Surrogate
@@ -32,19 +32,19 @@ def read_neurons(
         return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     found: dict[str, Any]
     if kind == "Threshold":
-        found = parameters.read_threshold(name, node)
+        found = equations.read_threshold(name, node)
     elif kind == "IF":
-        found = {"beta": 1.0, **parameters.read_if(name, node, dt)}
+        found = {"beta": 1.0, **equations.read_if(name, node, dt)}
     else:
-        found = (parameters.read_lif if kind == "LIF" else parameters.read_cuba_lif)(name, node, dt)
-    if np.min(found["beta"]) <= parameters.NO_MEMORY:  # the paper's derivative needs neurons with memory
+        found = (equations.read_lif if kind == "LIF" else equations.read_cuba_lif)(name, node, dt)
+    if np.min(found["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
         surrogate = surrogate or ATan()
     found = {key: _ours(name, value, current) for key, value in found.items()}
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
         del found["beta"]
         return IFCell(synapse, **found)
-    if kind == "LIF" and np.any(rest := _ours(name, parameters.read_resting_current(node), current)):
+    if kind == "LIF" and np.any(rest := _ours(name, equations.read_resting_current(node), current)):
         constant = np.broadcast_to(rest, current.shape).tolist()
         synapse = joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
     return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
@@ -53,7 +53,7 @@ def read_neurons(
 def _readout(
     name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, differentiate_leak: bool
 ) -> ReadoutCell:
-    beta, factor = (parameters.read_li if type(node).__name__ == "LI" else parameters.read_i)(name, node, dt)
+    beta, factor = (equations.read_li if type(node).__name__ == "LI" else equations.read_i)(name, node, dt)
     beta, factor = _ours(name, beta, current), _ours(name, factor, current)
     if np.any(factor != 1):
         synapse = scaled(synapse, factor)

@@ -23,7 +23,7 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
-from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import write_layers
 from keras_spiking_bp.layer_graph import unique_name
@@ -194,9 +194,9 @@ class _Writer:
 
         if type(cell) is ReadoutCell:
             beta = of_each("beta")
-            if not parameters.leaks(cell.name, beta):
-                return self.nir.I(r=parameters.without_leak(self.dt) * ones)
-            tau, r = parameters.leaky(beta, self.dt)
+            if not equations.leaks(cell.name, beta):
+                return self.nir.I(r=equations.without_leak(self.dt) * ones)
+            tau, r = equations.leaky(beta, self.dt)
             return self.nir.LI(tau=tau, r=beta * r, v_leak=0 * ones)
         if type(cell) not in (LIFCell, IFCell):
             raise ValueError(
@@ -214,21 +214,21 @@ class _Writer:
                 f"Received: initial_membrane={cell.initial_membrane!r}"
             )
         beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
-        leaks = parameters.leaks(cell.name, beta)
+        leaks = equations.leaks(cell.name, beta)
         if cell.synaptic_beta is not None:
             synaptic_beta = of_each("synaptic_beta")
-            if not (leaks and parameters.leaks(cell.name, synaptic_beta)):
+            if not (leaks and equations.leaks(cell.name, synaptic_beta)):
                 raise ValueError(
                     f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants. "
                     f"Received: beta={shown(cell.beta)}, synaptic_beta={shown(cell.synaptic_beta)}"
                 )
-            (tau_syn, w_in), (tau, r) = (parameters.leaky(b, self.dt) for b in (synaptic_beta, beta))
+            (tau_syn, w_in), (tau, r) = (equations.leaky(b, self.dt) for b in (synaptic_beta, beta))
             return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)
         if not leaks:
-            return self.nir.IF(r=parameters.without_leak(self.dt) * ones, **common)
-        if parameters.forgets(beta):
+            return self.nir.IF(r=equations.without_leak(self.dt) * ones, **common)
+        if equations.forgets(beta):
             return self.nir.Threshold(threshold=common["v_threshold"])
-        tau, r = parameters.leaky(beta, self.dt)
+        tau, r = equations.leaky(beta, self.dt)
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
     def add(self, name: str, node: Any, sources: list[str]) -> str:

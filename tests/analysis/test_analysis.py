@@ -666,7 +666,7 @@ def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
 def no_pass(monkeypatch):
     """Fails if a network is run."""
     module = sys.modules["keras_spiking_bp.analysis.run"]  # the function has its name
-    monkeypatch.setattr(module, "_counter", lambda *_: pytest.fail("the pass was begun"))
+    monkeypatch.setattr(module, "counter", lambda *_: pytest.fail("the pass was begun"))
 
 
 @pytest.mark.parametrize("labels", [None, np.full(7, 3), np.arange(6) % 3])

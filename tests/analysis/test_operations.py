@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.ann_operations import synapses_of
+from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
@@ -210,7 +210,7 @@ def test_the_ann_averages_first(without_pooling_neurons):
     """And once, for both paths of a block: as in the network that is made of it."""
     spikes = np.zeros((1, STEPS, 25, 24, 2), "float32")
     table = ksbp.analysis.operations(without_pooling_neurons, spikes, verbose=0)
-    macs, accumulates = synapses_of(ksbp.ann_counterpart(without_pooling_neurons))
+    accumulates, macs = operations_of_model(ksbp.ann_counterpart(without_pooling_neurons))
     assert (table.rows[-1]["ann_macs"], table.rows[-1]["ann_accumulates"]) == (macs, accumulates)
     rows = {row["connection"]: row for row in table.rows}
     assert rows["input -> a"]["ann_macs"] == brute_force.conv(np.ones((12, 12, 2)), 3, 1, 1, 4)
@@ -227,7 +227,7 @@ def test_the_ann_averages_first(without_pooling_neurons):
 def test_factories_without_pooling_neurons_are_counted_as_their_counterpart(make, pooling):
     snn = make(pooling=pooling, normalization="batch", initial_membrane=0.5, surrogate="triangle")
     total = ksbp.analysis.operations(snn, np.zeros((1, 8, 8, 2), "float32"), verbose=0).rows[-1]
-    assert synapses_of(ksbp.ann_counterpart(snn)) == (total["ann_macs"], total["ann_accumulates"])
+    assert operations_of_model(ksbp.ann_counterpart(snn)) == (total["ann_accumulates"], total["ann_macs"])
     assert ksbp.analysis.energy(snn, np.ones((2, 8, 8, 2), "float32"), verbose=0).rows[-1]["energy_nj"] > 0
 
 
@@ -280,22 +280,22 @@ def test_an_ordinary_network_is_counted_as_its_spiking_counterpart():
         ]
     )
     total = ksbp.analysis.operations(snn, np.zeros((1, 28, 28, 1), "float32"), verbose=0).rows[-1]
-    assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
+    assert operations_of_model(ann) == (total["ann_accumulates"], total["ann_macs"])
 
 
 def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
     parts = [keras.layers.Resizing(8, 8), keras.layers.Conv2D(2, 3), keras.layers.GaussianNoise(0.1)]
     plain = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
-    assert synapses_of(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == synapses_of(plain)
+    assert operations_of_model(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == operations_of_model(plain)
     padded = [keras.layers.ZeroPadding2D(1), keras.layers.GaussianNoise(0.1), keras.layers.Conv2D(2, 3)]
     same = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, padding="same")])
-    assert synapses_of(keras.Sequential([keras.Input((8, 8, 1)), *padded])) == synapses_of(same)
+    assert operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), *padded])) == operations_of_model(same)
     padded[1] = keras.layers.Resizing(10, 10)  # it may make something else of the padding
     with pytest.raises(ValueError, match="joins values with padding"):
-        synapses_of(keras.Sequential([keras.Input((8, 8, 1)), *padded]))
+        operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), *padded]))
     pooling = type("Own", (keras.layers.AveragePooling2D,), {})(2)
     with pytest.raises(ValueError, match="cannot be counted"):
-        synapses_of(keras.Sequential([keras.Input((8, 8, 1)), pooling]))
+        operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), pooling]))
     images = keras.Input((10, 10, 1))
     front = keras.layers.Conv2D(2, 3)(keras.layers.Resizing(8, 8)(images))
     cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(3))])
@@ -310,14 +310,14 @@ def test_a_sum_that_broadcasts_is_counted_at_its_full_size(broadcasts_first):
     a = keras.layers.ReLU()(inputs)
     b = keras.layers.ReLU()(keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs))
     ann = keras.Model(inputs, keras.layers.Add()([b, a] if broadcasts_first else [a, b]))
-    assert synapses_of(ann) == (0, 256 + 2 * 256)
+    assert operations_of_model(ann) == (256 + 2 * 256, 0)
 
 
 def test_a_residual_ann_is_counted_as_its_spiking_counterpart():
     """Padding in a layer of its own, convolved and identical shortcuts."""
     snn = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2), (6, 2)], [], num_steps=2, stem_filters=4)
     total = ksbp.analysis.operations(snn, np.zeros((1, 8, 8, 2), "float32"), verbose=0).rows[-1]
-    assert synapses_of(ksbp.ann_counterpart(snn)) == (total["ann_macs"], total["ann_accumulates"])
+    assert operations_of_model(ksbp.ann_counterpart(snn)) == (total["ann_accumulates"], total["ann_macs"])
 
 
 def written_in_several_ways(shape=(8, 8, 2)):
@@ -344,24 +344,24 @@ def written_in_several_ways(shape=(8, 8, 2)):
 def test_an_ann_costs_the_same_however_it_is_written():
     macs = brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 2)
     both = 2 * 8 * 8 * 2  # neither the rectified nor the input is a sum of weights that the other could go on with
-    assert {name: synapses_of(ann) for name, ann in written_in_several_ways()} == dict.fromkeys(
-        ("fused", "flat", "nested", "all nested", "same"), (macs, both)
+    assert {name: operations_of_model(ann) for name, ann in written_in_several_ways()} == dict.fromkeys(
+        ("fused", "flat", "nested", "all nested", "same"), (both, macs)
     )
     inputs = keras.Input((8, 8, 2))
     linear = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same"), keras.layers.BatchNormalization()])
-    assert synapses_of(keras.Model(inputs, keras.layers.Add()([linear(inputs), inputs]))) == (macs, 8 * 8 * 2)
+    assert operations_of_model(keras.Model(inputs, keras.layers.Add()([linear(inputs), inputs]))) == (8 * 8 * 2, macs)
 
 
 def test_products_with_padding_are_not_counted_whatever_keeps_the_zeros():
     def padded(*middle):
         layers = [keras.layers.ZeroPadding2D(1), *middle, keras.layers.Conv2D(3, 3)]
-        return synapses_of(keras.Sequential([keras.Input((6, 6, 2)), *layers]))
+        return operations_of_model(keras.Sequential([keras.Input((6, 6, 2)), *layers]))
 
     macs = brute_force.conv(np.ones((6, 6, 2)), 3, 1, 1, 3)
     rectifiers = keras.layers.ReLU(), keras.layers.LeakyReLU(), keras.layers.Activation("relu")
     for middle in (keras.layers.Identity(), keras.layers.Dropout(0.5), *rectifiers):
-        assert padded() == padded(middle) == (macs, 0)
-    assert padded(keras.layers.BatchNormalization()) == (8 * 8 * 2 * 3 * 9 - _beyond((8, 8), 3) * 2 * 3, 0)
+        assert padded() == padded(middle) == (0, macs)
+    assert padded(keras.layers.BatchNormalization()) == (0, 8 * 8 * 2 * 3 * 9 - _beyond((8, 8), 3) * 2 * 3)
 
 
 @pytest.mark.parametrize("synapse", [
@@ -387,7 +387,7 @@ def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
     snn = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(inputs))
     rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 4, 4, 2), "float32"), verbose=0).rows
     assert rows[0]["ann_macs"] == macs[type(synapse[1]).__name__]
-    assert synapses_of(ksbp.ann_counterpart(snn))[0] == rows[-1]["ann_macs"]
+    assert operations_of_model(ksbp.ann_counterpart(snn)).macs == rows[-1]["ann_macs"]
 
 
 def test_padding_that_is_joined_is_refused():
@@ -396,11 +396,12 @@ def test_padding_that_is_joined_is_refused():
     for join in (keras.layers.Concatenate(name="join"), keras.layers.Add(name="join")):
         ann = keras.Model(inputs, keras.layers.Conv2D(3, 3, name="seen")(join(padded)))
         with pytest.raises(ValueError, match="'seen' .* cannot be counted: 'join' before it joins values with padding"):
-            synapses_of(ann)
-        assert synapses_of(keras.Model(inputs, keras.layers.ReLU()(join(padded))))[0] == 0
+            operations_of_model(ann)
+        assert operations_of_model(keras.Model(inputs, keras.layers.ReLU()(join(padded)))).macs == 0
     other = keras.layers.Conv2D(2, 1, name="other")(keras.layers.Dense(2, name="before")(padded[1]))
     added = keras.Model(inputs, keras.layers.Conv2D(3, 3)(keras.layers.Add()([padded[0], other])))
-    assert synapses_of(added)[0] == 16 * 2 * 2 + 36 * 2 * 2 + 16 * 9 * 2 * 3  # a sum is not 0 where one is padded
+    # a sum is not 0 where one is padded
+    assert operations_of_model(added).macs == 16 * 2 * 2 + 36 * 2 * 2 + 16 * 9 * 2 * 3
 
 
 def _beyond(shape, size):
@@ -413,7 +414,7 @@ def test_what_passes_a_sum_on_leaves_it_a_sum(middle):
     inputs = keras.Input((4, 4, 2))
     one, other = (keras.layers.Conv2D(2, 3, padding="same")(inputs) for _ in range(2))
     macs = 2 * brute_force.conv(np.ones((4, 4, 2)), 3, 1, 1, 2)
-    assert synapses_of(keras.Model(inputs, keras.layers.Add()([middle(one), other]))) == (macs, 0)
+    assert operations_of_model(keras.Model(inputs, keras.layers.Add()([middle(one), other]))) == (0, macs)
 
 
 @pytest.mark.parametrize("middle", [keras.layers.Identity(name="m"), keras.layers.Rescaling(2.0, name="m")])
@@ -444,7 +445,8 @@ def test_pooling_behind_the_last_neurons_is_counted():
     first, last, total = ksbp.analysis.operations(model, spikes, verbose=0).rows
     assert last["connection"] == "a -> (output)" and last["synapses"] == 30
     assert last["accumulates"] == traces(model, spikes)["a"]["spikes"].sum() / 2 > 0
-    assert (total["ann_macs"], total["ann_accumulates"]) == synapses_of(ksbp.ann_counterpart(model)) == (120, 30)
+    assert operations_of_model(ksbp.ann_counterpart(model)) == (30, 120)
+    assert (total["ann_accumulates"], total["ann_macs"]) == (30, 120)
     assert total["accumulates"] == first["accumulates"] + last["accumulates"]
 
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(30), name="a"), keras.layers.Softmax()])
@@ -475,10 +477,10 @@ def test_layers_before_the_encoder_cost_the_same_in_both_networks(with_a_stem):
     assert (row["macs"], row["accumulates"]) == (row["ann_macs"], row["ann_accumulates"]) == before
     assert total["macs"] == sum(r["macs"] for r in table.rows[:-1]) > before[0]
     ann = ksbp.ann_counterpart(snn)
-    assert synapses_of(ann) == (total["ann_macs"], total["ann_accumulates"])
+    assert operations_of_model(ann) == (total["ann_accumulates"], total["ann_macs"])
     labels = np.arange(4) % 3
     of_ann, of_snn = ksbp.analysis.compare({"ANN": ann, "SNN": snn}, images, labels, accuracy=1.0, verbose=0).rows[:2]
-    assert (of_ann["macs"], of_ann["accumulates"]) == synapses_of(ann)
+    assert (of_ann["accumulates"], of_ann["macs"]) == operations_of_model(ann)
     assert (of_snn["macs"], of_snn["accumulates"]) == (total["macs"], total["accumulates"])
     spent = ksbp.analysis.accuracy_over_time(snn, images, labels, verbose=0).rows  # all of it in the first step
     assert spent[0]["macs"] - before[0] == pytest.approx((spent[4]["macs"] - before[0]) / 5)
@@ -585,9 +587,9 @@ def test_an_ann_that_cannot_be_followed_is_refused_by_name():
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="shared")
     with pytest.raises(ValueError, match="'shared' is used 2 times"):
-        synapses_of(keras.Model(inputs, dense(dense(inputs))))
+        operations_of_model(keras.Model(inputs, dense(dense(inputs))))
     with pytest.raises(ValueError, match="outside of a layer"):
-        synapses_of(keras.Model(inputs, dense(inputs) + inputs))
+        operations_of_model(keras.Model(inputs, dense(inputs) + inputs))
 
 
 def test_what_cannot_be_counted_is_refused_by_name():
@@ -672,7 +674,7 @@ def test_a_graph_is_counted_as_its_counterpart(name):
     """What stands behind a sum is computed once in the ANN, though each of the summands has a path through it."""
     snn = spiking_graph(GRAPHS[name]())
     rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
-    assert synapses_of(ksbp.ann_counterpart(snn)) == (rows[-1]["ann_macs"], rows[-1]["ann_accumulates"])
+    assert operations_of_model(ksbp.ann_counterpart(snn)) == (rows[-1]["ann_accumulates"], rows[-1]["ann_macs"])
 
 
 def test_joins_that_cannot_be_counted_are_refused():

@@ -167,7 +167,7 @@ def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
     layer = ksbp.SpikingRNN(cell)
     layer.build(x.shape)
     norm.moving_mean.assign([3.0, -2.0])
-    states = [neuron.initial_state(3, rule="accumulated") for neuron in cell.neurons()]
+    states = [neuron.initial_state(3, gradient="accumulated") for neuron in cell.neurons()]
     for t in range(5):
         _, states = cell.step(tf.constant(x[:, t]), states)
     total = cell.accumulate(tf.constant(x.sum(1)), states, tf.constant(5.0), training=True)

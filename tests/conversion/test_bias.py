@@ -72,16 +72,16 @@ def test_no_more_is_held_at_once_than_is_counted(build, encoder, monkeypatch):
         found.append(held_numbers())
         return value
 
-    def calibrate(*args):
+    def counted_too(*args):
         before = held_numbers()
         monkeypatch.setattr(tf, "concat", and_count)
-        result = calibrated(*args)
+        result = correct_biases(*args)
         monkeypatch.setattr(tf, "concat", concat)
         found.append(before)
         return result
 
-    calibrated = bias.calibrate
-    monkeypatch.setattr("keras_spiking_bp.conversion.convert.calibrate", calibrate)
+    correct_biases = bias.correct_biases
+    monkeypatch.setattr("keras_spiking_bp.conversion.convert.correct_biases", counted_too)
     ksbp.convert_to_snn(ann, IMAGES, encoder=encoder(steps), calibrate_biases=True)
     graph = read(ann)
     normal_form(graph)

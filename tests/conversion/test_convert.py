@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.ann_operations import synapses_of
+from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.observe import activity_of
 from keras_spiking_bp.spiking_model import input_over_time
 
@@ -401,7 +401,7 @@ def test_a_functional_model_of_a_class_of_the_users():
     for ann in (net := Net(8), keras.Model(inputs, Net(8)(inputs))):
         snn = ksbp.convert_to_snn(ann, images, 400, method="max", initial_membrane=0.5)
         np.testing.assert_allclose(snn.predict(images, verbose=0), ann.predict(images, verbose=0), atol=0.02)
-    assert synapses_of(net) == (6 * 8 + 8 * 3, 0)
+    assert operations_of_model(net) == (0, 6 * 8 + 8 * 3)
 
 
 def test_regularizers_of_layers_without_weights_are_dropped():

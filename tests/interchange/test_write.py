@@ -279,5 +279,5 @@ def test_cells_that_connect_their_parts_otherwise_are_refused():
         lambda: ksbp.ann_counterpart(model),
         lambda: ksbp.analysis.activity(model, np.ones((1, 5, 4), "float32")),
     ):
-        with pytest.raises(TypeError, match=r"'twofold' \(Doubled\) is of no kind whose inside is known"):
+        with pytest.raises(TypeError, match=r"'twofold' \(Doubled\) has an unknown type"):
             refused()

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import pretrained
-from examples.reproduce import test as measure
+from examples.report import test as measure
 from keras_spiking_bp.models.pretrained import packed, quantised, unpack
 from tests.real_data import TFDS, needs
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_spiking_bp.interchange import parameters
+from keras_spiking_bp.interchange import equations
 
 nir = pytest.importorskip("nir")
 DT = 1e-4
@@ -26,75 +26,75 @@ def node(kind, **changed):
 @pytest.mark.parametrize("dt", [1e-4, 1e-3, 1.0])
 def test_beta_comes_back_exactly_in_float32(dt):
     for beta in [*np.linspace(0.75, 0.9999, 500), math.exp(-1 / 100), math.exp(-1 / 20)]:
-        tau, r = parameters.leaky(beta, dt)
+        tau, r = equations.leaky(beta, dt)
         assert np.float32(1) - np.float32(dt) / tau == np.float32(beta)  # as a reader in float32
         np.testing.assert_allclose(r * dt / tau, 1, rtol=1e-6)
-        found = parameters.read_lif("n", node("LIF", tau=tau, r=r), dt)
+        found = equations.read_lif("n", node("LIF", tau=tau, r=r), dt)
         assert np.float32(found["beta"]) == np.float32(beta)
         assert found["threshold"] == 1
 
 
 def test_a_decay_that_is_1_in_float32_is_none():
-    assert [parameters.leaks("n", beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
-    assert parameters.leaks("n", np.array([0.5, 0.9]))
+    assert [equations.leaks("n", beta) for beta in (0.5, 0.9999, 1 - 1e-9, 1.0)] == [True, True, False, False]
+    assert equations.leaks("n", np.array([0.5, 0.9]))
     with pytest.raises(ValueError, match="neurons of 'n' must all leak, or none"):
-        parameters.leaks("n", np.array([0.5, 1.0]))
+        equations.leaks("n", np.array([0.5, 1.0]))
 
 
 def test_gain_goes_into_the_threshold():
-    found = parameters.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)
+    found = equations.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)
     assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
 
 
 def test_a_neuron_without_leak_may_have_infinite_parameters():
-    found = parameters.read_lif("n", node("LIF", tau=np.inf, r=np.inf, v_threshold=0.5), DT)
+    found = equations.read_lif("n", node("LIF", tau=np.inf, r=np.inf, v_threshold=0.5), DT)
     assert found == {"beta": 1.0, "threshold": 0.5}
     some = np.float32([np.inf, 1e-2, 1e-2])
-    found = parameters.read_lif("n", node("LIF", tau=some, r=some / np.float32(DT), v_threshold=0.5), DT)
+    found = equations.read_lif("n", node("LIF", tau=some, r=some / np.float32(DT), v_threshold=0.5), DT)
     np.testing.assert_allclose(found["beta"], [1.0, 0.99, 0.99], rtol=1e-6)
     np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
     for wrong in ({"tau": np.inf}, {"r": np.inf}):
         with pytest.raises(ValueError, match="`r` of node 'n' must be infinite where `tau` is, and only there"):
-            parameters.read_lif("n", node("LIF", **wrong), DT)
+            equations.read_lif("n", node("LIF", **wrong), DT)
 
 
 def test_one_number_where_all_neurons_have_it():
     tau = np.float32([1e-2, 2e-2, 1e-2])
-    found = parameters.read_lif("n", node("LIF", tau=tau, r=tau / np.float32(DT), v_threshold=0.5), DT)
+    found = equations.read_lif("n", node("LIF", tau=tau, r=tau / np.float32(DT), v_threshold=0.5), DT)
     np.testing.assert_allclose(found["beta"], 1 - DT / tau)
     np.testing.assert_allclose(found["threshold"], 0.5)
-    found = parameters.read_lif("n", node("LIF"), DT)
+    found = equations.read_lif("n", node("LIF"), DT)
     assert all(isinstance(value, float) for value in found.values())
 
 
 def test_a_resting_potential_is_a_current():
-    assert parameters.read_resting_current(node("LIF", v_leak=2.0)) == pytest.approx(2.0 / 100)
+    assert equations.read_resting_current(node("LIF", v_leak=2.0)) == pytest.approx(2.0 / 100)
 
 
 def test_readout():
-    beta, factor = parameters.read_li("n", node("LI", tau=1e-2, r=1.0), 1e-3)
+    beta, factor = equations.read_li("n", node("LI", tau=1e-2, r=1.0), 1e-3)
     assert (beta, factor) == pytest.approx((0.9, 0.1 / 0.9), rel=1e-6)
-    tau, r = parameters.leaky(0.99, DT)
-    assert parameters.read_li("n", node("LI", tau=tau, r=0.99 * r), DT) == (pytest.approx(0.99), 1.0)
-    assert parameters.read_i("n", node("I", r=1 / DT), DT) == (1.0, 1.0)
+    tau, r = equations.leaky(0.99, DT)
+    assert equations.read_li("n", node("LI", tau=tau, r=0.99 * r), DT) == (pytest.approx(0.99), 1.0)
+    assert equations.read_i("n", node("I", r=1 / DT), DT) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("r", [1.0, 1 / DT])
 def test_without_leak(r):
-    assert parameters.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"threshold": 0.75}
+    assert equations.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"threshold": 0.75}
 
 
 @pytest.mark.parametrize(
     ("read", "kind", "changed", "message"),
     [
-        (parameters.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
-        (parameters.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
-        (parameters.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
-        (parameters.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
-        (parameters.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
-        (parameters.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
-        (parameters.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
-        (parameters.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
+        (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
+        (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
+        (equations.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
+        (equations.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
+        (equations.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
+        (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
+        (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
+        (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
     ],
 )
 def test_refusals(read, kind, changed, message):
@@ -104,6 +104,6 @@ def test_refusals(read, kind, changed, message):
 
 def test_a_time_constant_of_one_step_leaves_no_memory():
     """snnTorch and SpikingJelly write it for a decay of 0; in float32 it may be just below dt."""
-    found = parameters.read_lif("n", node("LIF", tau=np.float32(DT), r=1.0), DT)
+    found = equations.read_lif("n", node("LIF", tau=np.float32(DT), r=1.0), DT)
     assert float(np.float32(DT)) < DT
-    assert found == {"beta": parameters.NO_MEMORY, "threshold": pytest.approx(1.0)}
+    assert found == {"beta": equations.NO_MEMORY, "threshold": pytest.approx(1.0)}

@@ -1,0 +1,107 @@
+"""The moving statistics of batch normalisation inside synapses, as they would be of one batch."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.gradients.tracing import not_recorded
+from keras_spiking_bp.variable_scope import VariableScope
+
+
+def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
+    """The batch normalisations of a cell tree whose moving statistics follow the data, in traversal order."""
+    return [
+        layer
+        for layer in cell._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.momentum < 1
+    ]
+
+
+def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
+    """Which of them still have their initial statistics: mean 0 and variance 1, exactly."""
+    means = [tf.reduce_all(layer.moving_mean.value == 0.0) for layer in layers]
+    variances = [tf.reduce_all(layer.moving_variance.value == 1.0) for layer in layers]
+    return tf.stack(means) & tf.stack(variances)
+
+
+def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[keras.Variable]:
+    """Mean and variance of each."""
+    return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+
+
+def statistics_of_batch(
+    cell: keras.layers.Layer, run: Callable[[], None], runs: int | None = None, only: tf.Tensor | None = None
+) -> list[tf.Tensor]:
+    """The `moving_statistics` of `learning_normalizations` as they would be of one batch, layer by layer.
+
+    `run` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
+    the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
+    correct values once the layers before it have theirs: this takes one run for each, unless `runs` says otherwise.
+    Where `only`, one entry for each of `learning_normalizations`, is False, the statistics stay as they are.
+
+    The variables themselves do not change: inside of a `tf.cond`, or of a stateless call, they must not be assigned.
+    """
+    layers = learning_normalizations(cell)
+    found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
+    uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
+    variables = moving_statistics(layers)
+    once = [layer for layer, times in zip(layers, uses, strict=True) if times == 1]
+    momenta = [
+        0.0 if times == 1 else layer.momentum**times
+        for layer, times in zip(layers, uses, strict=True)
+        for _ in range(2)
+    ]
+    wanted = [True if only is None else only[i // 2] for i in range(len(variables))]
+
+    def one_more(i: tf.Tensor, *before: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with _HeldBack(variables, before) as scope, _without_momentum(once):
+            run()
+        after = [scope.get_current_value(variable) for variable in variables]
+        of_batch = [
+            tf.where(change, (new - momentum * old) / (1.0 - momentum), old)
+            for new, old, momentum, change in zip(after, before, momenta, wanted, strict=True)
+        ]
+        return (i + 1, *of_batch)
+
+    runs = sum(uses) if runs is None else runs
+    before = [tf.identity(variable.value) for variable in variables]
+    with not_recorded():  # an eager tape would keep every step of every run
+        _, *found = tf.while_loop(lambda i, *_: i < runs, one_more, (tf.constant(0), *before), parallel_iterations=1)
+    return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
+
+
+@contextlib.contextmanager
+def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator[None]:
+    """Within it, an update of these layers is the batch's value itself: the difference of sums would round it."""
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+class _HeldBack(VariableScope):
+    """Within it, these variables have these values and keep their updates for `get_current_value`."""
+
+    def __init__(self, variables: list[keras.Variable], values: tuple[tf.Tensor, ...]):
+        super().__init__(list(zip(variables, values, strict=True)))
+        self._held = {id(variable) for variable in variables}
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        if id(variable) in self._held:
+            return keras.StatelessScope.get_current_value(self, variable)
+        return super().get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        if id(update[0]) in self._held:
+            keras.StatelessScope.add_update(self, update)
+        else:
+            super().add_update(update)

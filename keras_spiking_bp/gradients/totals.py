@@ -1,0 +1,69 @@
+"""The derivatives of a pass over totals: once for a whole window."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_spiking_bp.broadcasting import per_sample, per_step
+
+
+def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
+    """Output of a neuron, or of the network, over the window, with the accumulated derivative.
+
+    Forward: `total` (simulated: the spike count, or the final potential of a readout).
+    Backward: `d / d net = slope`; none to `total` and `slope`.
+    """
+
+    @tf.custom_gradient
+    def with_slope(net, total, slope):
+        def grad(*upstream):
+            return upstream[0] * slope, None, None
+
+        return tf.identity(total), grad
+
+    return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
+
+
+def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
+    """The sum of the inputs over the steps (simulated, in `total`), with its derivative.
+
+    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient, except
+    masked steps (`seen` (B, T) is False there), which get none.
+    """
+    if not sequences.dtype.is_floating:
+        return total
+
+    @tf.custom_gradient
+    def with_steps(sequences, total):
+        def grad(*upstream):
+            each = tf.cast(tf.expand_dims(upstream[0], 1), sequences.dtype)
+            if seen is not None:
+                return each * tf.cast(per_step(seen, each), each.dtype), None
+            return tf.broadcast_to(each, tf.shape(sequences)), None
+
+        return tf.identity(total), grad
+
+    return with_steps(sequences, total)
+
+
+def spread_over_steps(
+    total: tf.Tensor, outputs: tf.Tensor, num_steps: tf.Tensor, weights: tf.Tensor | None
+) -> tf.Tensor:
+    """The output at each step, with the accumulated derivative.
+
+    Forward: `outputs` (B, T, ...), simulated. Backward: `total` (B, ...) gets the sum of the upstream gradient over the
+    steps, each times its weight (`weights` (B, T), None for 1), divided by `num_steps`: its mean over time.
+    """
+
+    @tf.custom_gradient
+    def with_mean(total, outputs, num_steps):
+        def grad(*upstream):
+            g = upstream[0]
+            if weights is not None:
+                g = g * per_step(weights, g)
+            g = tf.reduce_sum(g, axis=1)
+            return g / per_sample(num_steps, g), None, None
+
+        return tf.identity(outputs), grad
+
+    return with_mean(total, outputs, num_steps)

@@ -1,0 +1,63 @@
+"""The derivative of a window: once, on totals, or through the loop, and that of penalties on its counts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from keras_spiking_bp.broadcasting import per_sample
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.gradients import after_reads, deliver_corrections, spike_total, total_over_steps
+from keras_spiking_bp.time_loop import Window
+
+
+def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:
+    """The window, whose total has the derivative of a pass over totals. It updates batch normalisation.
+
+    Args:
+        cell, sequences, mask: as in `run_window`.
+        window: its result.
+        training: whether batch normalisation is in training mode.
+    """
+    constant = window.without_gradient()
+    num_steps = tf.maximum(window.num_steps, 1.0)
+    total_input = total_over_steps(sequences, constant.total_input, mask)
+    total = after_reads(lambda: cell.accumulate(total_input, constant.states, num_steps, training=training))
+    total = _of_steps_alone(total, window.num_steps)
+    # layers behind the last neurons compute something else from totals: batch normalisation, a bias in a window
+    # without steps, sums in low precision
+    return dataclasses.replace(constant, total=spike_total(total, constant.total, 1.0))
+
+
+def through_the_loop(cell: Cell, window: Window) -> Window:
+    """The window, whose total (and outputs) have the derivative of the loop.
+
+    The leak corrections, only known now, enter with the gradient.
+    """
+    slots = [state["slot"] for state in window.states]
+    corrections = [n.correction(state) for n, state in zip(cell.neurons(), window.states, strict=True)]
+    name = "total" if window.outputs is None else "outputs"
+    output = deliver_corrections(getattr(window, name), slots, corrections)
+    return dataclasses.replace(window, **{name: output})
+
+
+def add_penalties(cell: Cell, window: Window) -> None:
+    """Adds the penalties on firing rates to the losses of the neurons, from the counts with their derivative."""
+    for neuron, state in zip(cell.neurons(), window.states, strict=True):
+        if "count" in state:
+            state["count"] = _of_steps_alone(state["count"], window.num_steps)
+        penalty = neuron.penalty(state, tf.maximum(window.num_steps, 1.0))
+        if penalty is not None:
+            neuron.add_loss(penalty)
+
+
+def _of_steps_alone(total: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The same, without a gradient to samples without a step, as a mask may leave them.
+
+    The pass over totals takes them for samples of one step, in which a bias acts.
+    """
+    known = tf.get_static_value(num_steps)
+    if known is not None and (known > 0).all():
+        return total
+    return tf.where(per_sample(num_steps > 0, total), total, tf.stop_gradient(total))
