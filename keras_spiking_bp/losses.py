@@ -26,6 +26,7 @@ class SumSquaredError(keras.losses.Loss):
 
     Raises:
         ValueError: if the shapes of `y_true` and `y_pred` differ.
+        tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity (in a graph that XLA compiles, the loss is NaN).
 
     Example:
         >>> float(SumSquaredError()([[0.0, 1.0]], [[0.5, 0.5]]))
@@ -37,6 +38,7 @@ class SumSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        _check_rank(y_true, y_pred)
         if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
             raise ValueError(
                 f"`y_true` must be one-hot, of the shape of y_pred {tuple(y_pred.shape)}. Received: y_true of shape "
@@ -47,6 +49,8 @@ class SumSquaredError(keras.losses.Loss):
             shapes = tf.shape(y_true), tf.shape(y_pred)
             message = ["`y_true` must be one-hot, of the shape of y_pred. Received: shapes of both", *shapes]
             (y_true,) = asserted(shapes[0] == shapes[1], message, y_true)
+        if y_true.dtype.is_floating:
+            y_true = tf.debugging.check_numerics(y_true, "`y_true` has NaN or infinity")
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
 
 
@@ -156,11 +160,14 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
     y_true = ops.convert_to_tensor(y_true)
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
+    _check_rank(y_true, y_pred)
     if len(y_true.shape) != len(y_pred.shape) - 1:
         raise ValueError(
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
+    if y_true.dtype.is_floating:
+        y_true = tf.debugging.check_numerics(y_true, "`y_true` has NaN or infinity")
     labels, y_true = y_true, ops.cast(y_true, "int32")
     known = (y_true >= 0) & (y_true < classes)
     message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
@@ -171,3 +178,13 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
         (y_true,) = asserted(whole, ["`y_true` must hold integer labels. Received: some that are not"], y_true)
     one_hot = ops.one_hot(y_true, classes, dtype=y_pred.dtype)
     return ops.where(known[..., None], one_hot, float("nan"))  # XLA leaves the checks out
+
+
+def _check_rank(y_true: Any, y_pred: Any) -> None:
+    """Rejects outputs with more axes than labels (B,) or (B, classes) can have: steps, or places of an image."""
+    if len(y_pred.shape) > 2 >= len(y_true.shape):
+        raise ValueError(
+            f"`y_pred` must be (batch, classes) for y_true of shape {tuple(y_true.shape)}. Received: y_pred of shape "
+            f"{tuple(y_pred.shape)}. Outputs of each time step come from return_sequences=True, those of each place "
+            "from a network without a Flatten or GlobalAveragePooling2D before its readout"
+        )

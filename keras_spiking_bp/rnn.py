@@ -19,12 +19,20 @@ from keras_spiking_bp.cells.moving_statistics import (
     untouched,
 )
 from keras_spiking_bp.cells.tree import check_nothing_shared, unique_names
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.loop_weights import changes_variables
 from keras_spiking_bp.time_loop import Window, run_window
-from keras_spiking_bp.validation import check_float32_policy, check_has_shape, check_mask, check_static_shape, finite
+from keras_spiking_bp.validation import (
+    check_float32_policy,
+    check_has_shape,
+    check_mask,
+    check_static_shape,
+    finite,
+    named,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -111,6 +119,12 @@ class SpikingRNN(keras.layers.RNN):
                 "`cell` must be a cell of keras_spiking_bp, such as LIFCell or SequentialCell. "
                 f"Received: cell={cell!r} (type {type(cell).__name__})"
             )
+        for layer in cell._flatten_layers():
+            if isinstance(layer, Encoder):
+                raise ValueError(
+                    f"`cell` must not hold an encoder, which adds time steps: call it before the SpikingRNN. Received: "
+                    f"{named(layer)} in the cell {cell.name!r}"
+                )
         check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
         super().__init__(
@@ -125,6 +139,18 @@ class SpikingRNN(keras.layers.RNN):
         )
         check_float32_policy("SpikingRNN", self.dtype_policy)
         self.gradient = gradient
+
+    @property
+    def gradient(self) -> str:
+        """How errors propagate back through time. A compiled model must be compiled again after a change."""
+        return self._gradient
+
+    @gradient.setter
+    def gradient(self, gradient: str) -> None:
+        check_rule(gradient, self.cell)
+        if self.built:
+            check_built_rule(gradient, self.cell, self._step_shape)
+        self._gradient = gradient
 
     def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
         source = getattr(getattr(sequences, "_keras_history", None), "operation", None)
@@ -156,7 +182,13 @@ class SpikingRNN(keras.layers.RNN):
             )
         check_static_shape("shape of one time step", sequences_shape[2:])
         build_part(self.cell, sequences_shape[2:])  # here: Keras takes the cell for built, whatever the checks find
-        check_built_rule(self.gradient, self.cell, tuple(sequences_shape[2:]))
+        self._step_shape = tuple(sequences_shape[2:])
+        check_built_rule(self.gradient, self.cell, self._step_shape)
+        for layer in self.cell._flatten_layers():
+            if isinstance(layer, Cell) and not layer.trainable:
+                # `trainable=False` in a constructor does not reach the layers inside
+                for inner in layer._flatten_layers(include_self=False):
+                    inner.trainable = False
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:

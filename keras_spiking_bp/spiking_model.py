@@ -32,6 +32,8 @@ def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
         TypeError: if there is none.
         ValueError: if one is not built.
     """
+    if isinstance(model, type):
+        raise TypeError(f"`model` must be an instance of a model. Received: the class {model.__name__}")
     layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
     if not spiking:

@@ -184,12 +184,16 @@ def get(identifier: Any) -> Surrogate | None:
 
     Raises:
         ValueError: if it is none of these.
+        NotImplementedError: if it has arguments that its `get_config` does not return: it could not be saved.
 
     Example:
         >>> surrogates.get("triangle")
         Triangle(width=1)
     """
-    if identifier is None or isinstance(identifier, Surrogate):
+    if identifier is None:
+        return None
+    if isinstance(identifier, Surrogate):
+        identifier.get_config()  # now: else only a `save` after training fails
         return identifier
     if isinstance(identifier, str) and identifier in _BY_NAME:
         return _BY_NAME[identifier]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,13 @@ def check_layer(name: str, value: Any, optional: bool = False) -> Any:
 def named(layer: keras.layers.Layer) -> str:
     """A layer as errors call it: its name and its class."""
     return f"{layer.name!r} ({type(layer).__name__})"
+
+
+def check_path(name: str, value: Any) -> str:
+    """A path, as a string or as an object of `pathlib`."""
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
+    return os.fspath(value)
 
 
 def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:

@@ -211,7 +211,22 @@ def test_all_bits_of_a_seed_count():
             ksbp.PoissonEncoder(5, seed=seed)
 
 
-@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder])
+def test_a_seed_that_is_no_pair():
+    for seed in (7, None, (1, 2, 3)):
+        with pytest.raises(ValueError, match="`seed` must be a pair of integers"):
+            ksbp.PoissonEncoder(3).encode(np.full((1, 2), 0.5, "float32"), seed)
+
+
+def test_8_bit_images_as_currents_are_refused_but_measurements_are_not():
+    images, labels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype("uint8"), np.arange(4) % 3
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(2, 3)], [], encoder=ksbp.ConstantEncoder(3))
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="divide 8-bit images by 255"):
+        model.fit(images, labels, verbose=0)
+    assert ksbp.ConstantEncoder(2, largest=None)(np.full((1, 1), 300.0, "float32")).numpy().max() == 300
+
+
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder, ksbp.ConstantEncoder])
 def test_how_large_an_image_may_be_depends_on_the_scale(encoder):
     images = np.full((2, 4, 4, 1), 200, "float32")
     assert encoder(10, scale=0.05)(images).shape == (2, 10, 4, 4, 1)
@@ -242,12 +257,13 @@ class TestBadInput:
         inputs = keras.Input((4, 4, 1))
         model = keras.Model(inputs, encoder(10)(inputs))
         images = np.full((2, 4, 4, 1), 200, "uint8")
-        if encoder is ksbp.ConstantEncoder:  # a current may be large, without a limit
-            assert model(images).shape == (2, 10, 4, 4, 1)
+        if encoder is ksbp.ConstantEncoder:  # a current may be large, with another limit or none
+            for largest in (None, 300.0):
+                unlimited = keras.Model(inputs, encoder(10, largest=largest)(inputs))
+                assert unlimited(images).shape == (2, 10, 4, 4, 1)
+                assert encoder.from_config(unlimited.layers[1].get_config()).largest == largest
             with pytest.raises(ValueError, match="`largest` must be a number above 0.*largest=0"):
                 encoder(10, largest=0)
-            model = keras.Model(inputs, encoder(10, largest=16.0)(inputs))
-            assert type(model.layers[1]).from_config(model.layers[1].get_config()).largest == 16.0
         with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):
             model(images)
         with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):

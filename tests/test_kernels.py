@@ -334,6 +334,14 @@ def test_the_environment_switches_them_on(monkeypatch, value, expected):
     assert not kernels.enabled()
 
 
+def test_an_environment_that_does_not_say_whether(monkeypatch):
+    monkeypatch.setattr(switch, "_on", None)
+    monkeypatch.setattr(switch, "_said", set())
+    monkeypatch.setenv(switch.VARIABLE, "false")
+    with pytest.warns(UserWarning, match="KERAS_SPIKING_BP_KERNELS must be 0 or 1. Received: 'false'"):
+        assert not kernels.enabled()
+
+
 def in_a_process(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],

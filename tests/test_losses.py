@@ -116,3 +116,18 @@ def test_reduction_and_name(loss, reduction):
     found = made(targets, PREDICTIONS)
     np.testing.assert_allclose(found, reduce(each), rtol=1e-6)
     assert (made.name, made.dtype, each.shape) == ("mine", "float64", (5,))
+
+
+def test_outputs_of_each_step_are_not_blamed_on_the_labels():
+    each_step = np.zeros((5, 4, 3), "float32")
+    for loss, labels in ((losses.SparseSumSquaredError, LABELS), (losses.SumSquaredError, ONE_HOT)):
+        with pytest.raises(ValueError, match=r"`y_pred` must be \(batch, classes\).*return_sequences"):
+            loss()(labels, each_step)
+
+
+@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])
+def test_nan_in_labels_is_refused(loss):
+    labels = (ONE_HOT if loss is losses.SumSquaredError else LABELS.astype("float32")).copy()
+    labels[2] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` has NaN or infinity"):
+        loss()(labels, PREDICTIONS)

@@ -956,3 +956,34 @@ def test_sequences_of_no_real_dtype_are_refused(dtype):
         TypeError, match=f"`sequences` must be of a real dtype. Received: sequences of dtype {dtype.name}"
     ):
         layer(sequences)
+
+
+def test_an_encoder_in_a_cell_is_refused():
+    for part in (ksbp.ConstantEncoder(3), ksbp.LIFCell(keras.Sequential([ksbp.PoissonEncoder(3)]))):
+        cell = ksbp.SequentialCell([part, ksbp.ReadoutCell(keras.layers.Dense(3))])
+        with pytest.raises(ValueError, match="`cell` must not hold an encoder.*: call it before the SpikingRNN"):
+            ksbp.SpikingRNN(cell)
+
+
+def test_a_gradient_that_is_set_later_is_checked():
+    rectified = keras.layers.Dense(3, activation="relu")
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(rectified), "bptt")
+    layer.build((None, None, 4))
+    with pytest.raises(ValueError, match="`gradient` must be one of"):
+        layer.gradient = "btpp"
+    with pytest.raises(ValueError, match="affine"):
+        layer.gradient = "accumulated"
+    assert layer.gradient == layer.get_config()["gradient"] == "bptt"
+
+
+def test_cells_that_are_made_frozen_are_frozen_with_the_layers_in_them():
+    frozen = ksbp.LIFCell(keras.layers.Dense(4), trainable=False)
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([frozen, ksbp.ReadoutCell(keras.layers.Dense(3))]))
+    layer.build((None, None, 5))
+    assert len(layer.trainable_weights) == 2 and not frozen.trainable_weights
+    again = ksbp.SpikingRNN.from_config(layer.get_config())
+    again.build((None, None, 5))
+    assert len(again.trainable_weights) == 2
+    whole = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4))], trainable=False))
+    whole.build((None, None, 5))
+    assert not whole.trainable_weights and len(whole.non_trainable_weights) == 2

@@ -85,15 +85,15 @@ def compare(
         raise ValueError("`networks` must hold at least one network. Received: none")
     if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
-    for name, network in networks.items():
-        _check(name, network, data, labels)
+    classes = {name: _check(name, network, data, labels) for name, network in networks.items()}
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
         given = None if isinstance(network, Run) else data
-        curves[name] = AccuracyOverTime(as_run(network, given, labels, batch_size, verbose, counted=True))
+        done = as_run(network, given, labels, batch_size, verbose, counted=True, classes=classes[name])
+        curves[name] = AccuracyOverTime(done)
         rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
@@ -104,11 +104,11 @@ def compare(
     return Comparison(rows, curves, accuracy)
 
 
-def _check(name: str, network: Any, data: Any, labels: Any) -> None:
-    """Rejects, before any network runs, what cannot be compared."""
+def _check(name: str, network: Any, data: Any, labels: Any) -> int | None:
+    """Rejects, before any network runs, what cannot be compared. Returns the number of classes of a model."""
     if isinstance(network, Run):
         as_run(network, None, labels, batch_size=1, verbose=0, counted=True).correct()
-        return
+        return None
     if is_spiking(network):
         classes = plan(network, counted=True).layer.cell.output_shape_of_step
     else:
@@ -118,6 +118,7 @@ def _check(name: str, network: Any, data: Any, labels: Any) -> None:
     if data is None:
         raise ValueError(f"`data` must be given for the network {name!r}. Received: data=None")
     check_labels(data, labels, *classes)
+    return classes[0]
 
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:

@@ -14,9 +14,12 @@ from keras_spiking_bp.datasets.batches import Batches
 
 
 def batches_of(
-    data: Any, labels: Any, batch_size: int, labelled: bool = True
+    data: Any, labels: Any, batch_size: int, labelled: bool = True, classes: int | None = None
 ) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
-    """Batches `(inputs, class indices or None)`, and their number, if it is known; `labelled`: with those of `data`."""
+    """Batches `(inputs, class indices or None)`, and their number, if it is known; `labelled`: with those of `data`.
+
+    `classes`: the number of classes, where labels are needed.
+    """
     if isinstance(data, Batches):
         data = data.epoch(0)
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
@@ -25,7 +28,7 @@ def batches_of(
         number = _number_of_batches(data)
         batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(data.num_batches))
         pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
-        return ((x, checked_labels(y if labelled else None, _size(x))) for x, y in pairs), number
+        return ((x, checked_labels(y if labelled else None, _size(x), classes)) for x, y in pairs), number
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
         raise TypeError(
             "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "
@@ -34,7 +37,7 @@ def batches_of(
         )
     if not len(data):
         raise ValueError("`data` must hold at least one sample. Received: no sample")
-    labels = checked_labels(labels, len(data))
+    labels = checked_labels(labels, len(data), classes)
     starts = range(0, len(data), batch_size)
     return ((data[i : i + batch_size], None if labels is None else labels[i : i + batch_size]) for i in starts), len(
         starts
@@ -58,13 +61,19 @@ def _size(inputs: Any) -> int:
     return len(keras.tree.flatten(inputs)[0])
 
 
-def checked_labels(labels: Any, samples: int) -> np.ndarray | None:
-    """Labels as class indices, one for each sample; None for none."""
+def checked_labels(labels: Any, samples: int, classes: int | None = None) -> np.ndarray | None:
+    """Labels as class indices, one for each sample; None for none, unless the number of `classes` is given."""
     if labels is None:
+        if classes is not None:
+            raise ValueError(NO_LABELS)
         return None
+    if not np.ndim(labels):
+        raise ValueError(f"`data` must be in batches (a Dataset must be batched). Received: a single label, {labels}")
     labels = class_indices(labels)
     if len(labels) != samples:
         raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {samples} samples")
+    if classes is not None:
+        _check_range(labels, classes)
     return labels
 
 

@@ -126,9 +126,11 @@ def accuracy_over_time(
         >>> len(curve), curve.early_exit([0.0]).rows[0]["steps"] <= 10
         (10, True)
     """
+    classes = None
     if not isinstance(model, Run):
-        classes = output_layer(model).cell.output_shape_of_step
-        check_classes(classes)
+        shape = output_layer(model).cell.output_shape_of_step
+        check_classes(shape)
+        (classes,) = shape
         if data is not None:
-            check_labels(data, labels, *classes)
-    return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose))
+            check_labels(data, labels, classes)
+    return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose, classes=classes))

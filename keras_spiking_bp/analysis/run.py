@@ -130,15 +130,22 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False)
+    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False, classes=None)
 
 
 def _run(
-    model: keras.Model, data: Any, labels: Any, batch_size: int, verbose: int, labelled: bool, counted: bool
+    model: keras.Model,
+    data: Any,
+    labels: Any,
+    batch_size: int,
+    verbose: int,
+    labelled: bool,
+    counted: bool,
+    classes: int | None,
 ) -> Run:
-    """The same; `labelled` says whether the targets in `data` are labels, and of interest; `counted` as in `plan`."""
+    """The same; the last arguments as in `as_run`."""
     planned, front = plan(model, counted), input_over_time(model)
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
     layer, paths, fans = planned.layer, planned.paths, planned.fans
     step_shape = sequences_of(model).shape[2:]
     # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
@@ -214,10 +221,12 @@ def as_run(
     verbose: int,
     labelled: bool = True,
     counted: bool = False,
+    classes: int | None = None,
 ) -> Run:
     """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
 
-    `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed.
+    `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed;
+    `classes` is the number of classes where labels are needed, which are then checked batch by batch.
     """
     if isinstance(model, Run):
         if counted:
@@ -228,4 +237,4 @@ def as_run(
     if data is None:
         countable_layer(model)  # its error comes first, if it is no spiking network
         raise ValueError("`data` must be given. Received: data=None")
-    return _run(model, data, labels, batch_size, verbose, labelled, counted)
+    return _run(model, data, labels, batch_size, verbose, labelled, counted, classes)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.observe import activity_of, encoded, firing_rates, traces_of_spikes
 from keras_spiking_bp.spiking_model import spiking_layer
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.validation import check_path, check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike
 
@@ -36,7 +36,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
 
     Raises:
         ImportError: if TensorBoard is not installed.
-        ValueError: if `every` or `neurons` is out of range.
+        ValueError: if `log_dir` is no path, or `every` or `neurons` is out of range.
         TypeError: (in `fit`) if the model has no `SpikingRNN`.
 
     Example:
@@ -54,7 +54,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
             import tensorboard  # noqa: F401 - tf.summary writes by it
         except ImportError as error:
             raise ImportError("SpikingTensorBoard needs TensorBoard: pip install tensorboard") from error
-        self.log_dir = os.fspath(log_dir)
+        self.log_dir = check_path("log_dir", log_dir)
         self.every = check_positive_int("every", every)
         self.neurons = check_positive_int("neurons", neurons)
         self._inputs = inputs

@@ -78,8 +78,8 @@ def convert_to_snn(
         percentile: of all activations of a layer, above 0, at most 100.
         reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
         encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
-            `scale * image`; `ConstantEncoder(num_steps)` if None. With a `PoissonEncoder` `scale * |images|` should be
-            at most 1.
+            `scale * image`; `ConstantEncoder(num_steps, largest=None)` if None. With a `PoissonEncoder`
+            `scale * |images|` should be at most 1.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
@@ -112,12 +112,12 @@ def convert_to_snn(
     check_choice("method", method, METHODS)
     check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
     check_choice("gradient", gradient, GRADIENTS)
-    if not (is_number(percentile) and 0 < percentile <= 100):
-        raise ValueError(f"`percentile` must be above 0 and at most 100. Received: percentile={percentile!r}")
+    if not (is_number(percentile) and 50 <= percentile <= 100):
+        raise ValueError(f"`percentile` must be in per cent, from 50 to 100. Received: percentile={percentile!r}")
     check_rate("initial_membrane", initial_membrane)
     num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
-        encoder = ConstantEncoder(DEFAULT_NUM_STEPS if num_steps is None else num_steps)
+        encoder = ConstantEncoder(DEFAULT_NUM_STEPS if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
         raise TypeError(
             "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "

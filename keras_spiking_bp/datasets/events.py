@@ -119,8 +119,8 @@ def events_to_spikes(
             in length.
         TypeError: if a column is not a row of whole numbers, such as times in seconds; in a graph, if its dtype is
             floating.
-        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor; if a polarity is not
-            a channel (on a CPU, and in tf.data).
+        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, or a polarity is
+            not a channel.
 
     Example:
         >>> spikes = events_to_spikes([3, 3, 5], [4, 4, 0], [1, 1, 0], [0, 99, 100], num_steps=2, duration_us=200)
@@ -141,6 +141,12 @@ def events_to_spikes(
             )
     x, y, polarity, time = columns.values()
     x, y = _asserted_on_sensor(x, y, height, width)
+    channels = (
+        f"`polarity` must be {'0 or 1' if polarities == 2 else '0, the only channel'}: of events with -1 and 1, give "
+        "polarity > 0. Received: polarity from, and to,"
+    )
+    found = tf.reduce_min(polarity), tf.reduce_max(polarity)
+    (polarity,) = asserted((polarity >= 0) & (polarity < polarities), [channels, *found], polarity)
     step = time * num_steps // duration_us  # int64: the product does not fit in 32 bits
     indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
     shape = (num_steps, height, width, polarities)

@@ -96,7 +96,16 @@ class ImageSet:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
-        """What the network sees of uint8 images: float32."""
+        """What the network sees of uint8 images: float32.
+
+        Raises:
+            ValueError: if they have another dtype, such as images in [0, 1].
+        """
+        if getattr(images, "dtype", None) != "uint8":
+            raise ValueError(
+                "`images` must be uint8, from 0 to 255. Received: images of dtype "
+                f"{getattr(images, 'dtype', type(images).__name__)}"
+            )
         return self._normalised(tf.convert_to_tensor(images)).numpy()
 
     def _normalised(self, images: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.validation import asserted, check_positive_int
+from keras_spiking_bp.validation import asserted, check_path, check_positive_int
 
 #: The camera looks at each digit in three movements of 100 ms. Most recordings end a few ms
 #: later, with few of their events in these: a longer window would end in empty steps.
@@ -53,7 +53,7 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
     """
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
-    folder = Path(data_dir)
+    folder = Path(check_path("data_dir", data_dir))
     if not folder.is_dir():
         raise FileNotFoundError(f"`data_dir` must be a folder that exists. Received: data_dir={str(data_dir)!r}")
     if (folder / "train1K.txt").exists():
@@ -98,7 +98,7 @@ def read_events(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, np.nda
         >>> x.tolist(), y.tolist(), polarity.tolist(), time.tolist()
         ([3, 33], [4, 0], [1, 0], [200, 65794])
     """
-    _check_recording(Path(path))
+    _check_recording(Path(check_path("path", path)))
     x, y, polarity, time = (column.numpy() for column in _events(tf.constant(os.fspath(path))))
     return x, y, polarity, time
 

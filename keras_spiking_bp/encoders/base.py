@@ -32,7 +32,8 @@ class Encoder(keras.layers.Layer):
         # a functional model casts integers to its own dtype before any layer sees them
         message = (
             f"`images` in encoder {self.name!r}, times scale={self.scale}, must not exceed {self.largest} in absolute "
-            "value: divide 8-bit images by 255 first (for packaged weights, scale them as models.model_card says)"
+            "value: divide 8-bit images by 255 first (for packaged weights, scale them as models.model_card says; for "
+            "other inputs a ConstantEncoder has the argument `largest`)"
         )
         highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
         with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):

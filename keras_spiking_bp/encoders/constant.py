@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.encoders.base import Encoder
+from keras_spiking_bp.encoders.base import LARGEST, Encoder
 from keras_spiking_bp.validation import check_positive
 
 
@@ -18,8 +18,8 @@ class ConstantEncoder(Encoder):
     Args:
         num_steps: number of time steps T, at least 1.
         scale: factor on the intensity, > 0.
-        largest: limit of the currents' absolute values, > 0; None for no limit. The packaged network of CIFAR-10 has
-            one, so that 8-bit images raise an error.
+        largest: limit of the currents' absolute values, > 0: 8-bit images raise an error. None for no limit, as for
+            measurements in units of their own.
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 
@@ -34,7 +34,7 @@ class ConstantEncoder(Encoder):
         [[[0.25], [0.25], [0.25]]]
     """
 
-    def __init__(self, num_steps: int, scale: float = 1.0, largest: float | None = None, **kwargs: Any):
+    def __init__(self, num_steps: int, scale: float = 1.0, largest: float | None = LARGEST, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
         self.largest = None if largest is None else check_positive("largest", largest)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.encoders.base import LARGEST, Encoder
@@ -64,6 +65,8 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
             True
         """
+        if tuple(seed.shape if tf.is_tensor(seed) else np.shape(seed)) != (2,):
+            raise ValueError(f"`seed` must be a pair of integers, such as (1, 2). Received: seed={seed!r}")
         images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)  # the dtype of the draws
 
         def spikes_of(image_and_index):

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_spiking_bp.validation import check_path
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
@@ -17,11 +19,12 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
     The folder of that path is temporary and may hold intermediate files.
 
     Raises:
+        ValueError: if `path` is no path.
         FileExistsError: if something is at `path`, unless `overwrite`; a file is replaced by a file only, and a folder,
             which must be a SavedModel, by a folder.
         FileNotFoundError: if the folder of `path` is missing.
     """
-    path = Path(path)
+    path = Path(check_path("path", path))
     _check(path, overwrite, folder)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"`path` must lie in a folder that is there. Received: path={str(path)!r}")

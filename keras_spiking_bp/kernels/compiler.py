@@ -36,7 +36,7 @@ def _default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_spiking_bp"
 
 
-def build(path: Path | None = None) -> Path:
+def build(path: str | os.PathLike | None = None) -> Path:
     """Compiles the kernels with the C++ compiler of this machine (`$CXX`, or `g++`).
 
     Args:
@@ -48,7 +48,7 @@ def build(path: Path | None = None) -> Path:
     Raises:
         RuntimeError: if there is no compiler, it fails (the error has its message), or the folder is not writable.
     """
-    path = path or library_path()
+    path = library_path() if path is None else Path(path)
     compiler = shlex.split(os.environ.get("CXX") or "g++")
     if shutil.which(compiler[0]) is None:
         raise RuntimeError(

@@ -87,7 +87,10 @@ def usable() -> ModuleType | None:
 def _switched_on() -> bool:
     global _on
     if _on is None:
-        _on = os.environ.get(VARIABLE, "0") not in ("", "0")
+        asked = os.environ.get(VARIABLE) or "0"
+        if asked not in ("0", "1"):
+            _without(f"{VARIABLE} must be 0 or 1. Received: {asked!r}")
+        _on = asked == "1"
         if _on:
             try:
                 _load()

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.encoders import LARGEST, ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.validation import check_choice
 
 #: Data sets for which there are weights, with the name of their files.
@@ -105,5 +105,5 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
 def encoder_from(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
     """The encoder of a model card."""
     if settings["kind"] == "constant":
-        return ConstantEncoder(num_steps, settings["scale"], largest=LARGEST)
+        return ConstantEncoder(num_steps, settings["scale"])
     return PoissonEncoder(num_steps, settings["scale"], seed=seed)

@@ -11,7 +11,7 @@ import keras
 from keras_spiking_bp.cells import ResidualCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
-from keras_spiking_bp.validation import check_image_shape, check_positive_ints
+from keras_spiking_bp.validation import check_image_shape, check_positive_int, check_positive_ints
 
 
 def spiking_resnet(
@@ -66,6 +66,7 @@ def spiking_resnet(
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
         check_positive_ints("blocks", [pair[0], *keras.tree.flatten(pair[1])])
+    check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
         policy=policy,

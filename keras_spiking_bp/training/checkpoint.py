@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Checkpoint:
         Raises:
             ValueError: if the checkpoint has other data or another order of it, a model with other weights or another
                 number of random streams, another optimizer, in the middle of an epoch other metrics, or another
-                `FORMAT`; or if the model does not have one output.
+                `FORMAT`; if a file of it cannot be read; or if the model does not have one output.
         """
         _build(model, batch)
         variables = _metric_variables(model)
@@ -119,6 +120,7 @@ class Checkpoint:
         self._restored = max(self._finished(), default=None)
         if self._restored is None:
             return Position()
+        self._check_whole(self._restored)
         state = json.loads((self._restored / "position.json").read_text())
         if state.pop("format", 1) != FORMAT:
             raise ValueError(
@@ -155,7 +157,11 @@ class Checkpoint:
     def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
-            model.load_weights(self._restored / "model.weights.h5")
+            weights = self._restored / "model.weights.h5"
+            try:
+                model.load_weights(weights)
+            except OSError as error:
+                raise ValueError(self._unreadable(weights)) from error
             with np.load(self._restored / "variables.npz") as values:
                 for variable, value in zip(_saved_apart(model), values.values(), strict=True):
                     variable.assign(value)
@@ -186,6 +192,24 @@ class Checkpoint:
                 variable.assign(tf.gather(values, replica))
 
         strategy.run(tf.function(assign))
+
+    def _check_whole(self, checkpoint: Path) -> None:
+        """Rejects a checkpoint with a file that cannot be opened, such as one of a half-copied folder."""
+        readers: dict[str, Callable[[Path], Any]] = {
+            "position.json": lambda path: json.loads(path.read_text()),
+            **dict.fromkeys(("variables.npz", "callbacks.npz", "metrics.npz"), lambda path: np.load(path).close()),
+        }
+        for name, read in readers.items():
+            try:
+                read(checkpoint / name)
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise ValueError(self._unreadable(checkpoint / name)) from error
+
+    def _unreadable(self, path: Path) -> str:
+        return (
+            f"`folder` must have a whole checkpoint, or none. Received: folder={str(self.folder)!r}, whose "
+            f"{path.parent.name}/{path.name} cannot be read. Give another folder, or remove {path.parent.name}"
+        )
 
     def _finished(self) -> list[Path]:
         found = (path.parent for path in self.folder.glob("epoch-*/position.json"))

@@ -18,6 +18,12 @@ from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
 from keras_spiking_bp.validation import check_positive_int
 
+#: Arguments of `model.fit` on which order, position and batches depend.
+OF_BATCHES = {
+    "x", "y", "batch_size", "initial_epoch", "sample_weight", "shuffle", "steps_per_epoch",
+    "validation_split",
+}  # fmt: skip
+
 
 def fit(
     model: keras.Model,
@@ -58,7 +64,7 @@ def fit(
         callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
             state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
-            and `on_train_end`.
+            and `on_train_end`, and a warning says that nothing is trained.
         **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `verbose`, ...
 
     Returns:
@@ -85,6 +91,10 @@ def fit(
     """
     callbacks = listed(callbacks)
     check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
+    if taken := OF_BATCHES & kwargs.keys():
+        raise ValueError(
+            f"`{min(taken)}` must not be given, since `batches` and `folder` determine it. Received: {sorted(taken)}"
+        )
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
@@ -101,6 +111,13 @@ def fit(
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     first = position.epoch
     end = first if stopped_early(callbacks, first) else epochs
+    if first >= end:
+        warnings.warn(
+            f"{str(checkpoint.folder)!r} holds a finished training of {first} epochs: nothing is trained. Give more "
+            "`epochs` (or EarlyStopping, if it ended the run, more patience), or another `folder`",
+            UserWarning,
+            stacklevel=2,
+        )
     saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
     if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
         kwargs.setdefault("validation_batch_size", batches.batch_size)

@@ -362,6 +362,7 @@ def test_data_that_cannot_be_read_is_refused(small):
     for data, message in (
         (dataset.batch(2).repeat(), "`data` must end"),
         (tf.data.Dataset.from_tensor_slices(images), "A Dataset must be batched"),
+        (dataset, r"`data` must be in batches \(a Dataset must be batched\)"),
         (dataset.batch(2).map(lambda x, y: (x, y[:1])), "`labels` must be one for each sample. Received: 1 for 2"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -737,3 +738,35 @@ def test_results_do_not_depend_on_the_batch_size(small):
             assert row == pytest.approx(other)
         with pytest.raises(ValueError, match="`batch_size` must be"):
             of(0)
+
+
+class Counted(keras.utils.PyDataset):
+    """Seven batches, and how many of them were taken."""
+
+    def __init__(self, images, labels):
+        super().__init__()
+        self.images, self.labels, self.taken = images, labels, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        self.taken += 1
+        x = self.images[i : i + 1]
+        return (x,) if self.labels is None else (x, self.labels[i : i + 1])
+
+
+@pytest.mark.parametrize("labels", [None, np.full(7, 3), np.eye(10)[:7] + np.eye(10)[9] * 2])
+def test_labels_of_batches_are_looked_at_in_the_first_one(small, labels):
+    model, images, *_ = small
+    for of in (analysis.accuracy_over_time, lambda model, data, **how: analysis.compare({"a": model}, data, **how)):
+        data = Counted(images, labels)
+        with pytest.raises(ValueError, match="`labels` must be"):
+            of(model, data, verbose=0)
+        assert data.taken == 1
+
+
+def test_a_class_in_place_of_a_model(small):
+    _, images, *_ = small
+    with pytest.raises(TypeError, match="`model` must be an instance of a model. Received: the class Model"):
+        analysis.activity(keras.Model, images)

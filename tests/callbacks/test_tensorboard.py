@@ -98,3 +98,8 @@ def test_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match="SpikingTensorBoard needs TensorBoard: pip install tensorboard"):
         ksbp.callbacks.SpikingTensorBoard(tmp_path, np.zeros((1, 4, 4, 1), "float32"))
+
+
+def test_arguments_in_the_wrong_order():
+    with pytest.raises(ValueError, match="`log_dir` must be a path. Received: log_dir="):
+        ksbp.callbacks.SpikingTensorBoard(np.ones((2, 3)), "logs")

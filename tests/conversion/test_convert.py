@@ -274,7 +274,7 @@ def test_bad_arguments_are_refused():
     ann = plain()
     for arguments, error, message in (
         ({"method": "mean"}, ValueError, "`method` must be one of .*'mean'"),
-        ({"percentile": 0}, ValueError, "`percentile` must be above 0.*percentile=0"),
+        ({"percentile": 0}, ValueError, "`percentile` must be in per cent.*percentile=0"),
         ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
         ({"encoder": "poisson"}, TypeError, "`encoder` must be a ConstantEncoder or PoissonEncoder.*'poisson'"),
         ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, r"mean over time is `scale \* image`.*LatencyEncoder"),

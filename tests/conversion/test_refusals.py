@@ -250,6 +250,6 @@ def test_sample_data_that_is_none(data, error, message):
     ann = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(3)])
     with pytest.raises(error, match=f"`sample_data` {message}"):
         ksbp.convert_to_snn(ann, data)
-    for percentile in ("99", None, True, 0, 101):
-        with pytest.raises(ValueError, match="`percentile` must be above 0 and at most 100. Received: percentile="):
+    for percentile in ("99", None, True, 0, 0.999, 101):
+        with pytest.raises(ValueError, match="`percentile` must be in per cent, from 50 to 100. Received: percentile="):
             ksbp.convert_to_snn(ann, np.ones((4, 6)), percentile=percentile)

@@ -202,3 +202,10 @@ def test_a_tfds_that_does_not_load(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", types.ModuleType("tensorflow_datasets"))
     with pytest.raises(ImportError, match="tensorflow-metadata<1.18"):
         load_images("mnist")
+
+
+def test_images_that_are_scaled_already_are_refused():
+    data = by_hand()
+    for images in (data.test[0] / 255, data.test[0].tolist()):
+        with pytest.raises(ValueError, match="`images` must be uint8, from 0 to 255. Received: images of dtype"):
+            data.normalised(images)

@@ -299,9 +299,11 @@ def test_times_in_seconds_are_refused():
     assert not np.any(events_to_spikes([], [], [], [], num_steps=10))
 
 
-def test_a_polarity_of_minus_one():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="does not index"):
-        events_to_spikes([0], [0], [-1], [0], 2)
+def test_polarities_that_are_no_channel():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`polarity` must be 0 or 1: .*give polarity > 0"):
+        events_to_spikes([0, 0], [0, 0], [1, -1], [0, 5], 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`polarity` must be 0, the only channel"):
+        events_to_spikes([0], [0], [1], [0], 2, polarities=1)
 
 
 def test_a_larger_sensor():
@@ -372,3 +374,11 @@ def test_real_recordings():
     np.testing.assert_array_equal(spikes[0], binned(events, 20, 300_000))
     assert path.endswith("60001.bs2") and np.argmax(labels) == 7
     assert np.mean([time < 300_000 for *_, time in events]) > 0.98  # the window keeps all three movements
+
+
+def test_what_is_no_path():
+    for path in (None, "", 3):
+        with pytest.raises(ValueError, match=f"`data_dir` must be a path. Received: data_dir={path!r}"):
+            load_nmnist(path, 5)
+        with pytest.raises(ValueError, match=f"`path` must be a path. Received: path={path!r}"):
+            read_events(path)

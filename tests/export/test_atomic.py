@@ -118,3 +118,10 @@ def test_an_interrupt_while_a_folder_is_replaced(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), written_whole(out, overwrite=True, folder=True) as part:
         part.mkdir()
     assert _contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("path", [None, "", 3])
+@pytest.mark.parametrize("name", EXPORTS)
+def test_what_is_no_path(name, path):
+    with pytest.raises(ValueError, match=f"`path` must be a path. Received: path={path!r}"):
+        EXPORTS[name](small(encoder=None), path)

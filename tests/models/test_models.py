@@ -245,3 +245,9 @@ np.save(folder + "/out.npy", model.serve(np.load(folder + "/spikes.npy")))
     outputs = np.load(tmp_path / "out.npy")
     np.testing.assert_allclose(outputs, expected, atol=0.05 * np.abs(expected).max())  # a rounding may flip a spike
     np.testing.assert_array_equal(outputs.argmax(-1), expected.argmax(-1))
+
+
+def test_bad_filters_of_the_stem():
+    for filters in (None, "2", 2.5, 0):
+        with pytest.raises(ValueError, match=f"`stem_filters` must be an integer of at least 1.*{filters}"):
+            ksbp.models.spiking_resnet((8, 8, 1), 2, [(4, 1)], [], stem_filters=filters)

@@ -115,7 +115,8 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
         on_train_batch_begin=lambda batch, logs: calls.append("batch"),
         on_train_end=lambda logs: calls.append("end"),
     )
-    assert ksbp.training.fit(again, batches(), 2, tmp_path, callbacks=record, verbose=0) == curve
+    with pytest.warns(UserWarning, match="holds a finished training of 2 epochs: nothing is trained"):
+        assert ksbp.training.fit(again, batches(), 2, tmp_path, callbacks=record, verbose=0) == curve
     assert calls == ["begin", "end"]
     for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -436,6 +437,22 @@ def test_what_is_no_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="`folder` must be in a file system of this machine. Received: .*gs://mine"):
         ksbp.training.fit(small_model(), batches(), 1, "gs://mine")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_arguments_that_the_batches_determine(tmp_path):
+    for name in ("steps_per_epoch", "batch_size", "shuffle", "initial_epoch"):
+        with pytest.raises(ValueError, match=f"`{name}` must not be given, since `batches` and `folder` determine it"):
+            ksbp.training.fit(small_model(), batches(), 1, tmp_path / "new", **{name: 1})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["position.json", "model.weights.h5", "variables.npz", "metrics.npz"])
+def test_a_file_of_a_checkpoint_that_was_cut_off(tmp_path, name):
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+    (cut,) = tmp_path.glob(f"*/{name}")
+    cut.write_bytes(cut.read_bytes()[:10])
+    with pytest.raises(ValueError, match=f"`folder` must have a whole checkpoint.*{name} cannot be read"):
+        ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
 
 
 def test_an_uncompiled_model(tmp_path):
