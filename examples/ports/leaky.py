@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp import neuron_parameters as parameters
 
 
 @keras.saving.register_keras_serializable(package="examples")
@@ -31,8 +30,7 @@ class LeakyCell(ksbp.LIFCell):
     def fire(self, current: tf.Tensor, state: dict[str, tf.Tensor]):
         spikes, state = super().fire(current, state)
         if self.reset_delay and self.reset_mechanism == "subtract":
-            beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
-            rest = (1.0 - beta) * threshold * tf.stop_gradient(spikes)
+            rest = (1.0 - self.beta) * self.threshold * tf.stop_gradient(spikes)
             state = {**state, "membrane": state["membrane"] - rest}
         return spikes, state
 

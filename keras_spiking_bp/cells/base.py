@@ -313,7 +313,9 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
         if neuron.activity_regularizer is not None:
             raise ValueError(
                 f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
-                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'. A recurrent network cannot have one"
+                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'. With 'bptt', and in a recurrent "
+                "network, penalise the spikes of a SpikingRNN with return_sequences=True: call "
+                "keras.layers.ActivityRegularization on them"
             )
 
 

@@ -67,13 +67,15 @@ class LIFCell(SavesItsSeed, NeuronCell):
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
             instance of a class of `surrogates`. None is the paper's derivative, computed from the spikes alone.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
-            0 <= initial_membrane < 1. At 0.5 spike counts are rounded to the nearest integer, not down, which matters
-            with few steps.
+            0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, spike counts are
+            rounded to the nearest integer, not down, which matters with few steps.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
             in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
-            them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.)
+            them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.) With an
+            `initial_membrane`, the gradient of the threshold includes that of the start, except where states are
+            constants: with an `initial_state`, and in a stateful layer.
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
             does not. Requires `gradient="accumulated"` or `"bounded"`.
