@@ -38,8 +38,8 @@ class SumSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        _check_rank(y_true, y_pred)
         if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
+            _check_rank(y_true, y_pred)
             raise ValueError(
                 f"`y_true` must be one-hot, of the shape of y_pred {tuple(y_pred.shape)}. Received: y_true of shape "
                 f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError, or make them one-hot: "
@@ -160,8 +160,8 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
     y_true = ops.convert_to_tensor(y_true)
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
-    _check_rank(y_true, y_pred)
     if len(y_true.shape) != len(y_pred.shape) - 1:
+        _check_rank(y_true, y_pred)
         raise ValueError(
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"

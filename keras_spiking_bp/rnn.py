@@ -81,13 +81,14 @@ class SpikingRNN(keras.layers.RNN):
 
     Raises:
         TypeError: if `cell` is not a cell of this library, or `sequences` are complex or no numbers.
-        ValueError: if `gradient` is unknown, the dtype policy is not float32, `sequences` have no time axis, the shape
-            of a step is not fully known or not the one that the layer was built for, a `stateful` layer gets another
-            batch size than before, a synapse is not affine or draws random numbers where it must not, or adds a loss, a
-            batch normalisation stands behind a layer that is not affine, a cell has an `activity_regularizer` with
-            `"bptt"`, a `RecurrentCell` or a learned parameter is used without `"bptt"`, the shape of `mask` or of a
-            state is wrong, the number of steps is unknown with `unroll=True`, or, while a functional or sequential
-            model is built, `sequences` are directly the output of a `SpikingRNN` without `return_sequences`.
+        ValueError: if `gradient` is unknown, `cell` holds an encoder, the dtype policy is not float32, `sequences` have
+            no time axis, the shape of a step is not fully known or not the one that the layer was built for, a
+            `stateful` layer gets another batch size than before, a synapse is not affine or draws random numbers where
+            it must not, or adds a loss, a batch normalisation stands behind a layer that is not affine, a cell has an
+            `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used without `"bptt"`, the
+            shape of `mask` or of a state is wrong, the number of steps is unknown with `unroll=True`, or, while a
+            functional or sequential model is built, `sequences` are directly the output of a `SpikingRNN` without
+            `return_sequences`.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity, or, where their batch size is unknown in
             the graph, another one than the states, or no step with `return_sequences` (not under XLA, which leaves
             checks out).
@@ -184,11 +185,6 @@ class SpikingRNN(keras.layers.RNN):
         build_part(self.cell, sequences_shape[2:])  # here: Keras takes the cell for built, whatever the checks find
         self._step_shape = tuple(sequences_shape[2:])
         check_built_rule(self.gradient, self.cell, self._step_shape)
-        for layer in self.cell._flatten_layers():
-            if isinstance(layer, Cell) and not layer.trainable:
-                # `trainable=False` in a constructor does not reach the layers inside
-                for inner in layer._flatten_layers(include_self=False):
-                    inner.trainable = False
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:

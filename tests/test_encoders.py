@@ -217,6 +217,13 @@ def test_a_seed_that_is_no_pair():
             ksbp.PoissonEncoder(3).encode(np.full((1, 2), 0.5, "float32"), seed)
 
 
+def test_seeds_in_a_pipeline():
+    encoder, images = ksbp.PoissonEncoder(20), np.full((3, 1, 4), 0.5, "float32")
+    pipeline = tf.data.Dataset.from_tensor_slices(images).enumerate().map(lambda i, x: encoder.encode(x, (1, i)))
+    for i, spikes in enumerate(pipeline):
+        np.testing.assert_array_equal(spikes, encoder.encode(images[i], (1, i)))
+
+
 def test_8_bit_images_as_currents_are_refused_but_measurements_are_not():
     images, labels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype("uint8"), np.arange(4) % 3
     model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(2, 3)], [], encoder=ksbp.ConstantEncoder(3))

@@ -123,6 +123,8 @@ def test_outputs_of_each_step_are_not_blamed_on_the_labels():
     for loss, labels in ((losses.SparseSumSquaredError, LABELS), (losses.SumSquaredError, ONE_HOT)):
         with pytest.raises(ValueError, match=r"`y_pred` must be \(batch, classes\).*return_sequences"):
             loss()(labels, each_step)
+    labels = np.tile(LABELS[:, None], (1, 4))  # those of each step
+    assert losses.SparseSumSquaredError()(labels, each_step).numpy() == labels.size
 
 
 @pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])

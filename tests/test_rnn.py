@@ -974,16 +974,3 @@ def test_a_gradient_that_is_set_later_is_checked():
     with pytest.raises(ValueError, match="affine"):
         layer.gradient = "accumulated"
     assert layer.gradient == layer.get_config()["gradient"] == "bptt"
-
-
-def test_cells_that_are_made_frozen_are_frozen_with_the_layers_in_them():
-    frozen = ksbp.LIFCell(keras.layers.Dense(4), trainable=False)
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell([frozen, ksbp.ReadoutCell(keras.layers.Dense(3))]))
-    layer.build((None, None, 5))
-    assert len(layer.trainable_weights) == 2 and not frozen.trainable_weights
-    again = ksbp.SpikingRNN.from_config(layer.get_config())
-    again.build((None, None, 5))
-    assert len(again.trainable_weights) == 2
-    whole = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4))], trainable=False))
-    whole.build((None, None, 5))
-    assert not whole.trainable_weights and len(whole.non_trainable_weights) == 2

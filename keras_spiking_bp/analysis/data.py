@@ -28,7 +28,7 @@ def batches_of(
         number = _number_of_batches(data)
         batches = data if isinstance(data, tf.data.Dataset) else (data[i] for i in range(data.num_batches))
         pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
-        return ((x, checked_labels(y if labelled else None, _size(x), classes)) for x, y in pairs), number
+        return ((x, checked_labels(_in_batches(y) if labelled else None, _size(x), classes)) for x, y in pairs), number
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
         raise TypeError(
             "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "
@@ -57,6 +57,12 @@ def _number_of_batches(data: tf.data.Dataset | keras.utils.PyDataset) -> int | N
     return number if number >= 0 else None
 
 
+def _in_batches(labels: Any) -> Any:
+    if labels is not None and not np.ndim(labels):
+        raise ValueError(f"`data` must be in batches (a Dataset must be batched). Received: a single label, {labels}")
+    return labels
+
+
 def _size(inputs: Any) -> int:
     return len(keras.tree.flatten(inputs)[0])
 
@@ -67,8 +73,6 @@ def checked_labels(labels: Any, samples: int, classes: int | None = None) -> np.
         if classes is not None:
             raise ValueError(NO_LABELS)
         return None
-    if not np.ndim(labels):
-        raise ValueError(f"`data` must be in batches (a Dataset must be batched). Received: a single label, {labels}")
     labels = class_indices(labels)
     if len(labels) != samples:
         raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {samples} samples")

@@ -20,6 +20,8 @@ from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
 from keras_spiking_bp.spiking_model import input_over_time, sequences_of
 from keras_spiking_bp.validation import check_positive_int
 
+_NONE = OperationCount()
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -54,7 +56,7 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: OperationCount
+    before: OperationCount = _NONE
     uncounted: str = ""
 
     @property

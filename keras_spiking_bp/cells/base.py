@@ -44,7 +44,7 @@ class Cell(keras.layers.Layer):
     With `stateful=True` one dropout mask serves all batches; `reset_state` sets all potentials to 0 and ends dropout.
     Batch normalisation must not learn there: nothing would update its statistics.
 
-    A cell with `trainable=False` is frozen with all layers in it once its `SpikingRNN` is built.
+    Freeze a cell by `cell.trainable = False`: as an argument of its constructor it would not reach the layers inside.
 
     Cells compute in float32 whatever the global dtype policy: a bfloat16 membrane potential never reaches its steady
     state. Mixed precision belongs to the synapse: `keras.layers.Conv2D(..., dtype="mixed_bfloat16")`.

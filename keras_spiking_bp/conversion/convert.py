@@ -75,7 +75,7 @@ def convert_to_snn(
             `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: for the given number of
             time steps, the one with which spike counts represent the activations with the least squared error, if the
             current of a neuron is constant.
-        percentile: of all activations of a layer, above 0, at most 100.
+        percentile: of all activations of a layer, in per cent, from 50 to 100.
         reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
         encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
             `scale * image`; `ConstantEncoder(num_steps, largest=None)` if None. With a `PoissonEncoder`

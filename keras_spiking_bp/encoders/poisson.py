@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.encoders.base import LARGEST, Encoder
@@ -59,19 +58,23 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         Returns:
             Spikes (B, T, ...) int8. Those of an image depend only on the seed and its batch position.
 
+        Raises:
+            ValueError: if `seed` is no pair.
+
         Example:
             >>> encoder = PoissonEncoder(num_steps=5)
             >>> images = np.full((2, 3), 0.5, "float32")
             >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
             True
         """
-        if tuple(seed.shape if tf.is_tensor(seed) else np.shape(seed)) != (2,):
+        pair = None if seed is None else tf.convert_to_tensor(seed)
+        if pair is None or not pair.shape.is_compatible_with((2,)):
             raise ValueError(f"`seed` must be a pair of integers, such as (1, 2). Received: seed={seed!r}")
         images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)  # the dtype of the draws
 
         def spikes_of(image_and_index):
             image, index = image_and_index
-            own_seed = tf.random.experimental.stateless_fold_in(seed, index)
+            own_seed = tf.random.experimental.stateless_fold_in(pair, index)
             draws = tf.random.stateless_uniform(tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
             return tf.cast(draws < self.scale * tf.abs(image), tf.int8) * tf.cast(tf.sign(image), tf.int8)
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
 from keras_spiking_bp.training.swapped_averages import restore_weights
 
+#: What reading a damaged JSON or npz file raises.
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before|-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 3
@@ -120,14 +122,17 @@ class Checkpoint:
         self._restored = max(self._finished(), default=None)
         if self._restored is None:
             return Position()
-        self._check_whole(self._restored)
-        state = json.loads((self._restored / "position.json").read_text())
+        with self._whole(self._restored / "position.json") as path:
+            state = json.loads(path.read_text())
         if state.pop("format", 1) != FORMAT:
             raise ValueError(
                 f"`folder` must have a checkpoint of this version of the library, or none. Received: "
                 f"folder={str(self.folder)!r}, whose checkpoint another version wrote. Go on with that version, or "
                 "give another folder"
             )
+        for name in ("variables.npz", "callbacks.npz", "metrics.npz"):
+            with self._whole(self._restored / name) as path:
+                np.load(path).close()
         data = state.pop("data")
         if data != self._data:
             raise ValueError(
@@ -157,11 +162,8 @@ class Checkpoint:
     def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
-            weights = self._restored / "model.weights.h5"
-            try:
-                model.load_weights(weights)
-            except OSError as error:
-                raise ValueError(self._unreadable(weights)) from error
+            with self._whole(self._restored / "model.weights.h5", (OSError,)) as path:
+                model.load_weights(path)
             with np.load(self._restored / "variables.npz") as values:
                 for variable, value in zip(_saved_apart(model), values.values(), strict=True):
                     variable.assign(value)
@@ -193,23 +195,16 @@ class Checkpoint:
 
         strategy.run(tf.function(assign))
 
-    def _check_whole(self, checkpoint: Path) -> None:
-        """Rejects a checkpoint with a file that cannot be opened, such as one of a half-copied folder."""
-        readers: dict[str, Callable[[Path], Any]] = {
-            "position.json": lambda path: json.loads(path.read_text()),
-            **dict.fromkeys(("variables.npz", "callbacks.npz", "metrics.npz"), lambda path: np.load(path).close()),
-        }
-        for name, read in readers.items():
-            try:
-                read(checkpoint / name)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                raise ValueError(self._unreadable(checkpoint / name)) from error
-
-    def _unreadable(self, path: Path) -> str:
-        return (
-            f"`folder` must have a whole checkpoint, or none. Received: folder={str(self.folder)!r}, whose "
-            f"{path.parent.name}/{path.name} cannot be read. Give another folder, or remove {path.parent.name}"
-        )
+    @contextlib.contextmanager
+    def _whole(self, path: Path, errors: tuple[type[Exception], ...] = _DAMAGED) -> Iterator[Path]:
+        """Within it, these errors of reading become one that names the file of the checkpoint."""
+        try:
+            yield path
+        except errors as error:
+            raise ValueError(
+                f"`folder` must have a whole checkpoint, or none. Received: folder={str(self.folder)!r}, whose "
+                f"{path.parent.name}/{path.name} cannot be read. Give another folder, or remove {path.parent.name}"
+            ) from error
 
     def _finished(self) -> list[Path]:
         found = (path.parent for path in self.folder.glob("epoch-*/position.json"))

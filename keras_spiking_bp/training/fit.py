@@ -73,12 +73,13 @@ def fit(
 
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
-        ValueError: if a number is below 1, there is a `BackupAndRestore`, the model is not built or not compiled, is
-            compiled with `steps_per_execution`, `keras.config` limits epochs or their steps to fewer, the model uses
-            several machines or has more than one output, the number of devices does not divide the batch size, or
-            `folder` has another run: other data (by value, see `Batches.description`), weights of other shapes, another
-            kind of optimizer, another number of random streams, in the middle of an epoch other metrics; or a
-            checkpoint in the format of another version of this library.
+        ValueError: if a number is below 1, `kwargs` has an argument that `batches` determines, there is a
+            `BackupAndRestore`, the model is not built or not compiled, is compiled with `steps_per_execution`,
+            `keras.config` limits epochs or their steps to fewer, the model uses several machines or has more than one
+            output, the number of devices does not divide the batch size, or `folder` has another run: other data (by
+            value, see `Batches.description`), weights of other shapes, another kind of optimizer, another number of
+            random streams, in the middle of an epoch other metrics; or a checkpoint in the format of another version of
+            this library, or with a file that cannot be read.
 
     Example:
         >>> import tempfile
@@ -91,7 +92,7 @@ def fit(
     """
     callbacks = listed(callbacks)
     check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
-    if taken := OF_BATCHES & kwargs.keys():
+    if taken := {name for name in OF_BATCHES if kwargs.get(name) is not None}:
         raise ValueError(
             f"`{min(taken)}` must not be given, since `batches` and `folder` determine it. Received: {sorted(taken)}"
         )
