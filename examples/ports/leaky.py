@@ -30,7 +30,8 @@ class LeakyCell(ksbp.LIFCell):
     def fire(self, current: tf.Tensor, state: dict[str, tf.Tensor]):
         spikes, state = super().fire(current, state)
         if self.reset_delay and self.reset_mechanism == "subtract":
-            rest = (1.0 - self.beta) * self.threshold * tf.stop_gradient(spikes)
+            beta, threshold = tf.convert_to_tensor(self.beta), tf.convert_to_tensor(self.threshold)
+            rest = (1.0 - beta) * threshold * tf.stop_gradient(spikes)
             state = {**state, "membrane": state["membrane"] - rest}
         return spikes, state
 
