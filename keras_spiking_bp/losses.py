@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_spiking_bp.validation import asserted, check_positive_int, check_share
+from keras_spiking_bp.validation import asserted, check_positive_int, check_share, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -50,7 +50,7 @@ class SumSquaredError(keras.losses.Loss):
             message = ["`y_true` must be one-hot, of the shape of y_pred. Received: shapes of both", *shapes]
             (y_true,) = asserted(shapes[0] == shapes[1], message, y_true)
         if y_true.dtype.is_floating:
-            y_true = tf.debugging.check_numerics(y_true, "`y_true` has NaN or infinity")
+            y_true = finite("y_true", y_true, self.name)
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
 
 
@@ -76,7 +76,7 @@ class SparseSumSquaredError(SumSquaredError):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
-        return super().call(_one_hot(y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
+        return super().call(_one_hot(self.name, y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -142,7 +142,7 @@ class SpikeCountError(keras.losses.Loss):
         each = outputs // classes
         counts = self.num_steps * ops.sum(ops.reshape(y_pred, (-1, classes, each)), axis=-1)
         right, wrong = (int(self.num_steps * rate * each) for rate in (self.correct_rate, self.incorrect_rate))
-        targets = wrong + (right - wrong) * _one_hot(y_true, y_pred, classes, "take the argmax of them")
+        targets = wrong + (right - wrong) * _one_hot(self.name, y_true, y_pred, classes, "take the argmax of them")
         return ops.mean(ops.square(counts - targets), axis=-1) / self.num_steps
 
     def get_config(self) -> dict[str, Any]:
@@ -155,8 +155,8 @@ class SpikeCountError(keras.losses.Loss):
         return {**super().get_config(), **own}
 
 
-def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
-    """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`."""
+def _one_hot(loss: str, y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
+    """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`; `loss` is the name of the loss."""
     y_true = ops.convert_to_tensor(y_true)
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
@@ -167,7 +167,7 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
         )
     if y_true.dtype.is_floating:
-        y_true = tf.debugging.check_numerics(y_true, "`y_true` has NaN or infinity")
+        y_true = finite("y_true", y_true, loss)
     labels, y_true = y_true, ops.cast(y_true, "int32")
     known = (y_true >= 0) & (y_true < classes)
     message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"

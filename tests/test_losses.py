@@ -131,5 +131,5 @@ def test_outputs_of_each_step_are_not_blamed_on_the_labels():
 def test_nan_in_labels_is_refused(loss):
     labels = (ONE_HOT if loss is losses.SumSquaredError else LABELS.astype("float32")).copy()
     labels[2] = np.nan
-    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` has NaN or infinity"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`y_true` of {loss().name!r} has NaN or infinity"):
         loss()(labels, PREDICTIONS)

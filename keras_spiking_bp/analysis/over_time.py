@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import check_classes, check_labels
+from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.spiking_model import output_layer
@@ -131,6 +131,4 @@ def accuracy_over_time(
         shape = output_layer(model).cell.output_shape_of_step
         check_classes(shape)
         (classes,) = shape
-        if data is not None:
-            check_labels(data, labels, classes)
     return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose, classes=classes))

@@ -21,6 +21,7 @@ from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
 from keras_spiking_bp.training.swapped_averages import restore_weights
+from keras_spiking_bp.validation import check_path
 
 #: What reading a damaged JSON or npz file raises.
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile)
@@ -57,9 +58,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike, batches: Batches, writes: bool = True):
-        if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
-            raise ValueError(f"`folder` must be the path of a folder for the checkpoints. Received: folder={folder!r}")
-        if "://" in os.fspath(folder):
+        if "://" in check_path("folder", folder):
             raise ValueError(f"`folder` must be in a file system of this machine. Received: folder={folder!r}")
         self.folder = Path(folder).expanduser().absolute()
         if self.folder.exists() and not self.folder.is_dir():
