@@ -34,7 +34,7 @@ from examples.machine import machine
 from examples.report import command, test, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
-from keras_spiking_bp.training.fit import is_finite
+from keras_spiking_bp.training.saver import is_finite
 
 #: Recipe fields the command line can override.
 OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]

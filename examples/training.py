@@ -12,7 +12,7 @@ from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import Recipe
-from keras_spiking_bp.training.fit import is_finite
+from keras_spiking_bp.training.saver import is_finite
 
 
 def keep_settings(beside: Path, settings: dict, of: Path) -> None:

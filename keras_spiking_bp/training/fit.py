@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.training.callback_state import choose_directions, stopped_early
-from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
+from keras_spiking_bp.training.callback_state import stopped_early
+from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
+from keras_spiking_bp.training.checkpoint import Checkpoint
+from keras_spiking_bp.training.saver import Saver
 from keras_spiking_bp.validation import check_positive_int
 
 #: Arguments of `model.fit` on which order, position and batches depend.
@@ -190,127 +189,3 @@ def check_training(
             f"`batches` must have a batch size that is a multiple of the number of devices, {replicas}. "
             f"Received: a batch size of {batches.batch_size}"
         )
-
-
-class CallbacksFromBatch(keras.callbacks.CallbackList):
-    """Starts the first epoch of `model.fit` at its batch `first_batch`: counts from there, and ends it in time.
-
-    A second call of `model.fit` for the later epochs would not work: each call ends training, which overwrites the
-    weights with their averages (`use_ema`), and restarts it.
-    """
-
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], first_batch: int, steps: int, **kwargs: Any):
-        super().__init__(callbacks, steps=steps, **kwargs)
-        self._skipped = first_batch
-        self._steps = steps
-        self._epoch_ends = False
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_train_batch_begin(self._skipped + batch, logs)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        batch += self._skipped
-        super().on_train_batch_end(batch, logs)
-        if self._skipped and batch + 1 == self._steps and not self.model.stop_training:
-            self._epoch_ends = self.model.stop_training = True  # Keras ends the epoch; the next hook undoes this
-
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._go_on()
-        super().on_test_begin(logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._go_on()
-        self._skipped = 0
-        super().on_epoch_end(epoch, logs)
-
-    def _go_on(self) -> None:
-        if self._epoch_ends:
-            self._epoch_ends = self.model.stop_training = False
-
-
-class Saver(keras.callbacks.Callback):
-    """Tracks the position, saves, and restores.
-
-    The last of the callbacks: what others change after a batch or an epoch is saved, and what they change as a resumed
-    run begins (they did so before the save) is undone.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        position: Position,
-        steps_per_epoch: int,
-        save_every: int | None,
-        callbacks: Sequence[keras.callbacks.Callback],
-        end: int,
-    ):
-        super().__init__()
-        self._end = end
-        self._checkpoint = checkpoint
-        self._position = position
-        self._steps_per_epoch = steps_per_epoch
-        self._save_every = save_every
-        self._callbacks = callbacks
-        self._diverged = False
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        postpone_final_averages(self._callbacks)
-        self._checkpoint.load(self.model, self._callbacks)
-        choose_directions(self._callbacks)
-        if self._position.epoch >= self._end:
-            apply_final_averages(self._callbacks)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._last_save = self._position.batch
-        if self._position.batch:
-            self._checkpoint.load(self.model, self._callbacks)
-            self._checkpoint.restore_metrics(self.model)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._position.batch = batch + 1
-        due = self._save_every and self._position.batch - self._last_save >= self._save_every
-        if (due or self.model.stop_training) and self._position.batch < self._steps_per_epoch:
-            self._last_save = self._position.batch
-            self._save()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
-            self._position.epoch, self._position.batch = epoch + 1, 0
-            self._position.curve.append(_numbers(logs or {}))
-            self._save()
-        if self.model.stop_training or epoch + 1 == self._end:
-            apply_final_averages(self._callbacks)
-
-    def _save(self) -> None:
-        """Saves, unless training has diverged: that must not replace a good checkpoint."""
-        if is_finite(self.model):
-            self._checkpoint.save(self.model, self._position, self._callbacks)
-        elif not self._diverged:
-            self._diverged = True
-            warnings.warn(
-                "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
-                f"checkpoint stays in {str(self._checkpoint.folder)!r}. It holds the learning rate too: to go on with "
-                "a smaller one, give model.load_weights its model.weights.h5 and train into another folder",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
-
-def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
-    """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
-    found = {}
-    for name, value in logs.items():
-        with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
-            array = np.asarray(value.numpy() if isinstance(value, tf.Tensor) else value)  # alone a bfloat16 fails
-            if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
-                found[name] = array.astype(float).tolist()
-    return found
-
-
-def is_finite(model: keras.Model) -> bool:
-    """Whether the weights and the variables of the optimizer are finite.
-
-    Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
-    """
-    variables = [*model.variables, *model.optimizer.variables]
-    return all(bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(v.value, "float32")))) for v in variables)

@@ -13,7 +13,8 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
-from keras_spiking_bp.training.fit import Saver, check_training, listed
+from keras_spiking_bp.training.fit import check_training, listed
+from keras_spiking_bp.training.saver import Saver
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
