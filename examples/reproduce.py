@@ -34,7 +34,7 @@ from examples.machine import machine
 from examples.report import command, test, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
-from keras_spiking_bp.training.saver import is_finite
+from keras_spiking_bp.training.saver import has_finite_state
 
 #: Recipe fields the command line can override.
 OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> dict:
         return {}
     if len(done) < chosen.epochs:
         raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
-    if not (math.isfinite(done[-1]["loss"]) and is_finite(model)):
+    if not (math.isfinite(done[-1]["loss"]) and has_finite_state(model)):
         raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
 
     # events are binned into steps by the data set, images become spikes in the network

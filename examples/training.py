@@ -12,7 +12,7 @@ from examples import PROGRESS
 from keras_spiking_bp.datasets.images import ImageSet
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.recipes import Recipe
-from keras_spiking_bp.training.saver import is_finite
+from keras_spiking_bp.training.saver import has_finite_state
 
 
 def keep_settings(beside: Path, settings: dict, of: Path) -> None:
@@ -51,7 +51,7 @@ def trained(
     if path.exists():
         return keras.saving.load_model(path)
     ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
-    if not is_finite(model):
+    if not has_finite_state(model):
         raise SystemExit(f"The weights of {path.stem} are not finite: it has diverged, and is not saved")
     with written_whole(path) as part:
         model.save(part)

@@ -26,7 +26,7 @@ from keras_spiking_bp.scalable_weights import (
     weights_of,
 )
 from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
-from keras_spiking_bp.validation import check_fraction, check_positive
+from keras_spiking_bp.validation import check_finite_weights, check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
 _TRIALS = 20
@@ -91,7 +91,8 @@ def calibrate(
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
         ValueError: if a rate or `output_std` is out of range, a name is unknown, there is no readout to scale, two
             layers to scale share weights, a batch normalisation has no gamma to scale, a layer cannot reach its rate
-            (the error gives the nearest ones), or a constraint would undo the scaling. All weights are then restored.
+            (the error gives the nearest ones), weights are not finite, or a constraint would undo the scaling. All
+            weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -102,6 +103,7 @@ def calibrate(
         fc1 0.1
     """
     front, layer = input_over_time(model), spiking_layer(model)
+    check_finite_weights(model)
     unique_names(layer.cell)
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
     spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.emits == "spikes"]

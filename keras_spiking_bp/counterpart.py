@@ -140,7 +140,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     values: dict[int, np.ndarray] = {}
     for to, of in pairs:
         value = np.asarray(of)
-        if not np.array_equal(values.setdefault(id(to), value), value):
+        if not np.array_equal(values.setdefault(id(to), value), value, equal_nan=True):
             raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
     for to, _ in pairs:
         to.assign(values[id(to)])

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.tree import unique_names
+from keras_spiking_bp.loop_weights import weights_prepared
 from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
@@ -109,7 +110,8 @@ def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict
 
     @tf.function(reduce_retracing=True)
     def step(inputs, states):
-        return layer.cell.step(inputs, states)[1]
+        with weights_prepared(layer.cell):  # as the window itself: in a lower precision they would be others
+            return layer.cell.step(inputs, states)[1]
 
     states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
     found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}

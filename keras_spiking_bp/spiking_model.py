@@ -10,6 +10,7 @@ import keras
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import has_stock_call
 from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.validation import check_finite_weights
 
 
 def is_spiking(model: Any) -> bool:
@@ -68,8 +69,8 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential, or
-            has a `call` of its own, or its SpikingRNN has one, ValueError if there are layers after it, or it is in a
-            nested model.
+            has a `call` of its own, or its SpikingRNN has one, ValueError if there are layers after it, it is in a
+            nested model, or weights are not finite.
     """
     layer = spiking_layer(model)
     check_graph(model)
@@ -89,6 +90,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             "one without them, keras.Model(inputs, outputs) with the outputs of this layer, and apply them to what it "
             "returns"
         )
+    check_finite_weights(model)
     return layer
 
 

@@ -121,6 +121,21 @@ def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
     return tf.debugging.check_numerics(values, f"`{name}` of {layer!r} has NaN or infinity")
 
 
+def check_finite_weights(model: keras.layers.Layer) -> None:
+    """The weights of a trained network: NaN would become the absence of spikes."""
+    for variable in model.variables:
+        if not is_finite(variable):
+            raise ValueError(
+                f"`model` must have finite weights. Received: NaN or infinity in {variable.path!r}, as after a "
+                "training that diverged"
+            )
+
+
+def is_finite(variable: keras.Variable) -> bool:
+    """Whether all its values are finite numbers."""
+    return bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(variable.value, "float32"))))
+
+
 def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...]:
     """The shape of one sample (without the batch), every entry known."""
     known = tuple(size for size in shape if size is not None)

@@ -288,6 +288,16 @@ def tied():
     return keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
 
 
+def test_weights_that_are_not_finite():
+    model = ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3)], [], num_steps=5, seed=0)
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] = np.nan
+    model.set_weights(weights)
+    for of in (lambda m: ksbp.calibrate(m, np.ones((2, 8, 8, 2), "float32"), 0.1), ksbp.fold_batch_normalization):
+        with pytest.raises(ValueError, match="must have finite weights.*conv1.*kernel"):
+            of(model)
+
+
 def test_layers_with_the_same_weights():
     """Each would undo the scaling of the other; one of them alone gets the rate that is reported."""
     model = tied()

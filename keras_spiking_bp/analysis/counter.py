@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.connections import INPUT, Connection
+from keras_spiking_bp.loop_weights import weights_prepared
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import finite
 
@@ -66,9 +67,13 @@ def counter(
             )
 
         zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-        _, states, _, *arrays = tf.while_loop(
-            lambda t, *_: t < num_steps, step, (tf.constant(0), states, zeros, *arrays), maximum_iterations=num_steps
-        )
+        with weights_prepared(cell):  # as the window itself: in a lower precision they would be others
+            _, states, _, *arrays = tf.while_loop(
+                lambda t, *_: t < num_steps,
+                step,
+                (tf.constant(0), states, zeros, *arrays),
+                maximum_iterations=num_steps,
+            )
         outputs, spikes, operations = (keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays)
         totals = [  # max pooling passes on spikes of -1 too
             state.get("fired", state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires

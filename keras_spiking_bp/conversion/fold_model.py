@@ -22,6 +22,7 @@ from keras_spiking_bp.layer_graph import (
 )
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import check_graph, spiking_layers
+from keras_spiking_bp.validation import check_finite_weights
 
 _WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
@@ -48,7 +49,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential.
-        ValueError: if it is not built, or a batch normalisation cannot be folded; the error names it.
+        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded; the error
+            names it.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
@@ -59,6 +61,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     """
     networks = spiking_layers(model)
     check_graph(model)
+    check_finite_weights(model)
     plain = {id(layer): without_normalization(layer) for network in networks for layer in _synapses(network.cell)}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
 

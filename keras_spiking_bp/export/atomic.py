@@ -47,7 +47,7 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
 
 def _check(path: Path, overwrite: bool, folder: bool) -> None:
     """Rejects a path that something else is at."""
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link to nothing, too
         raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
     if path.exists() and path.is_dir() != folder:
         kinds = ("file", "folder") if folder else ("folder", "file")

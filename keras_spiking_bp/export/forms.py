@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.loop_weights import weights_prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,9 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
         before: list[State] = [{"spikes": None} if i in fired.values() else {} for i in range(len(neurons))]
         for name, (i, entry) in entries.items():
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
-        outputs, after = cell.step(spikes, before)
+        # as the window casts them: normalisation folded first. In float32 both agree, and folding costs time
+        with weights_prepared(cell) if network.in_lower_precision() else contextlib.nullcontext():
+            outputs, after = cell.step(spikes, before)
         states = {
             name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
             for name, (i, entry) in entries.items()
@@ -117,7 +121,7 @@ def spike_names(cell: Cell) -> dict[str, int]:
 
 
 def _as_word(name: str) -> str:
-    return re.sub(r"\W", "_", name)
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:

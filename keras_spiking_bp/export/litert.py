@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -64,7 +66,7 @@ def export_litert(
     check_choice("weights", weights, ("float32", "int8"))
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
-    network.check_float32("LiteRT")
+    network.check_float32("LiteRT", with_front=inputs == "images")
     for layer in network.layer._flatten_layers():
         if getattr(layer, "quantization_mode", None) is not None:
             raise ValueError(
@@ -72,10 +74,9 @@ def export_litert(
                 f"{layer.quantization_mode!r}. Export the model from before `quantize`, with weights='int8'"
             )
     exported = _chosen_form(network, form, inputs, num_steps, batch_size)
-    with written_whole(path, overwrite) as file:
-        saved_model = file.with_name(f"{file.name}.saved_model")
-        write_signatures(network, [exported], saved_model)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[exported.name])
+    with written_whole(path, overwrite) as file, tempfile.TemporaryDirectory() as saved_model:
+        write_signatures(network, [exported], Path(saved_model))
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[exported.name])
         if weights == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         try:

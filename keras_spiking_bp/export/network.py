@@ -28,7 +28,8 @@ class Network:
 
     Raises:
         TypeError: if `model` is not such a model, or has no `SpikingRNN`.
-        ValueError: if it has several, several inputs, layers after it, or a state as its first output.
+        ValueError: if it has several, several inputs, layers after it, or a state as its first output; or weights that
+            are not finite.
     """
 
     def __init__(self, model: keras.Model):
@@ -59,16 +60,26 @@ class Network:
         self.encoder: Any = encoder if is_poisson else None
         self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 
-    def check_float32(self, file_format: str) -> None:
-        """Rejects synapses in a precision that the format lacks.
+    def in_lower_precision(self) -> list[keras.layers.Layer]:
+        """The layers of a step that do not compute in float32."""
+        return _in_lower_precision(self.layer)
+
+    def check_float32(self, file_format: str, with_front: bool = False) -> None:
+        """Rejects synapses, and `with_front` layers before time, in a precision that the format lacks.
 
         Raises:
             ValueError: if a layer does not compute in float32.
         """
-        lower = [layer for layer in self.layer._flatten_layers() if layer.compute_dtype not in ("float32", None)]
+        lower = self.in_lower_precision()
+        if with_front and self.front is not None:
+            lower = [*_in_lower_precision(self.front), *lower]
         if lower:
             raise ValueError(
                 f"`model` must compute in float32 for {file_format}. Received: layer {lower[0].name!r} of dtype policy "
                 f"{lower[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the weights: "
                 "new_model.set_weights(model.get_weights())"
             )
+
+
+def _in_lower_precision(part: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [layer for layer in part._flatten_layers() if layer.compute_dtype not in ("float32", None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.validation import check_path
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -39,7 +41,8 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     Raises:
         TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
-            cells of one name.
+            cells of one name; if weights are not finite, or a layer has a name that TensorFlow cannot write; or if
+            `path` has [ or a backslash, which TensorFlow reads as a pattern.
         FileExistsError: if `path` exists and `overwrite` is not given, or is given and `path` is no SavedModel.
         FileNotFoundError: if the folder of `path` is missing.
 
@@ -52,6 +55,11 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         >>> loaded.signatures["images"](images=tf.zeros((2, 8, 8, 1)))["outputs"].shape
         TensorShape([2, 3])
     """
+    if set("[\\") & set(check_path("path", path)):
+        raise ValueError(
+            "`path` must not have [ or a backslash, with which TensorFlow does not find a SavedModel again. Received: "
+            f"path={str(path)!r}"
+        )
     network = Network(model)
     forms = [spikes_form(network), step_form(network)]
     if network.front is not None:
@@ -64,6 +72,12 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
 
 def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
+    for variable in network.variables:
+        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*", variable.path):
+            raise ValueError(
+                "The layers of `model` must have names of letters, digits and _ . - (no umlauts or spaces), the first "
+                f"not beginning with _ or -, to be written by TensorFlow. Received: {variable.path!r}"
+            )
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}

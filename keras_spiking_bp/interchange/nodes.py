@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from keras_spiking_bp.interchange.axes import swapped
 from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name
@@ -32,6 +34,7 @@ class Nodes:
                     f"`graph` has the node {name!r} of type {self.kind(name)}, for which there is no cell. "
                     f"Allowed are {', '.join(_ALLOWED)}"
                 )
+            self._check_numbers(name)
         inner = [name for name in self.of if self.kind(name) not in ("Input", "Output")]
         names = [keras_name(name) for name in inner]
         alike = [name for name in inner if names.count(keras_name(name)) > 1]
@@ -47,6 +50,16 @@ class Nodes:
         if not any(self.kind(name) in SPIKING + READOUTS for name in self.of):
             raise ValueError(f"`graph` must have neurons. Received: {[self.kind(name) for name in self.of]}")
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
+
+    def _check_numbers(self, name: str) -> None:
+        """Rejects NaN, and infinity but in neurons: without leak they may have infinite time constants."""
+        allowed = np.isfinite if self.kind(name) in READERS else lambda values: ~np.isnan(values)
+        for parameter, value in vars(self.of[name]).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not allowed(value).all():
+                raise ValueError(
+                    f"`{parameter}` of the {self.kind(name)} node {name!r} must be finite numbers. Received: NaN or "
+                    "infinity, as after a training that diverged"
+                )
 
     def kind(self, name: str) -> str:
         """The type of a node, such as `"LIF"`."""

@@ -30,7 +30,7 @@ from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.neuron_parameters import in_numpy, shown
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import check_stock_call, check_stock_loop, spiking_layer
-from keras_spiking_bp.validation import check_positive
+from keras_spiking_bp.validation import check_finite_weights, check_positive
 
 if TYPE_CHECKING:
     import nir
@@ -64,7 +64,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
             its own.
         ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
             `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`, a sum
-            that takes one output twice), or a batch normalisation that cannot be folded.
+            that takes one output twice), a batch normalisation that cannot be folded, or weights that are not finite.
 
     Example:
         >>> cell = SequentialCell([
@@ -83,6 +83,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     except ImportError as error:
         raise ImportError("`to_nir` needs the package nir: pip install 'keras-spiking-bp[nir]'") from error
     cell = _network(model)
+    check_finite_weights(cell)
     graph = _Writer(nir, check_positive("dt", dt))
     signal = Signal(tuple(cell.input_shape_of_step))
     if len(signal.shape) not in (1, 2, 3):

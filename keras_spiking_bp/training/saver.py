@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_spiking_bp.training.callback_state import choose_directions
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
+from keras_spiking_bp.validation import is_finite
 
 
 class Saver(keras.callbacks.Callback):
@@ -71,7 +72,7 @@ class Saver(keras.callbacks.Callback):
 
     def _save(self) -> None:
         """Saves, unless training has diverged: that must not replace a good checkpoint."""
-        if is_finite(self.model):
+        if has_finite_state(self.model):
             self._checkpoint.save(self.model, self._position, self._callbacks)
         elif not self._diverged:
             self._diverged = True
@@ -95,10 +96,9 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def is_finite(model: keras.Model) -> bool:
+def has_finite_state(model: keras.Model) -> bool:
     """Whether the weights and the variables of the optimizer are finite.
 
     Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
     """
-    variables = [*model.variables, *model.optimizer.variables]
-    return all(bool(keras.ops.all(keras.ops.isfinite(keras.ops.cast(v.value, "float32")))) for v in variables)
+    return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])

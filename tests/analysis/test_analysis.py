@@ -766,6 +766,16 @@ def test_labels_of_batches_are_looked_at_in_the_first_one(small, labels):
         assert data.taken == 1
 
 
+@pytest.mark.parametrize("tool", ["run", "activity", "operations", "accuracy_over_time"])
+def test_weights_that_are_not_finite(small, no_pass, tool):
+    """Neurons with NaN give no spikes, and the largest of outputs with NaN would be a class."""
+    model, images = keras.models.clone_model(small[0]), small[1]
+    model.set_weights([np.full(w.shape, np.nan) if w.dtype == "float32" else w for w in small[0].get_weights()])
+    labels = {"labels": np.zeros(len(images), "int32")} if tool == "accuracy_over_time" else {}
+    with pytest.raises(ValueError, match="must have finite weights.*kernel"):
+        getattr(analysis, tool)(model, images, **labels, verbose=0)
+
+
 def test_a_class_in_place_of_a_model(small):
     _, images, *_ = small
     with pytest.raises(TypeError, match="`model` must be an instance of a model. Received: the class Model"):

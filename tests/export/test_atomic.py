@@ -65,6 +65,13 @@ def test_what_cannot_be_replaced_is_kept(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "saved_model.pb"]
 
 
+def test_a_link_to_nothing_is_kept(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError, match="is there already"), written_whole(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").is_symlink()
+
+
 def test_an_onnx_file_is_replaced_by_the_new_network(tmp_path):
     pytest.importorskip("tf2onnx")
     model, file = small(encoder=None), tmp_path / "step.onnx"

@@ -138,6 +138,35 @@ def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_tensorflow_would_not_find_again(tmp_path):
+    folder = tmp_path / "run[1]"
+    folder.mkdir()
+    ksbp.export.export_litert(small(num_steps=5), folder / "x.tflite")
+    assert [path.name for path in folder.iterdir()] == ["x.tflite"]
+    interpreter.Interpreter(model_content=(folder / "x.tflite").read_bytes())
+
+
+def test_a_layer_in_a_lower_precision_before_time(tmp_path):
+    images = keras.Input((8, 8, 1))
+    currents = ksbp.ConstantEncoder(5)(keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")(images))
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.LIFCell(keras.layers.Dense(3))])
+    model = keras.Model(images, ksbp.SpikingRNN(cell)(currents))
+    with pytest.raises(ValueError, match="must compute in float32 for LiteRT. Received: layer 'conv2d"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+    ksbp.export.export_litert(model, tmp_path / "x.tflite")  # without that layer
+
+
+def test_infinite_weights_are_refused_before_the_converter(tmp_path):
+    """It would end the process."""
+    model = small(num_steps=5)
+    weights = model.get_weights()
+    weights[0][0] = np.inf
+    model.set_weights(weights)
+    with pytest.raises(ValueError, match="must have finite weights"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", weights="int8")
+    assert not list(tmp_path.iterdir())
+
+
 def test_operations_that_litert_lacks(tmp_path):
     inputs = keras.Input((5, 2, 4, 4, 1))
     cell = ksbp.MaxPoolingCell(keras.layers.MaxPooling3D(2), of="spikes")

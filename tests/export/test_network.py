@@ -38,6 +38,17 @@ def test_a_model_with_a_call_of_its_own(tmp_path):
     ksbp.export.export_saved_model(TrainedOtherwise(inputs, small()(inputs)), tmp_path / "a")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value, tmp_path):
+    """They would be written, and give no spikes."""
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, small()(inputs))
+    weights = model.get_weights()
+    weights[0][1, 2] = value
+    model.set_weights(weights)
+    refused(model, ValueError, "must have finite weights.*'time/.*kernel'", tmp_path)
+
+
 def test_names_that_tensorflow_does_not_tell_apart(tmp_path):
     def model(*names):
         inputs = keras.Input((5, 4))

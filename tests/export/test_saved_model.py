@@ -159,6 +159,48 @@ def test_low_precision(tmp_path):
     np.testing.assert_allclose(serve(spikes=tf.constant(x))["outputs"], model.layers[-1](x), atol=1e-5)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_steps_in_a_low_precision_with_batch_normalization(tmp_path, policy):
+    """The window folds normalisation before it casts; so must a step, and what looks at single steps."""
+    images = np.random.default_rng(0).uniform(0, 1, (16, 8, 8, 2)).astype("float32")
+    model = ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, [(8, 3), "pool"], [32], num_steps=8, seed=0, normalization="batch", policy=policy,
+        encoder=ksbp.ConstantEncoder(8),
+    )  # fmt: skip
+    ksbp.calibrate(model, images, firing_rate=0.1, output_std=0.7, verbose=0)
+    expected = model.predict(images, verbose=0)
+    step = exported(model, tmp_path).signatures["step"]
+    states = {
+        name: tf.zeros((16, *tensor.shape[1:]))
+        for name, tensor in step.structured_input_signature[1].items()
+        if name != "spikes"
+    }
+    for _ in range(8):
+        outputs = step(spikes=tf.constant(images), **states)
+        states = {name: outputs[name] for name in states}
+    np.testing.assert_allclose(outputs["outputs"] / 8, expected, atol=1e-6)
+    np.testing.assert_allclose(ksbp.analysis.run(model, images, verbose=0).outputs[:, -1], expected, atol=1e-6)
+    last = list(traces(model, images).values())[-1]["membrane"][:, -1]
+    np.testing.assert_allclose(last / 8, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["two words", "größe", "a:b", "_hidden"])
+def test_names_that_tensorflow_cannot_write(tmp_path, name):
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), name=name)(inputs))
+    with pytest.raises(ValueError, match=f"must have names of letters, digits.*Received: '{name}/"):
+        ksbp.export.export_saved_model(model, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["run[1]", "back\\slash"])
+def test_paths_that_tensorflow_would_not_find_again(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="`path` must not have"):
+        ksbp.export.export_saved_model(small(num_steps=5), tmp_path / name / "x")
+    assert not list((tmp_path / name).iterdir())
+
+
 def test_nothing_of_training_is_in_the_file(tmp_path):
     model = small(num_steps=5, dropout=0.2)
     model.compile("adam", loss=ksbp.losses.SparseSumSquaredError())

@@ -616,6 +616,21 @@ def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     assert (rates.argmax(-1) == data.test[1]).mean() >= 0.97
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_refuses_weights_that_are_not_finite(value):
+    graph = joined("input-w w-n n-output", w=linear(), n=neurons())
+    graph.nodes["w"].weight[1, 1] = value
+    with pytest.raises(ValueError, match="`weight` of the Linear node 'w' must be finite"):
+        ksbp.from_nir(graph, dt=1e-3)
+
+
+@pytest.mark.parametrize("parameter", ["tau", "r", "v_leak", "v_threshold", "v_reset"])
+def test_refuses_neurons_with_nan(parameter):
+    graph = joined("input-w w-n n-output", w=linear(), n=neurons(**{parameter: np.nan}))
+    with pytest.raises(ValueError, match=f"`{parameter}` of the LIF node 'n' must be finite"):
+        ksbp.from_nir(graph, dt=1e-3)
+
+
 def test_refuses_what_is_no_graph():
     with pytest.raises(TypeError, match="`graph` must be a nir.NIRGraph.*nir.read"):
         ksbp.from_nir("network.nir")

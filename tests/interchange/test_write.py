@@ -171,6 +171,14 @@ def test_refusals(message):
         ksbp.to_nir(layer)
 
 
+def test_refuses_weights_that_are_not_finite():
+    layer = ksbp.SpikingRNN(lif(dense(3)))
+    layer.build((None, None, 4))
+    layer.set_weights([np.full(weight.shape, np.nan) for weight in layer.get_weights()])
+    with pytest.raises(ValueError, match="must have finite weights.*kernel"):
+        ksbp.to_nir(layer)
+
+
 def test_refuses_what_is_around():
     x = keras.Input((5, 4))
     spikes = ksbp.SpikingRNN(lif(dense(3)))(x)
