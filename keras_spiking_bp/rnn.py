@@ -58,7 +58,8 @@ class SpikingRNN(keras.layers.RNN):
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch and SpikingJelly.
 
-    No gradient flows into `initial_state` or from the returned states: they are constants.
+    No gradient flows into `initial_state` or from the returned states: they are constants. For a second derivative, so
+    are the slopes of the spikes under the rules on totals: with a `surrogate`, take `"bptt"`.
 
     Args:
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.

@@ -143,6 +143,28 @@ def test_a_checkpoint_of_tensorflow(make, tmp_path):
         np.testing.assert_array_equal(saved, restored)
 
 
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_a_network_that_keras_quantised(mode, gradient, tmp_path):
+    hidden = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(8)])
+    cells = [ksbp.LIFCell(hidden, threshold=0.3), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    inputs = keras.Input((5, 2, 3))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient)(inputs))
+    spikes = (np.random.default_rng(0).random((4, 5, 2, 3)) < 0.5).astype("float32")
+    model.quantize(mode)
+    model.predict(spikes, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    outputs = model.predict(spikes, verbose=0)
+    assert outputs.std() > 0.01
+    np.testing.assert_array_equal(loaded.predict(spikes, verbose=0), outputs)
+    clone = keras.models.clone_model(model)
+    if mode == "float8":  # Keras gives the copy its weights in another order
+        return
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(clone.predict(spikes, verbose=0), outputs)
+
+
 def test_another_seed_stays_another_seed(tmp_path):
     """Of a weights file; the stream of the same seed, or of none, goes on where it was."""
 

@@ -99,11 +99,15 @@ def _inputs(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray]]:
-    """Random values for all weights, scaled so that outputs are as large as inputs."""
+    """Random values for all weights, scaled so that outputs are as large as inputs; not for quantised layers, whose
+    weights may be indices.
+    """
     rng = np.random.default_rng(1)
+    quantised = [part for part in layer._flatten_layers() if getattr(part, "quantization_mode", None) is not None]
+    kept = {id(weight) for part in quantised for weight in part.weights}
     values = []
     for weight in layer.weights:
-        if keras.backend.is_float_dtype(weight.dtype):
+        if id(weight) not in kept and keras.backend.is_float_dtype(weight.dtype):
             fan_in = (1, *weight.shape)[:-1]
             # vectors are above 0, as they may be variances; repeating a block of prime length is fast
             block = rng.uniform(0.1, 2.0, 10007) if len(weight.shape) < 2 else rng.normal(size=10007)
@@ -120,7 +124,9 @@ def _may_differ(layer: keras.layers.Layer) -> bool:
 def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:
     outputs = tf.cast(inputs, layer.compute_dtype)
     for part in parts_of(layer):  # batch normalisation always as in the time loop
-        outputs = part(outputs, training=training and not isinstance(part, keras.layers.BatchNormalization))
+        # float8 rounds to 4 bits, and clips inputs as large as these: without that, the same map
+        call = part.call if getattr(part, "quantization_mode", None) == "float8" else part
+        outputs = call(outputs, training=training and not isinstance(part, keras.layers.BatchNormalization))
     return np.asarray(tf.cast(outputs, tf.float32))
 
 
