@@ -83,9 +83,10 @@ def _trainings(report: dict) -> str:
     ann, direct = report["ann_recipe"], report["direct_recipe"]
 
     def how(recipe: dict) -> str:
+        smoothing = f", label smoothing {recipe['label_smoothing']:g}" if recipe.get("label_smoothing") else ""
         return (
             f"{recipe['epochs']} epochs ({recipe['optimizer']}, learning rate {recipe['learning_rate']:g}, "
-            f"weight decay {recipe['weight_decay']:g})"
+            f"weight decay {recipe['weight_decay']:g}{smoothing})"
         )
 
     return f" The ANN was trained for {how(ann)}, the direct network for {how(direct)} with T = {direct['num_steps']}."
