@@ -125,10 +125,7 @@ def check_finite_weights(model: keras.layers.Layer) -> None:
     """The weights of a trained network: NaN would become the absence of spikes."""
     for variable in model.variables:
         if not is_finite(variable):
-            raise ValueError(
-                f"`model` must have finite weights. Received: NaN or infinity in {variable.path!r}, as after a "
-                "training that diverged"
-            )
+            raise ValueError(f"`model` must have finite weights. Received: NaN or infinity in {variable.path!r}")
 
 
 def is_finite(variable: keras.Variable) -> bool:

@@ -145,6 +145,7 @@ def test_a_checkpoint_of_tensorflow(make, tmp_path):
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_a_network_that_keras_quantised(mode, gradient, tmp_path):
     hidden = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(8)])
     cells = [ksbp.LIFCell(hidden, threshold=0.3), ksbp.ReadoutCell(keras.layers.Dense(3))]
@@ -158,6 +159,9 @@ def test_a_network_that_keras_quantised(mode, gradient, tmp_path):
     outputs = model.predict(spikes, verbose=0)
     assert outputs.std() > 0.01
     np.testing.assert_array_equal(loaded.predict(spikes, verbose=0), outputs)
+    ksbp.export.export_saved_model(loaded, tmp_path / "exported")
+    serve = tf.saved_model.load(tmp_path / "exported").signatures["spikes"]
+    np.testing.assert_allclose(serve(spikes=tf.constant(spikes))["outputs"], outputs, atol=1e-6)
     clone = keras.models.clone_model(model)
     if mode == "float8":  # Keras gives the copy its weights in another order
         return

@@ -16,7 +16,7 @@ from keras_spiking_bp.validation import check_path
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file (or a `folder`) to, moved to `path` at the end of the block if it succeeds.
 
-    The folder of that path is temporary and may hold intermediate files.
+    The folder of that path is temporary.
 
     Raises:
         ValueError: if `path` is no path.
@@ -49,6 +49,8 @@ def _check(path: Path, overwrite: bool, folder: bool) -> None:
     """Rejects a path that something else is at."""
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too
         raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
+    if folder and path.is_symlink() and not path.exists():
+        raise FileExistsError(f"`path` is a link to nothing, and is not replaced by a folder: {str(path)!r}")
     if path.exists() and path.is_dir() != folder:
         kinds = ("file", "folder") if folder else ("folder", "file")
         raise FileExistsError(f"`path` is a {kinds[0]}, and is not replaced by a {kinds[1]}: {str(path)!r}")

@@ -48,9 +48,10 @@ def export_litert(
 
     Raises:
         TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`, except that a window may run backwards; also if an argument is out of
-            range, T is free and `num_steps` not given, or the format does not support it: random spikes inside, a
-            synapse in a lower precision or quantised by Keras.
+        ValueError: as `export_saved_model`, except that a window may run backwards, and any path will do; also if an
+            argument is out of range, T is free and `num_steps` not given, or the format does not support it: random
+            spikes inside; a synapse, or for `inputs="images"` a layer before time, in another precision or quantised by
+            Keras.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:
@@ -67,14 +68,17 @@ def export_litert(
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
     network.check_float32("LiteRT", with_front=inputs == "images")
-    for layer in network.layer._flatten_layers():
+    parts = network.layer._flatten_layers()
+    if inputs == "images" and network.front is not None:
+        parts = [*network.front._flatten_layers(), *parts]
+    for layer in parts:
         if getattr(layer, "quantization_mode", None) is not None:
             raise ValueError(
                 f"`model` must not be quantised by Keras for LiteRT. Received: the layer {layer.name!r}, in "
                 f"{layer.quantization_mode!r}. Export the model from before `quantize`, with weights='int8'"
             )
     exported = _chosen_form(network, form, inputs, num_steps, batch_size)
-    with written_whole(path, overwrite) as file, tempfile.TemporaryDirectory() as saved_model:
+    with written_whole(path, overwrite) as file, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as saved_model:
         write_signatures(network, [exported], Path(saved_model))
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[exported.name])
         if weights == "int8":

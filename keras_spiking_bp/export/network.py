@@ -60,26 +60,29 @@ class Network:
         self.encoder: Any = encoder if is_poisson else None
         self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 
-    def in_lower_precision(self) -> list[keras.layers.Layer]:
-        """The layers of a step that do not compute in float32."""
-        return _in_lower_precision(self.layer)
+    def not_in_float32(self) -> list[keras.layers.Layer]:
+        """The layers of a step that compute in another precision."""
+        return _not_in_float32(self.layer)
 
     def check_float32(self, file_format: str, with_front: bool = False) -> None:
         """Rejects synapses, and `with_front` layers before time, in a precision that the format lacks.
 
+        Layers of integers, such as a `Reshape` of 8-bit images, have none.
+
         Raises:
             ValueError: if a layer does not compute in float32.
         """
-        lower = self.in_lower_precision()
+        others = self.not_in_float32()
         if with_front and self.front is not None:
-            lower = [*_in_lower_precision(self.front), *lower]
-        if lower:
+            others = [*_not_in_float32(self.front), *others]
+        if others:
             raise ValueError(
-                f"`model` must compute in float32 for {file_format}. Received: layer {lower[0].name!r} of dtype policy "
-                f"{lower[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the weights: "
-                "new_model.set_weights(model.get_weights())"
+                f"`model` must compute in float32 for {file_format}. Received: layer {others[0].name!r} of dtype "
+                f"policy {others[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the "
+                "weights: new_model.set_weights(model.get_weights())"
             )
 
 
-def _in_lower_precision(part: keras.layers.Layer) -> list[keras.layers.Layer]:
-    return [layer for layer in part._flatten_layers() if layer.compute_dtype not in ("float32", None)]
+def _not_in_float32(part: keras.layers.Layer) -> list[keras.layers.Layer]:
+    dtypes = ((layer, layer.compute_dtype) for layer in part._flatten_layers())
+    return [layer for layer, dtype in dtypes if dtype not in ("float32", None) and keras.backend.is_float_dtype(dtype)]

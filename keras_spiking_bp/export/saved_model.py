@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
@@ -55,7 +56,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         >>> loaded.signatures["images"](images=tf.zeros((2, 8, 8, 1)))["outputs"].shape
         TensorShape([2, 3])
     """
-    if set("[\\") & set(check_path("path", path)):
+    if set("[\\") & set(Path(check_path("path", path)).as_posix()):  # separators of Windows become /
         raise ValueError(
             "`path` must not have [ or a backslash, with which TensorFlow does not find a SavedModel again. Received: "
             f"path={str(path)!r}"
@@ -72,12 +73,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
 
 def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
-    for variable in network.variables:
-        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*", variable.path):
-            raise ValueError(
-                "The layers of `model` must have names of letters, digits and _ . - (no umlauts or spaces), the first "
-                f"not beginning with _ or -, to be written by TensorFlow. Received: {variable.path!r}"
-            )
+    _check_names(network)
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}
@@ -85,3 +81,22 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     # the file is for serving: the derivative of the window, computed on demand, would be a third of graph and time
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
+
+
+def _check_names(network: Network) -> None:
+    """Rejects layers, and paths of variables, with names that are no scopes of TensorFlow."""
+    parts = list(network.layer._flatten_layers())
+    if network.front is not None:
+        parts = [*parts, *network.front._flatten_layers()]
+    names = [variable.path for variable in network.variables]
+    for part in parts:
+        if isinstance(part, Cell):  # opens no scope
+            names.append(f"cell{part.name}")
+        elif not isinstance(part, keras.layers.InputLayer):
+            names.append(part.name)
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*", name):
+            raise ValueError(
+                "The layers of `model` must have names of ASCII letters, digits and _ . -, which begin with a letter "
+                f"or a digit (those of cells may begin with _), to be written by TensorFlow. Received: {name!r}"
+            )

@@ -12,6 +12,10 @@ from keras_spiking_bp.interchange.read_layers import READERS, keras_name
 from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING
 from keras_spiking_bp.layer_graph import unique_name
 
+_INFINITE_WITHOUT_LEAK = ("r", "tau", "tau_mem", "tau_syn", "w_in")
+_PARAMETERS = (
+    "bias", "scale", "threshold", "v_leak", "v_reset", "v_threshold", "weight", *_INFINITE_WITHOUT_LEAK,
+)  # fmt: skip
 _ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
 
 
@@ -52,13 +56,18 @@ class Nodes:
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
 
     def _check_numbers(self, name: str) -> None:
-        """Rejects NaN, and infinity but in neurons: without leak they may have infinite time constants."""
-        allowed = np.isfinite if self.kind(name) in READERS else lambda values: ~np.isnan(values)
-        for parameter, value in vars(self.of[name]).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not allowed(value).all():
+        """Rejects parameters that are not finite in float32; those of a neuron without leak may be infinite."""
+        for parameter in _PARAMETERS:
+            try:
+                with np.errstate(over="ignore"):
+                    values = np.asarray(getattr(self.of[name], parameter, 0), "float64").astype("float32")
+            except (TypeError, ValueError):  # no numbers: told where they are read
+                continue
+            infinite = parameter in _INFINITE_WITHOUT_LEAK
+            if np.isnan(values).any() or not (infinite or np.isfinite(values).all()):
                 raise ValueError(
-                    f"`{parameter}` of the {self.kind(name)} node {name!r} must be finite numbers. Received: NaN or "
-                    "infinity, as after a training that diverged"
+                    f"`{parameter}` of the {self.kind(name)} node {name!r} must be "
+                    f"{'numbers' if infinite else 'finite numbers'} in float32. Received: NaN or infinity"
                 )
 
     def kind(self, name: str) -> str:

@@ -69,6 +69,8 @@ def test_a_link_to_nothing_is_kept(tmp_path):
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(FileExistsError, match="is there already"), written_whole(tmp_path / "out"):
         pass
+    with pytest.raises(FileExistsError, match="a link to nothing"), written_whole(tmp_path / "out", True, folder=True):
+        pass
     assert (tmp_path / "out").is_symlink()
 
 

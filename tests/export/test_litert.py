@@ -156,6 +156,28 @@ def test_a_layer_in_a_lower_precision_before_time(tmp_path):
     ksbp.export.export_litert(model, tmp_path / "x.tflite")  # without that layer
 
 
+def test_integers_before_time(tmp_path):
+    images = keras.Input((64,), dtype="uint8")
+    pixels = keras.layers.Reshape((8, 8, 1), dtype="uint8")(images)
+    currents = ksbp.ConstantEncoder(5)(keras.layers.Rescaling(1 / 255)(pixels))
+    cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(images, ksbp.SpikingRNN(cell)(currents))
+    ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+    given = np.random.default_rng(0).integers(0, 256, (1, 64)).astype("uint8")
+    run = interpreter.Interpreter(str(tmp_path / "x.tflite")).get_signature_runner("images")
+    np.testing.assert_allclose(run(images=given)["outputs"], model(given), atol=1e-5)
+
+
+def test_a_quantised_layer_before_time(tmp_path):
+    inputs = keras.Input((6,))
+    dense = keras.layers.Dense(4)
+    cell = ksbp.ReadoutCell(keras.layers.Dense(3))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(dense(inputs))))
+    dense.quantize("int8")
+    with pytest.raises(ValueError, match="must not be quantised by Keras for LiteRT. Received: the layer 'dense"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+
+
 def test_infinite_weights_are_refused_before_the_converter(tmp_path):
     """It would end the process."""
     model = small(num_steps=5)

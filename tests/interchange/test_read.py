@@ -624,10 +624,28 @@ def test_refuses_weights_that_are_not_finite(value):
         ksbp.from_nir(graph, dt=1e-3)
 
 
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_refuses_weights_of_other_dtypes_that_are_not_finite_in_float32(value):
+    for dtype in ("float64", "object"):
+        graph = joined("input-w w-n n-output", w=linear(), n=neurons())
+        graph.nodes["w"].weight = graph.nodes["w"].weight.astype(dtype)
+        graph.nodes["w"].weight[1, 1] = value
+        with pytest.raises(ValueError, match="`weight` of the Linear node 'w' must be finite numbers in float32"):
+            ksbp.from_nir(graph, dt=1e-3)
+
+
+def test_infinite_time_constants_are_no_leak():
+    graph = joined("input-w w-n n-output", w=linear(), n=neurons(tau=np.inf, r=np.inf))
+    assert ksbp.from_nir(graph, dt=1e-3).layers[-1].cell.cells[0].beta == 1
+    graph = joined("input-w w-n n-output", w=linear(), n=neurons(tau=np.inf, r=np.inf, v_leak=np.inf))
+    with pytest.raises(ValueError, match="`v_leak` of the LIF node 'n' must be finite"):
+        ksbp.from_nir(graph, dt=1e-3)
+
+
 @pytest.mark.parametrize("parameter", ["tau", "r", "v_leak", "v_threshold", "v_reset"])
 def test_refuses_neurons_with_nan(parameter):
     graph = joined("input-w w-n n-output", w=linear(), n=neurons(**{parameter: np.nan}))
-    with pytest.raises(ValueError, match=f"`{parameter}` of the LIF node 'n' must be finite"):
+    with pytest.raises(ValueError, match=f"`{parameter}` of the LIF node 'n' must be"):
         ksbp.from_nir(graph, dt=1e-3)
 
 
