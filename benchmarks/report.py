@@ -18,14 +18,18 @@ from benchmarks.promises import promises
 from benchmarks.registry import CASES, INFER, INFER_SPIKES, MAIN, PEER, SWEEP, TRAIN
 from benchmarks.results import Results
 
+PICTURES = {
+    "step-time": "Seconds of a training step of each library",
+    "sweep": "Time and memory of a training step against T",
+}
 INTRO = """# Benchmarks
 
-Measured by `python -m benchmarks.run --rounds {rounds}`, written by `python -m benchmarks.report`: no figure on this
-page was typed by hand. Each case ran in its own process, until its last {repeats} runs differed by less
-than {settled:.0%}, or until {budget:g} s or {most} runs were spent: the last are timed, those before are its
-warm-up. Rounds over the tables: {rounds}; one only for inference with its encoder, for sizes that only the tables
-against time steps, batch and width have, and for one step of one sample. Tables give the median, with the smallest and
-largest run in brackets. {unsettled}
+Measured by `python -m benchmarks.run --rounds {rounds}`, or by the command that a section names, there on the processor
+named in it; written by `python -m benchmarks.report`: no figure on this page was typed by hand. Each case ran in its
+own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or {most} runs
+were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in one: inference
+with its encoder, the sizes that occur only in the tables against time steps, batch and width, and one step of one
+sample. Tables give the median, with the smallest and largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
@@ -34,9 +38,9 @@ largest run in brackets. {unsettled}
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
   imports" is what the libraries use before anything is built. "Out of memory": more than {memory_limit:g} GB, the
   limit of this benchmark; the peers use no checkpointing or other means to save memory.
-* **Peers** are used as their own documentation recommends, in float32, except where a table names another
-  precision. "Tuned" peers go beyond it: channels-last tensors for all, a fused optimizer with batch normalisation,
-  and `torch.compile` of one time step for snnTorch and Norse.
+* **Peers**, the other libraries, are used as their own documentation recommends, in float32, except where a table
+  names another precision. "Tuned" peers go beyond it: channels-last tensors for all, a fused optimizer with batch
+  normalisation, and `torch.compile` of one time step for snnTorch and Norse.
 * All implement the same networks with the same weights, thresholds and resets, except with batch
   normalisation and in the time to an accuracy, where each has neurons of its own; batch and time steps
   are those of the table. Empty fields: not measured.
@@ -173,7 +177,7 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
         "a backward pass: a training step, which runs the same synapses, cannot reach it. Tuned peers that are missing "
         "here were measured on another processor, if at all: see [With the others tuned](#with-the-others-tuned).\n"
     )
-    parts += [f"![]({image})\n" for image in images]
+    parts += [f"![{shown}]({image})\n" for shown, image in zip(PICTURES.values(), images, strict=False)]
     for network, steps, batch in settings["main"]:
         parts.append(f"## {NETWORKS[network].title}, T = {steps}, batch {batch}\n")
         parts.append("### Training step\n")
@@ -205,7 +209,7 @@ def write(data: dict[str, Any], page: Path) -> list[str]:
     results = Results(data)
     folder = page.parent / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    images = [folder / f"{page.stem}-{name}.png" for name in ("step-time", "sweep")]
+    images = [folder / f"{page.stem}-{name}.png" for name in PICTURES]
     plots.bars(results, images[0])
     plots.sweep(results, images[1])
     page.write_text(page_text(data, [f"images/{path.name}" for path in images], page.parent))

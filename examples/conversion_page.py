@@ -121,11 +121,12 @@ def sooner(report: dict) -> str:
         for steps, accuracy in zip(report["steps"], found, strict=True)
         if accuracy >= of_first[-1]
     ]
-    text = f"The {100 * of_first[-1]:.1f} % that *{first}* has after {report['steps'][-1]} steps are reached "
+    text = f"The {100 * of_first[-1]:.1f} % that *{first}* has after {report['steps'][-1]} steps are "
     if not reached:
-        return f"{text}by no other."
+        return f"{text}reached by no other."
     fewest = min(steps for steps, _ in reached)
-    return f"{text}after {fewest} by {'; '.join(f'*{name}*' for steps, name in reached if steps == fewest)}."
+    names = "; ".join(f"*{name}*" for steps, name in reached if steps == fewest)
+    return f"{text}first reached after {fewest} by {names}."
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:

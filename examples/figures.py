@@ -141,7 +141,7 @@ def if_tuned(library: str) -> str:
     for case in json.loads((ROOT / "docs/tuned_steps.json").read_text())["cases"]:
         if (case["library"], case["num_steps"], case["precision"]) == (library, FEW_STEPS, PRECISION):
             share = case["seconds_tuned"] / case["seconds"]
-            return f"; tuned beyond its documentation, its training step takes {share:.0%} as long"
+            return f"; tuned beyond its documentation, its training step takes {100 * share:.0f} % as long"
     return ""
 
 

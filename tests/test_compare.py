@@ -134,7 +134,7 @@ def test_how_much_sooner_a_method_is_there():
     accuracies = {"old": [0.1, 0.5, 0.8], "one": [0.2, 0.8, 0.7], "two": [0.1, 0.9, 0.9], "three": [0.1, 0.2, 0.9]}
     report = {"steps": [8, 16, 32], "accuracies": accuracies}
     assert conversion_page.sooner(report) == (
-        "The 80.0 % that *old* has after 32 steps are reached after 16 by *one*; *two*."
+        "The 80.0 % that *old* has after 32 steps are first reached after 16 by *one*; *two*."
     )
     report["accuracies"] = {"old": [0.1, 0.5, 0.8], "one": [0.2, 0.3, 0.7]}
     assert conversion_page.sooner(report).endswith("are reached by no other.")
