@@ -110,7 +110,7 @@ def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict
 
     @tf.function(reduce_retracing=True)
     def step(inputs, states):
-        with weights_prepared(layer.cell):  # as the window itself: in a lower precision they would be others
+        with weights_prepared(layer.cell):  # as in the window: in a lower precision, folded weights round differently
             return layer.cell.step(inputs, states)[1]
 
     states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]

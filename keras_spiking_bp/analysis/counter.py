@@ -67,7 +67,7 @@ def counter(
             )
 
         zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-        with weights_prepared(cell):  # as the window itself: in a lower precision they would be others
+        with weights_prepared(cell):  # as in the window: in a lower precision, folded weights round differently
             _, states, _, *arrays = tf.while_loop(
                 lambda t, *_: t < num_steps,
                 step,

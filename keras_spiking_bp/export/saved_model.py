@@ -88,14 +88,13 @@ def _check_names(network: Network) -> None:
     parts = list(network.layer._flatten_layers())
     if network.front is not None:
         parts = [*parts, *network.front._flatten_layers()]
-    names = [variable.path for variable in network.variables]
+    inner = "[A-Za-z0-9_./>-]*"
+    patterns = [(variable.path, f"[A-Za-z0-9.]{inner}") for variable in network.variables]
     for part in parts:
-        if isinstance(part, Cell):  # opens no scope
-            names.append(f"cell{part.name}")
-        elif not isinstance(part, keras.layers.InputLayer):
-            names.append(part.name)
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*", name):
+        if not isinstance(part, keras.layers.InputLayer):  # cells open no scope
+            patterns.append((part.name, inner if isinstance(part, Cell) else f"[A-Za-z0-9.]{inner}"))
+    for name, pattern in patterns:
+        if not re.fullmatch(pattern, name):
             raise ValueError(
                 "The layers of `model` must have names of ASCII letters, digits and _ . -, which begin with a letter "
                 f"or a digit (those of cells may begin with _), to be written by TensorFlow. Received: {name!r}"
