@@ -246,7 +246,11 @@ def draw(reports: list[dict], path: Path) -> None:
     """Training accuracy after each epoch, by run."""
     figure, axes = plt.subplots(figsize=(7, 4))
     for i, report in enumerate(reports):
-        style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 4}
+        style = {
+            "color": COLORS[i % len(COLORS)],
+            "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
+            "markersize": 4,
+        }
         style["linestyle"] = "-" if i < len(COLORS) else "--"
         recipe = report["recipe"]
         epochs = [int(row["epoch"]) for row in report["curve"]]

@@ -58,8 +58,8 @@ class SpikingRNN(keras.layers.RNN):
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch and SpikingJelly.
 
-    No gradient flows into `initial_state` or from the returned states: they are constants. Under the rules
-    on totals, a second derivative takes the slopes of the spikes as constants; with a `surrogate`, `"bptt"` does not.
+    No gradient flows into `initial_state` or from the returned states: they are constants. Under the rules on
+    totals, a second derivative takes the slopes of the spikes as constants; with a `surrogate`, `"bptt"` does not.
 
     Args:
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.

@@ -90,6 +90,17 @@ def test_weights_are_copied_both_ways(make):
     assert np.abs(ann(x) - before).max() > 1e-3
 
 
+def test_weights_that_are_not_finite():
+    """Copied as they are, not taken for weights that differ; a network of them has no counterpart."""
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=5, seed=0)
+    ann = ksbp.ann_counterpart(snn)
+    ann.set_weights([np.full(weight.shape, np.nan) for weight in ann.get_weights()])
+    ksbp.copy_weights(ann, snn)
+    assert np.isnan(snn.get_weights()[0]).all()
+    with pytest.raises(ValueError, match="must have finite weights.*conv1"):
+        ksbp.ann_counterpart(snn)
+
+
 def test_trains_saves_and_takes_low_precision(tmp_path):
     snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4, policy="mixed_bfloat16", dropout=0.1)
     ann = ksbp.ann_counterpart(snn)

@@ -645,7 +645,7 @@ def test_infinite_time_constants_are_no_leak():
 @pytest.mark.parametrize("parameter", ["tau", "r", "v_leak", "v_threshold", "v_reset"])
 def test_refuses_neurons_with_nan(parameter):
     graph = joined("input-w w-n n-output", w=linear(), n=neurons(**{parameter: np.nan}))
-    with pytest.raises(ValueError, match=f"`{parameter}` of the LIF node 'n' must be"):
+    with pytest.raises(ValueError, match=f"`{parameter}` of the LIF node 'n' must be (finite )?numbers"):
         ksbp.from_nir(graph, dt=1e-3)
 
 
