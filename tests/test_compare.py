@@ -114,7 +114,8 @@ def test_few_steps(few_images, tmp_path):
     assert all(len(figures) == 2 for figures in report["errors"].values())
     assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
     table = "\n".join(conversion_page.few_steps([report]))
-    assert "after 3 steps are reached" in table
+    assert f"The {100 * report['accuracies']['percentile 99.9'][-1]:.1f} % that *percentile 99.9* has after 3" in table
+    assert conversion_page.sooner(report) in table
     assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
 
 
