@@ -22,7 +22,8 @@ class SumSquaredError(keras.losses.Loss):
         reduction: Keras' own; `"sum"` by default.
         name, dtype: Keras' own.
 
-    Shapes: `y_true`, one-hot, and `y_pred` (B, classes).
+    Shapes: `y_true`, one-hot or any targets, and `y_pred` (B, classes); of a network with one output (B, 1), `y_true`
+    may be (B,).
 
     Raises:
         ValueError: if the shapes of `y_true` and `y_pred` differ.
@@ -38,6 +39,8 @@ class SumSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        if y_pred.shape[-1] == 1 and len(y_true.shape) == len(y_pred.shape) - 1:
+            y_true = ops.expand_dims(y_true, -1)
         if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
             _check_rank(y_true, y_pred)
             raise ValueError(
@@ -63,7 +66,7 @@ class SparseSumSquaredError(SumSquaredError):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, classes).
 
     Raises:
-        ValueError: if `y_true` has another shape.
+        ValueError: if `y_true` has another shape, or `y_pred` only one output.
         tf.errors.InvalidArgumentError: if it has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:
@@ -158,6 +161,11 @@ class SpikeCountError(keras.losses.Loss):
 def _one_hot(loss: str, y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
     """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`; `loss` is the name of the loss."""
     y_true = ops.convert_to_tensor(y_true)
+    if classes == 1:
+        raise ValueError(
+            f"`y_pred` must have at least two outputs, one for each class. Received: y_pred of shape "
+            f"{tuple(y_pred.shape)}. For two classes and one output use SumSquaredError, with numbers as targets"
+        )
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
     if len(y_true.shape) != len(y_pred.shape) - 1:

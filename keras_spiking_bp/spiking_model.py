@@ -80,7 +80,8 @@ def output_layer(model: keras.Model) -> SpikingRNN:
         inner = _part_with(model, layer)
         raise ValueError(
             f"`model` must have its SpikingRNN layer {layer.name!r} among its own layers. Received: a model that has "
-            f"it in the model {inner.name!r}. Give that one: model.get_layer({inner.name!r})"
+            f"it in the model {inner.name!r}. Give that one, model.get_layer({inner.name!r}), and the data as it gets "
+            "them"
         )
     sequences_of(model)
     outputs = call_in(model, layer).output_tensors

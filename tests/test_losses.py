@@ -127,6 +127,16 @@ def test_outputs_of_each_step_are_not_blamed_on_the_labels():
     assert losses.SparseSumSquaredError()(labels, each_step).numpy() == labels.size
 
 
+def test_one_output():
+    """Numbers (B,) as well as (B, 1), as Keras' own losses; labels are refused, as there is one class only."""
+    outputs, targets = np.array([[0.5], [2.0]], "float32"), np.array([1.0, -1.0], "float32")
+    for given in (targets, targets[:, None]):
+        assert float(losses.SumSquaredError()(given, outputs)) == 0.25 + 9.0
+    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
+        with pytest.raises(ValueError, match=r"`y_pred` must have at least two outputs.* \(2, 1\)\. .*SumSquaredError"):
+            loss(np.array([0, 1]), outputs)
+
+
 @pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])
 def test_nan_in_labels_is_refused(loss):
     labels = (ONE_HOT if loss is losses.SumSquaredError else LABELS.astype("float32")).copy()

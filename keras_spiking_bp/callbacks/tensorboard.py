@@ -89,7 +89,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._writer.flush()
 
     def _raster(self, spikes: np.ndarray) -> np.ndarray:
-        """Spikes (T, ...) as a picture, black on white, uint8 (rows, columns, 1)."""
-        flat = spikes.reshape(len(spikes), -1)
+        """Spikes (T, ...), of 1 and -1, as a picture, black on white, uint8 (rows, columns, 1)."""
+        flat = np.abs(spikes.reshape(len(spikes), -1))
         shown = flat[:, np.unique(np.linspace(0, flat.shape[1] - 1, self.neurons).astype(int))].T
         return (255 * (1 - np.kron(shown, np.ones((_PIXELS, _PIXELS)))))[..., None].astype("uint8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import tensorflow as tf
 from keras_spiking_bp.validation import check_positive_int, check_seed
 
 #: `(example, seed) -> input of the network`; `seed` is an int32 pair for the stateless random functions of TensorFlow.
-Preparation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+#: Where examples are dictionaries, so is `example`.
+Preparation = Callable[[Any, tf.Tensor], Any]
 
 
 class Batches:
@@ -26,7 +27,8 @@ class Batches:
     `model.fit(batches.epochs(0, epochs), epochs=epochs, steps_per_epoch=batches.steps_per_epoch)`.
 
     Args:
-        examples: (N, ...) array: images, or paths of files.
+        examples: (N, ...) array: images, or paths of files. For a model with several inputs, such as sequences and
+            their mask, a dictionary of such arrays by the names of the inputs.
         labels: (N, ...) array.
         batch_size: examples in a batch, 1 to N.
         prepare: makes the input of the network from one example, with a seed for random augmentation; None for the
@@ -34,8 +36,9 @@ class Batches:
         seed: integer.
 
     Raises:
-        ValueError: if there are not as many labels as examples, or fewer examples than a batch.
-        TypeError: if `examples` or `labels` is not an array, or `prepare` not a function.
+        ValueError: if there are not as many labels as examples, or values of one input as of another, or fewer
+            examples than a batch.
+        TypeError: if `examples` or `labels` is not an array, or a dictionary as above, or `prepare` not a function.
 
     Example:
         >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
@@ -49,26 +52,33 @@ class Batches:
 
     def __init__(
         self,
-        examples: np.ndarray,
+        examples: np.ndarray | Mapping[str, np.ndarray],
         labels: np.ndarray,
         batch_size: int,
         prepare: Preparation | None = None,
         seed: int = 0,
     ):
-        for name, values in (("examples", examples), ("labels", labels)):
-            if not np.ndim(values):
-                raise TypeError(f"`{name}` must be an array (N, ...). Received: {name}={values!r}")
-        if len(examples) != len(labels):
-            raise ValueError(f"`labels` must be as many as `examples`. Received: {len(labels)} and {len(examples)}")
+        inputs = dict(examples) if isinstance(examples, Mapping) else {}
+        arrays: dict[str, Any] = {f"examples[{name!r}]": values for name, values in inputs.items()}
+        arrays = arrays or {"examples": examples}
+        lengths = {name: _length(name, values) for name, values in (*arrays.items(), ("labels", labels))}
+        first, self.num_examples = next(iter(lengths.items()))
+        for name, length in lengths.items():
+            if length != self.num_examples:
+                several = ". Several inputs of a model are a dictionary of arrays, by the names of the inputs"
+                raise ValueError(
+                    f"`{name}` must be as many as `{first}`. Received: {length} and {self.num_examples}"
+                    f"{several if isinstance(examples, (list, tuple)) else ''}"
+                )
         self.batch_size = check_positive_int("batch_size", batch_size)
-        if self.batch_size > len(examples):
+        if self.batch_size > self.num_examples:
             raise ValueError(
-                f"`batch_size` must be at most the number of examples, {len(examples)}. Received: {batch_size}"
+                f"`batch_size` must be at most the number of examples, {self.num_examples}. Received: {batch_size}"
             )
-        self.num_examples = len(examples)
         self.seed = check_seed(seed, optional=False)
         with tf.device("CPU:0"):  # a GPU would hold all of it
-            self._examples = tf.convert_to_tensor(examples)
+            tensors = {name: tf.convert_to_tensor(values) for name, values in inputs.items()}
+            self._examples = tensors or tf.convert_to_tensor(examples)
             self._labels = tf.convert_to_tensor(labels)
         if prepare is not None and not callable(prepare):
             raise TypeError(f"`prepare` must be a function or None. Received: prepare={prepare!r}")
@@ -121,8 +131,8 @@ class Batches:
             "num_examples": self.num_examples,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "examples": _fingerprint(np.asarray(self._examples)),
-            "labels": _fingerprint(np.asarray(self._labels)),
+            "examples": tf.nest.map_structure(_fingerprint, self._examples),
+            "labels": _fingerprint(self._labels),
         }
 
     def _check_first_batch(self, first_batch: int) -> None:
@@ -141,7 +151,7 @@ class Batches:
         order = tf.reshape(order[first_batch:, worker * share : (worker + 1) * share], [-1])
 
         def example(i):
-            x = tf.gather(self._examples, i)
+            x = tf.nest.map_structure(lambda values: tf.gather(values, i), self._examples)
             if self._prepare is not None:
                 x = self._prepare(x, tf.random.experimental.stateless_fold_in(seed, i))
             return x, tf.gather(self._labels, i)
@@ -150,7 +160,22 @@ class Batches:
         return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(share, drop_remainder=True)
 
 
-def _fingerprint(values: np.ndarray) -> str:
+def _length(name: str, values: Any) -> int:
+    """The number of rows of an array."""
+    try:
+        rank = np.ndim(values)
+    except ValueError:  # a list of arrays of several shapes
+        rank = 0
+    if not rank:
+        raise TypeError(
+            f"`{name}` must be an array (N, ...); several inputs of a model, a dictionary of such arrays by the names "
+            f"of the inputs. Received: {name}={values!r}"
+        )
+    return len(values)
+
+
+def _fingerprint(tensor: tf.Tensor) -> str:
+    values = np.asarray(tensor)
     content: Any
     if values.dtype == object:  # strings
         content = repr(values.tolist()).encode()

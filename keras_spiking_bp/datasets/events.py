@@ -82,9 +82,7 @@ class EventSet:
 
     def _spikes(self, events: list[tf.Tensor]) -> tf.Tensor:
         x, y, polarity, time = events
-        return events_to_spikes(
-            x, y, polarity, time, self.num_steps, self.duration_us, self.sensor_size, self.polarities
-        )
+        return _binned(x, y, polarity, time, self.num_steps, self.duration_us, self.sensor_size, self.polarities)
 
 
 def events_to_spikes(
@@ -100,14 +98,15 @@ def events_to_spikes(
     """Bins events into equal time steps: in a step, a pixel spikes at most once.
 
     Step t covers the times from `t * duration_us / num_steps` up to, but excluding, the next step's. Events outside the
-    window are dropped. Runs inside tf.data too.
+    window are dropped. Times count from the start of the recording: of a camera that gives those of its clock, give
+    `time - time[0]`. Runs inside tf.data too.
 
     Args:
         x, y: pixels (N,), integers: column and row, from 0.
         polarity: (N,), the channel, 0 or 1; 0 if there is only one.
         time: (N,) in microseconds, integers.
         num_steps: time steps T, at least 1.
-        duration_us: total duration of the T steps, in microseconds.
+        duration_us: total duration of the T steps, in microseconds; the default is that of N-MNIST.
         sensor_size: (height, width) of the sensor in pixels; (34, 34) is that of N-MNIST, (128, 128) that of a DVS128.
         polarities: number of channels, 1 or 2.
 
@@ -119,14 +118,35 @@ def events_to_spikes(
             in length.
         TypeError: if a column is not a row of whole numbers, such as times in seconds; in a graph, if its dtype is
             floating.
-        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, or a polarity is
-            not a channel.
+        tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, a polarity is not a
+            channel, or there are events but none in the window.
 
     Example:
         >>> spikes = events_to_spikes([3, 3, 5], [4, 4, 0], [1, 1, 0], [0, 99, 100], num_steps=2, duration_us=200)
         >>> np.argwhere(spikes).tolist()
         [[0, 4, 3, 1], [1, 0, 5, 0]]
     """
+    spikes = _binned(x, y, polarity, time, num_steps, duration_us, sensor_size, polarities)
+    time = tf.cast(time, tf.int64)
+    message = (
+        "`time` must be microseconds from the start of the recording, such as time - time[0], with some events in the "
+        f"first {duration_us}, `duration_us`. Received: times from, and to,"
+    )
+    some = tf.reduce_any((time >= 0) & (time < duration_us)) | (tf.size(time) == 0)
+    return asserted(some, [message, tf.reduce_min(time), tf.reduce_max(time)], spikes)[0]
+
+
+def _binned(
+    x: Any,
+    y: Any,
+    polarity: Any,
+    time: Any,
+    num_steps: int,
+    duration_us: int,
+    sensor_size: tuple[int, int],
+    polarities: int,
+) -> tf.Tensor:
+    """`events_to_spikes`, also of recordings without an event in the window."""
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
     height, width = checked_size(sensor_size)

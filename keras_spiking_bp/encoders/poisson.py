@@ -16,7 +16,8 @@ from keras_spiking_bp.validation import check_seed
 class PoissonEncoder(SavesItsSeed, Encoder):
     """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`.
 
-    A spike is `sign(x)`, so inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`).
+    A spike is `sign(x)`, so inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`). No
+    gradient passes to the images: layers before this one are not trained (`ConstantEncoder` passes one on).
 
     Args:
         num_steps: number of time steps T, at least 1.

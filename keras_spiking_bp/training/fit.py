@@ -162,7 +162,8 @@ def check_training(
     if not isinstance(batches, Batches):
         raise TypeError(
             "`batches` must be keras_spiking_bp.datasets.Batches, whose order can be had again from the middle of an "
-            f"epoch on. Received: batches={batches!r}"
+            "epoch on: of arrays, or of the names of files, read by its `prepare`. model.fit takes other data. "
+            f"Received: batches={batches!r}"
         )
     check_positive_int("epochs", epochs)
     if save_every is not None:

@@ -56,6 +56,22 @@ def test_rates_rasters_and_potentials_are_those_of_the_network(tmp_path):
     assert count.sum() == 10 * 3 and np.abs(count - expected).sum() <= 2 * at_edges.sum()
 
 
+def test_spikes_of_minus_one_are_shown(tmp_path):
+    """A max pooling layer emits them where its input does."""
+    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool")
+    cell = ksbp.SequentialCell([pool, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(num_steps=4)(inputs)))
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError())
+    images = np.where(np.arange(8)[:, None, None] < 3, -1.0, np.ones((1, 8, 8, 1))).astype("float32")
+    spikes = traces(model, images)["pool"]["spikes"][0].reshape(4, -1).T
+    assert set(np.unique(spikes)) >= {-1, 1}
+    board = ksbp.callbacks.SpikingTensorBoard(tmp_path, images, neurons=16)
+    model.fit(images, np.zeros(1), verbose=0, callbacks=[board])
+    picture = tf.io.decode_png(written(tmp_path)[0]["raster/pool"][2])[::4, ::4, 0]
+    np.testing.assert_array_equal(picture == 0, spikes != 0)
+
+
 def test_training_is_the_same_with_it_and_without(tmp_path):
     one, other = make(), make()
     one.fit(IMAGES, LABELS, epochs=2, verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])

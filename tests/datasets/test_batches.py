@@ -98,6 +98,37 @@ def test_randomness_differs_between_epochs_and_between_examples():
     assert (of_epoch(0) != of_epoch(1)).all()
 
 
+def test_several_inputs_are_a_dictionary():
+    """Order and randomness are those of one input; every input of an example stays with the others."""
+    inputs = {"b": np.arange(12), "a": np.arange(24).reshape(12, 2)}
+    both = list(Batches(inputs, 100 + np.arange(12), 4, seed=5).epoch(3))
+    for (x, labels), (alone, _) in zip(both, numbers(seed=5).epoch(3), strict=True):
+        np.testing.assert_array_equal(x["b"], alone)
+        np.testing.assert_array_equal(x["a"], np.stack([2 * alone, 2 * alone + 1], axis=1))
+        np.testing.assert_array_equal(labels, 100 + alone)
+    prepared = Batches(inputs, np.arange(12), 4, lambda x, seed: {**x, "b": noise(x["b"], seed)}, seed=5)
+    expected = [x.numpy() for x, _ in numbers(seed=5, prepare=noise).epoch(3)]
+    np.testing.assert_array_equal([x["b"] for x, _ in prepared.epoch(3)], expected)
+    changed = {**inputs, "a": inputs["a"] + 1}
+    descriptions = [Batches(examples, np.arange(12), 4).description() for examples in (inputs, dict(inputs), changed)]
+    assert descriptions[0] == descriptions[1] != descriptions[2]
+
+
+def test_a_list_is_an_array():
+    (x, labels), *_ = Batches([[1, 2], [3, 4]], [5, 6], 2).epoch(0)
+    np.testing.assert_array_equal(np.sort(np.column_stack([x, labels]), axis=0), [[1, 2, 5], [3, 4, 6]])
+
+
+def test_several_inputs_that_are_none():
+    with pytest.raises(ValueError, match=r"`examples\['b'\]` must be as many as `examples\['a'\]`. Received: 2 and 3$"):
+        Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1)
+    with pytest.raises(ValueError, match="Received: 3 and 2. Several inputs of a model are a dictionary of arrays"):
+        Batches([np.zeros((3, 4)), np.zeros((3, 4))], np.zeros(3), 1)
+    for examples in ([np.zeros((3, 4)), np.ones(3)], {}, {"a": None}):
+        with pytest.raises(TypeError, match="several inputs of a model, a dictionary of such arrays by"):
+            Batches(examples, np.zeros(3), 1)
+
+
 def test_bad_arguments():
     for name in ("examples", "labels"):
         with pytest.raises(TypeError, match=f"`{name}` must be an array .N, ....*None"):

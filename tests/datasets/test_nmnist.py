@@ -1,5 +1,6 @@
 """Event recordings, against a decoding by a plain Python loop."""
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -297,6 +298,26 @@ def test_times_in_seconds_are_refused():
     with pytest.raises(TypeError, match="`x` must be integers. Received: x of dtype float64"):
         events_to_spikes(np.array([1.5]), [0], [1], [5], num_steps=10)
     assert not np.any(events_to_spikes([], [], [], [], num_steps=10))
+
+
+def test_times_that_do_not_count_from_the_start_are_refused():
+    """The spikes would be zeros; in tf.data too."""
+    message = "`time` must be microseconds from the start of the recording, .* first 300000, `duration_us`. Received"
+    for times in ([1_700_000_000_000_000, 1_700_000_000_000_100], [300_000, 400_000], [-5, -1]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            events_to_spikes([0, 1], [0, 1], [0, 1], times, num_steps=10)
+        assert np.sum(events_to_spikes([0, 1], [0, 1], [0, 1], np.subtract(times, times[0]), num_steps=10)) == 2
+        dataset = tf.data.Dataset.from_tensors(tf.constant(times, tf.int64))
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            list(dataset.map(lambda time: events_to_spikes([0, 1], [0, 1], [0, 1], time, num_steps=10)))
+
+
+def test_a_recording_that_begins_after_the_window_does_not_end_a_training(subset):
+    """Of a data set whose times count from the start: it has no spikes."""
+    late = dataclasses.replace(load_nmnist(subset, num_steps=2), duration_us=1)
+    late = dataclasses.replace(late, read=lambda _: [tf.constant([value]) for value in (0, 0, 0, 5)])
+    for spikes, _ in late.batches(batch_size=2).epoch(0).take(1):
+        assert not np.any(spikes)
 
 
 def test_polarities_that_are_no_channel():

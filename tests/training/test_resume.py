@@ -288,6 +288,33 @@ def test_inputs_that_keras_casts_and_images_without_channels(tmp_path, spiking):
             np.testing.assert_array_equal(weights[0], other)
 
 
+def test_series_with_a_mask(tmp_path):
+    """Two inputs by name, float64 and int64 as NumPy makes them; stopped in the middle of an epoch."""
+    rng = np.random.default_rng(0)
+    inputs = {"series": rng.normal(size=(8, 5, 3)), "exists": rng.integers(0, 2, (8, 5))}
+    data = ksbp.datasets.Batches(inputs, np.arange(8) % 2, 2)
+
+    def model():
+        dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=0))
+        steps, exists = keras.Input((None, 3), name="series"), keras.Input((None,), dtype="bool", name="exists")
+        return compiled(keras.Model([steps, exists], ksbp.SpikingRNN(ksbp.ReadoutCell(dense))(steps, mask=exists)))
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    ksbp.training.fit(model(), data, 2, tmp_path / "a", callbacks=[Stop()], save_every=1, verbose=0)
+    resumed, whole = with_other_weights(model()), model()
+    ksbp.training.fit(resumed, data, 2, tmp_path / "a", verbose=0)
+    ksbp.training.fit(whole, data, 2, tmp_path / "b", verbose=0)
+    cut = ksbp.datasets.Batches({**inputs, "exists": np.ones((8, 5), bool)}, np.arange(8) % 2, 2)
+    unmasked = model()
+    ksbp.training.fit(unmasked, cut, 2, tmp_path / "c", verbose=0)
+    for a, b, other in zip(*(one.get_weights() for one in (resumed, whole, unmasked)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.abs(a - other).max() > 1e-4
+
+
 def test_the_curve_has_metrics_of_each_class(tmp_path):
     labels = np.eye(2, dtype="float32")[np.arange(8) % 2]
     data = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), labels, 4)
