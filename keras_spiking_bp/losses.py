@@ -39,14 +39,18 @@ class SumSquaredError(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if y_pred.shape[-1] == 1 and len(y_true.shape) == len(y_pred.shape) - 1:
+        if y_pred.shape[-1] == 1 and tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape[:-1]):
             y_true = ops.expand_dims(y_true, -1)
         if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
             _check_rank(y_true, y_pred)
-            raise ValueError(
-                f"`y_true` must be one-hot, of the shape of y_pred {tuple(y_pred.shape)}. Received: y_true of shape "
-                f"{tuple(y_true.shape)}. For integer labels use SparseSumSquaredError, or make them one-hot: "
+            one = y_pred.shape[-1] == 1
+            labels = (
+                ". For integer labels use SparseSumSquaredError, or make them one-hot: "
                 "keras.utils.to_categorical(labels, num_classes)"
+            )
+            raise ValueError(
+                f"`y_true` must be {'numbers' if one else 'one-hot'}, of the shape of y_pred {tuple(y_pred.shape)}. "
+                f"Received: y_true of shape {tuple(y_true.shape)}{'' if one else labels}"
             )
         if not all(tf.TensorShape(shape).is_fully_defined() for shape in (y_true.shape, y_pred.shape)):
             shapes = tf.shape(y_true), tf.shape(y_pred)
@@ -103,8 +107,8 @@ class SpikeCountError(keras.losses.Loss):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
-        ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, or the outputs cannot be
-            divided by the classes.
+        ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, there is one class only, or
+            the outputs cannot be divided by the classes.
         tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is
             NaN).
 
@@ -128,6 +132,8 @@ class SpikeCountError(keras.losses.Loss):
         self.correct_rate = check_share("correct_rate", correct_rate)
         self.incorrect_rate = check_share("incorrect_rate", incorrect_rate)
         self.classes = None if classes is None else check_positive_int("classes", classes)
+        if self.classes == 1:
+            raise ValueError("`classes` must be at least 2. Received: classes=1")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)

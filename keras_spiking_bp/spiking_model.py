@@ -10,7 +10,7 @@ import keras
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import has_stock_call
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.validation import check_finite_weights
+from keras_spiking_bp.validation import check_finite_weights, named
 
 
 def is_spiking(model: Any) -> bool:
@@ -38,6 +38,12 @@ def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
     layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
     if not spiking:
+        for layer in layers:  # as in keras.layers.Bidirectional
+            if any(isinstance(inner, SpikingRNN) for inner in layer._flatten_layers()):
+                raise TypeError(
+                    "`model` must have its SpikingRNN among its layers. Received: a model that has it inside of "
+                    f"{named(layer)}, which cannot be followed"
+                )
         raise TypeError(
             "`model` must have a SpikingRNN layer, as the networks of keras_spiking_bp.models have. "
             f"Received: model={model!r}"

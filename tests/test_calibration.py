@@ -391,6 +391,9 @@ def test_models_without_or_with_two_spiking_layers():
     with pytest.raises(TypeError, match="`model` must have a SpikingRNN layer"):
         ksbp.calibrate(dense, IMAGES)
     inputs = x = keras.Input((5, 3))
+    both_ways = keras.layers.Bidirectional(ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3))), name="both")
+    with pytest.raises(TypeError, match=r"its SpikingRNN among its layers. .* inside of 'both' \(Bidirectional\)"):
+        ksbp.calibrate(keras.Model(inputs, both_ways(inputs)), np.ones((4, 5, 3), "float32"), 0.1)
     for _ in range(2):
         x = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), return_sequences=True)(x)
     with pytest.raises(ValueError, match="must have one SpikingRNN layer"):

@@ -135,6 +135,14 @@ def test_one_output():
     for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
         with pytest.raises(ValueError, match=r"`y_pred` must have at least two outputs.* \(2, 1\)\. .*SumSquaredError"):
             loss(np.array([0, 1]), outputs)
+    each_step = np.arange(6, dtype="float32").reshape(2, 3, 1)
+    assert float(losses.SumSquaredError()(each_step[..., 0] - 1, each_step)) == 6.0  # numbers of each step
+    with pytest.raises(ValueError, match="Outputs of each time step come from return_sequences=True"):
+        losses.SumSquaredError()(targets[:, None], each_step)
+    with pytest.raises(ValueError, match=r"`y_true` must be numbers, of the shape of y_pred \(2, 1\).*\(2, 2\)"):
+        losses.SumSquaredError()(np.eye(2), outputs)
+    with pytest.raises(ValueError, match="`classes` must be at least 2. Received: classes=1"):
+        losses.SpikeCountError(10, classes=1)
 
 
 @pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])

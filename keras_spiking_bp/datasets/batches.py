@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,6 +62,8 @@ class Batches:
         inputs = dict(examples) if isinstance(examples, Mapping) else {}
         arrays: dict[str, Any] = {f"examples[{name!r}]": values for name, values in inputs.items()}
         arrays = arrays or {"examples": examples}
+        if not all(isinstance(name, str) for name in inputs):
+            raise TypeError(f"`examples` must have the names of inputs as its keys. Received: {list(inputs)}")
         lengths = {name: _length(name, values) for name, values in (*arrays.items(), ("labels", labels))}
         first, self.num_examples = next(iter(lengths.items()))
         for name, length in lengths.items():
@@ -77,8 +80,8 @@ class Batches:
             )
         self.seed = check_seed(seed, optional=False)
         with tf.device("CPU:0"):  # a GPU would hold all of it
-            tensors = {name: tf.convert_to_tensor(values) for name, values in inputs.items()}
-            self._examples = tensors or tf.convert_to_tensor(examples)
+            tensors = {name: _tensor(values) for name, values in inputs.items()}
+            self._examples = tensors or _tensor(examples)
             self._labels = tf.convert_to_tensor(labels)
         if prepare is not None and not callable(prepare):
             raise TypeError(f"`prepare` must be a function or None. Received: prepare={prepare!r}")
@@ -167,11 +170,16 @@ def _length(name: str, values: Any) -> int:
     except ValueError:  # a list of arrays of several shapes
         rank = 0
     if not rank:
-        raise TypeError(
-            f"`{name}` must be an array (N, ...); several inputs of a model, a dictionary of such arrays by the names "
-            f"of the inputs. Received: {name}={values!r}"
-        )
+        several = "" if name == "labels" else "; several inputs of a model, a dictionary of such arrays by their names"
+        raise TypeError(f"`{name}` must be an array (N, ...){several}. Received: {name}={values!r}")
     return len(values)
+
+
+def _tensor(values: Any) -> tf.Tensor:
+    """An array, or paths as of `pathlib`, which TensorFlow does not take."""
+    if isinstance(next(iter(values)), os.PathLike):
+        values = [os.fspath(path) for path in values]
+    return tf.convert_to_tensor(values)
 
 
 def _fingerprint(tensor: tf.Tensor) -> str:

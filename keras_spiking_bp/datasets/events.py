@@ -98,8 +98,8 @@ def events_to_spikes(
     """Bins events into equal time steps: in a step, a pixel spikes at most once.
 
     Step t covers the times from `t * duration_us / num_steps` up to, but excluding, the next step's. Events outside the
-    window are dropped. Times count from the start of the recording: of a camera that gives those of its clock, give
-    `time - time[0]`. Runs inside tf.data too.
+    window are dropped. Times count from the start of the recording: for a camera that gives those of its clock, pass
+    `time - time.min()`. Runs inside tf.data too.
 
     Args:
         x, y: pixels (N,), integers: column and row, from 0.
@@ -119,7 +119,7 @@ def events_to_spikes(
         TypeError: if a column is not a row of whole numbers, such as times in seconds; in a graph, if its dtype is
             floating.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, a polarity is not a
-            channel, or there are events but none in the window.
+            channel, or all events come after the window.
 
     Example:
         >>> spikes = events_to_spikes([3, 3, 5], [4, 4, 0], [1, 1, 0], [0, 99, 100], num_steps=2, duration_us=200)
@@ -129,11 +129,12 @@ def events_to_spikes(
     spikes = _binned(x, y, polarity, time, num_steps, duration_us, sensor_size, polarities)
     time = tf.cast(time, tf.int64)
     message = (
-        "`time` must be microseconds from the start of the recording, such as time - time[0], with some events in the "
-        f"first {duration_us}, `duration_us`. Received: times from, and to,"
+        "`time` must be microseconds from the start of the recording, such as time - time.min(), not all after "
+        f"`duration_us`, {duration_us}. Received: times from, and to,"
     )
-    some = tf.reduce_any((time >= 0) & (time < duration_us)) | (tf.size(time) == 0)
-    return asserted(some, [message, tf.reduce_min(time), tf.reduce_max(time)], spikes)[0]
+    first = tf.reduce_min(time)
+    known = (first < duration_us) | (tf.size(time) == 0)
+    return asserted(known, [message, first, tf.reduce_max(time)], spikes)[0]
 
 
 def _binned(

@@ -1,5 +1,7 @@
 """The order of the data, and its randomness, follow from seed and epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -119,14 +121,36 @@ def test_a_list_is_an_array():
     np.testing.assert_array_equal(np.sort(np.column_stack([x, labels]), axis=0), [[1, 2, 5], [3, 4, 6]])
 
 
+def test_paths():
+    names = ["a.png", "b/c.png"]
+    paths = Batches([Path(name) for name in names], [0, 1], 2)
+    assert paths.description() == Batches(names, [0, 1], 2).description()
+    (x, labels), *_ = paths.epoch(0)
+    assert [names[label].encode() for label in labels] == list(x.numpy())
+
+
 def test_several_inputs_that_are_none():
     with pytest.raises(ValueError, match=r"`examples\['b'\]` must be as many as `examples\['a'\]`. Received: 2 and 3$"):
         Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1)
     with pytest.raises(ValueError, match="Received: 3 and 2. Several inputs of a model are a dictionary of arrays"):
         Batches([np.zeros((3, 4)), np.zeros((3, 4))], np.zeros(3), 1)
     for examples in ([np.zeros((3, 4)), np.ones(3)], {}, {"a": None}):
-        with pytest.raises(TypeError, match="several inputs of a model, a dictionary of such arrays by"):
+        with pytest.raises(TypeError, match="several inputs of a model, a dictionary of such arrays by their names"):
             Batches(examples, np.zeros(3), 1)
+    with pytest.raises(TypeError, match=r"`labels` must be an array \(N, ...\). Received: labels={'a': array"):
+        Batches(np.zeros(3), {"a": np.zeros(3)}, 1)
+    with pytest.raises(TypeError, match=r"`examples` must have the names of inputs as its keys. Received: \['a', 1\]"):
+        Batches({"a": np.zeros(3), 1: np.zeros(3)}, np.zeros(3), 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_shares_of_several_inputs(workers):
+    used = Batches({"a": np.arange(12), "b": -np.arange(12)}, np.arange(12), 4, seed=5)
+    whole = [x["a"] for x, _ in used.epoch(2, 1)]
+    shares = [[x for x, _ in used.shard(2, 1, index, workers)] for index in range(workers)]
+    for number, batch in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([share[number]["a"] for share in shares]), batch)
+        np.testing.assert_array_equal(np.concatenate([share[number]["b"] for share in shares]), -batch)
 
 
 def test_bad_arguments():

@@ -302,14 +302,16 @@ def test_times_in_seconds_are_refused():
 
 def test_times_that_do_not_count_from_the_start_are_refused():
     """The spikes would be zeros; in tf.data too."""
-    message = "`time` must be microseconds from the start of the recording, .* first 300000, `duration_us`. Received"
-    for times in ([1_700_000_000_000_000, 1_700_000_000_000_100], [300_000, 400_000], [-5, -1]):
+    message = "`time` must be microseconds from the start of the recording, .* not all after `duration_us`, 300000. Rec"
+    for times in ([1_700_000_000_000_000, 1_700_000_000_000_100], [300_000, 400_000]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             events_to_spikes([0, 1], [0, 1], [0, 1], times, num_steps=10)
         assert np.sum(events_to_spikes([0, 1], [0, 1], [0, 1], np.subtract(times, times[0]), num_steps=10)) == 2
         dataset = tf.data.Dataset.from_tensors(tf.constant(times, tf.int64))
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             list(dataset.map(lambda time: events_to_spikes([0, 1], [0, 1], [0, 1], time, num_steps=10)))
+    for times in ([-5, 300_000], [-5, -1]):  # a quiet window of a longer recording
+        assert not np.any(events_to_spikes([0, 1], [0, 1], [0, 1], times, num_steps=10))
 
 
 def test_a_recording_that_begins_after_the_window_does_not_end_a_training(subset):
