@@ -19,7 +19,7 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
     accuracy = (outputs.argmax(-1) == labels[:, None]).mean(0)
 
     shown = [int(np.flatnonzero(labels == digit)[0]) for digit in (3, 5, 8)]
-    spikes = encoded(model, images[shown]).numpy()
+    spikes = encoded(model, images[shown]).sequences.numpy()
     potentials = traces_of_spikes(model, spikes)["readout"]["membrane"]
 
     figure = plt.figure(figsize=(12.5, 6.6), layout="constrained")

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.cells.tree import unique_names
-from keras_spiking_bp.observe import activity_of, as_inputs, firing_rates
+from keras_spiking_bp.observe import Encoded, activity_of, encode, firing_rates
 from keras_spiking_bp.scalable_weights import (
     check_gamma,
     check_no_lora,
@@ -25,7 +26,7 @@ from keras_spiking_bp.scalable_weights import (
     sources_of,
     weights_of,
 )
-from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
+from keras_spiking_bp.spiking_model import check_graph, spiking_layer
 from keras_spiking_bp.validation import check_finite_weights, check_fraction, check_positive
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
@@ -75,7 +76,8 @@ def calibrate(
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
         inputs: sample inputs of the model, (B, ...): about 16 training images are enough; a list or dictionary for
-            several inputs. Encoded once.
+            several inputs, such as sequences and their mask: the rates are then those of the unmasked steps. Encoded
+            once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
             names (other layers are not scaled). None scales nothing: only statistics are taken.
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
@@ -102,7 +104,8 @@ def calibrate(
         conv1 0.1
         fc1 0.1
     """
-    front, layer = input_over_time(model), spiking_layer(model)
+    check_graph(model)
+    layer = spiking_layer(model)
     check_finite_weights(model)
     unique_names(layer.cell)
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
@@ -118,11 +121,11 @@ def calibrate(
     if output_std is not None:
         check_gamma(last_parts(sources[readout]))
 
-    spikes = front(as_inputs("inputs", model, inputs), training=False)
+    spikes = encode(model, inputs)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
     take_statistics = tf.function(
-        lambda spikes: layer.take_statistics(spikes, layer.get_initial_state(tf.shape(spikes)[0]), runs=1)
+        lambda x, mask: layer.take_statistics(x, layer.get_initial_state(tf.shape(x)[0]), mask, runs=1)
     )
     constrained = [v for name in to_scale for source in sources[name] for v in source.trainable_weights]
     statistics = [v for norm in normalizations for v in norm.non_trainable_weights]
@@ -133,13 +136,13 @@ def calibrate(
         done = []
         for name in sources:
             if normalizations:  # correct for this layer now, since they are for the preceding ones
-                take_statistics(spikes)
+                take_statistics(*spikes)
             if name in targets:
                 done.append(_to_rate(name, to_scale[name], observe, spikes, targets[name], tolerance))
                 if verbose:
                     _say(name, done[-1].factor, "firing rate", done[-1].rate_before, done[-1].rate)
         if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
-            take_statistics(spikes)
+            take_statistics(*spikes)
         if output_std is not None:
             before, reached = _to_spread(readout, to_scale[readout], observe, spikes, output_std)
             if verbose:
@@ -178,16 +181,16 @@ def _readout_weights(cell: Cell, sources: list[keras.layers.Layer], output_std: 
 
 
 def _to_rate(
-    name: str, variables: list, observe: Callable, spikes: tf.Tensor, target: float, tolerance: float
+    name: str, variables: list, observe: Callable, spikes: Encoded, target: float, tolerance: float
 ) -> CalibratedLayer:
     """Scales the weights of one layer until it fires at about the rate `target`."""
-    samples, num_steps = spikes.shape[:2]
+    samples, num_steps = spikes.sequences.shape[:2]
     start = [variable.numpy() for variable in variables]
 
     def rate_with(factor: float) -> float:
         for variable, value in zip(variables, start, strict=True):
             variable.assign(factor * value)
-        return firing_rates(observe(spikes), num_steps)[name]
+        return firing_rates(observe(*spikes), spikes.mean_steps)[name]
 
     rates: dict[float, float] = {}  # by the factor
     low, high = _FACTORS
@@ -239,11 +242,12 @@ def _nearest(rates: dict[float, float], target: float, few: str) -> str:
     )
 
 
-def _to_spread(name: str, variables: list, observe: Callable, spikes: tf.Tensor, target: float) -> tuple[float, float]:
+def _to_spread(name: str, variables: list, observe: Callable, spikes: Encoded, target: float) -> tuple[float, float]:
     """Scales the weights of the readout; the standard deviation of its outputs before and after."""
 
     def spread() -> float:
-        return float(tf.math.reduce_std(observe(spikes)[name]["membrane"])) / spikes.shape[1]
+        potentials = observe(*spikes)[name]["membrane"]
+        return float(tf.math.reduce_std(potentials / per_sample(tf.maximum(spikes.num_steps, 1.0), potentials)))
 
     std = spread()
     if std == 0:

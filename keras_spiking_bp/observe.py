@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.loop_weights import weights_prepared
-from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
+from keras_spiking_bp.spiking_model import masked_input_over_time, spiking_layer
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
 Activity = dict[str, dict[str, tf.Tensor]]
 
 #: A neuron is called saturated if it fires in more than this share of the time steps.
 SATURATED_RATE = 0.9
+
+
+class Encoded(NamedTuple):
+    """What the `SpikingRNN` of a model gets.
+
+    Attributes:
+        sequences: the inputs of each time step, (B, T, ...).
+        mask: bool (B, T), False for steps that are skipped; None for none.
+    """
+
+    sequences: tf.Tensor
+    mask: tf.Tensor | None = None
+
+    @property
+    def num_steps(self) -> tf.Tensor:
+        """The steps of each sample that are not skipped, (B,) float32."""
+        if self.mask is None:
+            return tf.fill(tf.shape(self.sequences)[:1], float(self.sequences.shape[1]))
+        return tf.reduce_sum(tf.cast(self.mask, tf.float32), axis=1)
+
+    @property
+    def mean_steps(self) -> float:
+        """Their mean over the samples: spikes per sample and neuron, divided by it, are spikes per neuron and step."""
+        return float(tf.reduce_mean(self.num_steps))
 
 
 @contextlib.contextmanager
@@ -68,20 +93,33 @@ def as_inputs(name: str, model: keras.Model, inputs: Any) -> Any:
     return leaves[0]
 
 
-def encoded(model: keras.Model, inputs: Any) -> tf.Tensor:
-    """Inputs of the model as inputs of each time step; the random stream of the encoder does not advance."""
-    encoder = input_over_time(model)
-    with stream_restored(encoder):
-        return encoder(as_inputs("inputs", model, inputs), training=False)
+def encode(model: keras.Model, inputs: Any) -> Encoded:
+    """Inputs of the model as inputs of each time step; the random stream of the encoder advances.
+
+    Raises:
+        ValueError: if the mask leaves no step.
+    """
+    front = masked_input_over_time(model)
+    found = front(as_inputs("inputs", model, inputs), training=False)
+    taken = Encoded(found) if len(front.outputs) == 1 else Encoded(found[0], tf.cast(found[1], tf.bool))
+    if not taken.mean_steps:
+        raise ValueError("`inputs` must have time steps. Received: all of them masked")
+    return taken
 
 
-def activity_of(model: keras.Model) -> Callable[[Any], Activity]:
-    """A function from a batch of spikes, as from `input_over_time`, to the activity of all neurons, first at rest."""
+def encoded(model: keras.Model, inputs: Any) -> Encoded:
+    """The same; the random stream of the encoder does not advance."""
+    with stream_restored(masked_input_over_time(model)):
+        return encode(model, inputs)
+
+
+def activity_of(model: keras.Model) -> Callable[..., Activity]:
+    """A function from a batch of sequences, and their mask, to the activity of all neurons, first at rest."""
     layer = spiking_layer(model)
 
     @tf.function(reduce_retracing=True)
-    def activity(spikes: tf.Tensor) -> Activity:
-        return layer.observe(spikes, layer.get_initial_state(tf.shape(spikes)[0]))[1]
+    def activity(sequences: tf.Tensor, mask: tf.Tensor | None = None) -> Activity:
+        return layer.observe(sequences, layer.get_initial_state(tf.shape(sequences)[0]), mask)[1]
 
     return activity
 
@@ -95,28 +133,34 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
 
     Returns:
         For each layer of neurons, by name, `membrane` after each step and, except for a readout, `spikes` (0 or 1; of
-        max pooling also -1), both (B, T, ...) float32.
+        max pooling also -1), both (B, T, ...) float32. In steps that a mask skips potentials stay, without a spike.
     """
-    return traces_of_spikes(model, encoded(model, inputs))
+    return traces_of_spikes(model, *encoded(model, inputs))
 
 
-def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict[str, np.ndarray]]:
-    """`traces`, from the inputs of each time step (B, T, ...)."""
+def traces_of_spikes(
+    model: keras.Model, sequences: tf.Tensor, mask: tf.Tensor | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """`traces`, from the inputs of each time step (B, T, ...), and their mask (B, T)."""
     layer = spiking_layer(model)
     neurons = layer.cell.neurons()
     unique_names(layer.cell)
     if layer.go_backwards:
         sequences = tf.reverse(sequences, [1])
+        mask = None if mask is None else tf.reverse(mask, [1])
 
     @tf.function(reduce_retracing=True)
-    def step(inputs, states):
+    def step(inputs, states, exists):
         with weights_prepared(layer.cell):  # as in the window: in a lower precision, folded weights round differently
-            return layer.cell.step(inputs, states)[1]
+            after = layer.cell.step(inputs, states)[1]
+        if exists is None:
+            return after
+        return keras.tree.map_structure(lambda new, old: tf.where(per_sample(exists, new), new, old), after, states)
 
     states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
     found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}
     for t in range(sequences.shape[1]):
-        before, states = states, step(sequences[:, t], states)
+        before, states = states, step(sequences[:, t], states, None if mask is None else mask[:, t])
         for of, old, new in zip(found.values(), before, states, strict=True):
             of.setdefault("membrane", []).append(new["membrane"].numpy())
             if "spike_count" in new:
@@ -124,7 +168,7 @@ def traces_of_spikes(model: keras.Model, sequences: tf.Tensor) -> dict[str, dict
     return {name: {what: np.stack(values, 1) for what, values in of.items()} for name, of in found.items()}
 
 
-def firing_rates(activity: Activity, num_steps: int) -> dict[str, float]:
+def firing_rates(activity: Activity, num_steps: float) -> dict[str, float]:
     """Spikes per neuron and time step, by the name of the layer; readouts have none."""
     return {
         name: float(tf.reduce_mean(of["spike_count"])) / num_steps

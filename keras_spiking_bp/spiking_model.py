@@ -120,6 +120,13 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
     Raises:
         ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
     """
+    sequences, mask = _steps_of(model)
+    _refuse(mask, model)
+    return sequences
+
+
+def _steps_of(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
+    """The input over time of the `SpikingRNN` among the layers of `model`, and its mask, if any, symbolic."""
     layer = spiking_layer(model)
     sequences, *others = call_in(model, layer).input_tensors  # a mask or initial states
     if others and others[0].dtype != "bool":
@@ -127,12 +134,15 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
             f"The SpikingRNN layer {layer.name!r} of `model` gets an initial state, which cannot be followed here. "
             "Give a model without it, or with stateful=True"
         )
-    if others or getattr(sequences, "_keras_mask", None) is not None:
+    return sequences, others[0] if others else getattr(sequences, "_keras_mask", None)
+
+
+def _refuse(mask: Any, model: keras.Model) -> None:
+    if mask is not None:
         raise ValueError(
-            f"The SpikingRNN layer {layer.name!r} of `model` gets a mask, which cannot be followed here. Cut the "
-            "sequences to their length instead"
+            f"The SpikingRNN layer {spiking_layer(model).name!r} of `model` gets a mask, which cannot be followed "
+            "here. Give a model without it, and sequences cut to their length"
         )
-    return sequences
 
 
 def check_graph(model: keras.Model) -> None:
@@ -188,15 +198,27 @@ def input_over_time(model: keras.Model) -> keras.Model:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
             ValueError if the inputs of the layer come with a mask.
     """
+    front = masked_input_over_time(model)
+    _refuse(front.outputs[1] if len(front.outputs) > 1 else None, model)
+    return front
+
+
+def masked_input_over_time(model: keras.Model) -> keras.Model:
+    """As `input_over_time`, but where the inputs of the layer come with a mask, the outputs are both.
+
+    Raises:
+        TypeError, ValueError: as `input_over_time`, except for the mask.
+    """
     check_graph(model)
     layer = spiking_layer(model)
     if layer in model.layers:
-        sequences = sequences_of(model)
+        sequences, mask = _steps_of(model)
+        outputs = sequences if mask is None else [sequences, mask]
     else:
         inner = _part_with(model, layer)
         taken = call_in(model, inner).input_tensors
-        sequences = input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
-    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, sequences)
+        outputs = masked_input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
+    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs)
 
 
 def encoder_of(model: keras.Model) -> tuple[Encoder | None, keras.KerasTensor]:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
 from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates
 from keras_spiking_bp.spiking_model import spiking_layer
@@ -39,8 +40,8 @@ class Health(keras.callbacks.Callback):
 
     Args:
         inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
-            inputs. Encoded once; the random stream of the encoder is restored, so that training is the same with and
-            without the callback.
+            inputs, such as sequences and their mask. Encoded once; the random stream of the encoder is restored, so
+            that training is the same with and without the callback.
         every: number of batches between two checks.
         growth: above 1.
 
@@ -75,7 +76,7 @@ class Health(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._stopped = False
-        self._spikes = encoded(self.model, self._inputs)
+        self._encoded = encoded(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
         self._weights = {
@@ -120,14 +121,15 @@ class Health(keras.callbacks.Callback):
                         f"The weights of layer {name!r} explode: their standard deviation grew from {first:.3g} to "
                         f"{now:.3g}. Use a smaller learning rate, or clip the gradient (`clipnorm` of the optimizer)",
                     )  # fmt: skip
-        activity = self._observe(self._spikes)
-        num_steps = self._spikes.shape[1]
-        self.firing_rates = firing_rates(activity, num_steps)
+        activity = self._observe(*self._encoded)
+        num_steps, of_samples = self._encoded.sequences.shape[1], self._encoded.num_steps
+        self.firing_rates = firing_rates(activity, self._encoded.mean_steps)
         for name in self.firing_rates:
-            count = activity[name]["spike_count"].numpy()
+            count = activity[name]["spike_count"]
+            saturated = (count > SATURATED_RATE * per_sample(of_samples, count)).numpy().mean()
+            count = count.numpy()
             neurons, samples = count[0].size, len(count)
             silent = (count.max(0) == 0).mean()
-            saturated = (count > SATURATED_RATE * num_steps).mean()
             if silent > _SILENT_SHARE:
                 self._say(
                     "silent", name,

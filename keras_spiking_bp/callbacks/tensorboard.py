@@ -62,7 +62,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         cells = spiking_layer(self.model).cell.neurons()
         self._without_potential = {cell.name for cell in cells if isinstance(cell, MaxPoolingCell)}
-        self._spikes = encoded(self.model, self._inputs)
+        self._encoded = encoded(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
@@ -77,11 +77,12 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._writer.close()
 
     def _write(self, step: int) -> None:
-        rates = firing_rates(self._observe(self._spikes), self._spikes.shape[1])
+        rates = firing_rates(self._observe(*self._encoded), self._encoded.mean_steps)
+        first = (None if values is None else values[:1] for values in self._encoded)
         with self._writer.as_default(step=step):
             for name, rate in rates.items():
                 tf.summary.scalar(f"firing_rate/{name}", rate)
-            for name, trace in traces_of_spikes(self.model, self._spikes[:1]).items():
+            for name, trace in traces_of_spikes(self.model, *first).items():
                 if name not in self._without_potential:
                     tf.summary.histogram(f"membrane/{name}", trace["membrane"])
                 if "spikes" in trace:

@@ -304,7 +304,6 @@ def test_labels_of_any_dtype_are_those_of_their_largest_entry(small, make):
 
 @pytest.mark.parametrize("tool", [
     lambda model, x: analysis.run(model, x, verbose=0),
-    lambda model, x: ksbp.calibrate(model, x, 0.1),
     lambda model, x: ksbp.ann_counterpart(model),
     lambda model, x: ksbp.export.export_saved_model(model, "nowhere"),
 ])  # fmt: skip

@@ -1,0 +1,129 @@
+"""`calibrate`, the callbacks and `traces` with a mask: as if each series were run alone, cut to its steps."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.observe import traces
+
+LENGTHS = np.array([12, 7, 3, 9, 0, 5])
+MASK = np.arange(12) < LENGTHS[:, None]
+SERIES = np.random.default_rng(0).uniform(0.1, 1, (6, 12, 5)).astype("float32")
+
+
+def cell_of(*layers, **kwargs):
+    synapse = keras.Sequential([keras.layers.Dense(20, bias_initializer="ones"), *layers])
+    hidden = ksbp.LIFCell(synapse, beta=0.9, threshold=2.0, name="hidden", **kwargs)
+    return ksbp.SequentialCell([hidden, ksbp.ReadoutCell(keras.layers.Dense(3, bias_initializer="ones"), name="out")])
+
+
+def given(cell, **kwargs):
+    """The mask is an input."""
+    series, exists = keras.Input((None, 5)), keras.Input((None,), dtype="bool")
+    layer = ksbp.SpikingRNN(cell, name="time", **kwargs)
+    return keras.Model([series, exists], layer(series, mask=exists)), [SERIES, MASK]
+
+
+def made_by_masking(cell, **kwargs):
+    """A layer makes it, whose output another changes; it is not among the inputs that Keras lists."""
+    series = keras.Input((None, 5))
+    x = ksbp.DeltaEncoder(0.1)(keras.layers.Masking()(series))
+    return keras.Model(series, ksbp.SpikingRNN(cell, name="time", **kwargs)(x)), SERIES * MASK[..., None]
+
+
+def in_another_model(cell, **kwargs):
+    inner, (series, exists) = given(cell, **kwargs)
+    inputs = [keras.Input((None, 5)), keras.Input((None,), dtype="bool")]
+    return keras.Model(inputs, inner([keras.layers.Rescaling(1.0)(inputs[0]), inputs[1]])), [series, exists]
+
+
+MODELS = pytest.mark.parametrize("made", [given, made_by_masking, in_another_model])
+
+
+def alone(model, inputs):
+    """Outputs and spike counts of each series, cut to its steps, by a layer that knows no mask."""
+    layer = next(layer for layer in model._flatten_layers() if isinstance(layer, ksbp.SpikingRNN))
+    series = ksbp.DeltaEncoder(0.1)(inputs) if isinstance(inputs, np.ndarray) else inputs[0]
+    found = [
+        layer.observe(series[i : i + 1, :length], layer.get_initial_state(1))
+        for i, length in enumerate(LENGTHS)
+        if length
+    ]
+    outputs = np.concatenate([output for output, _ in found])
+    return outputs, np.concatenate([activity["hidden"]["spike_count"] for _, activity in found])
+
+
+@MODELS
+def test_calibrated_rates_are_those_of_the_steps_that_exist(made):
+    model, inputs = made(cell_of())
+    (done,) = ksbp.calibrate(model, inputs, 0.2, output_std=0.7, tolerance=0.1)
+    outputs, counts = alone(model, inputs)
+    assert done.rate == pytest.approx(counts.sum() / (20 * LENGTHS.sum())) == pytest.approx(0.2, rel=0.1)
+    with_the_empty_one = np.concatenate([outputs, np.zeros((1, 3), "float32")])
+    assert with_the_empty_one.std() == pytest.approx(0.7, rel=1e-3)
+
+
+@MODELS
+def test_statistics_are_those_of_the_layer_with_the_mask(made):
+    model, inputs = made(cell_of(keras.layers.BatchNormalization()), gradient="bounded")
+    ksbp.calibrate(model, inputs, firing_rate=None)
+    parts = model._flatten_layers()
+    synapse = next(part for part in parts if isinstance(part, ksbp.SpikingRNN)).cell.cells[0].synapse
+    series = ksbp.DeltaEncoder(0.1)(inputs) if isinstance(inputs, np.ndarray) else inputs[0]
+    series = tf.cast(series, tf.float32).numpy() * MASK[..., None]
+    kernel, bias = synapse.layers[0].get_weights()
+    means = series.sum(1) / np.maximum(LENGTHS, 1)[:, None]  # of each series; the empty one counts as a step of zeros
+    expected = (means @ kernel + bias).mean(0)
+    np.testing.assert_allclose(synapse.layers[1].moving_mean, expected, rtol=1e-4, atol=1e-5)
+
+
+@MODELS
+@pytest.mark.parametrize("backwards", [False, True])
+def test_traces(made, backwards):
+    model, inputs = made(cell_of(), go_backwards=backwards)
+    found = traces(model, inputs)
+    outputs = model(inputs).numpy()
+    last = found["out"]["membrane"][:, -1] / np.maximum(LENGTHS, 1)[:, None]
+    np.testing.assert_allclose(last, outputs, rtol=1e-5, atol=1e-6)
+    exists = MASK[:, ::-1] if backwards else MASK
+    spikes, membrane = found["hidden"]["spikes"], found["hidden"]["membrane"]
+    assert spikes.any() and not spikes[~exists].any()
+    stays = np.concatenate([np.zeros((6, 1, 20), "float32"), membrane[:, :-1]], axis=1)
+    np.testing.assert_array_equal(membrane[~exists], stays[~exists])
+
+
+@MODELS
+def test_callbacks(made, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    model, inputs = made(cell_of())
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    health = ksbp.callbacks.Health(inputs)
+    board = ksbp.callbacks.SpikingTensorBoard(tmp_path, inputs)
+    model.fit(inputs, np.zeros((6, 3)), verbose=0, callbacks=[health, board])
+    _, counts = alone(model, inputs)
+    assert health.firing_rates == {"hidden": pytest.approx(counts.sum() / (20 * LENGTHS.sum()))}
+
+
+def test_saturated_where_there_are_steps():
+    """Fires at each step that exists, which is in less than half of all."""
+    cell = cell_of()
+    model, inputs = given(cell)
+    cell.cells[0].synapse.layers[0].bias.assign(np.full(20, 50.0))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    with pytest.warns(ksbp.callbacks.HealthWarning, match="Layer 'hidden' is saturated: 83.3% of its neurons"):
+        model.fit(inputs, np.zeros((6, 3)), verbose=0, callbacks=[ksbp.callbacks.Health(inputs)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ksbp.callbacks.HealthWarning)
+        quiet, _ = given(cell_of())
+        quiet.compile(keras.optimizers.SGD(0.0), "mse")
+        quiet.fit(inputs, np.zeros((6, 3)), verbose=0, callbacks=[ksbp.callbacks.Health(inputs)])
+
+
+def test_no_step_at_all():
+    model, (series, mask) = given(cell_of())
+    with pytest.raises(ValueError, match="`inputs` must have time steps. Received: all of them masked"):
+        ksbp.calibrate(model, [series, np.zeros_like(mask)], 0.1)
