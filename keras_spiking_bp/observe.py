@@ -97,13 +97,13 @@ def encode(model: keras.Model, inputs: Any) -> Encoded:
     """Inputs of the model as inputs of each time step; the random stream of the encoder advances.
 
     Raises:
-        ValueError: if the mask leaves no step.
+        ValueError: if there is no step, or none that is not masked.
     """
     front = masked_input_over_time(model)
     found = front(as_inputs("inputs", model, inputs), training=False)
     taken = Encoded(found) if len(front.outputs) == 1 else Encoded(found[0], tf.cast(found[1], tf.bool))
     if not taken.mean_steps:
-        raise ValueError("`inputs` must have time steps. Received: all of them masked")
+        raise ValueError("`inputs` must have time steps. Received: none, or all of them masked")
     return taken
 
 

@@ -217,6 +217,11 @@ def masked_input_over_time(model: keras.Model) -> keras.Model:
     else:
         inner = _part_with(model, layer)
         taken = call_in(model, inner).input_tensors
+        if len(taken) > len(inner.inputs) or any(getattr(x, "_keras_mask", None) is not None for x in taken):
+            raise ValueError(
+                f"The model {inner.name!r}, a layer of `model`, gets a mask, which cannot be followed into it. Put "
+                f"what makes the mask into {inner.name!r}"
+            )
         outputs = masked_input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs)
 

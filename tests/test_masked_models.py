@@ -125,5 +125,16 @@ def test_saturated_where_there_are_steps():
 
 def test_no_step_at_all():
     model, (series, mask) = given(cell_of())
-    with pytest.raises(ValueError, match="`inputs` must have time steps. Received: all of them masked"):
-        ksbp.calibrate(model, [series, np.zeros_like(mask)], 0.1)
+    for inputs in ([series, np.zeros_like(mask)], [series[:, :0], mask[:, :0]]):
+        with pytest.raises(ValueError, match="`inputs` must have time steps. Received: none, or all of them masked"):
+            ksbp.calibrate(model, inputs, 0.1)
+
+
+@pytest.mark.parametrize("encoder", [ksbp.DeltaEncoder(0.1), None])
+def test_a_mask_made_outside_of_the_model_with_the_layer(encoder):
+    series = keras.Input((None, 5))
+    inner = keras.Model(series, ksbp.SpikingRNN(cell_of())(series), name="inner")
+    x = keras.layers.Masking()(series)
+    model = keras.Model(series, inner(x if encoder is None else encoder(x)))
+    with pytest.raises(ValueError, match="The model 'inner', a layer of `model`, gets a mask.* into 'inner'"):
+        ksbp.calibrate(model, SERIES * MASK[..., None], 0.1)
