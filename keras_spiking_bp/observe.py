@@ -101,7 +101,8 @@ def encode(model: keras.Model, inputs: Any) -> Encoded:
     """
     front = masked_input_over_time(model)
     found = front(as_inputs("inputs", model, inputs), training=False)
-    taken = Encoded(found) if len(front.outputs) == 1 else Encoded(found[0], tf.cast(found[1], tf.bool))
+    sequences, mask = (found, getattr(found, "_keras_mask", None)) if len(front.outputs) == 1 else found
+    taken = Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
     if not taken.mean_steps:
         raise ValueError("`inputs` must have time steps. Received: none, or all of them masked")
     return taken

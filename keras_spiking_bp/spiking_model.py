@@ -121,28 +121,43 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
         ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
     """
     sequences, mask = _steps_of(model)
-    _refuse(mask, model)
+    _refuse_mask(mask, sequences, model)
     return sequences
 
 
 def _steps_of(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
-    """The input over time of the `SpikingRNN` among the layers of `model`, and its mask, if any, symbolic."""
+    """The input over time of the `SpikingRNN` among the layers of `model`, and the mask given to it, symbolic.
+
+    The mask that Keras attaches to the input is not always among what it gives to the layer.
+    """
     layer = spiking_layer(model)
-    sequences, *others = call_in(model, layer).input_tensors  # a mask or initial states
-    if others and others[0].dtype != "bool":
+    call = call_in(model, layer)
+    given, states = call.arguments.kwargs, call.arguments.args[1:]
+    if given.get("initial_state") is not None or any(state is not None for state in states):
         raise ValueError(
             f"The SpikingRNN layer {layer.name!r} of `model` gets an initial state, which cannot be followed here. "
             "Give a model without it, or with stateful=True"
         )
-    return sequences, others[0] if others else getattr(sequences, "_keras_mask", None)
+    return call.input_tensors[0], given.get("mask")
 
 
-def _refuse(mask: Any, model: keras.Model) -> None:
-    if mask is not None:
+def _refuse_mask(mask: Any, sequences: keras.KerasTensor, model: keras.Model) -> None:
+    if mask is not None or _has_mask(sequences):
         raise ValueError(
             f"The SpikingRNN layer {spiking_layer(model).name!r} of `model` gets a mask, which cannot be followed "
             "here. Give a model without it, and sequences cut to their length"
         )
+
+
+def _has_mask(tensor: keras.KerasTensor) -> bool:
+    """Whether a symbolic tensor gets a mask in a run: Keras does not attach those that nested models make."""
+    if getattr(tensor, "_keras_mask", None) is not None:
+        return True
+    operation, node_index, index = tensor._keras_history
+    if isinstance(operation, keras.Model) and _has_mask(keras.tree.flatten(operation.outputs)[index]):
+        return True
+    taken = operation._inbound_nodes[node_index].input_tensors
+    return getattr(operation, "supports_masking", False) and any(_has_mask(source) for source in taken)
 
 
 def check_graph(model: keras.Model) -> None:
@@ -199,15 +214,19 @@ def input_over_time(model: keras.Model) -> keras.Model:
             ValueError if the inputs of the layer come with a mask.
     """
     front = masked_input_over_time(model)
-    _refuse(front.outputs[1] if len(front.outputs) > 1 else None, model)
+    sequences, *mask = front.outputs
+    _refuse_mask(mask[0] if mask else None, sequences, model)
     return front
 
 
 def masked_input_over_time(model: keras.Model) -> keras.Model:
-    """As `input_over_time`, but where the inputs of the layer come with a mask, the outputs are both.
+    """As `input_over_time`, but where the layer is given a mask, the outputs are both.
+
+    A mask that Keras attaches to the sequences may be on them in a run only.
 
     Raises:
-        TypeError, ValueError: as `input_over_time`, except for the mask.
+        TypeError, ValueError: as `input_over_time`, except for the mask; ValueError if a model with the layer in it is
+            given one.
     """
     check_graph(model)
     layer = spiking_layer(model)
@@ -216,14 +235,17 @@ def masked_input_over_time(model: keras.Model) -> keras.Model:
         outputs = sequences if mask is None else [sequences, mask]
     else:
         inner = _part_with(model, layer)
-        taken = call_in(model, inner).input_tensors
-        if len(taken) > len(inner.inputs) or any(getattr(x, "_keras_mask", None) is not None for x in taken):
+        given = call_in(model, inner).arguments
+        attached = (getattr(tensor, "_keras_mask", None) for tensor in keras.tree.flatten(given.args[0]))
+        masks = keras.tree.flatten(given.kwargs.get("mask"))  # those attached are among them
+        if any(mask is not None for mask in masks) and all(mask is None for mask in attached):
             raise ValueError(
-                f"The model {inner.name!r}, a layer of `model`, gets a mask, which cannot be followed into it. Put "
-                f"what makes the mask into {inner.name!r}"
+                f"The model {inner.name!r}, a layer of `model`, is given a mask, which cannot be followed into it. "
+                f"Make the mask an input of {inner.name!r}"
             )
-        outputs = masked_input_over_time(inner)(taken[0] if len(taken) == 1 else list(taken))
-    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs)
+        outputs = masked_input_over_time(inner)(given.args[0])
+    # its name, which warnings of Keras give
+    return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs, name=model.name)
 
 
 def encoder_of(model: keras.Model) -> tuple[Encoder | None, keras.KerasTensor]:

@@ -10,8 +10,9 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.observe import traces
 
-LENGTHS = np.array([12, 7, 3, 9, 0, 5])
+LENGTHS = np.array([7, 12, 3, 9, 0, 5])
 MASK = np.arange(12) < LENGTHS[:, None]
+HOLES = np.random.default_rng(1).permuted(MASK, axis=1)  # as many steps, anywhere
 SERIES = np.random.default_rng(0).uniform(0.1, 1, (6, 12, 5)).astype("float32")
 
 
@@ -41,15 +42,55 @@ def in_another_model(cell, **kwargs):
     return keras.Model(inputs, inner([keras.layers.Rescaling(1.0)(inputs[0]), inputs[1]])), [series, exists]
 
 
-MODELS = pytest.mark.parametrize("made", [given, made_by_masking, in_another_model])
+def as_integers(cell, **kwargs):
+    series, exists = keras.Input((None, 5)), keras.Input((None,), dtype="int32")
+    layer = ksbp.SpikingRNN(cell, name="time", **kwargs)
+    return keras.Model([exists, series], layer(series, mask=exists)), [MASK.astype("int32"), SERIES]
+
+
+def made_by_another_model(cell, **kwargs):
+    """Keras does not attach it to the output of that model, except in a run."""
+    front = keras.Sequential([keras.Input((None, 5)), keras.layers.Masking(), ksbp.DeltaEncoder(0.1)])
+    series = keras.Input((None, 5))
+    x = keras.layers.Rescaling(1.0)(front(series))
+    return keras.Model(series, ksbp.SpikingRNN(cell, name="time", **kwargs)(x)), SERIES * MASK[..., None]
+
+
+def made_outside(cell, **kwargs):
+    """By a layer before the model that holds the network."""
+    inputs = keras.Input((None, 5))
+    inner = keras.Model(inputs, ksbp.SpikingRNN(cell, name="time", **kwargs)(inputs), name="inner")
+    series = keras.Input((None, 5))
+    x = ksbp.DeltaEncoder(0.1)(keras.layers.Masking()(series))
+    return keras.Model(series, inner(x)), SERIES * MASK[..., None]
+
+
+def by_names(cell, **kwargs):
+    """Inputs of the inner model that are not in alphabetical order."""
+    series, exists = keras.Input((None, 5), name="series"), keras.Input((None,), dtype="bool", name="exists")
+    layer = ksbp.SpikingRNN(cell, name="time", **kwargs)
+    inner = keras.Model({"series": series, "exists": exists}, layer(series, mask=exists))
+    inputs = [keras.Input((None, 5)), keras.Input((None,), dtype="bool")]
+    return keras.Model(inputs, inner({"series": inputs[0], "exists": inputs[1]})), [SERIES, MASK]
+
+
+MODELS = pytest.mark.parametrize(
+    "made",
+    [given, made_by_masking, in_another_model, as_integers, made_by_another_model, made_outside, by_names],
+)
+pytestmark = pytest.mark.filterwarnings("ignore:Layer 'inner' .* does not support masking", "ignore:The structure of")
+
+
+def seen(inputs):
+    """The sequences that the network gets."""
+    return ksbp.DeltaEncoder(0.1)(inputs) if isinstance(inputs, np.ndarray) else next(x for x in inputs if x.ndim == 3)
 
 
 def alone(model, inputs):
     """Outputs and spike counts of each series, cut to its steps, by a layer that knows no mask."""
     layer = next(layer for layer in model._flatten_layers() if isinstance(layer, ksbp.SpikingRNN))
-    series = ksbp.DeltaEncoder(0.1)(inputs) if isinstance(inputs, np.ndarray) else inputs[0]
     found = [
-        layer.observe(series[i : i + 1, :length], layer.get_initial_state(1))
+        layer.observe(seen(inputs)[i : i + 1, :length], layer.get_initial_state(1))
         for i, length in enumerate(LENGTHS)
         if length
     ]
@@ -73,8 +114,7 @@ def test_statistics_are_those_of_the_layer_with_the_mask(made):
     ksbp.calibrate(model, inputs, firing_rate=None)
     parts = model._flatten_layers()
     synapse = next(part for part in parts if isinstance(part, ksbp.SpikingRNN)).cell.cells[0].synapse
-    series = ksbp.DeltaEncoder(0.1)(inputs) if isinstance(inputs, np.ndarray) else inputs[0]
-    series = tf.cast(series, tf.float32).numpy() * MASK[..., None]
+    series = tf.cast(seen(inputs), tf.float32).numpy() * MASK[..., None]
     kernel, bias = synapse.layers[0].get_weights()
     means = series.sum(1) / np.maximum(LENGTHS, 1)[:, None]  # of each series; the empty one counts as a step of zeros
     expected = (means @ kernel + bias).mean(0)
@@ -96,16 +136,53 @@ def test_traces(made, backwards):
     np.testing.assert_array_equal(membrane[~exists], stays[~exists])
 
 
+def test_traces_where_steps_are_missing_in_the_middle():
+    model, _ = given(cell_of())
+    found = traces(model, [SERIES, HOLES])
+    for i, length in enumerate(LENGTHS):
+        if length:
+            cut = traces(model, [SERIES[i : i + 1, HOLES[i]], np.ones((1, length), bool)])
+            for name, of in cut.items():
+                for what, values in of.items():
+                    np.testing.assert_allclose(found[name][what][i : i + 1, HOLES[i]], values, rtol=1e-5, atol=1e-6)
+
+
 @MODELS
-def test_callbacks(made, tmp_path):
+def test_callbacks(made, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     model, inputs = made(cell_of())
     model.compile(keras.optimizers.SGD(0.0), "mse")
     health = ksbp.callbacks.Health(inputs)
     board = ksbp.callbacks.SpikingTensorBoard(tmp_path, inputs)
+    written = {}
+    for kind in ("scalar", "histogram"):
+        monkeypatch.setattr(tf.summary, kind, written.__setitem__)
     model.fit(inputs, np.zeros((6, 3)), verbose=0, callbacks=[health, board])
     _, counts = alone(model, inputs)
-    assert health.firing_rates == {"hidden": pytest.approx(counts.sum() / (20 * LENGTHS.sum()))}
+    rate = pytest.approx(counts.sum() / (20 * LENGTHS.sum()))
+    assert health.firing_rates == {"hidden": rate} and written["firing_rate/hidden"] == rate
+    np.testing.assert_allclose(written["membrane/out"], traces(model, inputs)["out"]["membrane"][:1], rtol=1e-5)
+    assert (written["membrane/out"][0, 6:] == written["membrane/out"][0, 6]).all()  # after its 7 steps
+
+
+@MODELS
+def test_analysis_and_exports_refuse_it(made, tmp_path):
+    model, inputs = made(cell_of())
+    with pytest.raises(ValueError, match="gets a mask|must have its SpikingRNN layer .* among its own layers"):
+        ksbp.analysis.run(model, inputs, verbose=0)
+    with pytest.raises(ValueError, match="gets a mask|must have its SpikingRNN layer .* among its own layers"):
+        ksbp.export.export_saved_model(model, tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("made", [given, made_by_masking, made_by_another_model, made_outside])
+def test_a_loaded_model(made, tmp_path):
+    model, inputs = made(cell_of())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for name, of in traces(model, inputs).items():
+        for what, values in of.items():
+            np.testing.assert_array_equal(traces(loaded, inputs)[name][what], values)
 
 
 def test_saturated_where_there_are_steps():
@@ -130,11 +207,9 @@ def test_no_step_at_all():
             ksbp.calibrate(model, inputs, 0.1)
 
 
-@pytest.mark.parametrize("encoder", [ksbp.DeltaEncoder(0.1), None])
-def test_a_mask_made_outside_of_the_model_with_the_layer(encoder):
-    series = keras.Input((None, 5))
+def test_a_mask_given_to_the_model_with_the_layer():
+    series, exists = keras.Input((None, 5)), keras.Input((None,), dtype="bool")
     inner = keras.Model(series, ksbp.SpikingRNN(cell_of())(series), name="inner")
-    x = keras.layers.Masking()(series)
-    model = keras.Model(series, inner(x if encoder is None else encoder(x)))
-    with pytest.raises(ValueError, match="The model 'inner', a layer of `model`, gets a mask.* into 'inner'"):
-        ksbp.calibrate(model, SERIES * MASK[..., None], 0.1)
+    model = keras.Model([series, exists], inner(series, mask=exists))
+    with pytest.raises(ValueError, match="The model 'inner', a layer of `model`, is given a mask.* input of 'inner'"):
+        ksbp.calibrate(model, [SERIES, MASK], 0.1)

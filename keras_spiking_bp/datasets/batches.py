@@ -177,8 +177,8 @@ def _length(name: str, values: Any) -> int:
 
 def _tensor(values: Any) -> tf.Tensor:
     """An array, or paths as of `pathlib`, which TensorFlow does not take."""
-    if isinstance(next(iter(values)), os.PathLike):
-        values = [os.fspath(path) for path in values]
+    if isinstance(values, (list, tuple)):
+        values = [os.fspath(value) if isinstance(value, os.PathLike) else value for value in values]
     return tf.convert_to_tensor(values)
 
 
