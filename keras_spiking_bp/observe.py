@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.loop_weights import weights_prepared
-from keras_spiking_bp.spiking_model import masked_input_over_time, spiking_layer
+from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
 Activity = dict[str, dict[str, tf.Tensor]]
@@ -99,19 +99,23 @@ def encode(model: keras.Model, inputs: Any) -> Encoded:
     Raises:
         ValueError: if there is no step, or none that is not masked.
     """
-    front = masked_input_over_time(model)
-    found = front(as_inputs("inputs", model, inputs), training=False)
+    return _encode(input_over_time(model), as_inputs("inputs", model, inputs))
+
+
+def encoded(model: keras.Model, inputs: Any) -> Encoded:
+    """The same; the random stream of the encoder does not advance."""
+    front = input_over_time(model)
+    with stream_restored(front):
+        return _encode(front, as_inputs("inputs", model, inputs))
+
+
+def _encode(front: keras.Model, inputs: Any) -> Encoded:
+    found = front(inputs, training=False)
     sequences, mask = (found, getattr(found, "_keras_mask", None)) if len(front.outputs) == 1 else found
     taken = Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
     if not taken.mean_steps:
         raise ValueError("`inputs` must have time steps. Received: none, or all of them masked")
     return taken
-
-
-def encoded(model: keras.Model, inputs: Any) -> Encoded:
-    """The same; the random stream of the encoder does not advance."""
-    with stream_restored(masked_input_over_time(model)):
-        return encode(model, inputs)
 
 
 def activity_of(model: keras.Model) -> Callable[..., Activity]:
@@ -152,20 +156,20 @@ def traces_of_spikes(
 
     @tf.function(reduce_retracing=True)
     def step(inputs, states, exists):
-        with weights_prepared(layer.cell):  # as in the window: in a lower precision, folded weights round differently
-            after = layer.cell.step(inputs, states)[1]
+        after = layer.cell.step(inputs, states)[1]
         if exists is None:
             return after
         return keras.tree.map_structure(lambda new, old: tf.where(per_sample(exists, new), new, old), after, states)
 
     states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
     found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}
-    for t in range(sequences.shape[1]):
-        before, states = states, step(sequences[:, t], states, None if mask is None else mask[:, t])
-        for of, old, new in zip(found.values(), before, states, strict=True):
-            of.setdefault("membrane", []).append(new["membrane"].numpy())
-            if "spike_count" in new:
-                of.setdefault("spikes", []).append((new["spike_count"] - old["spike_count"]).numpy())
+    with weights_prepared(layer.cell):  # as in the window: in a lower precision, folded weights round differently
+        for t in range(sequences.shape[1]):
+            before, states = states, step(sequences[:, t], states, None if mask is None else mask[:, t])
+            for of, old, new in zip(found.values(), before, states, strict=True):
+                of.setdefault("membrane", []).append(new["membrane"].numpy())
+                if "spike_count" in new:
+                    of.setdefault("spikes", []).append((new["spike_count"] - old["spike_count"]).numpy())
     return {name: {what: np.stack(values, 1) for what, values in of.items()} for name, of in found.items()}
 
 

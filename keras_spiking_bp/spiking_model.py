@@ -121,7 +121,11 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
         ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
     """
     sequences, mask = _steps_of(model)
-    _refuse_mask(mask, sequences, model)
+    if mask is not None or _has_mask(sequences):
+        raise ValueError(
+            f"The SpikingRNN layer {spiking_layer(model).name!r} of `model` gets a mask, which cannot be followed "
+            "here. Give a model without it, and sequences cut to their length"
+        )
     return sequences
 
 
@@ -141,23 +145,22 @@ def _steps_of(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor 
     return call.input_tensors[0], given.get("mask")
 
 
-def _refuse_mask(mask: Any, sequences: keras.KerasTensor, model: keras.Model) -> None:
-    if mask is not None or _has_mask(sequences):
-        raise ValueError(
-            f"The SpikingRNN layer {spiking_layer(model).name!r} of `model` gets a mask, which cannot be followed "
-            "here. Give a model without it, and sequences cut to their length"
-        )
-
-
 def _has_mask(tensor: keras.KerasTensor) -> bool:
     """Whether a symbolic tensor gets a mask in a run: Keras does not attach those that nested models make."""
-    if getattr(tensor, "_keras_mask", None) is not None:
-        return True
-    operation, node_index, index = tensor._keras_history
-    if isinstance(operation, keras.Model) and _has_mask(keras.tree.flatten(operation.outputs)[index]):
-        return True
-    taken = operation._inbound_nodes[node_index].input_tensors
-    return getattr(operation, "supports_masking", False) and any(_has_mask(source) for source in taken)
+    to_see, seen = [tensor], set()
+    while to_see:
+        tensor = to_see.pop()
+        if getattr(tensor, "_keras_mask", None) is not None:
+            return True
+        if id(tensor) in seen:  # paths that meet
+            continue
+        seen.add(id(tensor))
+        operation, node_index, index = tensor._keras_history
+        if isinstance(operation, keras.Model):
+            to_see.append(operation.outputs[index])
+        if getattr(operation, "supports_masking", False):
+            to_see += operation._inbound_nodes[node_index].input_tensors
+    return False
 
 
 def check_graph(model: keras.Model) -> None:
@@ -205,28 +208,14 @@ def _part_with(model: keras.Model, layer: SpikingRNN) -> keras.Model:
 
 
 def input_over_time(model: keras.Model) -> keras.Model:
-    """The part of a model before its `SpikingRNN`: from the model's inputs to those of each step.
+    """The part of a model before its `SpikingRNN`: from the model's inputs to those of each step, and their mask.
 
-    The `SpikingRNN` may be in a nested model.
+    The `SpikingRNN` may be in a nested model. The mask is a second output where the layer is given one; one that Keras
+    attaches to the sequences may be on them in a run only.
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if the inputs of the layer come with a mask.
-    """
-    front = masked_input_over_time(model)
-    sequences, *mask = front.outputs
-    _refuse_mask(mask[0] if mask else None, sequences, model)
-    return front
-
-
-def masked_input_over_time(model: keras.Model) -> keras.Model:
-    """As `input_over_time`, but where the layer is given a mask, the outputs are both.
-
-    A mask that Keras attaches to the sequences may be on them in a run only.
-
-    Raises:
-        TypeError, ValueError: as `input_over_time`, except for the mask; ValueError if a model with the layer in it is
-            given one.
+            ValueError if the layer gets an initial state, or a nested model with it is given a mask.
     """
     check_graph(model)
     layer = spiking_layer(model)
@@ -243,7 +232,7 @@ def masked_input_over_time(model: keras.Model) -> keras.Model:
                 f"The model {inner.name!r}, a layer of `model`, is given a mask, which cannot be followed into it. "
                 f"Make the mask an input of {inner.name!r}"
             )
-        outputs = masked_input_over_time(inner)(given.args[0])
+        outputs = input_over_time(inner)(given.args[0])
     # its name, which warnings of Keras give
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs, name=model.name)
 

@@ -207,6 +207,15 @@ def test_no_step_at_all():
             ksbp.calibrate(model, inputs, 0.1)
 
 
+def test_many_paths_before_the_layer():
+    """2 ** 60 of them: each tensor is looked at once."""
+    x = series = keras.Input((12, 5))
+    for _ in range(60):
+        x = keras.layers.Add()([x, keras.layers.Activation("tanh")(x)])
+    model = keras.Model(series, ksbp.SpikingRNN(cell_of())(x))
+    assert ksbp.analysis.run(model, SERIES, verbose=0).outputs.shape == (6, 12, 3)
+
+
 def test_a_mask_given_to_the_model_with_the_layer():
     series, exists = keras.Input((None, 5)), keras.Input((None,), dtype="bool")
     inner = keras.Model(series, ksbp.SpikingRNN(cell_of())(series), name="inner")
