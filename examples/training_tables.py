@@ -2,8 +2,9 @@
 
 python -m examples.training_tables
 
-`docs/training/half_width.json` is made by `examples.half_width --table FILE`; `docs/training/few_steps/*.json` are the
-reports of `examples.reproduce`, by the commands that the page names.
+`docs/training/half_width.json` is made by `examples.half_width --table FILE`, `deep_residual.json` by
+`examples.deep_residual --table FILE`; `docs/training/few_steps/*.json` are the reports of `examples.reproduce`, by the
+commands that the page names.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ TITLES = {
 }
 
 
-def half_width() -> str:
-    """The half-width VGG9 on CIFAR-10, by derivative, normalisation and augmentation."""
-    report, rows = json.loads((REPORTS / "half_width.json").read_text()), []
+def short_trainings(name: str) -> str:
+    """The networks of one report of `examples.short_trainings`, with their options."""
+    report, rows = json.loads((REPORTS / f"{name}.json").read_text()), []
     for row in report:
         accuracies = ", ".join(f"{100 * training['accuracy']:.1f}" for training in row["trainings"])
         rates = [training["firing_rate"] for training in row["trainings"] if "firing_rate" in training]
@@ -54,7 +55,8 @@ def few_steps() -> str:
 
 def page_text(page: str) -> str:
     """The page with its tables made anew."""
-    page = replaced(page, f"{MAKER} (half width)", half_width())
+    page = replaced(page, f"{MAKER} (half width)", short_trainings("half_width"))
+    page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual"))
     return replaced(page, f"{MAKER} (few steps)", few_steps())
 
 

@@ -1,10 +1,11 @@
-"""The tables of docs/training.md are those of the kept reports, and half_width fills its own."""
+"""The tables of docs/training.md are those of the kept reports; short trainings fill theirs."""
 
 import json
 
 import pytest
 
-from examples import half_width, training_tables
+from examples import deep_residual, half_width, training_tables
+from examples.short_trainings import ShortTrainings
 from tests.pages import ROOT
 
 
@@ -20,10 +21,11 @@ def test_the_page_has_the_tables_of_the_reports():
         assert report["data"]["tested_on"] == "5000 samples of the training set"
 
 
-def test_the_page_has_the_rows_of_half_width():
+@pytest.mark.parametrize("example", [half_width, deep_residual])
+def test_the_page_has_the_rows_of_short_trainings(example):
     lines = (ROOT / "docs/training.md").read_text().splitlines()
-    report = json.loads((ROOT / "docs/training/half_width.json").read_text())
-    assert {row["options"]: row["network"] for row in report} == half_width.TABLE
+    report = json.loads((ROOT / f"docs/training/{example.__name__.split('.')[-1]}.json").read_text())
+    assert {row["options"]: row["network"] for row in report} == example.TABLE
     for row in report:
         (line,) = (line for line in lines if line.startswith(f"| {row['network']} | `{row['options']}` |"))
         shown = [float(number) for number in line.split("|")[3].replace("%", "").split(",")]
@@ -33,17 +35,17 @@ def test_the_page_has_the_rows_of_half_width():
 def test_the_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     done = []
 
-    def trained(args):
+    def trained(self, args):
         if len(done) == 3:
             done.append(None)
             raise KeyboardInterrupt
         done.append((args.seeds, args.data_dir, args.verbose))
         return {"accuracy": 0.5}
 
-    monkeypatch.setattr(half_width, "measure", trained)
+    monkeypatch.setattr(ShortTrainings, "measure", trained)
     with pytest.raises(KeyboardInterrupt):
-        half_width.fill(tmp_path / "table.json", "data", 0)
-    half_width.fill(tmp_path / "table.json", "data", 0)
+        half_width.TRAININGS.fill(tmp_path / "table.json", "data", 0)
+    half_width.TRAININGS.fill(tmp_path / "table.json", "data", 0)
     rows = json.loads((tmp_path / "table.json").read_text())
     assert [row["options"] for row in rows] == list(half_width.TABLE) and rows[-1]["accuracy"] == 0.5
     assert done[0] == (3, "data", 0) and len(done) == len(rows) + 1

@@ -64,7 +64,8 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
             its own.
         ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
             `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`, a sum
-            that takes one output twice), a batch normalisation that cannot be folded, or weights that are not finite.
+            that takes one output twice, or outputs of several shapes), a batch normalisation that cannot be folded, or
+            weights that are not finite.
 
     Example:
         >>> cell = SequentialCell([
@@ -89,10 +90,10 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     if len(signal.shape) not in (1, 2, 3):
         raise ValueError(f"The input of a step must be (N,), (L, C) or (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
-    last, signal = graph.cell(cell, "input", signal)
+    ends, signal = graph.cell(cell, ["input"], signal)
     signal.check_order("The output of the network")
     graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
-    graph.edges.append((last, "output"))
+    graph.edges += [(end, "output") for end in ends]
     return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
 
 
@@ -116,70 +117,68 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
 
 
 class _Writer:
-    """The nodes and edges so far. Each method returns the name of its last node, and its output."""
+    """The nodes and edges so far.
+
+    Each method takes the names of nodes, whose outputs NIR adds, and returns those at its end, and their sum.
+    """
 
     def __init__(self, nir: ModuleType, dt: float):
         self.nir, self.dt = nir, dt
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
 
-    def cell(self, cell: keras.layers.Layer, source: str, signal: Signal) -> tuple[str, Signal]:
+    def cell(self, cell: keras.layers.Layer, sources: list[str], signal: Signal) -> tuple[list[str], Signal]:
         check_connected_as_known(cell)
         if isinstance(cell, SequentialCell):
             for part in cell.cells:
-                source, signal = self.cell(part, source, signal)
-            return source, signal
+                sources, signal = self.cell(part, sources, signal)
+            return sources, signal
         if isinstance(cell, ResidualCell):
-            body, spikes = self.cell(cell.body, source, signal)
-            around = (source, signal)
+            body, spikes = self.cell(cell.body, sources, signal)
+            around = (sources, signal)
             if cell.shortcut is not None:
-                around = self.layers(cell.shortcut, source, signal, f"{cell.junction.name}_shortcut")
+                around = self.layers(cell.shortcut, sources, signal, f"{cell.junction.name}_shortcut")
             through = self.layers(cell.junction.synapse, body, spikes, f"{cell.junction.name}_synapse")
             for _, current in (through, around):
                 current.check_order(f"The junction of the block {cell.name!r}")
-            return self.neurons(cell.junction, [through[0], around[0]], through[1])
+            return self.neurons(cell.junction, [*through[0], *around[0]], through[1])
         if isinstance(cell, GraphCell):
-            return self.graph(cell, source, signal)
+            return self.graph(cell, sources, signal)
         if isinstance(cell, RecurrentCell):
-            last, spikes = self.cell(cell.cell, source, signal)
+            last, spikes = self.cell(cell.cell, sources, signal)
             spikes.check_order(f"The way back of {cell.name!r}")
             back, _ = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
-            self.edges.append((back, last))
+            self.edges += [(end, last[0]) for end in back]
             return last, spikes
         if isinstance(cell, NeuronCell):
-            last, current = self.layers(cell.synapse, source, signal, f"{cell.name}_synapse")
-            return self.neurons(cell, [last], current)
-        return self.layers(cell, source, signal, cell.name)
+            last, current = self.layers(cell.synapse, sources, signal, f"{cell.name}_synapse")
+            return self.neurons(cell, last, current)
+        return self.layers(cell, sources, signal, cell.name)
 
-    def graph(self, cell: GraphCell, source: str, signal: Signal) -> tuple[str, Signal]:
-        ends = {INPUT: [(source, signal)]}
+    def graph(self, cell: GraphCell, sources: list[str], signal: Signal) -> tuple[list[str], Signal]:
+        ends = {INPUT: (sources, signal)}
         for part, taken in cell.nodes():
-            given = [end for name in taken for end in ends[name]]
-            if isinstance(part, keras.layers.Add):
-                ends[part.name] = given
-            elif isinstance(part, keras.layers.Concatenate):
+            given = [ends[name] for name in taken]
+            if isinstance(part, keras.layers.Concatenate):
                 raise ValueError(f"The layer {part.name!r} (Concatenate) has no node in NIR")
-            elif len(given) == 1:
-                ends[part.name] = [self.cell(part, *given[0])]
-            elif isinstance(part, NeuronCell) and isinstance(part.synapse, keras.layers.Identity):
-                sources = [name for name, _ in given]
-                if len(set(sources)) < len(sources):
-                    raise ValueError(
-                        f"The sum in front of {part.name!r} takes an output twice: NIR has one edge between two nodes"
-                    )
-                for _, current in given:
-                    current.check_order(f"The sum in front of {part.name!r}")
-                ends[part.name] = [self.neurons(part, sources, given[0][1])]
+            if isinstance(part, keras.layers.Add):
+                for _, term in given:
+                    term.check_order(f"The sum {part.name!r}")
+                if len(shapes := {term.shape for _, term in given}) > 1:
+                    raise ValueError(f"The sum {part.name!r} must be of outputs of one shape. Received: {shapes}")
+                ends[part.name] = ([name for names, _ in given for name in names], given[0][1])
             else:
-                raise ValueError(f"The sum in front of {part.name!r} must go to neurons alone: NIR has no node for it")
-        return ends[part.name][0]
+                ends[part.name] = self.cell(part, *given[0])
+        return ends[part.name]
 
-    def layers(self, layer: keras.layers.Layer, source: str, signal: Signal, name: str) -> tuple[str, Signal]:
+    def layers(
+        self, layer: keras.layers.Layer, sources: list[str], signal: Signal, name: str
+    ) -> tuple[list[str], Signal]:
         for node, sent in write_layers(self.nir, without_normalization(layer), signal):
-            source, signal = self.add(name, node, [source]), sent
-        return source, signal
+            sources, signal = self.add(name, node, sources), sent
+        return sources, signal
 
-    def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[str, Signal]:
+    def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[list[str], Signal]:
         node = self._neurons(cell, current)
         node.metadata = {"cell": type(cell).__name__}
         if cell.dropout:
@@ -232,9 +231,11 @@ class _Writer:
         tau, r = equations.leaky(beta, self.dt)
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
-    def add(self, name: str, node: Any, sources: list[str]) -> str:
-        """Adds a node after its sources, whose outputs NIR sums; returns its name, made unique."""
+    def add(self, name: str, node: Any, sources: list[str]) -> list[str]:
+        """Adds a node after its sources; returns its name, made unique."""
         name = unique_name(name, {*self.nodes, "output"})
+        if len(set(sources)) < len(sources):
+            raise ValueError(f"The sum in front of {name!r} takes an output twice: NIR has one edge between two nodes")
         self.nodes[name] = node
         self.edges += [(source, name) for source in sources]
-        return name
+        return [name]

@@ -78,9 +78,9 @@ class Parts:
         before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, **self._of_images)]
         return self._normalized([*before, layer], std)
 
-    def subsampled(self, strides: int | tuple[int, int]) -> keras.layers.Layer:
+    def subsampled(self, strides: int | tuple[int, int], name: str | None = None) -> keras.layers.Layer:
         """The identity on every so many pixels."""
-        return keras.layers.AveragePooling2D(1, strides=strides, **self._of_images)
+        return keras.layers.AveragePooling2D(1, strides=strides, name=name, **self._of_images)
 
     @property
     def _of_images(self) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import ResidualCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, ResidualCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
-from keras_spiking_bp.validation import check_image_shape, check_positive_int, check_positive_ints
+from keras_spiking_bp.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
+
+#: What a shortcut adds to, in a residual block.
+RESIDUALS = ("current", "spikes")
 
 
 def spiking_resnet(
@@ -27,6 +30,7 @@ def spiking_resnet(
     pooling: str = "neuron",
     pool_threshold: float = 0.75,
     normalization: str | None = None,
+    residual: str = "current",
     stem_filters: int = 64,
     seed: int | None = None,
     name: str = "spiking_resnet",
@@ -40,6 +44,11 @@ def spiking_resnet(
     number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
     convolutions are padded on all sides.
 
+    Networks of more blocks than the paper's learn better with `residual="spikes"` (docs/training.md, "Deeper
+    networks"): the second convolution has neurons of its own, and the block returns their spikes plus those of the
+    shortcut, which are not rounded to spikes again in each block. These are the blocks of SEW ResNet with ADD (Fang et
+    al. 2021, arXiv 2102.04159).
+
     Args:
         input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
         classes: number of classes, at least 1.
@@ -47,9 +56,11 @@ def spiking_resnet(
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
         num_steps, gradient, encoder, policy: as in `spiking_vgg`.
         kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
-            currents meet in a junction.
+            currents meet in a junction. With `residual="spikes"` none do: 2 is as in `spiking_vgg`.
         pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
             Where two normalised currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
+        residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (those of
+            the block; its 1x1 convolution is followed by neurons).
         stem_filters: filters of the first convolution.
         seed, name, **neuron: as in `spiking_vgg`.
 
@@ -66,6 +77,7 @@ def spiking_resnet(
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
         check_positive_ints("blocks", [pair[0], *keras.tree.flatten(pair[1])])
+    check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(
@@ -77,8 +89,20 @@ def spiking_resnet(
         seed=seed,
         neuron=neuron,
     )
-    cells: list[keras.layers.Layer] = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
-    channels = stem_filters
+    stem = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
+    if residual == "current":
+        cells = [*stem, *_blocks_adding_currents(parts, stem_filters, blocks), *parts.head(dense_units, classes)]
+        network: Cell = SequentialCell(cells, name="network")
+    else:
+        nodes = [*_chain(stem, "input"), *_blocks_adding_spikes(parts, stem_filters, blocks, "pool1")]
+        nodes += _chain(parts.head(dense_units, classes), nodes[-1][0].name)
+        network = GraphCell(nodes, name="network")
+    return assemble(network, input_shape, num_steps, encoder, gradient, seed, name)
+
+
+def _blocks_adding_currents(parts: Parts, channels: int, blocks: Sequence[tuple[int, int]]) -> list[Cell]:
+    """Blocks with one layer of neurons for the currents of body and shortcut."""
+    cells: list[Cell] = []
     for i, (filters, strides) in enumerate(blocks, start=1):
         block = f"block{i}"
         body = parts.lif(parts.convolution(filters, 3), f"{block}_body")
@@ -86,14 +110,45 @@ def spiking_resnet(
         junction = parts.lif(parts.convolution(filters, 3, strides, std=std), f"{block}_junction")
         if filters != channels:
             shortcut = parts.convolution(filters, 1, strides, std=std)
-        elif max(keras.tree.flatten(strides)) > 1:
+        elif _divides(strides):
             shortcut = parts.subsampled(strides)
         else:
             shortcut = None
         cells.append(ResidualCell(body, junction, shortcut, name=block))
         channels = filters
-    cells += parts.head(dense_units, classes)
-    return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
+    return cells
+
+
+def _blocks_adding_spikes(
+    parts: Parts, channels: int, blocks: Sequence[tuple[int, int]], before: str
+) -> list[tuple[keras.layers.Layer, list[str]]]:
+    """Nodes of blocks that return the spikes of body and shortcut, added; `before` is the name of their input."""
+    nodes: list[tuple[keras.layers.Layer, list[str]]] = []
+    for i, (filters, strides) in enumerate(blocks, start=1):
+        block = f"block{i}"
+        first = parts.lif(parts.convolution(filters, 3), f"{block}_first")
+        second = parts.lif(parts.convolution(filters, 3, strides), f"{block}_second")
+        nodes += [(first, [before]), (second, [first.name])]
+        around = before
+        if filters != channels or _divides(strides):
+            around = f"{block}_shortcut"
+            if filters != channels:
+                nodes.append((parts.lif(parts.convolution(filters, 1, strides), around), [before]))
+            else:
+                nodes.append((parts.subsampled(strides, around), [before]))
+        nodes.append((keras.layers.Add(name=block), [second.name, around]))
+        before, channels = block, filters
+    return nodes
+
+
+def _chain(layers: Sequence[keras.layers.Layer], before: str) -> list[tuple[keras.layers.Layer, list[str]]]:
+    """Nodes of layers one after the other."""
+    sources = [before, *(layer.name for layer in layers)]
+    return [(layer, [source]) for layer, source in zip(layers, sources, strict=False)]
+
+
+def _divides(strides: int | tuple[int, int]) -> bool:
+    return max(keras.tree.flatten(strides)) > 1
 
 
 def spiking_resnet7(

@@ -256,13 +256,52 @@ def test_a_graph_of_cells():
         np.testing.assert_array_equal(sent[name].sum(1), count)
 
 
+def test_sums_of_spikes():
+    """Each term has edges to all that the sum goes to: weights, and the next sum."""
+    behind = [
+        (lif(conv(6), 0.5, "c"), "sum"),
+        (keras.layers.Add(name="next"), ["c", "sum"]),
+        (lif(conv(2), 0.5, "d"), "next"),
+    ]
+    layer, x = built([graph_of(*behind), keras.layers.Flatten(), ksbp.ReadoutCell(dense(3), name="readout")], (8, 8, 2))
+    exact(layer)
+    graph = ksbp.to_nir(layer)
+    terms = {source for source, target in graph.edges if target == "d_synapse"}
+    assert terms == {"way", "a", "c"} and ("c_synapse", "c") in graph.edges
+    sent = nir_reader.run(graph, channels_first(x), 1e-4)
+    activity = layer.observe(x)[1]
+    for name in "abcd":
+        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
+        assert count.mean() > 0
+        np.testing.assert_array_equal(sent[name].sum(1), count)
+
+
+def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [8], residual="spikes", stem_filters=4, num_steps=6, encoder=None,
+        seed=1,
+    )  # fmt: skip
+    spikes = (np.random.default_rng(0).random((4, 6, 8, 8, 2)) < 0.5).astype("float32")
+    ksbp.calibrate(model, spikes, 0.1)
+    nir.write(tmp_path / "graph.nir", ksbp.to_nir(model))
+    back = ksbp.from_nir(nir.read(tmp_path / "graph.nir"))
+    outputs = back(spikes)
+    assert np.abs(outputs).max() > 0
+    np.testing.assert_allclose(outputs, model(spikes), atol=1e-5)
+
+
 def test_graphs_that_have_no_node_in_nir():
-    layer, _ = built([graph_of((lif(conv(2), 0.5, "c"), "sum"))], (8, 8, 2))
-    with pytest.raises(ValueError, match="sum in front of 'c' must go to neurons alone"):
-        ksbp.to_nir(layer)
     both = (keras.layers.Concatenate(name="both"), ["sum", "a"])
     layer, _ = built([graph_of(both, (lif(conv(2), 0.5, "c"), "both"))], (8, 8, 2))
     with pytest.raises(ValueError, match=r"'both' \(Concatenate\) has no node"):
+        ksbp.to_nir(layer)
+
+
+def test_a_sum_of_several_shapes_has_no_node():
+    pooled = (keras.layers.AveragePooling2D(8, name="pooled"), "a")
+    broadcast = (keras.layers.Add(name="broadcast"), ["sum", "pooled"])
+    layer, _ = built([graph_of(pooled, broadcast, (lif(conv(2), 0.5, "c"), "broadcast"))], (8, 8, 2))
+    with pytest.raises(ValueError, match=r"The sum 'broadcast' must be of outputs of one shape.*\(1, 1, 6\)"):
         ksbp.to_nir(layer)
 
 

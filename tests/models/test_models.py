@@ -48,7 +48,7 @@ def test_number_of_weights_and_their_initial_values(name):
     assert all(abs(np.corrcoef(a, b)[0, 1]) < 0.3 for a, b in itertools.pairwise(draws))
 
 
-# small relatives of all six: narrow, on small images
+# small relatives of all: narrow, on small images
 SMALL = {
     "plain": lambda **kwargs: ksbp.models.spiking_vgg(
         (8, 8, 2), 4, stages=[(6, 3), (6, 3), "pool", (8, 3), "pool"], dense_units=[12], **kwargs
@@ -56,6 +56,7 @@ SMALL = {
     "residual": lambda **kwargs: ksbp.models.spiking_resnet(
         (8, 8, 2), 4, blocks=[(6, 1), (8, 2), (8, 2)], dense_units=[12], stem_filters=4, **kwargs
     ),
+    "residual, spikes": lambda **kwargs: SMALL["residual"](residual="spikes", **kwargs),
 }
 
 
@@ -81,6 +82,20 @@ def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def compare_with_simulation(model, network, shapes, gradient):
+    for seed in range(500):
+        weights, inputs, _ = draw(shapes, network, seed, num_steps=20)
+        simulation = Simulation(network, weights, inputs)
+        if simulation.margin > SAFE_MARGIN / 3 and all(s.any() for s in list(simulation.spikes.values())[:-1]):
+            break
+    else:
+        raise AssertionError("no safe case found")
+    names = list(shapes)
+    for variable, name in zip(model.trainable_weights, names, strict=True):
+        variable.assign(weights[name])
+    compare(model, names, inputs, simulation, gradient)
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
@@ -109,17 +124,48 @@ def test_gradients_of_a_residual_network(gradient):
         (12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [], stem_filters=4, encoder=None, num_steps=20,
         beta=0.95, threshold=0.9, gradient=gradient,
     )  # fmt: skip
-    for seed in range(500):
-        weights, inputs, _ = draw(shapes, network, seed, num_steps=20)
-        simulation = Simulation(network, weights, inputs)
-        if simulation.margin > SAFE_MARGIN / 3 and all(s.any() for s in list(simulation.spikes.values())[:-1]):
-            break
-    else:
-        raise AssertionError("no safe case found")
-    names = list(shapes)
-    for variable, name in zip(model.trainable_weights, names, strict=True):
-        variable.assign(weights[name])
-    compare(model, names, inputs, simulation, gradient)
+    compare_with_simulation(model, network, shapes, gradient)
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+def test_gradients_of_blocks_that_add_spikes(gradient):
+    """A kernel after a sum sees the spikes of all its terms: in the oracle, one synapse from each, of one kernel."""
+    sums = {"block1": ("b1", "s1"), "block2": ("b1", "s1", "b2"), "block3": ("b3", "s3")}
+    network = {
+        "beta": 0.95,
+        "input_shape": [12, 12, 2],
+        "nodes": [
+            node("stem", "LIF", 0.9, ("in", "conv", "k0", 1, 1)),
+            node("pool", "IF", 0.75, ("stem", "avg", 2, 2)),
+            node("a1", "LIF", 0.9, ("pool", "conv", "k1", 1, 1)),
+            node("b1", "LIF", 0.9, ("a1", "conv", "k2", 1, 1)),
+            node("s1", "LIF", 0.9, ("pool", "conv", "p1", 1, 0)),
+            node("a2", "LIF", 0.9, *((term, "conv", "k3", 1, 1) for term in sums["block1"])),
+            node("b2", "LIF", 0.9, ("a2", "conv", "k4", 1, 1)),
+            node("a3", "LIF", 0.9, *((term, "conv", "k5", 1, 1) for term in sums["block2"])),
+            node("b3", "LIF", 0.9, ("a3", "conv", "k6", 2, 1)),
+            node("s3", "LIF", 0.9, *((term, "conv", "p3", 2, 0) for term in sums["block2"])),
+            node("out", "readout", None, *((term, "dense", "w") for term in sums["block3"])),
+        ],
+    }
+    shapes = {
+        "k0": (3, 3, 2, 4), "k1": (3, 3, 4, 6), "k2": (3, 3, 6, 6), "p1": (1, 1, 4, 6), "k3": (3, 3, 6, 6),
+        "k4": (3, 3, 6, 6), "k5": (3, 3, 6, 8), "k6": (3, 3, 8, 8), "p3": (1, 1, 6, 8), "w": (72, 4),
+    }  # fmt: skip
+    model = ksbp.models.spiking_resnet(
+        (12, 12, 2), 4, [(6, 1), (6, 1), (8, 2)], [], residual="spikes", stem_filters=4, encoder=None, num_steps=20,
+        beta=0.95, threshold=0.9, gradient=gradient,
+    )  # fmt: skip
+    compare_with_simulation(model, network, shapes, gradient)
+
+
+def test_a_shortcut_of_spikes_takes_every_so_many_pixels():
+    model = ksbp.models.spiking_resnet((8, 8, 1), 3, [(4, (2, 1))], [], residual="spikes", stem_filters=4, num_steps=3)
+    nodes = {layer.name: (layer, sources) for layer, sources in model.get_layer("time").cell.nodes()}
+    shortcut, sources = nodes["block1_shortcut"]
+    pixels = np.arange(64, dtype="float32").reshape(1, 8, 8, 1)
+    np.testing.assert_array_equal(shortcut(pixels), pixels[:, ::2])
+    assert sources == ["pool1"] and nodes["block1"][1] == ["block1_second", "block1_shortcut"]
 
 
 def test_the_sum_of_two_normalised_currents_has_unit_variance_at_the_start():
@@ -176,6 +222,11 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments})
+
+
+def test_a_bad_residual():
+    with pytest.raises(ValueError, match="`residual` must be one of .*'current', 'spikes'.* residual='sum'"):
+        ksbp.models.spiking_resnet9(num_steps=2, residual="sum")
 
 
 def test_strides_of_a_block_may_differ_by_axis():
