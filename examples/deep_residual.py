@@ -1,12 +1,11 @@
-"""Residual networks of 21 and more layers: 10,000 CIFAR-10 images, 4 time steps, 2 epochs, with `fit`.
+"""Residual networks of 22 and 40 layers: 10,000 CIFAR-10 images, 4 time steps, 2 epochs, with `fit`.
 
-python -m examples.deep_residual [--blocks 6] [--residual spikes] [--gradient bptt --surrogate atan] [--ann] [...]
+python -m examples.deep_residual [--blocks 6] [--residual current] [--gradient bptt --surrogate atan] [--ann] [...]
 python -m examples.deep_residual --table FILE
 
 Compares blocks whose shortcut adds to the current of the last neurons (the paper) with blocks whose shortcut adds to
-their spikes; the options are those of `examples.short_trainings` and of the network: a stem, three stages of `--blocks`
-blocks with 32, 64 and 128 filters, a readout. Each block has two convolutions; with shortcuts and readout, these are
-6 * blocks + 4 layers with weights.
+their spikes; `--help` names all options. A stem, three stages of `--blocks` blocks with 32, 64 and 128 filters, a
+readout. Each block has two convolutions; with shortcuts and readout, these are 6 * blocks + 4 layers with weights.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ TABLE = {
     "--residual spikes --seeds 3": "blocks that add spikes",
     "--residual current --ann": "the paper's blocks with ReLU, an ANN",
     "--residual spikes --ann": "blocks that add the outputs of ReLU, an ANN",
-    "--blocks 6 --residual current": "twice as many of the paper's blocks",
-    "--blocks 6 --residual spikes": "twice as many blocks that add spikes",
+    "--blocks 6 --residual current": "40 layers, the paper's blocks",
+    "--blocks 6 --residual spikes": "40 layers, blocks that add spikes",
     "--blocks 6 --residual spikes --ann": "the last with ReLU, an ANN",
     "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, through time",
     "--residual spikes --gradient bptt --surrogate atan --momentum 0.97": "the same, slower statistics",

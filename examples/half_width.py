@@ -3,8 +3,8 @@
 python -m examples.half_width [--seeds 3] [--normalization none --surrogate triangle] [--ann] [...]
 python -m examples.half_width --table FILE
 
-Small enough to compare derivatives and normalisations on two cores; the options are those of `examples.short_trainings`
-and of the network. The table in docs/training.md takes 12 trainings.
+Small enough to compare derivatives and normalisations on two cores; `--help` names all options. The table in
+docs/training.md takes 12 trainings.
 """
 
 from __future__ import annotations

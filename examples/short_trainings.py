@@ -66,11 +66,14 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
     done = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
     neurons = {name: n for name, n in done.neurons.items() if name != "input"}
     spikes = {name: float(done.spikes[name].mean()) for name in neurons}
+    operations = ksbp.analysis.operations(done).rows[-1]
     return {
         **result,
         "accuracy": float(done.correct()[:, -1].mean()),
         "firing_rates": {name: round(spikes[name] / n, 3) for name, n in neurons.items()},
         "firing_rate": round(sum(spikes.values()) / sum(neurons.values()), 3),
+        "accumulates": round(operations["accumulates"]),
+        "macs": round(operations["macs"]),
     }
 
 
@@ -106,7 +109,7 @@ class ShortTrainings:
     def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=self.doc, allow_abbrev=False)
         parser.add_argument("--data-dir", help="folder of prepared data")
-        parser.add_argument("--images", type=int, default=20_000, help="training images")
+        parser.add_argument("--images", type=int, default=20_000, help="training images (default %(default)s)")
         parser.add_argument("--test-images", type=int, default=10_000)
         parser.add_argument("--seeds", type=int, default=1, help="training runs")
         parser.add_argument("--epochs", type=int, default=2)
@@ -122,7 +125,9 @@ class ShortTrainings:
         parser.add_argument("--policy", default="mixed_bfloat16")
         parser.add_argument("--shift", type=int, default=0, help="maximum shift of training images, in pixels")
         parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
-        parser.add_argument("--table", type=Path, help="all rows of the table, into this file; takes no other options")
+        parser.add_argument(
+            "--table", type=Path, help="all rows of the table, into this file; with --data-dir and --verbose alone"
+        )
         parser.add_argument("--verbose", type=int, default=PROGRESS)
         self.add_options(parser)
         parser.set_defaults(**self.defaults)

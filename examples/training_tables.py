@@ -28,15 +28,19 @@ TITLES = {
 }
 
 
-def short_trainings(name: str) -> str:
-    """The networks of one report of `examples.short_trainings`, with their options."""
+def short_trainings(name: str, operations: bool = False) -> str:
+    """The networks of one report of `examples.short_trainings`, with their options; also their synaptic operations."""
     report, rows = json.loads((REPORTS / f"{name}.json").read_text()), []
     for row in report:
         accuracies = ", ".join(f"{100 * training['accuracy']:.1f}" for training in row["trainings"])
         rates = [training["firing_rate"] for training in row["trainings"] if "firing_rate" in training]
         rate = f"{sum(rates) / len(rates):.2f}" if rates else ""
         rows.append([row["network"], f"`{row['options']}`", f"{accuracies} %", rate])
-    text = table(["network", "options", "accuracy", "firing rate"], rows)
+        if operations:
+            counts = [training["accumulates"] + training["macs"] for training in row["trainings"] if "macs" in training]
+            rows[-1].append(f"{sum(counts) / len(counts) / 1e6:.1f}" if counts else "")
+    head = ["network", "options", "accuracy", "firing rate", *(["operations"] if operations else [])]
+    text = table(head, rows)
     return f"{text}\n{made_with(row['machine'] for row in report)}."
 
 
@@ -56,7 +60,7 @@ def few_steps() -> str:
 def page_text(page: str) -> str:
     """The page with its tables made anew."""
     page = replaced(page, f"{MAKER} (half width)", short_trainings("half_width"))
-    page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual"))
+    page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual", operations=True))
     return replaced(page, f"{MAKER} (few steps)", few_steps())
 
 

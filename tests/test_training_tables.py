@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import pytest
 
 from examples import deep_residual, half_width, training_tables
@@ -55,3 +56,18 @@ def test_the_table_takes_no_options_of_its_rows(tmp_path, capsys):
     with pytest.raises(SystemExit):
         half_width.main(["--table", str(tmp_path / "table.json"), "--seeds", "2"])
     assert "--table has the options of its rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("example", [half_width, deep_residual])
+def test_the_options_of_all_rows_are_known(example):
+    for options in example.TABLE:
+        example.TRAININGS.parse(options.split())
+
+
+def test_the_deep_networks_have_the_layers_that_the_page_names():
+    for options, layers in (("", 22), ("--residual current", 22), ("--blocks 6 --momentum 0.97", 40)):
+        args = deep_residual.TRAININGS.parse(options.split())
+        model = deep_residual.network(args, seed=0)
+        assert sum(len(weight.shape) > 1 for weight in model.trainable_weights) == layers
+        norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        assert len(norms) == layers - 1 and {norm.momentum for norm in norms} == {args.momentum}

@@ -90,10 +90,10 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     if len(signal.shape) not in (1, 2, 3):
         raise ValueError(f"The input of a step must be (N,), (L, C) or (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
-    ends, signal = graph.cell(cell, ["input"], signal)
+    (last,), signal = graph.cell(cell, ["input"], signal)
     signal.check_order("The output of the network")
     graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
-    graph.edges += [(end, "output") for end in ends]
+    graph.edges.append((last, "output"))
     return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
 
 
@@ -119,7 +119,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
 class _Writer:
     """The nodes and edges so far.
 
-    Each method takes the names of nodes, whose outputs NIR adds, and returns those at its end, and their sum.
+    What a cell or layer gets is the sum of the outputs of the nodes `sources`; what it gives, too.
     """
 
     def __init__(self, nir: ModuleType, dt: float):
@@ -147,8 +147,8 @@ class _Writer:
         if isinstance(cell, RecurrentCell):
             last, spikes = self.cell(cell.cell, sources, signal)
             spikes.check_order(f"The way back of {cell.name!r}")
-            back, _ = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
-            self.edges += [(end, last[0]) for end in back]
+            (neurons,), ((back,), _) = last, self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
+            self.edges.append((back, neurons))
             return last, spikes
         if isinstance(cell, NeuronCell):
             last, current = self.layers(cell.synapse, sources, signal, f"{cell.name}_synapse")
@@ -162,11 +162,17 @@ class _Writer:
             if isinstance(part, keras.layers.Concatenate):
                 raise ValueError(f"The layer {part.name!r} (Concatenate) has no node in NIR")
             if isinstance(part, keras.layers.Add):
+                terms = [name for names, _ in given for name in names]
+                if twice := sorted({name for name in terms if terms.count(name) > 1}):
+                    raise ValueError(
+                        f"The sum {part.name!r} takes an output twice, {twice}: NIR has one edge between two nodes"
+                    )
+                shapes = {name: term.shape for name, (_, term) in zip(taken, given, strict=True)}
+                if len(set(shapes.values())) > 1:
+                    raise ValueError(f"The sum {part.name!r} must be of outputs of one shape. Received: {shapes}")
                 for _, term in given:
                     term.check_order(f"The sum {part.name!r}")
-                if len(shapes := {term.shape for _, term in given}) > 1:
-                    raise ValueError(f"The sum {part.name!r} must be of outputs of one shape. Received: {shapes}")
-                ends[part.name] = ([name for names, _ in given for name in names], given[0][1])
+                ends[part.name] = (terms, given[0][1])
             else:
                 ends[part.name] = self.cell(part, *given[0])
         return ends[part.name]
@@ -232,10 +238,8 @@ class _Writer:
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
     def add(self, name: str, node: Any, sources: list[str]) -> list[str]:
-        """Adds a node after its sources; returns its name, made unique."""
+        """Adds a node after its sources; returns its name, made unique, in a list."""
         name = unique_name(name, {*self.nodes, "output"})
-        if len(set(sources)) < len(sources):
-            raise ValueError(f"The sum in front of {name!r} takes an output twice: NIR has one edge between two nodes")
         self.nodes[name] = node
         self.edges += [(source, name) for source in sources]
         return [name]

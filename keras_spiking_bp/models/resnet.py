@@ -26,7 +26,7 @@ def spiking_resnet(
     gradient: str = "accumulated",
     encoder: keras.layers.Layer | str | None = "poisson",
     policy: str | None = None,
-    kappa: float = 1.0,
+    kappa: float | None = None,
     pooling: str = "neuron",
     pool_threshold: float = 0.75,
     normalization: str | None = None,
@@ -44,10 +44,9 @@ def spiking_resnet(
     number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
     convolutions are padded on all sides.
 
-    Networks of more blocks than the paper's learn better with `residual="spikes"` (docs/training.md, "Deeper
-    networks"): the second convolution has neurons of its own, and the block returns their spikes plus those of the
-    shortcut, which are not rounded to spikes again in each block. These are the blocks of SEW ResNet with ADD (Fang et
-    al. 2021, arXiv 2102.04159).
+    With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus its
+    input, which a block that changes neither channels nor size passes on as it is: as in SEW ResNet with ADD (Fang et
+    al. 2021, arXiv 2102.04159). For more blocks than the paper's: docs/training.md, "Deeper residual networks".
 
     Args:
         input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
@@ -55,12 +54,12 @@ def spiking_resnet(
         blocks: `(filters, strides)` of each residual block.
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
         num_steps, gradient, encoder, policy: as in `spiking_vgg`.
-        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`; 1 in residual networks, since two
-            currents meet in a junction. With `residual="spikes"` none do: 2 is as in `spiking_vgg`.
+        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`. None: 1, since two currents meet
+            in a junction; 2, as in `spiking_vgg`, with `residual="spikes"`, where none do.
         pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
             Where two normalised currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
         residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (those of
-            the block; its 1x1 convolution is followed by neurons).
+            the block; a 1x1 convolution on the shortcut has neurons, too).
         stem_filters: filters of the first convolution.
         seed, name, **neuron: as in `spiking_vgg`.
 
@@ -80,6 +79,8 @@ def spiking_resnet(
     check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
+    if kappa is None:
+        kappa = 1.0 if residual == "current" else 2.0
     parts = Parts(
         policy=policy,
         kappa=kappa,

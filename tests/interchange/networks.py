@@ -46,6 +46,25 @@ NETWORKS = {  # shape of a step, cells; all end in spikes
             lif(dense(10), name="fc"),
         ],
     ),
+    "sums of spikes": (
+        (8, 8, 2),
+        lambda: [
+            ksbp.GraphCell(
+                [
+                    (lif(conv(6), 0.99, "stem"), "input"),
+                    (lif(conv(6), name="a1"), "stem"),
+                    (lif(conv(6), name="a2"), "a1"),
+                    (keras.layers.Add(name="a"), ["a2", "stem"]),
+                    (lif(conv(6), name="b1"), "a"),
+                    (lif(conv(6), name="b2"), "b1"),
+                    (keras.layers.Add(name="b"), ["b2", "a"]),
+                    (lif(strided(8), name="c"), "b"),
+                ]
+            ),
+            keras.layers.Flatten(),
+            lif(dense(10), name="fc"),
+        ],
+    ),
 }
 
 

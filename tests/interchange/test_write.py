@@ -230,7 +230,7 @@ def test_max_pooling_is_refused_by_name():
 
 
 def graph_of(*behind):
-    """A block whose sum goes to neurons, as a graph."""
+    """A block that ends in a sum, as a graph, and what is behind it."""
     return ksbp.GraphCell(
         [
             (lif(conv(6), 0.5, "a"), "input"),
@@ -256,7 +256,7 @@ def test_a_graph_of_cells():
         np.testing.assert_array_equal(sent[name].sum(1), count)
 
 
-def test_sums_of_spikes():
+def test_sums_in_front_of_weights():
     """Each term has edges to all that the sum goes to: weights, and the next sum."""
     behind = [
         (lif(conv(6), 0.5, "c"), "sum"),
@@ -290,7 +290,7 @@ def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
     np.testing.assert_allclose(outputs, model(spikes), atol=1e-5)
 
 
-def test_graphs_that_have_no_node_in_nir():
+def test_a_concatenation_has_no_node_in_nir():
     both = (keras.layers.Concatenate(name="both"), ["sum", "a"])
     layer, _ = built([graph_of(both, (lif(conv(2), 0.5, "c"), "both"))], (8, 8, 2))
     with pytest.raises(ValueError, match=r"'both' \(Concatenate\) has no node"):
@@ -301,14 +301,16 @@ def test_a_sum_of_several_shapes_has_no_node():
     pooled = (keras.layers.AveragePooling2D(8, name="pooled"), "a")
     broadcast = (keras.layers.Add(name="broadcast"), ["sum", "pooled"])
     layer, _ = built([graph_of(pooled, broadcast, (lif(conv(2), 0.5, "c"), "broadcast"))], (8, 8, 2))
-    with pytest.raises(ValueError, match=r"The sum 'broadcast' must be of outputs of one shape.*\(1, 1, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"'broadcast' must be of outputs of one shape.*'sum': \(8, 8, 6\), 'pooled': \(1, 1, 6\)"
+    ):
         ksbp.to_nir(layer)
 
 
 def test_what_a_sum_takes_twice_has_no_node():
     twice = (keras.layers.Add(name="twice"), ["sum", "a"])
     layer, _ = built([graph_of(twice, (lif(keras.layers.Identity(), 0.5, "c"), "twice"))], (8, 8, 2))
-    with pytest.raises(ValueError, match="The sum in front of 'c' takes an output twice"):
+    with pytest.raises(ValueError, match=r"The sum 'twice' takes an output twice, \['a'\]"):
         ksbp.to_nir(layer)
 
 

@@ -159,6 +159,22 @@ def test_gradients_of_blocks_that_add_spikes(gradient):
     compare_with_simulation(model, network, shapes, gradient)
 
 
+def test_blocks_that_add_spikes_with_batch_normalisation():
+    x, y = noisy_patterns(64)
+    model = SMALL["residual, spikes"](
+        num_steps=4, seed=1, gradient="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch",
+        pooling="average", threshold=2.0, initial_membrane=0.5, reset_mechanism="subtract",
+    )  # fmt: skip
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == 1 + 3 * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(x, y, batch_size=16, epochs=3, verbose=0).history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    outputs = model.predict(x, verbose=0)
+    folded = ksbp.fold_batch_normalization(model).predict(x, verbose=0)
+    assert np.abs(outputs).max() > 0 and np.mean(np.abs(folded - outputs) < 1e-4) > 0.95
+
+
 def test_a_shortcut_of_spikes_takes_every_so_many_pixels():
     model = ksbp.models.spiking_resnet((8, 8, 1), 3, [(4, (2, 1))], [], residual="spikes", stem_filters=4, num_steps=3)
     nodes = {layer.name: (layer, sources) for layer, sources in model.get_layer("time").cell.nodes()}
