@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 
 import keras
+from keras.layers import AveragePooling2D, BatchNormalization, Conv2D, Flatten, ZeroPadding2D
 
 import keras_spiking_bp as ksbp
+from examples.ports.conv_fashion_mnist import on_all_steps
 from examples.short_trainings import ShortTrainings
 from keras_spiking_bp.models.resnet import RESIDUALS
 
@@ -27,13 +29,16 @@ TABLE = {
     "--blocks 6 --residual current": "40 layers, the paper's blocks",
     "--blocks 6 --residual spikes": "40 layers, blocks that add spikes",
     "--blocks 6 --residual spikes --ann": "the last with ReLU, an ANN",
-    "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, through time",
+    "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, back through time",
     "--residual spikes --gradient bptt --surrogate atan --momentum 0.97": "the same, slower statistics",
+    "--residual spikes --gradient bptt --surrogate atan --layers": "the same, layers on sequences",
 }
 
 
 def network(args: argparse.Namespace, seed: int) -> keras.Model:
     blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(args.blocks)]
+    if args.layers:
+        return on_sequences(args, blocks)
     model = ksbp.models.spiking_resnet(
         (32, 32, 3),
         10,
@@ -59,10 +64,50 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
     return model
 
 
+def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]]) -> keras.Model:
+    """The network that adds spikes, as Keras layers on the images of all steps, one after the other.
+
+    As in the multi-step mode of SpikingJelly: batch normalisation is that of Keras, over batch, steps and positions.
+    """
+
+    def convolution(x: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
+        padded = [ZeroPadding2D(size // 2, dtype=args.policy)] if strides > 1 else []
+        weights = Conv2D(
+            filters,
+            size,
+            strides,
+            padding="valid" if padded else "same",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal"),
+            dtype=args.policy,
+        )
+        x = on_all_steps([*padded, weights, BatchNormalization(momentum=args.momentum, dtype=args.policy)], x)
+        neurons = ksbp.LIFCell(
+            keras.layers.Identity(),
+            args.beta,
+            args.threshold,
+            "subtract",
+            surrogate=args.surrogate,
+            initial_membrane=args.initial_membrane,
+        )
+        return ksbp.SpikingRNN(neurons, gradient=args.gradient, return_sequences=True)(x)
+
+    images = keras.Input((32, 32, 3))
+    x = convolution(ksbp.ConstantEncoder(args.num_steps)(images), 32)
+    x, channels = on_all_steps([AveragePooling2D(2)], x), 32
+    for filters, strides in blocks:
+        second = convolution(convolution(x, filters), filters, strides=strides)
+        x = keras.layers.Add()([second, x if filters == channels else convolution(x, filters, 1, strides)])
+        channels = filters
+    readout = ksbp.ReadoutCell(keras.layers.Dense(10, use_bias=False), args.beta, differentiate_leak=True)
+    return keras.Model(images, ksbp.SpikingRNN(readout, gradient=args.gradient)(on_all_steps([Flatten()], x)))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, default=3, help="of each of the three stages")
     parser.add_argument("--residual", default="spikes", choices=RESIDUALS)
     parser.add_argument("--momentum", type=float, default=0.9, help="of the moving statistics of the normalisation")
+    parser.add_argument("--layers", action="store_true", help="Keras layers on sequences, as in SpikingJelly")
 
 
 TRAININGS = ShortTrainings(__doc__.splitlines()[0], network, TABLE, add_options, {"images": 10_000})

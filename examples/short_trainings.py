@@ -61,7 +61,7 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
     )
     seconds = time.perf_counter() - start
     result = {"seed": seed, "seconds": round(seconds)}
-    if args.ann:
+    if len([layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)]) != 1:  # what `analysis` takes
         return {**result, "accuracy": flipped.evaluate(data.test_batches(200), verbose=0)[1]}
     done = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
     neurons = {name: n for name, n in done.neurons.items() if name != "input"}

@@ -3,6 +3,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 
 from examples import deep_residual, half_width, training_tables
@@ -71,3 +72,32 @@ def test_the_deep_networks_have_the_layers_that_the_page_names():
         assert sum(len(weight.shape) > 1 for weight in model.trainable_weights) == layers
         norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
         assert len(norms) == layers - 1 and {norm.momentum for norm in norms} == {args.momentum}
+
+
+def test_layers_on_sequences_are_the_same_network():
+    """With the same weights and moving statistics, the outputs of both are equal."""
+    options = ["--blocks", "1", "--gradient", "bptt", "--surrogate", "atan", "--policy", "float32"]
+    cells = deep_residual.network(deep_residual.TRAININGS.parse(options), seed=0)
+    layers = deep_residual.network(deep_residual.TRAININGS.parse([*options, "--layers"]), seed=0)
+    assert layers.count_params() == cells.count_params()
+
+    def weighted(model):  # in the order in which they were made
+        kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Dense)
+        return [
+            sorted((part for part in model._flatten_layers() if isinstance(part, kind)), key=number_of)
+            for kind in kinds
+        ]
+
+    def number_of(layer):
+        return int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() and "_" in layer.name else 0
+
+    rng = np.random.default_rng(0)
+    for ours, theirs in zip(weighted(cells), weighted(layers), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            if isinstance(one, keras.layers.BatchNormalization):
+                one.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in one.weights])
+            other.set_weights(one.get_weights())
+    images = rng.normal(size=(2, 32, 32, 3)).astype("float32")
+    outputs = cells.predict(images, verbose=0)
+    assert np.abs(outputs).max() > 0.01
+    np.testing.assert_allclose(layers.predict(images, verbose=0), outputs, atol=1e-4)
