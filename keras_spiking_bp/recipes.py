@@ -283,9 +283,7 @@ FAST = {
         "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 32, restart=(12, 20), label_smoothing=0.1, **_DEEP
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, label_smoothing=0.1, **_DEEP),
-    ("resnet9", "cifar10"): Recipe(
-        "resnet9", "cifar10", 4, 8, 64, 1.5e-3, 36, restart=(12, 24), label_smoothing=0.1, kappa=1.0, **_DEEP
-    ),
+    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 30, label_smoothing=0.1, kappa=1.0, **_DEEP),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}
