@@ -29,8 +29,7 @@ TABLE = {
     "--blocks 6 --residual current": "40 layers, the paper's blocks",
     "--blocks 6 --residual spikes": "40 layers, blocks that add spikes",
     "--blocks 6 --residual spikes --ann": "the last with ReLU, an ANN",
-    "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, back through time",
-    "--residual spikes --gradient bptt --surrogate atan --momentum 0.97": "the same, slower statistics",
+    "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, through time",
     "--residual spikes --gradient bptt --surrogate atan --layers": "the same, layers on sequences",
 }
 
@@ -39,7 +38,7 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
     blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(args.blocks)]
     if args.layers:
         return on_sequences(args, blocks)
-    model = ksbp.models.spiking_resnet(
+    return ksbp.models.spiking_resnet(
         (32, 32, 3),
         10,
         blocks,
@@ -58,10 +57,6 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
         policy=args.policy,
         seed=seed,
     )
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = args.momentum
-    return model
 
 
 def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]]) -> keras.Model:
@@ -81,7 +76,7 @@ def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]]) -> ker
             kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal"),
             dtype=args.policy,
         )
-        x = on_all_steps([*padded, weights, BatchNormalization(momentum=args.momentum, dtype=args.policy)], x)
+        x = on_all_steps([*padded, weights, BatchNormalization(momentum=0.9, dtype=args.policy)], x)
         neurons = ksbp.LIFCell(
             keras.layers.Identity(),
             args.beta,
@@ -106,7 +101,6 @@ def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]]) -> ker
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, default=3, help="of each of the three stages")
     parser.add_argument("--residual", default="spikes", choices=RESIDUALS)
-    parser.add_argument("--momentum", type=float, default=0.9, help="of the moving statistics of the normalisation")
     parser.add_argument("--layers", action="store_true", help="Keras layers on sequences, as in SpikingJelly")
 
 

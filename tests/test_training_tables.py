@@ -66,12 +66,10 @@ def test_the_options_of_all_rows_are_known(example):
 
 
 def test_the_deep_networks_have_the_layers_that_the_page_names():
-    for options, layers in (("", 22), ("--residual current", 22), ("--blocks 6 --momentum 0.97", 40)):
+    for options, layers in (("", 22), ("--residual current", 22), ("--blocks 6", 40)):
         args = deep_residual.TRAININGS.parse(options.split())
         model = deep_residual.network(args, seed=0)
         assert sum(len(weight.shape) > 1 for weight in model.trainable_weights) == layers
-        norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-        assert len(norms) == layers - 1 and {norm.momentum for norm in norms} == {args.momentum}
 
 
 def test_layers_on_sequences_are_the_same_network():
