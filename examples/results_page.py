@@ -43,7 +43,7 @@ what was added after a test: the restarts, with the epochs after them, of VGG7; 
 VGG9, and thus of ResNet9; gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch normalisation
 statistics, first tried on the MNIST test images. A further exception: the recipe with batch normalisation (thresholds,
 start at half a threshold, T, pooling) comes from a prototype that was followed on test images of CIFAR-10. The small
-comparisons in [Training](training.md#deep-networks) are of test images too. The interval is the 95 % Wilson interval
+comparisons in [Training](training.md) are of test images too. The interval is the 95 % Wilson interval
 for the number of test samples. Times are wall-clock times on two different processors, with other work beside most
 runs: do not compare those of different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by
 itself, not folded into the weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure

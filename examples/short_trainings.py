@@ -1,9 +1,9 @@
 """Short trainings on part of CIFAR-10, with `fit`, and tables of them: for comparing networks and derivatives.
 
 Used by `examples.half_width` and `examples.deep_residual`. Images are flipped at random and, with `--shift 2`,
-translated by up to 2 pixels. Prints one line per seed: test accuracy and the firing rate of each layer. `--ann` trains
-the same network with ReLU instead of spiking neurons. `--table` trains all rows of a table in docs/training.md into one
-report, and goes on where it was interrupted.
+translated by up to 2 pixels. Prints one line per seed: test accuracy and, of a network of cells, firing rates in spikes
+per neuron and step and synaptic operations per image. `--ann` trains the same network with ReLU instead of spiking
+neurons. `--table` trains all rows of a table in docs/training.md into one report, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ from keras_spiking_bp.surrogates import NAMES
 
 #: Options of spiking neurons: a network with ReLU takes none of them.
 OF_NEURONS = ("num_steps", "gradient", "surrogate", "beta", "threshold", "initial_membrane")
+
+
+def count(text: str) -> int:
+    """An option that counts something."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1. Received: {text}")
+    return number
 
 
 def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> dict:
@@ -61,7 +68,9 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
     )
     seconds = time.perf_counter() - start
     result = {"seed": seed, "seconds": round(seconds)}
-    if len([layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)]) != 1:  # what `analysis` takes
+    if (
+        len([layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)]) != 1
+    ):  # no neurons, or several loops
         return {**result, "accuracy": flipped.evaluate(data.test_batches(200), verbose=0)[1]}
     done = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
     neurons = {name: n for name, n in done.neurons.items() if name != "input"}
@@ -109,17 +118,17 @@ class ShortTrainings:
     def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=self.doc, allow_abbrev=False)
         parser.add_argument("--data-dir", help="folder of prepared data")
-        parser.add_argument("--images", type=int, default=20_000, help="training images (default %(default)s)")
-        parser.add_argument("--test-images", type=int, default=10_000)
-        parser.add_argument("--seeds", type=int, default=1, help="training runs")
-        parser.add_argument("--epochs", type=int, default=2)
-        parser.add_argument("--num-steps", type=int, default=4)
+        parser.add_argument("--images", type=count, default=20_000, help="training images (default %(default)s)")
+        parser.add_argument("--test-images", type=count, default=10_000)
+        parser.add_argument("--seeds", type=count, default=1, help="training runs")
+        parser.add_argument("--epochs", type=count, default=2)
+        parser.add_argument("--num-steps", type=count, default=4)
         parser.add_argument("--gradient", default="bounded", choices=GRADIENTS)
         parser.add_argument("--surrogate", choices=NAMES)
         parser.add_argument("--beta", type=float, default=1.0)
         parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")
         parser.add_argument("--initial-membrane", type=float, default=0.5)
-        parser.add_argument("--batch-size", type=int, default=64)
+        parser.add_argument("--batch-size", type=count, default=64)
         parser.add_argument("--learning-rate", type=float, default=1.5e-3)
         parser.add_argument("--weight-decay", type=float, default=0.02)
         parser.add_argument("--policy", default="mixed_bfloat16")

@@ -1,11 +1,13 @@
 """The tables of docs/training.md are those of the kept reports; short trainings fill theirs."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 
+import keras_spiking_bp as ksbp
 from examples import deep_residual, half_width, training_tables
 from examples.short_trainings import ShortTrainings
 from tests.pages import ROOT
@@ -66,17 +68,55 @@ def test_the_options_of_all_rows_are_known(example):
 
 
 def test_the_deep_networks_have_the_layers_that_the_page_names():
-    for options, layers in (("", 22), ("--residual current", 22), ("--blocks 6", 40)):
-        args = deep_residual.TRAININGS.parse(options.split())
-        model = deep_residual.network(args, seed=0)
+    page = (ROOT / "docs/training.md").read_text()
+    shallow, deep = map(
+        int, re.search(r"has (\d+) layers with weights, or (\d+) layers with `--blocks 6`", page).groups()
+    )
+    for options, layers in (("--residual current", shallow), ("", shallow), ("--blocks 6", deep)):
+        model = deep_residual.network(deep_residual.TRAININGS.parse(options.split()), seed=0)
         assert sum(len(weight.shape) > 1 for weight in model.trainable_weights) == layers
 
 
+@pytest.mark.parametrize("arguments, message", [
+    (["--blocks", "0"], "argument --blocks: must be at least 1. Received: 0"),
+    (["--seeds", "0"], "argument --seeds: must be at least 1. Received: 0"),
+    (["--residual", "sum"], "argument --residual: invalid choice"),
+])  # fmt: skip
+def test_bad_options(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        deep_residual.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_layers_on_sequences_have_no_ann():
+    with pytest.raises(SystemExit, match="--ann is of cells: --residual current or spikes"):
+        deep_residual.network(deep_residual.TRAININGS.parse(["--residual", "sequences", "--ann"]), seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "--ann", "--residual sequences", "--shift 2"])
+def test_a_short_training(options, monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 32, 32, 3), "uint8"), np.arange(40, dtype="int32") % 10
+    data = ksbp.datasets.ImageSet("cifar10", (images, labels), (images, labels), (0.5,) * 3, (0.25,) * 3, 10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, folder: data)
+    common = "--blocks 1 --images 32 --test-images 20 --epochs 1 --num-steps 2 --batch-size 8 --seeds 2 --verbose 0"
+    if "--ann" in options:
+        common = common.replace("--num-steps 2 ", "")
+    report = deep_residual.TRAININGS.measure(deep_residual.TRAININGS.parse([*options.split(), *common.split()]))
+    first, second = report["trainings"]
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert report["accuracy"] == pytest.approx((first["accuracy"] + second["accuracy"]) / 2)
+    if options in ("", "--shift 2"):  # cells, which `analysis` counts
+        assert 0 < first["firing_rate"] < 1 and first["accumulates"] > 0
+        assert first["macs"] == pytest.approx(2 * 32 * 94**2 * 3, rel=0.01)  # 2 steps, 3x3 windows padded with zeros
+
+
 def test_layers_on_sequences_are_the_same_network():
-    """With the same weights and moving statistics, the outputs of both are equal."""
+    """With the same weights and moving statistics, the outputs of both are equal; they start alike."""
     options = ["--blocks", "1", "--gradient", "bptt", "--surrogate", "atan", "--policy", "float32"]
     cells = deep_residual.network(deep_residual.TRAININGS.parse(options), seed=0)
-    layers = deep_residual.network(deep_residual.TRAININGS.parse([*options, "--layers"]), seed=0)
+    layers = deep_residual.network(deep_residual.TRAININGS.parse([*options, "--residual", "sequences"]), seed=0)
     assert layers.count_params() == cells.count_params()
 
     def weighted(model):  # in the order in which they were made
@@ -92,6 +132,9 @@ def test_layers_on_sequences_are_the_same_network():
     rng = np.random.default_rng(0)
     for ours, theirs in zip(weighted(cells), weighted(layers), strict=True):
         for one, other in zip(ours, theirs, strict=True):
+            assert one.compute_dtype == other.compute_dtype
+            if hasattr(one, "kernel"):
+                assert np.std(other.kernel) == pytest.approx(np.std(one.kernel), rel=0.1)
             if isinstance(one, keras.layers.BatchNormalization):
                 one.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in one.weights])
             other.set_weights(one.get_weights())

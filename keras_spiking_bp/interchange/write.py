@@ -119,7 +119,8 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
 class _Writer:
     """The nodes and edges so far.
 
-    What a cell or layer gets is the sum of the outputs of the nodes `sources`; what it gives, too.
+    A cell or layer takes the sum of the outputs of the nodes `sources`. Returned are, likewise, the nodes whose sum is
+    its output: one, unless a graph adds.
     """
 
     def __init__(self, nir: ModuleType, dt: float):
@@ -147,8 +148,8 @@ class _Writer:
         if isinstance(cell, RecurrentCell):
             last, spikes = self.cell(cell.cell, sources, signal)
             spikes.check_order(f"The way back of {cell.name!r}")
-            (neurons,), ((back,), _) = last, self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
-            self.edges.append((back, neurons))
+            back, _ = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
+            self.edges.append((back[0], last[0]))
             return last, spikes
         if isinstance(cell, NeuronCell):
             last, current = self.layers(cell.synapse, sources, signal, f"{cell.name}_synapse")
@@ -238,7 +239,7 @@ class _Writer:
         return self.nir.LIF(tau=tau, r=r, v_leak=0 * ones, **common)
 
     def add(self, name: str, node: Any, sources: list[str]) -> list[str]:
-        """Adds a node after its sources; returns its name, made unique, in a list."""
+        """Adds a node after its sources; returns its name, made unique, as the sources of what follows."""
         name = unique_name(name, {*self.nodes, "output"})
         self.nodes[name] = node
         self.edges += [(source, name) for source in sources]

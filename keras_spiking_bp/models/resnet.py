@@ -44,9 +44,9 @@ def spiking_resnet(
     number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
     convolutions are padded on all sides.
 
-    With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus its
-    input, which a block that changes neither channels nor size passes on as it is: as in SEW ResNet with ADD (Fang et
-    al. 2021, arXiv 2102.04159). For more blocks than the paper's: docs/training.md, "Deeper residual networks".
+    With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus the
+    output of the shortcut, as in SEW ResNet with ADD (Fang et al. 2021, arXiv 2102.04159). For more blocks than the
+    paper's: docs/training.md, "Deeper residual networks".
 
     Args:
         input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
@@ -58,8 +58,8 @@ def spiking_resnet(
             in a junction; 2, as in `spiking_vgg`, with `residual="spikes"`, where none do.
         pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
             Where two normalised currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
-        residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (those of
-            the block; a 1x1 convolution on the shortcut has neurons, too).
+        residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (the
+            spikes of the second convolution; a 1x1 convolution on the shortcut then has neurons, too).
         stem_filters: filters of the first convolution.
         seed, name, **neuron: as in `spiking_vgg`.
 
@@ -111,7 +111,7 @@ def _blocks_adding_currents(parts: Parts, channels: int, blocks: Sequence[tuple[
         junction = parts.lif(parts.convolution(filters, 3, strides, std=std), f"{block}_junction")
         if filters != channels:
             shortcut = parts.convolution(filters, 1, strides, std=std)
-        elif _divides(strides):
+        elif _strided(strides):
             shortcut = parts.subsampled(strides)
         else:
             shortcut = None
@@ -130,14 +130,14 @@ def _blocks_adding_spikes(
         first = parts.lif(parts.convolution(filters, 3), f"{block}_first")
         second = parts.lif(parts.convolution(filters, 3, strides), f"{block}_second")
         nodes += [(first, [before]), (second, [first.name])]
-        around = before
-        if filters != channels or _divides(strides):
-            around = f"{block}_shortcut"
-            if filters != channels:
-                nodes.append((parts.lif(parts.convolution(filters, 1, strides), around), [before]))
-            else:
-                nodes.append((parts.subsampled(strides, around), [before]))
-        nodes.append((keras.layers.Add(name=block), [second.name, around]))
+        shortcut = f"{block}_shortcut"
+        if filters != channels:
+            nodes.append((parts.lif(parts.convolution(filters, 1, strides), shortcut), [before]))
+        elif _strided(strides):
+            nodes.append((parts.subsampled(strides, shortcut), [before]))
+        else:
+            shortcut = before
+        nodes.append((keras.layers.Add(name=block), [second.name, shortcut]))
         before, channels = block, filters
     return nodes
 
@@ -148,7 +148,7 @@ def _chain(layers: Sequence[keras.layers.Layer], before: str) -> list[tuple[kera
     return [(layer, [source]) for layer, source in zip(layers, sources, strict=False)]
 
 
-def _divides(strides: int | tuple[int, int]) -> bool:
+def _strided(strides: int | tuple[int, int]) -> bool:
     return max(keras.tree.flatten(strides)) > 1
 
 

@@ -286,6 +286,8 @@ def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
     nir.write(tmp_path / "graph.nir", ksbp.to_nir(model))
     back = ksbp.from_nir(nir.read(tmp_path / "graph.nir"))
     outputs = back(spikes)
+    _, activity = model.get_layer("time").observe(spikes)
+    assert all(state["spike_count"].numpy().any() for state in activity.values() if "spike_count" in state)
     assert np.abs(outputs).max() > 0
     np.testing.assert_allclose(outputs, model(spikes), atol=1e-5)
 
@@ -294,6 +296,14 @@ def test_a_concatenation_has_no_node_in_nir():
     both = (keras.layers.Concatenate(name="both"), ["sum", "a"])
     layer, _ = built([graph_of(both, (lif(conv(2), 0.5, "c"), "both"))], (8, 8, 2))
     with pytest.raises(ValueError, match=r"'both' \(Concatenate\) has no node"):
+        ksbp.to_nir(layer)
+
+
+def test_a_sum_of_flattened_images_has_no_node():
+    flat = [(keras.layers.Flatten(name=f"flat_{name}"), name) for name in ("sum", "a")]
+    joined = (keras.layers.Add(name="joined"), ["flat_sum", "flat_a"])
+    layer, _ = built([graph_of(*flat, joined, (lif(dense(3), 0.5, "c"), "joined"))], (8, 8, 2))
+    with pytest.raises(ValueError, match=r"The sum 'joined' takes a flattened picture \(8, 8, 6\)"):
         ksbp.to_nir(layer)
 
 

@@ -60,7 +60,11 @@ SMALL = {
 }
 
 
-TRAININGS = [("plain", "bptt", None), ("residual", "accumulated", "mixed_bfloat16")]  # each value in a fast case
+TRAININGS = [  # each value in a fast case
+    ("plain", "bptt", None),
+    ("residual", "accumulated", "mixed_bfloat16"),
+    ("residual, spikes", "accumulated", None),
+]
 
 
 @pytest.mark.parametrize(
@@ -168,8 +172,10 @@ def test_blocks_that_add_spikes_with_batch_normalisation():
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 3 * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = [weight.numpy() for weight in model.trainable_weights]
     history = model.fit(x, y, batch_size=16, epochs=3, verbose=0).history
     assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert all((a != b).any() for a, b in zip(before, model.trainable_weights, strict=True))
     outputs = model.predict(x, verbose=0)
     folded = ksbp.fold_batch_normalization(model).predict(x, verbose=0)
     assert np.abs(outputs).max() > 0 and np.mean(np.abs(folded - outputs) < 1e-4) > 0.95
@@ -238,6 +244,14 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments})
+
+
+def test_initial_weights_follow_how_many_currents_meet():
+    for residual, kappa in (("current", 1), ("spikes", 2)):
+        model = ksbp.models.spiking_resnet((8, 8, 2), 3, [(32, 1)], [], residual=residual, stem_filters=32, num_steps=2)
+        for weight in model.trainable_weights[1:3]:  # those of 3x3x32
+            assert weight.shape[2:] == (32, 32)
+            assert np.std(weight) == pytest.approx(np.sqrt(kappa / (9 * 32)), rel=0.05)
 
 
 def test_a_bad_residual():
