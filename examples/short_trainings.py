@@ -68,9 +68,8 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
     )
     seconds = time.perf_counter() - start
     result = {"seed": seed, "seconds": round(seconds)}
-    if (
-        len([layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)]) != 1
-    ):  # no neurons, or several loops
+    loops = sum(isinstance(layer, ksbp.SpikingRNN) for layer in model.layers)
+    if loops != 1:  # no neurons, or layers on sequences: `analysis` takes a network of cells
         return {**result, "accuracy": flipped.evaluate(data.test_batches(200), verbose=0)[1]}
     done = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
     neurons = {name: n for name, n in done.neurons.items() if name != "input"}
