@@ -14,11 +14,11 @@ from __future__ import annotations
 import argparse
 
 import keras
-from keras.layers import AveragePooling2D, BatchNormalization, Conv2D, Flatten, ZeroPadding2D
 
 import keras_spiking_bp as ksbp
 from examples.ports.conv_fashion_mnist import on_all_steps
-from examples.short_trainings import ShortTrainings, count
+from examples.short_trainings import ShortTrainings, count, neuron_settings
+from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.resnet import RESIDUALS
 
 #: The rows of the table in docs/training.md: the network, and the options.
@@ -38,7 +38,7 @@ TABLE = {
 def network(args: argparse.Namespace, seed: int) -> keras.Model:
     blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(args.blocks)]
     if args.residual == "sequences":
-        return on_sequences(args, blocks)
+        return on_sequences(args, blocks, seed)
     return ksbp.models.spiking_resnet(
         (32, 32, 3),
         10,
@@ -48,61 +48,45 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
         stem_filters=32,
         encoder=ksbp.ConstantEncoder(args.num_steps),
         gradient=args.gradient,
-        surrogate=args.surrogate,
         normalization="batch",
         pooling="average",
-        beta=args.beta,
-        threshold=args.threshold,
-        initial_membrane=args.initial_membrane,
-        reset_mechanism="subtract",
         policy=args.policy,
         seed=seed,
+        **neuron_settings(args),
     )
 
 
-def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]]) -> keras.Model:
-    """The network that adds spikes, as Keras layers on the images of all steps, one after the other.
+def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]], seed: int) -> keras.Model:
+    """The network that adds spikes, with the same initial weights, as layers on the images of all steps.
 
     As in the multi-step mode of SpikingJelly: batch normalisation is that of Keras, over batch, steps and positions.
     """
     if args.ann:
         raise SystemExit("--ann is of cells: --residual current or spikes")
-
-    def initial() -> keras.initializers.Initializer:
-        return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+    parts = Parts(
+        policy=args.policy,
+        kappa=2.0,
+        pooling="average",
+        pool_threshold=0.75,
+        normalization="batch",
+        seed=seed,
+        neuron=neuron_settings(args),
+    )
 
     def convolution(x: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
-        padded = [ZeroPadding2D(size // 2, dtype=args.policy)] if strides > 1 else []
-        weights = Conv2D(
-            filters,
-            size,
-            strides,
-            padding="valid" if padded else "same",
-            use_bias=False,
-            kernel_initializer=initial(),
-            dtype=args.policy,
-        )
-        x = on_all_steps([*padded, weights, BatchNormalization(momentum=0.9, dtype=args.policy)], x)
-        neurons = ksbp.LIFCell(
-            keras.layers.Identity(),
-            args.beta,
-            args.threshold,
-            "subtract",
-            surrogate=args.surrogate,
-            initial_membrane=args.initial_membrane,
-        )
-        return ksbp.SpikingRNN(neurons, gradient=args.gradient, return_sequences=True)(x)
+        currents = on_all_steps([parts.convolution(filters, size, strides)], x)
+        neurons = parts.lif(keras.layers.Identity(), "neurons")
+        return ksbp.SpikingRNN(neurons, gradient=args.gradient, return_sequences=True)(currents)
 
     images = keras.Input((32, 32, 3))
     x = convolution(ksbp.ConstantEncoder(args.num_steps)(images), 32)
-    x, channels = on_all_steps([AveragePooling2D(2)], x), 32
+    x, channels = on_all_steps([parts.pool("pool1")], x), 32
     for filters, strides in blocks:
         second = convolution(convolution(x, filters), filters, strides=strides)
         x = keras.layers.Add()([second, x if filters == channels else convolution(x, filters, 1, strides)])
         channels = filters
-    weights = keras.layers.Dense(10, use_bias=False, kernel_initializer=initial(), dtype=args.policy)
-    readout = ksbp.SpikingRNN(ksbp.ReadoutCell(weights, args.beta), gradient=args.gradient)
-    return keras.Model(images, readout(on_all_steps([Flatten()], x)))
+    flatten, readout = parts.head([], 10)
+    return keras.Model(images, ksbp.SpikingRNN(readout, gradient=args.gradient)(on_all_steps([flatten], x)))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

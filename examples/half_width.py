@@ -14,7 +14,7 @@ import argparse
 import keras
 
 import keras_spiking_bp as ksbp
-from examples.short_trainings import ShortTrainings
+from examples.short_trainings import ShortTrainings, neuron_settings
 from keras_spiking_bp.models.parts import POOLINGS
 
 STAGES = [(32, 3), (32, 3), "pool", (64, 3), (64, 3), "pool", (128, 3), (128, 3), (128, 3), "pool"]
@@ -40,15 +40,11 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
         dense_units=[512],
         encoder=ksbp.ConstantEncoder(args.num_steps),
         gradient=args.gradient,
-        surrogate=args.surrogate,
         normalization=None if args.normalization == "none" else args.normalization,
         pooling=args.pooling,
-        beta=args.beta,
-        threshold=args.threshold,
-        initial_membrane=args.initial_membrane,
-        reset_mechanism="subtract",
         policy=args.policy,
         seed=seed,
+        **neuron_settings(args),
     )
 
 

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,6 +36,17 @@ def count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1. Received: {text}")
     return number
+
+
+def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of all LIF neurons."""
+    return {
+        "beta": args.beta,
+        "threshold": args.threshold,
+        "initial_membrane": args.initial_membrane,
+        "reset_mechanism": "subtract",
+        "surrogate": args.surrogate,
+    }
 
 
 def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> dict:

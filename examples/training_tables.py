@@ -28,18 +28,19 @@ TITLES = {
 }
 
 
-def short_trainings(name: str, operations: bool = False) -> str:
-    """The networks of one report of `examples.short_trainings`, with their options; also their synaptic operations."""
-    report, rows = json.loads((REPORTS / f"{name}.json").read_text()), []
+def short_trainings(name: str) -> str:
+    """The networks of one report of `examples.short_trainings`, with their options."""
+    report, rows, operations = json.loads((REPORTS / f"{name}.json").read_text()), [], []
     for row in report:
         accuracies = ", ".join(f"{100 * training['accuracy']:.1f}" for training in row["trainings"])
         rates = [training["firing_rate"] for training in row["trainings"] if "firing_rate" in training]
         rate = f"{sum(rates) / len(rates):.2f}" if rates else ""
         rows.append([row["network"], f"`{row['options']}`", f"{accuracies} %", rate])
-        if operations:
-            counts = [training["accumulates"] + training["macs"] for training in row["trainings"] if "macs" in training]
-            rows[-1].append(f"{sum(counts) / len(counts) / 1e6:.1f}" if counts else "")
-    head = ["network", "options", "accuracy", "firing rate", *(["operations"] if operations else [])]
+        counts = [training["accumulates"] + training["macs"] for training in row["trainings"] if "macs" in training]
+        operations.append(f"{sum(counts) / len(counts) / 1e6:.1f}" if counts else "")
+    head = ["network", "options", "accuracy", "firing rate"]
+    if any(operations):  # older reports have none
+        head, rows = [*head, "operations"], [[*row, of] for row, of in zip(rows, operations, strict=True)]
     text = table(head, rows)
     return f"{text}\n{made_with(row['machine'] for row in report)}."
 
@@ -60,7 +61,7 @@ def few_steps() -> str:
 def page_text(page: str) -> str:
     """The page with its tables made anew."""
     page = replaced(page, f"{MAKER} (half width)", short_trainings("half_width"))
-    page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual", operations=True))
+    page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual"))
     return replaced(page, f"{MAKER} (few steps)", few_steps())
 
 

@@ -95,7 +95,7 @@ def spiking_resnet(
         cells = [*stem, *_blocks_adding_currents(parts, stem_filters, blocks), *parts.head(dense_units, classes)]
         network: Cell = SequentialCell(cells, name="network")
     else:
-        nodes = [*_chain(stem, "input"), *_blocks_adding_spikes(parts, stem_filters, blocks, "pool1")]
+        nodes = [*_chain(stem, "input"), *_blocks_adding_spikes(parts, stem_filters, blocks, stem[-1].name)]
         nodes += _chain(parts.head(dense_units, classes), nodes[-1][0].name)
         network = GraphCell(nodes, name="network")
     return assemble(network, input_shape, num_steps, encoder, gradient, seed, name)

@@ -40,7 +40,7 @@ def of_each_sample(importer, graph, x):
     return np.stack([run(importer(graph), sample) for sample in channels_first(x)])
 
 
-@pytest.mark.parametrize("name", ["dense", "conv"])
+@pytest.mark.parametrize("name", ["dense", "conv", "sums of spikes"])
 def test_snntorch_reads_ours(snntorch, name):
     layer, x = network(name)
     spikes = layer(x).numpy()
@@ -48,7 +48,7 @@ def test_snntorch_reads_ours(snntorch, name):
     np.testing.assert_array_equal(of_each_sample(snntorch.import_nir.import_from_nir, ksbp.to_nir(layer), x), spikes)
 
 
-@pytest.mark.parametrize("name", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("name", ["dense", "conv", "residual", "sums of spikes"])
 def test_spikingjelly_reads_ours(nir_exchange, name):
     layer, x = network(name)
     spikes = layer(x).numpy()

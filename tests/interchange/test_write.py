@@ -121,12 +121,7 @@ def test_batch_normalization_is_folded_and_averages_need_no_neurons():
     graph = ksbp.to_nir(layer)
     spikes = layer(x).numpy()
     assert 0 < spikes.mean() < 1
-    sent = nir_reader.run(graph, channels_first(x), 1e-4)
-    activity = layer.observe(x)[1]
-    for name in "abcd":
-        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
-        assert count.mean() > 0
-        np.testing.assert_array_equal(sent[name].sum(1), count)
+    same_counts("abcd", layer, graph, x)
     back = ksbp.SpikingRNN(ksbp.from_nir(graph).layers[-1].cell, return_sequences=True)
     np.testing.assert_array_equal(back(x), spikes)
     assert any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
@@ -229,6 +224,16 @@ def test_max_pooling_is_refused_by_name():
         ksbp.to_nir(layer)
 
 
+def same_counts(names, layer, graph, x):
+    """The layers of these names fire in both, as often."""
+    sent = nir_reader.run(graph, channels_first(x), 1e-4)
+    activity = layer.observe(x)[1]
+    for name in names:
+        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
+        assert count.mean() > 0
+        np.testing.assert_array_equal(sent[name].sum(1), count)
+
+
 def graph_of(*behind):
     """A block that ends in a sum, as a graph, and what is behind it."""
     return ksbp.GraphCell(
@@ -248,12 +253,7 @@ def test_a_graph_of_cells():
     graph = ksbp.to_nir(layer)
     assert {("way", "c"), ("a", "c")} < set(graph.edges)
     assert 0 < layer(x).numpy().mean() < 1
-    sent = nir_reader.run(graph, channels_first(x), 1e-4)
-    activity = layer.observe(x)[1]
-    for name in "abc":
-        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
-        assert count.mean() > 0
-        np.testing.assert_array_equal(sent[name].sum(1), count)
+    same_counts("abc", layer, graph, x)
 
 
 def test_sums_in_front_of_weights():
@@ -268,12 +268,7 @@ def test_sums_in_front_of_weights():
     graph = ksbp.to_nir(layer)
     terms = {source for source, target in graph.edges if target == "d_synapse"}
     assert terms == {"way", "a", "c"} and ("c_synapse", "c") in graph.edges
-    sent = nir_reader.run(graph, channels_first(x), 1e-4)
-    activity = layer.observe(x)[1]
-    for name in "abcd":
-        count = channels_first(activity[name]["spike_count"].numpy()[:, None])[:, 0]
-        assert count.mean() > 0
-        np.testing.assert_array_equal(sent[name].sum(1), count)
+    same_counts("abcd", layer, graph, x)
 
 
 def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
