@@ -22,11 +22,12 @@ pooling layers; constant current as input), one trained directly with spike-base
 image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
 per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. The last two columns add 5 or 50 pJ
 for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC of a
-spiking network, one for an AC of an ANN, two for a MAC; the picture shows the energy without. The weights of these
-networks need more than 8 KiB. Updates of potentials are in no energy (`analysis.energy` with `Costs(memory_access=...)`
-adds theirs). "Equal accuracy" is that of the least accurate spiking network at full length; each network runs for the
-fewest steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a directly trained
-network may differ slightly from that above.
+spiking network, one for an AC of an ANN, two for a MAC; the picture shows the energy without. The 32-bit weights of
+these networks fit into neither cache: an access to a larger memory costs more. Updates of potentials are in no energy
+(`analysis.energy` with `Costs(memory_access=...)` adds theirs). Spikes are those of neurons, without those of the
+input. "Equal accuracy" is that of the least accurate spiking network at full length; each network runs for the fewest
+steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a directly trained network
+may differ slightly from that above.
 """
 
 #: `Costs.of` for a spiking network, `Costs.of_ann` for an ANN.

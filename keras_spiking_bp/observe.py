@@ -109,6 +109,12 @@ def encoded(model: keras.Model, inputs: Any) -> Encoded:
         return _encode(front, as_inputs("inputs", model, inputs))
 
 
+def encoding(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
+    """A function that returns them: encoded once, or at each call if layers before the `SpikingRNN` learn."""
+    first, learns = encoded(model, inputs), bool(input_over_time(model).trainable_weights)
+    return lambda: encoded(model, inputs) if learns else first
+
+
 def _encode(front: keras.Model, inputs: Any) -> Encoded:
     found = front(inputs, training=False)
     sequences, mask = (found, getattr(found, "_keras_mask", None)) if len(front.outputs) == 1 else found

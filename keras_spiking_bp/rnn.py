@@ -19,7 +19,7 @@ from keras_spiking_bp.cells.moving_statistics import (
     untouched,
 )
 from keras_spiking_bp.cells.tree import check_nothing_shared, unique_names
-from keras_spiking_bp.encoders.base import Encoder
+from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
@@ -66,7 +66,8 @@ class SpikingRNN(keras.layers.RNN):
         gradient: `"accumulated"`, `"bounded"` or `"bptt"`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Call `reset_state` of a stateful layer after loading weights, if its neurons start at a
-            fraction of a learned threshold.
+            fraction of a learned threshold. Freeze the layer by `layer.trainable = False`: as an argument of the
+            constructor it would not reach the cell.
 
     Call arguments:
         sequences: input spikes or currents, (B, T, ...), of any real dtype.
@@ -122,10 +123,10 @@ class SpikingRNN(keras.layers.RNN):
                 f"Received: cell={cell!r} (type {type(cell).__name__})"
             )
         for layer in cell._flatten_layers():
-            if isinstance(layer, Encoder):
+            if isinstance(layer, (Encoder, DeltaEncoder)):
                 raise ValueError(
-                    f"`cell` must not hold an encoder, which adds time steps: call it before the SpikingRNN. Received: "
-                    f"{named(layer)} in the cell {cell.name!r}"
+                    f"`cell` must not hold an encoder, which works on all time steps: call it before the SpikingRNN. "
+                    f"Received: {named(layer)} in the cell {cell.name!r}"
                 )
         check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
@@ -151,8 +152,20 @@ class SpikingRNN(keras.layers.RNN):
     def gradient(self, gradient: str) -> None:
         check_rule(gradient, self.cell)
         if self.built:
-            check_built_rule(gradient, self.cell, self._step_shape)
+            self._check_layers(gradient)
         self._gradient = gradient
+
+    def _check_layers(self, gradient: str) -> None:
+        check_built_rule(gradient, self.cell, self._step_shape)
+        self._checked_with = self._learning()
+
+    def _check_unfrozen(self) -> None:
+        """Repeats the checks if other batch normalisations learn than before."""
+        if self._learning() != self._checked_with:
+            self._check_layers(self.gradient)
+
+    def _learning(self) -> tuple[int, ...]:
+        return tuple(id(layer) for layer in learning_normalizations(self.cell))
 
     def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
         source = getattr(getattr(sequences, "_keras_history", None), "operation", None)
@@ -185,7 +198,7 @@ class SpikingRNN(keras.layers.RNN):
         check_static_shape("shape of one time step", sequences_shape[2:])
         build_part(self.cell, sequences_shape[2:])  # here: Keras takes the cell for built, whatever the checks find
         self._step_shape = tuple(sequences_shape[2:])
-        check_built_rule(self.gradient, self.cell, self._step_shape)
+        self._check_layers(self.gradient)
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
@@ -244,6 +257,7 @@ class SpikingRNN(keras.layers.RNN):
 
         if gradient_wanted(training):
             if training:
+                self._check_unfrozen()
                 self._take_first_statistics(sequences, before, mask)
             window = self._run(sequences, before, mask, training, self.gradient)
             if self.gradient in ON_TOTALS:  # `check_rule` allows none else
@@ -323,6 +337,7 @@ class SpikingRNN(keras.layers.RNN):
             0.0
         """
         sequences, before, mask = self._checked(sequences, initial_state, mask)
+        self._check_unfrozen()
         if layers := learning_normalizations(self.cell):
             found = self._statistics_of_batch(sequences, before, mask, runs)
             for variable, value in zip(moving_statistics(layers), found, strict=True):

@@ -36,12 +36,18 @@ class Surrogate:
         Raises:
             NotImplementedError: if there are some, and the subclass has no `get_config`: they would be lost.
         """
-        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        if any(parameter.kind not in variadic for parameter in inspect.signature(type(self)).parameters.values()):
-            raise NotImplementedError(
-                f"{type(self).__name__} must have a `get_config` that returns the arguments of its `__init__`"
-            )
+        self._check_complete({})
         return {}
+
+    def _check_complete(self, config: dict[str, Any]) -> None:
+        """Rejects a configuration that lacks an argument, which a saved model would lose."""
+        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        parameters = inspect.signature(type(self)).parameters.values()
+        if lost := [p.name for p in parameters if p.kind not in variadic and p.name not in config]:
+            raise NotImplementedError(
+                f"{type(self).__name__} must have a `get_config` that returns the arguments of its `__init__`. It "
+                f"lacks {lost}"
+            )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Surrogate:
@@ -193,7 +199,9 @@ def get(identifier: Any) -> Surrogate | None:
     if identifier is None:
         return None
     if isinstance(identifier, Surrogate):
-        identifier.get_config()  # now: else only a `save` after training fails
+        config = identifier.get_config()  # now: else only a `save` after training fails
+        if type(identifier).from_config.__func__ is Surrogate.from_config.__func__:  # gives it to the constructor
+            identifier._check_complete(config)
         return identifier
     if isinstance(identifier, str) and identifier in _BY_NAME:
         return _BY_NAME[identifier]()

@@ -654,6 +654,39 @@ def test_statistics_that_do_not_follow_from_mean_spikes_are_refused(made):
     assert ksbp.SpikingRNN(frozen, gradient="bptt")(x).shape[0] == 2
 
 
+@pytest.mark.parametrize("act", ["fit", "calibrate"])
+def test_they_are_refused_too_where_they_are_unfrozen_later(act):
+    cell = behind_an_activation()
+    for norm in norms_of(cell):
+        norm.trainable = False
+    model = keras.Sequential([keras.Input((4, 12, 12, 2)), ksbp.SpikingRNN(cell, gradient="bptt")])
+    x = np.ones((2, 4, 12, 12, 2), "float32")
+    model.compile("sgd", "mse")
+    model.fit(x, model.predict(x, verbose=0), verbose=0)
+    for norm in norms_of(cell):
+        norm.trainable = True
+    before = statistics(model)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="must not stand behind 'pool'"):
+        if act == "fit":
+            model.fit(x, model.predict(x, verbose=0), verbose=0)
+        else:
+            ksbp.calibrate(model, x, firing_rate=None)
+    assert_close(statistics(model), before, rtol=0)
+
+
+def test_what_is_unfrozen_later_in_a_right_place_learns():
+    layer = one_cell("bptt")
+    (norm,) = norms_of(layer)
+    norm.trainable = False
+    before = statistics(layer)
+    layer(X, training=True)
+    assert_close(statistics(layer), before, rtol=0)
+    norm.trainable = True
+    layer(X, training=True)
+    assert np.abs(statistics(layer)[0] - before[0]).max() > 0.01
+
+
 class Doubles(keras.layers.Layer):
     """It does not tell the shape of its output."""
 

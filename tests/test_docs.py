@@ -39,6 +39,29 @@ def test_the_networks_of_the_migration_page_learn(library):
     assert names["model"].evaluate(flat[1], y_test, verbose=0)[1] > 0.84
 
 
+def test_weights_of_snntorch_compute_the_same_here():
+    """The expressions of the migration page, for a layer behind a flattened (C, H, W) and for a convolution."""
+    rng = np.random.default_rng(0)
+    of_dense, of_conv = (
+        re.search(rf"`({start}[^`]*)`", PAGES["migration.md"])[1]
+        for start in (r"weight\.T\.reshape", r"weight\.transpose\(2")
+    )
+    C, H, W = 2, 3, 4
+    images = rng.normal(size=(5, C, H, W))
+    weight = rng.normal(size=(6, C * H * W))
+    kernel = eval(of_dense, {"weight": weight, "C": C, "H": H, "W": W})
+    expected = images.reshape(5, -1) @ weight.T
+    np.testing.assert_allclose(images.transpose(0, 2, 3, 1).reshape(5, -1) @ kernel, expected)
+    weight = rng.normal(size=(6, C, 3, 2))  # out, in, height, width
+    conv = keras.layers.Conv2D(6, (3, 2), use_bias=False)
+    conv.build((None, H, W, C))
+    conv.set_weights([eval(of_conv, {"weight": weight})])
+    found = conv(images.transpose(0, 2, 3, 1).astype("float32"))
+    for column in range(W - 1):
+        patch = images[:, :, :, column : column + 2]
+        np.testing.assert_allclose(found[:, 0, column], np.einsum("bchw,ochw->bo", patch, weight), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links(name):
     prose = re.sub(r"```.*?```", "", PAGES[name], flags=re.DOTALL)

@@ -19,13 +19,17 @@ def test_poisson_rates_are_the_intensities():
     assert (np.abs(spikes.mean(0) - np.sign(x[0]) * p) <= tolerance + 1e-12).all()
 
 
-def test_poisson_steps_samples_and_calls_are_independent():
+def test_poisson_steps_samples_pixels_and_calls_are_independent():
     encoder = ksbp.PoissonEncoder(num_steps=200, seed=0)
     x = np.full((4, 300), 0.5, "float32")
     first, second = encoder(x).numpy().astype("float64"), encoder(x).numpy().astype("float64")
     assert (first != second).mean() == pytest.approx(0.5, abs=0.02)
     for a, b in [(first[:, :-1], first[:, 1:]), (first[:-1], first[1:]), (first[:, :-1], second[:, 1:])]:
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] == pytest.approx(0, abs=0.02)
+    image = encoder(np.full((2, 8, 9, 3), 0.5, "float32")).numpy().astype("float64")
+    for axis in range(2, 5):  # rows, columns, colours
+        a, b = (np.delete(image, at, axis) for at in (-1, 0))
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] == pytest.approx(0, abs=0.02), axis
 
 
 def test_scale():
@@ -91,6 +95,25 @@ def test_changes(from_zero):
     assert rises.dtype == both.dtype == "int8"
 
 
+@pytest.mark.parametrize("from_zero", [True, False])
+@pytest.mark.parametrize("as_graph", [True, False])
+def test_changes_between_the_steps_that_exist(as_graph, from_zero):
+    """Masked at the start, in the middle, at the end, everywhere: as the series without these steps."""
+    rng = np.random.default_rng(0)
+    series = rng.normal(size=(40, 9, 2)).astype("float32")
+    mask = rng.random((40, 9)) < np.linspace(0, 1, 40)[:, None]
+    series[~mask] = np.nan
+    encoder = ksbp.DeltaEncoder(0.5, falls=True, from_zero=from_zero)
+    call = tf.function(encoder) if as_graph else encoder
+    spikes = call(tf.constant(series), mask=tf.constant(mask)).numpy()
+    assert spikes.dtype == "int8" and not spikes[~mask].any()
+    for of_sample, values, exists in zip(spikes, series, mask, strict=True):
+        if exists.any():
+            np.testing.assert_array_equal(of_sample[exists], encoder(values[None, exists])[0])
+    masked = keras.Sequential([keras.Input((9, 2)), keras.layers.Masking(), encoder])
+    np.testing.assert_array_equal(masked(np.where(mask[..., None], series, 0)), spikes)
+
+
 @pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder(4), ksbp.ConstantEncoder(4), ksbp.LatencyEncoder(4)])
 def test_frames_of_a_video(encoder):
     frames = keras.Input((3, 6, 5))
@@ -115,6 +138,8 @@ def test_bad_arguments_of_these():
         ksbp.DeltaEncoder()(keras.Input(()))
     with pytest.raises(ValueError, match="`series` must have the shape"):
         ksbp.DeltaEncoder()(np.ones(3, "float32"))
+    with pytest.raises(ValueError, match="`mask` must have the shape"):
+        ksbp.DeltaEncoder()(np.ones((2, 3), "float32"), mask=np.ones((2, 4), "bool"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
         ksbp.DeltaEncoder()(np.full((2, 3), np.nan, "float32"))
 

@@ -75,6 +75,23 @@ def test_figures_by_another_way():
     assert f"its training step takes {100 * tuned:.0f} % as long" in table
 
 
+def test_figures_in_the_prose():
+    def tested(name):
+        return json.loads((ROOT / "docs/results" / f"{name}.json").read_text())["test"]
+
+    training = " ".join((ROOT / "docs/training.md").read_text().split())
+    both = [
+        (100 * test["accuracy_with_moving_statistics"], 100 * test["accuracy"])
+        for test in map(tested, ("resnet9-cifar10", "vgg9-cifar10", "vgg7-fashion_mnist"))
+    ]
+    assert "ResNet9 on CIFAR-10: {:.2f} % test accuracy with the moving statistics, {:.2f}".format(*both[0]) in training
+    assert "VGG9: {:.2f} and {:.2f} %".format(*both[1]) in training
+    assert "VGG7 on Fashion-MNIST {:.2f} and {:.2f} %".format(*both[2]) in training
+    card = json.loads((ROOT / "keras_spiking_bp/models/weights/vgg9_cifar10.json").read_text())
+    rate = card["test_by_num_steps"]["4"]["firing_rate"]
+    assert f"those of VGG9 fire in {100 * rate:.0f} % at T = 4" in " ".join((ROOT / "README.md").read_text().split())
+
+
 def test_every_figure_has_its_command_and_a_page():
     rows = figures.table("docs/").splitlines()[2:]
     assert len(rows) == 8

@@ -342,6 +342,32 @@ def test_an_environment_that_does_not_say_whether(monkeypatch):
         assert not kernels.enabled()
 
 
+def test_an_interrupted_compilation_is_begun_again(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(switch, "_on", None)
+    monkeypatch.setenv(switch.VARIABLE, "1")
+    monkeypatch.setattr(switch, "_load", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kernels.enabled()
+    monkeypatch.setattr(switch, "_load", lambda: None)
+    assert kernels.enabled()
+
+
+@with_compiler
+def test_a_truncated_library_is_built_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
+    monkeypatch.setattr(switch, "_loaded", None)
+    truncated = library_path()
+    truncated.touch()
+    built = []
+    monkeypatch.setattr(switch, "build", lambda: built.append(truncated.write_bytes(b"not a library either")))
+    with pytest.raises(RuntimeError, match="do not fit this TensorFlow"):
+        switch._load()
+    assert len(built) == 1
+
+
 def in_a_process(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -400,6 +426,9 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(RuntimeError, match="could not be compiled by false -O3"):
+        kernels.build(path=tmp_path / "library.so")
+    monkeypatch.setenv("CXX", "'g++")
+    with pytest.raises(RuntimeError, match="CXX must be a command. Received"):
         kernels.build(path=tmp_path / "library.so")
     assert not list(tmp_path.iterdir())
 

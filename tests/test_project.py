@@ -1,9 +1,11 @@
 """The files around the package: what is shipped, cited and run by GitHub belongs together."""
 
 import configparser
+import importlib
 import re
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_spiking_bp as ksbp
@@ -46,3 +48,9 @@ def test_workflows_test_every_python_that_is_supported():
     supported = re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
     matrix = re.search(r"python: \[(.*)\]", text(".github/workflows/tests.yml"))[1]
     assert re.findall(r"3\.\d+", matrix) == supported
+
+
+def test_another_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match="needs the TensorFlow backend of Keras. Received: the backend 'jax'"):
+        importlib.reload(ksbp)

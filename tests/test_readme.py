@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 import keras_spiking_bp as ksbp
 from tests.pages import ROOT, snippets
 
@@ -18,6 +20,14 @@ def test_snippets(monkeypatch, tmp_path):
         exec(code, names)
     assert names["digits"].output_shape == (None, 10) and names["scores"].shape == (1, 10)
     assert (tmp_path / "exported" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_the_first_example_learns():
+    names = {}
+    exec(snippets(README)[0], names)
+    _, (x_test, y_test) = ksbp.datasets.mnist_5k()
+    assert names["model"].evaluate(x_test, y_test, verbose=0)[1] > 0.95
 
 
 def test_is_short():

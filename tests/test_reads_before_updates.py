@@ -74,8 +74,15 @@ def linear_loss(_, outputs):
 def test_fit(gradient, loss):
     model = network(gradient)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if loss == "sparse" else loss
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(loss(LABELS, model(SPIKES, training=True)))
+    gradients = tape.gradient(value, model.trainable_variables)
+    expected = [w - 0.1 * g for w, g in zip(model.trainable_variables, gradients, strict=True)]
     model.compile(keras.optimizers.SGD(0.1), loss)
-    assert_ordered(lambda: model.fit(SPIKES, LABELS, verbose=0))
+    assert_ordered(lambda: model.fit(SPIKES, LABELS, verbose=0))  # one batch
+    for weight, gradient, after in zip(model.trainable_variables, gradients, expected, strict=True):
+        assert np.abs(gradient).max() > 1e-4, weight.path
+        np.testing.assert_allclose(weight, after, rtol=1e-5, atol=1e-6, err_msg=weight.path)
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded"])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import store_recall
-from keras_spiking_bp.gradients import mean_gain
+from keras_spiking_bp.gradients import mean_decay, mean_gain
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
 from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
@@ -136,6 +136,10 @@ def test_the_mean_gain_is_the_mean(synaptic_beta):
     steps = np.array([1.0, 2.0, 7.0, 100.0], "float32")
     expected = [np.mean([sum(synaptic_beta**k for k in range(t)) for t in range(1, int(n) + 1)]) for n in steps]
     np.testing.assert_allclose(mean_gain(synaptic_beta, tf.constant(steps)), expected, rtol=1e-6)
+    np.testing.assert_allclose(mean_gain(synaptic_beta, steps.astype("int32")), expected, rtol=1e-6)
+    left = [np.mean([synaptic_beta**k for k in range(1, int(n) + 1)]) for n in steps]
+    np.testing.assert_allclose(mean_decay(synaptic_beta, tf.constant(steps)), left, rtol=1e-6)
+    assert float(mean_decay(synaptic_beta, 7)) == pytest.approx(left[2], rel=1e-6)
 
 
 def test_the_gain_is_the_derivative_of_the_potential():

@@ -674,6 +674,23 @@ def test_integer_spikes_are_taken():
     np.testing.assert_array_equal(rnn(np.abs(spikes()).astype("bool")), rnn(np.abs(spikes())))
 
 
+def test_integer_spikes_stay_one_byte_each():
+    """In a training step no float tensor has all steps."""
+    rnn = conv_network(gradient="accumulated")
+
+    def train_step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(rnn(x, training=True))
+        return tape.gradient(loss, rnn.trainable_weights)
+
+    rnn(spikes(2, 7))
+    graph = tf.function(train_step).get_concrete_function(tf.TensorSpec((2, 7, 4, 4, 2), "int8")).graph
+    inside = [function.graph for function in graph._functions.values() if hasattr(function, "graph")]
+    tensors = [output for g in (graph, *inside) for op in g.get_operations() for output in op.outputs]
+    whole = {t.dtype for t in tensors if t.shape.num_elements() == 2 * 7 * 4 * 4 * 2}
+    assert whole == {tf.int8}
+
+
 def test_unknown_batch_and_unknown_number_of_steps():
     inputs = keras.Input((None, 4, 4, 2))
     rnn = conv_network(return_state=True, return_sequences=True)
@@ -957,7 +974,8 @@ def test_sequences_of_no_real_dtype_are_refused(dtype):
 
 
 def test_an_encoder_in_a_cell_is_refused():
-    for part in (ksbp.ConstantEncoder(3), ksbp.LIFCell(keras.Sequential([ksbp.PoissonEncoder(3)]))):
+    inside = ksbp.LIFCell(keras.Sequential([ksbp.PoissonEncoder(3)]))
+    for part in (ksbp.ConstantEncoder(3), ksbp.DeltaEncoder(0.1), inside):
         cell = ksbp.SequentialCell([part, ksbp.ReadoutCell(keras.layers.Dense(3))])
         with pytest.raises(ValueError, match="`cell` must not hold an encoder.*: call it before the SpikingRNN"):
             ksbp.SpikingRNN(cell)

@@ -190,15 +190,20 @@ def test_the_other_way_on_totals_is_the_same(gradient):
 # --- how good they are ------------------------------------------------------------------------------------------------
 
 
+#: Those whose gradient is about the slope of the loss.
+CLOSE = [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isinstance(row.surrogate, Triangle)]
+
+
 @pytest.mark.parametrize(
     "row",
-    [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isinstance(row.surrogate, Triangle)],
-    ids=str,
+    [pytest.param(row, marks=() if row in CLOSE else pytest.mark.slow, id=str(row)) for row in gradient_slopes.ROWS],
 )
-def test_the_gradient_of_a_deep_network_is_the_slope_of_its_loss(row):
-    """In each of six layers, within a factor of 1.6; the page has the same figures."""
+def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
+    """In each of six layers the figures are those of the page; on totals with a triangle, within a factor of 1.6."""
     found = gradient_slopes.ratios(row)
-    assert len(found) == 6 and min(found) > 1 / 1.6 and max(found) < 1.6
+    assert len(found) == 6
+    if row in CLOSE:
+        assert min(found) > 1 / 1.6 and max(found) < 1.6
     page = (ROOT / "docs/gradient-choice.md").read_text()
     (line,) = (line for line in page.splitlines() if f"| {' | '.join(row.cells())} |" in line)
     for ratio, cell in zip(found, line.split("|")[4:-1], strict=True):
@@ -369,3 +374,15 @@ def test_arguments_that_would_be_lost_are_refused_before_the_training():
     assert repr(Forgets(0.1)) == "Forgets(...)"
     with pytest.raises(NotImplementedError, match="Forgets must have a `get_config`"):
         ksbp.LIFCell(keras.layers.Dense(6), surrogate=Forgets(0.1))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class ForgetsOne(ksbp.surrogates.Triangle):
+    def __init__(self, width=1.0, gain=2.0):
+        super().__init__(width)
+        self.gain = gain
+
+
+def test_an_argument_of_a_subclass_that_would_be_lost_is_refused():
+    with pytest.raises(NotImplementedError, match=r"ForgetsOne must have a `get_config`.* It lacks \['gain'\]"):
+        ksbp.LIFCell(keras.layers.Dense(6), surrogate=ForgetsOne(gain=5.0))

@@ -92,8 +92,9 @@ plt.show()
 # %% [markdown]
 # ## 3. The slope of that line
 #
-# Without a leak, the neuron fires once for each `threshold` of input: the slope is 1 / threshold. With a leak, part of
-# the input is lost. The paper (arXiv 1903.06379) corrects the slope by
+# Without a leak, a neuron whose reset subtracts the threshold fires once for each `threshold` of input: the slope is
+# 1 / threshold. A reset to zero discards what exceeds the threshold, and with a leak part of the input is lost. For the
+# leak the paper (arXiv 1903.06379) corrects the slope by
 #
 # `correction = 1 + ln(beta) * leaky_trace / spike_count`
 #

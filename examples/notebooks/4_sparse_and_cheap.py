@@ -64,8 +64,8 @@ plt.show()
 
 # %% [markdown]
 # This is an estimate, not a measurement on a device. With data movement, a spiking network needs less energy than an
-# ANN of equally coarse activations only if it fires rarely: in about 6 % of neurons and steps or less, for 5 steps
-# (arXiv 2409.08290). Compare with `firing rate` above.
+# ANN of equally coarse activations only if it fires rarely: in about 6 % of neurons and steps or less, for 5 steps on
+# typical neuromorphic hardware (arXiv 2409.08290). `firing_rate` above is that of this network, which has 20 steps.
 #
 # ## Number of time steps
 #

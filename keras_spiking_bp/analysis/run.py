@@ -108,6 +108,8 @@ class Run:
 def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
     """Runs a spiking network once over `data` and counts spikes and operations, step by step.
 
+    Neurons start at rest for each sample, those of a stateful layer too.
+
     Args:
         model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
             encoder is restored: repeated calls return the same.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
-from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoded, firing_rates
+from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoding, firing_rates
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
@@ -40,8 +40,9 @@ class Health(keras.callbacks.Callback):
 
     Args:
         inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
-            inputs, such as sequences and their mask. Encoded once; the random stream of the encoder is restored, so
-            that training is the same with and without the callback.
+            inputs, such as sequences and their mask. Encoded once, or at each check if layers before the `SpikingRNN`
+            learn; the random stream of the encoder is restored, so that training is the same with and without the
+            callback.
         every: number of batches between two checks.
         growth: above 1.
 
@@ -76,7 +77,7 @@ class Health(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._stopped = False
-        self._encoded = encoded(self.model, self._inputs)
+        self._encoding = encoding(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
         self._weights = {
@@ -121,9 +122,10 @@ class Health(keras.callbacks.Callback):
                         f"The weights of layer {name!r} explode: their standard deviation grew from {first:.3g} to "
                         f"{now:.3g}. Use a smaller learning rate, or clip the gradient (`clipnorm` of the optimizer)",
                     )  # fmt: skip
-        activity = self._observe(*self._encoded)
-        num_steps, of_samples = self._encoded.sequences.shape[1], self._encoded.num_steps
-        self.firing_rates = firing_rates(activity, self._encoded.mean_steps)
+        spikes = self._encoding()
+        activity = self._observe(*spikes)
+        num_steps, of_samples = spikes.sequences.shape[1], spikes.num_steps
+        self.firing_rates = firing_rates(activity, spikes.mean_steps)
         for name in self.firing_rates:
             count = activity[name]["spike_count"]
             saturated = (count > SATURATED_RATE * per_sample(of_samples, count)).numpy().mean()
@@ -155,10 +157,11 @@ class Health(keras.callbacks.Callback):
     def _stop_for_nan(self, what: str) -> None:
         if self._stopped:
             return
-        not_finite = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
-        where = (
-            f"Weights with NaN or infinity: layers {not_finite}. " if not_finite else "The weights are still finite. "
-        )
+        where = "The weights are still finite. "
+        if layers := [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]:
+            where = f"Weights with NaN or infinity: layers {layers}. "
+        elif others := [v.path for v in self.model.trainable_variables if not np.isfinite(v.numpy()).all()]:
+            where = f"Weights with NaN or infinity: {others}. "
         warnings.warn(
             f"Training is stopped: {what}. {where}Use a smaller learning rate or `clipnorm`, and look for NaN in the "
             "data",

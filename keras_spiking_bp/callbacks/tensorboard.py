@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.observe import activity_of, encoded, firing_rates, traces_of_spikes
+from keras_spiking_bp.observe import activity_of, encoding, firing_rates, traces_of_spikes
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_path, check_positive_int
 
@@ -29,8 +29,9 @@ class SpikingTensorBoard(keras.callbacks.Callback):
 
     Args:
         log_dir: folder for the logs; they go to its subfolder `neurons`.
-        inputs: sample inputs of the model, (B, ...): about 16 images suffice. Encoded once; the random stream of the
-            encoder is restored, so that training is the same with and without the callback.
+        inputs: sample inputs of the model, (B, ...): about 16 images suffice. Encoded once, or at each record if
+            layers before the `SpikingRNN` learn; the random stream of the encoder is restored, so that training is the
+            same with and without the callback.
         every: epochs between two records.
         neurons: maximum number per layer in its raster, evenly spread over the layer.
 
@@ -62,7 +63,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         cells = spiking_layer(self.model).cell.neurons()
         self._without_potential = {cell.name for cell in cells if isinstance(cell, MaxPoolingCell)}
-        self._encoded = encoded(self.model, self._inputs)
+        self._encoding = encoding(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
@@ -77,8 +78,9 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._writer.close()
 
     def _write(self, step: int) -> None:
-        rates = firing_rates(self._observe(*self._encoded), self._encoded.mean_steps)
-        first = (None if values is None else values[:1] for values in self._encoded)
+        spikes = self._encoding()
+        rates = firing_rates(self._observe(*spikes), spikes.mean_steps)
+        first = (None if values is None else values[:1] for values in spikes)
         with self._writer.as_default(step=step):
             for name, rate in rates.items():
                 tf.summary.scalar(f"firing_rate/{name}", rate)

@@ -16,9 +16,9 @@ from keras_spiking_bp.validation import check_float32_policy, check_has_shape
 State = dict[str, tf.Tensor]
 
 
-def weighted(layers: list[keras.layers.Layer]) -> bool:
-    """Whether any of these layers has weights."""
-    return any(layer.weights for layer in layers)
+def nearest(own: list[keras.layers.Layer], before: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """The sources `own` of a current, with those before them if they have no weights."""
+    return own if any(layer.weights for layer in own) else [*own, *before]
 
 
 class Cell(keras.layers.Layer):
@@ -33,7 +33,8 @@ class Cell(keras.layers.Layer):
       the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
       `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
       `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
-    * `sources()`: for each of the neurons, the layers whose outputs sum to its current.
+    * `sources(before)`: for each of the neurons, the layers whose outputs sum to its current. `before` are those that
+      give the input of the cell, if it is a current: the sources of the neurons that it reaches without weights.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
@@ -77,7 +78,7 @@ class Cell(keras.layers.Layer):
     def neurons(self) -> list[NeuronCell]:
         raise NotImplementedError
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         raise NotImplementedError
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
@@ -224,8 +225,8 @@ class NeuronCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [self]
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
-        return [[self.synapse]]
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
+        return [nearest([self.synapse], before)]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [(self.synapse, self.input_shape_of_step)]

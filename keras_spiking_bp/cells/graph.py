@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part, weighted
+from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.layer_graph import computes_otherwise
 from keras_spiking_bp.validation import check_layer, check_static_shape
@@ -93,17 +93,16 @@ class GraphCell(Cell):
     def neurons(self) -> list[NeuronCell]:
         return [n for cell in self.layers if isinstance(cell, Cell) for n in cell.neurons()]
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
-        own: dict[str, list[keras.layers.Layer]] = {INPUT: []}  # the nearest layers with weights that give a current
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
+        own = {INPUT: list(before)}  # the nearest layers with weights that give a current
         found = []
         for layer, taken in self.nodes():
-            before = [part for name in taken for part in own[name]]
+            given = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
-                # where a synapse has no weights, the layers before it produce the current
-                found += [sources if weighted(sources) else [*sources, *before] for sources in layer.sources()]
+                found += layer.sources(given)
                 own[layer.name] = []
             else:
-                own[layer.name] = [layer] if layer.weights else before
+                own[layer.name] = [layer] if layer.weights else given
         return found
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:

@@ -100,7 +100,7 @@ class MaxPoolingCell(NeuronCell):
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
         if "fired" in new:
-            new["fired"] = tf.stop_gradient(new["fired"] + tf.abs(spikes))
+            new["fired"] += tf.cast(spikes != 0, tf.float32)
         if "spikes" in new:
             new["spikes"] = spikes
         return spikes, [new]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, NeuronCell, State, build_part
+from keras_spiking_bp.cells.base import CellOfParts, NeuronCell, State, build_part, nearest
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
@@ -54,8 +55,8 @@ class RecurrentCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [self.cell]
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
-        return [[self.cell.synapse, self.recurrent]]
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
+        return [[*nearest([self.cell.synapse], before), self.recurrent]]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [*self.cell.affine_parts(), (self.recurrent, self.output_shape_of_step)]

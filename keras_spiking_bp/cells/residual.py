@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -62,9 +63,9 @@ class ResidualCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [*self.body.neurons(), self.junction]
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         around = [] if self.shortcut is None else [self.shortcut]
-        return [*self.body.sources(), [self.junction.synapse, *around]]
+        return [*self.body.sources(before), [self.junction.synapse, *around]]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = [*self.body.affine_parts(), *self.junction.affine_parts()]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part, weighted
+from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part
 from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -71,14 +71,12 @@ class SequentialCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [n for cell in self.cells if isinstance(cell, Cell) for n in cell.neurons()]
 
-    def sources(self) -> list[list[keras.layers.Layer]]:
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         found: list[list[keras.layers.Layer]] = []
-        before: list[keras.layers.Layer] = []  # the nearest layer with weights that gives a current
         for cell in self.cells:
             if isinstance(cell, Cell):
-                first, *others = cell.sources()
-                found += [first if weighted(first) else [*first, *before], *others]
-                before = []
+                found += cell.sources(before)
+                before = ()
             elif cell.weights:
                 before = [cell]
         return found

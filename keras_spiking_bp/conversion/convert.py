@@ -16,7 +16,13 @@ from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.models.assemble import DEFAULT_NUM_STEPS, RESERVED, assemble, checked_num_steps
+from keras_spiking_bp.models.assemble import (
+    DEFAULT_NUM_STEPS,
+    RESERVED,
+    assemble,
+    check_encoder_name,
+    checked_num_steps,
+)
 from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape, is_number
 
 
@@ -56,8 +62,8 @@ def convert_to_snn(
       padding, else kept as a frozen layer;
     * Add, Concatenate of channels;
     * Dropout and others that do nothing in inference;
-    * Rescaling, Normalization, Resizing, CenterCrop and the random layers of Keras at the start, which stay before the
-      encoder;
+    * Rescaling, Normalization, Resizing, CenterCrop, RandAugment, AugMix, CutMix, MixUp and Keras' layers `Random...`
+      at the start, which stay before the encoder;
     * a softmax or sigmoid at the end, which is dropped.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` continues its training with spike-based
@@ -123,6 +129,7 @@ def convert_to_snn(
             "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
             f"encoder={encoder!r} (type {type(encoder).__name__})"
         )
+    check_encoder_name(encoder)
     graph = read(ann)
     images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     normal_form(graph)

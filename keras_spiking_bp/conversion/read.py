@@ -38,6 +38,8 @@ _NOTHING = (*SAME, keras.layers.ActivityRegularization)  # in inference
 _PREPARES = (
     keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
 )  # fmt: skip
+#: Layers that augment images, besides those called `Random...`.
+_AUGMENT = ("AugMix", "CutMix", "MixUp", "RandAugment")
 _ENDS = ("softmax", "sigmoid")
 _KINDS = (
     *WEIGHTED, *_SEPARABLE, *_MAXIMUM, *AVERAGE, *MOVING, *JOINS, *_NOTHING, keras.layers.BatchNormalization,
@@ -112,7 +114,9 @@ def _prepares(layer: keras.layers.Layer) -> bool:
 
 
 def _augments(layer: keras.layers.Layer) -> bool:
-    return type(layer).__name__.startswith("Random") and is_of_keras(layer)
+    """Whether it changes images, and in training only."""
+    kind = type(layer).__name__
+    return is_of_keras(layer) and (kind.startswith("Random") or kind in _AUGMENT)
 
 
 def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.validation import check_float_dtype, check_positive, finite
+from keras_spiking_bp.broadcasting import per_step
+from keras_spiking_bp.validation import check_float_dtype, check_mask, check_positive, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -21,12 +22,14 @@ class DeltaEncoder(keras.layers.Layer):
         falls: whether a fall by at least the threshold gives a spike of -1.
         from_zero: whether the series is 0 before its first step; otherwise the first step has no spikes.
 
-    Shapes: series (B, T, ...) of a floating dtype; spikes (B, T, ...) int8, each 0 or 1, or -1.
+    Shapes: series (B, T, ...) of a floating dtype; spikes (B, T, ...) int8, each 0 or 1, or -1. With a `mask` (B, T),
+    as of `keras.layers.Masking`, the steps where it is False have no spikes, and the others those of the series without
+    these steps.
 
     Raises:
-        ValueError: if `threshold` is not above 0, or the series has no time axis.
+        ValueError: if `threshold` is not above 0, the series has no time axis, or the mask is not (B, T).
         TypeError: if the series is of integers.
-        tf.errors.InvalidArgumentError: if it has NaN or infinity.
+        tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked.
 
     Example:
         >>> DeltaEncoder(1.0, falls=True)(np.array([[1.0, 2.0, 0.0, 2.0, 2.5]], "float32")).numpy().tolist()
@@ -40,8 +43,20 @@ class DeltaEncoder(keras.layers.Layer):
         self.falls, self.from_zero = bool(falls), bool(from_zero)
         self.supports_masking = True
 
-    def call(self, series: tf.Tensor) -> tf.Tensor:
+    def call(self, series: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         self._check(series)
+        if mask is None:
+            return self._spikes(series)
+        mask = tf.cast(mask, tf.bool)
+        check_mask(mask, series)
+        exists = per_step(mask, series)
+        existing_first = tf.argsort(tf.cast(tf.logical_not(mask), tf.int32), axis=1, stable=True)
+        series = tf.where(exists, series, tf.zeros_like(series))
+        spikes = self._spikes(tf.gather(series, existing_first, axis=1, batch_dims=1))
+        spikes = tf.gather(spikes, tf.argsort(existing_first, axis=1), axis=1, batch_dims=1)
+        return tf.where(exists, spikes, tf.zeros_like(spikes))
+
+    def _spikes(self, series: tf.Tensor) -> tf.Tensor:
         series = finite("series", series, self.name)
         first = tf.zeros_like(series[:, :1]) if self.from_zero else series[:, :1]
         change = series - tf.concat([first, series[:, :-1]], axis=1)
@@ -50,7 +65,7 @@ class DeltaEncoder(keras.layers.Layer):
             spikes = tf.where(change <= -self.threshold, tf.constant(-1, tf.int8), spikes)
         return spikes
 
-    def compute_output_spec(self, series: Any) -> keras.KerasTensor:
+    def compute_output_spec(self, series: Any, mask: Any = None) -> keras.KerasTensor:
         self._check(series)
         return keras.KerasTensor(series.shape, dtype="int8")
 

@@ -50,7 +50,7 @@ def within_bounds(spike_count: tf.Tensor, membrane: tf.Tensor, threshold: Any, n
     Returns:
         Tensor of the same shape.
     """
-    not_full = spike_count < per_sample(num_steps, spike_count)
+    not_full = spike_count < per_sample(_as_floats(num_steps), spike_count)
     return tf.cast(tf.logical_and(not_full, membrane + threshold * spike_count > 0), membrane.dtype)
 
 
@@ -103,11 +103,16 @@ def mean_gain(synaptic_beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
 
     Args:
         synaptic_beta: decay of the synaptic current per step, a number or one for each neuron.
-        num_steps: T, at least 1: a tensor that broadcasts against it.
+        num_steps: T, at least 1: a number, or a tensor that broadcasts against it.
 
     Returns:
-        Tensor of the broadcast shape.
+        Tensor of the broadcast shape, float32 if `num_steps` is of integers.
+
+    Example:
+        >>> round(float(mean_gain(0.5, 2)), 3)  # 1.5 of a current of the first step, 1 of the second
+        1.25
     """
+    num_steps = _as_floats(num_steps)
     stays, decay, steps = _in_double(synaptic_beta, num_steps)
     gain = (1.0 - decay * _decayed(decay, steps) / ((1.0 - decay) * steps)) / (1.0 - decay)
     return tf.cast(tf.where(stays, (steps + 1.0) / 2.0, gain), num_steps.dtype)
@@ -117,10 +122,20 @@ def mean_decay(beta: Any, num_steps: tf.Tensor) -> tf.Tensor:
     """The fraction of a current left at the end of a window: the mean over t = 1 to T of `beta^(T - t + 1)`.
 
     Args and return value: as `mean_gain`, with the decay of a potential.
+
+    Example:
+        >>> float(mean_decay(0.5, 2))  # 0.25 of a current of the first step, 0.5 of the second
+        0.375
     """
+    num_steps = _as_floats(num_steps)
     stays, decay, steps = _in_double(beta, num_steps)
     mean = decay * _decayed(decay, steps) / ((1.0 - decay) * steps)
     return tf.cast(tf.where(stays, tf.ones_like(steps), mean), num_steps.dtype)
+
+
+def _as_floats(num_steps: Any) -> tf.Tensor:
+    num_steps = tf.convert_to_tensor(num_steps)
+    return num_steps if num_steps.dtype.is_floating else tf.cast(num_steps, tf.float32)
 
 
 def _in_double(decay: Any, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

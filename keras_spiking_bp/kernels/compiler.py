@@ -28,7 +28,15 @@ def library_path() -> Path:
     cache = os.environ.get("KERAS_SPIKING_BP_CACHE")
     folder = Path(cache) if cache else _default_folder()  # there may be no home
     sources = [resources.files(__package__).joinpath(name).read_text() for name in SOURCES]
-    what = [tf.__version__, sys.version, _processor(), *FLAGS, *sources]
+    what = [
+        tf.__version__,
+        tf.version.GIT_VERSION,
+        tf.version.COMPILER_VERSION,
+        sys.version,
+        _processor(),
+        *FLAGS,
+        *sources,
+    ]
     return folder.resolve() / f"lif_step-{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.so"
 
 
@@ -46,10 +54,14 @@ def build(path: str | os.PathLike | None = None) -> Path:
         The path of the library.
 
     Raises:
-        RuntimeError: if there is no compiler, it fails (the error has its message), or the folder is not writable.
+        RuntimeError: if there is no compiler, `CXX` has an unclosed quote, the compiler fails (the error has its
+            message), or the folder is not writable.
     """
     path = library_path() if path is None else Path(path)
-    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    try:
+        compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError as error:
+        raise RuntimeError(f"CXX must be a command. Received: {os.environ['CXX']!r} ({error})") from error
     if shutil.which(compiler[0]) is None:
         raise RuntimeError(
             f"A C++ compiler is needed to build the kernels, and there is no {compiler[0]!r}. On Debian: apt-get "

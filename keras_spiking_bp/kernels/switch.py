@@ -52,7 +52,9 @@ def disable() -> None:
 
 
 def enabled() -> bool:
-    """Whether training uses the kernels.
+    """Whether the kernels are switched on.
+
+    With a GPU or XLA, TensorFlow's operations are used all the same, with a warning.
 
     Example:
         >>> kernels.enabled()
@@ -90,13 +92,14 @@ def _switched_on() -> bool:
         asked = os.environ.get(VARIABLE) or "0"
         if asked not in ("0", "1"):
             _without(f"{VARIABLE} must be 0 or 1. Received: {asked!r}")
-        _on = asked == "1"
-        if _on:
+        on = asked == "1"
+        if on:
             try:
                 _load()
             except RuntimeError as error:
-                _on = False
+                on = False
                 _without(f"{VARIABLE} asks for them, but: {error}")
+        _on = on  # last: an interrupted compilation is begun again
     return _on
 
 
@@ -105,7 +108,13 @@ def _load() -> None:
     if _loaded is not None:
         return
     path = library_path()
-    if not os.path.exists(path):  # False also without permission, which `build` reports
+    if os.path.exists(path):  # False also without permission, which `build` reports
+        try:
+            _loaded = tf.load_op_library(str(path))
+            return
+        except tf.errors.OpError:  # truncated, or of another compiler
+            build()  # here: an error of it shows the other one too
+    else:
         build()
     try:
         _loaded = tf.load_op_library(str(path))

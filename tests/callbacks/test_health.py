@@ -309,3 +309,31 @@ def test_learned_parameters_of_neurons_do_not_explode():
     told = [str(w.message) for w in caught]
     assert not np.allclose(layer(network, "hidden").beta.numpy(), start, atol=5e-3)
     assert not [text for text in told if "explode" in text]
+
+
+def test_nan_behind_the_spiking_layer_is_named():
+    layer = small()
+    layer.trainable = False
+    network = keras.Sequential([keras.Input((10, 6)), layer, keras.layers.Dense(3, name="behind")])
+    network.compile("sgd", "mse")
+    network.get_layer("behind").kernel.assign(np.full((3, 3), np.nan))
+    with pytest.warns(HealthWarning, match=r"the loss is nan.* with NaN or infinity: \['.*behind/kernel'"):
+        network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Health(SPIKES)])
+
+
+def test_what_layers_in_front_learn_is_seen():
+    front = keras.layers.Dense(6, kernel_initializer="identity")
+    network = keras.Sequential([keras.Input((10, 6)), front, small()])
+    network.compile(keras.optimizers.SGD(1e-9), "mse")
+
+    class Silence(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            front.kernel.assign(np.zeros((6, 6)))
+
+    health = Health(SPIKES)
+    health.set_model(network)
+    health.on_train_begin()
+    assert health.firing_rates["hidden"] > 0
+    with pytest.warns(HealthWarning, match="'hidden' is silent"):
+        network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Silence(), health])
+    assert health.firing_rates["hidden"] == 0

@@ -59,6 +59,17 @@ def test_dropout_is_one_mask_a_sample_held_over_time():
     assert (run(cell, x, training=False) == 1).all()
 
 
+def test_dropout_of_feature_maps_is_of_single_neurons():
+    cell = ksbp.LIFCell(keras.layers.Conv2D(8, 3), dropout=0.5, seed=0)
+    cell.build((None, 22, 22, 1))
+    dropped = np.asarray(cell.draw_keep(4)) == 0
+    assert dropped.shape == (4, 20, 20, 8)
+    assert dropped.mean() == pytest.approx(0.5, abs=0.02)
+    for axis in range(4):
+        first, second = (np.delete(dropped, at, axis).ravel() for at in (-1, 0))
+        assert np.corrcoef(first, second)[0, 1] == pytest.approx(0, abs=0.04), axis
+
+
 def test_dropout_state_is_saved(tmp_path):
     cell = ksbp.LIFCell(dense(50, kernel_initializer="ones"), dropout=0.5)
     model = keras.Sequential([keras.Input((5, 3)), ksbp.SpikingRNN(cell)])

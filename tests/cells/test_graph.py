@@ -178,6 +178,19 @@ def test_sources_are_the_nearest_weights():
     assert "far" not in str(names)
 
 
+def test_sources_of_the_neurons_in_an_inner_cell():
+    """Only of those that its input reaches, and of all of them."""
+    two = [(lif(keras.layers.Identity(), "a"), "input"), (lif(keras.layers.Identity(), "b"), "input")]
+    both = [(keras.layers.Add(name="sum"), ["b", "c"]), (ksbp.IFCell(keras.layers.AveragePooling2D(2)), "sum")]
+    apart = ksbp.SequentialCell([conv("c1"), GraphCell([*two, (lif(conv("c2"), "c"), "a"), *both])])
+    inner = ksbp.SequentialCell([lif(keras.layers.Identity(), "a"), ksbp.IFCell(keras.layers.AveragePooling2D(2))])
+    chain = GraphCell([(conv("c1"), "input"), (inner, "c1")])
+    for cell, expected in ((apart, [["c1"], ["c1"], ["c2"], []]), (chain, [["c1"], []])):
+        cell.build((None, *X.shape[2:]))
+        found = [[part.name for part in parts if part.weights] for parts in cell.sources()]
+        assert found == expected
+
+
 def test_batch_normalization_is_folded():
     def normalized(name):
         return keras.Sequential([conv(name), keras.layers.BatchNormalization()], name=name)

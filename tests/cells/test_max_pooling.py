@@ -207,3 +207,10 @@ def test_a_mask_in_a_plain_rnn_of_keras():
     rnn(x)
     masked = tf.function(lambda x, mask: rnn(x, mask=mask))(x, tf.constant([[True] * 3 + [False] * 2] * 3))
     np.testing.assert_allclose(masked, rnn(x[:, :3]), rtol=1e-6)
+
+
+def test_a_sum_of_spikes_is_one_spike_in_its_step():
+    x = np.random.default_rng(0).integers(0, 4, (2, 9, 6, 1)).astype("float32")
+    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes", name="pool"))
+    count = layer.observe(x)[1]["pool"]["spike_count"]
+    np.testing.assert_array_equal(count, (x.reshape(2, 9, 3, 2, 1).max(3) > 0).sum(1))

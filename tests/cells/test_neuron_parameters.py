@@ -211,10 +211,17 @@ def test_exports_and_summary_have_the_learned_values(tmp_path, capsys):
 
 def test_a_plain_rnn_of_keras_learns_them_too():
     cell = ksbp.LIFCell(keras.layers.Dense(3), surrogate="atan", learn_beta=True, learn_threshold=True)
-    plain = keras.layers.RNN(cell, return_sequences=True)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(plain(spikes()))
-    assert all(g is not None for g in tape.gradient(loss, [cell.beta, cell.threshold]))
+    found = []
+    for layer in (
+        keras.layers.RNN(cell, return_sequences=True),
+        ksbp.SpikingRNN(cell, gradient="bptt", return_sequences=True),
+    ):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(spikes()))
+        found.append(tape.gradient(loss, [cell.beta, cell.threshold]))
+    for plain, own in zip(*found, strict=True):
+        assert np.abs(own).min() > 1e-3
+        np.testing.assert_allclose(plain, own, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

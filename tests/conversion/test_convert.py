@@ -281,6 +281,7 @@ def test_bad_arguments_are_refused():
         ({"encoder": ksbp.DeltaEncoder()}, TypeError, "`encoder` must be a ConstantEncoder.*DeltaEncoder"),
         ({"encoder": ksbp.ConstantEncoder(6), "num_steps": 5}, ValueError, "contradicts the encoder: num_steps=5.*=6"),
         ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
+        ({"encoder": ksbp.ConstantEncoder(5, name="time")}, ValueError, "`encoder` must have another name.*'time'"),
     ):
         with pytest.raises(error, match=message):
             ksbp.convert_to_snn(ann, "not looked at before the arguments are checked", **arguments)

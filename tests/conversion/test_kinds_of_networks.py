@@ -218,3 +218,15 @@ def test_it_is_saved_and_trained_on(build, tmp_path):
     loaded.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     history = loaded.fit(IMAGES, np.arange(8) % 3, epochs=10, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize("kind", [layers.AugMix, layers.CutMix, layers.MixUp, layers.RandAugment])
+def test_layers_that_augment_do_nothing_to_the_spikes(kind):
+    keras.utils.set_random_seed(0)
+    body = network(lambda x: head(rectified(x)))
+    snn, expected = (
+        ksbp.convert_to_snn(ann, IMAGES, 8)(IMAGES, training=False)
+        for ann in (keras.Sequential([keras.Input((8, 8, 3)), kind(), body]), body)
+    )
+    assert np.ptp(expected) > 0
+    np.testing.assert_array_equal(snn, expected)

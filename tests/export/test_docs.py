@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "export.md"
 def test_snippets(monkeypatch, tmp_path):
     for package in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
         pytest.importorskip(package, reason="needs the packages of the extra `export`")
-    assert len(snippets(PAGE)) == 4
+    assert len(snippets(PAGE)) == 5
     monkeypatch.chdir(tmp_path)
     names = run(PAGE)
     window = names["loaded"].signatures["spikes"](spikes=names["spikes"])["outputs"]

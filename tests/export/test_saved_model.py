@@ -43,6 +43,16 @@ def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
         assert_the_same(given, expected_of(network))
 
 
+def test_windows_refuse_nan(tmp_path):
+    model = lenet()
+    signatures = exported(model, tmp_path).signatures
+    window, images = spikes().astype("float32"), np.zeros((1, *model.input_shape[1:]), "float32")
+    window[0, 3, 2, 2, 0] = images[0, 2, 2, 0] = np.nan
+    for name, inputs in (("spikes", window), ("images", images)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+            signatures[name](**{name: tf.constant(inputs)})
+
+
 def test_images_draw_the_same_spikes_as_the_model(tmp_path):
     model = small(num_steps=10)
     serve = exported(model, tmp_path).signatures["images"]

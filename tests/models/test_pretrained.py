@@ -10,7 +10,8 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import pretrained
 from examples.report import test as measure
-from keras_spiking_bp.models.pretrained import packed, quantised, unpack
+from keras_spiking_bp.models.pretrained import load_pretrained, packed, quantised, unpack
+from keras_spiking_bp.recipes import Recipe
 from tests.real_data import TFDS, needs
 
 
@@ -97,6 +98,20 @@ def test_the_card_of_cifar10_tells_what_was_measured():
     assert (tuple(card["mean"]), tuple(card["scale"])) == images
     weights = Path(ksbp.models.__file__).parent / "weights" / "vgg9_cifar10.npz"
     assert weights.stat().st_size < 7_000_000
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
+def test_it_is_the_network_of_its_recipe(name, shape):
+    """What was trained and tested, with the weights of the package: every setting that affects a spike."""
+    card = ksbp.models.model_card(name)
+    recipe = Recipe.from_dict({**card["recipe"], "policy": None})
+    trained = recipe.build(shape, 10, num_steps=20, seed=0)
+    load_pretrained(trained, name)
+    model = getattr(ksbp.models, f"spiking_{card['network']}")(weights=name, num_steps=20, seed=0)
+    images = np.random.default_rng(0).uniform(0, 0.9, (2, *shape)).astype("float32")
+    found = model(images)
+    assert np.ptp(found) > 0
+    np.testing.assert_array_equal(found, trained(images))
 
 
 def test_pictures_are_read_at_once():
