@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> dict:
     ann = trained(
         network(args.network, data.input_shape, data.classes), data, args.epochs, args.output / f"{called}.keras",
         batch_size=args.batch_size, learning_rate=args.learning_rate, seed=args.seed, verbose=args.verbose,
-        note=f"{args.network} {len(data.train[0])} images",
+        note=args.network,
     )  # fmt: skip
     images, labels = data.normalised(data.test[0][: args.samples]), data.test[1][: args.samples]
     expected = ann.predict(images, verbose=args.verbose)

@@ -42,7 +42,8 @@ def _split(argument: str) -> list[str]:
 
 
 def write(path: Path, report: Any) -> None:
-    """Writes it as JSON, whole or not at all."""
+    """Writes it as JSON, whole or not at all, into a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path, overwrite=True) as part:
         part.write_text(json.dumps(report, indent=1) + "\n")
 

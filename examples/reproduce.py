@@ -221,6 +221,7 @@ def main(arguments: list[str] | None = None) -> dict:
     if chosen.normalization is not None and args.strategy == "one":
         moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
+    tested = {**test(tester, test_data.test_batches(200)), **moving}
     with written_whole(args.output / "model.keras", overwrite=True) as part:
         tester.save(part)
     rows = curve.rows()
@@ -234,7 +235,7 @@ def main(arguments: list[str] | None = None) -> dict:
             "tested_on": f"{args.validation} samples of the training set" if args.validation else "test set",
             "note": args.data_note,
         },
-        "test": {**test(tester, test_data.test_batches(200)), **moving},
+        "test": tested,
         "training_seconds": sum(float(row["seconds"]) for row in rows),
         "curve": rows,
         "machine": {

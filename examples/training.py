@@ -21,7 +21,10 @@ def keep_settings(beside: Path, settings: dict, of: Path) -> None:
         with written_whole(beside) as part:
             part.write_text(json.dumps(settings))
     elif json.loads(beside.read_text()) != settings:
-        raise SystemExit(f"{of} was made with other settings, {beside.read_text()}. Give another --output")
+        raise SystemExit(
+            f"{of} was made with other settings, {beside.read_text()}, not {json.dumps(settings)}. Give another "
+            "--output"
+        )
 
 
 def trained(
@@ -36,11 +39,11 @@ def trained(
     if recipe is not None:
         epochs, augment, batch_size = recipe.epochs, recipe.augment, recipe.batch_size
         learning_rate, note = recipe.learning_rate, f"{note} {recipe}".strip()
-    settings = {
-        "data": data.name, "epochs": epochs, "augment": augment, "batch_size": batch_size,
-        "learning_rate": learning_rate, "seed": seed, "note": note,
-    }  # fmt: skip
     batches = data.batches(batch_size, augment, seed)
+    settings = {
+        "data": data.name, **batches.description(), "epochs": epochs, "augment": augment,
+        "learning_rate": learning_rate, "note": note,
+    }  # fmt: skip
     if recipe is not None:
         recipe.compile(model, batches.steps_per_epoch)
     else:

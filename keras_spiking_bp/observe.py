@@ -111,8 +111,8 @@ def encoded(model: keras.Model, inputs: Any) -> Encoded:
 
 def encoding(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
     """A function that returns them: encoded once, or at each call if layers before the `SpikingRNN` learn."""
-    first, learns = encoded(model, inputs), bool(input_over_time(model).trainable_weights)
-    return lambda: encoded(model, inputs) if learns else first
+    first, front = encoded(model, inputs), input_over_time(model)
+    return lambda: encoded(model, inputs) if front.trainable_weights else first
 
 
 def _encode(front: keras.Model, inputs: Any) -> Encoded:

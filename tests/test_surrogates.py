@@ -386,3 +386,48 @@ class ForgetsOne(ksbp.surrogates.Triangle):
 def test_an_argument_of_a_subclass_that_would_be_lost_is_refused():
     with pytest.raises(NotImplementedError, match=r"ForgetsOne must have a `get_config`.* It lacks \['gain'\]"):
         ksbp.LIFCell(keras.layers.Dense(6), surrogate=ForgetsOne(gain=5.0))
+
+
+@pytest.mark.parametrize("scale", [2.5, [0.5, 1.0, 4.0]])
+def test_a_scaled_surrogate_is_that_of_potentials_in_another_unit(scale, tmp_path):
+    """Weights, threshold and surrogate as many times as large: the same spikes, and the same gradient by the factor."""
+    x, found = (np.random.default_rng(0).random((3, 9, 4)) < 0.5).astype("float32"), []
+    kernel = np.random.default_rng(1).normal(0.3, 0.6, (4, 3)).astype("float32")
+    for unit, surrogate in ((1.0, "atan"), (scale, ksbp.surrogates.Scaled("atan", scale))):
+        cell = ksbp.LIFCell(
+            keras.layers.Dense(3, use_bias=False), threshold=np.multiply(unit, 1.0), surrogate=surrogate
+        )
+        model = keras.Sequential([keras.Input((9, 4)), ksbp.SpikingRNN(cell, gradient="bptt")])
+        model.set_weights([kernel * np.float32(unit)])
+        model.save(tmp_path / "model.keras")
+        model = keras.saving.load_model(tmp_path / "model.keras")
+        with tf.GradientTape() as tape:
+            rates = model(x)
+            loss = tf.reduce_sum(rates * [1.0, 2.0, 3.0])
+        found.append((rates, tape.gradient(loss, model.trainable_variables)[0] * np.float32(unit)))
+    assert np.any(found[0][0]) and np.all(np.any(found[0][1], axis=0))
+    np.testing.assert_allclose(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_be_scaled():
+    with pytest.raises(ValueError, match="`surrogate` must be a surrogate to scale"):
+        ksbp.surrogates.Scaled(None, 2.0)
+    with pytest.raises(ValueError, match="`scale` must be a number above 0"):
+        ksbp.surrogates.Scaled("atan", [1.0, 0.0])
+    assert repr(ksbp.surrogates.Scaled("triangle", 2.0)) == "Scaled(Triangle(width=1), scale=2)"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Renames(ksbp.surrogates.Triangle):
+    def get_config(self):
+        return {"w": self.width}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(width=config["w"])
+
+
+def test_a_config_of_other_names_is_taken_with_a_from_config_of_its_own():
+    cell = ksbp.LIFCell(keras.layers.Dense(6), surrogate=Renames(0.25))
+    assert ksbp.LIFCell.from_config(cell.get_config()).surrogate.width == 0.25

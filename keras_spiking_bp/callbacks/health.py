@@ -111,11 +111,11 @@ class Health(keras.callbacks.Callback):
         self._look()
 
     def _look(self) -> None:
+        if self._not_finite():
+            self._stop_for_nan("weights are no numbers any more")
+            return
         for name, own in self._weights.items():
             for first, now in zip(self._spread_at_first[name], _spreads(own), strict=True):
-                if not np.isfinite(now):
-                    self._stop_for_nan("weights are no numbers any more")
-                    return
                 if first and now > self.growth * first:
                     self._say(
                         "explode", name,
@@ -154,14 +154,18 @@ class Health(keras.callbacks.Callback):
             self._said.add((problem, name))
             warnings.warn(text, HealthWarning, stacklevel=2)
 
+    def _not_finite(self) -> list[str]:
+        """The layers of neurons with NaN or infinity in their weights, and other such weights."""
+        layers = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
+        of_neurons = {id(v) for own in self._weights.values() for v in own}
+        others = [v for v in self.model.trainable_variables if id(v) not in of_neurons]
+        return layers + [v.path for v in others if not np.isfinite(v.numpy()).all()]
+
     def _stop_for_nan(self, what: str) -> None:
         if self._stopped:
             return
-        where = "The weights are still finite. "
-        if layers := [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]:
-            where = f"Weights with NaN or infinity: layers {layers}. "
-        elif others := [v.path for v in self.model.trainable_variables if not np.isfinite(v.numpy()).all()]:
-            where = f"Weights with NaN or infinity: {others}. "
+        found = self._not_finite()
+        where = f"Weights with NaN or infinity: {found}. " if found else "The weights are still finite. "
         warnings.warn(
             f"Training is stopped: {what}. {where}Use a smaller learning rate or `clipnorm`, and look for NaN in the "
             "data",

@@ -34,7 +34,8 @@ class Cell(keras.layers.Layer):
       `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
       `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
     * `sources(before)`: for each of the neurons, the layers whose outputs sum to its current. `before` are those that
-      give the input of the cell, if it is a current: the sources of the neurons that it reaches without weights.
+      give the input of the cell, if it is a current: the sources of the neurons that it reaches without weights, other
+      than by a shortcut.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.

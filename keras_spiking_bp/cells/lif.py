@@ -326,7 +326,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         rates = state["count"] / per_sample(num_steps, state["count"])
         penalty = self.activity_regularizer(rates)
         samples = tf.cast(tf.shape(rates)[0], penalty.dtype)
-        return tf.math.divide_no_nan(penalty, samples)  # per sample, as in Keras' layers
+        return tf.math.divide_no_nan(penalty, samples)  # per sample
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""

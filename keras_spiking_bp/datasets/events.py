@@ -127,7 +127,7 @@ def events_to_spikes(
         [[0, 4, 3, 1], [1, 0, 5, 0]]
     """
     spikes = _binned(x, y, polarity, time, num_steps, duration_us, sensor_size, polarities)
-    time = tf.cast(time, tf.int64)
+    time = _integers("time", time)
     message = (
         "`time` must be microseconds from the start of the recording, such as time - time.min(), not all after "
         f"`duration_us`, {duration_us}. Received: times from, and to,"
@@ -175,7 +175,7 @@ def _binned(
 
 
 def _integers(name: str, column: Any) -> tf.Tensor:
-    column = tf.convert_to_tensor(column)
+    column = tf.convert_to_tensor(column if tf.is_tensor(column) else np.asarray(column))  # floats in 64 bits
     if column.dtype.is_complex or column.dtype == tf.string or column.shape.rank not in (1, None):
         raise TypeError(
             f"`{name}` must be a column of integers, one for each event. Received: {name} of dtype "

@@ -74,9 +74,9 @@ def without_leak(dt: float) -> np.ndarray:
 
 
 def read_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
-    """`beta` and `threshold` of a LIF node."""
+    """`beta`, `threshold` and `gain` of a LIF node."""
     beta, gain = _decay_and_gain(name, node, dt)
-    return {"beta": beta, "threshold": _threshold(name, node) / gain}
+    return {"beta": beta, "threshold": _threshold(name, node) / gain, "gain": gain}
 
 
 def read_resting_current(node: Any) -> Parameter:
@@ -85,12 +85,12 @@ def read_resting_current(node: Any) -> Parameter:
 
 
 def read_cuba_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
-    """`beta`, `synaptic_beta` and `threshold` of a CubaLIF node."""
+    """`beta`, `synaptic_beta`, `threshold` and `gain` of a CubaLIF node."""
     _check_zero(name, node, "v_leak")
     beta, gain = _decay_and_gain(name, node, dt, "tau_mem", "r")
     synaptic_beta, gain_of_current = _decay_and_gain(name, node, dt, "tau_syn", "w_in")
-    threshold = _threshold(name, node) / (gain * gain_of_current)
-    return {"beta": beta, "synaptic_beta": synaptic_beta, "threshold": threshold}
+    gain = gain * gain_of_current
+    return {"beta": beta, "synaptic_beta": synaptic_beta, "threshold": _threshold(name, node) / gain, "gain": gain}
 
 
 def read_if(name: str, node: Any, dt: float) -> dict[str, Parameter]:
@@ -134,7 +134,7 @@ def _decay_and_gain(
     with np.errstate(invalid="ignore"):
         gain = np.where(endless, 1.0, np.multiply(r, dt) / tau)
     decay = np.maximum(1 - dt / tau, NO_MEMORY)
-    return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain))
+    return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain, _TOLERANCE))
 
 
 def _dt_too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
@@ -170,9 +170,9 @@ def _values(node: Any, parameter: str) -> Parameter:
     return _one_if_same(np.asarray(getattr(node, parameter), "float64"))
 
 
-def _one_if_same(values: np.ndarray) -> Parameter:
+def _one_if_same(values: np.ndarray, tolerance: float = 0.0) -> Parameter:
     """One number if all are the same."""
-    return float(values.min()) if np.isclose(values.min(), values.max(), rtol=_TOLERANCE, atol=0) else values
+    return float(values.min()) if np.isclose(values.min(), values.max(), rtol=tolerance, atol=0) else values
 
 
 def _check_zero(name: str, node: Any, parameter: str) -> None:

@@ -12,7 +12,7 @@ from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
-from keras_spiking_bp.surrogates import ATan, Surrogate
+from keras_spiking_bp.surrogates import ATan, Scaled, Surrogate
 
 SPIKING, READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
 
@@ -37,9 +37,12 @@ def read_neurons(
         found = {"beta": 1.0, **equations.read_if(name, node, dt)}
     else:
         found = (equations.read_lif if kind == "LIF" else equations.read_cuba_lif)(name, node, dt)
+    found = {key: _ours(name, value, current) for key, value in found.items()}
+    gain = found.pop("gain", 1.0)
+    if surrogate is not None and np.any(gain != 1):  # it is a function of the potential in the graph
+        surrogate = Scaled(surrogate, 1.0 / gain)
     if np.min(found["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
         surrogate = surrogate or ATan()
-    found = {key: _ours(name, value, current) for key, value in found.items()}
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
         del found["beta"]

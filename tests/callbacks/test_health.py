@@ -317,7 +317,7 @@ def test_nan_behind_the_spiking_layer_is_named():
     network = keras.Sequential([keras.Input((10, 6)), layer, keras.layers.Dense(3, name="behind")])
     network.compile("sgd", "mse")
     network.get_layer("behind").kernel.assign(np.full((3, 3), np.nan))
-    with pytest.warns(HealthWarning, match=r"the loss is nan.* with NaN or infinity: \['.*behind/kernel'"):
+    with pytest.warns(HealthWarning, match=r"Training is stopped: .* with NaN or infinity: \['.*behind/kernel'"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Health(SPIKES)])
 
 
@@ -337,3 +337,16 @@ def test_what_layers_in_front_learn_is_seen():
     with pytest.warns(HealthWarning, match="'hidden' is silent"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Silence(), health])
     assert health.firing_rates["hidden"] == 0
+
+
+def test_nan_in_front_of_the_spiking_layer_is_named():
+    front = keras.layers.Dense(6)
+    network = keras.Sequential([keras.Input((10, 6)), front, small()])
+    network.compile("sgd", "mse")
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            front.kernel.assign(np.full((6, 6), np.nan))
+
+    with pytest.warns(HealthWarning, match=r"Training is stopped: .*NaN or infinity: \['.*/kernel'\]"):
+        network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Spoil(), Health(SPIKES)])

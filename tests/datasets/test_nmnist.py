@@ -293,7 +293,7 @@ def test_what_is_no_column_of_events_is_refused():
 
 def test_times_in_seconds_are_refused():
     """Rounded down they would all be in the first step."""
-    with pytest.raises(TypeError, match=r"`time` must be integers \(microseconds\). Received: time of dtype float32"):
+    with pytest.raises(TypeError, match=r"`time` must be integers \(microseconds\). Received: time of dtype float64"):
         events_to_spikes([1, 2], [0, 0], [1, 1], [0.05, 0.25], num_steps=10)
     with pytest.raises(TypeError, match="`x` must be integers. Received: x of dtype float64"):
         events_to_spikes(np.array([1.5]), [0], [1], [5], num_steps=10)

@@ -43,12 +43,12 @@ def test_a_decay_that_is_1_in_float32_is_none():
 
 def test_gain_goes_into_the_threshold():
     found = equations.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)
-    assert found == pytest.approx({"beta": 0.9, "threshold": 5.0}, rel=1e-6)
+    assert found == pytest.approx({"beta": 0.9, "threshold": 5.0, "gain": 0.1}, rel=1e-6)
 
 
 def test_a_neuron_without_leak_may_have_infinite_parameters():
     found = equations.read_lif("n", node("LIF", tau=np.inf, r=np.inf, v_threshold=0.5), DT)
-    assert found == {"beta": 1.0, "threshold": 0.5}
+    assert found == {"beta": 1.0, "threshold": 0.5, "gain": 1.0}
     some = np.float32([np.inf, 1e-2, 1e-2])
     found = equations.read_lif("n", node("LIF", tau=some, r=some / np.float32(DT), v_threshold=0.5), DT)
     np.testing.assert_allclose(found["beta"], [1.0, 0.99, 0.99], rtol=1e-6)
@@ -106,4 +106,10 @@ def test_a_time_constant_of_one_step_leaves_no_memory():
     """snnTorch and SpikingJelly write it for a decay of 0; in float32 it may be just below dt."""
     found = equations.read_lif("n", node("LIF", tau=np.float32(DT), r=1.0), DT)
     assert float(np.float32(DT)) < DT
-    assert found == {"beta": equations.NO_MEMORY, "threshold": pytest.approx(1.0)}
+    assert found == {"beta": equations.NO_MEMORY, "threshold": pytest.approx(1.0), "gain": 1.0}
+
+
+def test_thresholds_that_hardly_differ_are_kept():
+    wanted = np.float32([1.0, np.nextafter(np.float32(1), np.float32(0)), 1.0])
+    found = equations.read_lif("n", node("LIF", tau=1e-2, r=1e-2 / DT, v_threshold=wanted), DT)
+    np.testing.assert_array_equal(np.float32(found["threshold"]), wanted)
