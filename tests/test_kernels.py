@@ -404,6 +404,21 @@ except RuntimeError as error:
     assert default.stdout.startswith("False []")
 
 
+@slow
+@with_compiler
+def test_a_truncated_library_is_replaced(tmp_path):
+    """By one that works, in a process that has not loaded any."""
+    code = """
+import keras_spiking_bp as ksbp
+from keras_spiking_bp.kernels.compiler import library_path
+library_path().touch()
+ksbp.kernels.enable()
+print(ksbp.kernels.enabled(), library_path().stat().st_size > 10_000)
+"""
+    done = in_a_process(code, KERAS_SPIKING_BP_CACHE=str(tmp_path))
+    assert done.stdout == "True True\n", done.stderr[-2000:]
+
+
 def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
     def none():
         raise RuntimeError("Could not determine home directory.")

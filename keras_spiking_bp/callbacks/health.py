@@ -156,10 +156,9 @@ class Health(keras.callbacks.Callback):
 
     def _not_finite(self) -> list[str]:
         """The layers of neurons with NaN or infinity in their weights, and other such weights."""
-        layers = [name for name, own in self._weights.items() if not np.isfinite(_spreads(own)).all()]
-        of_neurons = {id(v) for own in self._weights.values() for v in own}
-        others = [v for v in self.model.trainable_variables if id(v) not in of_neurons]
-        return layers + [v.path for v in others if not np.isfinite(v.numpy()).all()]
+        layers = {id(v): name for name, own in self._weights.items() for v in own}
+        found = [v for v in self.model.trainable_variables if not np.isfinite(v.numpy()).all()]
+        return list(dict.fromkeys(layers.get(id(v), v.path) for v in found))
 
     def _stop_for_nan(self, what: str) -> None:
         if self._stopped:
