@@ -12,4 +12,5 @@ TITLES = {
     "resnet7": "ResNet7",
     "resnet9": "ResNet9",
     "resnet11": "ResNet11",
+    "resnet20": "ResNet20",
 }

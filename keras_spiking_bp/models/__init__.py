@@ -1,7 +1,13 @@
 """Networks ready to train: from images (or spikes) to class scores."""
 
 from keras_spiking_bp.models.pretrained import model_card
-from keras_spiking_bp.models.resnet import spiking_resnet, spiking_resnet7, spiking_resnet9, spiking_resnet11
+from keras_spiking_bp.models.resnet import (
+    spiking_resnet,
+    spiking_resnet7,
+    spiking_resnet9,
+    spiking_resnet11,
+    spiking_resnet20,
+)
 from keras_spiking_bp.models.vgg import spiking_lenet, spiking_vgg, spiking_vgg7, spiking_vgg9
 
 __all__ = [
@@ -11,6 +17,7 @@ __all__ = [
     "spiking_resnet7",
     "spiking_resnet9",
     "spiking_resnet11",
+    "spiking_resnet20",
     "spiking_vgg",
     "spiking_vgg7",
     "spiking_vgg9",

@@ -246,3 +246,39 @@ def spiking_resnet11(
         name=name,
         **kwargs,
     )
+
+
+def spiking_resnet20(
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+    num_steps: int | None = None,
+    name: str = "spiking_resnet20",
+    **kwargs: Any,
+) -> keras.Model:
+    """A deep spiking ResNet20: 32 - pool - 3 x [32] - 3 x [64] - 3 x [128] - classes, with `residual="spikes"`.
+
+    Not of the paper: the layers of the ResNet20 for CIFAR-10 (He et al. 2015, arXiv 1512.03385), with twice the
+    filters, pooling after the stem, spikes added in the blocks (`spiking_resnet`), and a readout of all positions of
+    the last block. The first blocks with 64 and with 128 filters have strides 2 in the second convolution, and a 1x1
+    convolution on the shortcut. It learns with `normalization="batch"`, as in its recipe
+    (`recipes.recipe("resnet20", "cifar10")`). It has 1,100,640 weights on 32x32x3 and 10 classes.
+
+    Args:
+        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
+
+    Returns, raises: as `spiking_vgg`.
+
+    Example:
+        >>> spiking_resnet20(num_steps=4, normalization="batch", pooling="average").output_shape
+        (None, 10)
+    """
+    return spiking_resnet(
+        input_shape,
+        classes,
+        blocks=[(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(3)],
+        dense_units=[],
+        num_steps=num_steps,
+        name=name,
+        **{"residual": "spikes", "stem_filters": 32, **kwargs},
+    )
