@@ -6,12 +6,14 @@ python -m examples.export_all --model X.keras --output DIR [--num-steps 25] [--b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 from pathlib import Path
 
 import keras
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.network import Network
 
 SUFFIXES = (".tflite", ".onnx")
@@ -26,16 +28,19 @@ def export_all(
     if network.num_steps is None and num_steps is None:
         raise ValueError("`num_steps` must be given for a model that takes any number of time steps: LiteRT needs it")
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "saved_model"]
-    ksbp.export.export_saved_model(model, files[-1], overwrite=overwrite)
-    for form, steps in (("window", num_steps), ("step", None)):
-        for weights in ("float32", "int8"):
-            files.append(folder / f"{form}_{weights}.tflite")
-            ksbp.export.export_litert(
-                model, files[-1], form, num_steps=steps, batch_size=batch_size, weights=weights, overwrite=overwrite
-            )
-    files.append(folder / "step.onnx")
-    ksbp.export.export_onnx(model, files[-1], overwrite=overwrite)
+    with contextlib.ExitStack() as all_or_none:  # not files of two networks, where a format refuses this one
+        files = []
+
+        def new(name: str) -> Path:
+            files.append(folder / name)
+            return all_or_none.enter_context(written_whole(files[-1], overwrite, folder=name == "saved_model"))
+
+        ksbp.export.export_saved_model(model, new("saved_model"))
+        for form, steps in (("window", num_steps), ("step", None)):
+            for weights in ("float32", "int8"):
+                path = new(f"{form}_{weights}.tflite")
+                ksbp.export.export_litert(model, path, form, num_steps=steps, batch_size=batch_size, weights=weights)
+        ksbp.export.export_onnx(model, new("step.onnx"))
     return files
 
 

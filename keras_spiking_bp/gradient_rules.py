@@ -33,7 +33,8 @@ def check_rule(gradient: str, cell: Cell) -> None:
         if neuron.learned:
             raise ValueError(
                 f"`gradient` must be 'bptt' to learn the {' and '.join(neuron.learned)} of {neuron.name!r}: sums over "
-                f"time have no derivative with respect to them. Received: gradient={gradient!r}"
+                f"time have no derivative with respect to them. Received: gradient={gradient!r}. To keep values "
+                "that have been learned, give them to a new cell as numbers or arrays"
             )
 
 

@@ -136,6 +136,12 @@ class _Within(keras.constraints.Constraint):
         return keras.ops.clip(value, self.low, self.high)
 
 
+def check_learnable(name: str, value: float | np.ndarray) -> None:
+    """Rejects a start below the bound of a learned parameter, which would be another value from the first step on."""
+    if np.min(value) < SMALLEST:
+        raise ValueError(f"`{name}` must be at least {SMALLEST} to be learned. Received: {name}={value!r}")
+
+
 def learned_beta(layer: keras.layers.Layer, start: float | np.ndarray) -> keras.Variable:
     """A weight `beta` of `layer`, kept in [0.001, 1]."""
     return _weight(layer, "beta", start, _Within(SMALLEST, 1.0))

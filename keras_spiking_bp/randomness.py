@@ -9,8 +9,8 @@ import tensorflow as tf
 
 
 def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The states of the random streams that a layer itself holds."""
-    return [value.state for value in vars(layer).values() if isinstance(value, keras.random.SeedGenerator)]
+    """The states of the random streams that a layer itself holds, also in lists and dictionaries."""
+    return [generator.state for generator in layer._seed_generators]
 
 
 class SavesItsSeed:

@@ -422,7 +422,32 @@ def test_evaluate_and_predict_and_validation_touch_nothing():
     predicted = model.predict(IMAGES, verbose=0)
     model.evaluate(IMAGES, LABELS, verbose=0)
     assert_equal(model.get_weights(), before)
+    after = []
+    for validation in (None, (1.0 - IMAGES, LABELS)):
+        model.set_weights(before)
+        keras.utils.set_random_seed(0)
+        model.fit(IMAGES, LABELS, batch_size=16, validation_data=validation, shuffle=False, verbose=0)
+        after.append(model.get_weights())
+    assert_equal(after[1], after[0])
+    model.set_weights(before)
     assert_close([model.predict(IMAGES[3:5], verbose=0)], [predicted[3:5]])  # one sample does not see the others
+
+
+@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+def test_an_empty_batch_changes_nothing(gradient):
+    """A device gets one where the last batch is smaller than the number of devices."""
+    cell = ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()]), surrogate="atan")
+    layer = ksbp.SpikingRNN(cell, gradient)
+    learn = tf.function(lambda x: tf.gradients(tf.reduce_sum(layer(x, training=True)), layer.trainable_weights))
+    x = np.random.default_rng(0).random((8, 5, 4)).astype("float32")
+    layer.build(x.shape)
+    learn = learn.get_concrete_function(tf.TensorSpec((None, 5, 4)))
+    assert any(np.asarray(gradient).any() for gradient in learn(tf.constant(x)))
+    before = [weight.numpy() for weight in layer.weights]
+    for found in learn(tf.zeros((0, 5, 4))):
+        np.testing.assert_array_equal(found, np.zeros(found.shape))
+    assert_equal([weight.numpy() for weight in layer.weights], before)
+    assert np.abs(before[-1] - 1).max() > 0.1  # the variance of the first batch
 
 
 def test_frozen_statistics_stay():

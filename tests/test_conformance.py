@@ -128,6 +128,42 @@ def test_cells_round_trip_by_config(name):
     cell = CELLS[name]()
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
     assert copy.get_config() == cell.get_config()
+
     shape = (2, 4, 6, 6, 2)
     gradient = "bptt" if name == "RecurrentCell" else "accumulated"
     assert ksbp.SpikingRNN(copy, gradient)(np.zeros(shape, "float32")).shape == (2, *OUTPUTS[name][0])
+
+
+def test_a_cell_keeps_its_settings():
+    settings = {
+        "beta": 0.9, "threshold": 1.5, "reset_mechanism": "subtract", "dropout": 0.25, "seed": 3,
+        "initial_membrane": 0.25, "synaptic_beta": 0.8, "learn_beta": True, "learn_threshold": True,
+    }  # fmt: skip
+    cell = ksbp.LIFCell(conv(), surrogate=ksbp.surrogates.Sigmoid(4.0), **settings)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+    assert {name: getattr(copy, name) for name in settings} == settings
+    assert type(copy.surrogate) is ksbp.surrogates.Sigmoid and copy.surrogate.get_config() == {"slope": 4.0}
+    for one in (cell, copy):
+        one.build((None, 6, 6, 2))
+    np.testing.assert_array_equal(copy.draw_keep(2), cell.draw_keep(2))
+    assert 0 < np.mean(cell.draw_keep(2) == 0) < 1
+
+
+@pytest.mark.parametrize(
+    ("encoder", "settings"),
+    [
+        (ksbp.ConstantEncoder, {"num_steps": 7, "scale": 0.3}),
+        (ksbp.PoissonEncoder, {"num_steps": 7, "scale": 0.3, "seed": 5}),
+        (ksbp.LatencyEncoder, {"num_steps": 7, "scale": 0.7, "threshold": 0.2, "tau": 2.0, "clip": True}),
+        (ksbp.LatencyEncoder, {"num_steps": 7, "linear": True}),
+        (ksbp.DeltaEncoder, {"threshold": 0.1, "falls": True}),
+        (ksbp.DeltaEncoder, {"threshold": 0.1, "from_zero": False}),
+    ],
+)
+def test_a_revived_encoder_computes_the_same(encoder, settings):
+    x = np.random.default_rng(0).uniform(0, 1, (4, 6, 3)).astype("float32")
+    made = encoder(**settings)
+    expected = np.asarray(encoder.from_config(made.get_config())(x))
+    np.testing.assert_array_equal(made(x), expected)
+    first = dict([next(iter(settings.items()))])  # the argument that has no default
+    assert np.any(np.asarray(encoder(**first)(x)) != expected)  # the others matter

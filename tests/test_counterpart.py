@@ -34,6 +34,7 @@ def test_is_the_stock_network_with_the_same_weights():
     np.testing.assert_allclose(ann(x), stock(x), rtol=1e-5, atol=1e-6)
     kinds = [type(layer) for layer in ann.layers if not isinstance(layer, keras.layers.ReLU)]
     assert kinds.count(keras.layers.Dropout) == 3
+    assert [layer.rate for layer in ann.layers if isinstance(layer, keras.layers.Dropout)] == [0.2] * 3
     assert ann.count_params() == snn.count_params()
 
 

@@ -176,3 +176,27 @@ def test_export_all(tmp_path, capsys):
         assert re.search(rf"{name}  \d+\.\d\d MB", printed)
     with pytest.raises(SystemExit):
         export_all.main(arguments)
+
+
+def test_export_all_writes_all_or_none(tmp_path, monkeypatch):
+    """Not files of two networks."""
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
+    first, second = (ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], 5, encoder=None, seed=seed) for seed in (0, 1))
+
+    def files():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    export_all.export_all(first, tmp_path)
+    before = files()
+
+    def fails(*args, **kwargs):
+        raise ValueError("ONNX has no such layer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ksbp.export, "export_onnx", fails)
+        with pytest.raises(ValueError, match="ONNX has no such layer"):
+            export_all.export_all(second, tmp_path, overwrite=True)
+    assert files() == before
+    export_all.export_all(second, tmp_path, overwrite=True)
+    changed = {path.name for path, content in files().items() if content != before.get(path)}
+    assert {"step.onnx", "window_float32.tflite", "step_int8.tflite", "variables.data-00000-of-00001"} <= changed

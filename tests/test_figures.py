@@ -33,8 +33,8 @@ def test_figures_by_another_way():
     for name in ("vgg9-cifar10", "lenet-mnist"):
         for row in report(f"comparison/{name}.json")["rows"]:
             arithmetic = (0.9 * row["accumulates"] + 4.6 * row["macs"]) / 1e6
-            of_each = 1 if row["spikes"] is None else 3  # an ANN adds up in a register
-            words = (of_each * row["accumulates"] + 2 * row["macs"]) / 1e6
+            of_ac, of_mac = (1, 2) if row["spikes"] is None else (3, 3)  # an ANN adds up in a register
+            words = (of_ac * row["accumulates"] + of_mac * row["macs"]) / 1e6
             near, far = arithmetic + 5 * words, arithmetic + 50 * words
             shown = f"{arithmetic:.1f} µJ ({near:,.0f} with 8 KiB, {far:,.0f} with 1 MiB)"
             there = {("direct", "equal accuracy"), ("direct", "full length"), ("converted", "equal accuracy")}

@@ -40,6 +40,12 @@ def test_a_cosine():
     np.testing.assert_allclose([float(schedule(s)) for s in (0, 10, 20)], [0.2, 0.1, 0.0], atol=1e-7)
 
 
+def test_a_warm_up_and_a_cosine():
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), learning_rate=0.2, epochs=10, warmup=0.1)
+    rates = [float(chosen.schedule(10)(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(rates, [0.0, 0.1, 0.2, 0.1, 0.0], atol=1e-6)
+
+
 @pytest.mark.parametrize("lengths", [(4, 2), (4, 2, 3)])
 def test_the_schedule_starts_again(lengths):
     chosen = dataclasses.replace(recipe("vgg9", "cifar10"), learning_rate=0.2)
@@ -112,8 +118,15 @@ def test_each_builds_its_network(recipes):
         assert model.optimizer.weight_decay == pytest.approx(own.weight_decay)
         kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.AdamW}[own.optimizer]
         assert isinstance(model.optimizer, kind)
+        assert getattr(model.optimizer, "momentum", 0.0) == own.momentum
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0 if own.warmup else own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
+
+
+def test_a_surrogate_is_that_of_the_neurons():
+    model = dataclasses.replace(recipe("lenet", "mnist"), surrogate="atan").build((28, 28, 1), 10, num_steps=2, seed=0)
+    neurons = model.get_layer("time").cell.neurons()
+    assert [type(n.surrogate) for n in neurons[:-1]] == [ksbp.surrogates.ATan] * (len(neurons) - 1)
 
 
 def test_the_rate_penalty_is_that_of_the_lif_neurons():

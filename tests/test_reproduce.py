@@ -190,9 +190,26 @@ def test_a_recipe_written_before_an_option_was_there(finished, tmp_path):
         run(tmp_path, "--initial-membrane", "0.5")
 
 
-def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path):
+def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path, monkeypatch):
     options = "--firing-rate 0.1 --encoder constant --augment --weight-decay 0 --momentum 0.5 --validation 6"
+    trained, augmented, fit, of = [], [], ksbp.training.fit, ksbp.datasets.ImageSet.batches
+
+    def spy(model, *args, **kwargs):
+        trained.append(model)
+        return fit(model, *args, **kwargs)
+
+    def spy_on_batches(self, batch_size, augment, seed):
+        augmented.append(augment)
+        return of(self, batch_size, augment, seed)
+
+    monkeypatch.setattr(ksbp.training, "fit", spy)
+    monkeypatch.setattr(ksbp.datasets.ImageSet, "batches", spy_on_batches)
     report = run(tmp_path, *options.split(), "--data-note", "made up", epochs=1)
+    run(tmp_path / "other", "--no-augment", epochs=1)
+    assert augmented == [True, False]
+    model = trained[0]
+    assert type(model.layers[1]) is ksbp.ConstantEncoder and model.optimizer.momentum == 0.5
+    assert not model.optimizer.weight_decay
     changed = {
         name: report["recipe"][name] for name in ("firing_rate", "encoder", "augment", "weight_decay", "momentum")
     }

@@ -990,3 +990,21 @@ def test_a_gradient_that_is_set_later_is_checked():
     with pytest.raises(ValueError, match="affine"):
         layer.gradient = "accumulated"
     assert layer.gradient == layer.get_config()["gradient"] == "bptt"
+
+
+def test_a_gradient_that_is_set_later_is_used():
+    x = np.random.default_rng(0).random((2, 9, 4)).astype("float32")
+    cell = ksbp.LIFCell(keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomUniform(0, 1, seed=0)), 0.8)
+
+    def gradients(layer):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) ** 2)
+        return tape.gradient(loss, cell.synapse.kernel).numpy()
+
+    layer = ksbp.SpikingRNN(cell, "accumulated")
+    accumulated = gradients(layer)
+    layer.gradient = "bptt"
+    found = gradients(layer)
+    assert layer.gradient == layer.get_config()["gradient"] == "bptt"
+    np.testing.assert_array_equal(found, gradients(ksbp.SpikingRNN(cell, "bptt")))
+    assert np.abs(found - accumulated).max() > 1e-3

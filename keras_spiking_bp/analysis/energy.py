@@ -28,8 +28,10 @@ class Costs:
         mac: of a MAC (one multiplication, one addition).
         neuron_update: of one neuron in one time step (leak and comparison); the paper has none.
         memory_access: of reading or writing one 32-bit word. An AC of spikes takes three (weight; potential, read and
-            written), a MAC two (weight; activation; the sum stays in a register), an AC of an ANN, as in its pooling,
-            one (activation; likewise), a neuron update two (potential, read and written).
+            written), and so does a MAC of a spiking network, which skips zeros and therefore goes from input to input.
+            An ANN goes from output to output, so that a sum stays in a register: its MAC takes two (weight;
+            activation), its AC, as in pooling, one (activation). A neuron update takes two (potential, read and
+            written).
 
     Raises:
         ValueError: if one is negative or no number.
@@ -55,7 +57,7 @@ class Costs:
     def of(self, accumulates: float, macs: float) -> float:
         """Energy of these operations of a spiking network, in pJ."""
         memory = self.memory_access
-        return accumulates * (self.accumulate + 3 * memory) + macs * (self.mac + 2 * memory)
+        return accumulates * (self.accumulate + 3 * memory) + macs * (self.mac + 3 * memory)
 
     def of_ann(self, accumulates: float, macs: float) -> float:
         """Energy of these operations of an ANN, in pJ."""

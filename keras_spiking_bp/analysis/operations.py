@@ -40,10 +40,11 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
     strides it reaches fewer (`analysis.synapse_counts.fan_out`). An input that is not spikes (a constant current) costs
     a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse,
-    once. Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where no neurons
-    follow average pooling, each spike goes through its window to the synapses of the next layer; the ANN computes the
-    averages first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted (one
-    addition for each neuron and time step, in the ANN for each neuron).
+    once (for a series, too, as if all steps were one; without feedback). Pooling windows and identity shortcuts have no
+    weights: they accumulate, in the ANN too. Where no neurons follow average pooling, each spike goes through its
+    window to the synapses of the next layer; the ANN computes the averages first. Biases, and batch normalisation,
+    which can be folded into weights and biases, are not counted (one addition for each neuron and time step, in the ANN
+    for each neuron).
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.

@@ -203,7 +203,8 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
         kinds = " and ".join(kind.__name__ for kind in JOINS)
         raise ValueError(
             f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
-            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}"
+            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}. For other functions of several outputs, "
+            "call SpikingRNN layers with return_sequences=True in a functional model"
         )
     return layer, taken
 

@@ -72,10 +72,10 @@ class LIFCell(SavesItsSeed, NeuronCell):
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
-            in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
-            them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.) With an
-            `initial_membrane`, the gradient of the threshold includes that of the start, except where states are
-            constants: with an `initial_state`, and in a stateful layer.
+            in [0.001, 1] and at 0.001 or above, where they must start too. Require a surrogate and `gradient="bptt"`.
+            (Weight decay would pull them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a
+            built cell.) With an `initial_membrane`, the gradient of the threshold includes that of the start, except
+            where states are constants: with an `initial_state`, and in a stateful layer.
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
             does not. Requires `gradient="accumulated"` or `"bounded"`.
@@ -129,6 +129,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
                 f"`surrogate` must be given with learn_{self.learned[0]}=True: the paper does not define a derivative "
                 f"with respect to {self.learned[0]}. Received: surrogate=None"
             )
+        for name in self.learned:
+            parameters.check_learnable(name, getattr(self, name))
         self._initial = {"beta": parameters.plain(self.beta), "threshold": parameters.plain(self.threshold)}
         self.feeds_back = False  # set by an enclosing RecurrentCell
         self.seed = check_seed(seed)

@@ -66,5 +66,26 @@ def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, train
         for moving, old, new in zip(
             (layer.moving_mean, layer.moving_variance), (mean, variance), of_batch, strict=True
         ):
-            moving.assign(old * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum))
+            updated = old * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum)
+            moving.assign(tf.where(values > 0, updated, old))  # an empty batch has none
     return done.y
+
+
+def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """A layer that is, or contains, a batch normalisation. An empty batch changes no statistics.
+
+    A device gets one where the last batch is smaller than the number of devices: Keras' statistics, and its gradient of
+    gamma, would become NaN.
+    """
+    if not training or inputs.shape[0]:
+        return layer(inputs, training=training)
+    norms = [one for one in layer._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+    statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]
+    before = [tf.identity(statistic.value) for statistic in statistics]
+    samples = tf.shape(inputs)[0]
+    missing = tf.cast(samples == 0, tf.int32)
+    padded = tf.pad(inputs, [(0, missing), *[(0, 0)] * (inputs.shape.rank - 1)])
+    outputs = layer(padded, training=True)[:samples]
+    for statistic, old in zip(statistics, before, strict=True):
+        statistic.assign(tf.where(samples > 0, statistic.value, old))
+    return outputs

@@ -66,6 +66,8 @@ class ReadoutCell(NeuronCell):
         self.learn_beta = learn_beta
         if learn_beta and not differentiate_leak:
             raise ValueError("`differentiate_leak` must be True with learn_beta=True. Received: False")
+        for name in self.learned:
+            parameters.check_learnable(name, self.beta)
         self._initial_beta = parameters.plain(self.beta)
 
     @property

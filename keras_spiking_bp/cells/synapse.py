@@ -9,7 +9,13 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.folding import shift_of
-from keras_spiking_bp.cells.normalization import check_normalizations, has_one_pass, in_one_pass, normalizes
+from keras_spiking_bp.cells.normalization import (
+    check_normalizations,
+    has_one_pass,
+    in_keras_own,
+    in_one_pass,
+    normalizes,
+)
 from keras_spiking_bp.layer_graph import is_of_keras, parts_of
 from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
@@ -90,7 +96,7 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
             outputs = in_one_pass(part, outputs, training)
         elif normalizes(part):
             with training_flag_restored():
-                outputs = part(outputs, training=training)
+                outputs = in_keras_own(part, outputs, training)
         else:
             outputs = part(outputs)
     check_no_added_loss(layer)

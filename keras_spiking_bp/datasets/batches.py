@@ -128,7 +128,8 @@ class Batches:
     def description(self) -> dict[str, Any]:
         """What identifies the data of a training run, except for `prepare` and file contents.
 
-        Examples and labels by their dtype, shape, and a hash of all their values.
+        Examples and labels by their dtype, shape, and a hash of all their values; names of files without their common
+        folder.
         """
         return {
             "num_examples": self.num_examples,
@@ -185,8 +186,12 @@ def _tensor(values: Any) -> tf.Tensor:
 def _fingerprint(tensor: tf.Tensor) -> str:
     values = np.asarray(tensor)
     content: Any
-    if values.dtype == object:  # strings
-        content = repr(values.tolist()).encode()
+    if values.dtype == object:  # strings: of files, the names below their common folder, which may be moved
+        names = [bytes(name) for name in values.ravel()]
+        first, last = min(names), max(names)
+        same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        below = max(first.rfind(separator, 0, same) for separator in (b"/", b"\\")) + 1
+        content = repr([name[below:] for name in names]).encode()
     else:
         content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     return f"{values.dtype} {values.shape} {hashlib.sha256(content).hexdigest()[:16]}"

@@ -46,7 +46,7 @@ def spiking_resnet(
 
     With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus the
     output of the shortcut, as in SEW ResNet with ADD (Fang et al. 2021, arXiv 2102.04159). For more blocks than the
-    paper's: docs/training.md, "Deeper residual networks".
+    paper's: `spiking_resnet20`, and docs/training.md, "Deeper residual networks".
 
     Args:
         input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.

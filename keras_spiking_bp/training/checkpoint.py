@@ -27,7 +27,7 @@ from keras_spiking_bp.validation import check_path
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before|-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclasses.dataclass
@@ -70,7 +70,7 @@ class Checkpoint:
 
     def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
-        metrics = self._gather_metrics()
+        metrics, statistics = self._gather()
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
@@ -79,6 +79,7 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
+        np.savez(unfinished / "statistics.npz", *statistics)
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
@@ -116,9 +117,15 @@ class Checkpoint:
                 `FORMAT`; if a file of it cannot be read; or if the model does not have one output.
         """
         _build(model, batch)
-        variables = _metric_variables(model)
-        self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
-        self._restored = max(self._finished(), default=None)
+        variables, statistics = _metric_variables(model), _moving_statistics(model)
+        gather = gatherer(model.distribute_strategy, lambda: [v.value for v in [*variables, *statistics]])
+
+        def gathered() -> tuple[list[np.ndarray], list[np.ndarray]]:
+            values = gather()
+            return values[: len(variables)], values[len(variables) :]
+
+        self._gather = gathered
+        self._restored = max(self._finished(), key=_place, default=None)
         if self._restored is None:
             return Position()
         with self._whole(self._restored / "position.json") as path:
@@ -129,7 +136,7 @@ class Checkpoint:
                 f"folder={str(self.folder)!r}, whose checkpoint another version wrote. Go on with that version, or "
                 "give another folder"
             )
-        for name in ("variables.npz", "callbacks.npz", "metrics.npz"):
+        for name in ("variables.npz", "callbacks.npz", "metrics.npz", "statistics.npz"):
             with self._whole(self._restored / name) as path:
                 np.load(path).close()
         data = state.pop("data")
@@ -163,6 +170,13 @@ class Checkpoint:
         if self._restored is not None:
             with self._whole(self._restored / "model.weights.h5", (OSError,)) as path:
                 model.load_weights(path)
+            with np.load(self._restored / "statistics.npz") as values:
+                pairs = list(zip(_moving_statistics(model), values.values(), strict=True))
+            # each replica has its own; if their number has changed, all have those of the first, in the weights file
+            if model.distribute_strategy.num_replicas_in_sync > 1:
+                _assign(
+                    model, [pair for pair in pairs if len(pair[1]) == model.distribute_strategy.num_replicas_in_sync]
+                )
             with np.load(self._restored / "variables.npz") as values:
                 for variable, value in zip(_saved_apart(model), values.values(), strict=True):
                     variable.assign(value)
@@ -175,24 +189,18 @@ class Checkpoint:
 
         Those of a metric that a batch has made NaN stay at zero, so that the rest of the epoch has a mean.
         """
-        strategy = model.distribute_strategy
+        replicas = model.distribute_strategy.num_replicas_in_sync
         assert self._restored is not None, "restore() found no checkpoint"
         with np.load(self._restored / "metrics.npz") as file:
             stored = iter(file.values())
             of_metrics = [[(v, next(stored)) for v in metric.variables] for metric in model.metrics]
         pairs = [
-            (v, _for_replicas(value.reshape((-1, *v.shape)), strategy.num_replicas_in_sync))
+            (v, _for_replicas(value.reshape((-1, *v.shape)), replicas))
             for own in of_metrics
             if all(np.isfinite(value).all() for _, value in own)
             for v, value in own
         ]
-
-        def assign():
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            for variable, values in pairs:
-                variable.assign(tf.gather(values, replica))
-
-        strategy.run(tf.function(assign))
+        _assign(model, pairs)
 
     @contextlib.contextmanager
     def _whole(self, path: Path, errors: tuple[type[Exception], ...] = _DAMAGED) -> Iterator[Path]:
@@ -207,7 +215,13 @@ class Checkpoint:
 
     def _finished(self) -> list[Path]:
         found = (path.parent for path in self.folder.glob("epoch-*/position.json"))
-        return sorted(path for path in found if not path.name.endswith("-unfinished"))
+        return [path for path in found if _NAME.fullmatch(path.name) and not path.name.endswith("-unfinished")]
+
+
+def _place(checkpoint: Path) -> tuple[int, int, bool]:
+    """The epoch and the batch of a checkpoint; one that is about to replace `-before` comes after it."""
+    _, epoch, _, batch, *before = checkpoint.name.split("-")
+    return int(epoch), int(batch), not before
 
 
 def _to_disk(path: Path) -> None:
@@ -239,6 +253,18 @@ def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor
     return lambda: [strategy.experimental_local_results(value)[0].numpy() for value in strategy.run(gather)]
 
 
+def _assign(model: keras.Model, pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Gives these variables, on each replica, their values (replicas, ...)."""
+
+    @tf.function
+    def assign():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for variable, values in pairs:
+            variable.assign(tf.gather(values, replica))
+
+    model.distribute_strategy.run(assign)
+
+
 def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
     """The saved sums of each replica; if the number of replicas has changed, the first has all."""
     if len(values) == replicas:
@@ -252,6 +278,12 @@ def _saved_apart(model: keras.Model) -> list[keras.Variable]:
     layers = model._flatten_layers()
     merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
     return [*(seed for layer in layers for seed in seeds_of(layer)), *merged]
+
+
+def _moving_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Of batch normalisation: each replica has those of its share of the batches."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]
 
 
 def _metric_variables(model: keras.Model) -> list[Any]:
@@ -312,7 +344,9 @@ def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     outputs = keras.tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
     # stateless: the variables are created, not updated, which is forbidden outside a replica
     with model.distribute_strategy.scope(), keras.StatelessScope():
-        model.compute_metrics(inputs, labels, outputs)
+        model.compute_metrics(inputs, labels, outputs, sample_weight=None)
     with model.distribute_strategy.scope():
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+        # a LossScaleOptimizer lets the inner one track no variable that it does not create by `add_variable`
+        for optimizer in (getattr(model.optimizer, "inner_optimizer", None), model.optimizer):
+            if optimizer is not None and not optimizer.built:
+                optimizer.build(model.trainable_variables)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
-from keras_spiking_bp.training.checkpoint import Checkpoint
+from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.saver import Saver
 from keras_spiking_bp.validation import check_positive_int
 
@@ -41,7 +42,8 @@ def fit(
     * the random streams of encoders and dropout;
     * the position in the data, and the metric sums;
     * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,
-      `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class and order.
+      `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class, by what they
+      monitor, and by order.
 
     Not restored: the internal state of other callbacks, and of layers of other libraries, and what a layer with
     `stateful=True` carries from batch to batch. A run ended by
@@ -51,8 +53,9 @@ def fit(
 
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
-    one device, up to rounding (except with `FiringRate`, which uses the rates of the share). Several machines:
-    `fit_multi_worker`.
+    one device, up to rounding, except with batch normalisation and `FiringRate`, which use the statistics and rates of
+    the share. Of the moving statistics, `model` and files hold those of the first device; before a test,
+    `calibrate(model, images, firing_rate=None)` recomputes them. Several machines: `fit_multi_worker`.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
@@ -72,13 +75,13 @@ def fit(
 
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
-        ValueError: if a number is below 1, `kwargs` has an argument that `batches` determines, there is a
-            `BackupAndRestore`, the model is not built or not compiled, is compiled with `steps_per_execution`,
-            `keras.config` limits epochs or their steps to fewer, the model uses several machines or has more than one
-            output, the number of devices does not divide the batch size, or `folder` has another run: other data (by
-            value, see `Batches.description`), weights of other shapes, another kind of optimizer, another number of
-            random streams, in the middle of an epoch other metrics; or a checkpoint in the format of another version of
-            this library, or with a file that cannot be read.
+        ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, `kwargs` has an
+            argument that `batches` determines, there is a `BackupAndRestore`, the model is not built or not compiled,
+            is compiled with `steps_per_execution`, uses several machines or has more than one output, `keras.config`
+            limits epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
+            another run: other data (by value, see `Batches.description`), weights of other shapes, another kind of
+            optimizer, another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the
+            format of another version of this library, or with a file that cannot be read.
 
     Example:
         >>> import tempfile
@@ -110,6 +113,7 @@ def fit(
     checkpoint = Checkpoint(folder, batches)
     position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
     first = position.epoch
+    check_position(position, epochs, checkpoint.folder)
     end = first if stopped_early(callbacks, first) else epochs
     if first >= end:
         warnings.warn(
@@ -148,6 +152,15 @@ def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
     if callbacks is None:
         return []
     return keras.tree.flatten(list(callbacks) if isinstance(callbacks, Iterable) else callbacks)
+
+
+def check_position(position: Position, epochs: int, folder: Path) -> None:
+    """Rejects fewer epochs than were begun: weights and curve would be of different places in the training."""
+    if position.batch and position.epoch >= epochs:
+        raise ValueError(
+            f"`epochs` must be at least {position.epoch + 1}: {str(folder)!r} holds a training that was interrupted "
+            f"after batch {position.batch} of this epoch. Received: epochs={epochs}. Give more, or another `folder`"
+        )
 
 
 def check_training(

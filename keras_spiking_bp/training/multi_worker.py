@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
-from keras_spiking_bp.training.fit import check_training, listed
+from keras_spiking_bp.training.fit import check_position, check_training, listed
 from keras_spiking_bp.training.saver import Saver
 
 
@@ -54,10 +54,10 @@ def fit_multi_worker(
     restart all of them, and they continue as if uninterrupted.
 
     The result is that of one process with the whole batch, up to rounding and randomness: each device has its own
-    dropout and Poisson spikes. The losses of this library sum over the batch, so the gradients of the devices add up to
-    that of the batch. This also holds for losses that take the mean: Keras divides the mean of each share by the number
-    of devices (and penalties on weights likewise; `FiringRate` uses the rates of the share). A custom `train_step` must
-    do the same.
+    dropout and Poisson spikes. Batch normalisation and `FiringRate` use the statistics and rates of the share (see
+    `fit`). The gradients of losses that sum over the batch add up to that of the batch. This also holds for losses that
+    take the mean: Keras divides the mean of each share by the number of devices (and penalties on weights likewise). A
+    custom `train_step` must do the same.
 
     Args:
         model: built and compiled in `strategy.scope()`.
@@ -106,6 +106,7 @@ def fit_multi_worker(
             f"`folder` must be on a file system that all machines share. They found checkpoints at (epoch, batch): "
             f"{sorted(set(map(tuple, positions.tolist())))}"
         )
+    check_position(position, epochs, checkpoint.folder)
     end = position.epoch if stopped_early(callbacks, position.epoch) else epochs
     saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
     calls = keras.callbacks.CallbackList(

@@ -79,7 +79,8 @@ class Saver(keras.callbacks.Callback):
             warnings.warn(
                 "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
                 f"checkpoint stays in {str(self._checkpoint.folder)!r}. It holds the learning rate too: to go on with "
-                "a smaller one, give model.load_weights its model.weights.h5 and train into another folder",
+                "a smaller one, load its model.weights.h5 into a network that is not compiled yet, compile that, and "
+                "train into another folder",
                 RuntimeWarning,
                 stacklevel=2,
             )

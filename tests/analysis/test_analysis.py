@@ -161,6 +161,7 @@ def test_energy_is_operations_times_costs(small):
     assert analysis.energy(counted, costs=analysis.Costs(0, 3)).rows[-1]["ratio"] is None  # nothing to divide by
     plain = analysis.energy(done).rows[-1]
     assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
+    assert costs.of(0, 1) == 3 + 3 * 7 and costs.of_ann(0, 1) == 3 + 2 * 7
     for bad in (-1, "x", None, np.inf, True):
         with pytest.raises(ValueError, match=r"`mac` must be a number of at least 0 \(pJ\). Received: mac="):
             analysis.Costs(mac=bad)
@@ -228,7 +229,7 @@ def test_data_may_be_a_dataset(small):
         np.testing.assert_array_equal(batches.operations[name], arrays.operations[name])
 
 
-def test_tables_print_and_go_to_pandas(small):
+def test_tables_print_and_have_rows_of_equal_columns(small):
     table = analysis.activity(small[-1])
     lines = table.to_markdown().splitlines()
     assert len(lines) == 2 + len(table) and len({len(line) for line in lines}) == 1

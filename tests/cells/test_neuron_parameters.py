@@ -242,6 +242,11 @@ def test_a_plain_rnn_of_keras_learns_them_too():
         ({"synaptic_beta": [0.5, 0.0, 0.1]}, "`synaptic_beta` must be a number"),
         ({"learn_beta": True}, "`surrogate` must be given with learn_beta=True"),
         ({"learn_threshold": True, "surrogate": "atan", "gradient": "bounded"}, "'bptt' to learn the threshold of"),
+        (
+            {"learn_threshold": True, "surrogate": "atan", "threshold": [1.0, 5e-4, 1.0]},
+            r"`threshold` must be at least 0.001 to be learned. Received: threshold=.*5.e-04",
+        ),
+        ({"learn_beta": True, "surrogate": "atan", "beta": 5e-4}, "`beta` must be at least 0.001 .* beta=0.0005"),
     ],
 )
 def test_refused(arguments, message):
@@ -282,6 +287,8 @@ def test_the_picture_of_potentials_has_the_threshold_of_each(learn):
 def test_a_readout_needs_the_derivative_of_its_leak():
     with pytest.raises(ValueError, match="`differentiate_leak` must be True"):
         ksbp.ReadoutCell(keras.layers.Dense(3), learn_beta=True)
+    with pytest.raises(ValueError, match="`beta` must be at least 0.001 to be learned. Received: beta=0.0001"):
+        ksbp.ReadoutCell(keras.layers.Dense(3), beta=1e-4, differentiate_leak=True, learn_beta=True)
     with pytest.raises(TypeError, match="learn_beta"):  # there is no leak
         ksbp.IFCell(keras.layers.Dense(3), learn_beta=True)
 

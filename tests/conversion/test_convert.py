@@ -136,7 +136,8 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     snn = ksbp.convert_to_snn(ann, IMAGES, 600, method="max")
     expected = ann.predict(IMAGES, verbose=0)
     assert np.abs(snn.predict(IMAGES, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
-    assert len(snn.get_layer("time").cell.neurons()) == len(source.get_layer("time").cell.neurons())
+    found, wanted = (model.get_layer("time").cell.neurons() for model in (snn, source))
+    assert [n.dropout for n in found] == [n.dropout for n in wanted] and 0.1 in {n.dropout for n in found}
 
     short = ksbp.convert_to_snn(ann, IMAGES, 8)
     short.save(tmp_path / "snn.keras")

@@ -372,11 +372,18 @@ def test_reproduce_trains_with_the_steps_of_training_and_tests_with_those_of_the
         shapes.append(next(iter(batches))[0].shape)
         return test(model, batches)
 
+    fit = reproduce.ksbp.training.fit
+
+    def spy_on_training(model, batches, *args, **kwargs):
+        shapes.extend([model.input_shape, next(iter(batches.epoch(0)))[0].shape])
+        return fit(model, batches, *args, **kwargs)
+
     monkeypatch.setattr(reproduce, "test", spy)
+    monkeypatch.setattr(reproduce.ksbp.training, "fit", spy_on_training)
     arguments = "--network lenet --dataset nmnist --recipe paper --epochs 1 --num-steps 2 --test-steps 3 --verbose 0"
     folders = ["--data-dir", str(official), "--output", str(tmp_path / "output"), "--batch-size", "10"]
     report = reproduce.main(arguments.split() + folders)
-    assert shapes == [(10, 3, 34, 34, 2)]
+    assert shapes == [(None, 2, 34, 34, 2), (10, 2, 34, 34, 2), (10, 3, 34, 34, 2)]
     assert report["data"]["training_samples"] == 20 and report["test"]["samples"] == 10
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples.ports.leaky import LeakyCell
+from examples.ports.parametric import ParametricLIFCell
 from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn, synapse_layer
@@ -33,7 +34,8 @@ def snntorch():
 @pytest.fixture(scope="module")
 def spikingjelly():
     pytest.importorskip("torch", reason=f"torch {HOW}")
-    return pytest.importorskip("spikingjelly.activation_based", reason=f"spikingjelly {HOW}")
+    pytest.importorskip("spikingjelly.activation_based.neuron", reason=f"spikingjelly {HOW}")
+    return pytest.importorskip("spikingjelly.activation_based")
 
 
 def of_snntorch(snntorch, surrogate):
@@ -226,6 +228,55 @@ def test_learned_leaks_and_thresholds(snntorch, reset, of_each, learn_beta):
     assert_close(outputs, rates.detach().numpy())
     for actual, wanted in zip(tape.gradient(loss, rnn.trainable_weights), expected, strict=True):
         assert_close(actual, wanted, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_parametric_neurons(spikingjelly, reset):
+    """`ParametricLIFCell` of examples/ports, as docs/migration.md has it."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    x, kernel = rng.random((4, 15, 5)).astype("float32"), rng.normal(1.0, 0.6, (5, 3)).astype("float32")
+    node = spikingjelly.neuron.ParametricLIFNode(
+        3.0, v_reset=0.0 if reset == "zero" else None, surrogate_function=spikingjelly.surrogate.Sigmoid(4.0),
+        detach_reset=True, step_mode="m",
+    ).double()  # fmt: skip
+    weight = torch.tensor(kernel, dtype=torch.float64, requires_grad=True)
+    rates = node(torch.tensor(x.swapaxes(0, 1), dtype=torch.float64) @ weight).mean(0)
+    (rates**2).sum().backward()
+    q = float(torch.sigmoid(node.w.detach()))
+
+    cell = ParametricLIFCell(
+        keras.layers.Dense(3, use_bias=False), beta=1 - 1 / 3.0, reset_mechanism=reset, surrogate=Sigmoid(4.0)
+    )
+    revived = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
+    for one in (cell, revived):
+        rnn = ksbp.SpikingRNN(one, gradient="bptt")
+        rnn.build(x.shape)
+        one.synapse.set_weights([kernel])
+        with tf.GradientTape() as tape:
+            outputs = rnn(x)
+            loss = tf.reduce_sum(outputs**2)
+        of_beta, of_kernel = tape.gradient(loss, [one.beta, one.synapse.kernel])
+        assert_close(outputs, rates.detach().numpy())
+        assert_close(of_kernel, weight.grad.numpy(), tolerance=TOLERANCE)
+        assert_close(-q * (1 - q) * of_beta, node.w.grad.numpy(), tolerance=TOLERANCE)
+    assert 0.1 < float(rates.detach().mean()) < 0.9
+
+
+@pytest.mark.parametrize("v_reset", [-0.3, 0.2])
+@pytest.mark.parametrize("decay_input", [False, True])
+def test_another_potential_at_rest(spikingjelly, decay_input, v_reset):
+    """The potential above `v_reset`, as docs/migration.md has it."""
+    import torch
+
+    x = np.random.default_rng(0).uniform(-0.5, 3.0, (4, 30, 5)).astype("float32")
+    node = spikingjelly.neuron.LIFNode(2.0, decay_input=decay_input, v_threshold=1.0, v_reset=v_reset, step_mode="m")
+    theirs = node.double()(torch.tensor(x.swapaxes(0, 1), dtype=torch.float64)).numpy().swapaxes(0, 1)
+    threshold = (1.0 - v_reset) * (2.0 if decay_input else 1.0)
+    cell = ksbp.LIFCell(keras.layers.Identity(), beta=0.5, threshold=threshold)
+    np.testing.assert_array_equal(ksbp.SpikingRNN(cell, return_sequences=True)(x), theirs)
+    assert 0.05 < theirs.mean() < 0.9
 
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])

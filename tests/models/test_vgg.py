@@ -38,6 +38,8 @@ def test_a_seed_of_64_bits(seed):
     first, again = (small(seed=seed, dropout=0.2).get_weights() for _ in range(2))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
+    for other in (0, seed - 1 if seed > 0 else seed + 1):
+        assert np.any(first[0] != small(seed=other, dropout=0.2).get_weights()[0])
 
 
 def test_arguments_reach_the_cells():
@@ -49,8 +51,12 @@ def test_arguments_reach_the_cells():
         pool_threshold=0.6,
         policy="mixed_bfloat16",
         reset_mechanism="subtract",
+        surrogate="atan",
+        initial_membrane=0.25,
     )
     conv, pool, fc, readout = model.get_layer("time").cell.neurons()
+    assert {type(n.surrogate) for n in (conv, pool, fc)} == {ksbp.surrogates.ATan}
+    assert {n.initial_membrane for n in (conv, pool, fc)} == {0.25}
     assert (conv.beta, fc.beta, readout.beta) == (0.9, 0.9, 0.9)
     assert (conv.threshold, pool.threshold, fc.threshold) == (0.5, 0.6, 0.5)
     assert {n.reset_mechanism for n in (conv, pool, fc)} == {"subtract"}

@@ -33,9 +33,8 @@ def model_of(strategy, random):
     """
     encoder = ksbp.PoissonEncoder(STEPS, seed=3) if random is True else None
     with strategy.scope():
-        model = ksbp.models.spiking_vgg(
-            SIZE, 3, [(4, 3)], [], STEPS, dropout=0.3 if random is True else 0.0, encoder=encoder, seed=1
-        )
+        noisy = {"dropout": 0.3, "normalization": "batch"} if random is True else {}  # each device has its own
+        model = ksbp.models.spiking_vgg(SIZE, 3, [(4, 3)], [], STEPS, encoder=encoder, seed=1, **noisy)
         loss = "sparse_categorical_crossentropy" if random == "mean" else ksbp.losses.SparseSumSquaredError()
         rate = keras.optimizers.schedules.CosineDecay(0.01, 9)
         averages = {"use_ema": True, "ema_momentum": 0.5} if random == "averages" else {}

@@ -1,12 +1,14 @@
 """A resumed training with averaged weights and Keras' callbacks; checkpoints that do not fit. Without spikes: quick."""
 
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.networks import with_other_weights
@@ -436,3 +438,138 @@ def test_two_outputs_are_refused(tmp_path):
     model.compile("sgd", ["mse", "mse"])
     with pytest.raises(ValueError, match="`model` must have one output, .* Received: a model with 2 outputs"):
         ksbp.training.fit(model, plain_batches(), 1, tmp_path)
+
+
+def test_the_state_of_callbacks_goes_to_those_that_monitor_the_same(tmp_path):
+    def best(quantity):
+        path = tmp_path / f"{quantity}.weights.h5"
+        return keras.callbacks.ModelCheckpoint(path, quantity, save_best_only=True, save_weights_only=True)
+
+    def train(epochs, *callbacks):
+        model = plain_model("sgd", metrics=["accuracy"])
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / "run", callbacks=callbacks, verbose=0)
+
+    first = {quantity: best(quantity) for quantity in ("loss", "accuracy")}
+    train(1, *first.values())
+    assert first["loss"].best != first["accuracy"].best
+    again = {quantity: best(quantity) for quantity in ("accuracy", "loss")}
+    with pytest.warns(UserWarning, match="finished"):
+        train(1, *again.values())
+    assert {quantity: callback.best for quantity, callback in again.items()} == {
+        quantity: callback.best for quantity, callback in first.items()
+    }
+    stop = keras.callbacks.EarlyStopping("accuracy", patience=9)
+    with pytest.warns(UserWarning, match="finished"):
+        train(1, stop)  # there was none
+    assert stop.best is None
+
+
+def test_a_copy_that_the_user_keeps_is_not_gone_on_with(tmp_path):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    shutil.copytree(tmp_path / "epoch-0001-batch-000000", tmp_path / "epoch-best")
+    seen = []
+    record = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+    for epochs in (2, 3):
+        ksbp.training.fit(plain_model("sgd"), plain_batches(), epochs, tmp_path, callbacks=[record], verbose=0)
+    assert seen == [1, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch-0003-batch-000000", "epoch-best"}
+
+
+def test_the_latest_by_number(tmp_path):
+    """Not by name: a process was killed before it could remove the earlier one."""
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    (done,) = tmp_path.iterdir()
+    position = json.loads((done / "position.json").read_text())
+    for epoch in (9999, 10000):
+        later = shutil.copytree(done, tmp_path / f"epoch-{epoch:04d}-batch-000000")
+        (later / "position.json").write_text(json.dumps({**position, "epoch": epoch}))
+    seen = []
+    record = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 10001, tmp_path, callbacks=[record], verbose=0)
+    assert seen == [10000]
+
+
+def test_files_in_another_folder(tmp_path):
+    def batches(root, names):
+        for number, name in enumerate(names):
+            path = tmp_path / root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.full(4, number, "float32").tofile(path)
+
+        def prepare(path, seed):
+            return tf.ensure_shape(tf.io.decode_raw(tf.io.read_file(path), tf.float32), (4,))
+
+        return ksbp.datasets.Batches([tmp_path / root / name for name in names], [0, 1, 2, 0], 2, prepare)
+
+    names = ["a/1.bin", "a/2.bin", "b/1.bin", "b/2.bin"]
+    for epochs, root in ((1, "here"), (2, "moved/there")):
+        data = batches(root, names)
+        assert len(ksbp.training.fit(plain_model("sgd"), data, epochs, tmp_path / "run", verbose=0)) == epochs
+    with pytest.raises(ValueError, match="`batches` must have the data of the checkpoint"):
+        ksbp.training.fit(plain_model("sgd"), batches("here", names[::-1]), 3, tmp_path / "run", verbose=0)
+
+
+def test_a_model_with_its_own_metrics_as_keras_documents_them(tmp_path):
+    class Own(keras.Sequential):
+        def compute_metrics(self, x, y, y_pred, sample_weight):
+            return {**super().compute_metrics(x, y, y_pred, sample_weight), "two": 2.0}
+
+    model = Own([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    (row,) = ksbp.training.fit(model, plain_batches(), 1, tmp_path, verbose=0)
+    assert row["two"] == 2.0
+
+
+def test_fewer_epochs_than_begun(tmp_path):
+    stopped = [Interrupt(8, politely=True)]  # after two batches of the second epoch
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, tmp_path, callbacks=stopped, verbose=0)
+    with pytest.raises(ValueError, match=r"`epochs` must be at least 2: .* after batch 2 of this .* epochs=1"):
+        ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    assert len(ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)) == 2
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Noises(keras.layers.Layer):
+    """Adds noise of two streams, which it holds in a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.generators = [keras.random.SeedGenerator(seed) for seed in (1, 2)]
+
+    def call(self, inputs):
+        return inputs + sum(keras.random.normal(keras.ops.shape(inputs), seed=one) for one in self.generators)
+
+
+def test_random_streams_in_a_list_go_on(tmp_path):
+    def train(folder, epochs):
+        model = keras.Sequential([keras.Input((4,)), Noises(), keras.layers.Dense(3, kernel_initializer="ones")])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, verbose=0)
+        return model.get_weights()
+
+    train("stopped", 1)
+    for one, other in zip(train("stopped", 2), train("straight", 2), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_nadam_keeps_in_a_loss_scale_optimizer_goes_on(tmp_path):
+    def train(folder, epochs):
+        model = plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, verbose=0)
+        return model.get_weights()
+
+    train("stopped", 1)
+    for one, other in zip(train("stopped", 2), train("straight", 2), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_saved_weights_with_another_learning_rate(tmp_path):
+    """As docs/howto/resume.md has it; SGD, whose variables fit those of any other."""
+    ksbp.training.fit(plain_model(keras.optimizers.SGD(0.5)), plain_batches(), 1, tmp_path, verbose=0)
+    (saved,) = tmp_path.glob("*/model.weights.h5")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.load_weights(saved)
+    model.compile(keras.optimizers.SGD(0.001), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ksbp.training.fit(model, plain_batches(), 1, tmp_path / "slower", verbose=0)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.001)
+    assert int(model.optimizer.iterations) == plain_batches().steps_per_epoch
