@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells.normalization import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from tests.networks import with_other_weights
 
@@ -431,6 +432,16 @@ def test_evaluate_and_predict_and_validation_touch_nothing():
     assert_equal(after[1], after[0])
     model.set_weights(before)
     assert_close([model.predict(IMAGES[3:5], verbose=0)], [predicted[3:5]])  # one sample does not see the others
+
+
+def test_an_empty_batch_of_images_has_no_statistics():
+    norm = keras.layers.BatchNormalization()
+    norm.build((None, 4, 4, 3))
+    in_one_pass(norm, tf.random.normal((2, 4, 4, 3), seed=0), training=True)
+    before = norm.get_weights()
+    in_one_pass(norm, tf.zeros((0, 4, 4, 3)), training=True)
+    assert_equal(norm.get_weights(), before)
+    assert np.abs(before[-1] - 1).max() > 1e-3
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])

@@ -37,7 +37,7 @@ def test_python_code_inside_of_a_cell_is_refused(tmp_path, trace):
 
 def test_only_listed_attributes_of_callbacks_are_set():
     stop = keras.callbacks.EarlyStopping("loss", patience=3)
-    restore_state([stop], {"EarlyStopping-0/wait": np.array(2), "EarlyStopping-0/patience": np.array(99)})
+    restore_state([stop], {"EarlyStopping-loss-0/wait": np.array(2), "EarlyStopping-loss-0/patience": np.array(99)})
     assert (stop.wait, stop.patience) == (2, 3)
 
 
@@ -46,10 +46,10 @@ class Payload:
         return leave_a_trace, (1,)
 
 
-@pytest.mark.parametrize("name", ["callbacks.npz", "metrics.npz", "variables.npz"])
+@pytest.mark.parametrize("name", ["callbacks.npz", "metrics.npz", "statistics.npz", "variables.npz"])
 def test_a_pickle_in_a_checkpoint_is_refused(name, tmp_path, trace):
     images, labels = noisy_patterns(8, (4, 4, 1))
-    model = ksbp.models.spiking_vgg((4, 4, 1), 4, [(4, 3)], [], num_steps=3, seed=0)
+    model = ksbp.models.spiking_vgg((4, 4, 1), 4, [(4, 3)], [], num_steps=3, normalization="batch", seed=0)
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     callback = keras.callbacks.EarlyStopping("accuracy")
     checkpoint = ksbp.training.checkpoint.Checkpoint(tmp_path, ksbp.datasets.Batches(images, labels, 4))
@@ -58,7 +58,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(name, tmp_path, trace):
     checkpoint.save(model, ksbp.training.checkpoint.Position(epoch=0, batch=1), [callback])
     (saved,) = tmp_path.glob(f"epoch-*/{name}")
     with np.load(saved) as arrays:
-        keys = list(arrays) or ["EarlyStopping-0/wait"]
+        keys = list(arrays) or ["EarlyStopping-accuracy-0/wait"]
     np.savez(saved, **{key: np.array([Payload()], object) for key in keys})
     with pytest.raises(ValueError, match="allow_pickle=False"):
         checkpoint.restore(model, batch, [callback])

@@ -200,11 +200,11 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
     if otherwise:
         raise ValueError(f"`nodes[{i}]` must be a layer of Keras where it joins. Received: {layer.name!r}: {otherwise}")
     if isinstance(layer, JOINS) is (len(taken) == 1):
+        others = "; others take outputs of SpikingRNN(..., return_sequences=True)" if len(taken) > 1 else ""
         kinds = " and ".join(kind.__name__ for kind in JOINS)
         raise ValueError(
             f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
-            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}. For other functions of several outputs, "
-            "call SpikingRNN layers with return_sequences=True in a functional model"
+            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}{others}"
         )
     return layer, taken
 

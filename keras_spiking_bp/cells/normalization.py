@@ -75,11 +75,11 @@ def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
     """A layer that is, or contains, a batch normalisation. An empty batch changes no statistics.
 
     A device gets one where the last batch is smaller than the number of devices: Keras' statistics, and its gradient of
-    gamma, would become NaN.
+    gamma, would become NaN (not if synchronized with those of other devices).
     """
-    if not training or inputs.shape[0]:
-        return layer(inputs, training=training)
     norms = [one for one in layer._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+    if not training or inputs.shape[0] or any(norm.synchronized for norm in norms):
+        return layer(inputs, training=training)
     statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]
     before = [tf.identity(statistic.value) for statistic in statistics]
     samples = tf.shape(inputs)[0]

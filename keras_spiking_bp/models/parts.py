@@ -134,4 +134,4 @@ def _seeds(first: int | None) -> Iterator[int | None]:
     """Successive seeds of 64 bits."""
     if first is None:
         return itertools.repeat(None)
-    return itertools.count(first if abs(first) < 2**62 else first % (2**62 - 1))
+    return itertools.count(first if abs(first) < 2**62 else first % (3 * 2**60 + 1))

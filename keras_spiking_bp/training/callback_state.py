@@ -38,7 +38,7 @@ def as_saved(value: Any) -> np.ndarray:
 
 
 def restore_state(callbacks: Sequence[keras.callbacks.Callback], state: dict[str, np.ndarray]) -> None:
-    """Restores the state that `state_of` read from callbacks of the same classes, monitors and modes, in order."""
+    """Restores the state that `state_of` read from callbacks of the same classes and quantities, in order."""
     for callback, name, key in _attributes(callbacks):
         if key in state:
             setattr(callback, name, state[key].item())
@@ -71,10 +71,10 @@ def stopped_early(callbacks: Sequence[keras.callbacks.Callback], epoch: int) -> 
 def _attributes(callbacks: Sequence[keras.callbacks.Callback]) -> Iterator[tuple[keras.callbacks.Callback, str, str]]:
     """(callback, attribute, key): the first callback of a kind that monitors a quantity, the second, ..."""
     for kind, names in _ATTRIBUTES.items():
-        found: collections.Counter[tuple[str, str]] = collections.Counter()
+        found: collections.Counter[str] = collections.Counter()
         for callback in callbacks:
             if isinstance(callback, kind):
-                what = str(getattr(callback, "monitor", "")), str(getattr(callback, "mode", ""))
+                quantity = getattr(callback, "monitor", "")
                 for name in names:
-                    yield callback, name, f"{kind.__name__}-{'-'.join(what)}-{found[what]}/{name}"
-                found[what] += 1
+                    yield callback, name, f"{kind.__name__}-{quantity}-{found[quantity]}/{name}"
+                found[quantity] += 1

@@ -79,7 +79,7 @@ class Checkpoint:
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
-        np.savez(unfinished / "statistics.npz", *statistics)
+        np.savez(unfinished / "statistics.npz", *(as_saved(values) for values in statistics))
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
@@ -282,7 +282,8 @@ def _saved_apart(model: keras.Model) -> list[keras.Variable]:
 
 def _moving_statistics(model: keras.Model) -> list[keras.Variable]:
     """Of batch normalisation: each replica has those of its share of the batches."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = [layer for layer in norms if layer.built]
     return [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]
 
 
@@ -346,7 +347,8 @@ def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     with model.distribute_strategy.scope(), keras.StatelessScope():
         model.compute_metrics(inputs, labels, outputs, sample_weight=None)
     with model.distribute_strategy.scope():
-        # a LossScaleOptimizer lets the inner one track no variable that it does not create by `add_variable`
-        for optimizer in (getattr(model.optimizer, "inner_optimizer", None), model.optimizer):
+        # built by a LossScaleOptimizer, Nadam would not track the variable that it does not make by `add_variable`
+        inner = getattr(model.optimizer, "inner_optimizer", None)
+        for optimizer in (inner if isinstance(inner, keras.optimizers.Nadam) else None, model.optimizer):
             if optimizer is not None and not optimizer.built:
                 optimizer.build(model.trainable_variables)

@@ -54,8 +54,7 @@ def fit(
     Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
     Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
     one device, up to rounding, except with batch normalisation and `FiringRate`, which use the statistics and rates of
-    the share. Of the moving statistics, `model` and files hold those of the first device; before a test,
-    `calibrate(model, images, firing_rate=None)` recomputes them. Several machines: `fit_multi_worker`.
+    the share. Of the moving statistics, files hold those of the first device. Several machines: `fit_multi_worker`.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.

@@ -38,7 +38,7 @@ def test_a_seed_of_64_bits(seed):
     first, again = (small(seed=seed, dropout=0.2).get_weights() for _ in range(2))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
-    for other in (0, seed - 1 if seed > 0 else seed + 1):
+    for other in (0, 1, seed - 1 if seed > 0 else seed + 1):
         assert np.any(first[0] != small(seed=other, dropout=0.2).get_weights()[0])
 
 

@@ -473,7 +473,9 @@ def test_arguments_that_the_batches_determine(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name", ["position.json", "model.weights.h5", "variables.npz", "metrics.npz"])
+@pytest.mark.parametrize(
+    "name", ["position.json", "model.weights.h5", "variables.npz", "metrics.npz", "statistics.npz"]
+)
 def test_a_file_of_a_checkpoint_that_was_cut_off(tmp_path, name):
     ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
     (cut,) = tmp_path.glob(f"*/{name}")
