@@ -24,11 +24,10 @@ per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimat
 for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC or a MAC of a
 spiking network, one for an AC and two for a MAC of an ANN; the picture shows the energy without. The 32-bit weights of
 these networks fit into neither cache: an access to a larger memory costs more. Updates of potentials are in no energy
-(`analysis.energy` with `Costs(memory_access=...)` adds theirs), and biases in no count: one addition for each neuron
-and step (in the LeNet below 0.03 million a step, and only in the converted and the hybrid network). Spikes are those of
-neurons, without those of the input. "Equal accuracy" is that of the least accurate spiking network at full length; each
-network runs for the fewest steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy
-of a directly trained network may differ slightly from that above.
+(`analysis.energy` with `Costs(memory_access=...)` adds theirs), and biases in no count. Spikes are those of neurons,
+without those of the input. "Equal accuracy" is that of the least accurate spiking network at full length; each network
+runs for the fewest steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a
+directly trained network may differ slightly from that above.
 """
 
 #: `Costs.of` for a spiking network, `Costs.of_ann` for an ANN.

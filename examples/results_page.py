@@ -51,11 +51,11 @@ gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch normali
 MNIST test images. A further exception: the recipe with batch normalisation (thresholds, start at half a threshold, T,
 pooling) comes from a prototype that was followed on test images of CIFAR-10. The small comparisons in
 [Training](training.md) are of test images too. The interval is the 95 % Wilson interval for the number of test samples.
-Times are wall-clock times on two different processors, with other work beside most runs: do not compare those of
-different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not folded into the
-weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not run. The commands
-repeat the training runs with the same recipes; FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST
-([Event data](howto/events.md)).
+Times are wall-clock times on different processors, with other work beside most runs: do not compare those of different
+rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not folded into the weights as
+`predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not run. The commands repeat the
+training runs with the same recipes; FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event
+data](howto/events.md)).
 Operations and energies are counted as in [the paper's comparison](#the-papers-comparison). Made by `python -m
 examples.results_page` from the reports in `docs/results/`.
 """

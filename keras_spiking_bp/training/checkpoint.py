@@ -70,7 +70,7 @@ class Checkpoint:
 
     def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
         """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
-        metrics, statistics = self._gather()
+        metrics, statistics = self._gather_metrics(), self._gather_statistics()
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
@@ -118,13 +118,8 @@ class Checkpoint:
         """
         _build(model, batch)
         variables, statistics = _metric_variables(model), _moving_statistics(model)
-        gather = gatherer(model.distribute_strategy, lambda: [v.value for v in [*variables, *statistics]])
-
-        def gathered() -> tuple[list[np.ndarray], list[np.ndarray]]:
-            values = gather()
-            return values[: len(variables)], values[len(variables) :]
-
-        self._gather = gathered
+        self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
+        self._gather_statistics = gatherer(model.distribute_strategy, lambda: [v.value for v in statistics])
         self._restored = max(self._finished(), key=_place, default=None)
         if self._restored is None:
             return Position()
@@ -171,12 +166,10 @@ class Checkpoint:
             with self._whole(self._restored / "model.weights.h5", (OSError,)) as path:
                 model.load_weights(path)
             with np.load(self._restored / "statistics.npz") as values:
-                pairs = list(zip(_moving_statistics(model), values.values(), strict=True))
-            # each replica has its own; if their number has changed, all have those of the first, in the weights file
-            if model.distribute_strategy.num_replicas_in_sync > 1:
-                _assign(
-                    model, [pair for pair in pairs if len(pair[1]) == model.distribute_strategy.num_replicas_in_sync]
-                )
+                stored = list(values.values())
+            # if the number of replicas has changed, all have those of the first, which are in the weights file
+            if stored and len(stored[0]) == model.distribute_strategy.num_replicas_in_sync:
+                _assign(model, list(zip(_moving_statistics(model), stored, strict=True)))
             with np.load(self._restored / "variables.npz") as values:
                 for variable, value in zip(_saved_apart(model), values.values(), strict=True):
                     variable.assign(value)
@@ -281,7 +274,9 @@ def _saved_apart(model: keras.Model) -> list[keras.Variable]:
 
 
 def _moving_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Of batch normalisation: each replica has those of its share of the batches."""
+    """Of batch normalisation, where each replica has those of its share; none on one device: they are weights."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        return []
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     layers = [layer for layer in norms if layer.built]
     return [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]

@@ -541,21 +541,20 @@ class Noises(keras.layers.Layer):
         return inputs + sum(keras.random.normal(keras.ops.shape(inputs), seed=one) for one in self.generators)
 
 
-def test_random_streams_in_a_list_go_on(tmp_path):
+def noisy_model():
+    model = keras.Sequential([keras.Input((4,)), Noises(), keras.layers.Dense(3, kernel_initializer="ones")])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def scaled_nadam():
+    return plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
+
+
+@pytest.mark.parametrize("make", [noisy_model, scaled_nadam])
+def test_streams_in_a_list_and_what_nadam_keeps_for_itself_go_on(tmp_path, make):
     def train(folder, epochs):
-        model = keras.Sequential([keras.Input((4,)), Noises(), keras.layers.Dense(3, kernel_initializer="ones")])
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, verbose=0)
-        return model.get_weights()
-
-    train("stopped", 1)
-    for one, other in zip(train("stopped", 2), train("straight", 2), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_what_nadam_keeps_in_a_loss_scale_optimizer_goes_on(tmp_path):
-    def train(folder, epochs):
-        model = plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
+        model = make()
         ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, verbose=0)
         return model.get_weights()
 
