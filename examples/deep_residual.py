@@ -61,8 +61,8 @@ def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]], seed: 
 
     As in the multi-step mode of SpikingJelly: batch normalisation is that of Keras, over batch, steps and positions.
     """
-    if args.ann:
-        raise SystemExit("--ann is of cells: --residual current or spikes")
+    if args.ann or args.rounded:
+        raise SystemExit("--ann and --rounded are of cells: --residual current or spikes")
     parts = Parts(
         policy=args.policy,
         kappa=2.0,

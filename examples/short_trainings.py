@@ -1,9 +1,10 @@
 """Short trainings on part of CIFAR-10, with `fit`, and tables of them: for comparing networks and derivatives.
 
-Used by `examples.half_width` and `examples.deep_residual`. Images are flipped at random and, with `--shift 2`,
-translated by up to 2 pixels. Prints one line per seed: test accuracy and, of a network of cells, firing rates in spikes
-per neuron and step and synaptic operations per image. `--ann` trains the same network with ReLU instead of spiking
-neurons. `--table` trains all rows of a table in docs/training.md into one report, and goes on where it was interrupted.
+Used by `examples.half_width`, `examples.deep_residual` and `examples.rounding`. Images are flipped at random and, with
+`--shift 2`, translated by up to 2 pixels. Prints one line per seed: training accuracy in the last epoch, test accuracy
+and, of a network of cells, firing rates in spikes per neuron and step and synaptic operations per image. `--ann` trains
+the same network with ReLU instead of spiking neurons, `--rounded` with ReLU rounded as spike counts are. `--table`
+trains all rows of a table in docs/training.md into one report, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.machine import machine
 from examples.report import write
+from examples.rounded import rounded_counterpart
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.surrogates import NAMES
 
+#: Options of spiking neurons that have a time.
+OF_TIME = ("gradient", "surrogate", "beta")
 #: Options of spiking neurons: a network with ReLU takes none of them.
-OF_NEURONS = ("num_steps", "gradient", "surrogate", "beta", "threshold", "initial_membrane")
+OF_NEURONS = ("num_steps", "threshold", "initial_membrane", *OF_TIME)
 
 
 def count(text: str) -> int:
@@ -50,9 +54,13 @@ def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.ImageSet, seed: int) -> dict:
-    """Trains a newly built network, or its counterpart with ReLU, and tests it."""
+    """Trains a newly built network, or its counterpart with (rounded) ReLU, and tests it."""
     if args.ann:
         model = ksbp.ann_counterpart(model)
+    if args.rounded:
+        model = rounded_counterpart(
+            model, num_steps=args.num_steps, threshold=args.threshold, initial_membrane=args.initial_membrane
+        )
     images, labels = data.train
     steps = args.epochs * math.ceil(len(images) / args.batch_size)
     warmup = steps // 10
@@ -71,7 +79,7 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
         metrics=["accuracy"],
     )
     start = time.perf_counter()
-    flipped.fit(
+    history = flipped.fit(
         data.normalised(images),
         keras.utils.to_categorical(labels, data.classes),
         batch_size=args.batch_size,
@@ -79,7 +87,7 @@ def train(model: keras.Model, args: argparse.Namespace, data: ksbp.datasets.Imag
         verbose=args.verbose,
     )
     seconds = time.perf_counter() - start
-    result = {"seed": seed, "seconds": round(seconds)}
+    result = {"seed": seed, "seconds": round(seconds), "training_accuracy": history.history["accuracy"][-1]}
     loops = sum(isinstance(layer, ksbp.SpikingRNN) for layer in model.layers)
     if loops != 1:  # no neurons, or layers on sequences: `analysis` takes a network of cells
         return {**result, "accuracy": flipped.evaluate(data.test_batches(200), verbose=0)[1]}
@@ -144,7 +152,11 @@ class ShortTrainings:
         parser.add_argument("--weight-decay", type=float, default=0.02)
         parser.add_argument("--policy", default="mixed_bfloat16")
         parser.add_argument("--shift", type=int, default=0, help="maximum shift of training images, in pixels")
-        parser.add_argument("--ann", action="store_true", help="the same network with ReLU")
+        counterparts = parser.add_mutually_exclusive_group()
+        counterparts.add_argument("--ann", action="store_true", help="the same network with ReLU")
+        counterparts.add_argument(
+            "--rounded", action="store_true", help="the same network with ReLU rounded to spike counts"
+        )
         parser.add_argument(
             "--table", type=Path, help="all rows of the table, into this file; with --data-dir and --verbose alone"
         )
@@ -158,10 +170,12 @@ class ShortTrainings:
             }
             if vars(args) != usual:
                 parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
-        if args.ann and any(getattr(args, name) != parser.get_default(name) for name in OF_NEURONS):
-            parser.error(
-                "--ann has no spiking neurons: leave out " + ", ".join(f"--{n.replace('_', '-')}" for n in OF_NEURONS)
-            )
+        for option, excluded in (("ann", OF_NEURONS), ("rounded", OF_TIME)):
+            if vars(args)[option] and any(getattr(args, name) != parser.get_default(name) for name in excluded):
+                parser.error(
+                    f"--{option} has no spiking neurons: leave out "
+                    + ", ".join(f"--{name.replace('_', '-')}" for name in excluded)
+                )
         return args
 
     def measure(self, args: argparse.Namespace) -> dict:

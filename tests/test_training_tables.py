@@ -92,7 +92,7 @@ def test_bad_options(arguments, message, capsys):
 
 
 def test_layers_on_sequences_have_no_ann():
-    with pytest.raises(SystemExit, match="--ann is of cells: --residual current or spikes"):
+    with pytest.raises(SystemExit, match="--ann and --rounded are of cells: --residual current or spikes"):
         deep_residual.network(deep_residual.TRAININGS.parse(["--residual", "sequences", "--ann"]), seed=0)
 
 

@@ -1,0 +1,34 @@
+"""What a deep spiking network loses to rounding, and to the timing of spikes: 10,000 CIFAR-10 images, 8 epochs.
+
+python -m examples.rounding [--ann | --rounded] [--num-steps 8] [...]
+python -m examples.rounding --table FILE
+
+Compares the network of `examples.deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
+(`--rounded`): this has the counts, but no time.
+"""
+
+from __future__ import annotations
+
+from examples import deep_residual
+from examples.short_trainings import ShortTrainings
+
+#: The rows of the table in docs/training.md: the network, and the options.
+TABLE = {
+    "--ann": "ReLU, an ANN",
+    "--rounded --num-steps 4": "ReLU rounded to 0, 1/4, ... 1",
+    "--num-steps 4": "spiking",
+    "--rounded --num-steps 8": "ReLU rounded to 0, 1/8, ... 1",
+    "--num-steps 8": "spiking",
+}
+
+TRAININGS = ShortTrainings(
+    __doc__.splitlines()[0],
+    deep_residual.network,
+    TABLE,
+    deep_residual.add_options,
+    {"images": 10_000, "epochs": 8},
+)
+main = TRAININGS.main
+
+if __name__ == "__main__":
+    main()
