@@ -2,7 +2,7 @@
 
 python -m examples.social_card [--output docs/images/social.png]
 
-Its spikes are those of the packaged LeNet for one test digit.
+Its spikes are those of the packaged LeNet for one digit.
 """
 
 from __future__ import annotations

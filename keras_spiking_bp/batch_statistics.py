@@ -10,9 +10,8 @@ import keras
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.affine import why_not_affine
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
-from keras_spiking_bp.connections import paths_of
+from keras_spiking_bp.connections import SAME, paths_of
 from keras_spiking_bp.layer_graph import parts_of
-from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import named
 
 
@@ -46,7 +45,7 @@ def check_batch_statistics(cell: Cell, input_shape: tuple[int, ...]) -> None:
         parts = [part for layer in path.layers if id(layer) in shapes for part in _parts(layer, shapes[id(layer)])]
         holding = [i for i, (part, _) in enumerate(parts) if learning & {id(inner) for inner in part._flatten_layers()}]
         for part, shape in parts[: holding[-1] + 1] if holding else ():
-            if id(part) in learning or any(map(seeds_of, part._flatten_layers())):
+            if id(part) in learning or type(part) in SAME:  # dropout and noise, whose mean is their input
                 continue
             why = reason(part, tuple(shape()))
             if why is not None:

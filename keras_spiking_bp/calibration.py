@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.moving_statistics import learning_normalizations
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
 from keras_spiking_bp.cells.tree import unique_names
-from keras_spiking_bp.observe import Encoded, activity_of, encode, firing_rates
+from keras_spiking_bp.observe import Activity, Encoded, activity_of, encode, firing_rates
 from keras_spiking_bp.scalable_weights import (
     check_gamma,
     check_no_lora,
@@ -26,8 +26,8 @@ from keras_spiking_bp.scalable_weights import (
     sources_of,
     weights_of,
 )
-from keras_spiking_bp.spiking_model import check_graph, spiking_layer
-from keras_spiking_bp.validation import check_finite_weights, check_fraction, check_positive
+from keras_spiking_bp.spiking_model import check_graph, input_over_time, spiking_layer
+from keras_spiking_bp.validation import check_finite_weights, check_fraction, check_positive, named
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
 _TRIALS = 20
@@ -83,7 +83,7 @@ def calibrate(
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
             readout are scaled to it. None leaves them unchanged. About 0.7 suits a cross-entropy loss: the outputs are
             then logits, and those of a readout with the paper's initial weights hardly differ.
-        tolerance: allowed relative deviation from `firing_rate`.
+        tolerance: allowed relative deviation from `firing_rate`, between 0 and 1.
         verbose: 1 prints a line for each layer.
 
     Returns:
@@ -91,9 +91,10 @@ def calibrate(
 
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
-        ValueError: if a rate or `output_std` is out of range, a name is unknown, there is no readout to scale, two
-            layers to scale share weights, a batch normalisation has no gamma to scale, a layer cannot reach its rate
-            (the error gives the nearest ones), weights are not finite, or a constraint would undo the scaling. All
+        ValueError: if a rate, `output_std` or `tolerance` is out of range, a name is unknown, there is no readout to
+            scale, two layers to scale share weights, a batch normalisation has no gamma to scale, one in front of the
+            `SpikingRNN` has no statistics yet, a layer cannot reach its rate (the error gives the nearest ones) or
+            loses it when later ones are scaled, weights are not finite, or a constraint would undo the scaling. All
             weights are then restored.
 
     Example:
@@ -111,7 +112,8 @@ def calibrate(
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
     spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.emits == "spikes"]
     targets = _targets(firing_rate, [name for name in spiking if weights_of(sources[name])])
-    check_positive("tolerance", tolerance)
+    check_fraction("tolerance", tolerance)
+    _check_statistics_in_front(model)
     to_scale = {name: weights_of(sources[name]) for name in targets}
     if output_std is not None:
         to_scale[readout] = _readout_weights(layer.cell, sources[readout], output_std)
@@ -143,12 +145,38 @@ def calibrate(
                     _say(name, done[-1].factor, "firing rate", done[-1].rate_before, done[-1].rate)
         if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
             take_statistics(*spikes)
+        if done:
+            _check_kept(done, observe(*spikes), spikes, tolerance)
         if output_std is not None:
             before, reached = _to_spread(readout, to_scale[readout], observe, spikes, output_std)
             if verbose:
                 _say(readout, output_std / before, "output std", before, reached)
         check_that_constraints_keep(v for own in to_scale.values() for v in own)
     return done
+
+
+def _check_statistics_in_front(model: keras.Model) -> None:
+    """Rejects a batch normalisation whose outputs will be on another scale in training."""
+    learning = learning_normalizations(input_over_time(model))
+    missing = [norm for norm, new in zip(learning, untouched(learning).numpy(), strict=True) if new] if learning else []
+    if missing:
+        raise ValueError(
+            "`model` must not have a batch normalisation without statistics in front of its SpikingRNN. Received: "
+            f"{named(missing[0])}, which passes on its inputs as they are, but will normalise them in training. Train "
+            "for some steps first, so that it has statistics"
+        )
+
+
+def _check_kept(done: list[CalibratedLayer], activity: Activity, spikes: Encoded, tolerance: float) -> None:
+    """Rejects rates that changed after they were reached: weights or statistics of later layers acted on them."""
+    rates = firing_rates(activity, spikes.mean_steps)
+    for layer in done:
+        if abs(rates[layer.name] - layer.rate) > tolerance * layer.rate:
+            raise ValueError(
+                f"Layer {layer.name!r} cannot be brought to a `firing_rate`: it had {layer.rate:.3g}, and has "
+                f"{rates[layer.name]:.3g} now that later layers are scaled. It shares weights or a batch normalisation "
+                "with one of these, or with an earlier layer, or normalises its own spikes"
+            )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations, moving_statistics
 from keras_spiking_bp.cells.tree import unique_names
 from keras_spiking_bp.loop_weights import weights_prepared
 from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
@@ -48,8 +49,12 @@ class Encoded(NamedTuple):
 
 @contextlib.contextmanager
 def stream_restored(encoder: keras.Model) -> Iterator[None]:
-    """Afterwards the random stream of `encoder`, as from `input_over_time`, is where it was, also after an error."""
-    states = [(variable, variable.numpy()) for variable in encoder.variables]
+    """Afterwards the random stream of `encoder`, as from `input_over_time`, is where it was, also after an error.
+
+    So are other variables that its call may change: not moving statistics, of which each device may have its own.
+    """
+    kept = {id(statistic) for statistic in moving_statistics(learning_normalizations(encoder))}
+    states = [(variable, variable.numpy()) for variable in encoder.variables if id(variable) not in kept]
     try:
         yield
     finally:
@@ -112,7 +117,8 @@ def encoded(model: keras.Model, inputs: Any) -> Encoded:
 def encoding(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
     """A function that returns them: encoded once, or at each call if layers before the `SpikingRNN` learn."""
     first, front = encoded(model, inputs), input_over_time(model)
-    return lambda: encoded(model, inputs) if front.trainable_weights else first
+    learns = lambda: front.trainable_weights or learning_normalizations(front)  # noqa: E731
+    return lambda: encoded(model, inputs) if learns() else first
 
 
 def _encode(front: keras.Model, inputs: Any) -> Encoded:

@@ -268,6 +268,17 @@ def test_a_random_layer_beside_it_draws_in_training():
     assert np.abs(layer(X, training=True) - still).max() > 0.01
 
 
+def test_statistics_are_without_the_draws_of_a_random_layer():
+    """One mask for the whole window would have a variance of 1, where the mean of 100 masks has 0.01."""
+    norm = keras.layers.BatchNormalization(momentum=0.0)
+    parts = [keras.layers.Dense(1, kernel_initializer="ones", use_bias=False), keras.layers.Dropout(0.5, seed=0), norm]
+    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.Sequential(parts)), gradient="bptt")
+    for _ in range(2):
+        layer(np.ones((64, 100, 1), "float32"), training=True)
+    assert norm.moving_mean.numpy() == pytest.approx([1.0], abs=0.05)
+    assert norm.moving_variance.numpy() == pytest.approx([0.0], abs=0.05)
+
+
 class Twice(keras.Sequential):
     """Not its layers in a row."""
 
@@ -661,6 +672,13 @@ def behind_an_activation():
     return ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norms[0], relu, keras.layers.Dense(3), norms[1]]))
 
 
+def behind_an_activation_with_dropout():
+    inputs = keras.Input((12, 12, 2))
+    outputs = keras.layers.Dropout(0.5)(keras.layers.ReLU()(keras.layers.Dense(3)(inputs)))
+    norm = keras.layers.BatchNormalization(name="norm")
+    return ksbp.LIFCell(keras.Sequential([keras.Model(inputs, outputs, name="pool"), norm]))
+
+
 def behind_a_maximum_between_cells():
     norm = keras.layers.BatchNormalization(name="norm")
     first = ksbp.LIFCell(keras.layers.Conv2D(3, 3))
@@ -675,7 +693,14 @@ def in_a_layer_of_unknown_order():
 
 
 @pytest.mark.parametrize(
-    "made", [behind_a_maximum, behind_an_activation, behind_a_maximum_between_cells, in_a_layer_of_unknown_order]
+    "made",
+    [
+        behind_a_maximum,
+        behind_an_activation,
+        behind_an_activation_with_dropout,
+        behind_a_maximum_between_cells,
+        in_a_layer_of_unknown_order,
+    ],
 )
 def test_statistics_that_do_not_follow_from_mean_spikes_are_refused(made):
     """The maximum of two places that take turns is 1 at each step; the maximum of their means is 0.5."""

@@ -72,7 +72,7 @@ def test_a_readout_that_hears_nothing():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("bad", [{"firing_rate": "high"}, {"firing_rate": 0.1, "tolerance": 0}])
+@pytest.mark.parametrize("bad", [{"firing_rate": "high"}, {"firing_rate": 0.1, "tolerance": 0}, {"tolerance": 1.0}])
 def test_bad_numbers(bad):
     with pytest.raises(ValueError, match=f"`{list(bad)[-1]}` must be"):
         ksbp.calibrate(deep(), IMAGES, **bad)
@@ -398,6 +398,41 @@ def test_models_without_or_with_two_spiking_layers():
         x = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), return_sequences=True)(x)
     with pytest.raises(ValueError, match="must have one SpikingRNN layer"):
         ksbp.calibrate(keras.Model(inputs, x), np.ones((2, 5, 3), "float32"))
+
+
+def test_statistics_in_front_that_are_missing():
+    """In training the features would be normalised, and on another scale."""
+    norm = keras.layers.BatchNormalization(name="norm")
+    cell = ksbp.LIFCell(keras.layers.Dense(5, use_bias=False), name="hidden")
+    model = keras.Sequential([keras.Input((7, 6)), norm, ksbp.SpikingRNN(cell)])
+    x = np.random.default_rng(0).uniform(0, 100, (8, 7, 6)).astype("float32")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="without statistics in front of its SpikingRNN. Received: .*norm"):
+        ksbp.calibrate(model, x, 0.1)
+    for weight, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+    norm.moving_mean.assign(x.mean((0, 1)))
+    norm.moving_variance.assign(x.var((0, 1)))
+    assert ksbp.calibrate(model, x, 0.1)[0].rate == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_rate_that_a_later_layer_changes():
+    """Its input comes from a layer whose weights are those of a later one."""
+    shared = keras.layers.Dense(6, use_bias=False)
+    cells = [
+        ksbp.LIFCell(shared, name="first"),
+        ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), name="middle"),
+        ksbp.LIFCell(shared, name="last"),
+    ]
+    model = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
+    rng = np.random.default_rng(0)
+    model.set_weights([np.abs(rng.normal(size=weight.shape)) for weight in model.get_weights()])
+    x = (rng.random((16, 10, 6)) < 0.4).astype("float32")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="'middle' cannot be brought to a `firing_rate`: it had 0.1.* shares weights"):
+        ksbp.calibrate(model, x, {"middle": 0.15, "last": 0.05})
+    for weight, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
 
 
 def test_what_is_in_front_of_the_network():

@@ -33,10 +33,11 @@ class Health(keras.callbacks.Callback):
       gradient passes it, and it rarely recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input;
-    * weights explode if their standard deviation has grown `growth`-fold since training began.
+    * weights explode if the standard deviation of a kernel has grown `growth`-fold since training began (vectors such
+      as biases start equal: a small change is a large factor).
 
-    Each finding is a `HealthWarning`, once per layer. NaN in the loss or the weights stops training; the warning names
-    the layers.
+    Each finding is a `HealthWarning`, once per layer of a model. NaN in the loss or the weights stops training; the
+    warning names the layers.
 
     Args:
         inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
@@ -73,10 +74,13 @@ class Health(keras.callbacks.Callback):
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
+        self._said_of: keras.Model | None = None
         self._batches = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._stopped = False
+        if self._said_of is not self.model:
+            self._said, self._said_of = set(), self.model
         self._encoding = encoding(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
@@ -84,11 +88,11 @@ class Health(keras.callbacks.Callback):
             neuron.name: list({id(v): v for part in (*sources, neuron) for v in part.trainable_weights}.values())
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
         }
-        self._spread_at_first = {name: _spreads(own) for name, own in self._weights.items()}
-        learned = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
-        for name, own in self._weights.items():  # a parameter that is learned has bounds
-            first = self._spread_at_first[name]
-            self._spread_at_first[name] = [0.0 if id(v) in learned else s for v, s in zip(own, first, strict=True)]
+        bounded = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
+        self._kernels = {
+            name: [v for v in own if len(v.shape) > 1 and id(v) not in bounded] for name, own in self._weights.items()
+        }
+        self._spread_at_first = {name: _spreads(own) for name, own in self._kernels.items()}
         normalizations = learning_normalizations(layer.cell)
         # the first step will take the statistics of those that have none
         self._is_due = bool(normalizations) and bool(tf.reduce_any(untouched(normalizations)))
@@ -114,7 +118,7 @@ class Health(keras.callbacks.Callback):
         if self._not_finite():
             self._stop_for_nan("weights are no numbers any more")
             return
-        for name, own in self._weights.items():
+        for name, own in self._kernels.items():
             for first, now in zip(self._spread_at_first[name], _spreads(own), strict=True):
                 if first and now > self.growth * first:
                     self._say(

@@ -117,8 +117,8 @@ def _weights(layer: keras.layers.Layer) -> list[tuple[keras.Variable, np.ndarray
 
 
 def _may_differ(layer: keras.layers.Layer) -> bool:
-    """Whether a layer may differ in training: custom layers, and Keras' own that draw (normalisations aside)."""
-    return bool(seeds_of(layer)) or not is_of_keras(layer)
+    """Whether a layer may differ in training: code of the user, and Keras' own that draw (normalisations aside)."""
+    return bool(seeds_of(layer)) or not is_of_keras(layer) or isinstance(layer, keras.layers.Lambda)
 
 
 def _outputs(layer: keras.layers.Layer, inputs: np.ndarray, training: bool) -> np.ndarray:

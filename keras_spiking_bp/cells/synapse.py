@@ -17,6 +17,7 @@ from keras_spiking_bp.cells.normalization import (
     normalizes,
 )
 from keras_spiking_bp.layer_graph import is_of_keras, parts_of
+from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
 
@@ -84,7 +85,8 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
     """Calls a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
 
     Batch normalisation is in inference mode unless `training` is set (Keras would pass on the flag of `fit`): in the
-    time loop it is the same affine map at all steps, that of its moving statistics.
+    time loop it is the same affine map at all steps, that of its moving statistics. With `training`, for statistics of
+    the window, layers that draw are in inference mode: one draw for all steps would not be the mean of a draw for each.
     """
     outputs = inputs
     for part in parts_of(layer):
@@ -97,6 +99,9 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
         elif normalizes(part):
             with training_flag_restored():
                 outputs = in_keras_own(part, outputs, training)
+        elif training and any(map(seeds_of, part._flatten_layers())):
+            with training_flag_restored():
+                outputs = part(outputs, training=False)
         else:
             outputs = part(outputs)
     check_no_added_loss(layer)

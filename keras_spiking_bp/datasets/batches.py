@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -117,7 +118,14 @@ class Batches:
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def shard(self, epoch: int, first_batch: int, index: int, of: int) -> tf.data.Dataset:
-        """The part of each batch of `epoch` that falls to worker `index` of `of` workers."""
+        """The part of each batch of `epoch`, from `first_batch` on, that falls to worker `index` of `of` workers.
+
+        Raises:
+            ValueError: if there is no such batch or worker, or `of` does not divide `batch_size`.
+        """
+        self._check_first_batch(first_batch)
+        if not isinstance(index, numbers.Integral) or not 0 <= index < check_positive_int("of", of):
+            raise ValueError(f"`index` must be between 0 and {of - 1}, a worker. Received: index={index!r}")
         if self.batch_size % of:
             raise ValueError(
                 f"`batch_size` must be a multiple of the number of workers, {of}. Received: {self.batch_size}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
 from keras_spiking_bp.validation import asserted, check_positive_int, check_positive_ints
 
 _SHIFT = 2
+_COLUMNS = ("x", "y", "polarity", "time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ class EventSet:
         """
 
         def prepare(recording, random):
-            events = self.read(recording)
+            events = [_integers(*column) for column in zip(_COLUMNS, self.read(recording), strict=True)]
             if augment:
                 height, width = self.sensor_size
                 x, y = _asserted_on_sensor(events[0], events[1], height, width)
@@ -152,8 +154,8 @@ def _binned(
     duration_us = check_positive_int("duration_us", duration_us)
     height, width = checked_size(sensor_size)
     check_polarities(polarities)
-    given = {"x": x, "y": y, "polarity": polarity, "time": time}
-    columns = {name: _integers(name, column) for name, column in given.items()}
+    given = zip(_COLUMNS, (x, y, polarity, time), strict=True)
+    columns = {name: _integers(name, column) for name, column in given}
     for name, column in columns.items():
         if not column.shape.is_compatible_with(columns["x"].shape):
             raise ValueError(
@@ -187,7 +189,7 @@ def _integers(name: str, column: Any) -> tf.Tensor:
             f"`{name}` must be integers{' (microseconds)' if name == 'time' else ''}. Received: {name} of dtype "
             f"{column.dtype.name}"
         )
-    return tf.cast(column, tf.int64)
+    return tf.ensure_shape(tf.cast(column, tf.int64), (None,))  # a tf.numpy_function gives no shape
 
 
 def checked_size(sensor_size: tuple[int, int]) -> tuple[int, int]:
@@ -200,9 +202,9 @@ def checked_size(sensor_size: tuple[int, int]) -> tuple[int, int]:
 
 def check_polarities(polarities: int) -> int:
     """1 or 2."""
-    if polarities not in (1, 2):
+    if not isinstance(polarities, numbers.Integral) or isinstance(polarities, bool) or polarities not in (1, 2):
         raise ValueError(f"`polarities` must be 1 or 2. Received: polarities={polarities!r}")
-    return polarities
+    return int(polarities)
 
 
 def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:

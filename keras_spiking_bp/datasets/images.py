@@ -65,7 +65,8 @@ class ImageSet:
         network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
 
         Raises:
-            ValueError: if a label is not below `classes`, or `augment` is True for another data set.
+            ValueError: if a label is not below `classes`, the images are not uint8, or `augment` is True for another
+                data set.
         """
         if augment and self.name not in _AUGMENTATIONS:
             raise ValueError(
@@ -85,12 +86,18 @@ class ImageSet:
             return image
 
         images, labels = self.train
+        _check_8_bit("train", images)
         return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The test set in order: normalised, one-hot, last batch smaller."""
+        """The test set in order: normalised, one-hot, last batch smaller.
+
+        Raises:
+            ValueError: if a label is not below `classes`, or the images are not uint8.
+        """
         check_positive_int("batch_size", batch_size)
         images, labels = self.test
+        _check_8_bit("test", images)
         dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
         dataset = dataset.batch(batch_size).map(lambda x, y: (self._normalised(x), y))
         return dataset.prefetch(tf.data.AUTOTUNE)
@@ -101,15 +108,18 @@ class ImageSet:
         Raises:
             ValueError: if they have another dtype, such as images in [0, 1].
         """
-        if getattr(images, "dtype", None) != "uint8":
-            raise ValueError(
-                "`images` must be uint8, from 0 to 255. Received: images of dtype "
-                f"{getattr(images, 'dtype', type(images).__name__)}"
-            )
+        _check_8_bit("images", images)
         return self._normalised(tf.convert_to_tensor(images)).numpy()
 
     def _normalised(self, images: tf.Tensor) -> tf.Tensor:
         return (tf.cast(images, tf.float32) / 255.0 - self.mean) / self.scale
+
+
+def _check_8_bit(name: str, images: np.ndarray) -> None:
+    """Rejects images that are scaled already: divided by 255 again they would be black."""
+    dtype = getattr(images, "dtype", type(images).__name__)
+    if dtype != "uint8":
+        raise ValueError(f"`{name}` must hold uint8 images, from 0 to 255. Received: images of dtype {dtype}")
 
 
 def load_images(name: str, data_dir: str | os.PathLike | None = None, download: bool = True) -> ImageSet:

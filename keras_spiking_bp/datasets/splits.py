@@ -6,6 +6,8 @@ import numbers
 
 import numpy as np
 
+from keras_spiking_bp.validation import check_seed
+
 #: Examples (N, ...) and their labels (N,).
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -13,11 +15,17 @@ Split = tuple[np.ndarray, np.ndarray]
 def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
     """Splits in two: the rest, and `size` examples drawn with `seed`."""
     examples, labels = split
-    if not isinstance(size, numbers.Integral) or not 0 < size < len(examples):
+    if not isinstance(size, numbers.Integral) or isinstance(size, bool) or not 0 < size < len(examples):
         raise ValueError(f"`size` must be an integer between 1 and {len(examples) - 1}. Received: size={size!r}")
-    order = np.random.default_rng(seed).permutation(len(examples))
+    order = shuffled(len(examples), seed)
     chosen, rest = order[:size], order[size:]
     return (examples[rest], labels[rest]), (examples[chosen], labels[chosen])
+
+
+def shuffled(number: int, seed: int) -> np.ndarray:
+    """The integers below `number`, in an order that follows from `seed`: the same split in every program."""
+    check_seed(seed, optional=False)
+    return np.random.default_rng(seed % 2**64).permutation(number)  # NumPy takes none below 0
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def from_tonic(
 
     Raises:
         TypeError: if a data set has no length or no such items.
-        ValueError: if an argument is out of range, or the sensor size is not known.
+        ValueError: if an argument is out of range, the sensor size is not known, or an event lies outside the sensor.
 
     Example:
         >>> fields = [("x", "i2"), ("y", "i2"), ("t", "i4"), ("p", "?")]
@@ -59,7 +59,8 @@ def from_tonic(
         sensor_size = (int(known[1]), int(known[0]))
     polarities = check_polarities(int(known[2]) if polarities is None else polarities)
     sensor_size = checked_size(sensor_size)
-    labels, durations = zip(*(_survey(name, data) for name, data in (("train", train), ("test", test))), strict=True)
+    surveys = (_survey(name, data, sensor_size) for name, data in (("train", train), ("test", test)))
+    labels, durations = zip(*surveys, strict=True)
     if duration_us is None:
         duration_us = int(durations[0].max()) + 1
     duration_us = check_positive_int("duration_us", duration_us)
@@ -85,8 +86,8 @@ def from_tonic(
     return EventSet(training, testing, num_steps, read, duration_us, classes, sensor_size, polarities)
 
 
-def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and durations of all recordings."""
+def _survey(name: str, data: Any, sensor_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and durations of all recordings, whose events all lie on the sensor."""
     needed = (
         f"`{name}` must have a length, and items (events, label) with events in a structured array of the fields x, t, "
         "p and, but for audio, y, such as tonic.datasets.NMNIST(folder) without a transform. Received: "
@@ -114,5 +115,11 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(
                 f"`{name}` must have labels of 0 and above. Received: item {i} with the label {labels[-1]}"
             )
+        for field, end in (("x", sensor_size[1]), ("y", sensor_size[0])):
+            if field in names and len(events) and not 0 <= events[field].min() <= events[field].max() < end:
+                raise ValueError(
+                    f"`{name}` must have events with 0 <= {field} < {end}, for sensor_size={sensor_size}, (height, "
+                    f"width). Received: item {i} with {field} from {events[field].min()} to {events[field].max()}"
+                )
         durations.append(int(np.ptp(events["t"])) if len(events) else 0)
     return np.array(labels, "int32"), np.array(durations)

@@ -133,7 +133,7 @@ def spiking_lenet(
     Example:
         >>> spiking_lenet(num_steps=50).count_params()
         517500
-        >>> (_, _), (digits, labels) = datasets.mnist_5k()
+        >>> (digits, labels), _ = datasets.mnist_5k()  # of its training images
         >>> outputs = spiking_lenet(num_steps=25, weights="mnist", seed=0).predict(digits[:100], verbose=0)
         >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
         True

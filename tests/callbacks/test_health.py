@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.callbacks import Health, HealthWarning
+from keras_spiking_bp.observe import activity_of, encoded, firing_rates
 from tests.networks import noisy_patterns
 
 X, Y = noisy_patterns(32)
@@ -77,6 +78,22 @@ def test_equal_weights_that_are_no_whole_numbers():
     assert not [text for text in warnings_of(network, Health(X[:8], every=1)) if "explode" in text]
 
 
+def test_biases_that_have_hardly_learned_do_not_explode():
+    """In a later training their small standard deviation grows by a large factor."""
+    cell = ksbp.LIFCell(keras.layers.Dense(6), surrogate="triangle", name="hidden")
+    cell = ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(4), name="readout")])
+    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell, name="time")])
+    spreads = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rate in (1e-6, 1e-2):
+            network.compile(keras.optimizers.Adam(rate), "mse")
+            network.fit(SPIKES, np.ones((8, 4)), verbose=0, callbacks=[Health(SPIKES, every=1)])
+            spreads.append(np.std(layer(network, "hidden").synapse.bias))
+    assert spreads[1] > 100 * spreads[0] > 0
+    assert not [str(w.message) for w in caught if "explode" in str(w.message)]
+
+
 def normalised():
     network = ksbp.models.spiking_vgg(
         (8, 8, 2), 4, [(16, 3)] * 6, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch", threshold=2.0, seed=0
@@ -120,6 +137,15 @@ def test_a_silent_layer_is_named_once():
     assert told[0].startswith("Layer 'conv2' is silent: 100.0% of its 128 neurons fire for none of 8 samples in 12 ")
     assert "keras_spiking_bp.calibrate" in told[0]
     assert told[1].startswith("Layer 'fc1' is silent")
+
+
+def test_another_model_is_told_of_again():
+    health = Health(X[:8])
+    for _ in range(2):
+        network = model()
+        scale(network, "conv2", 1e-3)
+        assert len([text for text in warnings_of(network, health) if "'conv2' is silent" in text]) == 1
+    assert not [text for text in warnings_of(network, health) if "'conv2' is silent" in text]
 
 
 def test_a_large_learning_rate():
@@ -337,6 +363,19 @@ def test_what_layers_in_front_learn_is_seen():
     with pytest.warns(HealthWarning, match="'hidden' is silent"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Silence(), health])
     assert health.firing_rates["hidden"] == 0
+
+
+def test_statistics_in_front_are_those_of_the_training():
+    front = keras.layers.BatchNormalization(center=False, scale=False, momentum=0.0)
+    network = keras.Sequential([keras.Input((10, 6)), front, small()])
+    network.compile(keras.optimizers.SGD(1e-9), "mse")
+    health = Health(SPIKES)
+    network.fit(SPIKES, TARGETS, verbose=0, callbacks=[health])
+    activity = activity_of(network)(*encoded(network, SPIKES))
+    assert health.firing_rates == pytest.approx(firing_rates(activity, 10))
+    front.set_weights([np.zeros(6), np.ones(6)])
+    other = firing_rates(activity_of(network)(*encoded(network, SPIKES)), 10)
+    assert health.firing_rates["hidden"] != pytest.approx(other["hidden"], rel=0.05)
 
 
 def test_nan_in_front_of_the_spiking_layer_is_named():

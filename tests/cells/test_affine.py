@@ -64,6 +64,7 @@ AFFINE = [
     Own(dtype="mixed_bfloat16"),
     Diagonal(),
     keras.layers.BatchNormalization(),  # in the time loop
+    keras.layers.Lambda(lambda x: 2 * x),
 ]
 NOT_AFFINE = [
     keras.layers.Conv2D(2, 3, activation="relu"),
@@ -85,6 +86,7 @@ NOT_AFFINE = [
     # what does something else in training
     Own(lambda x, training: x + tf.random.normal(tf.shape(x)) if training else x),
     Own(lambda x, training: (x - keras.ops.mean(x, 0)) if training else x),
+    keras.layers.Lambda(lambda x, training=None: tf.nn.dropout(x, 0.5) if training else x),
 ]
 
 

@@ -165,6 +165,11 @@ def test_bad_arguments():
         numbers(batch_size=0)
     with pytest.raises(ValueError, match="`batch_size` must be a multiple of the number of workers, 3. Received: 4"):
         numbers().shard(0, 0, 0, 3)
+    for index in (-1, 2):
+        with pytest.raises(ValueError, match=f"`index` must be between 0 and 1, a worker. Received: index={index}"):
+            numbers().shard(0, 0, index, 2)
+    with pytest.raises(ValueError, match="`of` must be an integer of at least 1"):
+        numbers().shard(0, 0, 0, 0)
     with pytest.raises(ValueError, match="`seed` must be an integer"):
         numbers(seed=None)
     with pytest.raises(TypeError, match="`prepare` must be a function or None. Received: prepare=42"):
@@ -174,5 +179,7 @@ def test_bad_arguments():
             numbers().epoch(0, first_batch)
         with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
             numbers().epochs(0, 2, first_batch)
+        with pytest.raises(ValueError, match=f"`first_batch` must be between 0 and .* first_batch={first_batch}"):
+            numbers().shard(0, first_batch, 0, 2)
     with pytest.raises(ValueError, match="`end` must be above `first`. Received: first=3, end=3"):
         numbers().epochs(3, 3)

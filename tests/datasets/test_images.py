@@ -104,9 +104,13 @@ def test_validation_is_a_part_of_the_training_set():
 
 
 def test_a_validation_of_none_or_all():
-    for size in (0, 9, 2.5):
+    for size in (0, 9, 2.5, True):
         with pytest.raises(ValueError, match=f"`size` must be an integer between 1 and 8. Received: size={size}"):
             by_hand().with_validation(size)
+    with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits. Received: seed=None"):
+        by_hand().with_validation(2, seed=None)  # another validation set in each program
+    first, again = (by_hand().with_validation(4, seed=-5).test[1] for _ in range(2))
+    np.testing.assert_array_equal(again, first)
 
 
 @pytest.fixture
@@ -207,5 +211,10 @@ def test_a_tfds_that_does_not_load(monkeypatch):
 def test_images_that_are_scaled_already_are_refused():
     data = by_hand()
     for images in (data.test[0] / 255, data.test[0].tolist()):
-        with pytest.raises(ValueError, match="`images` must be uint8, from 0 to 255. Received: images of dtype"):
+        with pytest.raises(ValueError, match="`images` must hold uint8 images, from 0 to 255. Received: images of dt"):
             data.normalised(images)
+        scaled = dataclasses.replace(data, train=(images, data.test[1]), test=(images, data.test[1]))
+        with pytest.raises(ValueError, match="`train` must hold uint8 images, from 0 to 255. Received"):
+            scaled.batches(3)
+        with pytest.raises(ValueError, match="`test` must hold uint8 images, from 0 to 255. Received"):
+            scaled.test_batches(3)

@@ -50,7 +50,8 @@ def binned(events, num_steps, duration_us, shape):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "sensor_size", "shape"), [(CAMERA, (9, 7, 2), (7, 9, 2)), (AUDIO, (9, 1, 1), (1, 9, 1))]
+    ("dtype", "sensor_size", "shape"),
+    [(CAMERA, (9, 7, 2), (7, 9, 2)), (CAMERA, (9, 7, 1), (7, 9, 1)), (AUDIO, (9, 1, 1), (1, 9, 1))],
 )
 @pytest.mark.parametrize("duration_us", [None, 3000])
 def test_spikes_and_labels(dtype, sensor_size, shape, duration_us):
@@ -74,10 +75,21 @@ def test_spikes_and_labels(dtype, sensor_size, shape, duration_us):
     assert len({x.tobytes() for xs, _ in seen for x in xs}) == 10
 
 
+@pytest.mark.parametrize("field", ["x", "y"])
+@pytest.mark.parametrize("value", [-1, 9])
+def test_events_beyond_the_sensor_are_refused_before_training(field, value):
+    good = Recordings(3, CAMERA, (9, 7, 2))
+    wrong = [good[0], good[1]]
+    wrong[1][0][field][5] = value
+    message = f"`test` must have events with 0 <= {field} < .* sensor_size=.7, 9.,.*item 1 with {field} from .*{value}"
+    with pytest.raises(ValueError, match=message):
+        from_tonic(good, wrong, 8)
+
+
 @pytest.mark.parametrize("augment", [False, True])
 def test_events_beyond_the_sensor_are_refused(augment):
     recordings = Recordings(6, CAMERA, (9, 7, 2))
-    data = from_tonic(recordings, recordings, 8, sensor_size=(7, 5), polarities=2)
+    data = dataclasses.replace(from_tonic(recordings, recordings, 8), sensor_size=(7, 5))
     with pytest.raises(tf.errors.InvalidArgumentError, match="`x` and `y` must lie on the sensor"):
         next(iter(data.batches(6, augment).epoch(0)))
 
@@ -92,6 +104,21 @@ def test_coordinates_of_any_integer_dtype_are_shifted():
     other = dataclasses.replace(data, read=read)
     a, b = (next(iter(one.batches(6, augment=True).epoch(0)))[0] for one in (data, other))
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_reader_without_shapes(augment):
+    """As `tf.numpy_function` gives them."""
+    data = from_tonic(Recordings(6, CAMERA, (9, 7, 2)), Recordings(2, CAMERA, (9, 7, 2)), num_steps=8)
+
+    def read(recording):
+        return tf.numpy_function(lambda *columns: columns, data.read(recording), [tf.int32] * 3 + [tf.int64])
+
+    other = dataclasses.replace(data, read=read)
+    a, b = (next(iter(one.batches(6, augment=augment).epoch(0)))[0] for one in (data, other))
+    np.testing.assert_array_equal(a, b)
+    for one, same in zip(data.test_batches(2), other.test_batches(2), strict=True):
+        np.testing.assert_array_equal(one[0], same[0])
 
 
 def test_audio_is_shifted_along_its_channels_only():
@@ -156,8 +183,9 @@ def test_what_is_no_such_data_set():
             from_tonic([(good[0][0].astype(changed), 0)], good, 5, sensor_size=(7, 9), polarities=2)
     with pytest.raises(ValueError, match="`num_steps` must be"):
         from_tonic(good, good, 0)
-    with pytest.raises(ValueError, match="`polarities` must be 1 or 2"):
-        from_tonic(good, good, 5, polarities=3)
+    for polarities in (0, 3, 2.0, True):
+        with pytest.raises(ValueError, match=f"`polarities` must be 1 or 2. Received: polarities={polarities}"):
+            from_tonic(good, good, 5, polarities=polarities)
 
 
 def test_tonic_itself():
