@@ -3,14 +3,15 @@
 python -m examples.training_tables
 
 `docs/training/half_width.json` is made by `examples.half_width --table FILE`, `deep_residual.json` by
-`examples.deep_residual --table FILE`; `docs/training/few_steps/*.json` are the reports of `examples.reproduce`, by the
-commands that the page names.
+`examples.deep_residual --table FILE`, `rounding.json` by `examples.rounding --table FILE`;
+`docs/training/few_steps/*.json` are the reports of `examples.reproduce`, by the commands that the page names.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.markdown import table
 from examples.blocks import replaced
@@ -30,19 +31,30 @@ TITLES = {
 
 def short_trainings(name: str) -> str:
     """The networks of one report of `examples.short_trainings`, with their options."""
-    report, rows, operations = json.loads((REPORTS / f"{name}.json").read_text()), [], []
-    for row in report:
-        accuracies = ", ".join(f"{100 * training['accuracy']:.1f}" for training in row["trainings"])
-        rates = [training["firing_rate"] for training in row["trainings"] if "firing_rate" in training]
-        rate = f"{sum(rates) / len(rates):.2f}" if rates else ""
-        rows.append([row["network"], f"`{row['options']}`", f"{accuracies} %", rate])
-        counts = [training["accumulates"] + training["macs"] for training in row["trainings"] if "macs" in training]
-        operations.append(f"{sum(counts) / len(counts) / 1e6:.1f}" if counts else "")
-    head = ["network", "options", "accuracy", "firing rate"]
-    if any(operations):  # older reports have none
-        head, rows = [*head, "operations"], [[*row, of] for row, of in zip(rows, operations, strict=True)]
-    text = table(head, rows)
+    report = json.loads((REPORTS / f"{name}.json").read_text())
+    columns: dict[str, list[str]] = {
+        "network": [row["network"] for row in report],
+        "options": [f"`{row['options']}`" for row in report],
+        "accuracy": [_percentages(row, "accuracy") for row in report],
+        "training accuracy": [_percentages(row, "training_accuracy") for row in report],
+        "firing rate": [f"{mean:.2f}" if (mean := _mean(row, "firing_rate")) else "" for row in report],
+        "operations": [f"{mean / 1e6:.1f}" if (mean := _mean(row, "accumulates", "macs")) else "" for row in report],
+    }
+    columns = {head: cells for head, cells in columns.items() if any(cells)}  # older reports lack some
+    text = table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     return f"{text}\n{made_with(row['machine'] for row in report)}."
+
+
+def _percentages(row: dict[str, Any], key: str) -> str:
+    """A fraction of each training of a row."""
+    found = [f"{100 * training[key]:.1f}" for training in row["trainings"] if key in training]
+    return ", ".join(found) + " %" if found else ""
+
+
+def _mean(row: dict[str, Any], *keys: str) -> float | None:
+    """The mean over the trainings of a row of the sum of these counts; None for networks without neurons."""
+    found = [sum(training[key] for key in keys) for training in row["trainings"] if keys[0] in training]
+    return sum(found) / len(found) if found else None
 
 
 def few_steps() -> str:
@@ -62,6 +74,7 @@ def page_text(page: str) -> str:
     """The page with its tables made anew."""
     page = replaced(page, f"{MAKER} (half width)", short_trainings("half_width"))
     page = replaced(page, f"{MAKER} (deep residual)", short_trainings("deep_residual"))
+    page = replaced(page, f"{MAKER} (rounding)", short_trainings("rounding"))
     return replaced(page, f"{MAKER} (few steps)", few_steps())
 
 

@@ -174,8 +174,9 @@ def _check_kept(done: list[CalibratedLayer], activity: Activity, spikes: Encoded
         if abs(rates[layer.name] - layer.rate) > tolerance * layer.rate:
             raise ValueError(
                 f"Layer {layer.name!r} cannot be brought to a `firing_rate`: it had {layer.rate:.3g}, and has "
-                f"{rates[layer.name]:.3g} now that later layers are scaled. It shares weights or a batch normalisation "
-                "with one of these, or with an earlier layer, or normalises its own spikes"
+                f"{rates[layer.name]:.3g} now that later layers are scaled. It, or a layer before it, shares weights "
+                "or a batch normalisation with one of these, or normalises its own spikes: leave it out of "
+                "`firing_rate`, or set trainable=False of the normalisation"
             )
 
 

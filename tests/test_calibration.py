@@ -435,6 +435,21 @@ def test_a_rate_that_a_later_layer_changes():
         np.testing.assert_array_equal(weight, kept)
 
 
+def test_a_normalisation_of_fed_back_spikes():
+    """Its statistics change with the rate that was reached."""
+    norm = keras.layers.BatchNormalization()
+    fed_back = keras.Sequential([keras.layers.Dense(12, use_bias=False), norm])
+    hidden = ksbp.LIFCell(keras.layers.Dense(12), surrogate="atan", name="hidden")
+    cells = [ksbp.RecurrentCell(hidden, fed_back), ksbp.ReadoutCell(keras.layers.Dense(3))]
+    model = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(ksbp.SequentialCell(cells), "bptt")])
+    x = (np.random.default_rng(0).random((16, 10, 6)) < 0.4).astype("float32")
+    with pytest.raises(ValueError, match="'hidden' cannot be brought .* or normalises its own spikes"):
+        ksbp.calibrate(model, x, 0.2)
+    norm.trainable = False
+    (done,) = ksbp.calibrate(model, x, 0.2)
+    assert firing_rates(activity_of(model)(x), 10)["hidden"] == pytest.approx(done.rate)
+
+
 def test_what_is_in_front_of_the_network():
     model = deep(num_steps=7)
     assert input_over_time(model)(IMAGES).shape == (8, 7, 8, 8, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples import deep_residual, half_width, training_tables
+from examples import deep_residual, half_width, rounding, training_tables
 from examples.short_trainings import ShortTrainings
 from tests.pages import ROOT
 
@@ -25,7 +25,7 @@ def test_the_page_has_the_tables_of_the_reports():
         assert report["data"]["tested_on"] == "5000 samples of the training set"
 
 
-@pytest.mark.parametrize("example", [half_width, deep_residual])
+@pytest.mark.parametrize("example", [half_width, deep_residual, rounding])
 def test_the_page_has_the_rows_of_short_trainings(example):
     lines = (ROOT / "docs/training.md").read_text().splitlines()
     report = json.loads((ROOT / f"docs/training/{example.__name__.split('.')[-1]}.json").read_text())
@@ -61,7 +61,7 @@ def test_the_table_takes_no_options_of_its_rows(tmp_path, capsys):
     assert "--table has the options of its rows" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("example", [half_width, deep_residual])
+@pytest.mark.parametrize("example", [half_width, deep_residual, rounding])
 def test_the_options_of_all_rows_are_known(example):
     for options in example.TABLE:
         example.TRAININGS.parse(options.split())
@@ -92,12 +92,13 @@ def test_bad_options(arguments, message, capsys):
 
 
 def test_layers_on_sequences_have_no_ann():
-    with pytest.raises(SystemExit, match="--ann and --rounded are of cells: --residual current or spikes"):
-        deep_residual.network(deep_residual.TRAININGS.parse(["--residual", "sequences", "--ann"]), seed=0)
+    for option in ("--ann", "--rounded"):
+        with pytest.raises(SystemExit, match="--ann and --rounded are of cells: --residual current or spikes"):
+            deep_residual.network(deep_residual.TRAININGS.parse(["--residual", "sequences", option]), seed=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["", "--ann", "--residual sequences", "--shift 2"])
+@pytest.mark.parametrize("options", ["", "--ann", "--rounded", "--residual sequences", "--shift 2"])
 def test_a_short_training(options, monkeypatch):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), "uint8"), np.arange(40, dtype="int32") % 10
@@ -110,6 +111,7 @@ def test_a_short_training(options, monkeypatch):
     first, second = report["trainings"]
     assert (first["seed"], second["seed"]) == (0, 1)
     assert report["accuracy"] == pytest.approx((first["accuracy"] + second["accuracy"]) / 2)
+    assert 0 <= first["training_accuracy"] <= 1
     if options in ("", "--shift 2"):  # cells, which `analysis` counts
         assert 0 < first["firing_rate"] < 1 and first["accumulates"] > 0
         assert first["macs"] == pytest.approx(2 * 32 * 94**2 * 3, rel=0.01)  # 2 steps, 3x3 windows padded with zeros
