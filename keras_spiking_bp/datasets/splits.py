@@ -25,7 +25,7 @@ def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
 def shuffled(number: int, seed: int) -> np.ndarray:
     """The integers below `number`, in an order that follows from `seed`: the same split in every program."""
     check_seed(seed, optional=False)
-    return np.random.default_rng(seed % 2**64).permutation(number)  # NumPy takes none below 0
+    return np.random.default_rng(int(seed) % 2**64).permutation(number)  # NumPy takes none below 0
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

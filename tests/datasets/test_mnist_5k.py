@@ -16,6 +16,7 @@ def test_split():
     assert np.bincount(y_test).min() > 70  # shuffled
     np.testing.assert_array_equal(mnist_5k(seed=0)[1][1], y_test)
     assert (mnist_5k(seed=1)[1][1] != y_test).any()
+    np.testing.assert_array_equal(mnist_5k(seed=np.int64(0))[1][1], y_test)
     with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits. Received: seed=None"):
         mnist_5k(seed=None)
 
