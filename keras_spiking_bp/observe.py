@@ -117,8 +117,11 @@ def encoded(model: keras.Model, inputs: Any) -> Encoded:
 def encoding(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
     """A function that returns them: encoded once, or at each call if layers before the `SpikingRNN` learn."""
     first, front = encoded(model, inputs), input_over_time(model)
-    learns = lambda: front.trainable_weights or learning_normalizations(front)  # noqa: E731
-    return lambda: encoded(model, inputs) if learns() else first
+
+    def now() -> Encoded:
+        return encoded(model, inputs) if front.trainable_weights or learning_normalizations(front) else first
+
+    return now
 
 
 def _encode(front: keras.Model, inputs: Any) -> Encoded:

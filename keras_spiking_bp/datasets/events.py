@@ -61,8 +61,9 @@ class EventSet:
         """
 
         def prepare(recording, random):
-            events = [_integers(*column) for column in zip(_COLUMNS, self.read(recording), strict=True)]
+            events = self.read(recording)
             if augment:
+                events = [_integers(*column) for column in zip(_COLUMNS, events, strict=True)]
                 height, width = self.sensor_size
                 x, y = _asserted_on_sensor(events[0], events[1], height, width)
                 events = _shifted([x, y, *events[2:]], random, height, width)
