@@ -27,7 +27,8 @@ class SumSquaredError(keras.losses.Loss):
 
     Raises:
         ValueError: if the shapes of `y_true` and `y_pred` differ.
-        tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity (in a graph that XLA compiles, the loss is NaN).
+        tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity, or, where its shape is unknown in the graph,
+            another one than `y_pred` (in a graph that XLA compiles, the loss is NaN).
 
     Example:
         >>> float(SumSquaredError()([[0.0, 1.0]], [[0.5, 0.5]]))
@@ -55,7 +56,10 @@ class SumSquaredError(keras.losses.Loss):
         if not all(tf.TensorShape(shape).is_fully_defined() for shape in (y_true.shape, y_pred.shape)):
             shapes = tf.shape(y_true), tf.shape(y_pred)
             message = ["`y_true` must be one-hot, of the shape of y_pred. Received: shapes of both", *shapes]
-            (y_true,) = asserted(shapes[0] == shapes[1], message, y_true)
+            same = shapes[0] == shapes[1]
+            (y_true,) = asserted(same, message, y_true)
+            y_true = ops.cast(y_true, y_pred.dtype)  # which can hold NaN
+            y_true = tf.where(tf.reduce_all(same), y_true, float("nan"))  # XLA leaves the check out
         if y_true.dtype.is_floating:
             y_true = finite("y_true", y_true, self.name)
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
@@ -95,7 +99,8 @@ class SpikeCountError(keras.losses.Loss):
     with `target = int(num_steps * correct_rate)` for the correct class, `int(num_steps * incorrect_rate)` for the
     others. With k outputs per class (population coding) the count of a class is the sum over its k adjacent outputs,
     and the targets are `int(num_steps * rate * k)`. Source: snnTorch's `mse_count_loss`. (Cross-entropy on rates is
-    Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.)
+    Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.) With `classes`, the metric `"accuracy"` and the
+    accuracies of `analysis` are wrong: they compare single outputs. docs/howto/targets.md has a metric for them.
 
     Args:
         num_steps: T of the network, whose outputs are firing rates, `count / T`.

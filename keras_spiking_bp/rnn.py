@@ -288,7 +288,7 @@ class SpikingRNN(keras.layers.RNN):
             The output of the layer (no states), and the activity: for each layer of neurons, by the name of its cell in
             execution order, a dictionary of float32 tensors (B, ...): `membrane` after the last step and, except for a
             readout, `spike_count`; for LIF and pooling neurons also `leaky_trace`, `last_spike` (1-based, 0: never) and
-            `leak_correction`.
+            `leak_correction`. Neither has a derivative through spikes: call the layer for one.
 
         Raises:
             ValueError: if two cells have the same name.

@@ -65,7 +65,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             steps of a call (each chunk of a stateful layer has its own); kept spikes are scaled by 1 / (1 - dropout).
         seed: integer seed of the dropout masks, or None.
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
-            instance of a class of `surrogates`. None is the paper's derivative, computed from the spikes alone.
+            instance of a class of `surrogates`. None: no surrogate; under `"accumulated"` and `"bptt"`
+            the paper's derivative, from the spikes alone, under `"bounded"` that of a count between its bounds.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
             0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, spike counts are
             rounded to the nearest integer, not down, which matters with few steps.
@@ -220,7 +221,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
             state: tensors by name, at least those of `carried_shapes`, such as `membrane` (B, ...), float32.
 
         Returns:
-            The spikes (B, ...), in the dtype that the synapse computes in, and the new state.
+            The spikes (B, ...), in the dtype that the synapse computes in, and the new state. They have no derivative
+            unless `state` comes from `initial_state(..., gradient="bptt")`: call the cell, `cell(inputs, states)`, in
+            a loop of your own that is trained.
         """
         beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
         resets_to_zero, dtype = self.reset_mechanism == "zero", input_dtype(self.synapse)

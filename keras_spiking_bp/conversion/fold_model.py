@@ -39,7 +39,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     rounding. Neuromorphic chips, and the simulators of other libraries, have no batch normalisation layer.
 
     Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must directly follow a
-    `Dense`, `Conv` or `DepthwiseConv` layer. Layers outside of the `SpikingRNN` are copied unchanged.
+    `Dense`, `Conv` or `DepthwiseConv` layer, in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are
+    copied unchanged.
 
     Args:
         model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
@@ -167,7 +168,8 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
     def refuse(why: str) -> None:
         raise ValueError(
             f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a Dense, Conv "
-            "or DepthwiseConv layer without activation, and normalise channels, the last axis"
+            "or DepthwiseConv layer without activation, in one keras.Sequential with it, and normalise channels, the "
+            "last axis"
         )
 
     if not isinstance(before, _WEIGHTED):

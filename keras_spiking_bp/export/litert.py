@@ -39,7 +39,8 @@ def export_litert(
         form: `"window"`, all time steps per call, or `"step"`, one.
         inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder is
             deterministic.
-        num_steps: time steps of the window; None for those of the model.
+        num_steps: time steps of the window; None for those of the model. LiteRT does not check them: of a longer input
+            only the first `num_steps` count.
         batch_size: samples per call.
         weights: `"float32"`, or `"int8"` for a quarter of the size: weights of at least 1,024 numbers are rounded to 8
             bits, per output channel. Inputs of these layers that are not spikes of 0 and 1 (images, averages, sums,
@@ -49,9 +50,9 @@ def export_litert(
     Raises:
         TypeError: as `export_saved_model`.
         ValueError: as `export_saved_model`, except that a window may run backwards, and any path will do; also if an
-            argument is out of range, T is free and `num_steps` not given, or the format does not support it: random
-            spikes inside; a synapse, or for `inputs="images"` a layer before time, in another precision or quantised by
-            Keras.
+            argument is out of range, T is free and `num_steps` not given, the shape of images is not known, or the
+            format does not support it: random spikes inside; a synapse, or for `inputs="images"` a layer before time,
+            in another precision or quantised by Keras.
         FileExistsError, FileNotFoundError: as `export_saved_model`.
 
     Example:
@@ -117,4 +118,11 @@ def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None
         )
     if num_steps is not None:
         raise ValueError(f"`num_steps` is that of the encoder with inputs='images'. Received: num_steps={num_steps!r}")
-    return images_form(network, batch_size)
+    form_of_images = images_form(network, batch_size)
+    shape = form_of_images.inputs[0].shape
+    if not shape.is_fully_defined():
+        raise ValueError(
+            f"`inputs='images'` needs inputs of a known shape in LiteRT. Received: a model of inputs {tuple(shape)}. "
+            "Give its keras.Input the whole shape, or export the network alone: inputs='spikes' with `num_steps`"
+        )
+    return form_of_images

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
@@ -73,7 +71,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
 
 def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
-    _check_names(network)
+    network.check_names()
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}
@@ -81,21 +79,3 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     # the file is for serving: the derivative of the window, computed on demand, would be a third of graph and time
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
-
-
-def _check_names(network: Network) -> None:
-    """Rejects layers, and paths of variables, with names that are no scopes of TensorFlow."""
-    parts = list(network.layer._flatten_layers())
-    if network.front is not None:
-        parts = [*parts, *network.front._flatten_layers()]
-    inner = "[A-Za-z0-9_./>-]*"
-    patterns = [(variable.path, f"[A-Za-z0-9.]{inner}") for variable in network.variables]
-    for part in parts:
-        if not isinstance(part, keras.layers.InputLayer):  # cells open no scope
-            patterns.append((part.name, inner if isinstance(part, Cell) else f"[A-Za-z0-9.]{inner}"))
-    for name, pattern in patterns:
-        if not re.fullmatch(pattern, name):
-            raise ValueError(
-                "The layers of `model` must have names of ASCII letters, digits and _ . -, which begin with a letter "
-                f"or a digit (those of cells may begin with _), to be written by TensorFlow. Received: {name!r}"
-            )

@@ -24,7 +24,9 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
         _check_layer(part)
         if type(part) in _PADDED:
             if type(behind) is not _PADDED[type(part)]:
-                raise ValueError(f"The layer {named(part)} must stand right before a convolution")
+                raise ValueError(
+                    f"The layer {named(part)} must stand right before a convolution, in one keras.Sequential with it"
+                )
             continue  # merged into the convolution
         padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)

@@ -20,6 +20,8 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
+from keras_spiking_bp.training.optimizers import build_optimizers, optimizer_variables
+from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.swapped_averages import restore_weights
 from keras_spiking_bp.validation import check_path
 
@@ -114,7 +116,8 @@ class Checkpoint:
         Raises:
             ValueError: if the checkpoint has other data or another order of it, a model with other weights or another
                 number of random streams, another optimizer, in the middle of an epoch other metrics, or another
-                `FORMAT`; if a file of it cannot be read; or if the model does not have one output.
+                `FORMAT`; if a file of it cannot be read; or if the model does not have one output, or an optimizer
+                beside the one that it was compiled with, which is not built.
         """
         _build(model, batch)
         variables, statistics = _metric_variables(model), _moving_statistics(model)
@@ -295,7 +298,7 @@ def _described(model: keras.Model) -> dict[str, list]:
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
     return {
         "weights": shapes(model.weights),
-        "optimizer": [type(optimizer).__name__, *shapes(model.optimizer.variables)],
+        "optimizer": [type(optimizer).__name__, *shapes(optimizer_variables(model))],
         "metrics": [[variable.path, *variable.shape] for variable in _metric_variables(model)],
     }
 
@@ -313,37 +316,12 @@ def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
     return plain(saved) == plain(now) and len(set(names)) == len(names)
 
 
-def _specs(model: keras.Model, inputs: Any) -> Any:
-    """The shapes and dtypes of inputs; of a model with one input as it takes it: cast, with or without a last axis."""
-    specs = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
-    taken, flat = getattr(model, "inputs", None), keras.tree.flatten(specs)
-    if not (isinstance(taken, list) and len(taken) == len(flat) == 1):
-        return specs
-    shape = flat[0].shape
-    more = len(taken[0].shape) - len(shape)
-    if more == 1 and taken[0].shape[-1] == 1:
-        shape = (*shape, 1)
-    elif more == -1 and shape[-1] == 1:
-        shape = shape[:-1]
-    return keras.tree.pack_sequence_as(specs, [keras.KerasTensor(shape, taken[0].dtype)])
-
-
 def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Creates metric and optimizer variables, which Keras would create in the first step."""
     inputs, labels = batch
-    outputs = model.compute_output_spec(_specs(model, inputs))
-    if len(keras.tree.flatten(outputs)) != 1:
-        raise ValueError(
-            "`model` must have one output, since `batches` has one array of labels. Received: a model with "
-            f"{len(keras.tree.flatten(outputs))} outputs"
-        )
+    outputs = output_spec(model, inputs)
     outputs = keras.tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
     # stateless: the variables are created, not updated, which is forbidden outside a replica
     with model.distribute_strategy.scope(), keras.StatelessScope():
         model.compute_metrics(inputs, labels, outputs, sample_weight=None)
-    with model.distribute_strategy.scope():
-        # built by a LossScaleOptimizer, Nadam would not track the variable that it does not make by `add_variable`
-        inner = getattr(model.optimizer, "inner_optimizer", None)
-        for optimizer in (inner if isinstance(inner, keras.optimizers.Nadam) else None, model.optimizer):
-            if optimizer is not None and not optimizer.built:
-                optimizer.build(model.trainable_variables)
+    build_optimizers(model)

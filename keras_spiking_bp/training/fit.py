@@ -15,6 +15,7 @@ from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
+from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.saver import Saver
 from keras_spiking_bp.validation import check_positive_int
 
@@ -38,7 +39,7 @@ def fit(
 
     Restored are
 
-    * the weights, the optimizer with its step, its averages (`use_ema`) and its learning rate;
+    * the weights, the optimizers with their steps, averages (`use_ema`) and learning rates;
     * the random streams of encoders and dropout;
     * the position in the data, and the metric sums;
     * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,
@@ -66,7 +67,8 @@ def fit(
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
             state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
             and `on_train_end`, and a warning says that nothing is trained.
-        **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `verbose`, ...
+        **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `class_weight`
+            (1 for classes that are not in it), `verbose`, ...
 
     Returns:
         The curve: the logs of each epoch from the first one, also before the interruption. Values are numbers, or for
@@ -76,7 +78,8 @@ def fit(
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
         ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, `kwargs` has an
             argument that `batches` determines, there is a `BackupAndRestore`, the model is not built or not compiled,
-            is compiled with `steps_per_execution`, uses several machines or has more than one output, `keras.config`
+            is compiled with `steps_per_execution`, uses several machines or has more than one output, has another
+            optimizer as an attribute (for its own `train_step`) that is not built, `keras.config`
             limits epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
             another run: other data (by value, see `Batches.description`), weights of other shapes, another kind of
             optimizer, another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the
@@ -110,7 +113,10 @@ def fit(
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
     checkpoint = Checkpoint(folder, batches)
-    position = checkpoint.restore(model, next(iter(batches.epoch(0))), callbacks)
+    batch = next(iter(batches.epoch(0)))
+    position = checkpoint.restore(model, batch, callbacks)
+    if kwargs.get("class_weight"):
+        kwargs["class_weight"] = _of_all_classes(kwargs["class_weight"], model, batch)
     first = position.epoch
     check_position(position, epochs, checkpoint.folder)
     end = first if stopped_early(callbacks, first) else epochs
@@ -144,6 +150,14 @@ def fit(
         **kwargs,
     )
     return position.curve
+
+
+def _of_all_classes(class_weight: dict[int, float], model: keras.Model, batch: tuple) -> dict[int, float]:
+    """Classes that are not in it have the weight 1: Keras, which looks them up so in arrays, does not in a pipeline."""
+    inputs, labels = batch
+    (output,) = keras.tree.flatten(output_spec(model, inputs))
+    width = labels.shape[-1] if len(labels.shape) > 1 and labels.shape[-1] > 1 else output.shape[-1]
+    return {**dict.fromkeys(range(max(width, 2)), 1.0), **class_weight}
 
 
 def listed(callbacks: Any) -> list[keras.callbacks.Callback]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.training.callback_state import choose_directions
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
+from keras_spiking_bp.training.optimizers import optimizer_variables
 from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
 from keras_spiking_bp.validation import is_finite
 
@@ -98,8 +99,8 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_finite_state(model: keras.Model) -> bool:
-    """Whether the weights and the variables of the optimizer are finite.
+    """Whether the weights and the variables of the optimizers are finite.
 
     Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
     """
-    return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])
+    return all(is_finite(variable) for variable in [*model.variables, *optimizer_variables(model)])
