@@ -21,8 +21,9 @@ demo: $(VENV)/.data
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK)
 
+# one thread for each of the two processes: they are as many as the cores for which the time of the tests is meant
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # beside other libraries: the same spikes and gradients, networks of ours in theirs and theirs in ours (installs torch);
 # the slow ones too, which no other target runs with these libraries
@@ -36,15 +37,15 @@ test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which
-# tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes); of the slow tests those of several
-# devices, where Keras has changed most
+# tensorflow-datasets needs, is made for a newer protobuf than this TensorFlow takes); of the slow tests those where Keras
+# has changed most, as of several devices
 test-oldest: BIN = $(VENV)-oldest/bin
 test-oldest: $(VENV)-oldest/bin/python
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.12.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training/test_distribution.py tests/test_batch_normalization.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training tests/callbacks tests/test_batch_normalization.py
 
 # the page of examples/browser in headless Chromium (needs npm, chromium and its driver)
 test-browser: $(VENV)/.browser

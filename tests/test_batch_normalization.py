@@ -18,6 +18,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.normalization import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from tests.networks import with_other_weights
+from tests.slow import slow
 
 STEPS, MOMENTUM = 10, 0.8
 X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")
@@ -163,8 +164,8 @@ def test_first_statistics_leave_out_masked_steps():
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16", "float16"])
-@pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}, {"axis": 3, "epsilon": 0.1}], ids=str)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", slow("bfloat16"), "float16"])
+@pytest.mark.parametrize("options", [{}, slow({"scale": False, "center": False}), {"axis": 3, "epsilon": 0.1}], ids=str)
 def test_one_call_is_that_of_keras(policy, options, training):
     """Behind a convolution it is one operation of TensorFlow, not Keras' own."""
     norm = keras.layers.BatchNormalization(dtype=policy, **options)
@@ -336,7 +337,7 @@ def first_statistics(**kwargs):
 _ELSEWHERE = [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
 
 
-@pytest.mark.parametrize("compiled", [{}, *(pytest.param(how, marks=pytest.mark.slow) for how in _ELSEWHERE)])
+@pytest.mark.parametrize("compiled", [{}, *(slow(how) for how in _ELSEWHERE)])
 def test_the_first_statistics_are_those_of_the_first_batch(compiled):
     """Layer by layer: with a learning rate of 0 all steps see one network, whose statistics do not move any more."""
     model = network(rate=0.0, compiled=compiled)
@@ -399,6 +400,7 @@ def test_first_statistics_have_no_gradient_in_a_stateless_call():
     assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_first_statistics_of_new_layers_behind_trained_ones():
     """Those of the trained one are updated, as in any other step."""
     model = network(rate=0.0)
@@ -420,7 +422,7 @@ def test_first_statistics_of_new_layers_behind_trained_ones():
     assert np.abs(statistics(model)[3] - 1).max() > 0.1
 
 
-@pytest.mark.parametrize("gradient", [pytest.param("bounded", marks=pytest.mark.slow), "bptt"])
+@pytest.mark.parametrize("gradient", [slow("bounded"), "bptt"])
 def test_first_statistics_with_the_other_gradients(gradient):
     model = network(gradient, rate=0.0, surrogate="atan")
     model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
@@ -501,6 +503,7 @@ def test_learns_in_low_precision_and_is_saved_and_cloned(tmp_path):
     assert 0 < max(change) < 0.2  # one update of a momentum of 0.9; the statistics were not taken anew
 
 
+@pytest.mark.slow
 def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
     class Stop(keras.callbacks.Callback):
         seen = 0
@@ -526,7 +529,7 @@ def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
     assert_equal(resumed[1], whole[1])
 
 
-@pytest.mark.parametrize("pooling", ["average", pytest.param("max", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pooling", ["average", slow("max")])
 def test_health_and_observe(pooling):
     model = network(pooling=pooling, surrogate="sigmoid")
     health = ksbp.callbacks.Health(IMAGES)
@@ -602,6 +605,7 @@ class Dropped(keras.Model):
         return self.dropout(self.rnn(inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_random_layers_behind_it_draw_in_training(frozen):
     """In the synapse, in the next cell, and behind the `SpikingRNN`."""
@@ -715,22 +719,22 @@ def test_statistics_that_do_not_follow_from_mean_spikes_are_refused(made):
     assert ksbp.SpikingRNN(frozen, gradient="bptt")(x).shape[0] == 2
 
 
-@pytest.mark.parametrize("act", ["fit", "calibrate"])
+@pytest.mark.parametrize("act", ["fit", slow("calibrate")])
 def test_they_are_refused_too_where_they_are_unfrozen_later(act):
     cell = behind_an_activation()
     for norm in norms_of(cell):
         norm.trainable = False
     model = keras.Sequential([keras.Input((4, 12, 12, 2)), ksbp.SpikingRNN(cell, gradient="bptt")])
-    x = np.ones((2, 4, 12, 12, 2), "float32")
+    x, y = np.ones((2, 4, 12, 12, 2), "float32"), np.zeros((2, *model.output_shape[1:]), "float32")
     model.compile("sgd", "mse")
-    model.fit(x, model.predict(x, verbose=0), verbose=0)
+    model.fit(x, y, verbose=0)
     for norm in norms_of(cell):
         norm.trainable = True
     before = statistics(model)
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="must not stand behind 'pool'"):
         if act == "fit":
-            model.fit(x, model.predict(x, verbose=0), verbose=0)
+            model.fit(x, y, verbose=0)
         else:
             ksbp.calibrate(model, x, firing_rate=None)
     assert_close(statistics(model), before, rtol=0)

@@ -60,6 +60,7 @@ def test_the_page_names_what_had_not_settled():
         assert text == "Not settled by then: snnTorch (lenet, T = 50, batch 64, train)."
 
 
+@pytest.mark.slow
 def test_only_a_benchmark_hides_the_gpus(monkeypatch):
     seen = "import os, examples.reproduce, examples.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")

@@ -9,13 +9,18 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.observe import activity_of, firing_rates
 from keras_spiking_bp.spiking_model import input_over_time
 from tests.networks import noisy_patterns
+from tests.slow import slow
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 2)).astype("float32")
 
 
-def deep(num_steps=12, **kwargs):
-    stages = [(8, 3), (8, 3), "pool", (8, 3), (8, 3), (8, 3)]
+def small(num_steps=12, **kwargs):
+    stages = kwargs.pop("stages", [(8, 3), "pool", (8, 3)])
     return ksbp.models.spiking_vgg((8, 8, 2), 4, stages, [24], num_steps=num_steps, seed=0, **kwargs)
+
+
+def deep(**kwargs):
+    return small(stages=[(8, 3), (8, 3), "pool", (8, 3), (8, 3), (8, 3)], **kwargs)
 
 
 def rates(model, seed=5):
@@ -24,7 +29,7 @@ def rates(model, seed=5):
     return firing_rates(activity_of(model)(ksbp.PoissonEncoder(steps, seed=seed)(IMAGES)), steps)
 
 
-@pytest.mark.parametrize("target", [0.05, 0.2])
+@pytest.mark.parametrize("target", [slow(0.05), 0.2])
 def test_each_layer_fires_at_the_rate(target):
     model = deep(num_steps=25)
     done = ksbp.calibrate(model, IMAGES, target)
@@ -36,7 +41,7 @@ def test_each_layer_fires_at_the_rate(target):
 
 
 def test_scaling_is_all_that_happens():
-    model, other = deep(), deep()
+    model, other = small(), small()
     done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.1)}
     names = [n.name for n in model.get_layer("time").cell.neurons() if n.synapse.weights]
     for name, a, b in zip(names, model.get_weights(), other.get_weights(), strict=True):
@@ -45,7 +50,7 @@ def test_scaling_is_all_that_happens():
 
 
 def test_the_rate_before_is_that_with_the_preceding_layers_scaled(capsys):
-    model, other = (deep(encoder=ksbp.ConstantEncoder(12), num_steps=None) for _ in range(2))
+    model, other = (small(encoder=ksbp.ConstantEncoder(12), num_steps=None) for _ in range(2))
     done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.2, verbose=1)}
     lines = capsys.readouterr().out.splitlines()
     assert [sum(f"{name}:" in line for line in lines) for name in done] == [1] * len(done)
@@ -56,13 +61,13 @@ def test_the_rate_before_is_that_with_the_preceding_layers_scaled(capsys):
 
 
 def test_the_spread_of_the_outputs():
-    model = deep(encoder=ksbp.ConstantEncoder(12), num_steps=None)
+    model = small(encoder=ksbp.ConstantEncoder(12), num_steps=None)
     ksbp.calibrate(model, IMAGES, 0.1, output_std=0.7)
     assert model(IMAGES).numpy().std() == pytest.approx(0.7, rel=1e-4)
 
 
 def test_a_readout_that_hears_nothing():
-    model = deep()
+    model = small()
     silent = [variable for variable in model.trainable_variables if "fc1" in variable.path]
     silent[0].assign(0.0 * silent[0])
     before = model.get_weights()
@@ -75,7 +80,7 @@ def test_a_readout_that_hears_nothing():
 @pytest.mark.parametrize("bad", [{"firing_rate": "high"}, {"firing_rate": 0.1, "tolerance": 0}, {"tolerance": 1.0}])
 def test_bad_numbers(bad):
     with pytest.raises(ValueError, match=f"`{list(bad)[-1]}` must be"):
-        ksbp.calibrate(deep(), IMAGES, **bad)
+        ksbp.calibrate(small(), IMAGES, **bad)
 
 
 def test_there_must_be_a_readout_for_it():
@@ -84,7 +89,7 @@ def test_there_must_be_a_readout_for_it():
     with pytest.raises(ValueError, match="`output_std` needs a network that ends in a ReadoutCell"):
         ksbp.calibrate(spiking, np.ones((2, 5, 3), "float32"), 0.3, output_std=0.5)
     with pytest.raises(ValueError, match="`output_std` must be a number above 0"):
-        ksbp.calibrate(deep(), IMAGES, 0.1, output_std=0.0)
+        ksbp.calibrate(small(), IMAGES, 0.1, output_std=0.0)
 
 
 @pytest.mark.parametrize("weights", [True, False])
@@ -115,8 +120,9 @@ def functional_block(inputs, outputs):
 
 @pytest.mark.parametrize("make", [
     lambda: [keras.layers.Dense(8), keras.layers.Dense(3, bias_initializer="ones")],
-    lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(3, bias_initializer="ones")],
-    lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")],
+    slow(lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(),
+                  keras.layers.Dense(3, bias_initializer="ones")]),
+    slow(lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")]),
     lambda: [keras.layers.Dense(3), keras.layers.BatchNormalization()],
     lambda: [functional_block(20, 3)],
     lambda: [keras.layers.Dense(8), keras.layers.Dense(3, use_bias=False, trainable=False)],
@@ -183,11 +189,11 @@ def test_layers_before_a_cell_without_weights_are_scaled():
 
 
 def test_chosen_layers_only():
-    model, other = deep(), deep()
+    model, other = small(), small()
     (done,) = ksbp.calibrate(model, IMAGES, {"conv2": 0.15})
     assert done.name == "conv2" and done.rate == pytest.approx(0.15, rel=0.05)
     changed = [(a != b).any() for a, b in zip(model.get_weights(), other.get_weights(), strict=True)]
-    assert changed == [False, True, False, False, False, False, False]
+    assert changed == [False, True, False, False]
 
 
 def test_both_currents_of_a_junction_are_scaled():
@@ -224,7 +230,7 @@ def test_a_network_that_is_dead_learns_with_it():
 
 
 def test_a_silent_input_is_named():
-    model = deep()
+    model = small()
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: .* fires at 0\. Its"):
         ksbp.calibrate(model, np.zeros_like(IMAGES), 0.1)
@@ -252,7 +258,7 @@ def test_the_highest_rate_is_named_and_can_be_reached():
     assert done.rate == pytest.approx(0.25, rel=0.05)
 
 
-@pytest.mark.parametrize("weight", [9.8e-4, 32.11])
+@pytest.mark.parametrize("weight", [slow(9.8e-4), 32.11])
 def test_a_factor_between_the_last_two_that_are_allowed(weight):
     """The rate 0.4, two spikes in five steps, only with weights near 0.18: times 181, and 1 / 181."""
     dense = keras.layers.Dense(8, use_bias=False, kernel_initializer=keras.initializers.Constant(weight))
@@ -316,7 +322,7 @@ def test_layers_with_the_same_weights():
 
 def test_a_network_inside_of_a_model():
     """As if it stood there itself: in a functional model, in a sequential one, and in one in one."""
-    make = lambda: deep(num_steps=4, encoder=ksbp.ConstantEncoder(4))  # noqa: E731
+    make = lambda: small(num_steps=4, encoder=ksbp.ConstantEncoder(4))  # noqa: E731
     inputs = keras.Input((8, 8, 2))
     halved = keras.layers.Rescaling(0.5)
     alone, inner = make(), make()
@@ -324,15 +330,15 @@ def test_a_network_inside_of_a_model():
     model = keras.Sequential([keras.Input((8, 8, 2)), keras.Model(inputs, inner(halved(inputs)))])
     np.testing.assert_allclose(input_over_time(model)(2 * IMAGES), input_over_time(alone)(IMAGES))
     expected, done = ksbp.calibrate(alone, IMAGES, 0.2), ksbp.calibrate(model, 2 * IMAGES, 0.2)
-    assert done == expected and len(done) == 6
+    assert done == expected and len(done) == 3
 
 
 def test_inputs_that_are_no_arrays():
     dataset = tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)
     with pytest.raises(TypeError, match=r"`inputs` must be an array of the shape \(None, 8, 8, 2\).*_BatchDataset"):
-        ksbp.calibrate(deep(), dataset)
+        ksbp.calibrate(small(), dataset)
     with pytest.raises(ValueError, match=r"`inputs` must be an array .* Received: \(8, 8, 2\).*a batch of one"):
-        ksbp.calibrate(deep(), IMAGES[0])
+        ksbp.calibrate(small(), IMAGES[0])
 
 
 def test_a_constraint_that_would_undo_the_scaling():
@@ -353,7 +359,7 @@ def test_a_constraint_that_would_undo_the_scaling():
 
 
 def test_what_fails_leaves_all_weights_as_they_were():
-    model = deep()
+    model = small()
     before = model.get_weights()
     with pytest.raises(ValueError, match="Layer 'fc1' cannot be brought"):
         ksbp.calibrate(model, IMAGES, {"conv1": 0.2, "fc1": 1e-9})
@@ -364,12 +370,12 @@ def test_what_fails_leaves_all_weights_as_they_were():
 @pytest.mark.parametrize("rate", [0.0, 1.0, {"conv1": -0.1}])
 def test_bad_rates(rate):
     with pytest.raises(ValueError, match=r"`firing_rate(\['conv1'\])?` must be a number above 0 and below 1"):
-        ksbp.calibrate(deep(), IMAGES, rate)
+        ksbp.calibrate(small(), IMAGES, rate)
 
 
 def test_a_layer_with_lora_is_refused():
     """Its output is the sum of a fixed kernel and of a product of two."""
-    model = deep()
+    model = small()
     network = model.layers[-1].cell
     synapse = next(neuron.synapse for neuron in network.neurons() if isinstance(neuron.synapse, keras.layers.Dense))
     synapse.enable_lora(2)
@@ -383,7 +389,7 @@ def test_a_layer_with_lora_is_refused():
 
 def test_unknown_layers():
     with pytest.raises(ValueError, match=r"`firing_rate` must name spiking layers .* Received: \['pool1'\]"):
-        ksbp.calibrate(deep(), IMAGES, {"pool1": 0.1})
+        ksbp.calibrate(small(), IMAGES, {"pool1": 0.1})
 
 
 def test_models_without_or_with_two_spiking_layers():
@@ -451,14 +457,14 @@ def test_a_normalisation_of_fed_back_spikes():
 
 
 def test_what_is_in_front_of_the_network():
-    model = deep(num_steps=7)
+    model = small(num_steps=7)
     assert input_over_time(model)(IMAGES).shape == (8, 7, 8, 8, 2)
-    spikes_in, spikes = deep(encoder=None), np.repeat(IMAGES[:, None], 12, axis=1)
+    spikes_in, spikes = small(encoder=None), np.repeat(IMAGES[:, None], 12, axis=1)
     np.testing.assert_array_equal(input_over_time(spikes_in)(spikes), spikes)
 
 
 def normalized(num_steps=12, **kwargs):
-    return deep(num_steps=num_steps, normalization="batch", pooling="average", **kwargs)
+    return small(num_steps=num_steps, normalization="batch", pooling="average", **kwargs)
 
 
 def norms_of(model):
@@ -481,7 +487,7 @@ def test_batch_normalization_keeps_rates_and_right_statistics():
     spikes = input_over_time(model)(IMAGES)
     assert deviation(other, spikes) > 0.1  # of mean 0 and variance 1
     done = ksbp.calibrate(model, IMAGES, 0.15, output_std=0.7)
-    assert [layer.name for layer in done] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1"]
+    assert [layer.name for layer in done] == ["conv1", "conv2", "fc1"]
     now = firing_rates(activity_of(model)(spikes), 12)
     for layer in done:
         assert layer.rate == pytest.approx(0.15, rel=0.05)
@@ -524,9 +530,7 @@ def test_batch_normalization_that_is_frozen_or_has_no_gamma():
     norms = norms_of(model)
     norms[0].trainable = False
     frozen = norms[0].get_weights()
-    assert [layer.name for layer in ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)] == [
-        "conv2", "conv3", "conv4", "conv5", "fc1",
-    ]  # fmt: skip
+    assert [layer.name for layer in ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)] == ["conv2", "fc1"]
     for a, b in zip(norms[0].get_weights(), frozen, strict=True):
         np.testing.assert_array_equal(a, b)
     for center in (True, False):

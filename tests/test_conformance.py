@@ -72,23 +72,32 @@ class RunsACell(ksbp.SpikingRNN):
 
 class TestLayers(TestCase):
     def test_cells(self):
-        for gradient, sequences in (("accumulated", False), ("bptt", True)):
-            for name, (shape, weights, generators) in OUTPUTS.items():
-                if name == "RecurrentCell" and gradient != "bptt":
-                    continue  # refused
-                with self.subTest(name=name, gradient=gradient, sequences=sequences):
-                    self.run_layer_test(
-                        RunsACell,
-                        init_kwargs={"cell_name": name, "gradient": gradient, "return_sequences": sequences},
-                        input_shape=(2, 5, 6, 6, 2),
-                        expected_output_shape=(2, 5, *shape) if sequences else (2, *shape),
-                        expected_num_seed_generators=generators,
-                        expected_num_non_trainable_variables=generators,
-                        expected_num_trainable_weights=weights,
-                        expected_num_non_trainable_weights=0,
-                        supports_masking=True,
-                        run_mixed_precision_check=False,  # layers are float32 by design
-                    )
+        for name in OUTPUTS:
+            if name != "RecurrentCell":  # refused
+                self.check(name, "accumulated", sequences=False)
+        for name in ("LIFCell", "RecurrentCell"):
+            self.check(name, "bptt", sequences=True)
+
+    @pytest.mark.slow
+    def test_other_cells_through_the_loop(self):
+        for name in OUTPUTS.keys() - {"LIFCell", "RecurrentCell"}:
+            self.check(name, "bptt", sequences=True)
+
+    def check(self, name, gradient, sequences):
+        shape, weights, generators = OUTPUTS[name]
+        with self.subTest(name=name, gradient=gradient, sequences=sequences):
+            self.run_layer_test(
+                RunsACell,
+                init_kwargs={"cell_name": name, "gradient": gradient, "return_sequences": sequences},
+                input_shape=(2, 5, 6, 6, 2),
+                expected_output_shape=(2, 5, *shape) if sequences else (2, *shape),
+                expected_num_seed_generators=generators,
+                expected_num_non_trainable_variables=generators,
+                expected_num_trainable_weights=weights,
+                expected_num_non_trainable_weights=0,
+                supports_masking=True,
+                run_mixed_precision_check=False,  # layers are float32 by design
+            )
 
     def test_encoders(self):
         for name, dtype in ENCODERS.items():

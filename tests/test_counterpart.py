@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow
 
 
 def images(shape=(8, 8, 1), number=4):
@@ -228,10 +229,8 @@ def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused(
         ksbp.ann_counterpart(behind)
 
 
-@pytest.mark.parametrize(
-    "pooling", [pytest.param(keras.layers.AveragePooling2D, marks=pytest.mark.slow), keras.layers.MaxPooling2D]
-)
-@pytest.mark.parametrize("share_weights", [True, False])
+@pytest.mark.parametrize("pooling", [slow(keras.layers.AveragePooling2D), keras.layers.MaxPooling2D])
+@pytest.mark.parametrize("share_weights", [slow(True), False])
 def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights):
     """As a stock network: a normalised shortcut, plain averages or maxima, and statistics that are copied both ways."""
     kind = "max" if pooling is keras.layers.MaxPooling2D else "average"

@@ -9,14 +9,16 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from tests.pages import ROOT, run, snippets
+from tests.slow import slow_except
 
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 #: Pages whose snippets need packages that not everybody has are run by tests of their own.
 ELSEWHERE = {"nir.md", "export.md"}
+WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE])
+@pytest.mark.parametrize("name", slow_except(WITH_CODE, *(name for name in WITH_CODE if not name.startswith("howto"))))
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)

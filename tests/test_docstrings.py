@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow_except
 
+LARGE = {"keras_spiking_bp.models.resnet", "keras_spiking_bp.models.vgg"}  # networks for CIFAR-10
 MODULES = [m.name for m in pkgutil.walk_packages(ksbp.__path__, "keras_spiking_bp.")]
 NAMES = {name: getattr(ksbp, name) for name in ksbp.__all__} | {"keras": keras, "np": np}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", slow_except(MODULES, *(name for name in MODULES if name not in LARGE)))
 def test_examples(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.NORMALIZE_WHITESPACE)

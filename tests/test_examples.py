@@ -178,6 +178,7 @@ def test_export_all(tmp_path, capsys):
         export_all.main(arguments)
 
 
+@pytest.mark.slow
 def test_export_all_writes_all_or_none(tmp_path, monkeypatch):
     """Not files of two networks."""
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")

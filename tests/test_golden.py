@@ -1,5 +1,7 @@
 """The golden fixtures: every spike, trace and output, and both gradients, in eager mode, as a graph and under XLA."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,11 +10,11 @@ import keras_spiking_bp as ksbp
 from tests.networks import FIXTURES, build_rnn, golden
 from tests.oracle import assert_close
 from tests.reference import Simulation
+from tests.slow import slow
 
 MODES = [
-    pytest.param(name, mode, marks=pytest.mark.slow if mode == "xla" and name != "residual" else ())
-    for name in FIXTURES
-    for mode in ("eager", "graph", "xla")
+    case if case[1] == "eager" or case[0] == "residual" else slow(case)
+    for case in itertools.product(FIXTURES, ("eager", "graph", "xla"))
 ]
 
 

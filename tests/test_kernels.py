@@ -24,8 +24,8 @@ from keras_spiking_bp.kernels.lif_step import lif_step
 from tests.networks import FIXTURES, build_rnn, golden
 from tests.oracle import assert_close
 from tests.pages import ROOT
+from tests.slow import slow, slow_except
 
-slow = pytest.mark.slow
 COMPILER = shlex.split(os.environ.get("CXX") or "g++")
 with_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C++ compiler")
 
@@ -104,9 +104,9 @@ def assert_same(cell, current, state):
 
 
 @with_compiler
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("mixed_bfloat16", marks=slow)])
-@pytest.mark.parametrize("synaptic_beta", [None, pytest.param(0.6, marks=slow)])
-@pytest.mark.parametrize("beta", [0.9, pytest.param(1.0, marks=slow)])
+@pytest.mark.parametrize("dtype", ["float32", slow("mixed_bfloat16")])
+@pytest.mark.parametrize("synaptic_beta", [None, slow(0.6)])
+@pytest.mark.parametrize("beta", [0.9, slow(1.0)])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize(("rule", "surrogate"), RULES)
 def test_a_step_is_the_same_to_the_last_bit(rule, surrogate, reset, beta, synaptic_beta, dtype):
@@ -162,7 +162,8 @@ def trained(**kwargs):
 
 TRAININGS = {
     "accumulated": {},
-    "bounded": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
+    "bounded": {"gradient": "bounded", "reset_mechanism": "subtract"},
+    "normalized": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
     "surrogate": {"surrogate": "atan", "pooling": "average"},
     "bfloat16": {
         "gradient": "bounded",
@@ -176,9 +177,7 @@ TRAININGS = {
 
 
 @with_compiler
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in ("bounded", "surrogate") else slow) for n in TRAININGS]
-)
+@pytest.mark.parametrize("name", slow_except(TRAININGS, "bounded"))
 def test_a_training_is_the_same_to_the_last_bit(name):
     without = trained(**TRAININGS[name])
     kernels.enable()
@@ -193,7 +192,7 @@ def test_a_training_is_the_same_to_the_last_bit(name):
 
 
 @with_compiler
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "dense" else slow) for n in FIXTURES])
+@pytest.mark.parametrize("name", slow_except(FIXTURES, "dense"))
 def test_golden_fixtures(on, name):
     """In training, where the kernels are used; every spike is in the outputs and the records behind the gradients."""
     network, weights, figures = golden(name)
@@ -234,7 +233,7 @@ def test_masked_steps(on):
         assert_same_bits(by_kernel, plain)
 
 
-@slow
+@pytest.mark.slow
 @with_compiler
 @pytest.mark.parametrize("threads", ["1", "8"])
 def test_any_number_of_threads(threads):
@@ -271,6 +270,7 @@ def test_where_it_is_used(on):
     assert not kernels_in(lambda x: layer.observe(x)[0], tf.zeros((2, 7, 9, 9, 2)))
 
 
+@pytest.mark.slow
 @with_compiler
 def test_exports_have_none(on, tmp_path):
     """Not in the functions of gradients either, which TensorFlow saves too."""
@@ -283,7 +283,7 @@ def test_exports_have_none(on, tmp_path):
         assert b"KerasSpikingBp" not in (tmp_path / name / "saved_model.pb").read_bytes()
 
 
-@slow
+@pytest.mark.slow
 @with_compiler
 def test_xla_has_the_plain_operations(on, recwarn):
     switch._said.clear()
@@ -404,7 +404,7 @@ except RuntimeError as error:
     assert default.stdout.startswith("False []")
 
 
-@slow
+@pytest.mark.slow
 @with_compiler
 def test_a_truncated_library_is_replaced(tmp_path):
     """By one that works, in a process that has not loaded any."""

@@ -43,9 +43,14 @@ def test_shapes_that_differ_are_not_broadcast():
     assert float(losses.SumSquaredError()(np.zeros((2, 5, 3)), np.ones((2, 5, 3)))) == 30.0
     unknown = tf.function(losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2)
     assert float(unknown(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
+    compiled = tf.function(
+        losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2, jit_compile=True
+    )
+    assert float(compiled(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
     for shape in ((4, 1), (1, 3)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must be one-hot, of the shape of y_pred"):
             unknown(tf.zeros(shape), tf.ones((4, 3)))
+        assert np.isnan(compiled(tf.zeros(shape), tf.ones((4, 3))))  # XLA leaves the check out
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -116,6 +121,21 @@ def test_reduction_and_name(loss, reduction):
     found = made(targets, PREDICTIONS)
     np.testing.assert_allclose(found, reduce(each), rtol=1e-6)
     assert (made.name, made.dtype, each.shape) == ("mine", "float64", (5,))
+
+
+@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
+def test_weights_and_masks_of_samples(loss):
+    made = loss(10) if loss is losses.SpikeCountError else loss()
+    targets, weights = ONE_HOT if loss is losses.SumSquaredError else LABELS, np.array([0.0, 1.0, 2.0, 0.5, 3.0])
+    each = [float(made(targets[i : i + 1], PREDICTIONS[i : i + 1])) for i in range(5)]
+    by_weight = float(made(targets, PREDICTIONS, sample_weight=weights))
+    assert by_weight == pytest.approx(np.dot(weights, each) / (5 if loss is losses.SpikeCountError else 1), rel=1e-5)
+    masked = tf.constant(PREDICTIONS)
+    masked._keras_mask = tf.constant([True, False, True, True, False])
+    kept = [each[i] for i in (0, 2, 3)]
+    assert float(made(targets, masked)) == pytest.approx(
+        np.mean(kept) if loss is losses.SpikeCountError else np.sum(kept), rel=1e-5
+    )
 
 
 def test_outputs_of_each_step_are_not_blamed_on_the_labels():

@@ -1,5 +1,6 @@
 """`calibrate`, the callbacks and `traces` with a mask: as if each series were run alone, cut to its steps."""
 
+import itertools
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.observe import traces
+from tests.slow import slow_except
 
 LENGTHS = np.array([7, 12, 3, 9, 0, 5])
 MASK = np.arange(12) < LENGTHS[:, None]
@@ -74,10 +76,8 @@ def by_names(cell, **kwargs):
     return keras.Model(inputs, inner({"series": inputs[0], "exists": inputs[1]})), [SERIES, MASK]
 
 
-MODELS = pytest.mark.parametrize(
-    "made",
-    [given, made_by_masking, in_another_model, as_integers, made_by_another_model, made_outside, by_names],
-)
+FORMS = [given, made_by_masking, in_another_model, as_integers, made_by_another_model, made_outside, by_names]
+FEW = pytest.mark.parametrize("made", slow_except(FORMS, given, made_outside))  # they differ in how they are read only
 pytestmark = pytest.mark.filterwarnings("ignore:Layer 'inner' .* does not support masking", "ignore:The structure of")
 
 
@@ -98,7 +98,7 @@ def alone(model, inputs):
     return outputs, np.concatenate([activity["hidden"]["spike_count"] for _, activity in found])
 
 
-@MODELS
+@FEW
 def test_calibrated_rates_are_those_of_the_steps_that_exist(made):
     model, inputs = made(cell_of())
     (done,) = ksbp.calibrate(model, inputs, 0.2, output_std=0.7, tolerance=0.1)
@@ -108,7 +108,7 @@ def test_calibrated_rates_are_those_of_the_steps_that_exist(made):
     assert with_the_empty_one.std() == pytest.approx(0.7, rel=1e-3)
 
 
-@MODELS
+@FEW
 def test_statistics_are_those_of_the_layer_with_the_mask(made):
     model, inputs = made(cell_of(keras.layers.BatchNormalization()), gradient="bounded")
     ksbp.calibrate(model, inputs, firing_rate=None)
@@ -121,8 +121,10 @@ def test_statistics_are_those_of_the_layer_with_the_mask(made):
     np.testing.assert_allclose(synapse.layers[1].moving_mean, expected, rtol=1e-4, atol=1e-5)
 
 
-@MODELS
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("made", "backwards"),
+    slow_except(itertools.product(FORMS, (False, True)), *((form, False) for form in FORMS), (given, True)),
+)
 def test_traces(made, backwards):
     model, inputs = made(cell_of(), go_backwards=backwards)
     found = traces(model, inputs)
@@ -147,7 +149,7 @@ def test_traces_where_steps_are_missing_in_the_middle():
                     np.testing.assert_allclose(found[name][what][i : i + 1, HOLES[i]], values, rtol=1e-5, atol=1e-6)
 
 
-@MODELS
+@FEW
 def test_callbacks(made, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     model, inputs = made(cell_of())
@@ -165,7 +167,7 @@ def test_callbacks(made, tmp_path, monkeypatch):
     assert (written["membrane/out"][0, 6:] == written["membrane/out"][0, 6]).all()  # after its 7 steps
 
 
-@MODELS
+@pytest.mark.parametrize("made", FORMS)
 def test_analysis_and_exports_refuse_it(made, tmp_path):
     model, inputs = made(cell_of())
     with pytest.raises(ValueError, match="gets a mask|must have its SpikingRNN layer .* among its own layers"):
@@ -180,9 +182,10 @@ def test_a_loaded_model(made, tmp_path):
     model, inputs = made(cell_of())
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
+    found = traces(loaded, inputs)
     for name, of in traces(model, inputs).items():
         for what, values in of.items():
-            np.testing.assert_array_equal(traces(loaded, inputs)[name][what], values)
+            np.testing.assert_array_equal(found[name][what], values)
 
 
 def test_saturated_where_there_are_steps():

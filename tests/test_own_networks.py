@@ -1,5 +1,7 @@
 """Networks of our own making against the NumPy oracle: fast leak, strided residual, dropout, reset by subtraction."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,11 +23,13 @@ from tests.oracle import (
     strided_residual,
 )
 from tests.reference import Simulation
+from tests.slow import slow_except
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("beta", [pytest.param(0.99, marks=pytest.mark.slow), 0.8, 1.0])
+@pytest.mark.parametrize(("beta", "reset"), slow_except(
+    itertools.product((0.99, 0.8, 1.0), ("zero", "subtract")), (0.8, "zero"), (0.8, "subtract"), (1.0, "zero")
+))  # fmt: skip
 @pytest.mark.parametrize("make", [plain, strided_residual])
 def test_gradients(make, beta, reset, gradient):
     network, weights, inputs, simulation = safe_case(make, beta, reset=reset)
@@ -55,19 +59,30 @@ ANY_NETWORK = {
     "seed": st.integers(0, 10_000),
 }
 SURROGATE = st.sampled_from([Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)])
-searched = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@searched
+def searched(networks):
+    return settings(max_examples=networks, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@searched(8)
 @given(**ANY_NETWORK)
 def test_any_small_network(**network):
     check_small_network(None, ("accumulated", "bounded", "bptt"), **network)
 
 
-@searched
+@searched(8)
 @given(surrogate=SURROGATE, **ANY_NETWORK)
 def test_any_small_network_with_a_surrogate(surrogate, **network):
     check_small_network(surrogate, ("accumulated", "bptt"), **network)
+
+
+@pytest.mark.slow
+@searched(40)
+@given(surrogate=st.none() | SURROGATE, **ANY_NETWORK)
+def test_more_small_networks(surrogate, **network):
+    rules = ("accumulated", "bptt") if surrogate else ("accumulated", "bounded", "bptt")
+    check_small_network(surrogate, rules, **network)
 
 
 def check_small_network(

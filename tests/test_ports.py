@@ -10,6 +10,7 @@ import keras_spiking_bp as ksbp
 from examples.ports import __main__ as ports
 from examples.ports import conv_fashion_mnist, page, snntorch5, snntorch6
 from examples.ports.data import load
+from tests.slow import slow
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -25,8 +26,8 @@ def digits(samples):
         (snntorch5, {"num_steps": 10}, 64, 1280),
         (snntorch5, {"num_steps": 10, "readout": True, "gradient": "accumulated"}, 64, 1280),
         (snntorch6, {"num_steps": 8}, 32, 1600),
-        pytest.param(conv_fashion_mnist, {"channels": 8}, 32, 1600, marks=pytest.mark.slow),
-        pytest.param(conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600, marks=pytest.mark.slow),
+        slow((conv_fashion_mnist, {"channels": 8}, 32, 1600)),
+        slow((conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600)),
         (conv_fashion_mnist, {"channels": 8, "gradient": "accumulated"}, 32, 1600),
     ],
     ids=["snntorch5", "readout", "snntorch6", "cells", "layers", "accumulated"],
@@ -56,6 +57,7 @@ def test_potentials_are_those_of_the_neurons():
     np.testing.assert_array_equal(model(x) > 1.0, spikes > 0)
 
 
+@pytest.mark.slow
 def test_a_training_is_run_once(monkeypatch, tmp_path):
     rows = tmp_path / "ports.json"
     arguments = ["--port", "conv_fashion_mnist", "--data", "mnist_5k", "--samples", "128", "--test-samples", "20"]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow
 
 RNG = np.random.default_rng(0)
 SPIKES = (RNG.uniform(size=(8, 10, 6)) < 0.4).astype("float32")
@@ -70,7 +71,7 @@ def linear_loss(_, outputs):
 
 
 @pytest.mark.parametrize("loss", ["sparse", linear_loss])
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
+@pytest.mark.parametrize("gradient", ["accumulated", slow("bounded"), "bptt"])
 def test_fit(gradient, loss):
     model = network(gradient)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if loss == "sparse" else loss
@@ -85,8 +86,10 @@ def test_fit(gradient, loss):
         np.testing.assert_allclose(weight, after, rtol=1e-5, atol=1e-6, err_msg=weight.path)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, keras.optimizers.AdamW])
+@pytest.mark.parametrize(("gradient", "optimizer"), [
+    ("accumulated", keras.optimizers.Adam), ("bounded", keras.optimizers.AdamW),
+    slow(("accumulated", keras.optimizers.AdamW)), slow(("bounded", keras.optimizers.Adam)),
+])  # fmt: skip
 def test_train_on_batch_with_biases(gradient, optimizer):
     model = network(gradient, bias=True)
     model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))

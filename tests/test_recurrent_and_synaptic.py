@@ -12,12 +12,13 @@ from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
 from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
 from tests.reference import Simulation
+from tests.slow import slow
 
 TOLERANCE = 1e-5  # of the largest entry
 SURROGATES = [
     None,
     Triangle(),
-    *(pytest.param(surrogate, marks=pytest.mark.slow) for surrogate in (ATan(), Sigmoid(4.0), FastSigmoid(2.0))),
+    *(slow(surrogate) for surrogate in (ATan(), Sigmoid(4.0), FastSigmoid(2.0))),
 ]
 
 
@@ -84,7 +85,7 @@ def test_masked_steps_are_left_out(make, gradient, surrogate):
     ("make", "gradient", "how"),
     [
         (synaptic, "accumulated", "unrolled"),
-        (synaptic, "accumulated", "xla"),
+        slow((synaptic, "accumulated", "xla")),
         (both, "bptt", "unrolled"),
         (both, "bptt", "xla"),
         (both, "bptt", "each step"),
@@ -235,10 +236,10 @@ def test_it_is_saved_cloned_and_trained_on(tmp_path):
     model.fit(x, np.arange(8) % 3, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(loaded(x), model(x))
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(clone.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(clone(x), model(x))
     config = loaded.get_layer("time").cell.cells[0].cell.get_config()
     assert config["synaptic_beta"] == 0.5
     weights = [model.get_weights() for model in (model, loaded) if model.fit(x, np.arange(8) % 3, verbose=0)]

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.regularizers import FiringRate
 from tests.networks import noisy_patterns
+from tests.slow import slow
 
 
 def network(gradient="bounded", **kwargs):
@@ -86,7 +87,7 @@ def test_dropout_does_not_count():
     assert losses[0] == losses[1] > 0
 
 
-@pytest.mark.parametrize("network_of", ["vgg", pytest.param("resnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network_of", ["vgg", slow("resnet")])
 def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
     keras.utils.set_random_seed(0)  # the order of the batches
     penalty = FiringRate(0.3, 10.0)
@@ -129,7 +130,7 @@ def test_a_penalty_of_keras_itself_silences():
         assert spikes[1][name] < 0.8 * spikes[0][name]
 
 
-@pytest.mark.parametrize("policy", [None, "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", [None, slow("mixed_bfloat16")])
 def test_round_trips(tmp_path, policy):
     model = network(activity_regularizer=FiringRate(0.2, 3.0), policy=policy)
     x, y = images(), np.eye(4, dtype="float32")[np.random.default_rng(1).integers(0, 4, 8)]

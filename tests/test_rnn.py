@@ -1,5 +1,6 @@
 """`SpikingRNN`: time, states, masks, shapes; the same network in every form."""
 
+import itertools
 import re
 
 import keras
@@ -10,6 +11,7 @@ from tensorflow.python.framework.function_def_to_graph import function_def_to_gr
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.gradients.tracing import gradient_wanted
+from tests.slow import slow, slow_except
 
 GRADIENTS = ["accumulated", "bounded", "bptt"]
 
@@ -38,6 +40,26 @@ DERIVATIVES = [
         ]
     ),
 ]
+
+
+def _ends():
+    """Each derivative with each end of the network; in the fast suite each end with a rule on totals, and `bptt`."""
+    for derivative in DERIVATIVES:
+        for sequences, readout in itertools.product((True, False), repeat=2):
+            fast = (sequences == readout) == (derivative.id in ("accumulated", "bptt"))
+            marks = derivative.marks if fast else (*derivative.marks, pytest.mark.slow)
+            name = f"{derivative.id}-{sequences}-{readout}"
+            yield pytest.param(*derivative.values, sequences, readout, id=name, marks=marks)
+
+
+def _some(*fast):
+    """The derivatives, those of other names than `fast` marked slow."""
+    for derivative in DERIVATIVES:
+        marks = derivative.marks if derivative.id in fast else (*derivative.marks, pytest.mark.slow)
+        yield pytest.param(*derivative.values, id=derivative.id, marks=marks)
+
+
+ENDS = pytest.mark.parametrize(("gradient", "neuron", "sequences", "readout"), list(_ends()))
 BINARY = 0.75  # a leak, and weights in eighths below, whose arithmetic is exact in binary: results must be equal
 
 
@@ -86,9 +108,7 @@ def assert_all_close(actual, expected, **tolerance):
         np.testing.assert_allclose(a, e, **(tolerance or {"rtol": 1e-6, "atol": 1e-6}))
 
 
-@pytest.mark.parametrize("readout", [True, False])
-@pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+@ENDS
 def test_the_loop_equals_the_unrolled_loop(gradient, neuron, sequences, readout):
     rnn = conv_network(readout, neuron, gradient=gradient, return_sequences=sequences)
     x = spikes()
@@ -106,8 +126,8 @@ def outputs_like_graph(rnn, x):
     return [outputs, *tape.gradient(loss, rnn.trainable_weights)]
 
 
-@pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+@pytest.mark.parametrize("sequences", slow_except([True, False], True))
+@pytest.mark.parametrize(("gradient", "neuron"), _some("bounded", "accumulated-triangle-subtract", "bptt-atan-zero"))
 def test_xla(gradient, neuron, sequences):
     rnn = conv_network(neuron=neuron, gradient=gradient, return_sequences=sequences)
     x = spikes()
@@ -221,9 +241,7 @@ def test_no_gradient_into_the_initial_state(gradient, readout):
     assert tape.gradient(loss, states) == [None] * len(states)
 
 
-@pytest.mark.parametrize("sequences", [True, False])
-@pytest.mark.parametrize("readout", [True, False])
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+@ENDS
 def test_masked_steps_are_skipped(gradient, neuron, readout, sequences):
     """A padded batch gives, sample by sample, what the samples give alone: outputs and gradients."""
     rnn = conv_network(readout, neuron, gradient=gradient)
@@ -460,7 +478,7 @@ class AlwaysDropsInside(keras.layers.Layer):
         return self.drop(inputs, training=True)
 
 
-@pytest.mark.parametrize("drops", [pytest.param(AlwaysDrops, marks=pytest.mark.slow), AlwaysDropsInside])
+@pytest.mark.parametrize("drops", [slow(AlwaysDrops), AlwaysDropsInside])
 @pytest.mark.parametrize("others", [
     {"dtype": "mixed_bfloat16"}, {"dtype": "float32"}, {"dtype": "float32", "normalised": True},
 ])  # fmt: skip
@@ -595,8 +613,10 @@ def test_go_backwards():
 
 
 @pytest.mark.parametrize("given", ["attached", "keyword", "positional"])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("return_state", [True, False])
+@pytest.mark.parametrize(
+    ("policy", "return_state"),
+    [("float32", True), ("mixed_bfloat16", False), slow(("float32", False)), slow(("mixed_bfloat16", True))],
+)
 def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(given, policy, return_state):
     keras.config.set_dtype_policy(policy)
     mask = np.arange(8) < [[8], [5], [3]]
@@ -851,8 +871,8 @@ def test_the_leak_of_a_readout_is_differentiated_if_asked_for(beta):
 # --- functions that are traced before anybody asks for a gradient -----------------------------------------------------
 
 
-@pytest.mark.parametrize("sequences", [pytest.param(True, marks=pytest.mark.slow), False])
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+@pytest.mark.parametrize("sequences", slow_except([True, False], False))
+@pytest.mark.parametrize(("gradient", "neuron"), _some("accumulated", "bptt"))
 def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
     """TensorFlow does not trace a function anew for a tape that comes later: the gradient must be right even so."""
     rnn = conv_network(neuron=neuron, gradient=gradient, return_sequences=sequences)
@@ -879,7 +899,7 @@ def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
     assert_all_close([g.numpy() for g in symbolic(x)], expected)
 
 
-@pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
+@pytest.mark.parametrize(("gradient", "neuron"), _some("bounded", "accumulated-triangle-subtract", "bptt-atan-zero"))
 def test_a_stateful_layer_traced_before_the_tape(gradient, neuron):
     """The derivative is computed later than the outputs, but from the states that those had."""
     rnn = conv_network(neuron=neuron, gradient=gradient)
@@ -936,7 +956,7 @@ def kept_at_each_step(cell, units=32):
 
 
 @pytest.mark.parametrize(("arguments", "arrays"), [
-    ({}, 2), ({"reset_mechanism": "subtract"}, 2), ({"beta": 1.0}, 2), ({"synaptic_beta": 0.9}, 3),
+    ({}, 2), slow(({"reset_mechanism": "subtract"}, 2)), slow(({"beta": 1.0}, 2)), ({"synaptic_beta": 0.9}, 3),
     ({"surrogate": "atan"}, 3),
 ], ids=["zero", "subtract", "no leak", "current", "surrogate"])  # fmt: skip
 def test_a_gradient_through_the_loop_keeps_no_record(arguments, arrays):

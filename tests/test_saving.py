@@ -1,5 +1,6 @@
 """Everything round-trips: `.keras`, weights file, config, clone, SavedModel in a fresh process."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.restarted import Restarted
+from tests.slow import slow_except
 
 
 def network(**kwargs):
@@ -143,8 +145,12 @@ def test_a_checkpoint_of_tensorflow(make, tmp_path):
         np.testing.assert_array_equal(saved, restored)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize(
+    ("mode", "gradient"),
+    slow_except(
+        itertools.product(("int8", "int4", "float8"), ("accumulated", "bounded", "bptt")), ("int8", "accumulated")
+    ),
+)
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_a_network_that_keras_quantised(mode, gradient, tmp_path):
     hidden = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(8)])

@@ -23,6 +23,7 @@ from tests.oracle import (
 )
 from tests.pages import ROOT
 from tests.reference import Simulation
+from tests.slow import slow
 
 ALL = [Triangle(), ATan(), Sigmoid(), FastSigmoid()]
 OTHERS = [Triangle(0.5), ATan(3.0), Sigmoid(4.0), FastSigmoid(2.0)]
@@ -115,7 +116,7 @@ def test_networks_against_the_oracle(make, gradient, surrogate, reset, beta):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-@pytest.mark.parametrize("make", [plain, pytest.param(strided_residual, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", [plain, slow(strided_residual)])
 def test_dropout(make, gradient, reset, monkeypatch):
     neuron, of_oracle = both(ATan())
     network, weights, inputs, simulation = safe_case(make, 0.9, 6, keep=draw_masks, reset=reset, **of_oracle)
@@ -196,7 +197,7 @@ CLOSE = [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isins
 
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=() if row in CLOSE else pytest.mark.slow, id=str(row)) for row in gradient_slopes.ROWS],
+    [pytest.param(row, marks=() if row == CLOSE[0] else pytest.mark.slow, id=str(row)) for row in gradient_slopes.ROWS],
 )
 def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
     """In each of six layers the figures are those of the page; on totals with a triangle, within a factor of 1.6."""
@@ -297,7 +298,7 @@ def silent_network(gradient, surrogate):
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 @pytest.mark.parametrize(
     "surrogate",
-    ["triangle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("atan", "sigmoid", "fast_sigmoid"))],
+    ["triangle", *(slow(name) for name in ("atan", "sigmoid", "fast_sigmoid"))],
 )
 def test_a_layer_that_is_silent_learns(gradient, surrogate):
     rng = np.random.default_rng(0)

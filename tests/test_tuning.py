@@ -50,6 +50,7 @@ def test_a_trial_reports_what_the_network_spends():
             space.fit(hp, model, x, y, validation_data=validation)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     """KerasTuner would keep those of the best epoch."""
     rng = np.random.default_rng(0)
@@ -85,6 +86,7 @@ def test_the_metrics_are_those_of_restored_weights():
     assert history["val_loss"] == [model.evaluate(x, y, verbose=0)[0]] != history["loss"]
 
 
+@pytest.mark.slow
 def test_several_objectives(tmp_path):
     """A list of objectives is how KerasTuner weighs accuracy and cost."""
     rng = np.random.default_rng(0)

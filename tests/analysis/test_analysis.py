@@ -1,6 +1,8 @@
 """Activity, accuracy over time, energy and comparison: against the NumPy simulation and by hand."""
 
 import dataclasses
+import functools
+import itertools
 import sys
 
 import keras
@@ -14,6 +16,7 @@ from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
 from tests.networks import build_rnn, golden
 from tests.reference import Simulation
+from tests.slow import slow, slow_except
 
 
 @pytest.fixture(scope="module", params=["dense_fast_leak", "conv_pool", "residual"])
@@ -292,10 +295,10 @@ def test_labels_of_no_class_are_refused(small, bad):
 
 @pytest.mark.parametrize("make", [
     lambda labels: 0.9 * np.eye(3)[labels] + 0.1 / 3,
-    lambda labels: np.where(np.eye(3)[labels], 0.9, 0.1),
-    lambda labels: tf.cast(tf.one_hot(labels, 3), tf.bfloat16),
+    slow(lambda labels: np.where(np.eye(3)[labels], 0.9, 0.1)),
+    slow(lambda labels: tf.cast(tf.one_hot(labels, 3), tf.bfloat16)),
     lambda labels: tf.cast(labels, tf.bfloat16),
-    lambda labels: labels.astype(object),
+    slow(lambda labels: labels.astype(object)),
     lambda labels: labels[:, None].astype("float16"),
 ], ids=["smoothed", "rates", "bfloat16 one-hot", "bfloat16", "objects", "column"])  # fmt: skip
 def test_labels_of_any_dtype_are_those_of_their_largest_entry(small, make):
@@ -454,6 +457,7 @@ def test_max_pooling_is_analysed_by_its_spikes():
         analysis.run(model, 0.5 * signed, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["counts", "spikes"])
 def test_maxima_of_signed_spikes_that_alternate_are_not_silent(of):
     """The count of their spikes is 10, their sum 0."""
@@ -499,8 +503,13 @@ def test_max_pooling_of_a_sum_is_refused():
         analysis.run(model, np.ones((1, 9, 4, 3), "float32"), verbose=0)
 
 
-@pytest.mark.parametrize("padded", [False, True])  # Keras takes the output of this layer for floats
-@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "float16"])
+@pytest.mark.parametrize(  # Keras takes the output of the padding for floats
+    ("dtype", "padded"),
+    slow_except(
+        itertools.product(("bool", "uint8", "int8", "float16"), (False, True)),
+        ("bool", False), ("uint8", True), ("int8", False), ("float16", True),
+    ),
+)  # fmt: skip
 def test_spikes_of_any_dtype(dtype, padded):
     inputs = keras.Input((6, 4), dtype=dtype)
     sequences = keras.layers.Cropping1D(0)(inputs) if padded else inputs
@@ -527,6 +536,7 @@ def test_batches_of_several_lengths_are_refused():
         analysis.run(model, batches, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_layer_in_two_models_is_analysed_in_each(small):
     """As to test a network with other numbers of time steps."""
     _, images, labels, done = small
@@ -727,17 +737,18 @@ def test_means_over_many_samples_are_exact(small):
 def test_results_do_not_depend_on_the_batch_size(small):
     model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], encoder=ksbp.ConstantEncoder(10), seed=0)
     _, images, labels, _ = small
-    for of in (
-        lambda n: analysis.activity(model, images, batch_size=n, verbose=0),
-        lambda n: analysis.operations(model, images, batch_size=n, verbose=0),
-        lambda n: analysis.energy(model, images, batch_size=n, verbose=0),
-        lambda n: analysis.accuracy_over_time(model, images, labels, batch_size=n, verbose=0),
-        lambda n: analysis.compare({"a": model}, images, labels, batch_size=n, verbose=0),
-    ):
-        for row, other in zip(of(2).rows, of(7).rows, strict=True):
+    of_runs = (analysis.activity, analysis.operations, analysis.energy, analysis.accuracy_over_time)
+    two, seven = (analysis.run(model, images, labels, batch_size=n, verbose=0) for n in (2, 7))
+    for of in of_runs:
+        for row, other in zip(of(two).rows, of(seven).rows, strict=True):
             assert row == pytest.approx(other)
+    for of in (
+        *(functools.partial(of, model, images) for of in of_runs[:3]),
+        functools.partial(analysis.accuracy_over_time, model, images, labels),
+        functools.partial(analysis.compare, {"a": model}, images, labels),
+    ):
         with pytest.raises(ValueError, match="`batch_size` must be"):
-            of(0)
+            of(batch_size=0, verbose=0)
 
 
 class Counted(keras.utils.PyDataset):

@@ -66,6 +66,7 @@ def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
     assert sorted(set(looks)) == [0, 6, 8, 14, 16]  # before; after the second and the last execution of each epoch
 
 
+@pytest.mark.slow
 def test_equal_weights_that_are_no_whole_numbers():
     """The gamma of a junction: the standard deviation of equal numbers is not 0 in float32."""
     network = ksbp.models.spiking_resnet(
@@ -78,6 +79,7 @@ def test_equal_weights_that_are_no_whole_numbers():
     assert not [text for text in warnings_of(network, Health(X[:8], every=1)) if "explode" in text]
 
 
+@pytest.mark.slow
 def test_biases_that_have_hardly_learned_do_not_explode():
     """In a later training their small standard deviation grows by a large factor."""
     cell = ksbp.LIFCell(keras.layers.Dense(6), surrogate="triangle", name="hidden")
@@ -94,10 +96,11 @@ def test_biases_that_have_hardly_learned_do_not_explode():
     assert not [str(w.message) for w in caught if "explode" in str(w.message)]
 
 
-def normalised():
+def normalised(convolutions=6):
     network = ksbp.models.spiking_vgg(
-        (8, 8, 2), 4, [(16, 3)] * 6, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch", threshold=2.0, seed=0
-    )
+        (8, 8, 2), 4, [(16, 3)] * convolutions, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch",
+        threshold=2.0, seed=0,
+    )  # fmt: skip
     network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
     return network
 
@@ -113,7 +116,7 @@ def test_batch_normalisation_without_statistics_is_not_looked_at():
 
 
 def test_a_silent_layer_of_a_normalised_network_is_named_after_the_first_batch():
-    network = normalised()
+    network = normalised(convolutions=3)
     norm = next(part for part in layer(network, "conv3").synapse._flatten_layers() if hasattr(part, "gamma"))
     norm.gamma.assign(1e-3 * norm.gamma)
     assert "'conv3' is silent" in warnings_of(network, Health(X[:8], every=100), steps_per_epoch=1)[0]
@@ -167,7 +170,10 @@ def test_a_saturated_layer():
     [(1000.0, {}, 1), (50.0, {}, 0), (3.0, {"growth": 2}, 1), (3.0, {"growth": 4}, 0)],
 )
 def test_exploding_weights(factor, arguments, reported):
-    network = model(rate=1e-9)
+    hidden = ksbp.LIFCell(keras.layers.Dense(5, use_bias=False), name="fc1")
+    cell = ksbp.SequentialCell([hidden, ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), name="readout")])
+    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell, name="time")])
+    network.compile(keras.optimizers.SGD(1e-9), "mse")
 
     class Explode(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -175,7 +181,7 @@ def test_exploding_weights(factor, arguments, reported):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        network.fit(X, Y, batch_size=8, verbose=0, callbacks=[Health(X[:8], every=1, **arguments), Explode()])
+        network.fit(SPIKES, np.ones((8, 4)), verbose=0, callbacks=[Health(SPIKES, every=1, **arguments), Explode()])
     told = [str(w.message) for w in caught if "explode" in str(w.message)]
     assert len(told) == reported
     beginning = "The weights of layer 'fc1' explode: their standard deviation grew "
@@ -322,6 +328,7 @@ def test_no_samples():
         model().fit(X, Y, verbose=0, callbacks=[Health(X[:0])])
 
 
+@pytest.mark.slow
 def test_learned_parameters_of_neurons_do_not_explode():
     """They start nearly equal, so that a small change is a large factor."""
     start = np.array([0.9, 0.9001, 0.9, 0.9, 0.9, 0.9], "float32")

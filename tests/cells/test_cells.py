@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow
 
 
 def dense(units=3, **kwargs):
@@ -83,9 +84,9 @@ def test_dropout_state_is_saved(tmp_path):
 def test_low_precision_stays_in_the_synapse():
     """bfloat16 synapses: float32 potentials, the steady state is right (a bfloat16 potential misses it by a third)."""
     cell = ksbp.ReadoutCell(dense(1, kernel_initializer="ones", dtype="mixed_bfloat16"), beta=0.99)
-    outputs = run(cell, np.full((1, 2000, 1), 2**-8))
+    outputs = run(cell, np.full((1, 800, 1), 2**-8))
     steady = 0.99 / (1 - 0.99) * 2**-8
-    assert outputs[0, -1, 0] * 2000 == pytest.approx(steady, rel=1e-3)
+    assert outputs[0, -1, 0] * 800 == pytest.approx(steady, rel=1e-3)
     keras.config.set_dtype_policy("mixed_bfloat16")
     cell = ksbp.LIFCell(dense())
     assert cell.compute_dtype == "float32" and cell.synapse.compute_dtype == "bfloat16"
@@ -389,16 +390,14 @@ class AsModel(keras.Model):
 
 @pytest.mark.parametrize("place", [
     ksbp.LIFCell,
-    pytest.param(
-        lambda layer: ksbp.SequentialCell([layer, ksbp.LIFCell(keras.layers.Dense(4))]), marks=pytest.mark.slow
-    ),
-    pytest.param(
-        lambda layer: ksbp.GraphCell([(layer, "input"), (ksbp.LIFCell(keras.layers.Identity()), layer.name)]),
-        marks=pytest.mark.slow,
-    ),
+    slow(lambda layer: ksbp.SequentialCell([layer, ksbp.LIFCell(keras.layers.Dense(4))])),
+    slow(lambda layer: ksbp.GraphCell([(layer, "input"), (ksbp.LIFCell(keras.layers.Identity()), layer.name)])),
 ])  # fmt: skip
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-@pytest.mark.parametrize("kind, weights", [(Scaled, 5 * 4), (Composed, 5 * 6 + 6 + 6 * 4 + 4), (AsModel, 5 * 4 + 4)])
+@pytest.mark.parametrize(("kind", "weights", "gradient"), [
+    (Scaled, 5 * 4, "accumulated"), (Composed, 5 * 6 + 6 + 6 * 4 + 4, "bptt"), (AsModel, 5 * 4 + 4, "accumulated"),
+    slow((Scaled, 5 * 4, "bptt")), slow((Composed, 5 * 6 + 6 + 6 * 4 + 4, "accumulated")),
+    slow((AsModel, 5 * 4 + 4, "bptt")),
+])  # fmt: skip
 def test_layers_of_the_users_are_built_as_in_a_model(kind, weights, gradient, place):
     inputs = keras.Input((7, 5))
     layer = kind(name="own")

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.graph import GraphCell
 from tests.networks import exact_with_statistics
+from tests.slow import slow
 
 X = np.random.default_rng(0).integers(0, 2, (2, 12, 6, 6, 2)).astype("float32")
 
@@ -94,7 +95,7 @@ def test_everything_about_the_block_is_that_of_the_residual_cell():
     assert any(line.startswith("sum ") and "Add of 2" in line for line in lines)
 
 
-@pytest.mark.parametrize("make", [block, branches])
+@pytest.mark.parametrize("make", [slow(block), branches])
 def test_round_trips(make, tmp_path):
     inputs = keras.Input(X.shape[1:])
     model = keras.Model(inputs, ksbp.SpikingRNN(make(), return_sequences=True)(inputs))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.oracle import assert_close
+from tests.slow import slow, slow_except
 from tests.test_cell_summary import lines_of
 
 BETAS, THRESHOLDS, SYNAPTIC = [0.7, 0.95, 1.0], [0.6, 1.0, 1.7], [0.3, 1.0, 0.8]
@@ -31,8 +32,9 @@ def layer(units=3, gradient="bptt", return_sequences=False, **neuron):
 DERIVATIVES = [("accumulated", None), ("accumulated", "atan"), ("bounded", None), ("bptt", None), ("bptt", "atan")]
 
 
-@pytest.mark.parametrize("synaptic", [None, SYNAPTIC])
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize(
+    ("reset", "synaptic"), [("zero", None), ("subtract", SYNAPTIC), slow(("subtract", None)), slow(("zero", SYNAPTIC))]
+)
 @pytest.mark.parametrize(("gradient", "surrogate"), DERIVATIVES)
 def test_a_layer_with_arrays_is_its_neurons_side_by_side(gradient, surrogate, reset, synaptic):
     shared = {"reset_mechanism": reset, "surrogate": surrogate, "initial_membrane": 0.25}
@@ -111,9 +113,11 @@ def by_autodiff(x, weights, beta, threshold, reset, start):
     return rates, tape.gradient(loss, [beta, threshold, weights])
 
 
-@pytest.mark.parametrize("start", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize(("beta", "threshold"), [(0.8, 1.1), (BETAS, THRESHOLDS)], ids=["layer", "each"])
+@pytest.mark.parametrize("start", slow_except([0.0, 0.5], 0.5))
+@pytest.mark.parametrize(("beta", "threshold", "reset"), [
+    (0.8, 1.1, "subtract"), (BETAS, THRESHOLDS, "zero"),
+    slow((0.8, 1.1, "zero")), slow((BETAS, THRESHOLDS, "subtract")),
+], ids=["layer-subtract", "each-zero", "layer-zero", "each-subtract"])  # fmt: skip
 def test_gradients_of_learned_ones(beta, threshold, reset, start):
     """With `start`, the potential begins at this share of the learned threshold."""
     rnn = layer(
@@ -310,6 +314,7 @@ def test_parameters_that_were_changed_are_saved(tmp_path):
         np.testing.assert_allclose(other.predict(spikes(), verbose=0), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_averages_of_a_learned_decay_stay_in_its_range():
     """`use_ema` averages values before the constraint: the weight may lie outside, what is computed does not."""
     cell = ksbp.LIFCell(keras.layers.Dense(8), beta=0.995, learn_beta=True, surrogate="atan", name="hidden")

@@ -14,6 +14,7 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from tests.conversion.test_convert import trained_looking
 from tests.conversion.test_kinds_of_networks import dense_block, inception, preactivated
+from tests.slow import slow, slow_except
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 3)).astype("float32")
 
@@ -60,8 +61,8 @@ def held_numbers():
     return sum(sizes.values())
 
 
-@pytest.mark.parametrize("build", [dense_block, inception, preactivated])
-@pytest.mark.parametrize("encoder", [ksbp.ConstantEncoder, pytest.param(ksbp.PoissonEncoder, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("build", slow_except([dense_block, inception, preactivated], dense_block))
+@pytest.mark.parametrize("encoder", [ksbp.ConstantEncoder, slow(ksbp.PoissonEncoder)])
 def test_no_more_is_held_at_once_than_is_counted(build, encoder, monkeypatch):
     inputs = keras.Input((8, 8, 3))
     ann = trained_looking(keras.Model(inputs, build(inputs)))

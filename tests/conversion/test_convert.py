@@ -10,6 +10,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.observe import activity_of
 from keras_spiking_bp.spiking_model import input_over_time
+from tests.slow import slow, slow_except
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (24, 12, 12, 2)).astype("float32")
@@ -81,11 +82,11 @@ def error(found, expected):
 def logits_of(ann, images):
     if isinstance(ann.layers[-1], layers.Softmax):
         ann = keras.Model(ann.inputs, ann.layers[-1].input)
-    return ann.predict(images, verbose=0)
+    return np.asarray(ann(images, training=False))
 
 
-@pytest.mark.parametrize("make", [pytest.param(residual, marks=pytest.mark.slow), plain])
-@pytest.mark.parametrize("method, percentile", [("max", 99.9), pytest.param("percentile", 100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("make", slow_except([residual, plain], plain))
+@pytest.mark.parametrize("method, percentile", [("max", 99.9), slow(("percentile", 100))])
 def test_error_falls_as_one_over_the_number_of_steps(make, method, percentile):
     ann = trained_looking(make())
     expected = logits_of(ann, IMAGES)

@@ -10,6 +10,7 @@ from keras_spiking_bp.conversion.distribution import Distribution
 from keras_spiking_bp.observe import activity_of
 from keras_spiking_bp.spiking_model import input_over_time
 from tests.conversion.test_convert import IMAGES, residual, trained_looking
+from tests.slow import slow
 
 NUMBERS = np.maximum(np.random.default_rng(0).normal(0, 2, (7, 501)), -0.0).astype("float32")
 
@@ -104,7 +105,7 @@ def test_few_steps_round_to_the_nearest():
         assert (np.abs(norm * rate - expected) < 1e-4).mean() > 0.995  # but for ties
 
 
-@pytest.mark.parametrize("make", [residual, one_layer])
+@pytest.mark.parametrize("make", [slow(residual), one_layer])
 def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
     ann = trained_looking(make())
     data = IMAGES if make is residual else np.random.default_rng(2).uniform(-1, 1, (60, 5)).astype("float32")

@@ -10,6 +10,7 @@ from keras import layers
 
 import keras_spiking_bp as ksbp
 from tests.conversion.test_convert import trained_looking
+from tests.slow import slow
 
 X = np.random.default_rng(0).uniform(0, 1, (16, 6)).astype("float32")
 
@@ -30,7 +31,7 @@ def cosines(some, others):
     return [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(some, others, strict=True)]
 
 
-@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@pytest.mark.parametrize("reset", ["subtract", slow("zero")])
 def test_both_rules_go_on_with_the_gradient_of_the_ann(reset):
     """With many steps: a current counts for the next spike, not for all later ones."""
     ann = two_hidden()

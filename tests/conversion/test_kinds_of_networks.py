@@ -9,6 +9,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.spiking_model import input_over_time
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import error, logits_of, trained_looking
+from tests.slow import slow_except
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 3)).astype("float32")
 
@@ -179,7 +180,7 @@ def without_end(ann):
     return ann
 
 
-@pytest.mark.parametrize("build", KINDS)
+@pytest.mark.parametrize("build", slow_except(KINDS, saturating, maximum_of_currents, bottlenecks))
 def test_error_falls_as_one_over_the_number_of_steps(build):
     ann = made(build)
     snn = ksbp.convert_to_snn(ann, IMAGES, 800, method="max")
@@ -198,13 +199,7 @@ def test_in_the_limit_of_many_steps_it_is_the_ann(build):
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
 
 
-_SAVED = [
-    normalised_first,
-    *(pytest.param(build, marks=pytest.mark.slow) for build in (dense_block, inception, nested)),
-]
-
-
-@pytest.mark.parametrize("build", _SAVED)
+@pytest.mark.parametrize("build", slow_except([normalised_first, dense_block, inception, nested], normalised_first))
 def test_it_is_saved_and_trained_on(build, tmp_path):
     """Layers in front, thresholds of channels, rescaled currents, normalisations that do not learn."""
     snn = ksbp.convert_to_snn(made(build), IMAGES, 8, initial_membrane=0.5, calibrate_biases=True)

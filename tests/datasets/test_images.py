@@ -192,6 +192,7 @@ def test_without_tensorflow_datasets(monkeypatch):
         load_images("mnist")
 
 
+@pytest.mark.slow
 @needs(TFDS / "mnist")
 def test_the_real_mnist():
     """Against its published figures: images of each digit, mean and standard deviation of the pixels."""

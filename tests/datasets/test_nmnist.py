@@ -191,8 +191,8 @@ def test_augmentation_shifts_all_steps_alike(subset):
     shifted = {(i, j): padded[:, :, i : i + 34, j : j + 34] for i in range(5) for j in range(5)}
     batches = data.batches(3, augment=True, seed=4)
     found = []
-    for epoch in range(15):
-        for spikes, label in zip(*next(iter(batches.epoch(epoch))), strict=True):
+    for batch in batches.epochs(0, 15):
+        for spikes, label in zip(*batch, strict=True):
             matches = [
                 (shift, data.train[1][k])
                 for shift, originals in shifted.items()
@@ -364,6 +364,7 @@ def test_bad_sensor_sizes(size):
         events_to_spikes([0], [0], [0], [0], 2, sensor_size=size)
 
 
+@pytest.mark.slow
 def test_reproduce_trains_with_the_steps_of_training_and_tests_with_those_of_the_test(official, tmp_path, monkeypatch):
     shapes = []
     test = reproduce.test

@@ -132,6 +132,7 @@ def test_audio_is_shifted_along_its_channels_only():
         )
 
 
+@pytest.mark.slow
 def test_a_training_is_stopped_and_goes_on(tmp_path):
     """As if it had not been stopped: the order comes from the seed and the epoch."""
     data = from_tonic(Recordings(8, CAMERA, (9, 7, 2)), Recordings(4, CAMERA, (9, 7, 2)), num_steps=6)

@@ -20,15 +20,14 @@ from tests.export.networks import (
     small,
     spikes,
 )
+from tests.slow import slow, slow_except
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert to run the files")
 
-NETWORKS = pytest.mark.parametrize("network", [lenet, pytest.param(resnet, marks=pytest.mark.slow)])
+NETWORKS = pytest.mark.parametrize("network", [lenet, slow(resnet)])
 
 
-@pytest.mark.parametrize(
-    "network", [lenet, recurrent, *(pytest.param(n, marks=pytest.mark.slow) for n in (averages, resnet))]
-)
+@pytest.mark.parametrize("network", slow_except([lenet, recurrent, averages, resnet], lenet))
 def test_window_and_steps_in_a_fresh_process(tmp_path, network):
     model, expected = exact(network(num_steps=100)), expected_of(network)
     files = {form: tmp_path / f"{form}.tflite" for form in ("window", "step")}
@@ -74,6 +73,7 @@ def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path, network):
     np.testing.assert_allclose(given["outputs"][:, -1], 20 * given["window"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_int8_weights_of_a_network_with_batch_normalization_are_those_of_the_folded_one(tmp_path):
     model = exact(averages(num_steps=20))
     inputs = spikes(num_steps=20, low=0)
@@ -225,6 +225,15 @@ def test_random_spikes_that_another_layer_reshapes(tmp_path):
     model = keras.Model(images, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(2)))(spikes))
     with pytest.raises(ValueError, match="PoissonEncoder 'poisson' draws random numbers"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+
+
+def test_series_of_any_length_are_refused(tmp_path):
+    series = keras.Input((None, 3))
+    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(4)))
+    model = keras.Model(series, layer(ksbp.DeltaEncoder(0.25)(series)))
+    with pytest.raises(ValueError, match=r"inputs of a known shape in LiteRT. Received: .*\(1, None, 3\).*'spikes'"):
+        ksbp.export.export_litert(model, tmp_path / "x.tflite", inputs="images")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_free_number_of_steps_must_be_given(tmp_path):

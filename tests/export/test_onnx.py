@@ -20,11 +20,10 @@ from tests.export.networks import (
     resnet,
     spikes,
 )
+from tests.slow import slow
 
 
-@pytest.mark.parametrize(
-    "network", [lenet, recurrent, *(pytest.param(n, marks=pytest.mark.slow) for n in (maxima, resnet))]
-)
+@pytest.mark.parametrize("network", [lenet, recurrent, *(slow(n) for n in (maxima, resnet))])
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
@@ -86,6 +85,22 @@ def test_operations_that_onnx_lacks(tmp_path, layer, match):
     with pytest.raises(ValueError, match=match):
         ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(layer))(inputs)), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_of_layers_in_the_network(tmp_path):
+    """Those in front, which no step holds, may have any."""
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
+    inputs = keras.Input((5, 4))
+    front = keras.layers.Rescaling(2.0, name="two words")(inputs)
+    for name in ("_hidden", "hidden"):
+        layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3, name=name)))
+        path = tmp_path / f"{name}.onnx"
+        if name == "hidden":
+            ksbp.export.export_onnx(keras.Model(inputs, layer(front)), path)
+        else:
+            with pytest.raises(ValueError, match="must have names of ASCII letters, digits.*Received: '_hidden'"):
+                ksbp.export.export_onnx(keras.Model(inputs, layer(front)), path)
+    assert [path.name for path in tmp_path.iterdir()] == ["hidden.onnx"]
 
 
 def test_low_precision(tmp_path):

@@ -20,6 +20,7 @@ from tests.export.networks import (
     small,
     spikes,
 )
+from tests.slow import slow
 
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (5, 12, 12, 1)).astype("float32")
 
@@ -31,7 +32,7 @@ def exported(model, tmp_path):
 
 @pytest.mark.parametrize(
     "networks",
-    [(lenet, recurrent), pytest.param((averages, resnet, maxima), marks=pytest.mark.slow)],
+    [(lenet, recurrent), slow(((averages, resnet, maxima),))],
     ids=["plain", "residual"],
 )
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
@@ -169,6 +170,7 @@ def test_low_precision(tmp_path):
     np.testing.assert_allclose(serve(spikes=tf.constant(x))["outputs"], model.layers[-1](x), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_steps_in_a_low_precision_with_batch_normalization(tmp_path, policy):
     """The window folds normalisation before it casts; so must a step, and what looks at single steps."""

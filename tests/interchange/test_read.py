@@ -12,6 +12,7 @@ import keras_spiking_bp as ksbp
 from tests.interchange import nir_reader
 from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network, pool
 from tests.real_data import NIR, NMNIST, needs
+from tests.slow import slow
 
 nir = pytest.importorskip("nir")
 
@@ -412,7 +413,7 @@ def taken_apart(graph):
 
 
 @pytest.mark.parametrize(("bias", "reset"), [(True, "zero"), (False, "subtract"), (False, "zero")])
-@pytest.mark.parametrize("in_a_file", [False, True])
+@pytest.mark.parametrize("in_a_file", [slow(False), True])
 def test_recurrent_current_based_networks(bias, reset, in_a_file, tmp_path):
     graph = braille(bias)
     if in_a_file:

@@ -12,6 +12,7 @@ import keras_spiking_bp as ksbp
 from tests.networks import noisy_patterns
 from tests.oracle import SAFE_MARGIN, compare, draw, node
 from tests.reference import Simulation
+from tests.slow import slow_except
 
 WEIGHTS = {  # those of LeNet, VGG9 and ResNet11 follow from the paper; the others are summed by hand from the layers
     "spiking_lenet": 25 * 20 + 25 * 20 * 50 + 7 * 7 * 50 * 200 + 200 * 10,
@@ -72,10 +73,7 @@ TRAININGS = [  # each value in a fast case
 
 @pytest.mark.parametrize(
     ("make", "gradient", "policy"),
-    [
-        pytest.param(*case, marks=[] if case in TRAININGS else pytest.mark.slow)
-        for case in itertools.product(SMALL, ("accumulated", "bptt"), (None, "mixed_bfloat16"))
-    ],
+    slow_except(itertools.product(SMALL, ("accumulated", "bptt"), (None, "mixed_bfloat16")), *TRAININGS),
 )
 def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
     x, y = noisy_patterns(96)
@@ -166,14 +164,17 @@ def test_gradients_of_blocks_that_add_spikes(gradient):
     compare_with_simulation(model, network, shapes, gradient)
 
 
-def test_blocks_that_add_spikes_with_batch_normalisation():
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_blocks_that_add_spikes_with_batch_normalisation(blocks):
     x, y = noisy_patterns(64)
-    model = SMALL["residual, spikes"](
-        num_steps=4, seed=1, gradient="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch",
-        pooling="average", threshold=2.0, initial_membrane=0.5, reset_mechanism="subtract",
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 4, [(6, 1), (8, 2), (8, 2)][:blocks], [12], residual="spikes", stem_filters=4, num_steps=4, seed=1,
+        gradient="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch", pooling="average", threshold=2.0,
+        initial_membrane=0.5, reset_mechanism="subtract",
     )  # fmt: skip
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    assert len(norms) == 1 + 3 * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
+    assert len(norms) == 1 + blocks * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     before = [weight.numpy() for weight in model.trainable_weights]
     history = model.fit(x, y, batch_size=16, epochs=3, verbose=0).history

@@ -114,6 +114,7 @@ def test_it_is_the_network_of_its_recipe(name, shape):
     np.testing.assert_array_equal(found, trained(images))
 
 
+@pytest.mark.slow
 def test_pictures_are_read_at_once():
     """Without CIFAR-10: the network is whole and its layers fire, on noise and on a plain picture, and it differs."""
     model = ksbp.models.spiking_vgg9(weights="cifar10")

@@ -75,6 +75,9 @@ def channels_first():
 @pytest.mark.parametrize("pooling", ["neuron", "average", "max"])
 def test_shapes_are_height_width_channels_whatever_the_configuration(channels_first, pooling):
     assert small(pooling=pooling).count_params() == 9 * 2 * 4 + 4 * 4 * 4 * 16 + 16 * 3
+
+
+def test_shapes_of_a_residual_network_whatever_the_configuration(channels_first):
     resnet = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4)
     assert resnet.get_layer("time").cell.cells[-2].name == "flatten"
     assert resnet.predict(np.zeros((1, 8, 8, 2), "float32"), verbose=0).shape == (1, 3)

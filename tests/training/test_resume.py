@@ -13,6 +13,7 @@ import pytest
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.checkpoint import Checkpoint
 from tests.networks import with_other_weights
+from tests.slow import slow
 
 SCRIPT = """
 import os, sys
@@ -173,8 +174,8 @@ def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=3),
-        lambda: keras.optimizers.Adam(0.01, use_ema=True),
+        slow(lambda: keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=3)),
+        slow(lambda: keras.optimizers.Adam(0.01, use_ema=True)),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), dynamic_growth_steps=3),
     ],
     ids=["accumulated gradients", "averaged weights", "scaled loss"],
@@ -265,7 +266,7 @@ def test_a_bad_batch_in_the_middle_of_an_epoch_leaves_the_rest_a_mean(tmp_path):
     assert again.metrics[1].name == "compile_metrics" and counts[-1] == 8  # of all batches
 
 
-@pytest.mark.parametrize("spiking", [False, True])
+@pytest.mark.parametrize("spiking", [False, slow(True)])
 def test_inputs_that_keras_casts_and_images_without_channels(tmp_path, spiking):
     images = np.random.default_rng(0).integers(0, 2, (8, 4, 4))
     labels = np.arange(8) % 2
@@ -288,6 +289,7 @@ def test_inputs_that_keras_casts_and_images_without_channels(tmp_path, spiking):
             np.testing.assert_array_equal(weights[0], other)
 
 
+@pytest.mark.slow
 def test_series_with_a_mask(tmp_path):
     """Two inputs by name, float64 and int64 as NumPy makes them; stopped in the middle of an epoch."""
     rng = np.random.default_rng(0)
@@ -315,6 +317,7 @@ def test_series_with_a_mask(tmp_path):
         assert np.abs(a - other).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_the_curve_has_metrics_of_each_class(tmp_path):
     labels = np.eye(2, dtype="float32")[np.arange(8) % 2]
     data = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), labels, 4)

@@ -11,7 +11,9 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.training.saver import has_finite_state
 from tests.networks import with_other_weights
+from tests.slow import slow
 
 
 def plain_model(optimizer, **kwargs):
@@ -177,14 +179,14 @@ CALLBACKS = {
     ("optimizer", "callbacks", "after", "politely", "save_every"),
     [
         (averaging, "none", 9, False, 2),
-        (adam, "decay", 9, False, 2),
-        (adam, "plateau", 14, False, None),  # in the epoch after the rate was reduced
+        slow((adam, "decay", 9, False, 2)),
+        slow((adam, "plateau", 14, False, None)),  # in the epoch after the rate was reduced
         (adam, "plateau", 9, True, None),
-        (adam, "two plateaus", 14, False, None),  # the second has waited for one epoch
+        slow((adam, "two plateaus", 14, False, None)),  # the second has waited for one epoch
         (adam, "early", 20, False, 1),
-        (adam, "best", 9, False, 1),
+        slow((adam, "best", 9, False, 1)),
         (averaging, "swap", 14, False, None),
-        (adam, "warm-up", 14, False, None),
+        slow((adam, "warm-up", 14, False, None)),
         (adam, "warm-up", 9, False, 2),
     ],
 )
@@ -212,7 +214,7 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("stops", [slow(False), True])
 def test_swapped_averages_of_a_finished_training_that_is_prolonged(tmp_path, stops):
     """Keras' callback overwrites the weights with their averages as training ends."""
 
@@ -383,6 +385,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path):
         ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)
 
 
+@pytest.mark.slow
 def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
     """Keras does not save their streams."""
 
@@ -412,14 +415,18 @@ def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
         assert np.abs(a - c).max() > 0
 
 
-def test_lora_goes_on_exactly(tmp_path):
+@pytest.mark.parametrize("spiking", [False, slow(True)])
+def test_lora_goes_on_exactly(tmp_path, spiking):
     """Keras saves its three weights as one."""
 
     def model():
         keras.utils.set_random_seed(0)
-        made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None)
-        synapse = made.get_layer("time").cell.cells[-2].synapse
-        synapse.enable_lora(2)
+        made = keras.Sequential([keras.Input((3, 4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
+        dense = made.layers[-1]
+        if spiking:
+            made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None)
+            dense = made.get_layer("time").cell.cells[-2].synapse
+        dense.enable_lora(2)
         made.compile(keras.optimizers.SGD(0.1), "mse")
         return made
 
@@ -431,6 +438,70 @@ def test_lora_goes_on_exactly(tmp_path):
     ksbp.training.fit(resumed, batches, 3, tmp_path / "parts", verbose=0)
     for a, b in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class TwoOptimizers(keras.Sequential):
+    """The bias is trained by an optimizer of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.of_bias = keras.optimizers.Adam(0.05)
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        kernel, bias = self.trainable_variables
+        of_kernel, of_bias = tape.gradient(loss, [kernel, bias])
+        self.optimizer.apply([of_kernel, tf.zeros_like(bias)], [kernel, bias])
+        self.of_bias.apply([of_bias], [bias])
+        return {"loss": loss}
+
+
+def test_another_optimizer_goes_on_exactly(tmp_path):
+    def model(built=True):
+        made = TwoOptimizers([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
+        made.compile(adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        if built:
+            made.of_bias.build(made.trainable_variables[1:])
+        return made
+
+    with pytest.raises(ValueError, match=r"built optimizers.* 'of_bias' is not built: call model\.of_bias\.build"):
+        ksbp.training.fit(model(built=False), plain_batches(), 3, tmp_path / "refused", verbose=0)
+    whole, parts, resumed = model(), model(), with_other_weights(model())
+    ksbp.training.fit(whole, plain_batches(), 3, tmp_path / "whole", verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        ksbp.training.fit(parts, plain_batches(), 3, tmp_path / "parts", 2, [Interrupt(9)], verbose=0)
+    ksbp.training.fit(resumed, plain_batches(), 3, tmp_path / "parts", verbose=0)
+    assert int(resumed.of_bias.iterations) == 18
+    for a, b in zip(
+        [*whole.weights, *whole.of_bias.variables], [*resumed.weights, *resumed.of_bias.variables], strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    parts.of_bias.variables[2].assign([np.nan] * 3)
+    assert not has_finite_state(parts)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_weights_of_some_classes(tmp_path, one_hot):
+    """The others have the weight 1, as in `model.fit` with arrays, whose pipelines know no class above the highest."""
+    loss_of = keras.losses.CategoricalCrossentropy if one_hot else keras.losses.SparseCategoricalCrossentropy
+    examples, labels = np.random.default_rng(0).uniform(size=(24, 4)).astype("float32"), np.arange(24) % 3
+    labels = np.eye(3)[labels] if one_hot else labels
+    data = ksbp.datasets.Batches(examples, labels, 24)  # one batch: in any order
+    found = []
+    for weights in (True, False):
+        model = plain_model("sgd")
+        model.compile("sgd", loss_of(from_logits=True))
+        if weights:
+            ksbp.training.fit(model, data, 1, tmp_path, class_weight={1: 5.0}, verbose=0)
+        else:
+            model.fit(examples, labels, batch_size=24, class_weight={1: 5.0}, verbose=0)
+        found.append(model.get_weights())
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert np.abs(found[0][1]).max() > 1e-4
 
 
 def test_two_outputs_are_refused(tmp_path):

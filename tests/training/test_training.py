@@ -6,9 +6,12 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow, slow_except
 
-GRADIENTS = ["accumulated", "bptt"]
-BPTT_IN_SLOW = ["accumulated", pytest.param("bptt", marks=pytest.mark.slow)]
+GRADIENTS = pytest.mark.parametrize("gradient", ["accumulated", slow("bptt")])
+
+
+ONE_LAYER = {"stages": [(4, 3)], "dense_units": []}
 
 
 def model_for_digits(gradient="accumulated", seed=0, **kwargs):
@@ -32,8 +35,8 @@ def compiled(model, rate=0.002):
     return model
 
 
-@pytest.mark.parametrize("policy", [None, pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("policy", [None, slow("mixed_bfloat16")])
+@GRADIENTS
 def test_it_learns_real_digits(gradient, policy):
     x, y = digits()
     model = compiled(model_for_digits(gradient, policy=policy))
@@ -43,7 +46,7 @@ def test_it_learns_real_digits(gradient, policy):
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@GRADIENTS
 def test_the_same_seed_gives_the_same_run(gradient):
     x, y = digits()
     runs = []
@@ -65,7 +68,7 @@ def test_a_global_policy_of_mixed_precision():
     assert model.output.dtype == "float32"
 
 
-@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy_from_logits", "mse"])
+@pytest.mark.parametrize("loss", [slow("sparse_categorical_crossentropy_from_logits"), "mse"])
 def test_any_keras_loss(loss):
     x, y = digits()
     if loss == "mse":
@@ -112,7 +115,8 @@ def test_nan_is_refused_at_inference_too():
             use()
 
 
-@pytest.mark.parametrize("gradient", BPTT_IN_SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
     """As of files that it decodes."""
     x, y = digits()
@@ -125,15 +129,17 @@ def test_images_of_a_size_that_a_pipeline_does_not_know(gradient):
     assert unknown.predict(pipeline, verbose=0).shape == (64, 10)
 
 
-@pytest.mark.parametrize("gradient", BPTT_IN_SLOW)
-def test_jit_compile_gives_the_same_training(gradient):
+@pytest.mark.parametrize(("gradient", "network"), slow_except(
+    [("accumulated", ONE_LAYER), ("accumulated", {}), ("bptt", {})], ("accumulated", ONE_LAYER)
+))  # fmt: skip
+def test_jit_compile_gives_the_same_training(gradient, network):
     """Keras' default on a GPU. Spikes as input: XLA draws other random numbers."""
     rng = np.random.default_rng(0)
     spikes = rng.integers(0, 2, (16, 12, 8, 8, 1)).astype("float32")
     labels = rng.integers(0, 10, 16)
     weights = []
     for jit_compile in (False, True):
-        model = model_for_digits(gradient, encoder=None)
+        model = model_for_digits(gradient, encoder=None, **network)
         model.compile(keras.optimizers.SGD(0.001), loss=ksbp.losses.SparseSumSquaredError(), jit_compile=jit_compile)
         model.fit(spikes, labels, batch_size=8, epochs=1, shuffle=False, verbose=0)
         weights.append([w.numpy() for w in model.trainable_weights])
