@@ -1,10 +1,11 @@
-"""What a deep spiking network loses to rounding, and to the timing of spikes: 10,000 CIFAR-10 images, 8 epochs.
+"""What a deep spiking network loses to the rounding of its rates: 10,000 CIFAR-10 images, 8 epochs.
 
 python -m examples.rounding [--ann | --rounded] [--num-steps 8] [...]
 python -m examples.rounding --table FILE
 
 Compares the network of `examples.deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
-(`--rounded`): this has the counts, but no time.
+(`--rounded`). The latter loses only to rounding; the rest is lost to time, or to the moving statistics that the spiking
+network uses in training.
 """
 
 from __future__ import annotations

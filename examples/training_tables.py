@@ -65,7 +65,14 @@ def few_steps() -> str:
         per_neuron, steps = report["test"]["spikes_per_neuron"], report["recipe"]["test_steps"]
         shown = ", ".join(f"{per_neuron[layer] / steps:.2f}" for layer in ("conv1", "conv2", "fc1"))
         rows.append([TITLES[name], f"{100 * report['test']['accuracy']:.1f} %", shown])
-    commands = "\n".join(["```text", *(report["command"] for report in reports.values()), "```"])
+    commands = "\n".join(
+        [
+            "By these commands (each with an `--output` of its own, since their default is the same folder):\n",
+            "```text",
+            *(report["command"] for report in reports.values()),
+            "```",
+        ]
+    )
     text = table(["`gradient`", "accuracy", "fraction of steps at which conv1, conv2, fc1 fire"], rows)
     return f"{text}\n{commands}\n\n{made_with(report['machine'] for report in reports.values())}."
 
