@@ -422,7 +422,8 @@ def test_first_statistics_of_new_layers_behind_trained_ones():
     assert np.abs(statistics(model)[3] - 1).max() > 0.1
 
 
-@pytest.mark.parametrize("gradient", [slow("bounded"), "bptt"])
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["bounded", "bptt"])
 def test_first_statistics_with_the_other_gradients(gradient):
     model = network(gradient, rate=0.0, surrogate="atan")
     model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
@@ -486,6 +487,7 @@ def test_frozen_statistics_stay():
         assert all(np.abs(a - b).max() > 0 for a, b in zip(norm.get_weights(), old, strict=True))
 
 
+@pytest.mark.slow
 def test_learns_in_low_precision_and_is_saved_and_cloned(tmp_path):
     model = network(rate=0.3, policy="mixed_bfloat16", surrogate="triangle")
     history = model.fit(IMAGES, LABELS, batch_size=8, epochs=15, verbose=0).history["loss"]
@@ -529,7 +531,8 @@ def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
     assert_equal(resumed[1], whole[1])
 
 
-@pytest.mark.parametrize("pooling", ["average", slow("max")])
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["average", "max"])
 def test_health_and_observe(pooling):
     model = network(pooling=pooling, surrogate="sigmoid")
     health = ksbp.callbacks.Health(IMAGES)

@@ -124,8 +124,8 @@ def functional_block(inputs, outputs):
                   keras.layers.Dense(3, bias_initializer="ones")]),
     slow(lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")]),
     lambda: [keras.layers.Dense(3), keras.layers.BatchNormalization()],
-    lambda: [functional_block(20, 3)],
-    lambda: [keras.layers.Dense(8), keras.layers.Dense(3, use_bias=False, trainable=False)],
+    slow(lambda: [functional_block(20, 3)]),
+    slow(lambda: [keras.layers.Dense(8), keras.layers.Dense(3, use_bias=False, trainable=False)]),
     lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(scale=False), keras.layers.Dense(3)],
 ])  # fmt: skip
 def test_the_spread_with_several_weights_in_the_readout(make):

@@ -87,7 +87,8 @@ def test_dropout_does_not_count():
     assert losses[0] == losses[1] > 0
 
 
-@pytest.mark.parametrize("network_of", ["vgg", slow("resnet")])
+@pytest.mark.slow
+@pytest.mark.parametrize("network_of", ["vgg", "resnet"])
 def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
     keras.utils.set_random_seed(0)  # the order of the batches
     penalty = FiringRate(0.3, 10.0)

@@ -195,9 +195,11 @@ def test_the_other_way_on_totals_is_the_same(gradient):
 CLOSE = [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isinstance(row.surrogate, Triangle)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row",
-    [pytest.param(row, marks=() if row == CLOSE[0] else pytest.mark.slow, id=str(row)) for row in gradient_slopes.ROWS],
+    gradient_slopes.ROWS,
+    ids=str,
 )
 def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
     """In each of six layers the figures are those of the page; on totals with a triangle, within a factor of 1.6."""

@@ -67,6 +67,7 @@ def test_the_options_of_all_rows_are_known(example):
         example.TRAININGS.parse(options.split())
 
 
+@pytest.mark.slow
 def test_the_deep_networks_have_the_layers_that_the_page_names():
     page = (ROOT / "docs/training.md").read_text()
     shallow, deep = map(

@@ -71,6 +71,7 @@ def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     assert loss == pytest.approx(trial.metrics.get_best_value("val_loss"), rel=0.05)  # other spikes
 
 
+@pytest.mark.slow
 def test_the_metrics_are_those_of_restored_weights():
     """As EarlyStopping restores the best ones."""
     x, y = np.ones((16, 8, 8, 1), "float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)

@@ -36,6 +36,7 @@ def small():
     return model, images, labels, analysis.run(model, images, labels, batch_size=3, verbose=0)
 
 
+@pytest.mark.slow
 def test_targets_that_are_no_classes_are_of_no_account_without_an_accuracy(small):
     model, images, labels, _ = small
     targets = tf.data.Dataset.from_tensor_slices((images, labels / 2)).batch(3)

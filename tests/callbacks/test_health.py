@@ -115,6 +115,7 @@ def test_batch_normalisation_without_statistics_is_not_looked_at():
     assert health.firing_rates["conv6"] > 0.01
 
 
+@pytest.mark.slow
 def test_a_silent_layer_of_a_normalised_network_is_named_after_the_first_batch():
     network = normalised(convolutions=3)
     norm = next(part for part in layer(network, "conv3").synapse._flatten_layers() if hasattr(part, "gamma"))
@@ -269,6 +270,7 @@ def looked_at(network, inputs, layer):
     return health.firing_rates, {"hidden": pytest.approx(count.mean() / 10)}
 
 
+@pytest.mark.slow
 def test_several_inputs():
     for by_name in (False, True):
         layer = small()

@@ -199,7 +199,8 @@ def test_in_the_limit_of_many_steps_it_is_the_ann(build):
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("build", slow_except([normalised_first, dense_block, inception, nested], normalised_first))
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [normalised_first, dense_block, inception, nested])
 def test_it_is_saved_and_trained_on(build, tmp_path):
     """Layers in front, thresholds of channels, rescaled currents, normalisations that do not learn."""
     snn = ksbp.convert_to_snn(made(build), IMAGES, 8, initial_membrane=0.5, calibrate_biases=True)

@@ -609,6 +609,7 @@ def test_sum_pooling_and_scale():
     np.testing.assert_array_equal(every_step(back)(np.moveaxis(x, 2, -1)), expected)
 
 
+@pytest.mark.slow
 @needs(NIR, NMNIST)
 def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     """Trained on N-MNIST by others; by time steps of a millisecond."""

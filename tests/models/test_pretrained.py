@@ -57,6 +57,7 @@ def test_digits_are_read_at_once():
     assert model.layers[1].scale == 0.5 and model.layers[1].num_steps == 25
 
 
+@pytest.mark.slow
 def test_the_example_measures_what_is_in_the_package(monkeypatch, tmp_path, capsys):
     (x, y), (digits, labels) = ksbp.datasets.mnist_5k()
     train, test = (((255 * images).round().astype("uint8"), own) for images, own in ((x, y), (digits, labels)))

@@ -181,7 +181,7 @@ CALLBACKS = {
         (averaging, "none", 9, False, 2),
         slow((adam, "decay", 9, False, 2)),
         slow((adam, "plateau", 14, False, None)),  # in the epoch after the rate was reduced
-        (adam, "plateau", 9, True, None),
+        slow((adam, "plateau", 9, True, None)),
         slow((adam, "two plateaus", 14, False, None)),  # the second has waited for one epoch
         (adam, "early", 20, False, 1),
         slow((adam, "best", 9, False, 1)),
@@ -246,6 +246,7 @@ def test_swapped_averages_of_a_finished_training_that_is_prolonged(tmp_path, sto
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_callbacks_of_a_resumed_epoch_see_its_batches_and_one_training(tmp_path):
     class Record(keras.callbacks.Callback):
         def __init__(self):
@@ -363,6 +364,7 @@ def test_other_random_streams_are_refused(tmp_path):
         ksbp.training.fit(model(0.2), batches, 2, tmp_path, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_best_weights_of_early_stopping_may_be_bfloat16(tmp_path):
     def train(epochs):
         keras.utils.set_random_seed(0)
