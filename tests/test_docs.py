@@ -15,11 +15,10 @@ DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 #: Pages whose snippets need packages that not everybody has are run by tests of their own.
 ELSEWHERE = {"nir.md", "export.md"}
-FAST = {"index.md", "analysis.md", "concepts.md", "gradient-choice.md", "training.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", slow_except(WITH_CODE, *(name for name in WITH_CODE if name in FAST)))
+@pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md", "analysis.md", "training.md"))
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)

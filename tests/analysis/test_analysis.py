@@ -743,10 +743,13 @@ def test_results_do_not_depend_on_the_batch_size(small):
     for of in of_runs:
         for row, other in zip(of(two).rows, of(seven).rows, strict=True):
             assert row == pytest.approx(other)
+    compare = functools.partial(analysis.compare, {"a": model}, images, labels)
+    for row, other in zip(*(compare(batch_size=n, verbose=0).rows for n in (2, 7)), strict=True):
+        assert row == pytest.approx(other)
     for of in (
         *(functools.partial(of, model, images) for of in of_runs[:3]),
         functools.partial(analysis.accuracy_over_time, model, images, labels),
-        functools.partial(analysis.compare, {"a": model}, images, labels),
+        compare,
     ):
         with pytest.raises(ValueError, match="`batch_size` must be"):
             of(batch_size=0, verbose=0)

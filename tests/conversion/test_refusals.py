@@ -1,5 +1,7 @@
 """What only looks as a layer that can be converted is refused by name; what only looks otherwise is not."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import trained_looking
+from tests.slow import slow_except
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 6, 6, 3)).astype("float32")
 
@@ -106,10 +109,13 @@ def test_a_subclass_that_computes_as_its_base_is_converted():
     agrees(ann, ann.predict(IMAGES, verbose=0))
 
 
-@pytest.mark.parametrize(("relu", "softmax"), [
+@pytest.mark.parametrize(("relu", "softmax"), slow_except(
+    itertools.product(
+        (tf.nn.relu, keras.ops.relu), (tf.nn.softmax, keras.ops.softmax, "softmax", tf.nn.sigmoid)
+    ),
     (tf.nn.relu, tf.nn.softmax), (keras.ops.relu, keras.ops.softmax), (tf.nn.relu, "softmax"),
     (keras.ops.relu, tf.nn.sigmoid),
-])  # fmt: skip
+))  # fmt: skip
 def test_functions_of_tensorflow_and_keras_are_known(softmax, relu):
     ann = trained_looking(chain(layers.Conv2D(4, 3, activation=relu), end=layers.Dense(3, activation=softmax)))
     logits = keras.Sequential([*ann.layers[:-1], layers.Dense(3)])
