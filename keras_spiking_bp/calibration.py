@@ -70,8 +70,8 @@ def calibrate(
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
-    be normalised again. A frozen one (`trainable = False`) is unchanged. `fit` takes the first statistics itself
-    (`SpikingRNN.take_statistics`).
+    be normalised again; or, if weights stand behind it, those of the last layer. A frozen one (`trainable = False`) is
+    unchanged. `fit` takes the first statistics itself (`SpikingRNN.take_statistics`).
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
@@ -110,7 +110,7 @@ def calibrate(
     check_finite_weights(model)
     unique_names(layer.cell)
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
-    spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.emits == "spikes"]
+    spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold]
     targets = _targets(firing_rate, [name for name in spiking if weights_of(sources[name])])
     check_fraction("tolerance", tolerance)
     _check_statistics_in_front(model)

@@ -19,7 +19,7 @@ def sources_of(cell: Cell) -> dict[str, Sources]:
 
 
 def weights_of(sources: Sources) -> list:
-    """The variables to scale: the weights, or gamma and beta where a source has batch normalisation."""
+    """The variables to scale: the weights, or what acts last where a source has batch normalisation."""
     return [variable for source in sources for variable in _of_synapse(source)]
 
 
@@ -48,7 +48,7 @@ def check_gamma(sources: Sources) -> None:
     """Raises a ValueError where a batch normalisation has no gamma to scale the current by."""
     for source in sources:
         norm = _last_normalization(source)
-        if norm is not None and norm.trainable and not norm.scale:
+        if norm is not None and norm.trainable and not norm.scale and not _behind(norm, source):
             raise ValueError(
                 f"The batch normalisation {norm.name!r} has scale=False: there is no gamma to scale its layer by. Make "
                 "it with scale=True, or name the other layers in `firing_rate` (None for none)"
@@ -85,6 +85,8 @@ def check_that_constraints_keep(scaled: Iterable) -> None:
 
 def _of_synapse(source: keras.layers.Layer) -> list:
     norm = _last_normalization(source)
+    if norm is not None and (behind := _behind(norm, source)):
+        return _of_one_layer(behind[-1])
     if norm is not None and (norm.scale or not norm.trainable):  # else `check_gamma` rejects it, if it is to be scaled
         return norm.trainable_weights
     return source.trainable_weights
@@ -102,3 +104,10 @@ def _of_one_layer(layer: keras.layers.Layer) -> list:
 def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormalization | None:
     norms = [part for part in source._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
     return norms[-1] if norms else None
+
+
+def _behind(norm: keras.layers.BatchNormalization, source: keras.layers.Layer) -> Sources:
+    """The layers with trainable weights that follow it."""
+    parts = parts_of(source)
+    last = max(i for i, part in enumerate(parts) if any(inner is norm for inner in part._flatten_layers()))
+    return [part for part in parts[last + 1 :] if part.trainable_weights]

@@ -188,6 +188,46 @@ def test_layers_before_a_cell_without_weights_are_scaled():
     assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.1, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("between", "graph"),
+    [
+        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool"), False),
+        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool"), True),
+        (lambda: ksbp.ReadoutCell(keras.layers.AveragePooling2D(2), beta=0.5, name="pool"), False),
+    ],
+)
+def test_layers_before_a_maximum_or_a_potential_are_those_of_the_neurons_behind_it(between, graph):
+    parts = [keras.layers.Conv2D(4, 3), between(), ksbp.LIFCell(keras.layers.Identity(), name="hidden")]
+    cell = ksbp.SequentialCell([*parts, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    if graph:
+        cell = ksbp.GraphCell(list(zip(cell.cells, [["input"], *([c.name] for c in cell.cells)], strict=False)))
+    inputs = keras.Input((20, 8, 8, 1))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    images = np.random.default_rng(0).uniform(0, 1, (8, 20, 8, 8, 1)).astype("float32")
+    (done,) = ksbp.calibrate(model, images, 0.2)
+    assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda: keras.layers.BatchNormalization(trainable=False),
+        lambda: keras.layers.BatchNormalization(),
+        lambda: keras.layers.BatchNormalization(scale=False),
+    ],
+)
+def test_weights_behind_a_normalisation_are_scaled(norm):
+    synapse = keras.Sequential([norm(), keras.layers.Dense(20, bias_initializer="ones")])
+    cell = ksbp.SequentialCell([ksbp.LIFCell(synapse, name="hidden"), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    inputs = keras.Input((20, 8))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    dense = synapse.layers[1].get_weights()
+    (done,) = ksbp.calibrate(model, np.random.default_rng(0).uniform(0, 1, (8, 20, 8)).astype("float32"), 0.05)
+    assert done.rate == pytest.approx(0.05, rel=0.05) and done.factor != 1
+    for before, after in zip(dense, synapse.layers[1].get_weights(), strict=True):
+        np.testing.assert_allclose(after, done.factor * before, rtol=1e-6)
+
+
 def test_chosen_layers_only():
     model, other = small(), small()
     (done,) = ksbp.calibrate(model, IMAGES, {"conv2": 0.15})

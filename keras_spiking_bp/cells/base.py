@@ -189,6 +189,8 @@ class CellOfParts(Cell):
 class NeuronCell(CellOfParts):
     """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
 
+    #: Whether it fires at a threshold; else it passes on its input, as its maximum or as a potential.
+    has_threshold = True
     dropout = 0.0
     starting_potential: Any = 0.0
 

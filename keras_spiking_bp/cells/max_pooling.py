@@ -53,6 +53,8 @@ class MaxPoolingCell(NeuronCell):
         TensorShape([1, 5, 2, 2, 2])
     """
 
+    has_threshold = False
+
     def __init__(self, synapse: keras.layers.Layer, of: str = "counts", **kwargs: Any):
         super().__init__(synapse, **kwargs)
         if not isinstance(synapse, _POOLING):

@@ -51,6 +51,7 @@ class ReadoutCell(NeuronCell):
     """
 
     emits = "potential"
+    has_threshold = False
 
     def __init__(
         self,

@@ -76,7 +76,7 @@ class SequentialCell(CellOfParts):
         for cell in self.cells:
             if isinstance(cell, Cell):
                 found += cell.sources(before)
-                before = ()
+                before = () if cell.neurons()[-1].has_threshold else found[-1]
             elif cell.weights:
                 before = [cell]
         return found
