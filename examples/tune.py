@@ -4,6 +4,7 @@ python -m examples.tune [--trials 12] [--epochs 3] [--output checkpoints/tune]
 
 Data: 3,000 training digits of the MNIST-5k subset, 1,000 others to compare the trials (test digits are not used).
 Writes `trials.csv` and `pareto.png` to the output folder; the same command resumes after an interruption.
+Needs the extra `tuner`.
 """
 
 from __future__ import annotations

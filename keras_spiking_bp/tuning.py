@@ -13,6 +13,7 @@ from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models import spiking_vgg
+from keras_spiking_bp.validation import check_positive, check_seed
 
 try:
     import keras_tuner
@@ -67,8 +68,8 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         self.classes = classes
         self.stages = stages
         self.dense_units = dense_units
-        self.encoder_scale = encoder_scale
-        self.seed = seed
+        self.encoder_scale = check_positive("encoder_scale", encoder_scale)
+        self.seed = check_seed(seed)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """One network of the space, compiled with the paper's loss (one-hot labels) and Adam."""
@@ -95,14 +96,14 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         """Trains one network; returns its metrics, those of `validation_data` and its cost there after the training.
 
         KerasTuner keeps the same weights for `get_best_models` (with several executions of a trial, whose metrics it
-        averages, those of the last).
+        averages, those of the last). The history has one entry, of the last epoch.
 
         Raises:
-            ValueError: if there is no `validation_data=(inputs, labels)`.
+            ValueError: if there is no `validation_data=(inputs, labels)`; it ends the search.
         """
         validation = kwargs.get("validation_data")
         if not isinstance(validation, tuple):
-            raise ValueError(
+            raise keras_tuner.errors.FatalValueError(
                 "`validation_data` must be given as (inputs, labels), arrays: trials are compared on it. "
                 f"Received: {type(validation).__name__}"
             )

@@ -116,10 +116,14 @@ def test_changes_between_the_steps_that_exist(as_graph, from_zero):
 
 @pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder(4), ksbp.ConstantEncoder(4), ksbp.LatencyEncoder(4)])
 def test_frames_of_a_video(encoder):
-    frames = keras.Input((3, 6, 5))
-    encoded = keras.layers.TimeDistributed(encoder)(frames)
-    assert encoded.shape == (None, 3, 4, 6, 5)
-    assert keras.Model(frames, encoded)(np.full((2, 3, 6, 5), 0.5, "float32")).shape == (2, 3, 4, 6, 5)
+    for number in (3, None):
+        frames = keras.Input((number, 6, 5))
+        encoded = keras.layers.TimeDistributed(encoder)(frames)
+        assert encoded.shape == (None, number, 4, 6, 5)
+        spikes = keras.Model(frames, encoded)(np.full((2, 3, 6, 5), 0.5, "float32")).numpy()
+        assert spikes.shape == (2, 3, 4, 6, 5)
+        if isinstance(encoder, ksbp.PoissonEncoder):
+            assert (spikes[:, 0] != spikes[:, 1]).any() and (spikes[0] != spikes[1]).any()
     assert ksbp.DeltaEncoder().compute_output_shape((None, 7, 2)) == (None, 7, 2)
 
 

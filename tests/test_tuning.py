@@ -48,6 +48,17 @@ def test_a_trial_reports_what_the_network_spends():
     for validation in (None, x):
         with pytest.raises(ValueError, match="`validation_data` must be given"):
             space.fit(hp, model, x, y, validation_data=validation)
+    with pytest.raises(ValueError, match="`encoder_scale` must be a number above 0. Received: encoder_scale=0"):
+        SpikingHyperModel((8, 8, 1), 3, encoder_scale=0)
+
+
+def test_without_validation_data_a_search_ends(tmp_path):
+    """KerasTuner would count other errors as failed trials."""
+    search = keras_tuner.RandomSearch(small(), "val_loss", max_trials=2, directory=str(tmp_path))
+    x, y = np.zeros((4, 8, 8, 1), "float32"), np.zeros((4, 3))
+    with pytest.raises(ValueError, match="`validation_data` must be given"):
+        search.search(x, y, validation_split=0.5, verbose=0)
+    assert not any(trial.status in ("FAILED", "INVALID") for trial in search.oracle.trials.values())
 
 
 @pytest.mark.slow

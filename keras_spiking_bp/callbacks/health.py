@@ -84,6 +84,7 @@ class Health(keras.callbacks.Callback):
         self._encoding = encoding(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
+        self._with_threshold = {neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold}
         self._weights = {
             neuron.name: list({id(v): v for part in (*sources, neuron) for v in part.trainable_weights}.values())
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
@@ -144,7 +145,7 @@ class Health(keras.callbacks.Callback):
                     "Before training, scale the weights with keras_spiking_bp.calibrate, or take more time steps; if "
                     "it fell silent in training, start again with a smaller learning rate",
                 )  # fmt: skip
-            elif saturated > _SATURATED_SHARE:
+            elif saturated > _SATURATED_SHARE and name in self._with_threshold:
                 self._say(
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
@@ -156,7 +157,7 @@ class Health(keras.callbacks.Callback):
     def _say(self, problem: str, name: str, text: str) -> None:
         if (problem, name) not in self._said:
             self._said.add((problem, name))
-            warnings.warn(text, HealthWarning, stacklevel=2)
+            _warn(text)
 
     def _not_finite(self) -> list[str]:
         """The layers of neurons with NaN or infinity in their weights, and other such weights."""
@@ -169,13 +170,16 @@ class Health(keras.callbacks.Callback):
             return
         found = self._not_finite()
         where = f"Weights with NaN or infinity: {found}. " if found else "The weights are still finite. "
-        warnings.warn(
+        _warn(
             f"Training is stopped: {what}. {where}Use a smaller learning rate or `clipnorm`, and look for NaN in the "
-            "data",
-            HealthWarning,
-            stacklevel=2,
+            "data"
         )
         self._stopped = self.model.stop_training = True
+
+
+def _warn(text: str) -> None:
+    """Also if the same was said of another model: `warnings.warn` shows a text once."""
+    warnings.warn_explicit(text, HealthWarning, __file__, _warn.__code__.co_firstlineno)
 
 
 def _spreads(variables: list[Any]) -> list[float]:

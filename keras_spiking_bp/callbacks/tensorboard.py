@@ -18,14 +18,15 @@ _PIXELS = 4  # side of the square that shows a spike
 
 
 class SpikingTensorBoard(keras.callbacks.Callback):
-    """Writes neuron activity on sample inputs during `fit`, before the first epoch and after each `every`-th.
+    """Writes neuron activity on sample inputs during `fit`: of the untrained network, and after each `every`-th epoch.
 
     * scalars `firing_rate/LAYER`: spikes per neuron and time step, over all samples;
     * images `raster/LAYER`: the spikes of the first sample, a row for each neuron, time to the right;
     * histograms `membrane/LAYER`: the membrane potentials of the first sample, over all neurons and steps.
 
     Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. TensorBoard
-    itself must be installed (`pip install tensorboard`).
+    itself must be installed (`pip install tensorboard`). In a search of KerasTuner all trials write into this one
+    folder.
 
     Args:
         log_dir: folder for the logs; they go to its subfolder `neurons`.
@@ -67,7 +68,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
-        if int(optimizer.iterations) == 0:  # a resumed run has already written it
+        if int(tf.convert_to_tensor(optimizer.iterations)) == 0:  # a resumed run has already written it
             self._write(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -186,7 +186,7 @@ def _length(name: str, values: Any) -> int:
 
 def _tensor(values: Any) -> tf.Tensor:
     """An array, or paths as of `pathlib`, which TensorFlow does not take."""
-    if isinstance(values, (list, tuple)):
+    if isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.dtype.hasobject):
         values = [os.fspath(value) if isinstance(value, os.PathLike) else value for value in values]
     return tf.convert_to_tensor(values)
 

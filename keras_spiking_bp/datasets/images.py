@@ -192,5 +192,8 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
             f"{where}, and {url} cannot be reached: {error}. Prepare the data where there is a network "
             f"(`tfds build {name}`), copy the folder and give its parent as `data_dir`"
         ) from error
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # TFDS has no class for all that can go wrong
+        raise FileNotFoundError(f"{where}, and could not be downloaded and prepared: {error}") from error
     return builder

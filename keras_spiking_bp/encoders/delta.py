@@ -29,7 +29,8 @@ class DeltaEncoder(keras.layers.Layer):
     Raises:
         ValueError: if `threshold` is not above 0, the series has no time axis, or the mask is not (B, T).
         TypeError: if the series is of integers.
-        tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked.
+        tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked (not under XLA, which
+            leaves checks out).
 
     Example:
         >>> DeltaEncoder(1.0, falls=True)(np.array([[1.0, 2.0, 0.0, 2.0, 2.5]], "float32")).numpy().tolist()

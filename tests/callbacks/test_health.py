@@ -152,6 +152,17 @@ def test_another_model_is_told_of_again():
     assert not [text for text in warnings_of(network, health) if "'conv2' is silent" in text]
 
 
+def test_the_same_is_said_of_each_model():
+    """Python's default shows a text once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            network = model()
+            scale(network, "conv2", 1e-3)
+            network.fit(X[:8], Y[:8], batch_size=8, verbose=0, callbacks=[Health(X[:8])])
+    assert len([w for w in caught if "'conv2' is silent" in str(w.message)]) == 2
+
+
 def test_a_large_learning_rate():
     told = warnings_of(model(rate=1.0), Health(X[:8], every=1), epochs=2)
     assert any("explode" in text and "smaller learning rate" in text for text in told)

@@ -80,6 +80,13 @@ def test_training_is_the_same_with_it_and_without(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_in_the_scope_of_a_strategy(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = make()
+    model.fit(IMAGES, LABELS, verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])
+    assert sorted(written(tmp_path)) == [0, 1]
+
+
 def test_every_and_bad_arguments(tmp_path):
     make().fit(IMAGES, LABELS, epochs=3, verbose=0,
                callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES, every=2)])  # fmt: skip

@@ -121,9 +121,10 @@ def test_a_list_is_an_array():
     np.testing.assert_array_equal(np.sort(np.column_stack([x, labels]), axis=0), [[1, 2, 5], [3, 4, 6]])
 
 
-def test_paths():
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_paths(kind):
     names = ["a.png", "b/c.png"]
-    paths = Batches([Path(name) for name in names], [0, 1], 2)
+    paths = Batches(kind([Path(name) for name in names]), [0, 1], 2)
     assert paths.description() == Batches(names, [0, 1], 2).description()
     (x, labels), *_ = paths.epoch(0)
     assert [names[label].encode() for label in labels] == list(x.numpy())

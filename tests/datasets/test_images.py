@@ -164,6 +164,18 @@ def test_missing_data_without_a_network(tmp_path, monkeypatch):
         load_images("mnist", tmp_path, download=False)
 
 
+def test_a_failed_download_says_which_data(tmp_path, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: io.BytesIO())
+
+    def fails(self):
+        raise tfds.core.download.DownloadError("HTTP code: 503")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fails)
+    with pytest.raises(FileNotFoundError, match=r"'mnist' is not in `data_dir`.*HTTP code: 503"):
+        load_images("mnist", tmp_path)
+
+
 def test_a_data_set_of_ones_own():
     images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1)).astype("uint8")
     split = images, np.arange(6, dtype="int32") % 3
