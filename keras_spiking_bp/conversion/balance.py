@@ -72,14 +72,21 @@ def balanced(
         else:
             norm = distribution.maximum
         if not distribution.maximum > 0 or not norm > 0:
-            share = f"{percentile:g} %" if exact else "all"
-            otherwise = "" if method == "max" else ", or method='max'"
+            fires = distribution.maximum > 0  # on some image
+            share = f"{percentile:g} %" if exact and fires else "all"
+            otherwise = ", or method='max'" if method != "max" and fires else ""
             raise ValueError(
                 f"The layer {name_of(graph, node)!r} gives 0 for {share} of its activations on `sample_data`: there is "
                 f"nothing to balance its threshold by. Give more data{otherwise}"
             )
         norms[name] = norm
     return norms
+
+
+def largest_input(graph: Graph, images: np.ndarray) -> float:
+    """The largest absolute value of the images that the first layer receives."""
+    starts = range(0, len(images), _BATCH)
+    return max(float(tf.reduce_max(tf.abs(graph.prepared(images[start : start + _BATCH])))) for start in starts)
 
 
 def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -9,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.conversion.balance import METHODS, balanced
+from keras_spiking_bp.conversion.balance import METHODS, balanced, largest_input
 from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
+from keras_spiking_bp.conversion.graph import Graph
 from keras_spiking_bp.conversion.read import copy_with_weights, read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
@@ -81,11 +83,11 @@ def convert_to_snn(
             `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: for the given number of
             time steps, the one with which spike counts represent the activations with the least squared error, if the
             current of a neuron is constant.
-        percentile: of all activations of a layer, in per cent, from 50 to 100.
+        percentile: of `"percentile"`: of all activations of a layer, in per cent, from 50 to 100.
         reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
         encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
             `scale * image`; `ConstantEncoder(num_steps, largest=None)` if None. With a `PoissonEncoder`
-            `scale * |images|` should be at most 1.
+            `scale * |images|` should be at most 1: beyond it, it is cut off, with a warning.
         gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
@@ -133,6 +135,7 @@ def convert_to_snn(
     graph = read(ann)
     images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     normal_form(graph)
+    _warn_of_cut_off(encoder, graph, images)
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
     few, expected = images_for(graph, images, encoder.num_steps), {}
     if calibrate_biases:
@@ -148,6 +151,19 @@ def convert_to_snn(
     if calibrate_biases:
         correct_biases(parts, graph, encoder(graph.prepared(few)), expected, verbose)
     return snn
+
+
+def _warn_of_cut_off(encoder: ConstantEncoder | PoissonEncoder, graph: Graph, images: np.ndarray) -> None:
+    """Warns of images that a `PoissonEncoder` cannot represent: its spikes have a probability of at most 1."""
+    if not isinstance(encoder, PoissonEncoder):
+        return
+    most, largest = 1.0 / encoder.scale, largest_input(graph, images)
+    if largest > 1.01 * most:  # not the rounding of the advice
+        warnings.warn(
+            f"`encoder` cuts off values of images beyond {most:.3g}, and `sample_data` has values up to {largest:.3g}: "
+            f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
+            stacklevel=3,
+        )
 
 
 def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:

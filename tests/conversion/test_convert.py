@@ -1,5 +1,7 @@
 """Converted networks: what they give approaches what the ordinary network gives, as 1 / num_steps."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -126,6 +128,17 @@ def test_poisson_input_and_scale():
     snn = ksbp.convert_to_snn(ann, IMAGES, method="max", encoder=encoder)
     found = snn.predict(IMAGES, verbose=0)
     assert np.abs(found - expected).max() < 0.15 * np.abs(expected).max()
+
+
+def test_images_that_an_encoder_cuts_off():
+    front = [keras.Input((6, 6, 1)), layers.Rescaling(4.0)]
+    ann = keras.Sequential([*front, layers.Conv2D(2, 3, activation="relu"), layers.Flatten(), layers.Dense(2)])
+    images = np.linspace(0, 1, 2 * 36, dtype="float32").reshape(2, 6, 6, 1)
+    with pytest.warns(UserWarning, match=r"beyond 2, .* up to 4: give PoissonEncoder\(scale=0.25\)"):
+        ksbp.convert_to_snn(ann, images, encoder=ksbp.PoissonEncoder(5, scale=0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ksbp.convert_to_snn(ann, images, encoder=ksbp.PoissonEncoder(5, scale=0.25))
 
 
 def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
@@ -301,8 +314,15 @@ def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match="Sequential or functional"):
         ksbp.convert_to_snn(keras.layers.Dense(3), IMAGES, 5)
     silent = chain(layers.Conv2D(2, 3, name="dead", kernel_initializer="zeros"), layers.ReLU())
-    with pytest.raises(ValueError, match="'dead' gives 0 for 99.9 %"):
+    with pytest.raises(ValueError, match="'dead' gives 0 for all of its .* Give more data$"):
         ksbp.convert_to_snn(silent, IMAGES, 5)
+    rare = chain(layers.Conv2D(2, 3, name="rare"), layers.ReLU())
+    rare.get_layer("rare").kernel.assign(np.zeros(rare.get_layer("rare").kernel.shape))
+    rare.get_layer("rare").kernel.assign_add(np.eye(1, 18 * IMAGES.shape[-1]).reshape(3, 3, -1, 2) * 1.0)
+    once = np.zeros_like(IMAGES)
+    once[0, 0, 0] = 1.0
+    with pytest.raises(ValueError, match="'rare' gives 0 for 99 % .* Give more data, or method='max'$"):
+        ksbp.convert_to_snn(rare, once, 5, percentile=99)
 
 
 @pytest.mark.slow
