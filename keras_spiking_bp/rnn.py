@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp import carried, window_gradient, window_output
-from keras_spiking_bp.broadcasting import per_step
+from keras_spiking_bp import carried, window_gradient, window_input, window_output
 from keras_spiking_bp.carried import Carried
 from keras_spiking_bp.cells.base import Cell, build_part
 from keras_spiking_bp.cells.moving_statistics import (
@@ -25,14 +24,7 @@ from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wante
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.loop_weights import changes_variables
 from keras_spiking_bp.time_loop import Window, run_window
-from keras_spiking_bp.validation import (
-    check_float32_policy,
-    check_has_shape,
-    check_mask,
-    check_static_shape,
-    finite,
-    named,
-)
+from keras_spiking_bp.validation import check_float32_policy, check_has_shape, named
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -186,18 +178,9 @@ class SpikingRNN(keras.layers.RNN):
     # --- shapes and states -------------------------------------------------------------------------------------------
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
-        if any(isinstance(size, (str, dict, list, tuple)) for size in sequences_shape):  # a structure of shapes
-            raise ValueError(
-                f"`sequences` must be one tensor, (batch, time steps, ...). Received: several, {sequences_shape!r}"
-            )
-        if len(sequences_shape) < 3:
-            raise ValueError(
-                "`sequences` must have the shape (batch, time steps, ...) with at least 3 dimensions. "
-                f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
-            )
-        check_static_shape("shape of one time step", sequences_shape[2:])
-        build_part(self.cell, sequences_shape[2:])  # here: Keras takes the cell for built, whatever the checks find
-        self._step_shape = tuple(sequences_shape[2:])
+        step_shape = window_input.shape_of_step(sequences_shape)
+        build_part(self.cell, step_shape)  # here: Keras takes the cell for built, whatever the checks find
+        self._step_shape = step_shape
         self._check_layers(self.gradient)
         super().build(sequences_shape, initial_state_shape)
 
@@ -439,35 +422,15 @@ class SpikingRNN(keras.layers.RNN):
         """Inputs, states before the first step, and mask, verified, as the loop takes them. Builds the layer."""
         if mask is None:  # in `observe` and `take_statistics`
             mask = getattr(sequences, "_keras_mask", None)
-        sequences = tf.convert_to_tensor(sequences)
-        if sequences.dtype.is_complex or sequences.dtype == tf.string:
-            raise TypeError(f"`sequences` must be of a real dtype. Received: sequences of dtype {sequences.dtype.name}")
+        sequences = window_input.real(sequences)
         if not self.built:
             self.build(sequences.shape)
-        if self.unroll and sequences.shape[1] is None:
-            raise ValueError(
-                "`sequences` must have a known number of time steps with unroll=True. Received: sequences of shape "
-                f"{tuple(sequences.shape)}"
-            )
         step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])
-        if not sequences.shape[2:].is_compatible_with(step_shape):
-            raise ValueError(
-                f"`sequences` must have the step shape that {self.name!r} was built for, {tuple(step_shape)}. "
-                f"Received: sequences of shape {tuple(sequences.shape)}. (A tf.data.Dataset must be batched)"
-            )
-        if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
-            sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))
+        sequences = window_input.of_shape(sequences, step_shape, self.unroll, self.name)
         before = self._start(initial_state, sequences)
         if sequences.shape[0] is None:  # the loop would change the shape of states of one sample, which broadcast to it
             sequences = tf.ensure_shape(sequences, (before.steps.shape[0], *sequences.shape[1:]))
-        if mask is not None:
-            mask = tf.cast(mask, tf.bool)
-            check_mask(mask, sequences)
-            mask = tf.ensure_shape(mask, sequences.shape[:2])
-        if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
-            if mask is not None:
-                sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
-            sequences = finite("sequences", sequences, self.name)
+        sequences, mask = window_input.without_masked(sequences, mask, self.name)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])
