@@ -74,7 +74,7 @@ release-check: $(VENV)/.release
 	.ci/release-check $(BIN)/python
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run --resume --output build/benchmarks.md
 
 $(VENV)-oldest/bin/python: NEWEST = 12
 $(VENV)/bin/python: NEWEST = 13

@@ -14,8 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import psutil
-
 from benchmarks.machine import hide_gpus
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, MODES
@@ -26,6 +24,8 @@ MOST = 15  # runs of one process
 
 def rss() -> int:
     """Memory of this process now, in bytes."""
+    import psutil  # of the environment of the benchmarks
+
     return psutil.Process().memory_info().rss
 
 

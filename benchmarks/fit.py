@@ -1,8 +1,8 @@
 """Seconds per epoch of `model.fit`: `python -m benchmarks.fit --data-dir FOLDER [--rounds 1] [--output FILE]`.
 
 * VGG9 on CIFAR-10 by its recipe (T = 4, batch 64, bf16 synapses, batch normalisation), without and with the kernels.
-* A small network, 784-100-10 with 25 time steps, to show the overhead of Keras and Python: `fit`, `fit` with 16 steps
-  per call of the graph (`steps_per_execution`), and the graph alone.
+* A small network, 784-100-10 with 25 time steps, for the overhead of Keras and Python: `fit`, `fit` with 16 steps per
+  call of the graph (`steps_per_execution`), and the graph alone.
 
 Each case runs in its own process: a short warm-up epoch, then the measured one. Leave the machine idle.
 """

@@ -24,12 +24,12 @@ PICTURES = {
 }
 INTRO = """# Benchmarks
 
-Measured by `python -m benchmarks.run --rounds {rounds}`, or by the command that a section names, there on the processor
-named in it; written by `python -m benchmarks.report`: no figure on this page was typed by hand. Each case ran in its
-own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or {most} runs
-were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in one: inference
-with its encoder, the sizes that occur only in the tables against time steps, batch and width, and one step of one
-sample. Tables give the median, with the smallest and largest run in brackets. {unsettled}
+Measured by `python -m benchmarks.run --rounds {rounds} --output PAGE`, or by the command that a section names, there on
+the processor named in it; written by `python -m benchmarks.report`: no figure on this page was typed by hand. Each case
+ran in its own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or
+{most} runs were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in
+one: inference with its encoder, the sizes that occur only in the tables against time steps, batch and width, and one
+step of one sample. Tables give the median, with the smallest and largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
@@ -174,8 +174,9 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     parts.append(
         "In brackets the smallest and the largest ratio of a round, where there are several; each must hold. "
         '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons or '
-        "a backward pass: a training step, which runs the same synapses, cannot reach it. Tuned peers that are missing "
-        "here were measured on another processor, if at all: see [With the others tuned](#with-the-others-tuned).\n"
+        "a backward pass, as the loop of this benchmark runs them: a reference, not a bound. Tuned peers that are "
+        "missing here were measured on another processor, if at all: see "
+        "[With the others tuned](#with-the-others-tuned).\n"
     )
     parts += [f"![{shown}]({image})\n" for shown, image in zip(PICTURES.values(), images, strict=False)]
     for network, steps, batch in settings["main"]:

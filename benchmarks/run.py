@@ -238,8 +238,9 @@ def main() -> None:
     data: dict[str, Any] = {"results": []}
     if args.resume and results_path.exists():
         data = json.loads(results_path.read_text())
-    elif (args.section or args.only) and results_path.exists() and not args.quick:
-        parser.error(f"a part alone would replace {results_path}: give --resume to add it, or another --output")
+    elif results_path.exists() and not args.quick:
+        what = "a part alone" if args.section or args.only else "a new run"
+        parser.error(f"{what} would replace {results_path}: give --resume to add to it, or another --output")
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured {machine.ELSEWHERE}")

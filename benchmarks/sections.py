@@ -84,6 +84,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     stopped = "stopped when the last accuracy was reached"
     if not all(case["finished"] for case in report["cases"]):
         stopped += ', or, where it says ">", interrupted after the epochs shown'
+    remark = f" {report['remark']}." if "remark" in report else ""
     neurons = "; ".join(f"{library}: {text}" for library, text in _NEURONS.items() if library in measured)
     header = ["seconds to", *(f"{100 * target:.0f} %" for target in targets)]
     header += ["best", "epochs run", "seconds per step", "peak memory, GB"]
@@ -92,9 +93,9 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images, "
         "and their ratio to ours. One training run each, measured four times per epoch, so that a time is uncertain by "
         f"a quarter of an epoch; scheduled for {report['settings']['epochs']} epochs, {stopped}; the libraries took "
-        "turns, each up to its next measurement. Compiling counts once; making the batches does not count. The same "
-        "images in the same order, batch size 64, AdamW, and distribution of initial weights. Average pooling, "
-        "learning rates and weight decay are those of our recipe, not tuned for the others; each library has "
+        f"turns, each up to its next measurement.{remark} Compiling counts once; making the batches does not count. "
+        "The same images in the same order, batch size 64, AdamW, and distribution of initial weights. Average "
+        "pooling, learning rates and weight decay are those of our recipe, not tuned for the others; each library has "
         f"neurons of its own ({neurons}). Ours computes one backward pass on totals, the others go back through "
         "all time steps. In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
         f"{_where(report['machine'])}; other processes took at most "
@@ -158,14 +159,16 @@ def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) ->
 def fit(report: dict[str, Any]) -> list[str]:
     """Seconds of `model.fit`: the median of the rounds."""
     rows, rounds = [], max(map(len, report["cases"].values()))
+    single = ", so that differences of some per cent mean nothing" if rounds == 1 else ""
     for title, runs in report["cases"].items():
         steps, seconds = runs[0]["steps"], median(run["seconds"] for run in runs)
         rows.append([title, f"{steps}", f"{seconds:.3g}", f"{1e3 * seconds / steps:.3g}"])
     return [
         "## `fit`\n",
         "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
-        f'steps, batch 64, whose steps are short; "the graph alone" runs 16 of them per call. Rounds: {rounds}. '
-        f"{_where(report['machine'])}.\n",
+        f'steps, batch 64, whose steps are short; "the graph alone" runs 16 of them per call. '
+        "VGG9 with the time to make its batches. "
+        f"Rounds: {rounds}{single}. {_where(report['machine'])}.\n",
         table(["", "steps", "seconds", "ms per step"], rows),
         "All: `python -m benchmarks.fit --data-dir FOLDER`\n",
     ]

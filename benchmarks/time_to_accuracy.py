@@ -1,6 +1,6 @@
 """Time to accuracy: VGG9 with batch normalisation on CIFAR-10, trained by this library, SpikingJelly and snnTorch.
 
-python -m benchmarks.time_to_accuracy --data-dir FOLDER [--num-steps 4 16] [--targets 0.6 0.7 0.8] [--output FILE]
+python -m benchmarks.time_to_accuracy --data-dir FOLDER --output FILE [--num-steps 4 16] [--targets 0.6 0.7 0.8]
 
 The same images, order, crops and flips, batch size of 64, AdamW, learning rates and epochs for all; the neurons are
 those of each library's examples (ours: of the VGG9 recipe). Four times per epoch the accuracy on 5,000 held-out

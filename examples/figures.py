@@ -41,7 +41,7 @@ def table(docs: str) -> str:
     results = Results(data)
     cores = data["machine"]["cores"]
     rounds = data["settings"]["rounds"]
-    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run --rounds {rounds}`"
+    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run --rounds {rounds} --output PAGE`"
     reproduced = f"[results]({docs}results.md): `{best_report('mnist')['command']}`"
     packed = f"[results]({docs}results.md): `python -m examples.pretrained --dataset cifar10`"
 

@@ -98,12 +98,13 @@ def page(
         done.add(pair)
         note = f" ({report['data']['note']})" if report["data"]["note"] else ""
         by_recipe = ", recipe `paper`" if "--recipe paper" in report["command"] else ""
+        epochs = PAPER[pair].epochs if by_recipe else recipe["epochs"]  # the command may have shortened the paper's
         low, high = (100 * bound for bound in test["interval_95"])
         lines.append(
             f"| {TITLES[pair[0]]}{by_recipe} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
             f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {_rule(recipe)} "
             f"| {recipe['num_steps']} / {recipe['test_steps']} "
-            f"| {len(report['curve'])} of {recipe['epochs']} | {_duration(report['training_seconds'])} |"
+            f"| {len(report['curve'])} of {epochs} | {_duration(report['training_seconds'])} |"
         )
     for pair in OUR_PAIRS:
         if pair not in done:
