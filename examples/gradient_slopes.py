@@ -5,7 +5,8 @@ python -m examples.gradient_slopes [--page docs/gradient-choice.md]
 Six dense layers of 48 LIF neurons, initial weights calibrated to a firing rate of 0.12, 25 time steps of 1,000 samples
 of random spikes; the loss is a linear function of the rates of the last layer. In each layer, the norm of the gradient
 is divided by the slope of the loss in its direction, a central difference with steps of 3 % of the weights: 1 where the
-loss changes as much as the gradient says, 2 where it changes half as much. Three seeds. Takes a minute.
+loss changes as much as the gradient says, 2 where it changes half as much (too long, or partly in another direction).
+Three seeds. Takes a minute.
 """
 
 from __future__ import annotations

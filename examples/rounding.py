@@ -4,8 +4,8 @@ python -m examples.rounding [--ann | --rounded] [--num-steps 8] [...]
 python -m examples.rounding --table FILE
 
 Compares the network of `examples.deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
-(`--rounded`). The latter loses only to rounding; the rest is lost to time, or to the moving statistics that the spiking
-network uses in training.
+(`--rounded`). The latter loses only to rounding; the rest is lost to time, to the moving statistics that the spiking
+network uses in training, or to its gradient, which is not that of this loop.
 """
 
 from __future__ import annotations

@@ -27,9 +27,10 @@ history = model.fit(x_train, y_train, batch_size=32, epochs=3, validation_data=(
 #
 # ## The layers
 #
-# Two convolutions, two pooling layers and a dense layer, each followed by *leaky integrate-and-fire neurons*. Such a
-# neuron adds its inputs to its *membrane potential*. When the potential exceeds a threshold, the neuron emits a spike
-# and its potential is reset to zero. The last layer, the readout, only accumulates; the class with the highest
+# Two convolutions, two pooling layers and a dense layer, each followed by *integrate-and-fire neurons*. Such a neuron
+# adds its inputs to its *membrane potential*. When the potential exceeds a threshold, the neuron emits a spike and its
+# potential is reset to zero. Those of convolutions and dense layers are *leaky*: their potential shrinks by 1 % in each
+# step. The last layer, the readout, adds up its inputs with the same leak and never fires; the class with the highest
 # potential is the prediction.
 
 # %%
@@ -39,7 +40,7 @@ ksbp.summary(model)
 # ## From an image to spikes
 #
 # At each time step, a `PoissonEncoder` decides at random whether each pixel spikes; the probability is its brightness
-# times `scale`. A single step shows little of the digit. The mean over the steps approaches the image.
+# times `scale`. A single step shows little of the digit. The mean over the steps approaches the image times `scale`.
 
 # %%
 import matplotlib.pyplot as plt

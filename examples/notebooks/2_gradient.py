@@ -56,9 +56,10 @@ plt.show()
 # %% [markdown]
 # ## 2. The spike count is nearly linear
 #
-# A single spike is a step function. The number of spikes in a whole window is nearly a linear function of the total
-# input: it rises in small steps along a line, and its mean over random inputs is smooth. Below, a neuron receives 30
-# random inputs in 100 time steps, and all its weights are multiplied by a common factor.
+# A single spike is a step function. For positive input well below one threshold per step, the number of spikes in a
+# whole window is nearly a linear function of the total input: it rises in small steps along a line, and its mean over
+# random inputs is smooth. Below, a neuron receives 30 random inputs in 100 time steps, and all its weights, which are
+# positive, are multiplied by a common factor.
 
 # %%
 rng = np.random.default_rng(0)
@@ -99,8 +100,8 @@ plt.show()
 # `correction = 1 + ln(beta) * leaky_trace / spike_count`
 #
 # (`gradients.leak_correction`; 0 for a neuron that never fired), where the leaky trace is the sum of the neuron's own
-# spikes, each multiplied by `beta` for every step since. With a slow leak the correction is nearly 1; with a fast leak
-# it is smaller.
+# spikes, each multiplied by `beta` for every step since. The correction differs much from 1 only for few spikes and a
+# fast leak. It does not account for the charge that leaks away between spikes.
 
 # %%
 betas = np.linspace(0.5, 0.999, 100)
@@ -122,8 +123,9 @@ plt.show()
 # for the same neurons (mean over the inputs; 0 for neurons that did not fire).
 #
 # The rule is an approximation. It is best with a slow leak and many spikes. It is wrong where the count is not linear:
-# for neurons that hardly fire, with a fast leak, and where the reset to zero discards much of the input above the
-# threshold.
+# for neurons that hardly fire, with a fast leak, where the reset to zero discards much of the input above the
+# threshold, and for neurons that fire at nearly every step, whose count cannot grow (not in the figure; `"bounded"`
+# takes this into account).
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)

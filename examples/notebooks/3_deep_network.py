@@ -2,8 +2,9 @@
 # # A deep network on colour images
 #
 # Deep spiking networks often fail to train because each layer emits fewer spikes than it receives, until the last
-# layers are dead: they never fire, have no gradient, and nothing is learned. This notebook calibrates and trains a
-# network with six spiking layers that have weights.
+# layers are dead: they never fire. What follows them then receives nothing and cannot learn; with the paper's
+# derivative no gradient passes through them either. This notebook calibrates and trains a network with six spiking
+# layers that have weights.
 
 # %%
 import keras
@@ -55,7 +56,7 @@ plt.show()
 # Five convolutions and a dense layer, with the paper's initial weights, and only 8 time steps. With so few steps, the
 # image is given as a constant current instead of random spikes (`ConstantEncoder`), and the reset subtracts the
 # threshold. How often do the neurons of each layer fire, if their membrane potential starts at 0, and if it starts at
-# half the threshold, so that a count is the total current, rounded?
+# half the threshold, so that a count is the total current, rounded, if the current is even over time?
 
 # %%
 

@@ -68,8 +68,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             instance of a class of `surrogates`. None: no surrogate; under `"accumulated"` and `"bptt"`
             the paper's derivative, from the spikes alone, under `"bounded"` that of a count between its bounds.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
-            0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, spike counts are
-            rounded to the nearest integer, not down, which matters with few steps.
+            0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, the spike counts of a
+            constant current are rounded to the nearest integer, not down, which matters with few steps.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
@@ -314,7 +314,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             return state["slope_sum"] / steps
         if "silence" in state:
             slope = self.correction(state) * self.slope_scale
-            if self.reset_mechanism == "zero":  # what comes after the last spike has no effect
+            if self.reset_mechanism == "zero":  # the mean over time of the slope of the code
                 acting = record.last_spike(state, num_steps)
                 slope = slope * acting / steps
         else:

@@ -19,10 +19,10 @@ On totals (`gradients.totals`, with the slopes of `gradients.slopes`)
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`. The slope is
 
     * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
-      reset is to zero, because no current after a neuron's last spike affects its count;
-    * `bounded`: `within_bounds`, ours: a count lies between 0 and T, and between these bounds it is proportional to its
-      input;
-    * with a surrogate, both: rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488), by
+      reset is to zero: the mean over time of the slope of the code, where a current after the last spike has none;
+    * `bounded`: `within_bounds`, close to DSR (Meng et al., CVPR 2022, arXiv 2205.00459): a count lies between 0 and T,
+      and between these bounds it is proportional to its input;
+    * with a surrogate, both: rate-based backpropagation (after Yu et al., NeurIPS 2024, arXiv 2410.11488), by
       `eligibility_step`.
 
     With a synaptic current the first two slopes are multiplied by `mean_gain`, the first, where the reset is to zero,
@@ -36,7 +36,7 @@ Step by step (`gradients.step_by_step`)
         d membrane[t+1] / d potential[t] = 1 - spikes[t]    nothing flows through a reset, to zero or by subtraction
         the leak counts as 1
 
-    With a surrogate it is what snnTorch and SpikingJelly do (`lif_step_surrogate`):
+    With a surrogate it is what snnTorch does, and SpikingJelly with detach_reset=True (`lif_step_surrogate`):
 
         d spikes[t] / d potential[t] = surrogate(potential[t] - threshold)
         d membrane[t+1] / d potential[t] = beta * (1 - spikes[t])    reset to zero
