@@ -430,11 +430,21 @@ def test_first_statistics_with_the_other_gradients(gradient):
     assert_close(statistics(model), first_statistics(surrogate="atan"), rtol=1e-3, atol=1e-4)
 
 
+def test_frozen_statistics_are_not_taken():
+    model = network()
+    for norm in norms_of(model):
+        norm.trainable = False
+    before = model.get_weights()
+    model.get_layer("time").take_statistics(ksbp.ConstantEncoder(6)(IMAGES))
+    assert_equal(model.get_weights(), before)
+
+
 def test_evaluate_and_predict_and_validation_touch_nothing():
     model = network()
-    ksbp.calibrate(model, IMAGES, 0.15, tolerance=0.5)
+    ksbp.calibrate(model, IMAGES, firing_rate=None)
     before = model.get_weights()
     predicted = model.predict(IMAGES, verbose=0)
+    assert np.ptp(predicted, axis=0).max() > 0
     model.evaluate(IMAGES, LABELS, verbose=0)
     assert_equal(model.get_weights(), before)
     after = []

@@ -208,6 +208,41 @@ def test_layers_before_a_maximum_or_a_potential_are_those_of_the_neurons_behind_
     assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.2, rel=0.05)
 
 
+def test_constraints_are_applied_first():
+    dense = keras.layers.Dense(20, use_bias=False, kernel_constraint=keras.constraints.NonNeg())
+    inputs = keras.Input((20, 8))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(dense), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    assert (dense.kernel.numpy() < 0).any()
+    allowed = np.maximum(dense.kernel.numpy(), 0)
+    (done,) = ksbp.calibrate(model, np.random.default_rng(0).integers(0, 2, (8, 20, 8)).astype("float32"), 0.1)
+    np.testing.assert_allclose(dense.kernel, done.factor * allowed, rtol=1e-6)
+
+
+def test_frozen_synapses_stay():
+    model = small()
+    first = model.get_layer("time").cell.neurons()[0]
+    first.synapse.trainable = False
+    before = first.synapse.get_weights()
+    assert first.name not in [layer.name for layer in ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)]
+    np.testing.assert_array_equal(first.synapse.get_weights(), before)
+
+
+def test_an_interruption_restores(monkeypatch):
+    model = small()
+    before = model.get_weights()
+
+    def interrupted(*_):
+        assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_spiking_bp.calibration._check_kept", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize(
     "norm",
     [

@@ -127,6 +127,18 @@ def test_frames_of_a_video(encoder):
     assert ksbp.DeltaEncoder().compute_output_shape((None, 7, 2)) == (None, 7, 2)
 
 
+def test_a_gradient_reaches_the_images_through_a_constant_current_only():
+    images = tf.Variable(np.full((2, 3), 0.4, "float32"))
+    weights = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    found = []
+    for encoder in (ksbp.PoissonEncoder(5, seed=0), ksbp.ConstantEncoder(5, scale=0.5)):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(encoder(images), tf.float32) * weights)
+        found.append(tape.gradient(loss, images))
+    assert found[0] is None
+    np.testing.assert_allclose(found[1], 0.5 * weights.sum(1), rtol=1e-5)
+
+
 def test_bad_arguments_of_these():
     with pytest.raises(ValueError, match="`threshold` must be a number above 0 and below 1.*=1.0"):
         ksbp.LatencyEncoder(5, threshold=1.0)

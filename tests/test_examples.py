@@ -176,6 +176,7 @@ def test_export_all(tmp_path, capsys):
         assert re.search(rf"{name}  \d+\.\d\d MB", printed)
     with pytest.raises(SystemExit):
         export_all.main(arguments)
+    assert str(tmp_path / "made") in capsys.readouterr().err
 
 
 @pytest.mark.slow

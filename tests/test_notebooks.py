@@ -82,5 +82,6 @@ def test_runs(source, few_digits, monkeypatch, tmp_path):
         plt.close("all")
 
     monkeypatch.setattr(plt, "show", show)
-    exec(compile(source.read_text(), source.name, "exec"), {})
+    with plt.rc_context():
+        exec(compile(source.read_text(), source.name, "exec"), {})
     assert shown and all(shown)

@@ -61,17 +61,17 @@ ANY_NETWORK = {
 SURROGATE = st.sampled_from([Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)])
 
 
-def searched(networks):
-    return settings(max_examples=networks, deadline=None, suppress_health_check=list(HealthCheck))
+def searched(networks, **kwargs):
+    return settings(max_examples=networks, deadline=None, suppress_health_check=list(HealthCheck), **kwargs)
 
 
-@searched(8)
+@searched(8, derandomize=True)
 @given(**ANY_NETWORK)
 def test_any_small_network(**network):
     check_small_network(None, ("accumulated", "bounded", "bptt"), **network)
 
 
-@searched(8)
+@searched(8, derandomize=True)
 @given(surrogate=SURROGATE, **ANY_NETWORK)
 def test_any_small_network_with_a_surrogate(surrogate, **network):
     check_small_network(surrogate, ("accumulated", "bptt"), **network)

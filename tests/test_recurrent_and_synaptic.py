@@ -270,7 +270,10 @@ def test_summary_calibrate_and_health(capsys):
     assert any("LIF 0.9, current 0.5, threshold 1" in line for line in lines)
     assert any(line.startswith("  recurrent") and "Dense 12" in line and "156" in line for line in lines)
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, np.arange(8) % 3, callbacks=[ksbp.callbacks.Health(x)], verbose=0)
+    health = ksbp.callbacks.Health(x)
+    model.fit(x, np.arange(8) % 3, callbacks=[health], verbose=0)
+    rates = {row["layer"]: row["firing_rate"] for row in ksbp.analysis.activity(model, x, verbose=0).rows}
+    assert health.firing_rates == pytest.approx({"hidden": rates["hidden"]})
 
 
 @pytest.mark.parametrize("where", ["synapse", "recurrent"])

@@ -392,6 +392,41 @@ def test_a_window_without_steps_has_no_gradient(gradient):
             assert of_weights is None or not np.any(of_weights)
 
 
+@pytest.mark.parametrize(("gradient", "constant"), [("accumulated", True), ("bptt", False)])
+def test_a_second_derivative_takes_slopes_on_totals_as_constants(gradient, constant):
+    rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(4, use_bias=False), surrogate="atan"), gradient)
+    x = np.random.default_rng(0).integers(0, 2, (3, 8, 5)).astype("float32")
+    rnn.build(x.shape)
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            loss = tf.reduce_sum(rnn(x))  # linear in the spikes: only their slopes depend on the weights
+        (first,) = inner.gradient(loss, rnn.trainable_weights)
+        squared = tf.reduce_sum(first**2)
+    (second,) = outer.gradient(squared, rnn.trainable_weights)
+    assert np.any(first) and (second is None or not np.any(second)) == constant
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_frozen_does_not_train(whole):
+    hidden = ksbp.LIFCell(keras.layers.Dense(6), surrogate="atan", learn_beta=True, learn_threshold=True)
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([hidden, ksbp.ReadoutCell(keras.layers.Dense(3))]), "bptt")
+    model = keras.Sequential([keras.Input((10, 6)), layer, keras.layers.Dense(2)])
+    frozen = layer if whole else hidden
+    frozen.trainable = False
+    before, others = frozen.get_weights(), model.layers[-1].get_weights()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(np.ones((8, 10, 6)), np.ones((8, 2)), verbose=0)
+    for a, b in zip(frozen.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not frozen.trainable_weights and (model.layers[-1].get_weights()[0] != others[0]).any()
+
+
+def test_cells_of_one_name_cannot_be_observed():
+    cells = [ksbp.LIFCell(keras.layers.Dense(3), name="a"), ksbp.ReadoutCell(keras.layers.Dense(2), name="a")]
+    with pytest.raises(ValueError, match=r"these names stand for more than one: \['a'\]"):
+        ksbp.SpikingRNN(ksbp.SequentialCell(cells)).observe(np.ones((1, 2, 4), "float32"))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_stateful_layer_of_one_sample_and_batches_of_unknown_size(masked):
     inputs = keras.Input(batch_shape=(1, None, 4))

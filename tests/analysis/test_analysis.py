@@ -701,12 +701,12 @@ def test_operations_are_refused_before_the_pass(no_pass):
 def test_all_networks_are_looked_at_before_the_first_pass(small, no_pass):
     model, images, labels, done = small
     one_output = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
-    for other, error in (
-        (None, TypeError),
-        (one_output, ValueError),
-        (_linear_bottleneck(gradient="bptt"), ValueError),
+    for other, error, message in (
+        (None, TypeError, "must be a Sequential or functional Keras model"),
+        (one_output, ValueError, "one output for each class"),
+        (_linear_bottleneck(gradient="bptt"), ValueError, "follow each other with no neurons"),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error, match=message):
             analysis.compare({"one": model, "other": other}, images, labels, verbose=0)
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(3)
     with pytest.raises(ValueError, match="`labels` must be given"):

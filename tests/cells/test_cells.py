@@ -408,3 +408,12 @@ def test_layers_of_the_users_are_built_as_in_a_model(kind, weights, gradient, pl
     model.compile("sgd", "mse")
     model.fit(np.ones((4, 7, 5), "float32"), np.ones((4, 4)), verbose=0)
     assert model.count_params() == before and model.predict(np.ones((2, 7, 5)), verbose=0).shape == (2, 4)
+
+
+def test_each_chunk_of_a_stateful_layer_has_a_dropout_mask_of_its_own():
+    cell = ksbp.LIFCell(keras.layers.Dense(50, use_bias=False, kernel_initializer="ones"), dropout=0.5, seed=0)
+    layer = ksbp.SpikingRNN(cell, return_sequences=True, stateful=True)
+    one, two = (layer(np.ones((2, 6, 3), "float32"), training=True).numpy() for _ in range(2))
+    for chunk in (one, two):
+        np.testing.assert_array_equal(chunk, np.repeat(chunk[:, :1], 6, axis=1))
+    assert (one[:, 0] != two[:, 0]).any()

@@ -347,3 +347,17 @@ def test_learned_ones_in_a_wrapper_of_mixed_precision():
     assert 0 < together.numpy().mean() < 1
     for i in range(4):
         np.testing.assert_array_equal(together[:, i], layer(x[:, i]))
+
+
+def test_weight_decay_may_leave_out_learned_parameters():
+    dense = keras.layers.Dense(4, use_bias=False)
+    hidden = ksbp.LIFCell(dense, surrogate="atan", learn_beta=True, learn_threshold=True)
+    model = keras.Sequential([keras.Input((5, 3)), ksbp.SpikingRNN(hidden, "bptt")])
+    optimizer = keras.optimizers.SGD(0.5, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay([hidden.beta, hidden.threshold])
+    before = {w.path: w.numpy() for w in hidden.trainable_weights}
+    model.compile(optimizer, "mse")
+    model.fit(np.zeros((2, 5, 3)), np.zeros((2, 4)), verbose=0)  # no spikes: no gradient
+    assert len(before) == 3
+    for w in hidden.trainable_weights:
+        np.testing.assert_allclose(w, before[w.path] * (0.95 if w is dense.kernel else 1.0), rtol=1e-6)

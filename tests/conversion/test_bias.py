@@ -52,6 +52,7 @@ def test_a_bias_of_one_channel_that_is_added_to_all_is_left():
 def held_numbers():
     """How many numbers all tensors hold, those that share memory once."""
     sizes = {}
+    gc.collect()
     for tensor in gc.get_objects():
         if isinstance(tensor, tf.Tensor) and hasattr(tensor, "_numpy") and tensor.dtype in (tf.float32, tf.int8):
             array = tensor._numpy()

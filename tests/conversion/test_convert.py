@@ -126,8 +126,8 @@ def test_poisson_input_and_scale():
     expected = logits_of(ann, IMAGES)
     encoder = ksbp.PoissonEncoder(800, scale=0.5, seed=0)
     snn = ksbp.convert_to_snn(ann, IMAGES, method="max", encoder=encoder)
-    found = snn.predict(IMAGES, verbose=0)
-    assert np.abs(found - expected).max() < 0.15 * np.abs(expected).max()
+    found = snn.predict(IMAGES[:6], verbose=0)
+    assert np.abs(found - expected[:6]).max() < 0.15 * np.abs(expected).max()
 
 
 def test_images_that_an_encoder_cuts_off():
@@ -148,8 +148,9 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     )
     ann = ksbp.ann_counterpart(source)
     snn = ksbp.convert_to_snn(ann, IMAGES, 600, method="max")
-    expected = ann.predict(IMAGES, verbose=0)
-    assert np.abs(snn.predict(IMAGES, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
+    few = IMAGES[:6]
+    expected = ann.predict(few, verbose=0)
+    assert np.abs(snn.predict(few, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
     found, wanted = (model.get_layer("time").cell.neurons() for model in (snn, source))
     assert [n.dropout for n in found] == [n.dropout for n in wanted] and 0.1 in {n.dropout for n in found}
 

@@ -195,6 +195,13 @@ def test_refuses_what_is_around():
         ksbp.to_nir(keras.Model(x, spikes), dt=0)
 
 
+def test_channels_first_is_refused():
+    layer = ksbp.SpikingRNN(lif(keras.layers.Conv2D(4, 3, data_format="channels_first")))
+    layer.build((None, None, 2, 8, 8))
+    with pytest.raises(ValueError, match="must have data_format='channels_last'"):
+        ksbp.to_nir(layer)
+
+
 def test_causal_convolutions_are_refused():
     """NIR pads both sides equally: three rows would be padded by one on each side, not by two before."""
     layer = ksbp.SpikingRNN(lif(keras.layers.Conv1D(4, 3, padding="causal")))

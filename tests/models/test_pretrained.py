@@ -106,12 +106,12 @@ def test_it_is_the_network_of_its_recipe(name, shape):
     """What was trained and tested, with the weights of the package: every setting that affects a spike."""
     card = ksbp.models.model_card(name)
     recipe = Recipe.from_dict({**card["recipe"], "policy": None})
-    trained = recipe.build(shape, 10, num_steps=20, seed=0)
+    trained = recipe.build(shape, 10, num_steps=8, seed=0)
     load_pretrained(trained, name)
-    model = getattr(ksbp.models, f"spiking_{card['network']}")(weights=name, num_steps=20, seed=0)
+    model = getattr(ksbp.models, f"spiking_{card['network']}")(weights=name, num_steps=8, seed=0)
     images = np.random.default_rng(0).uniform(0, 0.9, (2, *shape)).astype("float32")
     found = model(images)
-    assert np.ptp(found) > 0
+    assert np.ptp(found, axis=0).max() > 0
     np.testing.assert_array_equal(found, trained(images))
 
 

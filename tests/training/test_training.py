@@ -52,8 +52,8 @@ def test_the_same_seed_gives_the_same_run(gradient):
     runs = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
-        model = compiled(model_for_digits(gradient, seed=None, dropout=0.2))
-        model.fit(x[:256], y[:256], batch_size=32, epochs=2, verbose=0)
+        model = compiled(model_for_digits(gradient, seed=None, dropout=0.2, **ONE_LAYER))
+        model.fit(x[:64], y[:64], batch_size=16, epochs=2, verbose=0)
         runs.append([w.numpy() for w in model.trainable_weights])
     for a, b in zip(*runs, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -83,7 +83,7 @@ def test_any_keras_loss(loss):
 
 def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path):
     x, y = digits()
-    model = compiled(model_for_digits())
+    model = compiled(model_for_digits(**ONE_LAYER))
     data = tf.data.Dataset.from_tensor_slices((x[:200], y[:200])).batch(32).prefetch(1)
     callbacks = [
         keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss"),
@@ -107,7 +107,7 @@ def test_nan_in_a_step_to_skip_is_no_error():
 
 def test_nan_is_refused_at_inference_too():
     """Neurons would take it for the absence of a spike."""
-    model = model_for_digits(encoder=None)
+    model = model_for_digits(encoder=None, **ONE_LAYER)
     spikes = np.ones((2, 12, 8, 8, 1), "float32")
     spikes[1, 3, 4, 4] = np.nan
     for use in (lambda: model.predict(spikes, verbose=0), lambda: ksbp.analysis.run(model, spikes, verbose=0)):
@@ -140,8 +140,10 @@ def test_jit_compile_gives_the_same_training(gradient, network):
     weights = []
     for jit_compile in (False, True):
         model = model_for_digits(gradient, encoder=None, **network)
+        before = model.get_weights()
         model.compile(keras.optimizers.SGD(0.001), loss=ksbp.losses.SparseSumSquaredError(), jit_compile=jit_compile)
         model.fit(spikes, labels, batch_size=8, epochs=1, shuffle=False, verbose=0)
+        assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(before, model.get_weights(), strict=True))
         weights.append([w.numpy() for w in model.trainable_weights])
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -154,7 +156,7 @@ def test_nan_in_the_first_batch_stops_fit(encoder):
     x[5, 0, 0, 0] = np.nan
     if encoder is None:
         x = np.repeat(x[:, None], 12, axis=1)
-    model = compiled(model_for_digits(encoder=encoder))
+    model = compiled(model_for_digits(encoder=encoder, **ONE_LAYER))
     with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
         model.fit(x, y[:64], batch_size=32, epochs=1, verbose=0)
 
@@ -163,7 +165,7 @@ def test_memory_of_the_backward_pass_does_not_grow_with_time():
     """The graph of a training step has no gradient of the time loop; bptt, as a check of the check, has one."""
 
     def loops(gradient):
-        model = compiled(model_for_digits(gradient, encoder=None, num_steps=None))
+        model = compiled(model_for_digits(gradient, encoder=None, num_steps=None, **ONE_LAYER))
         spikes, labels = tf.zeros((2, 12, 8, 8, 1)), tf.zeros((2,), tf.int32)
         model.train_on_batch(spikes, labels)
         graph = tf.function(model.train_step).get_concrete_function((spikes, labels)).graph
