@@ -23,7 +23,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
     unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
-    than 1 its activations are on another scale than the rates; pooling neurons are taken to get spikes, or rates.
+    than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
+    (`ResidualCell`) weighs `threshold` times as much beside this current as in the spiking network. Pooling neurons are
+    taken to get spikes, or rates.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the

@@ -8,12 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp import models
+from keras_spiking_bp import models, surrogates
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.regularizers import FiringRate
+from keras_spiking_bp.surrogates import Surrogate
 from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import (
     check_choice,
@@ -51,7 +52,8 @@ class Recipe:
         label_smoothing: share of each target spread evenly over all classes, in `"cross_entropy"`.
         dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
-        threshold, reset_mechanism, surrogate, initial_membrane: of the neurons (`LIFCell`).
+        threshold, reset_mechanism, initial_membrane: of the neurons (`LIFCell`).
+        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.Scaled`), or None.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
             or None; `output_std` requires a `firing_rate`.
@@ -189,10 +191,15 @@ class Recipe:
             seed=seed,
             threshold=self.threshold,
             reset_mechanism=self.reset_mechanism,
-            surrogate=self.surrogate,
+            surrogate=self._surrogate(),
             initial_membrane=self.initial_membrane,
             activity_regularizer=penalty,
         )
+
+    def _surrogate(self) -> Surrogate | None:
+        if self.surrogate is None or self.threshold == 1:
+            return surrogates.get(self.surrogate)
+        return surrogates.Scaled(self.surrogate, self.threshold)
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
         """Compiles with the loss, accuracy, and optimizer of this recipe."""
@@ -284,7 +291,9 @@ FAST = {
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, label_smoothing=0.1, **_DEEP),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 30, label_smoothing=0.1, kappa=1.0, **_DEEP),
-    ("resnet20", "cifar10"): Recipe("resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, **_DEEP),
+    ("resnet20", "cifar10"): Recipe(
+        "resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, surrogate="triangle", **_DEEP
+    ),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}
