@@ -27,10 +27,10 @@ from examples.machine import machine
 from examples.report import write
 from examples.rounded import rounded_counterpart
 from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.surrogates import NAMES
+from keras_spiking_bp.surrogates import NAMES, Scaled
 
 #: Options of spiking neurons that have a time.
-OF_TIME = ("gradient", "surrogate", "beta")
+OF_TIME = ("gradient", "surrogate", "scale_surrogate", "beta")
 #: Options of spiking neurons: a network with ReLU takes none of them.
 OF_NEURONS = ("num_steps", "threshold", "initial_membrane", *OF_TIME)
 
@@ -44,12 +44,13 @@ def count(text: str) -> int:
 
 def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of all LIF neurons."""
+    surrogate = Scaled(args.surrogate, args.threshold) if args.scale_surrogate else args.surrogate
     return {
         "beta": args.beta,
         "threshold": args.threshold,
         "initial_membrane": args.initial_membrane,
         "reset_mechanism": "subtract",
-        "surrogate": args.surrogate,
+        "surrogate": surrogate,
     }
 
 
@@ -144,6 +145,7 @@ class ShortTrainings:
         parser.add_argument("--num-steps", type=count, default=4)
         parser.add_argument("--gradient", default="bounded", choices=GRADIENTS)
         parser.add_argument("--surrogate", choices=NAMES)
+        parser.add_argument("--scale-surrogate", action="store_true", help="to the threshold (surrogates.Scaled)")
         parser.add_argument("--beta", type=float, default=1.0)
         parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")
         parser.add_argument("--initial-membrane", type=float, default=0.5)
@@ -170,6 +172,8 @@ class ShortTrainings:
             }
             if vars(args) != usual:
                 parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
+        if args.scale_surrogate and args.surrogate is None:
+            parser.error("--scale-surrogate needs a --surrogate")
         for option, excluded in (("ann", OF_NEURONS), ("rounded", OF_TIME)):
             if vars(args)[option] and any(getattr(args, name) != parser.get_default(name) for name in excluded):
                 parser.error(
