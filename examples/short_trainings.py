@@ -27,7 +27,7 @@ from examples.machine import machine
 from examples.report import write
 from examples.rounded import rounded_counterpart
 from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.surrogates import NAMES, Scaled
+from keras_spiking_bp.surrogates import NAMES, scaled
 
 #: Options of spiking neurons that have a time.
 OF_TIME = ("gradient", "surrogate", "scale_surrogate", "beta")
@@ -44,7 +44,7 @@ def count(text: str) -> int:
 
 def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of all LIF neurons."""
-    surrogate = Scaled(args.surrogate, args.threshold) if args.scale_surrogate else args.surrogate
+    surrogate = scaled(args.surrogate, args.threshold) if args.scale_surrogate else args.surrogate
     return {
         "beta": args.beta,
         "threshold": args.threshold,
@@ -145,7 +145,7 @@ class ShortTrainings:
         parser.add_argument("--num-steps", type=count, default=4)
         parser.add_argument("--gradient", default="bounded", choices=GRADIENTS)
         parser.add_argument("--surrogate", choices=NAMES)
-        parser.add_argument("--scale-surrogate", action="store_true", help="to the threshold (surrogates.Scaled)")
+        parser.add_argument("--scale-surrogate", action="store_true", help="to the threshold")
         parser.add_argument("--beta", type=float, default=1.0)
         parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")
         parser.add_argument("--initial-membrane", type=float, default=0.5)

@@ -14,7 +14,6 @@ from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.regularizers import FiringRate
-from keras_spiking_bp.surrogates import Surrogate
 from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import (
     check_choice,
@@ -53,7 +52,7 @@ class Recipe:
         dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
         threshold, reset_mechanism, initial_membrane: of the neurons (`LIFCell`).
-        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.Scaled`), or None.
+        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.scaled`), or None.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
             or None; `output_std` requires a `firing_rate`.
@@ -191,15 +190,10 @@ class Recipe:
             seed=seed,
             threshold=self.threshold,
             reset_mechanism=self.reset_mechanism,
-            surrogate=self._surrogate(),
+            surrogate=self.surrogate and surrogates.scaled(self.surrogate, self.threshold),
             initial_membrane=self.initial_membrane,
             activity_regularizer=penalty,
         )
-
-    def _surrogate(self) -> Surrogate | None:
-        if self.surrogate is None or self.threshold == 1:
-            return surrogates.get(self.surrogate)
-        return surrogates.Scaled(self.surrogate, self.threshold)
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
         """Compiles with the loss, accuracy, and optimizer of this recipe."""

@@ -11,16 +11,16 @@ using keras_spiking_bp::BFloat16;
 template <typename Current, typename Spikes>
 float LifStep(int64_t size, bool zero, float beta, bool all, bool in_place) {
   std::vector<float> m(size, 0.7f), other(size), potential(size);
-  std::vector<std::vector<float>> states(4, std::vector<float>(size, 1.5f)), after = states;
+  std::vector<std::vector<float>> states(6, std::vector<float>(size, 1.5f)), after = states;
   std::vector<Current> current(size, static_cast<Current>(1));
   std::vector<Spikes> spikes(size);
-  keras_spiking_bp::LifStep<Current, Spikes> step{beta, 1.0f, 0.5f, zero};
+  keras_spiking_bp::LifStep<Current, Spikes> step{beta, 1.0f, 0.5f, zero, 0.5f, 0.25f};
   step.current = current.data();
   step.spikes = spikes.data();
   step.membrane = {m.data(), in_place ? m.data() : other.data()};
   if (all) {
-    Array* arrays[] = {&step.synaptic, &step.count, &step.silence, &step.trace};
-    for (int i = 0; i < 4; ++i) *arrays[i] = {states[i].data(), in_place ? states[i].data() : after[i].data()};
+    Array* arrays[] = {&step.synaptic, &step.count, &step.silence, &step.trace, &step.slope_sum, &step.carried};
+    for (int i = 0; i < 6; ++i) *arrays[i] = {states[i].data(), in_place ? states[i].data() : after[i].data()};
     step.potential = potential.data();
   }
   step.Run(0, size / 2);

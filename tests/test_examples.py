@@ -97,7 +97,7 @@ def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_pa
 
 def test_a_surrogate_is_scaled_to_the_threshold():
     args = half_width.TRAININGS.parse(["--surrogate", "triangle", "--scale-surrogate", "--threshold", "3"])
-    assert repr(neuron_settings(args)["surrogate"]) == "Scaled(Triangle(width=1), scale=3)"
+    assert repr(neuron_settings(args)["surrogate"]) == "Triangle(width=3)"
     args = half_width.TRAININGS.parse(["--surrogate", "triangle", "--threshold", "3"])
     assert neuron_settings(args)["surrogate"] == "triangle"
 

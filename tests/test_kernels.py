@@ -44,7 +44,13 @@ def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, 
     )
 
 
-RULES = [("accumulated", None), ("bounded", None), ("accumulated", "triangle"), ("accumulated", "sigmoid")]
+RULES = [
+    ("accumulated", None),
+    ("bounded", None),
+    ("accumulated", "triangle"),
+    ("accumulated", ksbp.surrogates.Triangle(0.3)),
+    ("accumulated", "sigmoid"),
+]
 
 
 def states_of(cell, shape, rule, values):

@@ -101,7 +101,7 @@ def test_each_builds_its_network(recipes):
         lif = [n for n in neurons if type(n) is ksbp.LIFCell]
         assert {n.threshold for n in lif} == {own.threshold}
         assert {n.initial_membrane for n in lif} == {own.initial_membrane}
-        shown = {"resnet20": "Scaled(Triangle(width=1), scale=2)"}.get(network, "None")
+        shown = {"resnet20": "Triangle(width=2)"}.get(network, "None")
         assert {repr(n.surrogate) for n in lif} == {shown}
         normalized = [
             any(isinstance(layer, keras.layers.BatchNormalization) for layer in n.synapse._flatten_layers())

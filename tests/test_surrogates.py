@@ -434,3 +434,13 @@ class Renames(ksbp.surrogates.Triangle):
 def test_a_config_of_other_names_is_taken_with_a_from_config_of_its_own():
     cell = ksbp.LIFCell(keras.layers.Dense(6), surrogate=Renames(0.25))
     assert ksbp.LIFCell.from_config(cell.get_config()).surrogate.width == 0.25
+
+
+@pytest.mark.parametrize("name", ksbp.surrogates.NAMES)
+def test_scaled_within_its_class(name):
+    u = tf.constant(np.linspace(-5, 5, 101), tf.float32)
+    found, expected = ksbp.surrogates.scaled(name, 3.0), ksbp.surrogates.Scaled(name, 3.0)
+    np.testing.assert_allclose(found(u), expected(u), rtol=1e-5, atol=1e-7)
+    assert isinstance(found, ksbp.surrogates.Scaled) == (name == "fast_sigmoid")
+    with pytest.raises(ValueError, match="`scale` must be a number above 0. Received: scale=0"):
+        ksbp.surrogates.scaled(name, 0)

@@ -59,6 +59,8 @@ class LifStep : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("threshold", &threshold_));
     OP_REQUIRES_OK(context, context->GetAttr("synaptic_beta", &synaptic_beta_));
     OP_REQUIRES_OK(context, context->GetAttr("resets_to_zero", &resets_to_zero_));
+    OP_REQUIRES_OK(context, context->GetAttr("height", &height_));
+    OP_REQUIRES_OK(context, context->GetAttr("fall", &fall_));
     OP_REQUIRES_OK(context, context->GetAttr("names", &names_));
     OP_REQUIRES_OK(context, context->GetAttr("potentials", &potentials_));
   }
@@ -70,7 +72,8 @@ class LifStep : public OpKernel {
     OP_REQUIRES(context, states == static_cast<int>(names_.size()),
                 absl::InvalidArgumentError("`names` must name the states"));
 
-    keras_spiking_bp::LifStep<Stored<Current>, Stored<Spikes>> step{beta_, threshold_, synaptic_beta_, resets_to_zero_};
+    keras_spiking_bp::LifStep<Stored<Current>, Stored<Spikes>> step{beta_,           threshold_, synaptic_beta_,
+                                                                          resets_to_zero_, height_,    fall_};
     step.current = reinterpret_cast<const Stored<Current>*>(current.flat<Current>().data());
     Tensor* spikes;
     OP_REQUIRES_OK(context, context->allocate_output(0, membrane.shape(), &spikes));
@@ -81,7 +84,9 @@ class LifStep : public OpKernel {
       Array& array = names_[i] == "current"       ? step.synaptic
                      : names_[i] == "spike_count" ? step.count
                      : names_[i] == "silence"     ? step.silence
-                                                  : step.trace;
+                     : names_[i] == "leaky_trace" ? step.trace
+                     : names_[i] == "slope_sum"   ? step.slope_sum
+                                                  : step.carried;
       OP_REQUIRES_OK(context, Updated(context, 2 + i, 2 + i, &array));
     }
     if (potentials_) {
@@ -93,7 +98,7 @@ class LifStep : public OpKernel {
   }
 
  private:
-  float beta_, threshold_, synaptic_beta_;
+  float beta_, threshold_, synaptic_beta_, height_, fall_;
   bool resets_to_zero_;
   int potentials_;
   std::vector<std::string> names_;
@@ -141,11 +146,13 @@ REGISTER_OP("KerasSpikingBpLifStep")
     .Attr("current_type: {float, bfloat16}")
     .Attr("spikes_type: {float, bfloat16}")
     .Attr("number: int >= 0")
-    .Attr("names: list({'current', 'spike_count', 'silence', 'leaky_trace'})")
+    .Attr("names: list({'current', 'spike_count', 'silence', 'leaky_trace', 'slope_sum', 'eligibility'})")
     .Attr("potentials: int >= 0")  // 1 to have the potential before the reset
     .Attr("beta: float")
     .Attr("threshold: float")
     .Attr("synaptic_beta: float")
+    .Attr("height: float = 0")  // of a triangle as the surrogate
+    .Attr("fall: float = 0")
     .Attr("resets_to_zero: bool")
     .SetShapeFn(ShapeOfFirst);
 

@@ -7,9 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from keras_spiking_bp.kernels.switch import usable
+from keras_spiking_bp.surrogates import Triangle
 
-#: State entries that the kernel updates besides the membrane potential, in its order.
+#: State entries that the kernel updates besides the membrane potential.
 _STATES = ("current", "spike_count", "silence", "leaky_trace")
+#: And those that it updates for a triangle as the surrogate, which it computes too.
+_SLOPES = ("slope_sum", "eligibility")
 _TYPES = (tf.float32, tf.bfloat16)
 
 
@@ -45,7 +48,9 @@ def lif_step(
     library = usable()
     if library is None:
         return None
-    names = [name for name in _STATES if name in state]
+    slopes = "slope_sum" in state
+    triangle = surrogate if slopes and type(surrogate) is Triangle else None
+    names = [name for name in (*_STATES, *(_SLOPES if triangle else ())) if name in state]
     shared = {"beta": beta, "threshold": threshold, "resets_to_zero": resets_to_zero}
     spikes, membrane, states, potential = library.keras_spiking_bp_lif_step(
         membrane=state["membrane"],
@@ -53,12 +58,13 @@ def lif_step(
         states=[state[name] for name in names],
         names=names,
         spikes_type=spikes_type,
-        potentials=int("slope_sum" in state),
+        potentials=int(slopes and not triangle),
         synaptic_beta=1.0 if synaptic_beta is None else synaptic_beta,
+        **({"height": triangle.height, "fall": triangle.fall} if triangle else {}),
         **shared,
     )
     new = {**state, "membrane": membrane, **dict(zip(names, states, strict=True))}
-    if "slope_sum" in state:
+    if slopes and not triangle:
         new["slope_sum"], new["eligibility"] = library.keras_spiking_bp_eligibility_step(
             slope=surrogate(potential[0] - threshold),
             potential=potential[0],

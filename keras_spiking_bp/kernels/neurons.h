@@ -10,6 +10,7 @@
 #define KERAS_SPIKING_BP_KERNELS_NEURONS_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace keras_spiking_bp {
@@ -42,14 +43,41 @@ struct Array {
   float* after = nullptr;
 };
 
+// The derivative of a rate with a surrogate, one step of it, for a block: `gradients.eligibility_step`. `slope` is the
+// surrogate, `s` the spikes.
+inline void Eligibility(const float* slope, const float* s, float beta, float threshold, bool resets_to_zero,
+                        const Array& carried, const Array& slope_sum, int64_t at, int64_t size) {
+  alignas(64) float e[kBlock], w[kBlock];
+  const float *before = carried.before + at, *sum = slope_sum.before + at;
+  float *after = carried.after + at, *sum_after = slope_sum.after + at;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) e[i] = 1.0f + before[i];
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) w[i] = slope[i] * e[i];
+  const float taken = resets_to_zero ? 1.0f : 0.0f;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) {
+    e[i] = e[i] * (1.0f - taken * s[i]) - e[i] * std::min(threshold * slope[i], 1.0f);
+  }
+  if (beta == 1.0f) {
+    std::copy(e, e + size, after);
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < size; ++i) after[i] = beta * e[i];
+  }
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) sum_after[i] = sum[i] + w[i];
+}
+
 template <typename Current, typename Spikes>
 struct LifStep {
   float beta, threshold, synaptic_beta;
   bool resets_to_zero;
+  float height = 0.0f, fall = 0.0f;  // of a triangle as the surrogate, for the last two arrays
   const Current* current;
   Spikes* spikes;
   float* potential = nullptr;  // before the reset
-  Array membrane, synaptic, count, silence, trace;
+  Array membrane, synaptic, count, silence, trace, slope_sum, carried;
 
   // The neurons from `begin` to `end`.
   void Run(int64_t begin, int64_t end) const {
@@ -72,6 +100,15 @@ struct LifStep {
 #pragma GCC ivdep
     for (int64_t i = 0; i < size; ++i) s[i] = p[i] > threshold ? 1.0f : 0.0f;
     if (potential != nullptr) std::copy(p, p + size, potential + at);
+    if (slope_sum.after != nullptr) {
+      alignas(64) float slope[kBlock];
+#pragma GCC ivdep
+      for (int64_t i = 0; i < size; ++i) {
+        const float above = height - std::fabs(p[i] - threshold) * fall;
+        slope[i] = above > 0.0f || above != above ? above : 0.0f;  // NaN stays
+      }
+      Eligibility(slope, s, beta, threshold, resets_to_zero, carried, slope_sum, at, size);
+    }
     if (resets_to_zero) {
 #pragma GCC ivdep
       for (int64_t i = 0; i < size; ++i) p[i] = p[i] * (1.0f - s[i] * s[i]);
@@ -108,7 +145,7 @@ struct LifStep {
   }
 };
 
-// The derivative of a rate with a surrogate, one step of it: `gradients.eligibility_step`.
+// The same for any surrogate, already computed.
 struct EligibilityStep {
   float beta, threshold;
   bool resets_to_zero;
@@ -121,26 +158,11 @@ struct EligibilityStep {
 
  private:
   void Block(int64_t at, int64_t size) const {
-    alignas(64) float e[kBlock], w[kBlock];
-    const float *g = slope + at, *u = potential + at, *before = carried.before + at, *sum = slope_sum.before + at;
-    float *after = carried.after + at, *sum_after = slope_sum.after + at;
+    alignas(64) float s[kBlock];
+    const float* u = potential + at;
 #pragma GCC ivdep
-    for (int64_t i = 0; i < size; ++i) e[i] = 1.0f + before[i];
-#pragma GCC ivdep
-    for (int64_t i = 0; i < size; ++i) w[i] = g[i] * e[i];
-#pragma GCC ivdep
-    for (int64_t i = 0; i < size; ++i) {
-      const float s = resets_to_zero && u[i] > threshold ? 1.0f : 0.0f;
-      e[i] = e[i] * (1.0f - s) - e[i] * std::min(threshold * g[i], 1.0f);
-    }
-    if (beta == 1.0f) {
-      std::copy(e, e + size, after);
-    } else {
-#pragma GCC ivdep
-      for (int64_t i = 0; i < size; ++i) after[i] = beta * e[i];
-    }
-#pragma GCC ivdep
-    for (int64_t i = 0; i < size; ++i) sum_after[i] = sum[i] + w[i];
+    for (int64_t i = 0; i < size; ++i) s[i] = u[i] > threshold ? 1.0f : 0.0f;
+    Eligibility(slope + at, s, beta, threshold, resets_to_zero, carried, slope_sum, at, size);
   }
 };
 
