@@ -285,9 +285,7 @@ FAST = {
     ),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, label_smoothing=0.1, **_DEEP),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 30, label_smoothing=0.1, kappa=1.0, **_DEEP),
-    ("resnet20", "cifar10"): Recipe(
-        "resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, surrogate="triangle", **_DEEP
-    ),
+    ("resnet20", "cifar10"): Recipe("resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, **_DEEP),
 }
 
 RECIPES = {"paper": PAPER, "fast": FAST}

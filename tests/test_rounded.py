@@ -51,7 +51,8 @@ def test_the_rounded_network_has_the_weights_and_one_rounding_for_each_layer_of_
 def test_it_takes_no_options_of_time(capsys):
     with pytest.raises(SystemExit):
         rounding.main(["--rounded", "--surrogate", "atan"])
-    assert "--rounded has no spiking neurons: leave out --gradient, --surrogate, --beta" in capsys.readouterr().err
+    excluded = "--gradient, --surrogate, --scale-surrogate, --beta"
+    assert f"--rounded has no spiking neurons: leave out {excluded}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         rounding.main(["--rounded", "--ann"])
     assert "not allowed with argument" in capsys.readouterr().err
