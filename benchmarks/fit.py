@@ -1,4 +1,4 @@
-"""Seconds per epoch of `model.fit`: `python -m benchmarks.fit --data-dir FOLDER [--rounds 1] [--output FILE]`.
+"""Seconds per epoch of `model.fit`: `python -m benchmarks.fit --data-dir FOLDER --output FILE [--rounds 1]`.
 
 * VGG9 on CIFAR-10 by its recipe (T = 4, batch 64, bf16 synapses, batch normalisation), without and with the kernels.
 * A small network, 784-100-10 with 25 time steps, for the overhead of Keras and Python: `fit`, `fit` with 16 steps per
@@ -99,14 +99,16 @@ def main() -> None:
     if args.here:
         print(json.dumps(CASES[args.cases[0]](args)))
         return
+    if args.steps:
+        refuse_in_docs(parser, args.output, "--steps measures a part of an epoch")
     here = machine.describe()
     report = {"machine": here, "cases": {}}
     if set(args.cases) < set(CASES) and args.output.exists():  # the others stay
         report = json.loads(args.output.read_text())
         if not machine.same(report["machine"], here):
             parser.error(f"{args.output} was measured {machine.ELSEWHERE}")
-    if args.steps:
-        refuse_in_docs(parser, args.output, "--steps measures a part of an epoch")
+    elif args.output.exists():
+        parser.error(f"a new run would replace {args.output}: give another --output")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     report["cases"] |= {title: [] for title in args.cases}
     for _ in range(args.rounds):

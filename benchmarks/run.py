@@ -1,4 +1,4 @@
-"""Measures everything in one run: `python -m benchmarks.run`.
+"""Measures everything in one run: `python -m benchmarks.run --output PAGE`.
 
 Each case runs in its own process, one after the other; the cases of one table follow each other
 closely and the whole table is measured three times, so that machine drift favours no case. Results

@@ -128,7 +128,7 @@ def tuned_steps(report: dict[str, Any]) -> list[str]:
         f"with these, measured separately. {_where(report['machine'])}; other processes took at most "
         f"{max(case['others'] for case in report['cases']):.1%} of them.{unsettled}\n",
         table(["seconds per step", "as documented", "x ours", "tuned", "x ours"], rows),
-        f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))}`\n",
+        f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))} --output FILE`\n",
     ]
 
 
@@ -167,10 +167,10 @@ def fit(report: dict[str, Any]) -> list[str]:
         "## `fit`\n",
         "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
         f'steps, batch 64, whose steps are short; "the graph alone" runs 16 of them per call. '
-        "VGG9 with the time to make its batches. "
+        "The seconds of VGG9 include making its batches. "
         f"Rounds: {rounds}{single}. {_where(report['machine'])}.\n",
         table(["", "steps", "seconds", "ms per step"], rows),
-        "All: `python -m benchmarks.fit --data-dir FOLDER`\n",
+        "All: `python -m benchmarks.fit --data-dir FOLDER --output FILE`\n",
     ]
 
 

@@ -2,7 +2,7 @@
 benchmarks.tuned_steps`.
 
 There the libraries are used as their documentation does. Here a training step of each is timed as there, and tuned
-(`peers/vgg9.py`), one process after the other, beside a step of ours. Writes `docs/tuned_steps.json`.
+(`peers/vgg9.py`), one process after the other, beside a step of ours. Writes `docs/tuned_steps.json`, or `--output`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main() -> None:
     output = args.output or ROOT / ("build" if args.quick else "docs") / "tuned_steps.json"
     if args.quick:
         refuse_in_docs(parser, output, "--quick measures tiny steps")
+    elif output.exists():
+        parser.error(f"a new run would replace {output}: give another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
     settings, batch = (QUICK, 2) if args.quick else (Settings(), BATCH)
     report: dict = {"machine": machine.describe(), "cases": []}

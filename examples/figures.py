@@ -2,7 +2,7 @@
 
 python -m examples.figures
 
-Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run`), the time to an accuracy is in
+Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run --output PAGE`), the time to an accuracy is in
 `docs/time_to_accuracy.json` (`python -m benchmarks.time_to_accuracy`), and what tuning would change in it in
 `docs/tuned_steps.json` (`python -m benchmarks.tuned_steps`), accuracies are in `docs/results`
 (`python -m examples.reproduce`) and in the model cards of the packaged weights (`python -m examples.pretrained`),

@@ -39,7 +39,7 @@ class CalibratedLayer:
 
     Attributes:
         name: name of the cell.
-        factor: what its weights were multiplied by; with batch normalisation, its gamma and beta.
+        factor: what its weights were multiplied by; with batch normalisation at its end, gamma and beta.
         rate_before: spikes per neuron and step with the preceding layers scaled, its own weights not.
         rate: the same after scaling.
     """

@@ -24,8 +24,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
     unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
     than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
-    (`ResidualCell`) weighs `threshold` times as much beside this current as in the spiking network. Pooling neurons are
-    taken to get spikes, or rates.
+    (`ResidualCell`) has another weight beside it than in the spiking network: beside a batch-normalised current
+    `threshold` times as much. Pooling neurons are taken to get spikes, or rates.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the

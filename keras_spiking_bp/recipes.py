@@ -52,7 +52,8 @@ class Recipe:
         dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
         threshold, reset_mechanism, initial_membrane: of the neurons (`LIFCell`).
-        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.scaled`), or None.
+        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.scaled`), or None; pooling
+            neurons have the same.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
             or None; `output_std` requires a `firing_rate`.

@@ -48,7 +48,7 @@ class SpikingRNN(keras.layers.RNN):
       `IFCell`). For few time steps.
     * `"bptt"`: step by step, back through the loop; time and memory grow with T. Accepts any synapse; one that draws
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
-      backpropagation as in snnTorch and SpikingJelly.
+      backpropagation as in snnTorch, and in SpikingJelly with detach_reset=True.
 
     No gradient flows into `initial_state` or from the returned states: they are constants. Under the rules on
     totals, a second derivative takes the slopes of the spikes as constants; with a `surrogate`, `"bptt"` does not.

@@ -107,7 +107,7 @@ def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormali
 
 
 def _behind(norm: keras.layers.BatchNormalization, source: keras.layers.Layer) -> Sources:
-    """The layers with trainable weights that follow it."""
+    """The layers with trainable weights that follow it, other than the slopes of an activation."""
     parts = parts_of(source)
     last = max(i for i, part in enumerate(parts) if any(inner is norm for inner in part._flatten_layers()))
-    return [part for part in parts[last + 1 :] if part.trainable_weights]
+    return [part for part in parts[last + 1 :] if part.trainable_weights and not isinstance(part, keras.layers.PReLU)]

@@ -33,7 +33,7 @@ def real(sequences: Any) -> tf.Tensor:
 
 
 def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], unroll: bool, layer: str) -> tf.Tensor:
-    """Sequences whose steps have the shape for which the layer was built; with `unroll` also as many as known."""
+    """Sequences whose steps have the shape for which the layer was built; with `unroll`, of a known number of steps."""
     if unroll and sequences.shape[1] is None:
         raise ValueError(
             "`sequences` must have a known number of time steps with unroll=True. Received: sequences of shape "

@@ -107,6 +107,16 @@ def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch,
     assert output.read_bytes() == before
 
 
+@pytest.mark.parametrize("module", [fit, tuned_steps])
+def test_a_new_measurement_replaces_no_figures(module, tmp_path, monkeypatch, capsys):
+    (tmp_path / "figures.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--output", str(tmp_path / "figures.json")])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "a new run would replace" in capsys.readouterr().err
+    assert (tmp_path / "figures.json").read_text() == "{}"
+
+
 def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
     asked = []
 
@@ -123,7 +133,10 @@ def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
     page = "\n".join(sections.tuned_steps(json.loads((tmp_path / "tuned.json").read_text())))
     assert "| ours, T = 4, bf16 | 0.500 | 1.00 |  |  |" in page
     assert "| spikingjelly, T = 4, fp32 | 1.500 | 3.00 | 1.000 | 2.00 |" in page
-    assert "at most 2.0% of them. Not settled: snntorch, T = 4, fp32." in page and "tuned_steps --num-steps 4`" in page
+    assert (
+        "at most 2.0% of them. Not settled: snntorch, T = 4, fp32." in page
+        and "tuned_steps --num-steps 4 --output FILE`" in page
+    )
 
 
 def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):

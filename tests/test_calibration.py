@@ -188,6 +188,29 @@ def test_layers_before_a_cell_without_weights_are_scaled():
     assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.1, rel=0.1)
 
 
+def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
+    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool")
+    conv, second = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1)
+    for layer in (conv, second):
+        layer.build((None, 8, 8, 4))
+    hidden = ksbp.LIFCell(keras.layers.Identity(), name="hidden")
+    inner = ksbp.SequentialCell([conv, pool, second])
+    assert ksbp.SequentialCell([inner, hidden]).sources()[-1] == [hidden.synapse, second]
+    block = ksbp.ResidualCell(ksbp.SequentialCell([conv, pool]), hidden)
+    assert block.sources()[-1] == [hidden.synapse, pool.synapse, conv]
+
+
+def test_slopes_of_an_activation_are_not_what_scales_a_current():
+    synapse = keras.Sequential([keras.layers.Dense(20), keras.layers.BatchNormalization(), keras.layers.PReLU()])
+    inputs = keras.Input((20, 8))
+    cell = ksbp.SequentialCell([ksbp.LIFCell(synapse, surrogate="atan"), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, "bptt")(inputs))
+    images = np.random.default_rng(0).uniform(0, 1, (8, 20, 8)).astype("float32")
+    (done,) = ksbp.calibrate(model, images, 0.05)
+    assert done.rate == pytest.approx(0.05, rel=0.05) and done.factor != 1
+    np.testing.assert_allclose(synapse.layers[1].gamma, done.factor, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("between", "graph"),
     [

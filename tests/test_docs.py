@@ -18,7 +18,7 @@ ELSEWHERE = {"nir.md", "export.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", slow_except(WITH_CODE, "analysis.md"))
+@pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md", "analysis.md"))
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)

@@ -173,6 +173,7 @@ TRAININGS = {
     "bounded": {"gradient": "bounded", "reset_mechanism": "subtract"},
     "normalized": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
     "surrogate": {"surrogate": "atan", "pooling": "average"},
+    "triangle": {"surrogate": "triangle", "pooling": "average"},
     "bfloat16": {
         "gradient": "bounded",
         "reset_mechanism": "subtract",
@@ -185,7 +186,7 @@ TRAININGS = {
 
 
 @with_compiler
-@pytest.mark.parametrize("name", slow_except(TRAININGS, "bounded"))
+@pytest.mark.parametrize("name", slow_except(TRAININGS, "bounded", "triangle"))
 def test_a_training_is_the_same_to_the_last_bit(name):
     without = trained(**TRAININGS[name])
     kernels.enable()

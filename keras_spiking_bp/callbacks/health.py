@@ -32,7 +32,7 @@ class Health(keras.callbacks.Callback):
     * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: with the paper's derivative no
       gradient passes it, and it rarely recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
-      depends on its input;
+      depends on its input (max pooling is not looked at);
     * weights explode if the standard deviation of a kernel has grown `growth`-fold since training began (vectors such
       as biases start equal: a small change is a large factor).
 
@@ -90,8 +90,10 @@ class Health(keras.callbacks.Callback):
             for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
         }
         bounded = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
+        last = {id(v): name for name, own in self._weights.items() for v in own}  # a maximum has those behind it, too
         self._kernels = {
-            name: [v for v in own if len(v.shape) > 1 and id(v) not in bounded] for name, own in self._weights.items()
+            name: [v for v in own if len(v.shape) > 1 and id(v) not in bounded and last[id(v)] == name]
+            for name, own in self._weights.items()
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._kernels.items()}
         normalizations = learning_normalizations(layer.cell)
@@ -179,7 +181,7 @@ class Health(keras.callbacks.Callback):
 
 def _warn(text: str) -> None:
     """Also if the same was said of another model: `warnings.warn` shows a text once."""
-    warnings.warn_explicit(text, HealthWarning, __file__, _warn.__code__.co_firstlineno)
+    warnings.warn_explicit(text, HealthWarning, __file__, _warn.__code__.co_firstlineno, __name__)
 
 
 def _spreads(variables: list[Any]) -> list[float]:

@@ -82,6 +82,10 @@ class Cell(keras.layers.Layer):
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         raise NotImplementedError
 
+    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
+        """The nearest layers with weights whose current the outputs are: none where neurons fire."""
+        return []
+
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         raise NotImplementedError
 
@@ -189,8 +193,6 @@ class CellOfParts(Cell):
 class NeuronCell(CellOfParts):
     """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
 
-    #: Whether it fires at a threshold; else it passes on its input, as its maximum or as a potential.
-    has_threshold = True
     dropout = 0.0
     starting_potential: Any = 0.0
 
@@ -204,6 +206,11 @@ class NeuronCell(CellOfParts):
     def carries_state(self) -> bool:
         """Whether it carries state from step to step."""
         return True
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether it fires at a threshold; else it passes on its input, as a potential or as its maximum."""
+        return self.emits == "spikes"
 
     @property
     def learned(self) -> list[str]:
@@ -230,6 +237,9 @@ class NeuronCell(CellOfParts):
 
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         return [nearest([self.synapse], before)]
+
+    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
+        return [] if self.has_threshold else self.sources(before)[-1]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [(self.synapse, self.input_shape_of_step)]

@@ -100,7 +100,7 @@ class GraphCell(Cell):
             given = [part for name in taken for part in own[name]]
             if isinstance(layer, Cell):
                 found += layer.sources(given)
-                own[layer.name] = [] if layer.neurons()[-1].has_threshold else found[-1]
+                own[layer.name] = layer.passed_on(given)
             else:
                 own[layer.name] = [layer] if layer.weights else given
         return found

@@ -314,7 +314,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             return state["slope_sum"] / steps
         if "silence" in state:
             slope = self.correction(state) * self.slope_scale
-            if self.reset_mechanism == "zero":  # the mean over time of the slope of the code
+            if self.reset_mechanism == "zero":  # the mean over time of the slope of the authors' code
                 acting = record.last_spike(state, num_steps)
                 slope = slope * acting / steps
         else:

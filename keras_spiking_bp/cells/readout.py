@@ -51,7 +51,6 @@ class ReadoutCell(NeuronCell):
     """
 
     emits = "potential"
-    has_threshold = False
 
     def __init__(
         self,

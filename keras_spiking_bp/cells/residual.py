@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part
+from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part, nearest
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
@@ -65,7 +65,8 @@ class ResidualCell(CellOfParts):
 
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         around = [] if self.shortcut is None else [self.shortcut]
-        return [*self.body.sources(before), [self.junction.synapse, *around]]
+        through = nearest([self.junction.synapse], self.body.passed_on(before))
+        return [*self.body.sources(before), [*through, *around]]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = [*self.body.affine_parts(), *self.junction.affine_parts()]

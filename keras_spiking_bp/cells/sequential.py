@@ -74,12 +74,14 @@ class SequentialCell(CellOfParts):
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
         found: list[list[keras.layers.Layer]] = []
         for cell in self.cells:
-            if isinstance(cell, Cell):
-                found += cell.sources(before)
-                before = () if cell.neurons()[-1].has_threshold else found[-1]
-            elif cell.weights:
-                before = [cell]
+            found += cell.sources(before) if isinstance(cell, Cell) else []
+            before = _passed_on(cell, before)
         return found
+
+    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
+        for cell in self.cells:
+            before = _passed_on(cell, before)
+        return list(before)
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts: list[tuple[keras.layers.Layer, tuple[int, ...]]] = []
@@ -121,3 +123,9 @@ class SequentialCell(CellOfParts):
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps, training)
         return total_inputs
+
+
+def _passed_on(layer: keras.layers.Layer, before: Sequence[keras.layers.Layer]) -> Sequence[keras.layers.Layer]:
+    if isinstance(layer, Cell):
+        return layer.passed_on(before)
+    return [layer] if layer.weights else before

@@ -136,7 +136,7 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
     Raises:
         ValueError: if the name is unknown.
         ImportError: if tensorflow-datasets is not installed.
-        FileNotFoundError: if the data is missing and is not to be, or cannot be, downloaded.
+        FileNotFoundError: if the data is missing and is not to be, or cannot be, downloaded and prepared.
 
     Example:
         >>> images = load_images("mnist")  # doctest: +SKIP
@@ -194,6 +194,8 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
         ) from error
     try:
         builder.download_and_prepare()
+    except (ImportError, MemoryError):
+        raise
     except Exception as error:  # TFDS has no class for all that can go wrong
         raise FileNotFoundError(f"{where}, and could not be downloaded and prepared: {error}") from error
     return builder

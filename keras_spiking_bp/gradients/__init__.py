@@ -19,7 +19,8 @@ On totals (`gradients.totals`, with the slopes of `gradients.slopes`)
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`. The slope is
 
     * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
-      reset is to zero: the mean over time of the slope of the code, where a current after the last spike has none;
+      reset is to zero: the mean over time of the slope of the authors' code, where a current after the last spike has
+      none;
     * `bounded`: `within_bounds`, close to DSR (Meng et al., CVPR 2022, arXiv 2205.00459): a count lies between 0 and T,
       and between these bounds it is proportional to its input;
     * with a surrogate, both: rate-based backpropagation (after Yu et al., NeurIPS 2024, arXiv 2410.11488), by

@@ -68,6 +68,7 @@ SMALL = {
     ("make", "gradient", "policy"),
     slow_except(
         itertools.product(SMALL, ("accumulated", "bptt"), (None, "mixed_bfloat16")),
+        ("plain", "bptt", None),
         ("residual, spikes", "accumulated", "mixed_bfloat16"),
     ),
 )
