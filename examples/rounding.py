@@ -5,7 +5,7 @@ python -m examples.rounding --table FILE
 
 Compares the network of `examples.deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
 (`--rounded`). The latter loses only to rounding; the rest is lost to time, to the moving statistics that the spiking
-network uses in training, or to its gradient, which is not that of this loop.
+network uses in training, or to its gradient, which is not that of this loop; one row has a surrogate instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ TABLE = {
     "--ann": "ReLU, an ANN",
     "--rounded --num-steps 4": "ReLU rounded to 0, 1/4, ... 1",
     "--num-steps 4": "spiking",
+    "--num-steps 4 --surrogate triangle --scale-surrogate": "spiking, a surrogate as wide as the threshold",
     "--rounded --num-steps 8": "ReLU rounded to 0, 1/8, ... 1",
     "--num-steps 8": "spiking",
 }
