@@ -24,7 +24,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
-from benchmarks.results import refuse_in_docs, write
+from benchmarks.results import refuse_in_docs, refuse_to_replace, write
 from keras_spiking_bp.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch
@@ -107,8 +107,8 @@ def main() -> None:
         report = json.loads(args.output.read_text())
         if not machine.same(report["machine"], here):
             parser.error(f"{args.output} was measured {machine.ELSEWHERE}")
-    elif args.output.exists():
-        parser.error(f"a new run would replace {args.output}: give another --output")
+    else:
+        refuse_to_replace(parser, args.output)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     report["cases"] |= {title: [] for title in args.cases}
     for _ in range(args.rounds):

@@ -30,6 +30,12 @@ def refuse_in_docs(parser: argparse.ArgumentParser, output: Path, why: str) -> N
         parser.error(f"{why}: give another --output than {output}")
 
 
+def refuse_to_replace(parser: argparse.ArgumentParser, output: Path, remedy: str = "give another --output") -> None:
+    """Ends with an error where figures exist that a new run would replace."""
+    if output.exists():
+        parser.error(f"a new run would replace {output}: {remedy}")
+
+
 def repeats_of(section: str, settings: dict[str, Any]) -> int:
     """How many runs of a process are timed."""
     return settings["repeats" if section in (MAIN, NORMALIZED) else "sweep_repeats"]

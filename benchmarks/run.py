@@ -25,7 +25,7 @@ import psutil
 from benchmarks import machine
 from benchmarks.case import settled
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
-from benchmarks.results import KEY, ROOT, refuse_in_docs, repeats_of, write
+from benchmarks.results import KEY, ROOT, refuse_in_docs, refuse_to_replace, repeats_of, write
 
 SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
 BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
@@ -238,9 +238,8 @@ def main() -> None:
     data: dict[str, Any] = {"results": []}
     if args.resume and results_path.exists():
         data = json.loads(results_path.read_text())
-    elif results_path.exists() and not args.quick:
-        what = "a part alone" if args.section or args.only else "a new run"
-        parser.error(f"{what} would replace {results_path}: give --resume to add to it, or another --output")
+    elif not args.quick:
+        refuse_to_replace(parser, results_path, "give --resume to add to it, or another --output")
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured {machine.ELSEWHERE}")

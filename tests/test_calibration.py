@@ -196,6 +196,8 @@ def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
     hidden = ksbp.LIFCell(keras.layers.Identity(), name="hidden")
     inner = ksbp.SequentialCell([conv, pool, second])
     assert ksbp.SequentialCell([inner, hidden]).sources()[-1] == [hidden.synapse, second]
+    graph = ksbp.GraphCell([(conv, "input"), (pool, conv.name)])
+    assert ksbp.SequentialCell([graph, hidden]).sources()[-1] == [hidden.synapse, pool.synapse, conv]
     block = ksbp.ResidualCell(ksbp.SequentialCell([conv, pool]), hidden)
     assert block.sources()[-1] == [hidden.synapse, pool.synapse, conv]
 

@@ -94,6 +94,13 @@ class GraphCell(Cell):
         return [n for cell in self.layers if isinstance(cell, Cell) for n in cell.neurons()]
 
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
+        return self._followed(before)[0]
+
+    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
+        return self._followed(before)[1]
+
+    def _followed(self, before: Sequence[keras.layers.Layer]) -> tuple[list[list[keras.layers.Layer]], list]:
+        """The sources of all neurons, and those of the output."""
         own = {INPUT: list(before)}  # the nearest layers with weights that give a current
         found = []
         for layer, taken in self.nodes():
@@ -103,7 +110,7 @@ class GraphCell(Cell):
                 own[layer.name] = layer.passed_on(given)
             else:
                 own[layer.name] = [layer] if layer.weights else given
-        return found
+        return found, own[self.layers[-1].name]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         parts = []
