@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.neuron_parameters import checked, plain, shown
@@ -189,7 +190,7 @@ class FastSigmoid(Surrogate):
 class Scaled(Surrogate):
     """`surrogate(u / scale) / scale`: the same for potentials and a threshold `scale` times as large.
 
-    `from_nir(surrogate=...)` uses it for neurons whose potential here is not that of the graph.
+    `scaled` gives a surrogate that computes less, where there is one.
 
     Args:
         surrogate: as in `LIFCell`, but not None.
@@ -227,12 +228,14 @@ _BY_NAME = {"triangle": Triangle, "atan": ATan, "sigmoid": Sigmoid, "fast_sigmoi
 NAMES = tuple(_BY_NAME)
 
 
-def scaled(surrogate: Surrogate | str, scale: float) -> Surrogate:
+def scaled(surrogate: Surrogate | str, scale: Any) -> Surrogate:
     """As `Scaled`, but of the class of `surrogate` where this is possible: it computes less.
+
+    `from_nir(surrogate=...)` uses it for neurons whose potential here is not that of the graph.
 
     Args:
         surrogate: as in `LIFCell`, but not None.
-        scale: number > 0, such as the threshold of the neurons.
+        scale: > 0, such as the threshold of the neurons: a number, or an array as in `Scaled`.
 
     Raises:
         ValueError: if `surrogate` is None or unknown, or `scale` is not above 0.
@@ -241,7 +244,11 @@ def scaled(surrogate: Surrogate | str, scale: float) -> Surrogate:
         >>> surrogates.scaled("triangle", 2.0)
         Triangle(width=2)
     """
-    found, scale = get(surrogate), check_positive("scale", scale)
+    found, scale = get(surrogate), checked(check_positive, "scale", scale)
+    if isinstance(scale, np.ndarray):
+        if (scale != scale.flat[0]).any():
+            return Scaled(surrogate, scale)
+        scale = float(scale.flat[0])
     if type(found) is Triangle:
         return Triangle(found.width * scale)
     if type(found) is ATan:

@@ -444,3 +444,11 @@ def test_scaled_within_its_class(name):
     assert isinstance(found, ksbp.surrogates.Scaled) == (name == "fast_sigmoid")
     with pytest.raises(ValueError, match="`scale` must be a number above 0. Received: scale=0"):
         ksbp.surrogates.scaled(name, 0)
+
+
+def test_an_array_of_equal_scales_is_a_number():
+    assert repr(ksbp.surrogates.scaled("triangle", np.full((2, 1), 3.0))) == "Triangle(width=3)"
+    u, scales = tf.constant([[-1.0, 0.5], [2.0, 0.0]]), [1.0, 4.0]
+    found = ksbp.surrogates.scaled("triangle", scales)(u)
+    for channel, scale in enumerate(scales):
+        np.testing.assert_allclose(found[:, channel], ksbp.surrogates.Triangle(scale)(u[:, channel]))

@@ -58,7 +58,7 @@ def from_nir(
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
             do not say so (snnTorch).
         surrogate: `surrogate` of all neurons, as in `LIFCell`, a function of the potentials in the graph
-            (`surrogates.Scaled` where ours have another scale), to train further as in the library that wrote it: with
+            (`surrogates.scaled` where ours have another scale), to train further as in the library that wrote it: with
             `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
             `"atan"` for neurons without memory, as a `Threshold`.
 

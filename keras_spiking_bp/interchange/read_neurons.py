@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
 from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled
-from keras_spiking_bp.surrogates import ATan, Scaled, Surrogate
 
 SPIKING, READOUTS = ("CubaLIF", "IF", "LIF", "Threshold"), ("I", "LI")
 
@@ -24,7 +24,7 @@ def read_neurons(
     current: Signal,
     dt: float,
     reset_mechanism: str,
-    surrogate: Surrogate | None,
+    surrogate: surrogates.Surrogate | None,
 ) -> NeuronCell:
     """The cell of the neurons of a node, whose synapse gives `current`."""
     kind = type(node).__name__
@@ -40,9 +40,9 @@ def read_neurons(
     found = {key: _ours(name, value, current) for key, value in found.items()}
     gain = found.pop("gain", 1.0)
     if surrogate is not None and np.any(gain != 1):  # it is a function of the potential in the graph
-        surrogate = Scaled(surrogate, 1.0 / gain)
+        surrogate = surrogates.scaled(surrogate, 1.0 / gain)
     if np.min(found["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
-        surrogate = surrogate or ATan()
+        surrogate = surrogate or surrogates.ATan()
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
     if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
         del found["beta"]

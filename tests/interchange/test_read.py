@@ -103,7 +103,7 @@ def test_a_surrogate_is_that_of_all_neurons_and_readouts_differentiate_their_lea
     graph = HAND_WRITTEN["scaled readout"]()  # r dt / tau is 0.01
     for surrogate in (None, ksbp.surrogates.Sigmoid(4.0)):
         firing, readout = ksbp.from_nir(graph, surrogate=surrogate).layers[-1].cell.neurons()
-        assert repr(firing.surrogate) == ("None" if surrogate is None else "Scaled(Sigmoid(slope=4), scale=100)")
+        assert repr(firing.surrogate) == ("None" if surrogate is None else "Sigmoid(slope=0.04)")
         assert readout.differentiate_leak is (surrogate is not None)
 
 
