@@ -64,11 +64,13 @@ def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]], seed: 
     if args.ann or args.rounded:
         raise SystemExit("--ann and --rounded are of cells: --residual current or spikes")
     parts = Parts(
+        gradient=args.gradient,
         policy=args.policy,
         kappa=2.0,
         pooling="average",
         pool_threshold=0.75,
         normalization="batch",
+        readout_beta=None,
         seed=seed,
         neuron=neuron_settings(args),
     )

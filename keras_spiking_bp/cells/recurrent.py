@@ -20,9 +20,9 @@ class RecurrentCell(CellOfParts):
 
         I[t] = cell.synapse(inputs[t]) + recurrent(spikes[t-1])
 
-    Before the first step there are no spikes; a bias of `recurrent` acts at every step. Requires `gradient="bptt"`: the
-    chain rule on totals has no order of spikes. (`RLeaky` and, with `LIFCell(synaptic_beta=...)`, `RSynaptic` in
-    snnTorch; `Linear -> CubaLIF` with an edge back in NIR.)
+    Before the first step there are no spikes; a bias of `recurrent` acts at every step. Dropout of `cell` acts on the
+    spikes fed back, too. Requires `gradient="bptt"`: the chain rule on totals has no order of spikes. (`RLeaky` and,
+    with `LIFCell(synaptic_beta=...)`, `RSynaptic` in snnTorch; `Linear -> CubaLIF` with an edge back in NIR.)
 
     Args:
         cell: a `LIFCell`: the synapse of the inputs, and the neurons.

@@ -48,7 +48,8 @@ def build(path: str | os.PathLike | None = None) -> Path:
     """Compiles the kernels with the C++ compiler of this machine (`$CXX`, or `g++`).
 
     Args:
-        path: output path; None for `library_path()`.
+        path: output path; None for `library_path()`, the only one from which `enable` loads (to choose its folder, set
+            `KERAS_SPIKING_BP_CACHE`).
 
     Returns:
         The path of the library.

@@ -10,7 +10,7 @@ from keras_spiking_bp.kernels.switch import usable
 from keras_spiking_bp.surrogates import Triangle
 
 #: State entries that the kernel updates besides the membrane potential.
-_STATES = ("current", "spike_count", "silence", "leaky_trace")
+_STATES = ("spike_count", "silence", "leaky_trace")
 #: And those that it updates for a triangle as the surrogate, which it computes too.
 _SLOPES = ("slope_sum", "eligibility")
 _TYPES = (tf.float32, tf.bfloat16)
@@ -41,6 +41,7 @@ def lif_step(
         not numbers
         or "drive" in state
         or "fed_back" in state
+        or "spikes" in state
         or current.dtype not in _TYPES
         or spikes_type not in _TYPES
     ):
@@ -51,6 +52,8 @@ def lif_step(
     slopes = "slope_sum" in state
     triangle = surrogate if slopes and type(surrogate) is Triangle else None
     names = [name for name in (*_STATES, *(_SLOPES if triangle else ())) if name in state]
+    if synaptic_beta is not None:  # else a `current` is a further state of the user's cell
+        names.append("current")
     shared = {"beta": beta, "threshold": threshold, "resets_to_zero": resets_to_zero}
     spikes, membrane, states, potential = library.keras_spiking_bp_lif_step(
         membrane=state["membrane"],

@@ -119,7 +119,12 @@ def _load() -> None:
     try:
         _loaded = tf.load_op_library(str(path))
     except tf.errors.OpError as error:
-        raise RuntimeError(f"The kernels in {path} do not fit this TensorFlow, {tf.__version__}: {error}") from error
+        raise RuntimeError(
+            f"The kernels in {path} were compiled, but TensorFlow {tf.__version__} cannot load them: {error}. A "
+            "frequent cause is a compiler newer than the C++ library of this Python: name another one in the "
+            "environment variable CXX. If the folder does not permit execution, name another one in "
+            "KERAS_SPIKING_BP_CACHE"
+        ) from error
 
 
 def _without(why: str) -> None:

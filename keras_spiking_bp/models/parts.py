@@ -11,6 +11,7 @@ import keras
 
 from keras_spiking_bp.cells import IFCell, LIFCell, MaxPoolingCell, ReadoutCell
 from keras_spiking_bp.validation import (
+    check_beta,
     check_choice,
     check_positive,
     check_positive_int,
@@ -31,17 +32,20 @@ class Parts:
     """Makes the layers and cells of one network; successive ones get successive seeds.
 
     Initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; no biases (arXiv 1903.06379). `neuron`
-    holds the arguments of all LIF cells.
+    holds the arguments of all LIF cells. The derivative of the readout ignores its leak, as the paper's; with a
+    surrogate and `gradient="bptt"` it includes it, as in the libraries that train so.
     """
 
     def __init__(
         self,
         *,
+        gradient: str,
         policy: str | None,
         kappa: float,
         pooling: str,
         pool_threshold: float,
         normalization: str | None,
+        readout_beta: float | None,
         seed: int | None,
         neuron: dict[str, Any],
     ):
@@ -56,6 +60,13 @@ class Parts:
         self.pool_threshold = check_positive("pool_threshold", pool_threshold)
         self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
         self.neuron = neuron
+        self._readout: dict[str, Any] = {
+            "differentiate_leak": gradient == "bptt" and neuron.get("surrogate") is not None,
+        }
+        if readout_beta is not None:
+            self._readout["beta"] = check_beta("readout_beta", readout_beta)
+        elif "beta" in neuron:
+            self._readout["beta"] = neuron["beta"]
         seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
@@ -111,8 +122,7 @@ class Parts:
         dense_units = check_positive_ints("dense_units", dense_units)
         cells: list[keras.layers.Layer] = [keras.layers.Flatten("channels_last", name="flatten")]
         cells += [self.lif(self.dense(units), f"fc{i}") for i, units in enumerate(dense_units, start=1)]
-        leak = {"beta": self.neuron["beta"]} if "beta" in self.neuron else {}
-        return [*cells, ReadoutCell(self._dense(classes), name="readout", **leak)]
+        return [*cells, ReadoutCell(self._dense(classes), name="readout", **self._readout)]
 
     def _dense(self, units: int) -> keras.layers.Dense:
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)

@@ -91,7 +91,8 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
     card = model_card(weights)
     settings = dict(card["settings"])
     encoder = settings.pop("encoder")
-    fixed = {**settings, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
+    unlike = {"readout_beta": None, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
+    fixed = {**settings, **unlike}
     other = {key: given[key] for key, value in fixed.items() if not np.array_equal(given.get(key, value), value)}
     if other:
         raise ValueError(f"`weights={weights!r}` were trained with {settings}. Received: {other}")

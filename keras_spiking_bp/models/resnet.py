@@ -32,6 +32,7 @@ def spiking_resnet(
     normalization: str | None = None,
     residual: str = "current",
     stem_filters: int = 64,
+    readout_beta: float | None = None,
     seed: int | None = None,
     name: str = "spiking_resnet",
     **neuron: Any,
@@ -61,7 +62,7 @@ def spiking_resnet(
         residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (the
             spikes of the second convolution; a 1x1 convolution on the shortcut then has neurons, too).
         stem_filters: filters of the first convolution.
-        seed, name, **neuron: as in `spiking_vgg`.
+        readout_beta, seed, name, **neuron: as in `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -82,11 +83,13 @@ def spiking_resnet(
     if kappa is None:
         kappa = 1.0 if residual == "current" else 2.0
     parts = Parts(
+        gradient=gradient,
         policy=policy,
         kappa=kappa,
         pooling=pooling,
         pool_threshold=pool_threshold,
         normalization=normalization,
+        readout_beta=readout_beta,
         seed=seed,
         neuron=neuron,
     )

@@ -27,6 +27,7 @@ def spiking_vgg(
     pooling: str = "neuron",
     pool_threshold: float = 0.75,
     normalization: str | None = None,
+    readout_beta: float | None = None,
     seed: int | None = None,
     name: str = "spiking_vgg",
     **neuron: Any,
@@ -51,11 +52,14 @@ def spiking_vgg(
         pool_threshold: threshold of the pooling neurons.
         normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
             layer and its neurons; None (the paper).
+        readout_beta: `beta` of the readout; None for that of the neurons (with `learn_beta`, its first value). With a
+            small one, only the last steps count in V[T]; 1 gives the mean of the currents.
         seed: integer that fixes weights, dropout and the spikes of the default encoder, or None.
         name: name of the model.
         **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
-            `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. The readout
-            has the same `beta`, pooling neurons the same `reset_mechanism`, `surrogate` and `initial_membrane`.
+            `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. Pooling
+            neurons have the same `reset_mechanism`, `surrogate` and `initial_membrane`. With a `surrogate` and
+            `gradient="bptt"` the derivative of the readout includes its leak (`ReadoutCell`).
 
     Returns:
         A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32. For a cross-entropy these are
@@ -79,11 +83,13 @@ def spiking_vgg(
             check_positive_ints("stages", [stage[0], *keras.tree.flatten(stage[1])])
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(
+        gradient=gradient,
         policy=policy,
         kappa=kappa,
         pooling=pooling,
         pool_threshold=pool_threshold,
         normalization=normalization,
+        readout_beta=readout_beta,
         seed=seed,
         neuron=neuron,
     )

@@ -224,6 +224,21 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
     assert neuron.beta == 0.9
 
 
+@pytest.mark.parametrize("make", [ksbp.models.spiking_vgg, ksbp.models.spiking_resnet])
+def test_the_readout(make):
+    def readout(**arguments):
+        layers = {"stages": [(4, 3)]} if make is ksbp.models.spiking_vgg else {"blocks": [(4, 1)]}
+        model = make((8, 8, 2), 3, **layers, dense_units=[], num_steps=2, **arguments)
+        return model.get_layer("time").cell.neurons()[-1]
+
+    for beta in (0.25, 1.0):
+        assert readout(beta=0.5, readout_beta=beta).beta == beta
+    assert readout().beta == ksbp.LIFCell(keras.layers.Dense(1)).beta
+    assert readout(surrogate="atan", gradient="bptt").differentiate_leak
+    for paper in ({}, {"gradient": "bptt"}, {"surrogate": "atan"}):
+        assert not readout(**paper).differentiate_leak
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -238,6 +253,7 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
         ({"classes": 0}, "`classes` must be an integer of at least 1"),
         ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
         ({"beta": 1.5}, "`beta` must be"),
+        ({"readout_beta": 0.0}, "`readout_beta` must be a number with 0 < readout_beta <= 1"),
         ({"threshold": -1.0}, "`threshold` must be"),
         ({"kappa": 0.0}, "`kappa` must be"),
         ({"gradient": "exact"}, "`gradient` must be one of"),

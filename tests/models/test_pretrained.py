@@ -175,7 +175,7 @@ def test_bad_arguments_are_refused():
 
 
 def test_what_would_change_the_network_is_refused():
-    for name, value in {"threshold": np.ones(3), "synaptic_beta": 0.9, "learn_beta": True}.items():
+    for name, value in {"threshold": np.ones(3), "synaptic_beta": 0.9, "learn_beta": True, "readout_beta": 1.0}.items():
         with pytest.raises(ValueError, match=f"were trained with .*Received: .*'{name}'"):
             ksbp.models.spiking_lenet(weights="mnist", **{name: value})
     with pytest.raises(TypeError, match="stages"):
