@@ -133,7 +133,8 @@ def events_to_spikes(
     time = _integers("time", time)
     message = (
         "`time` must be microseconds from the start of the recording, such as time - time.min(), not all after "
-        f"`duration_us`, {duration_us}. Received: times from, and to,"
+        f"`duration_us`, {duration_us} (for a window of a longer recording, pass earlier events too, or only those in "
+        "it). Received: times from, and to,"
     )
     first = tf.reduce_min(time)
     known = (first < duration_us) | (tf.size(time) == 0)

@@ -15,7 +15,8 @@ from keras_spiking_bp.validation import check_float_dtype, check_mask, check_pos
 class DeltaEncoder(keras.layers.Layer):
     """Changes of a series of values: a spike where it rises by at least the threshold from one step to the next.
 
-    Source: snnTorch's `spikegen.delta`.
+    It keeps no values: of a series in chunks, put the last step of the chunk before in front, and drop the first
+    spikes. Source: snnTorch's `spikegen.delta`.
 
     Args:
         threshold: smallest change that causes a spike, > 0.

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from keras_spiking_bp.validation import check_path
 
+#: What TensorFlow and Keras write.
+_OF_SAVED_MODEL = ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets")
+
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
@@ -21,7 +24,7 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
     Raises:
         ValueError: if `path` is no path.
         FileExistsError: if something is at `path`, unless `overwrite`; a file is replaced by a file only, and a folder,
-            which must be a SavedModel, by a folder.
+            which must be a SavedModel, by a folder. What else is in that folder stays there.
         FileNotFoundError: if the folder of `path` is missing.
     """
     path = Path(check_path("path", path))
@@ -33,6 +36,7 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
         written, replaced = temporary / path.name, temporary / f"{path.name}-replaced"
         yield written
         _check(path, overwrite, folder)  # again: it took time
+        _keep_other_files(path, written)
         try:
             if path.is_dir():  # a folder can only be moved to a free name
                 path.rename(replaced)
@@ -43,6 +47,17 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _keep_other_files(path: Path, written: Path) -> None:
+    """Copies what the user has put into a SavedModel at `path`, such as `assets.extra` for TensorFlow Serving."""
+    for other in path.iterdir() if path.is_dir() else ():
+        if other.name in _OF_SAVED_MODEL or (written / other.name).exists():
+            continue
+        if other.is_dir() and not other.is_symlink():
+            shutil.copytree(other, written / other.name, symlinks=True)
+        else:
+            shutil.copy2(other, written / other.name, follow_symlinks=False)
 
 
 def _check(path: Path, overwrite: bool, folder: bool) -> None:

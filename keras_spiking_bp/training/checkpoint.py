@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
-from keras_spiking_bp.training.optimizers import build_optimizers, optimizer_variables
+from keras_spiking_bp.training.optimizers import build_optimizers, constant_learning_rate, optimizer_variables
 from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.swapped_averages import restore_weights
 from keras_spiking_bp.validation import check_path
@@ -71,11 +72,21 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
-        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
+        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`.
+
+        Raises:
+            RuntimeError: if there is a later checkpoint: of another process that trains in this folder.
+        """
         metrics, statistics = self._gather_metrics(), self._gather_statistics()
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
+        finished = self.folder / name
+        if later := [other for other in self._finished() if _place(other) > _place(finished)]:
+            raise RuntimeError(
+                f"Another process trains in `folder`, {str(self.folder)!r}: it has saved "
+                f"{max(later, key=_place).name}, which {name} would replace. Give each training a folder of its own"
+            )
         unfinished = self.folder / f"{name}-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -85,11 +96,11 @@ class Checkpoint:
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
-        state = {"format": FORMAT, "data": self._data, **_described(model), **dataclasses.asdict(position)}
+        state = {"format": FORMAT, "data": self._data, "learning_rate": self._learning_rate}
+        state |= {**_described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _to_disk(path)
-        finished = self.folder / name
         if finished.exists():  # the same position saved again, as when a callback stops right after a save
             aside = finished.with_name(f"{name}-before")
             _remove(aside)
@@ -97,7 +108,7 @@ class Checkpoint:
         unfinished.rename(finished)
         _to_disk(self.folder)
         for old in self.folder.iterdir():  # one that a killed process has half removed, too
-            if old != finished and old.is_dir() and _NAME.fullmatch(old.name):
+            if old.is_dir() and _NAME.fullmatch(old.name) and _place(old) < _place(finished):
                 _remove(old)
 
     def restore(
@@ -120,6 +131,7 @@ class Checkpoint:
                 beside the one that it was compiled with, which is not built.
         """
         _build(model, batch)
+        self._learning_rate = given = constant_learning_rate(model)  # that it was compiled with
         variables, statistics = _metric_variables(model), _moving_statistics(model)
         self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
         self._gather_statistics = gatherer(model.distribute_strategy, lambda: [v.value for v in statistics])
@@ -160,7 +172,17 @@ class Checkpoint:
                 f"checkpoint in {str(self.folder)!r}, {streams}. Received: {own}. Give another folder, or remove that "
                 "one"
             )
+        self._learning_rate = state.pop("learning_rate", None)
         self.load(model, callbacks)
+        restored = constant_learning_rate(model)
+        if None not in (given, self._learning_rate, restored) and given not in (self._learning_rate, restored):
+            warnings.warn(
+                f"The learning rate is that of the checkpoint in {str(self.folder)!r}, {restored:g}, not the one that "
+                f"the model was compiled with, {given:g}. To train with this one, load the model.weights.h5 of the "
+                "checkpoint into a network that is not compiled yet, compile that, and train into another folder",
+                UserWarning,
+                stacklevel=3,
+            )
         return Position(**state)
 
     def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:

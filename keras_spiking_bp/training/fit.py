@@ -156,6 +156,11 @@ def _of_all_classes(class_weight: dict[int, float], model: keras.Model, batch: t
     """Classes that are not in it have the weight 1: Keras, which looks them up so in arrays, does not in a pipeline."""
     inputs, labels = batch
     (output,) = keras.tree.flatten(output_spec(model, inputs))
+    if len(output.shape) == 3 and labels.dtype.is_integer and labels.shape == output.shape[:2]:
+        raise ValueError(  # Keras would take the steps for classes
+            f"`class_weight` needs labels of each step of the shape (samples, steps, 1). Received: a batch of labels "
+            f"of the shape {tuple(labels.shape)}"
+        )
     width = labels.shape[-1] if len(labels.shape) > 1 and labels.shape[-1] > 1 else output.shape[-1]
     return {**dict.fromkeys(range(max(width, 2)), 1.0), **class_weight}
 

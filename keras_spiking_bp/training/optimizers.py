@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 
 
 def further_optimizers(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
-    """Optimizers that are attributes of the model, by name, but for the one that it was compiled with."""
-    return {
-        name: value
-        for name, value in sorted(vars(model).items())
-        if isinstance(value, keras.optimizers.Optimizer) and value is not model.optimizer
-    }
+    """Optimizers that are attributes of the model, or in lists or dicts that are, by their place in it.
+
+    Not the one that it was compiled with.
+    """
+    found: dict[str, keras.optimizers.Optimizer] = {}
+    own = {name: value for name, value in vars(model).items() if not name.startswith("_self_")}
+    for name, value in sorted(own.items()):
+        for place, optimizer in _optimizers_in(name, value):
+            if optimizer is not model.optimizer and not any(optimizer is other for other in found.values()):
+                found[place] = optimizer
+    return found
+
+
+def _optimizers_in(place: str, value: Any) -> Iterator[tuple[str, keras.optimizers.Optimizer]]:
+    if isinstance(value, keras.optimizers.Optimizer):
+        yield place, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _optimizers_in(f"{place}[{key!r}]", inner)
+
+
+def constant_learning_rate(model: keras.Model) -> float | None:
+    """That of the optimizer; None if it has a schedule, or no learning rate."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    rate = optimizer.get_config().get("learning_rate")
+    return rate if isinstance(rate, float) else None
 
 
 def build_optimizers(model: keras.Model) -> None:

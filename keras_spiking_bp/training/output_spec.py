@@ -23,9 +23,15 @@ def output_spec(model: keras.Model, inputs: Any) -> Any:
 
 
 def _specs(model: keras.Model, inputs: Any) -> Any:
-    """The shapes and dtypes of inputs; of a model with one input as it takes it: cast, with or without a last axis."""
+    """The shapes and dtypes of inputs; of a model with one input as it takes it: cast, with or without a last axis.
+
+    Those given by name are in the order of the model's, where this is a list: Keras sorts them by name here.
+    """
     specs = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
     taken, flat = getattr(model, "inputs", None), keras.tree.flatten(specs)
+    if isinstance(specs, dict) and isinstance(getattr(model, "input", None), (list, tuple)):
+        names = [tensor.name for tensor in taken or ()]
+        specs = [specs[name] for name in names] if set(names) <= set(specs) else specs
     if not (isinstance(taken, list) and len(taken) == len(flat) == 1):
         return specs
     shape = flat[0].shape

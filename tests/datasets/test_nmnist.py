@@ -302,7 +302,7 @@ def test_times_in_seconds_are_refused():
 
 def test_times_that_do_not_count_from_the_start_are_refused():
     """The spikes would be zeros; in tf.data too."""
-    message = "`time` must be microseconds from the start of the recording, .* not all after `duration_us`, 300000. Rec"
+    message = "`time` must be microseconds from the start of the recording, .* after `duration_us`, 300000 .*Received"
     for times in ([1_700_000_000_000_000, 1_700_000_000_000_100], [300_000, 400_000]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             events_to_spikes([0, 1], [0, 1], [0, 1], times, num_steps=10)

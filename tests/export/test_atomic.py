@@ -57,6 +57,26 @@ def test_what_appears_meanwhile_is_kept(tmp_path, overwrite):
     assert (tmp_path / "out" / "results.csv").read_text() == "1"
 
 
+def test_files_of_the_user_in_a_replaced_saved_model_stay(tmp_path):
+    out = tmp_path / "out"
+    for version in ("old", "new"):
+        with written_whole(out, overwrite=True, folder=True) as part:
+            (part / "variables").mkdir(parents=True)
+            (part / "saved_model.pb").write_text(version)
+            (part / "variables" / f"{version}.data").touch()
+        if version == "old":
+            (out / "labels.txt").write_text("cat")
+            (out / "assets.extra").mkdir()
+            (out / "assets.extra" / "requests").touch()
+            (out / "latest").symlink_to("nowhere")
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+    assert found == [
+        "assets.extra", "assets.extra/requests", "labels.txt", "latest", "saved_model.pb", "variables",
+        "variables/new.data",
+    ]  # fmt: skip
+    assert (out / "labels.txt").read_text() == "cat" and (out / "saved_model.pb").read_text() == "new"
+
+
 def test_what_cannot_be_replaced_is_kept(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "saved_model.pb").write_text("old")

@@ -299,7 +299,8 @@ def test_series_with_a_mask(tmp_path):
     def model():
         dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=0))
         steps, exists = keras.Input((None, 3), name="series"), keras.Input((None,), dtype="bool", name="exists")
-        return compiled(keras.Model([steps, exists], ksbp.SpikingRNN(ksbp.ReadoutCell(dense))(steps, mask=exists)))
+        mixed = keras.layers.Conv1D(3, 3, padding="same", kernel_initializer="ones")(steps)
+        return compiled(keras.Model([steps, exists], ksbp.SpikingRNN(ksbp.ReadoutCell(dense))(mixed, mask=exists)))
 
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

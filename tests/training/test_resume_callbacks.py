@@ -1,6 +1,7 @@
 """A resumed training with averaged weights and Keras' callbacks; checkpoints that do not fit. Without spikes: quick."""
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -125,7 +126,7 @@ def test_folders_of_the_user_stay(tmp_path):
     """Beside leftovers of a killed process, which go."""
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "thesis.txt").write_text("mine")
-    left = tmp_path / "epoch-0007-batch-000000-unfinished"
+    left = tmp_path / "epoch-0000-batch-000004-unfinished"
     left.mkdir()
     (left / "position.json").write_text("")
     assert len(ksbp.training.fit(plain_model(adam()), plain_batches(), 1, tmp_path, verbose=0)) == 1
@@ -446,9 +447,14 @@ def test_lora_goes_on_exactly(tmp_path, spiking):
 class TwoOptimizers(keras.Sequential):
     """The bias is trained by an optimizer of its own."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, in_a_dict=False, **kwargs):
         super().__init__(*args, **kwargs)
-        self.of_bias = keras.optimizers.Adam(0.05)
+        of_bias = keras.optimizers.Adam(0.05)
+        self.optimizers = {"bias": [of_bias]} if in_a_dict else of_bias
+
+    @property
+    def of_bias(self):
+        return self.optimizers["bias"][0] if isinstance(self.optimizers, dict) else self.optimizers
 
     def train_step(self, data):
         x, y = data
@@ -461,15 +467,18 @@ class TwoOptimizers(keras.Sequential):
         return {"loss": loss}
 
 
-def test_another_optimizer_goes_on_exactly(tmp_path):
+@pytest.mark.parametrize("in_a_dict", [False, True])
+def test_another_optimizer_goes_on_exactly(tmp_path, in_a_dict):
     def model(built=True):
-        made = TwoOptimizers([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
+        layers = [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")]
+        made = TwoOptimizers(layers, in_a_dict=in_a_dict)
         made.compile(adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         if built:
             made.of_bias.build(made.trainable_variables[1:])
         return made
 
-    with pytest.raises(ValueError, match=r"built optimizers.* 'of_bias' is not built: call model\.of_bias\.build"):
+    place = re.escape("optimizers['bias'][0]" if in_a_dict else "optimizers")
+    with pytest.raises(ValueError, match=rf"built optimizers.* is not built: call model\.{place}\.build"):
         ksbp.training.fit(model(built=False), plain_batches(), 3, tmp_path / "refused", verbose=0)
     whole, parts, resumed = model(), model(), with_other_weights(model())
     ksbp.training.fit(whole, plain_batches(), 3, tmp_path / "whole", verbose=0)
@@ -504,6 +513,22 @@ def test_weights_of_some_classes(tmp_path, one_hot):
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert np.abs(found[0][1]).max() > 1e-4
+
+
+def test_weights_of_classes_of_steps(tmp_path):
+    """Labels of each step need an axis of their own: Keras looks for the classes in the last one."""
+    series, labels = np.random.default_rng(0).uniform(size=(6, 4, 3)).astype("float32"), np.arange(24).reshape(6, 4) % 2
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(2, kernel_initializer="zeros")])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    weights = {0: 0.0, 1: 2.0}
+    with pytest.raises(ValueError, match=r"of the shape \(samples, steps, 1\). Received: .* of the shape \(6, 4\)"):
+        data = ksbp.datasets.Batches(series, labels, 6)
+        ksbp.training.fit(model, data, 1, tmp_path, class_weight=weights, verbose=0)
+    data = ksbp.datasets.Batches(series, labels[..., None], 6)
+    curve = ksbp.training.fit(model, data, 1, tmp_path, class_weight=weights, verbose=0)
+    assert curve[0]["loss"] == pytest.approx(np.log(2), rel=1e-5)  # half of the labels are 1, and count twice
+    bias = model.get_weights()[1]
+    assert bias[1] > 0 > bias[0]  # only the steps of class 1 count
 
 
 def test_two_outputs_are_refused(tmp_path):
@@ -561,6 +586,37 @@ def test_the_latest_by_number(tmp_path):
     record = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
     ksbp.training.fit(plain_model("sgd"), plain_batches(), 10001, tmp_path, callbacks=[record], verbose=0)
     assert seen == [10000]
+
+
+def test_a_later_checkpoint_of_another_process_stays(tmp_path):
+    """As when a suspended training is woken after another one has gone on in its folder."""
+
+    def other(epoch, logs):
+        if epoch == 1:
+            ksbp.training.fit(plain_model("sgd"), plain_batches(), 4, tmp_path, verbose=0)
+
+    wakes = keras.callbacks.LambdaCallback(on_epoch_end=other)
+    with pytest.raises(
+        RuntimeError, match="Another process trains in `folder`.* saved epoch-0004-batch-000000, which ep"
+    ):
+        ksbp.training.fit(plain_model("sgd"), plain_batches(), 4, tmp_path, callbacks=[wakes], verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0004-batch-000000"]
+
+
+def test_another_learning_rate_than_that_of_the_checkpoint(tmp_path, recwarn):
+    def told(rate, epochs, **kwargs):
+        recwarn.clear()
+        model = plain_model(keras.optimizers.SGD(rate))
+        ksbp.training.fit(model, plain_batches(), epochs, tmp_path, verbose=0, **kwargs)
+        ksbp.training.fit(model, plain_batches(), epochs + 1, tmp_path, verbose=0, **kwargs)  # has that of a callback
+        return [str(warning.message) for warning in recwarn if "learning rate" in str(warning.message)]
+
+    halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    assert not told(0.5, 1, callbacks=[halved])
+    assert not told(0.5, 3)
+    (message, again) = told(0.25, 5)[0], told(0.01, 7)[0]
+    assert "is that of the checkpoint in" in message and "0.125, not the one" in message and "with, 0.25." in message
+    assert "0.125, not the one" in again
 
 
 def test_files_in_another_folder(tmp_path):
