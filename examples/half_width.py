@@ -4,7 +4,7 @@ python -m examples.half_width [--seeds 3] [--normalization none --surrogate tria
 python -m examples.half_width --table FILE
 
 Small enough to compare derivatives and normalisations on two cores; `--help` names all options. The table in
-docs/training.md takes 12 trainings.
+docs/training.md takes 15 trainings.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ TABLE = {
     "--seeds 3": "batch normalisation, `bounded`",
     "--shift 2 --seeds 3": "the same, images also shifted by up to 2 pixels",
     "--shift 4": "shifted by up to 4",
+    "--surrogate triangle --scale-surrogate --seeds 3": "the first, a surrogate as wide as the threshold",
     "--surrogate triangle --beta 0.5 --threshold 1 --initial-membrane 0": "batch normalisation, a surrogate",
     "--normalization none --surrogate atan --threshold 1 --learning-rate 1e-3": "no normalisation, a surrogate",
     "--normalization none --surrogate triangle --threshold 1": "the same",

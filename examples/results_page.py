@@ -141,7 +141,7 @@ def _title(recipe: dict) -> str:
 def _rule(recipe: dict) -> str:
     added = {
         "batch normalisation": recipe.get("normalization"),
-        recipe.get("surrogate"): recipe.get("surrogate"),
+        f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate"),
         "rate penalty": recipe.get("rate_penalty"),
     }
     return ", ".join([recipe["gradient"], *(name for name, used in added.items() if used)])
@@ -270,7 +270,7 @@ def draw(reports: list[dict], path: Path) -> None:
         axes.plot(epochs, accuracy, **style, label=_title(recipe))
     axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
     axes.grid(axis="y")
-    axes.legend()
+    axes.legend(fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     plt.close(figure)

@@ -40,7 +40,7 @@ def short_trainings(name: str) -> str:
         "firing rate": [f"{mean:.2f}" if (mean := _mean(row, "firing_rate")) else "" for row in report],
         "operations": [f"{mean / 1e6:.1f}" if (mean := _mean(row, "accumulates", "macs")) else "" for row in report],
     }
-    columns = {head: cells for head, cells in columns.items() if any(cells)}  # older reports lack some
+    columns = {head: cells for head, cells in columns.items() if sum(map(bool, cells)) > 1}  # older reports lack some
     text = table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     return f"{text}\n{made_with(row['machine'] for row in report)}."
 
