@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +52,8 @@ Small networks, trained briefly. Test accuracy in %, and in brackets the percent
 Least-error thresholds assume that the current of a neuron is the same at all steps. In deep networks it is not, and
 with many steps other thresholds can be better.
 
-The last columns give the error of the outputs: the root-mean-square difference from those of the ANN, in % of the
-latter's standard deviation.
+Accuracies that differ by a point or two may do so by chance: compare the errors. The last columns give the error of
+the outputs: the root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
 """
 ENOUGH = 0.5  # percentage points below ANN
 APPLICATIONS = """## Networks of Keras Applications
@@ -97,7 +98,8 @@ def few_steps(reports: list[dict]) -> list[str]:
             "",
             f"`{report['command']}`",
             "",
-            f"{report['train']:,} training and {report['samples']:,} test images; ANN: {ann:.2f} %.",
+            f"{report['train']:,} training and {report['samples']:,} test images; ANN: {ann:.2f} % "
+            f"(95 %: ± {half_width(report['ann_accuracy'], report['samples']):.1f} points).",
             "",
             f"| accuracy after | {' | '.join(map(str, steps))} | within {ENOUGH} points | error after "
             f"{' | '.join(map(str, steps))} |",
@@ -108,25 +110,13 @@ def few_steps(reports: list[dict]) -> list[str]:
             figures.append(enough(found, steps, report["ann_accuracy"]))
             figures += [f"{100 * error:.0f}" for error in report["errors"][name]]
             lines.append(f"| {name} | {' | '.join(figures)} |")
-        lines += ["", sooner(report), ""]
+        lines.append("")
     return lines
 
 
-def sooner(report: dict) -> str:
-    """The fewest steps in which another method reaches the first one's final accuracy."""
-    (first, of_first), *others = report["accuracies"].items()
-    reached = [
-        (steps, name)
-        for name, found in others
-        for steps, accuracy in zip(report["steps"], found, strict=True)
-        if accuracy >= of_first[-1]
-    ]
-    text = f"The {100 * of_first[-1]:.1f} % that *{first}* has after {report['steps'][-1]} steps are "
-    if not reached:
-        return f"{text}reached by no other."
-    fewest = min(steps for steps, _ in reached)
-    names = "; ".join(f"*{name}*" for steps, name in reached if steps == fewest)
-    return f"{text}first reached after {fewest} by {names}."
+def half_width(accuracy: float, samples: int) -> float:
+    """That of the 95 % interval of an accuracy, in percentage points."""
+    return 196 * math.sqrt(accuracy * (1 - accuracy) / samples)
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:

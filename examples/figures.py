@@ -155,7 +155,7 @@ def packaged(dataset: str) -> tuple[str, str]:
     card = model_card(dataset)
     network = TITLES[card["network"]]
     reached = [
-        f"**{100 * test['accuracy']:.2f} %** ({network}, T = {steps})"
+        f"**{100 * test['accuracy']:.2f} %** ({network}, T = {steps}; {interval(test)})"
         for steps, test in card["test_by_num_steps"].items()
     ]
     return f"{', '.join(reached)}, with the packaged weights (stored in 8 bits, computed in float32)", of_paper(dataset)
@@ -165,8 +165,15 @@ def trained(dataset: str) -> tuple[str, str]:
     """Our most accurate network on this data set, and the paper's best."""
     report = best_report(dataset)
     recipe = report["recipe"]
-    ours = f"**{100 * report['test']['accuracy']:.2f} %** ({TITLES[recipe['network']]}, T = {recipe['test_steps']})"
+    test, network = report["test"], TITLES[recipe["network"]]
+    ours = f"**{100 * test['accuracy']:.2f} %** ({network}, T = {recipe['test_steps']}; {interval(test)})"
     return ours, of_paper(dataset)
+
+
+def interval(test: dict) -> str:
+    """The 95 % interval of a test accuracy."""
+    low, high = (100 * bound for bound in test["interval_95"])
+    return f"95 %: {low:.2f} to {high:.2f}"
 
 
 def of_paper(dataset: str) -> str:
@@ -186,11 +193,13 @@ def energy(report: dict) -> tuple[str, str]:
     rows = {(row["network"], row["at"]): row for row in report["rows"]}
 
     def shown(network: str, at: str) -> tuple[str, str]:
-        row = rows[network, at]
+        row, full = rows[network, at], rows[network, "full length"]
+        made_for = f"for {full['steps']} steps, read at " if network == "converted" and row is not full else ""
+        named = "" if network == "direct" else f"{network} {made_for}" if made_for else f"{network}, "
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
         return (
             f"{spikes}{microjoules(row, Costs.of_ann if row['spikes'] is None else Costs.of)}",
-            f"{100 * row['accuracy']:.2f} % ({'' if network == 'direct' else f'{network}, '}T = {row['steps']})",
+            f"{100 * row['accuracy']:.2f} % ({named}T = {row['steps']})",
         )
 
     (early, for_early), (full, for_full) = (shown("direct", at) for at in ("equal accuracy", "full length"))

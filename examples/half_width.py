@@ -25,9 +25,9 @@ TABLE = {
     "--shift 2 --seeds 3": "the same, images also shifted by up to 2 pixels",
     "--shift 4": "shifted by up to 4",
     "--surrogate triangle --scale-surrogate --seeds 3": "the first, a surrogate as wide as the threshold",
-    "--surrogate triangle --beta 0.5 --threshold 1 --initial-membrane 0": "batch normalisation, a surrogate",
+    "--surrogate triangle --beta 0.5 --threshold 1 --initial-membrane 0": "other neurons, a surrogate",
     "--normalization none --surrogate atan --threshold 1 --learning-rate 1e-3": "no normalisation, a surrogate",
-    "--normalization none --surrogate triangle --threshold 1": "the same",
+    "--normalization none --surrogate triangle --threshold 1": "no normalisation, other surrogate and learning rate",
     "--ann": "the first with ReLU, an ANN",
     "--ann --shift 2": "the same, shifted by up to 2 pixels",
 }

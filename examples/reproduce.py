@@ -150,7 +150,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         elif kind == "tuple[int, ...]":
             parser.add_argument(option, type=int, nargs="*", help="epochs; without a number: none")
         else:
-            parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind])
+            note = "none: without" if field.type == "str | None" else None
+            parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -171,6 +172,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
+    changes |= {f.name: None for f in OVERRIDES if f.type == "str | None" and changes.get(f.name) == "none"}
     if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD; `--momentum` itself is refused
         changes.setdefault("momentum", 0.0)
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)

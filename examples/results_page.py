@@ -47,15 +47,15 @@ backpropagation, beside the figures reported in the paper (arXiv 1903.06379; onl
 publications). Each of our figures is from one training run with one seed, after its last epoch; hyper-parameters were
 chosen on training data, except for what was added after a test: the restarts, with the epochs after them, of VGG7;
 epochs, schedule and label smoothing of VGG9, which ResNet9 took over; schedule and label smoothing of ResNet20, taken
-over too, and its T in the test; gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch normalisation
-statistics, first tried on the MNIST test images. A further exception: the recipe with batch normalisation (thresholds,
-start at half a threshold, T, pooling) comes from a prototype that was followed on test images of CIFAR-10. The small
-comparisons in [Training](training.md) are of test images too. The interval is the 95 % Wilson interval for the number
-of test samples. Times are wall-clock times on different processors, with other work beside most runs: do not compare
-those of different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not folded
-into the weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not run. The
-commands repeat the training runs with the same recipes, two of the same network and data into different folders
-(`--output`); where it says "With the C++ kernels", `KERAS_SPIKING_BP_KERNELS=1` was set ([Faster on a
+over too, its surrogate, and its T in the test; gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch
+normalisation statistics, first tried on the MNIST test images. A further exception: the recipe with batch normalisation
+(thresholds, start at half a threshold, T, pooling) comes from a prototype that was followed on test images of CIFAR-10.
+The small comparisons in [Training](training.md) are of test images too. The interval is the 95 % Wilson interval for
+the number of test samples. Times are wall-clock times on different processors, with other work beside most runs: do not
+compare those of different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not
+folded into the weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not
+run. The commands repeat the training runs with the same recipes, two of the same network and data into different
+folders (`--output`); where it says "With the C++ kernels", `KERAS_SPIKING_BP_KERNELS=1` was set ([Faster on a
 CPU](howto/kernels.md)); FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event
 data](howto/events.md)).
 Operations and energies are counted as in [the paper's comparison](#the-papers-comparison). Made by `python -m

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+import keras_spiking_bp as ksbp
 from examples import figures
 from examples.blocks import replaced
 from tests.pages import ROOT
@@ -89,7 +90,46 @@ def test_figures_in_the_prose():
     assert "VGG7 on Fashion-MNIST {:.2f} and {:.2f} %".format(*both[2]) in training
     card = json.loads((ROOT / "keras_spiking_bp/models/weights/vgg9_cifar10.json").read_text())
     rate = card["test_by_num_steps"]["4"]["firing_rate"]
-    assert f"those of VGG9 fire in {100 * rate:.0f} % at T = 4" in " ".join((ROOT / "README.md").read_text().split())
+    comparison = json.loads((ROOT / "docs/comparison/vgg9-cifar10.json").read_text())
+    ann, direct = (
+        next(row for row in comparison["rows"] if (row["network"], row["at"]) == place)
+        for place in (("ANN", "full length"), ("direct", "equal accuracy"))
+    )
+    of_spikes = ann["macs"] - direct["macs"] / direct["steps"]  # the first layer sees a current
+    share = direct["accumulates"] / (direct["steps"] * of_spikes)
+    text = f"those of VGG9 fire in {100 * rate:.0f} % at T = 4, {100 * share:.0f} % of the synapses of its ANN"
+    assert text in " ".join((ROOT / "README.md").read_text().split())
+    analysis = " ".join((ROOT / "docs/analysis.md").read_text().split())
+    assert f"in VGG9 with T = 4, {100 * rate:.0f} % of neurons and {100 * share:.0f} % of synapses" in analysis
+
+
+def test_energies_in_the_prose():
+    def rows(name):
+        report = json.loads((ROOT / f"docs/comparison/{name}.json").read_text())["rows"]
+        return {(row["network"], row["at"]): row for row in report}
+
+    def page(name):
+        return " ".join((ROOT / f"docs/{name}").read_text().split())
+
+    for accesses, expected in ((5, "0.9"), (50, "0.7")):
+        costs = ksbp.analysis.Costs(memory_access=accesses)
+        assert f"{costs.of_ann(0, 1) / costs.of(1, 0):.1f}" == expected
+    vgg9, lenet = rows("vgg9-cifar10"), rows("lenet-mnist")
+    ann, direct = vgg9["ANN", "full length"], vgg9["direct", "equal accuracy"]
+    costs = ksbp.analysis.Costs(memory_access=5)
+    arithmetic = costs.of_ann(ann["accumulates"], 0) + 4.6 * ann["macs"]
+    words = (costs.of(direct["accumulates"], direct["macs"]) - arithmetic) / (5 * ann["macs"])
+    assert f"the advantage after {direct['steps']} steps ends at {words:.1f} words" in page(
+        "comparison/vgg9-cifar10.txt"
+    )
+    for network, data, row in (("vgg9", "cifar10", direct), ("lenet", "mnist", lenet["direct", "equal accuracy"])):
+        model = getattr(ksbp.models, f"spiking_{network}")(weights=data)
+        neurons = sum(int(np.prod(n.output_shape_of_step)) for n in model.get_layer("time").cell.neurons())
+        added = 100 * 4.6e-3 * neurons * row["steps"] / row["energy_nj"]
+        assert f"{added:.0f} % to th" in page(f"comparison/{network}-{data}.txt")
+        if network == "lenet":
+            assert f"has {neurons:,} neurons, {4e-6 * neurons:.2f} MB of potentials, and" in page("howto/devices.md")
+            assert f"{4e-6 * model.count_params():.1f} MB of weights in float32" in page("howto/devices.md")
 
 
 def test_every_figure_has_its_command_and_a_page():

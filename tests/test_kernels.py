@@ -308,9 +308,11 @@ def test_xla_has_the_plain_operations(on, recwarn):
 def test_what_it_cannot_do_is_done_without(on):
     values = np.random.default_rng(0)
     each = [0.5, 0.9, 0.7]
-    for arguments in ({"beta": each}, {"synaptic_beta": each}, {"synaptic_beta": 0.5, "surrogate": "atan"}):
+    for arguments in ({"beta": each}, {"synaptic_beta": each}, {"synaptic_beta": 0.5, "surrogate": "atan"}, {}):
         cell = ksbp.LIFCell(keras.layers.Identity(), **arguments)
         state = states_of(cell, (2, 3), "accumulated", values)
+        if not arguments:
+            state["spikes"] = tf.zeros((2, 3))  # asked for
         current = tf.constant(values.normal(0, 1, (2, 3)), tf.float32)
         options = (cell.beta, 1.0, True, cell.synaptic_beta, cell.surrogate)
         with switch.in_training(True):
@@ -319,7 +321,7 @@ def test_what_it_cannot_do_is_done_without(on):
 
 
 @with_compiler
-def test_a_further_state_may_have_any_name():
+def test_a_further_state_may_be_called_current():
     """Of a user's cell, which updates it by itself, as the second low-pass filter of a current."""
 
     class Filtered(ksbp.LIFCell):

@@ -240,6 +240,12 @@ def test_options_that_cannot_be_trained_with_leave_no_recipe(few_images, tmp_pat
     assert not (tmp_path / "recipe.json").exists()
 
 
+def test_a_surrogate_or_none():
+    for options, expected in (("", "triangle"), ("--surrogate none", None), ("--surrogate atan", "atan")):
+        asked = reproduce.parse(f"--network resnet20 --dataset cifar10 {options}".split())
+        assert reproduce.recipe_of(asked).surrogate == expected
+
+
 def test_another_optimizer_has_no_momentum_unless_asked_for():
     def momentum(options):
         return reproduce.recipe_of(reproduce.parse(f"--network lenet --dataset mnist {options}".split())).momentum

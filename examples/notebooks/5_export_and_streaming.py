@@ -34,10 +34,10 @@ history = model.fit(x_train, y_train, batch_size=32, epochs=3, verbose=0)
 # one call, or those of one step per call, optionally with 8-bit weights.
 
 # %%
-ksbp.export.export_saved_model(model, "saved_model")
-ksbp.export.export_litert(model, "window.tflite")
-ksbp.export.export_litert(model, "step.tflite", form="step")
-ksbp.export.export_litert(model, "step_int8.tflite", form="step", weights="int8")
+ksbp.export.export_saved_model(model, "saved_model", overwrite=True)
+ksbp.export.export_litert(model, "window.tflite", overwrite=True)
+ksbp.export.export_litert(model, "step.tflite", form="step", overwrite=True)
+ksbp.export.export_litert(model, "step_int8.tflite", form="step", weights="int8", overwrite=True)
 
 names = ["window.tflite", "step.tflite", "step_int8.tflite"]
 sizes = [Path(name).stat().st_size / 1000 for name in names]

@@ -21,7 +21,8 @@ class Costs:
     The defaults are those of the paper's analysis: 45 nm CMOS, 0.9 V, 32-bit floating point (Horowitz, ISSCC 2014): an
     addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more than
     arithmetic: a 32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures
-    for 64 bits), so set `memory_access` before claiming an advantage.
+    for 64 bits), so set `memory_access` before claiming an advantage, and consider that a device may read a weight or
+    an activation once for several products: this table does not.
 
     Attributes:
         accumulate: of an AC (one addition).
@@ -93,8 +94,10 @@ def energy(
     """The energy of an inference: spiking network, and the same network as an ANN.
 
     `energy = accumulates * costs.accumulate + macs * costs.mac`, plus memory and neuron updates where `costs` has them.
-    An estimate of arithmetic, not of a device: with data movement, a spiking network needs less than an ANN of equally
-    coarse activations only if it fires rarely (in about 6 % of neurons and steps or less, for T = 5, arXiv 2409.08290).
+    An estimate, not a measurement, of arithmetic in a device that computes only where there is a spike. (LiteRT, ONNX
+    Runtime and TensorFlow compute all products at each step, T times those of the ANN.) With data movement, a spiking
+    network needs less than an ANN of equally coarse activations only if it fires rarely (in about 6 % of neurons and
+    steps or less, for T = 5, arXiv 2409.08290).
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.run` or `analysis.operations` result.

@@ -35,7 +35,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
             that layer is `stateful` or not.
         path: the folder to write. It appears only when it is complete.
-        overwrite: replace an existing SavedModel; other files in its folder stay.
+        overwrite: replace an existing SavedModel; other files in its folder stay (not in its `variables` and `assets`).
 
     Raises:
         TypeError: if `model` is not such a model.

@@ -21,7 +21,12 @@ import tensorflow as tf
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
-from keras_spiking_bp.training.optimizers import build_optimizers, constant_learning_rate, optimizer_variables
+from keras_spiking_bp.training.optimizers import (
+    build_optimizers,
+    constant_learning_rate,
+    further_optimizers,
+    optimizer_variables,
+)
 from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.swapped_averages import restore_weights
 from keras_spiking_bp.validation import check_path
@@ -131,7 +136,8 @@ class Checkpoint:
                 beside the one that it was compiled with, which is not built.
         """
         _build(model, batch)
-        self._learning_rate = given = constant_learning_rate(model)  # that it was compiled with
+        self._learning_rate = given = constant_learning_rate(model)
+        trained = model.optimizer is not None and int(model.optimizer.iterations.numpy()) > 0
         variables, statistics = _metric_variables(model), _moving_statistics(model)
         self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
         self._gather_statistics = gatherer(model.distribute_strategy, lambda: [v.value for v in statistics])
@@ -175,7 +181,8 @@ class Checkpoint:
         self._learning_rate = state.pop("learning_rate", None)
         self.load(model, callbacks)
         restored = constant_learning_rate(model)
-        if None not in (given, self._learning_rate, restored) and given not in (self._learning_rate, restored):
+        known = None not in (given, self._learning_rate, restored)
+        if known and not trained and given not in (self._learning_rate, restored):
             warnings.warn(
                 f"The learning rate is that of the checkpoint in {str(self.folder)!r}, {restored:g}, not the one that "
                 f"the model was compiled with, {given:g}. To train with this one, load the model.weights.h5 of the "
@@ -292,10 +299,13 @@ def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
 
 
 def _saved_apart(model: keras.Model) -> list[keras.Variable]:
-    """The random streams, which Keras does not save, and weights with LoRA, which it saves as one."""
+    """The random streams, which Keras does not save, weights with LoRA, which it saves as one, and optimizers beside
+    the one that the model was compiled with, which old versions of Keras do not find in every container.
+    """
     layers = model._flatten_layers()
     merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
-    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged]
+    of_optimizers = [v for optimizer in further_optimizers(model).values() for v in optimizer.variables]
+    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged, *of_optimizers]
 
 
 def _moving_statistics(model: keras.Model) -> list[keras.Variable]:

@@ -79,11 +79,13 @@ def fit(
         ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, `kwargs` has an
             argument that `batches` determines, there is a `BackupAndRestore`, the model is not built or not compiled,
             is compiled with `steps_per_execution`, uses several machines or has more than one output, has another
-            optimizer as an attribute (for its own `train_step`) that is not built, `keras.config`
+            optimizer as an attribute, or in a list or dict that is one (for its own `train_step`), that is not built,
+            there is a `class_weight` and labels of each step without an axis of their own, `keras.config`
             limits epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
             another run: other data (by value, see `Batches.description`), weights of other shapes, another kind of
             optimizer, another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the
             format of another version of this library, or with a file that cannot be read.
+        RuntimeError: if another process has saved a later state in `folder`.
 
     Example:
         >>> import tempfile
@@ -156,7 +158,7 @@ def _of_all_classes(class_weight: dict[int, float], model: keras.Model, batch: t
     """Classes that are not in it have the weight 1: Keras, which looks them up so in arrays, does not in a pipeline."""
     inputs, labels = batch
     (output,) = keras.tree.flatten(output_spec(model, inputs))
-    if len(output.shape) == 3 and labels.dtype.is_integer and labels.shape == output.shape[:2]:
+    if len(output.shape) == 3 and labels.shape == output.shape[:2]:
         raise ValueError(  # Keras would take the steps for classes
             f"`class_weight` needs labels of each step of the shape (samples, steps, 1). Received: a batch of labels "
             f"of the shape {tuple(labels.shape)}"

@@ -77,6 +77,7 @@ def fit_multi_worker(
     Raises:
         ValueError: as `fit`; or if `strategy` is another one, or not that of the model; or if the machines find
             different checkpoints.
+        RuntimeError: as `fit`.
 
     Example:
         >>> strategy = tf.distribute.MultiWorkerMirroredStrategy()  # doctest: +SKIP

@@ -32,9 +32,8 @@ def _optimizers_in(place: str, value: Any) -> Iterator[tuple[str, keras.optimize
 
 def constant_learning_rate(model: keras.Model) -> float | None:
     """That of the optimizer; None if it has a schedule, or no learning rate."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
-    rate = optimizer.get_config().get("learning_rate")
-    return rate if isinstance(rate, float) else None
+    rate = getattr(model.optimizer, "learning_rate", None)
+    return float(rate.numpy()) if isinstance(rate, keras.Variable) else None
 
 
 def build_optimizers(model: keras.Model) -> None:

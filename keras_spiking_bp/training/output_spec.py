@@ -29,8 +29,8 @@ def _specs(model: keras.Model, inputs: Any) -> Any:
     """
     specs = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
     taken, flat = getattr(model, "inputs", None), keras.tree.flatten(specs)
-    if isinstance(specs, dict) and isinstance(getattr(model, "input", None), (list, tuple)):
-        names = [tensor.name for tensor in taken or ()]
+    if isinstance(specs, dict) and taken and isinstance(model.input, (list, tuple)):
+        names = [tensor.name for tensor in taken]
         specs = [specs[name] for name in names] if set(names) <= set(specs) else specs
     if not (isinstance(taken, list) and len(taken) == len(flat) == 1):
         return specs
