@@ -29,8 +29,10 @@ def test_figures_by_another_way():
     assert f"| MNIST, test accuracy | **{100 * best:.2f} %**" in table
     card = json.loads((ROOT / "keras_spiking_bp/models/weights/vgg9_cifar10.json").read_text())
     for steps in ("4", "8"):
-        reached = card["test_by_num_steps"][steps]["accuracy"]
-        assert f"**{100 * reached:.2f} %** (VGG9, T = {steps})" in table
+        test = card["test_by_num_steps"][steps]
+        low, high = (100 * bound for bound in test["interval_95"])
+        text = f"**{100 * test['accuracy']:.2f} %** (VGG9, T = {steps}; 95 %: {low:.2f} to {high:.2f})"
+        assert text in table
     for name in ("vgg9-cifar10", "lenet-mnist"):
         for row in report(f"comparison/{name}.json")["rows"]:
             arithmetic = (0.9 * row["accumulates"] + 4.6 * row["macs"]) / 1e6
