@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from examples.plotting import plt
+from examples.report import wilson_interval
 from examples.titles import TITLES
 from keras_spiking_bp.analysis.style import COLORS, DARK_GREY, GREY, LINES
 
@@ -93,13 +93,14 @@ def few_steps(reports: list[dict]) -> list[str]:
     lines = [FEW_STEPS]
     for report in reports:
         ann, steps = 100 * report["ann_accuracy"], report["steps"]
+        low, high = (100 * bound for bound in wilson_interval(report["ann_accuracy"], report["samples"]))
         lines += [
             f"### {title(report, FEW_STEPS_NETWORKS)}",
             "",
             f"`{report['command']}`",
             "",
             f"{report['train']:,} training and {report['samples']:,} test images; ANN: {ann:.2f} % "
-            f"(95 %: ± {half_width(report['ann_accuracy'], report['samples']):.1f} points).",
+            f"(95 %: {low:.1f} to {high:.1f}).",
             "",
             f"| accuracy after | {' | '.join(map(str, steps))} | within {ENOUGH} points | error after "
             f"{' | '.join(map(str, steps))} |",
@@ -112,11 +113,6 @@ def few_steps(reports: list[dict]) -> list[str]:
             lines.append(f"| {name} | {' | '.join(figures)} |")
         lines.append("")
     return lines
-
-
-def half_width(accuracy: float, samples: int) -> float:
-    """That of the 95 % interval of an accuracy, in percentage points."""
-    return 196 * math.sqrt(accuracy * (1 - accuracy) / samples)
 
 
 def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:

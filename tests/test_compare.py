@@ -7,6 +7,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples import compare, comparison_section, conversion_page, convert, convert_applications, few_steps, reproduce
+from examples.report import wilson_interval
 from examples.training import trained
 
 
@@ -114,7 +115,8 @@ def test_few_steps(few_images, tmp_path):
     assert all(len(figures) == 2 for figures in report["errors"].values())
     assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
     table = "\n".join(conversion_page.few_steps([report]))
-    assert f"{conversion_page.half_width(report['ann_accuracy'], 6):.1f} points)." in table
+    low, high = (100 * bound for bound in wilson_interval(report["ann_accuracy"], 6))
+    assert f"(95 %: {low:.1f} to {high:.1f})." in table
     assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
 
 
@@ -132,8 +134,9 @@ def test_from_how_many_steps_on_the_accuracy_is_near():
 
 def test_how_far_an_accuracy_may_be_off():
     right = np.random.default_rng(0).binomial(400, 0.8, 100_000) / 400
-    off = 100 * np.abs(right - 0.8)
-    assert np.mean(off <= conversion_page.half_width(0.8, 400)) == pytest.approx(0.95, abs=0.01)
+    covered = [low <= 0.8 <= high for low, high in (wilson_interval(p, 400) for p in np.unique(right))]
+    shares = [np.mean(right == p) for p in np.unique(right)]
+    assert np.dot(covered, shares) == pytest.approx(0.95, abs=0.01)
 
 
 def test_a_network_of_keras_applications(tmp_path):
