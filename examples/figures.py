@@ -193,9 +193,8 @@ def energy(report: dict) -> tuple[str, str]:
     rows = {(row["network"], row["at"]): row for row in report["rows"]}
 
     def shown(network: str, at: str) -> tuple[str, str]:
-        row, full = rows[network, at], rows[network, "full length"]
-        made_for = f"for {full['steps']} steps, read at " if network == "converted" and row is not full else ""
-        named = "" if network == "direct" else f"{network} {made_for}" if made_for else f"{network}, "
+        row, of_all = rows[network, at], rows[network, "full length"]["steps"]
+        named = "" if network == "direct" else f"{network} for {of_all} steps, read at "
         spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
         return (
             f"{spikes}{microjoules(row, Costs.of_ann if row['spikes'] is None else Costs.of)}",
