@@ -82,11 +82,16 @@ $(VENV)/bin/python: NEWEST = 13
 $(VENV)/bin/python $(VENV)-oldest/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, $(NEWEST)))' || \
 		{ echo "Python 3.10 to 3.$(NEWEST) is needed (this TensorFlow supports no other). Choose one: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(@:/bin/python=) || \
+	$(PYTHON) -m venv --clear $(@:/bin/python=) || \
 		{ echo "On Debian: apt-get install python3-venv"; rm -rf $(@:/bin/python=); exit 1; }
+
+# two installations at once would break the environment
+.NOTPARALLEL:
 
 # $(VENV)/.NAME: the package and its extra NAME are installed
 $(VENV)/.%: setup.cfg $(VENV)/bin/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade --default-pip >/dev/null || \
+		{ echo "$(VENV) has no pip: it may be of another Python, or not finished. Remove it: make clean"; exit 1; }
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet --editable '.[$*]'
 	@touch $@

@@ -9,7 +9,8 @@ import numpy as np
 
 from examples.plotting import plt
 from keras_spiking_bp.analysis.style import BLUE, DARK_GREY, GREY, ORANGE
-from keras_spiking_bp.observe import encoded, traces_of_spikes
+from keras_spiking_bp.encoded_inputs import encode_repeatably
+from keras_spiking_bp.observe import traces_of_spikes
 
 
 def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:
@@ -19,7 +20,7 @@ def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, out
     accuracy = (outputs.argmax(-1) == labels[:, None]).mean(0)
 
     shown = [int(np.flatnonzero(labels == digit)[0]) for digit in (3, 5, 8)]
-    spikes = encoded(model, images[shown]).sequences.numpy()
+    spikes = encode_repeatably(model, images[shown]).sequences.numpy()
     potentials = traces_of_spikes(model, spikes)["readout"]["membrane"]
 
     figure = plt.figure(figsize=(12.5, 6.6), layout="constrained")

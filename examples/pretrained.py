@@ -11,6 +11,7 @@ weights (int8) and a model card are written to the package. The accuracy is that
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,15 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
         unpack(model, arrays, recipe.dataset)
         results[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
+    path = args.output / PRETRAINED[recipe.dataset]
+    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
+        np.savez_compressed(part, **arrays)
     described, use, licence = ABOUT[recipe.dataset]
     card = {
         "network": recipe.network,
         "dataset": described,
         "precision": "int8 with one scale for each output channel; float32 when loaded",
+        "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
         "mean": data.mean,
         "scale": data.scale,
         "input": f"images {data.input_shape}, (image / 255 - mean) / scale of 8-bit values",
@@ -92,9 +97,6 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         "test_by_num_steps": results,
         "licence": licence,
     }
-    path = args.output / PRETRAINED[recipe.dataset]
-    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
-        np.savez_compressed(part, **arrays)
     write(path.with_suffix(".json"), card)
     return results
 

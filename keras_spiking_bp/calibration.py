@@ -14,8 +14,9 @@ import tensorflow as tf
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
-from keras_spiking_bp.cells.tree import unique_names
-from keras_spiking_bp.observe import Activity, Encoded, activity_of, encode, firing_rates
+from keras_spiking_bp.cells.tree import checked_names
+from keras_spiking_bp.encoded_inputs import Encoded, encode
+from keras_spiking_bp.observe import Activity, activity_of, firing_rates
 from keras_spiking_bp.scalable_weights import (
     check_gamma,
     check_no_lora,
@@ -108,7 +109,7 @@ def calibrate(
     check_graph(model)
     layer = spiking_layer(model)
     check_finite_weights(model)
-    unique_names(layer.cell)
+    checked_names(layer.cell)
     sources, readout = sources_of(layer.cell), layer.cell.neurons()[-1].name
     spiking = [neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold]
     targets = _targets(firing_rate, [name for name in spiking if weights_of(sources[name])])

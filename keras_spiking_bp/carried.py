@@ -12,6 +12,12 @@ from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.time_loop import Window
 from keras_spiking_bp.validation import asserted
 
+#: Entries of a state within a window (docs/architecture.md), which no further state of a user's cell may be called.
+OF_A_WINDOW = (
+    "first_fed_back", "spike_count", "silence", "leaky_trace", "slope_sum", "eligibility", "drive", "potential_sum",
+    "slot", "pooled", "fired", "spikes", "keep", "count",
+)  # fmt: skip
+
 
 @dataclasses.dataclass
 class Carried:
@@ -42,6 +48,16 @@ def entries(cell: Cell) -> list[tuple[str, tuple[int, ...]]]:
     ]
     spikes = [("spikes so far", tuple(cell.output_shape_of_step))] if cell.emits == "spikes" else []
     return [*of_neurons, *spikes, ("steps so far", ())]
+
+
+def check_names(cell: Cell) -> None:
+    """Rejects further states of a user's cell that would be mistaken for entries of a window."""
+    for neuron in cell.neurons():
+        if taken := [name for name in neuron.carried_shapes if name in OF_A_WINDOW]:
+            raise ValueError(
+                f"`carried_shapes` of the cell {neuron.name!r} must not have entries of the names {OF_A_WINDOW}, which "
+                f"stand for something else within a window. Received: {taken}"
+            )
 
 
 def at_rest(cell: Cell, batch_size: Any) -> Carried:

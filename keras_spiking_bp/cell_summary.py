@@ -18,7 +18,7 @@ from keras_spiking_bp.cells import (
     ResidualCell,
     SequentialCell,
 )
-from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.neuron_parameters import shown
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import spiking_layers

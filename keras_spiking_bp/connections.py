@@ -8,29 +8,16 @@ import dataclasses
 import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.tree import check_connected_as_known, unknown_kind
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.layer_kinds import GLOBAL_POOLING, ONE_TO_ONE, POOLING, SAME, parts_of
 
 #: The target of the paths that leave the last neurons.
 OUTPUT = "(output)"
-#: A factor for each element: part of a weight on the path, which moves no values.
-ONE_TO_ONE = (keras.layers.Rescaling, keras.layers.BatchNormalization)
-#: Layers whose synapses have no weights.
-POOLING = tuple(
-    getattr(keras.layers, f"{kind}Pooling{rank}D")
-    for kind in ("Average", "Max", "GlobalAverage", "GlobalMax")
-    for rank in (1, 2, 3)
-)
-#: The identity in inference.
-SAME = (
-    keras.layers.Identity, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise,
-)  # fmt: skip
 _ANY_PLACE = (
     keras.layers.Dense, keras.layers.Flatten, *SAME, *ONE_TO_ONE, *JOINS,
-    *(kind for kind in POOLING if kind.__name__.startswith("Global")),
+    *GLOBAL_POOLING,
 )  # fmt: skip
 
 

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.tree import check_connected_as_known
-from keras_spiking_bp.layer_graph import unique_name, use_assigned
+from keras_spiking_bp.layer_copies import use_assigned
+from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 
 _BEFORE = "before_encoder"

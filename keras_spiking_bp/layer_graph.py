@@ -1,4 +1,4 @@
-"""Layers of an ordinary Keras model: their connections; those of a `Sequential` as a flat list; copies."""
+"""The layers of an ordinary Keras model as a graph."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Collection
-from typing import Any
 
 import keras
+
+from keras_spiking_bp.layer_kinds import has_stock_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +70,6 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
     return found
 
 
-def has_stock_call(model: keras.Model) -> bool:
-    """Whether a model is called as Keras' Sequential and functional models are, by a `call` of Keras."""
-    return type(model).call.__module__.startswith("keras.")
-
-
 def check_is_layer(operation: keras.Operation) -> None:
     """Rejects operations outside of layers, such as `x + 1`."""
     if not isinstance(operation, keras.layers.Layer):
@@ -100,58 +96,9 @@ def _of_sequential(model: keras.Sequential) -> list[Call]:
     return found
 
 
-def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
-    """An unbuilt float32 layer with the same config, except for `changes`."""
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
-
-
 def unique_name(name: str, taken: Collection[str]) -> str:
     """`name`, with a number appended if it is taken."""
     number, found = 1, name
     while found in taken:
         number, found = number + 1, f"{name}_{number}"
     return found
-
-
-def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
-    """Changes for `copy_of`, where the copy gets its weights later: without initial values, constraints, regularizers.
-
-    They may be functions of the user's, which a config cannot give back.
-    """
-    ends = ("_constraint", "_initializer", "_regularizer")
-    return {key: None for key in layer.get_config() if key.endswith(ends)}
-
-
-def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers of a `keras.Sequential` as a flat list, nested ones too; any other layer alone."""
-    in_a_row = isinstance(layer, keras.Sequential) and has_stock_call(layer) and layer.layers
-    if not in_a_row:
-        return [layer]
-    return [part for inner in layer.layers for part in parts_of(inner)]
-
-
-def is_of_keras(layer: keras.layers.Layer) -> bool:
-    """Whether its class is one of Keras, whose behaviour is known, and none of the user's."""
-    return type(layer).__module__.startswith("keras.")
-
-
-#: Attributes of a class that define what its layers compute.
-_COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
-
-
-def computes_otherwise(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> str | None:
-    """Why a layer may compute something else than the one of `kinds` that it is; None if it cannot, or is none."""
-    kind = next((kind for kind in type(layer).__mro__ if kind in kinds), None)
-    if kind is None:
-        return None
-    for name in _COMPUTES:
-        if getattr(type(layer), name, None) is not getattr(kind, name, None):
-            return f"its class has a `{name}` of its own, other than that of {kind.__name__}"
-    return None
-
-
-def use_assigned(layer: keras.layers.Layer) -> None:
-    """Makes each `Normalization` in a layer compute with the statistics assigned to it: Keras reads them in advance."""
-    for part in layer._flatten_layers():
-        if isinstance(part, keras.layers.Normalization):
-            part.finalize_state()

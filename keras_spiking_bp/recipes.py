@@ -10,9 +10,9 @@ import keras
 
 from keras_spiking_bp import models, surrogates
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.losses import SumSquaredError
+from keras_spiking_bp.models.pretrained import encoder_from
 from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.training.restarted import Restarted
 from keras_spiking_bp.validation import (
@@ -171,12 +171,9 @@ class Recipe:
         if self.rate_penalty and self.firing_rate is not None:
             penalty = FiringRate(self.firing_rate, self.rate_penalty)
         factory = getattr(models, f"spiking_{self.network}")
-        if self.dataset == "nmnist":
-            encoder = None
-        elif self.encoder == "constant":
-            encoder = ConstantEncoder(num_steps, self.scale)
-        else:
-            encoder = PoissonEncoder(num_steps, self.scale, seed=seed)
+        encoder = None
+        if self.dataset != "nmnist":
+            encoder = encoder_from({"kind": self.encoder, "scale": self.scale}, num_steps, seed)
         return factory(
             input_shape,
             classes,

@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from keras_spiking_bp import carried, window_gradient, window_input, window_output
 from keras_spiking_bp.carried import Carried
-from keras_spiking_bp.cells.base import Cell, build_part
+from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.moving_statistics import (
     learning_normalizations,
     moving_statistics,
     statistics_of_batch,
     untouched,
 )
-from keras_spiking_bp.cells.tree import check_nothing_shared, unique_names
+from keras_spiking_bp.cells.synapse import build_part
+from keras_spiking_bp.cells.tree import check_nothing_shared, checked_names
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
@@ -180,6 +181,7 @@ class SpikingRNN(keras.layers.RNN):
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
         step_shape = window_input.shape_of_step(sequences_shape)
         build_part(self.cell, step_shape)  # here: Keras takes the cell for built, whatever the checks find
+        carried.check_names(self.cell)
         self._step_shape = step_shape
         self._check_layers(self.gradient)
         super().build(sequences_shape, initial_state_shape)
@@ -282,7 +284,7 @@ class SpikingRNN(keras.layers.RNN):
             >>> activity["hidden"]["spike_count"].shape
             TensorShape([2, 3])
         """
-        names = unique_names(self.cell)
+        names = checked_names(self.cell)
         sequences, before, mask = self._checked(sequences, initial_state, mask)
         window = self._run(sequences, before, mask, False, None, recorded=True)
         states = zip(self.cell.neurons(), window.states, strict=True)

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.cells.normalization import normalizations
+from keras_spiking_bp.layer_kinds import parts_of
 
 Sources = list[keras.layers.Layer]
 
@@ -102,7 +103,7 @@ def _of_one_layer(layer: keras.layers.Layer) -> list:
 
 
 def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormalization | None:
-    norms = [part for part in source._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+    norms = normalizations(source)
     return norms[-1] if norms else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.layer_graph import has_stock_call
+from keras_spiking_bp.layer_kinds import has_stock_call
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.validation import check_finite_weights, named
 

@@ -45,11 +45,11 @@ def run_window(
     cell: Cell,
     sequences: tf.Tensor,
     states: list[State],
-    mask: tf.Tensor | None = None,
-    keep_outputs: bool = False,
-    zero_output_for_mask: bool = False,
-    unroll: bool = False,
-    differentiable: bool = False,
+    mask: tf.Tensor | None,
+    keep_outputs: bool,
+    zero_output_for_mask: bool,
+    unroll: bool,
+    differentiable: bool,
 ) -> Window:
     """Runs `cell` over the time steps of `sequences` (B, T, ...).
 

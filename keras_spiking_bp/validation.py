@@ -117,8 +117,13 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
 
 
 def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
-    """The same values, available only after they are verified: a NaN would become the absence of spikes."""
-    return tf.debugging.check_numerics(values, f"`{name}` of {layer!r} has NaN or infinity")
+    """The same values, available only after they are verified: a NaN would become the absence of spikes.
+
+    Gradients are not verified: a `LossScaleOptimizer` skips those that are not finite.
+    """
+    verified = tf.debugging.check_numerics(tf.stop_gradient(values), f"`{name}` of {layer!r} has NaN or infinity")
+    with tf.control_dependencies([verified]):
+        return tf.identity(values)
 
 
 def check_finite_weights(model: keras.layers.Layer) -> None:

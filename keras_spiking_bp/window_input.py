@@ -42,7 +42,8 @@ def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], unroll: bool, la
     if not sequences.shape[2:].is_compatible_with(step_shape):
         raise ValueError(
             f"`sequences` must have the step shape that {layer!r} was built for, {tuple(step_shape)}. "
-            f"Received: sequences of shape {tuple(sequences.shape)}. (A tf.data.Dataset must be batched)"
+            f"Received: sequences of shape {tuple(sequences.shape)}. (A tf.data.Dataset must "
+            "be batched; one image or series is a batch of one, x[None])"
         )
     if not sequences.shape[2:].is_fully_defined():  # as of images decoded in tf.data
         sequences = tf.ensure_shape(sequences, (*sequences.shape[:2], *step_shape))

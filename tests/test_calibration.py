@@ -1,11 +1,14 @@
 """Each layer is brought to its rate, and a deep network that was dead learns."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp import encoded_inputs
 from keras_spiking_bp.observe import activity_of, firing_rates
 from keras_spiking_bp.spiking_model import input_over_time
 from tests.networks import noisy_patterns
@@ -673,3 +676,18 @@ def test_a_stateful_layer_is_calibrated_from_rest():
     for before, after in zip(carried, used.layers[-1].states, strict=True):
         np.testing.assert_array_equal(before, after)
     ksbp.calibrate(used, spikes[:3], 0.2)  # samples of any number: the carried states are not used
+
+
+@pytest.mark.slow
+def test_more_samples_than_fit_into_memory_are_warned_of(monkeypatch):
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0)
+    images = np.full((6, 4, 4, 1), 0.5, "float32")
+    needed = 6 * (3 * 16 + 16 * (2 * 16 + 2))  # int8 spikes; four numbers of each neuron
+    monkeypatch.setattr(encoded_inputs, "MANY_BYTES", needed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ksbp.calibrate(model, images, 0.2)
+    monkeypatch.setattr(encoded_inputs, "MANY_BYTES", needed - 1)
+    with pytest.warns(UserWarning, match="`inputs` has 6 samples, which run at once and need about 0.0 GB") as warned:
+        ksbp.calibrate(model, images, 0.2)
+    assert warned[0].filename == __file__

@@ -283,6 +283,29 @@ def test_how_large_an_image_may_be_depends_on_the_scale(encoder):
 
 
 @pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder, ksbp.ConstantEncoder])
+def test_the_digits_of_scikit_learn_are_refused(encoder):
+    """They are 0 to 16."""
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must not exceed 15.0"):
+        encoder(10)(np.full((2, 8, 8, 1), 16, "float32"))
+
+
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder, ksbp.ConstantEncoder])
+def test_steps_and_scale_are_fixed_once_built(encoder):
+    """Graphs that were traced keep the old value."""
+    one = encoder(10)
+    one.num_steps, one.scale = 5, 0.5
+    images = np.full((2, 3), 0.5, "float32")
+    assert one(images).shape == (2, 5, 3)
+    for name, value in (("num_steps", 7), ("scale", 1.0)):
+        with pytest.raises(ValueError, match=rf"`{name}` of the encoder .* is fixed, .*Received: {name}={value}"):
+            setattr(one, name, value)
+    one.num_steps, one.scale = 5, 0.5  # the same
+    assert (one.get_config()["num_steps"], one.get_config()["scale"]) == (5, 0.5)
+    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1"):
+        encoder(10).num_steps = 0
+
+
+@pytest.mark.parametrize("encoder", [ksbp.PoissonEncoder, ksbp.LatencyEncoder, ksbp.ConstantEncoder])
 class TestBadInput:
     @pytest.mark.parametrize("num_steps", [0, -1, 2.5, None, True, "10"])
     def test_num_steps(self, encoder, num_steps):

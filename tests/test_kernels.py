@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import kernels
 from keras_spiking_bp.cells import lif
-from keras_spiking_bp.kernels import switch
+from keras_spiking_bp.kernels import compiler, switch
 from keras_spiking_bp.kernels.compiler import library_path
 from keras_spiking_bp.kernels.lif_step import lif_step
 from tests.networks import FIXTURES, build_rnn, golden
@@ -449,6 +449,25 @@ print(ksbp.kernels.enabled(), library_path().stat().st_size > 10_000)
     assert done.stdout == "True True\n", done.stderr[-2000:]
 
 
+def test_what_the_machine_code_depends_on_is_in_the_name_of_the_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
+    paths = {library_path()}
+    for module, name, value in (
+        (compiler, "SOURCES", compiler.SOURCES[:1]),
+        (compiler, "FLAGS", ("-O0",)),
+        (compiler, "_processor", lambda: "another"),
+        (sys, "version", "4.0"),
+        (tf, "__version__", "9.9"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            paths.add(library_path())
+    assert len(paths) == 6
+    monkeypatch.delenv("KERAS_SPIKING_BP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert library_path().parent == tmp_path / "keras_spiking_bp"
+
+
 def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
     def none():
         raise RuntimeError("Could not determine home directory.")
@@ -469,12 +488,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
 
 @with_compiler
 def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(RuntimeError, match="could not be compiled by false -O3"):
-        kernels.build(path=tmp_path / "library.so")
+        kernels.build()
     monkeypatch.setenv("CXX", "'g++")
     with pytest.raises(RuntimeError, match="CXX must be a command. Received"):
-        kernels.build(path=tmp_path / "library.so")
+        kernels.build()
     assert not list(tmp_path.iterdir())
 
 

@@ -36,7 +36,12 @@ def test_is_short():
 
 def test_linked_files_exist():
     prose = re.sub(r"```.*?```", "", README.read_text(), flags=re.DOTALL)
-    targets = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", prose)
-    assert len(targets) > 5
-    for target in targets:
-        assert (README.parent / target).exists(), target
+    targets = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", prose)
+    assert len(targets) > 5 and sum(bool(anchor) for _, anchor in targets) > 3
+    for target, anchor in targets:
+        file = ROOT / target if target else README
+        assert file.exists(), target
+        if anchor:
+            text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}, (target, anchor)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.gradients.tracing import gradient_wanted
+from keras_spiking_bp.gradients.tracing import could_possibly_record
 from tests.slow import slow, slow_except
 
 GRADIENTS = ["accumulated", "bounded", "bptt"]
@@ -392,6 +392,14 @@ def test_a_window_without_steps_has_no_gradient(gradient):
             assert of_weights is None or not np.any(of_weights)
 
 
+def test_a_window_without_steps_has_no_sequence_of_outputs_in_a_graph():
+    rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)), return_sequences=True)
+    call = tf.function(rnn, input_signature=[tf.TensorSpec((None, None, 4))])
+    assert call(tf.zeros((2, 1, 4))).shape == (2, 1, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        call(tf.zeros((2, 0, 4)))
+
+
 @pytest.mark.parametrize(("gradient", "constant"), [("accumulated", True), ("bptt", False)])
 def test_a_second_derivative_takes_slopes_on_totals_as_constants(gradient, constant):
     rnn = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(4, use_bias=False), surrogate="atan"), gradient)
@@ -589,7 +597,7 @@ def watched_steps(layer, monkeypatch):
     recorded, step = [], layer.cell.step
 
     def watched(inputs, states):
-        recorded.append(gradient_wanted(training=False))
+        recorded.append(could_possibly_record())
         return step(inputs, states)
 
     monkeypatch.setattr(layer.cell, "step", watched)
@@ -932,6 +940,62 @@ def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
         return tf.gradients(tf.reduce_sum(rnn(x, mask=mask) ** 2), [x, *watched[1:]])
 
     assert_all_close([g.numpy() for g in symbolic(x)], expected)
+
+
+@pytest.mark.parametrize("gradient", ["bounded", "bptt"])
+def test_a_stateless_call_traced_before_the_tape(gradient):
+    """Its weights are tensors, and those of the model are others."""
+    images = keras.Input((4,))
+    encoded = ksbp.ConstantEncoder(6)(keras.layers.Dense(5)(images))
+    cell = ksbp.LIFCell(keras.layers.Dense(3), surrogate="atan")
+    model = keras.Model(images, ksbp.SpikingRNN(cell, gradient=gradient)(encoded))
+    x = tf.constant(np.random.default_rng(0).uniform(0, 2, (7, 4)), tf.float32)
+    weights = [tf.random.stateless_normal(v.shape, (1, i)) for i, v in enumerate(model.trainable_variables)]
+    still = [v.value for v in model.non_trainable_variables]
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            loss = tf.reduce_sum(function(weights, x) ** 2)
+        return tape.gradient(loss, [x, *weights])
+
+    call = lambda weights, x: model.stateless_call(weights, still, x)[0]  # noqa: E731
+    traced = tf.function(call)
+    traced(weights, x)
+    expected = gradients(call)
+    assert all(np.abs(g).max() > 0 for g in expected)
+    assert_all_close(gradients(traced), expected)
+
+
+def test_infinite_gradients_in_front_are_left_to_the_optimizer():
+    """The inputs are verified, the gradients are not: a loss scale that is too large is halved, step by step."""
+    with tf.GradientTape() as tape:
+        sequences = tf.ones((2, 5, 3))
+        tape.watch(sequences)
+        rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(4)))
+        loss = tf.reduce_sum(rnn(sequences)) * np.inf
+    assert not np.isfinite(tape.gradient(loss, sequences)).all()
+
+    inputs = keras.Input((6,))
+    currents = ksbp.ConstantEncoder(4)(keras.layers.Dense(5)(inputs))
+    readout = ksbp.ReadoutCell(keras.layers.Dense(3, dtype="mixed_float16"))
+    model = keras.Model(inputs, ksbp.SpikingRNN(readout)(currents))
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**40)
+    model.compile(scaled, "mse")
+    model.fit(np.ones((8, 6), "float32"), np.ones((8, 3), "float32"), batch_size=2, verbose=0)
+    assert float(scaled.dynamic_scale) < 2.0**40 and np.isfinite(model.layers[1].kernel).all()
+
+
+@pytest.mark.parametrize("name", ["silence", "count", "keep"])
+def test_a_further_state_of_a_name_within_a_window_is_refused(name):
+    class Further(ksbp.LIFCell):
+        @property
+        def carried_shapes(self):
+            return {**super().carried_shapes, name: self.output_shape_of_step}
+
+    layer = ksbp.SpikingRNN(Further(keras.layers.Dense(3)))
+    with pytest.raises(ValueError, match=rf"`carried_shapes` of the cell .*Received: \['{name}'\]"):
+        layer(np.ones((2, 4, 5), "float32"))
 
 
 @pytest.mark.parametrize(("gradient", "neuron"), _some("bounded", "accumulated-triangle-subtract", "bptt-atan-zero"))

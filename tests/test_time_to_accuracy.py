@@ -167,6 +167,11 @@ def test_the_page(begun):
     assert f"python -m benchmarks.time_to_accuracy {options}`" in page
     usual = report | {"settings": report["settings"] | {"targets": [0.6, 0.7, 0.8]}}
     assert "--epochs 3 --libraries other" in "\n".join(sections.time_to_accuracy(usual))
+    again = "\n".join(sections.on_another_processor(report | {"remark": "Ours was first"}))
+    assert again.startswith("### On another processor\n\nThe same. Ours was first. a processor, 2 cores; other")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert rows == [line for line in again.splitlines() if line.startswith("| ")] and len(rows) == 6
+    assert "took at most 12.5% of them" in again and f"python -m benchmarks.time_to_accuracy {options}`" in again
 
 
 def test_the_learning_rate_rises_then_falls():

@@ -12,7 +12,7 @@ from keras_spiking_bp.analysis.ann_operations import ann_operations
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import INPUT, connections
 from keras_spiking_bp.export.forms import spike_names, state_names
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.layer_kinds import parts_of
 from keras_spiking_bp.spiking_model import output_layer
 
 

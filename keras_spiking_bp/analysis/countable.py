@@ -6,9 +6,9 @@ import keras
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.cells.tree import unique_names
+from keras_spiking_bp.cells.tree import checked_names
 from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.layer_kinds import parts_of
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import output_layer
 
@@ -23,7 +23,7 @@ def countable_layer(model: keras.Model) -> SpikingRNN:
         )
     if layer.go_backwards:
         raise ValueError(f"`model` must not have go_backwards=True in {layer.name!r}. Reverse the data instead")
-    reserved = {INPUT, "total"} & set(unique_names(layer.cell))
+    reserved = {INPUT, "total"} & set(checked_names(layer.cell))
     if reserved:
         raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
     return layer

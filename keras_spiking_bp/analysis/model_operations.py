@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
-from keras_spiking_bp.connections import ONE_TO_ONE, POOLING, SAME
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output
+from keras_spiking_bp.layer_kinds import ONE_TO_ONE, POOLING, SAME
 from keras_spiking_bp.spiking_model import output_layer, sequences_of
 from keras_spiking_bp.validation import check_static_shape
 

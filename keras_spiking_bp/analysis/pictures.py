@@ -9,20 +9,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_spiking_bp.analysis.style import BLUE, COLORS, DARK_GREY, GREY, LINES, ORANGE, STYLE
+from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.neuron_parameters import in_numpy
 from keras_spiking_bp.observe import traces
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_choice, check_positive_int
-
-if TYPE_CHECKING:
-    from keras_spiking_bp.analysis.table import Table
 
 
 def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:

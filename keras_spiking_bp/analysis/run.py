@@ -16,11 +16,10 @@ from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes,
 from keras_spiking_bp.analysis.model_operations import OperationCount
 from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.observe import SATURATED_RATE, as_inputs, stream_restored
+from keras_spiking_bp.encoded_inputs import as_inputs, stream_restored
+from keras_spiking_bp.observe import SATURATED_RATE
 from keras_spiking_bp.spiking_model import input_over_time, sequences_of
 from keras_spiking_bp.validation import check_positive_int
-
-_NONE = OperationCount()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: OperationCount = _NONE
-    uncounted: str = ""
+    before: OperationCount
+    uncounted: str
 
     @property
     def num_steps(self) -> int:

@@ -7,8 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import JOINS
-from keras_spiking_bp.connections import ONE_TO_ONE, SAME
-from keras_spiking_bp.layer_graph import copy_of, free_weights, parts_of
+from keras_spiking_bp.layer_copies import copy_of, free_weights
+from keras_spiking_bp.layer_kinds import (
+    AVERAGE_POOLING,
+    GLOBAL_AVERAGE_POOLING,
+    GLOBAL_POOLING,
+    ONE_TO_ONE,
+    SAME,
+    parts_of,
+)
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
@@ -66,12 +73,6 @@ _WITH_WEIGHTS = (
     keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )  # fmt: skip
-_GLOBAL_POOLING = (
-    keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D,
-    keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
-)  # fmt: skip
-_AVERAGES = (keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
-_GLOBAL_AVERAGES = _GLOBAL_POOLING[:3]
 _POOLING = {  # the convolution with the same windows
     keras.layers.AveragePooling1D: keras.layers.Conv1D, keras.layers.MaxPooling1D: keras.layers.Conv1D,
     keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
@@ -86,9 +87,9 @@ def has_synapses(part: keras.layers.Layer) -> bool:
 
 def _averages_apart(part: keras.layers.Layer) -> bool:
     """Whether it is average pooling with non-overlapping windows."""
-    if isinstance(part, _GLOBAL_AVERAGES):
+    if isinstance(part, GLOBAL_AVERAGE_POOLING):
         return True
-    return isinstance(part, _AVERAGES) and all(a <= b for a, b in zip(part.pool_size, part.strides, strict=True))
+    return isinstance(part, AVERAGE_POOLING) and all(a <= b for a, b in zip(part.pool_size, part.strides, strict=True))
 
 
 def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
@@ -97,7 +98,7 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     if kind in _WITH_WEIGHTS:
         ones = {name: "ones" for name in ("kernel_initializer", "depthwise_initializer") if hasattr(layer, name)}
         return copy_of(layer, **{**free_weights(layer), **ones}, use_bias=False, activation=None)(x)
-    if kind in _GLOBAL_POOLING:
+    if kind in GLOBAL_POOLING:
         return tf.reduce_sum(x, axis=list(range(1, x.shape.rank - 1)), keepdims=layer.keepdims)
     if kind in _POOLING:
         if layer.data_format != "channels_last":

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
-from keras_spiking_bp.observe import SATURATED_RATE, activity_of, encoding, firing_rates
+from keras_spiking_bp.encoded_inputs import repeatable_encoder
+from keras_spiking_bp.observe import SATURATED_RATE, activity_of, firing_rates
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_positive, check_positive_int
 
@@ -81,7 +82,7 @@ class Health(keras.callbacks.Callback):
         self._stopped = False
         if self._said_of is not self.model:
             self._said, self._said_of = set(), self.model
-        self._encoding = encoding(self.model, self._inputs)
+        self._encoding = repeatable_encoder(self.model, self._inputs)
         layer = spiking_layer(self.model)
         self._observe = activity_of(self.model)
         self._with_threshold = {neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold}

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.observe import activity_of, encoding, firing_rates, traces_of_spikes
+from keras_spiking_bp.encoded_inputs import repeatable_encoder
+from keras_spiking_bp.observe import activity_of, firing_rates, traces_of_spikes
 from keras_spiking_bp.spiking_model import spiking_layer
 from keras_spiking_bp.validation import check_path, check_positive_int
 
@@ -64,7 +65,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         cells = spiking_layer(self.model).cell.neurons()
         self._without_potential = {cell.name for cell in cells if isinstance(cell, MaxPoolingCell)}
-        self._encoding = encoding(self.model, self._inputs)
+        self._encoding = repeatable_encoder(self.model, self._inputs)
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer

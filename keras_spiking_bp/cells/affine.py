@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.layer_graph import is_of_keras, parts_of
+from keras_spiking_bp.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_no_added_loss, named

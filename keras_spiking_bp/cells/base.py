@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
-from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
 from keras_spiking_bp.validation import check_float32_policy, check_has_shape
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
@@ -36,6 +35,7 @@ class Cell(keras.layers.Layer):
     * `sources(before)`: for each of the neurons, the layers whose outputs sum to its current. `before` are those that
       give the input of the cell, if it is a current: the sources of the neurons that it reaches without weights, other
       than by a shortcut.
+    * `passed_on(before)`: the nearest layers with weights whose current the outputs are; none where neurons fire.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
@@ -76,7 +76,7 @@ class Cell(keras.layers.Layer):
     def emits(self) -> str:
         return "spikes"
 
-    def neurons(self) -> list[NeuronCell]:
+    def neurons(self) -> list[Any]:
         raise NotImplementedError
 
     def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
@@ -169,6 +169,13 @@ class Cell(keras.layers.Layer):
         return outputs, [keras.KerasTensor(state.shape, dtype=state.dtype) for state in states]
 
 
+def passed_on_by(layer: keras.layers.Layer, before: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """`passed_on` of a cell, or of a layer beside cells."""
+    if isinstance(layer, Cell):
+        return layer.passed_on(before)
+    return [layer] if layer.weights else list(before)
+
+
 class CellOfParts(Cell):
     """A cell whose arguments `part_names` are layers, or lists of layers; its attributes have the same names."""
 
@@ -190,137 +197,6 @@ class CellOfParts(Cell):
         return cls(**parts, **config)
 
 
-class NeuronCell(CellOfParts):
-    """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
-
-    dropout = 0.0
-    starting_potential: Any = 0.0
-
-    part_names = ("synapse",)
-
-    def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.synapse = check_synapse("synapse", synapse)
-
-    @property
-    def carries_state(self) -> bool:
-        """Whether it carries state from step to step."""
-        return True
-
-    @property
-    def has_threshold(self) -> bool:
-        """Whether it fires at a threshold; else it passes on its input, as a potential or as its maximum."""
-        return self.emits == "spikes"
-
-    @property
-    def learned(self) -> list[str]:
-        """The names of the parameters that are weights."""
-        return []
-
-    def build(self, input_shape: tuple) -> None:
-        self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
-
-    @property
-    def carried_shapes(self) -> dict[str, Any]:
-        """The state entries passed from step to step, and on to the next window: shapes without the batch."""
-        return {"membrane": self.output_shape_of_step}
-
-    def at_rest(self, batch_size: Any) -> State:
-        """These entries before the first step: the membrane potential at `starting_potential`, others zero."""
-        starts = {"membrane": self.starting_potential}
-        return {
-            name: _filled((batch_size, *shape), starts.get(name, 0.0)) for name, shape in self.carried_shapes.items()
-        }
-
-    def neurons(self) -> list[NeuronCell]:
-        return [self]
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        return [nearest([self.synapse], before)]
-
-    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
-        return [] if self.has_threshold else self.sources(before)[-1]
-
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return [(self.synapse, self.input_shape_of_step)]
-
-    def initial_state(
-        self,
-        batch_size: Any,
-        carried: State | None = None,
-        gradient: str | None = None,
-        recorded: bool = False,
-        dropout: bool = False,
-    ) -> State:
-        """The state before the first step.
-
-        Args:
-            batch_size: number of samples.
-            carried: initial values, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
-            gradient: that of the `SpikingRNN`, if a derivative is needed: also carry what it requires, the record of
-                `keras_spiking_bp.cells.record`, or for `bptt` the `slot` that carries the leak correction backwards.
-            recorded: also record the spikes.
-            dropout: also draw the mask `keep`, used at all steps.
-        """
-        state = self.at_rest(batch_size) if carried is None else dict(carried)
-        if gradient == "bptt":
-            state["slot"] = tf.zeros(())
-        if dropout and self.dropout:
-            state["keep"] = self.draw_keep(batch_size)
-        return state | self.blank_record(state, gradient, recorded)
-
-    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
-        """The blank record before the first step; arguments as in `initial_state`."""
-        return {}
-
-    def correction(self, state: State) -> tf.Tensor:
-        """The leak correction of the derivative, for the `slot`; a scalar where no spike needs one."""
-        return tf.ones(())
-
-    def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
-        """The penalty on the activity in a window of `num_steps`, from the state after `accumulate`."""
-        return None
-
-    def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Activity over the window of `num_steps`, from the final state."""
-        return {"membrane": state["membrane"]}
-
-    def draw_keep(self, batch_size: Any) -> tf.Tensor:
-        """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
-        raise NotImplementedError
-
-    @property
-    def plain_state_shapes(self) -> list[Any]:
-        return [*self.carried_shapes.values(), *([self.output_shape_of_step] if self.dropout else [])]
-
-    def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
-        states = list(self.at_rest(batch_size).values())
-        if self.dropout:  # stored as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
-            states.append(self.draw_keep(batch_size) - 1.0)
-        return states
-
-
-def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Builds a cell, or a layer beside cells, on the input of one step; returns the shape of its output, both without
-    the batch.
-
-    Raises:
-        ValueError: if a cell is built already for another shape, which its neurons have.
-    """
-    if not isinstance(layer, Cell):
-        return build_synapse(layer, (None, *shape))[1]
-    if not layer.built:
-        layer.build((None, *shape))
-    known = tuple(getattr(layer, "input_shape_of_step", shape))
-    if known != tuple(shape):
-        raise ValueError(
-            f"The cell {layer.name!r} has neurons for inputs of the shape {known}, for which it was built. Received: "
-            f"inputs of the shape {tuple(shape)}. Make a new cell for them, and give it the weights: "
-            "new.set_weights(old.get_weights())"
-        )
-    return tuple(layer.compute_output_shape((None, *shape)))[1:]
-
-
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:
     """Rejects penalties on firing rates where spike counts have no derivative."""
     for neuron in cell.neurons():
@@ -331,10 +207,6 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
                 "network, penalise the spikes of a SpikingRNN with return_sequences=True: call "
                 "keras.layers.ActivityRegularization on them"
             )
-
-
-def _filled(shape: tuple, value: Any) -> tf.Tensor:
-    return tf.fill(shape, value) if isinstance(value, float) else tf.zeros(shape) + value
 
 
 def _rnn_size(shape: tuple[int, ...] | None) -> Any:

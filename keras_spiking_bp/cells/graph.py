@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, NeuronCell, State, build_part
-from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
-from keras_spiking_bp.layer_graph import computes_otherwise
+from keras_spiking_bp.cells.base import Cell, State, passed_on_by
+from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.synapse import build_part, check_synapse, output_of, total_of
+from keras_spiking_bp.layer_kinds import computes_otherwise
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 #: The name of the input.
@@ -105,11 +106,8 @@ class GraphCell(Cell):
         found = []
         for layer, taken in self.nodes():
             given = [part for name in taken for part in own[name]]
-            if isinstance(layer, Cell):
-                found += layer.sources(given)
-                own[layer.name] = layer.passed_on(given)
-            else:
-                own[layer.name] = [layer] if layer.weights else given
+            found += layer.sources(given) if isinstance(layer, Cell) else []
+            own[layer.name] = passed_on_by(layer, given)
         return found, own[self.layers[-1].name]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:

@@ -13,7 +13,8 @@ from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import record
-from keras_spiking_bp.cells.base import NeuronCell, State
+from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import input_dtype, output_of, total_of
 from keras_spiking_bp.gradients import (
     leak_correction,

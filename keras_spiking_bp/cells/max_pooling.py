@@ -7,14 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import NeuronCell, State
+from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.gradients import spike_total
+from keras_spiking_bp.layer_kinds import GLOBAL_MAX_POOLING, MAX_POOLING
 from keras_spiking_bp.validation import check_choice
-
-_POOLING = (
-    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D, keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
-)  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -57,7 +54,7 @@ class MaxPoolingCell(NeuronCell):
 
     def __init__(self, synapse: keras.layers.Layer, of: str = "counts", **kwargs: Any):
         super().__init__(synapse, **kwargs)
-        if not isinstance(synapse, _POOLING):
+        if not isinstance(synapse, (*MAX_POOLING, *GLOBAL_MAX_POOLING)):
             raise TypeError(
                 "`synapse` must be a max pooling layer, such as keras.layers.MaxPooling2D(2). "
                 f"Received: synapse={synapse!r} (type {type(synapse).__name__})"

@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.variable_scope import VariableScope
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
     """The batch normalisations of a cell tree whose moving statistics follow the data, in traversal order."""
-    return [
-        layer
-        for layer in cell._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and layer.momentum < 1
-    ]
+    return [norm for norm in normalizations(cell) if norm.trainable and norm.momentum < 1]
 
 
 def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:

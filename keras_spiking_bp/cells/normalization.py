@@ -5,21 +5,25 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.layer_graph import parts_of
+from keras_spiking_bp.layer_kinds import parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.validation import named
 
 
+def normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
+    """The batch normalisations in a layer, itself included, in traversal order."""
+    return [part for part in layer._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+
+
 def normalizes(layer: keras.layers.Layer) -> bool:
     """Whether a layer is, or contains, a batch normalisation."""
-    return any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
+    return bool(normalizations(layer))
 
 
 def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
     """Rejects a synapse with a batch normalisation that the loop over time cannot treat as it must."""
     for part in parts_of(layer):
-        inner = part._flatten_layers()
-        norms = [one for one in inner if isinstance(one, keras.layers.BatchNormalization)]
+        norms = normalizations(part)
         for norm in norms:
             if getattr(norm, "renorm", False):
                 raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norm)}")
@@ -29,7 +33,7 @@ def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
                     f"dtype='mixed_bfloat16': {norm.variable_dtype} is too coarse for its statistics. Received: "
                     f"{named(norm)}"
                 )
-        if norms and any(seeds_of(one) for one in inner):
+        if norms and any(seeds_of(one) for one in part._flatten_layers()):
             raise ValueError(
                 f"`{name}` must not hold a batch normalisation and random numbers in one layer, {named(part)}: in the "
                 "loop over time the former is in inference mode, and so would be the latter. A keras.Sequential may"
@@ -77,7 +81,7 @@ def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
     A device gets one where the last batch is smaller than the number of devices: Keras' statistics, and its gradient of
     gamma, would become NaN (not if synchronized with those of other devices).
     """
-    norms = [one for one in layer._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
+    norms = normalizations(layer)
     if not training or inputs.shape[0] or any(norm.synchronized for norm in norms):
         return layer(inputs, training=training)
     statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]

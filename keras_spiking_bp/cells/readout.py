@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from keras_spiking_bp import neuron_parameters as parameters
 from keras_spiking_bp.broadcasting import per_sample
-from keras_spiking_bp.cells.base import NeuronCell, State
+from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import current_of, total_of
 from keras_spiking_bp.gradients import leak_bptt, mean_decay, mean_gain, spike_total
 from keras_spiking_bp.validation import check_beta

@@ -51,7 +51,7 @@ def update(
     beta: Any,
     threshold: Any,
     resets_to_zero: bool,
-    synaptic_beta: Any = None,
+    synaptic_beta: Any,
 ) -> dict[str, tf.Tensor]:
     """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
 

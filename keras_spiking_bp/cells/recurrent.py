@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, NeuronCell, State, build_part, nearest
+from keras_spiking_bp.cells.base import CellOfParts, State, nearest
 from keras_spiking_bp.cells.lif import LIFCell
-from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, total_of
+from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.synapse import build_part, build_synapse, check_synapse, current_of, total_of
 from keras_spiking_bp.validation import check_static_shape
 
 

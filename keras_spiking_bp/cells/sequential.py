@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell, State, build_part
-from keras_spiking_bp.cells.synapse import check_synapse, output_of, total_of
+from keras_spiking_bp.cells.base import Cell, CellOfParts, State, passed_on_by
+from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.synapse import build_part, check_synapse, output_of, total_of
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
 
@@ -75,12 +76,12 @@ class SequentialCell(CellOfParts):
         found: list[list[keras.layers.Layer]] = []
         for cell in self.cells:
             found += cell.sources(before) if isinstance(cell, Cell) else []
-            before = _passed_on(cell, before)
+            before = passed_on_by(cell, before)
         return found
 
     def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
         for cell in self.cells:
-            before = _passed_on(cell, before)
+            before = passed_on_by(cell, before)
         return list(before)
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
@@ -123,9 +124,3 @@ class SequentialCell(CellOfParts):
             else:
                 total_inputs = total_of(cell, total_inputs, num_steps, training)
         return total_inputs
-
-
-def _passed_on(layer: keras.layers.Layer, before: Sequence[keras.layers.Layer]) -> Sequence[keras.layers.Layer]:
-    if isinstance(layer, Cell):
-        return layer.passed_on(before)
-    return [layer] if layer.weights else before

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
+from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.cells.normalization import (
     check_normalizations,
@@ -16,7 +17,7 @@ from keras_spiking_bp.cells.normalization import (
     in_one_pass,
     normalizes,
 )
-from keras_spiking_bp.layer_graph import is_of_keras, parts_of
+from keras_spiking_bp.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training_flag import training_flag_restored
 from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
@@ -26,7 +27,7 @@ def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
     """A Keras layer that works in the loop over time; a penalty on its output would act on currents there."""
     if check_layer(name, layer, optional) is not None:
         for part in layer._flatten_layers():
-            if hasattr(part, "affine_parts"):  # a cell, which this module cannot import
+            if isinstance(part, Cell):
                 raise TypeError(
                     f"`{name}` must be a layer without neurons: cells stand one after the other in SequentialCell, and "
                     f"SpikingRNN is around all of them. Received: {name}={layer!r}, which has neurons in {part.name!r}"
@@ -51,6 +52,27 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
     else:  # called as in a model: it may have no `build` or `compute_output_shape` of its own
         output_shape = synapse(keras.KerasTensor((None, *per_step), synapse.compute_dtype)).shape
     return per_step, check_static_shape(f"output shape of {synapse.name}", output_shape[1:])
+
+
+def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Builds a cell, or a layer beside cells, on the input of one step; returns the shape of its output, both without
+    the batch.
+
+    Raises:
+        ValueError: if a cell is built already for another shape, which its neurons have.
+    """
+    if not isinstance(layer, Cell):
+        return build_synapse(layer, (None, *shape))[1]
+    if not layer.built:
+        layer.build((None, *shape))
+    known = tuple(getattr(layer, "input_shape_of_step", shape))
+    if known != tuple(shape):
+        raise ValueError(
+            f"The cell {layer.name!r} has neurons for inputs of the shape {known}, for which it was built. Received: "
+            f"inputs of the shape {tuple(shape)}. Make a new cell for them, and give it the weights: "
+            "new.set_weights(old.get_weights())"
+        )
+    return tuple(layer.compute_output_shape((None, *shape)))[1:]
 
 
 def _check_input(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:

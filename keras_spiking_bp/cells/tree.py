@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, NeuronCell
+from keras_spiking_bp.cells.base import Cell, CellOfParts
 from keras_spiking_bp.cells.graph import GraphCell
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.validation import named
 
 
@@ -52,7 +53,7 @@ def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
                 yield from tree(part)
 
 
-def unique_names(cell: Cell) -> list[str]:
+def checked_names(cell: Cell) -> list[str]:
     """The names of the neurons of a cell, in execution order.
 
     Raises:

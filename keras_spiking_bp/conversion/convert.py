@@ -13,11 +13,12 @@ from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.balance import METHODS, balanced, largest_input
 from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
 from keras_spiking_bp.conversion.graph import Graph
-from keras_spiking_bp.conversion.read import copy_with_weights, read
+from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradient_rules import GRADIENTS
+from keras_spiking_bp.layer_copies import copy_with_weights
 from keras_spiking_bp.models.assemble import (
     DEFAULT_NUM_STEPS,
     RESERVED,

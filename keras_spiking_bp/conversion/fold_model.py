@@ -10,16 +10,11 @@ import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell
 from keras_spiking_bp.cells.folding import why_not_folded
+from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.cells.tree import inside, tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_graph import (
-    computes_otherwise,
-    copy_of,
-    free_weights,
-    has_stock_call,
-    parts_of,
-    use_assigned,
-)
+from keras_spiking_bp.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
+from keras_spiking_bp.layer_kinds import computes_otherwise, has_stock_call, parts_of
 from keras_spiking_bp.rnn import SpikingRNN
 from keras_spiking_bp.spiking_model import check_graph, spiking_layers
 from keras_spiking_bp.validation import check_finite_weights
@@ -93,9 +88,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         folded = clone(model)
     for old, new in pairs:
         if isinstance(old, SpikingRNN):
-            _copy_own(old, new)
+            copy_own_variables(old, new)
             for old_cell, new_cell in zip(_cells(old.cell), _cells(new.cell), strict=True):
-                _copy_own(old_cell, new_cell)
+                copy_own_variables(old_cell, new_cell)
             for of, to in zip(_synapses(old.cell), _synapses(new.cell), strict=True):
                 _copy_all(plain[id(of)], to)
         else:
@@ -133,7 +128,7 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
     Raises:
         ValueError: if a batch normalisation does not directly follow a layer with weights.
     """
-    norms = [layer for layer in synapse._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = normalizations(synapse)
     if not norms:
         return synapse
     parts = parts_of(synapse)
@@ -206,13 +201,6 @@ def _cells(cell: Cell) -> list[Cell]:
 
 def _synapses(cell: Cell) -> list[keras.layers.Layer]:
     return [layer for layer in tree(cell) if not isinstance(layer, Cell)]
-
-
-def _copy_own(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
-    """Copies the variables of a layer, not of layers in it; random streams too."""
-    store: dict[str, Any] = {}
-    source.save_own_variables(store)
-    target.load_own_variables(store)
 
 
 def _copy_all(source: keras.layers.Layer, target: keras.layers.Layer) -> None:

@@ -9,21 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT, JOINS
-from keras_spiking_bp.connections import SAME
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
-from keras_spiking_bp.layer_graph import (
-    Call,
-    calls,
-    check_is_layer,
-    computes_otherwise,
-    copy_of,
-    free_weights,
-    is_of_keras,
-    name_of_output,
-    unique_name,
-)
+from keras_spiking_bp.layer_copies import copy_of, copy_with_weights, free_weights
+from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
+from keras_spiking_bp.layer_kinds import SAME, computes_otherwise, is_of_keras
 from keras_spiking_bp.validation import check_static_shape
 
 _MAXIMUM = (
@@ -277,14 +268,3 @@ def _drop_end(graph: Graph) -> None:
                 f"The layer {node.of!r} cannot be converted: its activation is a softmax or sigmoid inside of the "
                 "network, not at its end, and only a ReLU is what a neuron does"
             )
-
-
-def copy_with_weights(layer: keras.layers.Layer, name: str | None = None) -> keras.layers.Layer:
-    """A new layer with the same config and weights, in float32; None keeps its name."""
-    new = copy_of(layer, name=name or layer.name)
-    if layer.weights:
-        new.build(layer.input.shape)
-        store: dict[str, np.ndarray] = {}
-        layer.save_own_variables(store)  # so that a Normalization uses what it loads
-        new.load_own_variables(store)
-    return new

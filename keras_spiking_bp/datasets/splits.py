@@ -29,11 +29,15 @@ def shuffled(number: int, seed: int) -> np.ndarray:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Rows (N, classes) float32, 1 at the label.
+    """Rows (N, classes) float32, 1 at the label; of labels (N,) or (N, 1).
 
     Raises:
-        ValueError: if a label is below 0, or not below `classes`.
+        ValueError: if the labels have another shape, or one is below 0, or not below `classes`.
     """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"Labels must be one integer for each example, (N,). Received: labels of shape {labels.shape}")
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise ValueError(f"Labels must be between 0 and {classes - 1}. Received: {np.unique(wrong)[:10].tolist()}")

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int, finite
 
-#: Limit of images times `scale`, which 8-bit images exceed.
-LARGEST = 16.0
+#: Limit of images times `scale`, which 8-bit images exceed, and the digits of scikit-learn (0 to 16).
+LARGEST = 15.0
 
 
 class Encoder(keras.layers.Layer):
@@ -23,6 +23,34 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_steps = check_positive_int("num_steps", num_steps)
         self.scale = check_positive("scale", scale)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of time steps."""
+        return self._num_steps
+
+    @num_steps.setter
+    def num_steps(self, num_steps: int) -> None:
+        self._set("num_steps", check_positive_int("num_steps", num_steps))
+
+    @property
+    def scale(self) -> float:
+        """Factor on the intensity."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        self._set("scale", check_positive("scale", scale))
+
+    def _set(self, name: str, value: float) -> None:
+        """Sets an argument, until the layer is built: graphs that were traced since would keep the old value."""
+        if getattr(self, "built", False) and value != getattr(self, name):
+            raise ValueError(
+                f"`{name}` of the encoder {self.name!r} is fixed, {getattr(self, name)}, since the layer is built. "
+                f"Received: {name}={value!r}. Make a second model around the same network: "
+                f"model.get_layer('time')({type(self).__name__}({name}={value!r}, ...)(images))"
+            )
+        setattr(self, f"_{name}", value)
 
     def _checked(self, images: tf.Tensor) -> tf.Tensor:
         check_float_dtype("images", images.dtype)

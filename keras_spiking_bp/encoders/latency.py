@@ -39,7 +39,7 @@ class LatencyEncoder(Encoder):
     Raises:
         ValueError: if an argument is out of its range.
         TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 16 / scale, such as
+        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 15 / scale, such as
             those of 8-bit images (not under XLA, which leaves checks out).
 
     Example:

@@ -23,6 +23,7 @@ class Network:
         layer: runs the cell of the model over any number of steps, from rest at each call.
         step_shape: shape of the inputs of one time step, without the batch.
         num_steps: T of the model, or None if it is free.
+        images: the input of the model, symbolic: images, or the inputs of all steps.
         front: from images to the inputs of all steps; None if the model starts with those.
         encoder: the `PoissonEncoder` right before time, or None.
         before_encoder: from images to the input of `encoder`; None if there is none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
 try:  # whether a gradient tape is recording, and how to pause it; TensorFlow has no public names for them
@@ -20,11 +21,17 @@ except ImportError:  # pragma: no cover - a TensorFlow that moved them: gradient
 
 
 def gradient_wanted(training: bool | None) -> bool:
-    """Whether the current computation needs a derivative: in training, or under a gradient tape.
+    """Whether the current computation needs a derivative: in training, under a gradient tape, or in a stateless call.
 
-    A function traced without a tape may be differentiated later: see `derived_on_demand`.
+    A function traced without a tape may be differentiated later: see `derived_on_demand`. Not in a stateless call,
+    whose weights are tensors that only exist within it.
     """
-    return bool(training) or could_possibly_record()
+    return bool(training) or could_possibly_record() or _is_stateless()
+
+
+def _is_stateless() -> bool:
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        return scope.original_scope is not None
 
 
 def derived_on_demand(

@@ -8,8 +8,8 @@ import keras
 
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import RecurrentCell, SequentialCell
-from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.interchange.axes import Signal
 from keras_spiking_bp.interchange.nodes import Nodes

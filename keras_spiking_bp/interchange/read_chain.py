@@ -7,7 +7,7 @@ from typing import Protocol
 import keras
 
 from keras_spiking_bp.cells import RecurrentCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.base import NeuronCell
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.interchange.axes import Signal
 from keras_spiking_bp.interchange.nodes import Nodes
 from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer

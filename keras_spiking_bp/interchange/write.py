@@ -18,8 +18,8 @@ from keras_spiking_bp.cells import (
     ResidualCell,
     SequentialCell,
 )
-from keras_spiking_bp.cells.base import NeuronCell
 from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder

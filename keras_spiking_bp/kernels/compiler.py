@@ -44,21 +44,17 @@ def _default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_spiking_bp"
 
 
-def build(path: str | os.PathLike | None = None) -> Path:
+def build() -> Path:
     """Compiles the kernels with the C++ compiler of this machine (`$CXX`, or `g++`).
 
-    Args:
-        path: output path; None for `library_path()`, the only one from which `enable` loads (to choose its folder, set
-            `KERAS_SPIKING_BP_CACHE`).
-
     Returns:
-        The path of the library.
+        The path of the library, from which `enable` loads it. Its folder is `KERAS_SPIKING_BP_CACHE`, if set.
 
     Raises:
         RuntimeError: if there is no compiler, `CXX` has an unclosed quote, the compiler fails (the error has its
             message), or the folder is not writable.
     """
-    path = library_path() if path is None else Path(path)
+    path = library_path()
     try:
         compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
     except ValueError as error:

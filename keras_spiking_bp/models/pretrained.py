@@ -68,7 +68,7 @@ def model_card(name: str) -> dict[str, Any]:
     """How the weights for the data set `name` were trained, their test accuracy, and how to scale images for them.
 
     The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
-    `test_by_num_steps` holds its accuracy, `settings` how it is built.
+    `test_by_num_steps` holds its accuracy, `settings` how it is built, `sha256` the hash of the file of its weights.
 
     Raises:
         ValueError: if there are none.
@@ -104,7 +104,7 @@ def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_
 
 
 def encoder_from(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:
-    """The encoder of a model card."""
+    """The encoder of a model card, or of a recipe."""
     if settings["kind"] == "constant":
         return ConstantEncoder(num_steps, settings["scale"])
     return PoissonEncoder(num_steps, settings["scale"], seed=seed)

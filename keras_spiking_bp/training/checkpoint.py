@@ -10,7 +10,7 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
-from keras_spiking_bp.training.optimizers import (
-    build_optimizers,
-    constant_learning_rate,
-    further_optimizers,
-    optimizer_variables,
+from keras_spiking_bp.training.model_state import (
+    build_metrics_and_optimizers,
+    described,
+    metric_variables,
+    same_but_for_counters,
+    saved_apart,
+    statistics_of_replicas,
 )
-from keras_spiking_bp.training.output_spec import output_spec
+from keras_spiking_bp.training.optimizers import constant_learning_rate
+from keras_spiking_bp.training.replicas import assign_to_replicas, gatherer, sums_for_replicas
 from keras_spiking_bp.training.swapped_averages import restore_weights
 from keras_spiking_bp.validation import check_path
 
@@ -98,11 +100,11 @@ class Checkpoint:
         model.save_weights(unfinished / "model.weights.h5")
         np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
         np.savez(unfinished / "statistics.npz", *(as_saved(values) for values in statistics))
-        np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in _saved_apart(model)))
+        np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
         state = {"format": FORMAT, "data": self._data, "learning_rate": self._learning_rate}
-        state |= {**_described(model), **dataclasses.asdict(position)}
+        state |= {**described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _to_disk(path)
@@ -135,10 +137,10 @@ class Checkpoint:
                 `FORMAT`; if a file of it cannot be read; or if the model does not have one output, or an optimizer
                 beside the one that it was compiled with, which is not built.
         """
-        _build(model, batch)
+        build_metrics_and_optimizers(model, batch)
         self._learning_rate = given = constant_learning_rate(model)
         trained = model.optimizer is not None and int(model.optimizer.iterations.numpy()) > 0
-        variables, statistics = _metric_variables(model), _moving_statistics(model)
+        variables, statistics = metric_variables(model), statistics_of_replicas(model)
         self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
         self._gather_statistics = gatherer(model.distribute_strategy, lambda: [v.value for v in statistics])
         self._restored = max(self._finished(), key=_place, default=None)
@@ -153,17 +155,18 @@ class Checkpoint:
                 "give another folder"
             )
         for name in ("variables.npz", "callbacks.npz", "metrics.npz", "statistics.npz"):
-            with self._whole(self._restored / name) as path:
-                np.load(path).close()
+            with self._whole(self._restored / name) as path, np.load(path) as file:
+                for array in file:
+                    file[array]  # reading compares it with its checksum
         data = state.pop("data")
         if data != self._data:
             raise ValueError(
                 f"`batches` must have the data of the checkpoint in {str(self.folder)!r}. That one belongs to another "
                 f"training: its data is {data}. Received: {self._data}. Give another folder, or remove that one"
             )
-        for part, now in _described(model).items():
+        for part, now in described(model).items():
             saved = state.pop(part)
-            if part == "metrics" and (not state["batch"] or _same_but_for_counters(saved, now)):
+            if part == "metrics" and (not state["batch"] or same_but_for_counters(saved, now)):
                 continue  # each epoch starts with metrics at zero
             if saved != now:
                 raise ValueError(
@@ -171,7 +174,7 @@ class Checkpoint:
                     f"{part} {now}. Give another folder, or remove that one"
                 )
         with np.load(self._restored / "variables.npz") as values:
-            streams, own = len(values.files), len(_saved_apart(model))
+            streams, own = len(values.files), len(saved_apart(model))
         if streams != own:
             raise ValueError(
                 f"`model` must have as many random streams (of encoders, and of layers with dropout) as the one of the "
@@ -201,9 +204,9 @@ class Checkpoint:
                 stored = list(values.values())
             # if the number of replicas has changed, all have those of the first, which are in the weights file
             if stored and len(stored[0]) == model.distribute_strategy.num_replicas_in_sync:
-                _assign(model, list(zip(_moving_statistics(model), stored, strict=True)))
+                assign_to_replicas(model, list(zip(statistics_of_replicas(model), stored, strict=True)))
             with np.load(self._restored / "variables.npz") as values:
-                for variable, value in zip(_saved_apart(model), values.values(), strict=True):
+                for variable, value in zip(saved_apart(model), values.values(), strict=True):
                     variable.assign(value)
             with np.load(self._restored / "callbacks.npz") as state:
                 restore_state(callbacks, dict(state))
@@ -220,12 +223,12 @@ class Checkpoint:
             stored = iter(file.values())
             of_metrics = [[(v, next(stored)) for v in metric.variables] for metric in model.metrics]
         pairs = [
-            (v, _for_replicas(value.reshape((-1, *v.shape)), replicas))
+            (v, sums_for_replicas(value.reshape((-1, *v.shape)), replicas))
             for own in of_metrics
             if all(np.isfinite(value).all() for _, value in own)
             for v, value in own
         ]
-        _assign(model, pairs)
+        assign_to_replicas(model, pairs)
 
     @contextlib.contextmanager
     def _whole(self, path: Path, errors: tuple[type[Exception], ...] = _DAMAGED) -> Iterator[Path]:
@@ -265,95 +268,3 @@ def _remove(checkpoint: Path) -> None:
     """The file that marks it complete goes first: it is never found partial."""
     (checkpoint / "position.json").unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
-    """A function that stacks `read()` of each replica of each worker: (replicas, ...). All must call it."""
-
-    @tf.function
-    def gather():
-        replica = tf.distribute.get_replica_context()
-        return [replica.all_gather(tf.expand_dims(value, 0), axis=0) for value in read()]
-
-    return lambda: [strategy.experimental_local_results(value)[0].numpy() for value in strategy.run(gather)]
-
-
-def _assign(model: keras.Model, pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
-    """Gives these variables, on each replica, their values (replicas, ...)."""
-
-    @tf.function
-    def assign():
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        for variable, values in pairs:
-            variable.assign(tf.gather(values, replica))
-
-    model.distribute_strategy.run(assign)
-
-
-def _for_replicas(values: np.ndarray, replicas: int) -> np.ndarray:
-    """The saved sums of each replica; if the number of replicas has changed, the first has all."""
-    if len(values) == replicas:
-        return values
-    first, others = values.sum(0, keepdims=True), np.zeros((replicas - 1, *values.shape[1:]), values.dtype)
-    return np.concatenate([first, others])
-
-
-def _saved_apart(model: keras.Model) -> list[keras.Variable]:
-    """The random streams, which Keras does not save, weights with LoRA, which it saves as one, and optimizers beside
-    the one that the model was compiled with, which old versions of Keras do not find in every container.
-    """
-    layers = model._flatten_layers()
-    merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
-    of_optimizers = [v for optimizer in further_optimizers(model).values() for v in optimizer.variables]
-    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged, *of_optimizers]
-
-
-def _moving_statistics(model: keras.Model) -> list[keras.Variable]:
-    """Of batch normalisation, where each replica has those of its share; none on one device: they are weights."""
-    if model.distribute_strategy.num_replicas_in_sync == 1:
-        return []
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    layers = [layer for layer in norms if layer.built]
-    return [statistic for layer in layers for statistic in (layer.moving_mean, layer.moving_variance)]
-
-
-def _metric_variables(model: keras.Model) -> list[Any]:
-    return [variable for metric in model.metrics for variable in metric.variables]
-
-
-def _described(model: keras.Model) -> dict[str, list]:
-    """What two models must share for one to continue from the state of the other."""
-
-    def shapes(variables):
-        return [list(variable.shape) for variable in variables]
-
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
-    return {
-        "weights": shapes(model.weights),
-        "optimizer": [type(optimizer).__name__, *shapes(optimizer_variables(model))],
-        "metrics": [[variable.path, *variable.shape] for variable in _metric_variables(model)],
-    }
-
-
-def _same_but_for_counters(saved: list[list], now: list[list]) -> bool:
-    """Whether the names of metrics differ in numbers only, as Keras numbers those of a process: `auc`, then `auc_1`.
-
-    Not where numbers tell two metrics of one model apart.
-    """
-
-    def plain(metrics: list[list]) -> list[list]:
-        return [[re.sub(r"_\d+(?=/|$)", "", path), *shape] for path, *shape in metrics]
-
-    names = [path for path, *_ in plain(now)]
-    return plain(saved) == plain(now) and len(set(names)) == len(names)
-
-
-def _build(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
-    """Creates metric and optimizer variables, which Keras would create in the first step."""
-    inputs, labels = batch
-    outputs = output_spec(model, inputs)
-    outputs = keras.tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
-    # stateless: the variables are created, not updated, which is forbidden outside a replica
-    with model.distribute_strategy.scope(), keras.StatelessScope():
-        model.compute_metrics(inputs, labels, outputs, sample_weight=None)
-    build_optimizers(model)

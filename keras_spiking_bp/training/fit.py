@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -12,18 +13,22 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
+from keras_spiking_bp.encoded_inputs import encode_repeatably
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.saver import Saver
 from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.window_input import without_masked
 
-#: Arguments of `model.fit` on which order, position and batches depend.
-OF_BATCHES = {
-    "x", "y", "batch_size", "initial_epoch", "sample_weight", "shuffle", "steps_per_epoch",
-    "validation_split",
-}  # fmt: skip
+#: Arguments of `model.fit` that this one does not take, and why.
+NOT_TAKEN = dict.fromkeys(
+    ("x", "y", "batch_size", "initial_epoch", "shuffle", "steps_per_epoch"), "`batches` and `folder` determine it"
+) | {
+    "sample_weight": "`batches` have none: give `class_weight`, or use model.fit",
+    "validation_split": "`batches` are not split: give `validation_data=(inputs, labels)`",
+}
 
 
 def fit(
@@ -77,11 +82,11 @@ def fit(
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
         ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, `kwargs` has an
-            argument that `batches` determines, there is a `BackupAndRestore`, the model is not built or not compiled,
-            is compiled with `steps_per_execution`, uses several machines or has more than one output, has another
-            optimizer as an attribute, or in a list or dict that is one (for its own `train_step`), that is not built,
-            there is a `class_weight` and labels of each step without an axis of their own, `keras.config`
-            limits epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
+            argument that this function does not take, there is a `BackupAndRestore`, the model is not built or not
+            compiled, is compiled with `steps_per_execution`, uses several machines or has more than one output, has
+            another optimizer as an attribute, or in a list or dict that is one (for its own `train_step`), that is not
+            built, there is a `class_weight` and labels of each step without an axis of their own, `keras.config` limits
+            epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
             another run: other data (by value, see `Batches.description`), weights of other shapes, another kind of
             optimizer, another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the
             format of another version of this library, or with a file that cannot be read.
@@ -98,10 +103,9 @@ def fit(
     """
     callbacks = listed(callbacks)
     check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
-    if taken := {name for name in OF_BATCHES if kwargs.get(name) is not None}:
-        raise ValueError(
-            f"`{min(taken)}` must not be given, since `batches` and `folder` determine it. Received: {sorted(taken)}"
-        )
+    for name, reason in NOT_TAKEN.items():
+        if kwargs.get(name) is not None:
+            raise ValueError(f"`{name}` must not be given: {reason}. Received: {name}={kwargs[name]!r}")
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
@@ -116,6 +120,8 @@ def fit(
     model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
     checkpoint = Checkpoint(folder, batches)
     batch = next(iter(batches.epoch(0)))
+    if model.jit_compile and model.distribute_strategy.num_replicas_in_sync == 1:
+        _check_inputs(model, batch[0])
     position = checkpoint.restore(model, batch, callbacks)
     if kwargs.get("class_weight"):
         kwargs["class_weight"] = _of_all_classes(kwargs["class_weight"], model, batch)
@@ -152,6 +158,12 @@ def fit(
         **kwargs,
     )
     return position.curve
+
+
+def _check_inputs(model: keras.Model, inputs: Any) -> None:
+    """Raises the errors for NaN and, of an encoder, for images that are not scaled, which XLA leaves out."""
+    with contextlib.suppress(TypeError, ValueError):  # a model of another kind
+        without_masked(*encode_repeatably(model, inputs), model.name)
 
 
 def _of_all_classes(class_weight: dict[int, float], model: keras.Model, batch: tuple) -> dict[int, float]:

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.training.callback_state import stopped_early
-from keras_spiking_bp.training.checkpoint import Checkpoint, gatherer
+from keras_spiking_bp.training.checkpoint import Checkpoint
 from keras_spiking_bp.training.fit import check_position, check_training, listed
+from keras_spiking_bp.training.replicas import gatherer
 from keras_spiking_bp.training.saver import Saver
 
 
@@ -69,7 +70,7 @@ def fit_multi_worker(
         callbacks: called on the machine that passes them; `on_train_batch_end` without logs. One that sets
             `model.stop_training`, or changes the model or its optimizer, such as a schedule of the learning rate, must
             be passed on all, and act the same there: `on_epoch_end` has the logs of all.
-        verbose: as for `model.fit`, on the chief.
+        verbose: as for `model.fit`, on the chief. There is no `validation_data`: evaluate in another program.
 
     Returns:
         The curve: the logs of each epoch from the first one, over all machines.

@@ -382,8 +382,16 @@ def test_data_that_cannot_be_read_is_refused(small):
 
 def test_our_batches_and_sample_weights_are_taken(small):
     model, images, labels, _ = small
-    batches = ksbp.datasets.Batches(images, labels, batch_size=3)
-    assert analysis.run(model, batches, verbose=0).samples == 6
+    factor = lambda x, seed: x * tf.random.stateless_uniform((), seed)  # noqa: E731
+    batches = ksbp.datasets.Batches(images, labels, batch_size=3, prepare=factor)
+    (x, y), (x2, y2) = ((x.numpy(), y.numpy()) for x, y in batches.epoch(0))
+    found, expected = (
+        analysis.run(model, *of, verbose=0)
+        for of in ((batches,), (np.concatenate([x, x2]), np.concatenate([y, y2]), 3))
+    )
+    assert found.samples == 6
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.outputs, expected.outputs)
     weighted = tf.data.Dataset.from_tensor_slices((images, labels, np.ones(7))).batch(4)
     np.testing.assert_array_equal(analysis.run(model, weighted, verbose=0).labels, labels)
 

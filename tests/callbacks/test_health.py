@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.callbacks import Health, HealthWarning
-from keras_spiking_bp.observe import activity_of, encoded, firing_rates
+from keras_spiking_bp.encoded_inputs import encode_repeatably
+from keras_spiking_bp.observe import activity_of, firing_rates
 from tests.networks import noisy_patterns
 
 X, Y = noisy_patterns(32)
@@ -55,6 +56,18 @@ def test_a_healthy_network():
     assert warnings_of(model(), health, epochs=2) == []
     assert list(health.firing_rates) == ["conv1", "pool1", "conv2", "fc1"]
     assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
+
+
+def test_nan_in_the_loss_alone_stops_the_training():
+    network, health = model(), Health(X[:8], every=1000)
+    health.set_model(network)
+    network.stop_training = False
+    health.on_train_begin()
+    health.on_train_batch_end(0, {"loss": 1.0})
+    assert not network.stop_training
+    with pytest.warns(HealthWarning, match="the loss is nan after batch 4.*The weights are still finite"):
+        health.on_train_batch_end(3, {"loss": float("nan")})
+    assert network.stop_training
 
 
 def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
@@ -391,10 +404,10 @@ def test_statistics_in_front_are_those_of_the_training():
     network.compile(keras.optimizers.SGD(1e-9), "mse")
     health = Health(SPIKES)
     network.fit(SPIKES, TARGETS, verbose=0, callbacks=[health])
-    activity = activity_of(network)(*encoded(network, SPIKES))
+    activity = activity_of(network)(*encode_repeatably(network, SPIKES))
     assert health.firing_rates == pytest.approx(firing_rates(activity, 10))
     front.set_weights([np.zeros(6), np.ones(6)])
-    other = firing_rates(activity_of(network)(*encoded(network, SPIKES)), 10)
+    other = firing_rates(activity_of(network)(*encode_repeatably(network, SPIKES)), 10)
     assert health.firing_rates["hidden"] != pytest.approx(other["hidden"], rel=0.05)
 
 

@@ -73,6 +73,8 @@ def test_the_description_tells_data_apart():
     assert all(one != other for i, one in enumerate(descriptions) for other in descriptions[:i])
     assert Batches(names.copy(), np.zeros(3), 1).description() == descriptions[3]
     assert Batches(names, np.ones(3), 1).description() != descriptions[3]
+    for other in (Batches(names, np.zeros(3), 3), Batches(names, np.zeros(3), 1, seed=1)):
+        assert other.description() != descriptions[3]
 
 
 def test_an_epoch_from_its_middle():

@@ -187,6 +187,11 @@ def test_a_data_set_of_ones_own():
     assert sorted(found) == [[i] for i in range(6)] and [i % 3 for (i,) in found] == order.tolist()
     with pytest.raises(ValueError, match="`augment` must be False for data sets other than mnist.*name='mine'"):
         data.batches(6, augment=True)
+    in_a_column = dataclasses.replace(data, train=(images, split[1][:, None]), test=(images, split[1][:, None]))
+    np.testing.assert_array_equal(next(iter(in_a_column.batches(6).epoch(0)))[1], y)
+    np.testing.assert_array_equal(next(iter(in_a_column.test_batches(6)))[1], np.eye(3)[split[1]])
+    with pytest.raises(ValueError, match=r"one integer for each example, \(N,\). Received: labels of shape \(6, 3\)"):
+        dataclasses.replace(data, train=(images, np.eye(3, dtype=int)[split[1]])).batches(6)
     for wrong in (-1, 3):
         labels = np.array([0, 1, 2, wrong, 0, 1])
         with pytest.raises(ValueError, match=f"Labels must be between 0 and 2. Received: \\[{wrong}\\]"):

@@ -92,6 +92,18 @@ def test_constant_currents_from_images(tmp_path):
     np.testing.assert_allclose(serve(images=images)["outputs"], model(images), atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"linear": True}, {"clip": True, "threshold": 0.2}])
+def test_latencies_from_images(tmp_path, options):
+    model = exact(lenet(encoder=ksbp.LatencyEncoder(8, **options)))
+    ksbp.export.export_litert(model, tmp_path / "images.tflite", inputs="images", batch_size=2)
+    serve = interpreter.Interpreter(str(tmp_path / "images.tflite")).get_signature_runner("images")
+    images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 1)).astype("float32")
+    expected = model(images)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(serve(images=images)["outputs"], expected, atol=1e-5)
+
+
 def test_an_output_at_each_step(tmp_path):
     inputs = keras.Input((6, 12, 12, 1))
     model = keras.Model(inputs, ksbp.SpikingRNN(lenet().layers[-1].cell, return_sequences=True)(inputs))

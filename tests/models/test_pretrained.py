@@ -1,5 +1,7 @@
 """The weights that come with the package: what their card says, and what they are."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import keras
@@ -10,7 +12,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import pretrained
 from examples.report import test as measure
-from keras_spiking_bp.models.pretrained import load_pretrained, packed, quantised, unpack
+from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained, packed, quantised, unpack
 from keras_spiking_bp.recipes import Recipe
 from tests.real_data import TFDS, needs
 
@@ -57,15 +59,45 @@ def test_digits_are_read_at_once():
     assert model.layers[1].scale == 0.5 and model.layers[1].num_steps == 25
 
 
-@pytest.mark.slow
-def test_the_example_measures_what_is_in_the_package(monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def mnist_of_few_digits(monkeypatch):
+    """The packaged digits as MNIST; the 200 of its test set."""
     (x, y), (digits, labels) = ksbp.datasets.mnist_5k()
     train, test = (((255 * images).round().astype("uint8"), own) for images, own in ((x, y), (digits, labels)))
     few = ksbp.datasets.ImageSet("mnist", train, (test[0][:200], test[1][:200]), (0.0,), (1.0,), 10)
     monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, folder: few)
+    return digits[:200], labels[:200]
+
+
+@pytest.mark.slow
+def test_the_example_writes_weights_and_their_card(mnist_of_few_digits, tmp_path):
+    """From a trained network, here that of the package: the same again."""
+    card = ksbp.models.model_card("mnist")
+    ksbp.models.spiking_lenet(weights="mnist").save(tmp_path / "model.keras")
+    report = {
+        "recipe": card["recipe"],
+        "command": card["trained_by"],
+        "seed": card["seed"],
+        "test": {"accuracy": card["accuracy_before_quantisation"]},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    options = f"--model {tmp_path}/model.keras --report {tmp_path}/report.json --output {tmp_path} --num-steps 5"
+    done = pretrained.main(["--dataset", "mnist", *options.split()])
+    written = json.loads((tmp_path / "lenet_mnist.json").read_text())
+    assert {**written, "sha256": None, "test_by_num_steps": None} == {**card, "sha256": None, "test_by_num_steps": None}
+    assert written["test_by_num_steps"] == done and done["5"]["accuracy"] > 0.9
+    assert written["sha256"] == hashlib.sha256((tmp_path / "lenet_mnist.npz").read_bytes()).hexdigest()
+    packaged = Path(ksbp.models.__file__).parent / "weights" / "lenet_mnist.npz"
+    for key, array in np.load(packaged).items():
+        np.testing.assert_allclose(np.load(tmp_path / "lenet_mnist.npz")[key], array, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_example_measures_what_is_in_the_package(mnist_of_few_digits, capsys):
+    digits, labels = mnist_of_few_digits
     done = pretrained.main(["--dataset", "mnist", "--num-steps", "5"])
     model = ksbp.models.spiking_lenet(num_steps=5, weights="mnist", seed=0)
-    right = model.predict(digits[:200], batch_size=200, verbose=0).argmax(-1) == labels[:200]
+    right = model.predict(digits, batch_size=200, verbose=0).argmax(-1) == labels
     assert done["5"]["accuracy"] == pytest.approx(right.mean()) and done["5"]["accuracy"] > 0.9
     assert f"{{'5': {done['5']['accuracy']}}}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -99,6 +131,13 @@ def test_the_card_of_cifar10_tells_what_was_measured():
     assert (tuple(card["mean"]), tuple(card["scale"])) == images
     weights = Path(ksbp.models.__file__).parent / "weights" / "vgg9_cifar10.npz"
     assert weights.stat().st_size < 7_000_000
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_the_card_is_of_these_weights(name):
+    """Which nothing else tests where there are no images of the test set."""
+    weights = Path(ksbp.models.__file__).parent / "weights" / f"{PRETRAINED[name]}.npz"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == ksbp.models.model_card(name)["sha256"]
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])

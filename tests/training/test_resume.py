@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.checkpoint import Checkpoint
@@ -102,10 +103,15 @@ def test_a_training_that_keras_would_cut_is_refused(tmp_path, name, needed):
         limit(None)
 
 
-def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [({"seed": 1}, "'seed': 0.*'seed': 1"), ({"size": 2}, "'batch_size': 4.*'batch_size': 2")],
+    ids=["seed", "batch_size"],
+)
+def test_a_checkpoint_of_other_data_is_refused(tmp_path, other, message):
     ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
-    with pytest.raises(ValueError, match="belongs to another training: .*'seed': 0.*'seed': 1"):
-        ksbp.training.fit(small_model(), batches(seed=1), 2, tmp_path, verbose=0)
+    with pytest.raises(ValueError, match=f"belongs to another training: .*{message}"):
+        ksbp.training.fit(small_model(), batches(**other), 2, tmp_path, verbose=0)
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
@@ -459,6 +465,14 @@ def test_bad_numbers(tmp_path, argument):
         ksbp.training.fit(small_model(), batches(), **{"epochs": 1, "folder": tmp_path, argument: 0})
 
 
+def test_images_that_are_not_scaled_are_refused_where_xla_leaves_checks_out(tmp_path):
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3)
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), jit_compile=True)
+    pixels = ksbp.datasets.Batches(np.full((8, 4, 4, 1), 200, "float32"), np.zeros(8, "int32"), 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="divide 8-bit images by 255"):
+        ksbp.training.fit(model, pixels, 1, tmp_path, verbose=0)
+
+
 def test_what_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for folder in ("", None, 3, tmp_path / "file"):
@@ -471,21 +485,42 @@ def test_what_is_no_folder(tmp_path, monkeypatch):
 
 
 def test_arguments_that_the_batches_determine(tmp_path):
-    for name in ("steps_per_epoch", "batch_size", "shuffle", "initial_epoch"):
-        with pytest.raises(ValueError, match=f"`{name}` must not be given, since `batches` and `folder` determine it"):
+    reasons = dict.fromkeys(
+        ("x", "y", "steps_per_epoch", "batch_size", "shuffle", "initial_epoch"), "`batches` and `folder` determine it"
+    ) | {"sample_weight": "give `class_weight`", "validation_split": "give `validation_data="}
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError, match=rf"`{name}` must not be given: .*{reason}.*Received: {name}=1"):
             ksbp.training.fit(small_model(), batches(), 1, tmp_path / "new", **{name: 1})
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["position.json", "model.weights.h5", "variables.npz", "metrics.npz", "statistics.npz"]
-)
+ARRAYS = ["variables.npz", "callbacks.npz", "metrics.npz", "statistics.npz"]
+
+
+@pytest.mark.parametrize("name", ["position.json", "model.weights.h5", *ARRAYS])
 def test_a_file_of_a_checkpoint_that_was_cut_off(tmp_path, name):
     ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
     (cut,) = tmp_path.glob(f"*/{name}")
     cut.write_bytes(cut.read_bytes()[:10])
     with pytest.raises(ValueError, match=f"`folder` must have a whole checkpoint.*{name} cannot be read"):
         ksbp.training.fit(small_model(), batches(), 2, tmp_path, verbose=0)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_file_of_a_checkpoint_with_a_wrong_bit(tmp_path, name):
+    """Found before the model is changed."""
+    ksbp.training.fit(small_model(), batches(), 1, tmp_path, verbose=0)
+    (file,) = tmp_path.glob(f"*/{name}")
+    np.savez(file, np.arange(100.0))
+    data = bytearray(file.read_bytes())
+    data[data.index(np.float64(50).tobytes())] ^= 1
+    file.write_bytes(data)
+    model = small_model()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"`folder` must have a whole checkpoint.*{name} cannot be read"):
+        ksbp.training.fit(model, batches(), 2, tmp_path, verbose=0)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_an_uncompiled_model(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.training.checkpoint import FORMAT
 from keras_spiking_bp.training.saver import has_finite_state
 from tests.networks import with_other_weights
 from tests.slow import slow
@@ -381,11 +382,14 @@ def test_the_best_weights_of_early_stopping_may_be_bfloat16(tmp_path):
     assert len(train(2)) == 2
 
 
-def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+@pytest.mark.parametrize("number", [None, FORMAT - 1, FORMAT + 1])
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, number):
     ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
     (position,) = tmp_path.glob("*/position.json")
     state = json.loads(position.read_text())
-    del state["format"]  # as before there was one
+    assert state.pop("format") == FORMAT
+    if number is not None:  # there was none at first
+        state["format"] = number
     position.write_text(json.dumps(state))
     with pytest.raises(ValueError, match="`folder` must have a checkpoint of this version of the library"):
         ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)

@@ -1,0 +1,126 @@
+"""A layer of neurons with its synapse: what all kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import CellOfParts, State, nearest
+from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
+
+
+class NeuronCell(CellOfParts):
+    """A cell with a synapse and one layer of neurons: a leaf of the cell tree."""
+
+    dropout = 0.0
+    starting_potential: Any = 0.0
+
+    part_names = ("synapse",)
+
+    def __init__(self, synapse: keras.layers.Layer, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.synapse = check_synapse("synapse", synapse)
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether it carries state from step to step."""
+        return True
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether it fires at a threshold; else it passes on its input, as a potential or as its maximum."""
+        return self.emits == "spikes"
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of the parameters that are weights."""
+        return []
+
+    def build(self, input_shape: tuple) -> None:
+        self.input_shape_of_step, self.output_shape_of_step = build_synapse(self.synapse, input_shape)
+
+    @property
+    def carried_shapes(self) -> dict[str, Any]:
+        """The state entries passed from step to step, and on to the next window: shapes without the batch."""
+        return {"membrane": self.output_shape_of_step}
+
+    def at_rest(self, batch_size: Any) -> State:
+        """These entries before the first step: the membrane potential at `starting_potential`, others zero."""
+        starts = {"membrane": self.starting_potential}
+        return {
+            name: _filled((batch_size, *shape), starts.get(name, 0.0)) for name, shape in self.carried_shapes.items()
+        }
+
+    def neurons(self) -> list[NeuronCell]:
+        return [self]
+
+    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
+        return [nearest([self.synapse], before)]
+
+    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
+        return [] if self.has_threshold else self.sources(before)[-1]
+
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        return [(self.synapse, self.input_shape_of_step)]
+
+    def initial_state(
+        self,
+        batch_size: Any,
+        carried: State | None = None,
+        gradient: str | None = None,
+        recorded: bool = False,
+        dropout: bool = False,
+    ) -> State:
+        """The state before the first step.
+
+        Args:
+            batch_size: number of samples.
+            carried: initial values, the entries of `carried_shapes`, (B, ...) float32; None for `at_rest`.
+            gradient: that of the `SpikingRNN`, if a derivative is needed: also carry what it requires, the record of
+                `keras_spiking_bp.cells.record`, or for `bptt` the `slot` that carries the leak correction backwards.
+            recorded: also record the spikes.
+            dropout: also draw the mask `keep`, used at all steps.
+        """
+        state = self.at_rest(batch_size) if carried is None else dict(carried)
+        if gradient == "bptt":
+            state["slot"] = tf.zeros(())
+        if dropout and self.dropout:
+            state["keep"] = self.draw_keep(batch_size)
+        return state | self.blank_record(state, gradient, recorded)
+
+    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
+        """The blank record before the first step; arguments as in `initial_state`."""
+        return {}
+
+    def correction(self, state: State) -> tf.Tensor:
+        """The leak correction of the derivative, for the `slot`; a scalar where no spike needs one."""
+        return tf.ones(())
+
+    def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
+        """The penalty on the activity in a window of `num_steps`, from the state after `accumulate`."""
+        return None
+
+    def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Activity over the window of `num_steps`, from the final state."""
+        return {"membrane": state["membrane"]}
+
+    def draw_keep(self, batch_size: Any) -> tf.Tensor:
+        """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
+        raise NotImplementedError
+
+    @property
+    def plain_state_shapes(self) -> list[Any]:
+        return [*self.carried_shapes.values(), *([self.output_shape_of_step] if self.dropout else [])]
+
+    def plain_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
+        states = list(self.at_rest(batch_size).values())
+        if self.dropout:  # stored as the difference from 1, so that the zeros of `reset_state` mean "no dropout"
+            states.append(self.draw_keep(batch_size) - 1.0)
+        return states
+
+
+def _filled(shape: tuple, value: Any) -> tf.Tensor:
+    return tf.fill(shape, value) if isinstance(value, float) else tf.zeros(shape) + value
