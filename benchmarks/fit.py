@@ -14,8 +14,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -24,6 +22,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
+from benchmarks.case import timed
 from benchmarks.results import refuse_in_docs, refuse_to_replace, write
 from keras_spiking_bp.recipes import recipe
 
@@ -42,7 +41,7 @@ def vgg9(data_dir: str | None, kernels: bool, steps: int | None) -> dict:
     model.fit(batches.epoch(0).take(WARM_UP), verbose=0)
     steps = min(steps or batches.steps_per_epoch, batches.steps_per_epoch)
     data = batches.epoch(1).take(steps)
-    return {"steps": steps, "seconds": _seconds(lambda: model.fit(data, verbose=0))}
+    return {"steps": steps, "seconds": timed(lambda: model.fit(data, verbose=0))}
 
 
 def small(how: str) -> dict:
@@ -68,7 +67,7 @@ def small(how: str) -> dict:
         run = lambda: [train(batches) for _ in range(SMALL_STEPS // together)]  # noqa: E731
     else:
         run = lambda: model.fit(data, verbose=0)  # noqa: E731
-    return {"steps": SMALL_STEPS, "seconds": _seconds(run)}
+    return {"steps": SMALL_STEPS, "seconds": timed(run)}
 
 
 CASES = {
@@ -78,12 +77,6 @@ CASES = {
     "784-100-10, `fit` with steps_per_execution=16": lambda args: small("fit_16"),
     "784-100-10, the graph alone": lambda args: small("graph"),
 }
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def main() -> None:

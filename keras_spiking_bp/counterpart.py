@@ -10,6 +10,7 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.layer_copies import use_assigned
 from keras_spiking_bp.layer_graph import unique_name
@@ -29,7 +30,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     `threshold` times as much. Pooling neurons are taken to get spikes, or rates.
 
     Args:
-        model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out; without one, the
+        model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`
+            if there are biases or batch normalisation: else that is one of the outputs. Without an encoder, the
             counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
             gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
@@ -80,6 +82,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
             use_assigned(copied)
             before = copied
         images = before(inputs)
+    scale = getattr(encoder, "scale", 1.0)
+    if scale != 1 and _has_offsets(layer.cell):
+        images = keras.layers.Rescaling(scale, dtype="float32", name=_unused("encoder_scale", layer))(images)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
@@ -153,6 +158,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 def _before_encoder(model: keras.Model) -> keras.Model:
     """The layers of a model before its encoder."""
     return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
+
+
+def _has_offsets(cell: keras.layers.Layer) -> bool:
+    """Whether it has biases or batch normalisation: then inputs on another scale change more than that of outputs."""
+    return bool(normalizations(cell)) or any(getattr(part, "bias", None) is not None for part in cell._flatten_layers())
 
 
 def _unused(name: str, layer: keras.layers.Layer) -> str:

@@ -10,15 +10,15 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def training_flag_restored() -> Iterator[None]:
-    """Afterwards layers that are called without `training` get the flag from before.
+def training_flag_restored() -> Iterator[bool]:
+    """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again.
 
     Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call.
     """
     flag = _Flag(name="training_flag")  # a name that a graph may begin with
     flag(tf.zeros(()))
     try:
-        yield
+        yield bool(flag.passed_on)
     finally:
         flag(tf.zeros(()), training=flag.passed_on)
 

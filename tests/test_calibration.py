@@ -216,6 +216,23 @@ def test_slopes_of_an_activation_are_not_what_scales_a_current():
     np.testing.assert_allclose(synapse.layers[1].gamma, done.factor, rtol=1e-6)
 
 
+def test_a_readout_that_two_paths_reach_from_one_layer():
+    cell = ksbp.GraphCell(
+        [
+            (ksbp.LIFCell(keras.layers.Dense(20), name="hidden"), "input"),
+            (keras.layers.Dense(3, name="scores"), "hidden"),
+            (keras.layers.Rescaling(0.5, name="half"), "scores"),
+            (keras.layers.Add(name="sum"), ["scores", "half"]),
+            (ksbp.ReadoutCell(keras.layers.Identity()), "sum"),
+        ]
+    )
+    inputs = keras.Input((10, 6))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+    spikes = np.random.default_rng(0).integers(0, 2, (16, 10, 6)).astype("float32")
+    ksbp.calibrate(model, spikes, 0.2, output_std=0.7)
+    assert np.std(model(spikes)) == pytest.approx(0.7, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("between", "graph"),
     [

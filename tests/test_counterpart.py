@@ -132,6 +132,27 @@ def test_neurons_without_weights_of_their_own_are_rectified_too(behind):
     np.testing.assert_allclose(logits / unit, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("offset", ["bias", "normalization", None])
+def test_the_scale_of_the_encoder_is_kept_where_it_changes_more_than_the_outputs(offset):
+    ann = keras.Sequential([keras.Input((8,)), keras.layers.Dense(6, activation="relu", use_bias=offset == "bias")])
+    if offset == "normalization":
+        ann.add(keras.layers.BatchNormalization())
+    ann.add(keras.layers.Dense(3, use_bias=False))
+    ann.set_weights([np.random.default_rng(i).uniform(0.1, 1, w.shape) for i, w in enumerate(ann.get_weights())])
+    x = np.random.default_rng(9).uniform(0, 1, (16, 8)).astype("float32")
+    snn = ksbp.convert_to_snn(ann, x, encoder=ksbp.ConstantEncoder(64, scale=0.25))
+    again = ksbp.ann_counterpart(snn)
+    assert ("encoder_scale" in [layer.name for layer in again.layers]) == bool(offset)
+    logits, expected = again(x).numpy(), ann(x).numpy()
+    unit = np.linalg.norm(logits) / np.linalg.norm(expected)
+    np.testing.assert_allclose(logits / unit, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    changed = [weight + 0.5 for weight in again.get_weights()]
+    again.set_weights(changed)
+    ksbp.copy_weights(again, snn)
+    for now, weight in zip(snn.layers[-1].get_weights(), changed, strict=True):
+        np.testing.assert_array_equal(now, weight)
+
+
 def test_layers_before_the_encoder_are_copied():
     def made():
         inputs = keras.Input((6, 6, 1))

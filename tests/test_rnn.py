@@ -986,6 +986,19 @@ def test_infinite_gradients_in_front_are_left_to_the_optimizer():
     assert float(scaled.dynamic_scale) < 2.0**40 and np.isfinite(model.layers[1].kernel).all()
 
 
+def test_random_layers_draw_in_training_only():
+    """Keras' augmentation of images is in training mode unless told otherwise; `observe` and a step tell it."""
+    shift = keras.layers.RandomTranslation(0.4, 0.4, fill_mode="constant", seed=0)
+    cell = ksbp.SequentialCell([shift, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    layer = ksbp.SpikingRNN(cell, gradient="bptt", return_sequences=True)
+    x = np.random.default_rng(0).uniform(0, 1, (2, 4, 8, 8, 1)).astype("float32")
+    expected = layer(x)
+    assert np.abs(layer(x, training=True) - expected).max() > 0.1
+    np.testing.assert_allclose(layer.observe(x)[0], expected, rtol=1e-6)
+    state = [{"membrane": tf.zeros((2, 3))}]
+    np.testing.assert_allclose(cell.step(tf.constant(x[:, 0]), state)[0], expected[:, 0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["silence", "count", "keep"])
 def test_a_further_state_of_a_name_within_a_window_is_refused(name):
     class Further(ksbp.LIFCell):

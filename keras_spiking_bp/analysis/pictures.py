@@ -101,7 +101,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
     for i, neuron in enumerate(drawn):
         style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
-        axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", **style)
+        axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", marker=_marker(steps), **style)
         if "spikes" in trace:
             fired = steps[trace["spikes"][0].reshape(potential.shape)[:, neuron] > 0]
             axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
@@ -112,7 +112,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
                       xytext=(0, 7), textcoords="offset points", color=DARK_GREY, fontsize="small")  # fmt: skip
         axis.margins(y=0.15)
     axis.set(xlabel="time step", ylabel="membrane potential", title=f"membrane potentials of {layer}")
-    axis.set_xlim(1, len(potential))
+    axis.set_xlim(1, max(len(potential), 2))
     axis.legend(frameon=False, fontsize="small", ncols=2, loc="best")
     return axis
 
@@ -157,11 +157,12 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
     """Accuracy above, spikes below, against time steps, from the table of `analysis.accuracy_over_time`."""
     upper, lower = axes if axes is not None else _figure(2, height=5.2, sharex=True)
     steps = [row["steps"] for row in curve.rows]
-    upper.plot(steps, [100 * row["accuracy"] for row in curve.rows], color=BLUE, linewidth=2)
+    upper.plot(steps, [100 * row["accuracy"] for row in curve.rows], color=BLUE, linewidth=2, marker=_marker(steps))
     upper.annotate(f"{100 * curve.rows[-1]['accuracy']:.2f} %", (steps[-1], 100 * curve.rows[-1]["accuracy"]),
                    xytext=(0, -16), textcoords="offset points", ha="right", color=BLUE, fontweight="bold")  # fmt: skip
     upper.set(ylabel="accuracy (%)", title="accuracy and spikes against time steps")
-    lower.plot(steps, [row["spikes"] for row in curve.rows], color=ORANGE, linewidth=2, linestyle="--")
+    lower.plot(steps, [row["spikes"] for row in curve.rows], color=ORANGE, linewidth=2, linestyle="--",
+               marker=_marker(steps))  # fmt: skip
     lower.set(xlabel="time steps", ylabel="spikes per sample", ylim=(0, None))
     for axis in (upper, lower):
         axis.set_xlim(1, max(steps[-1], 2))
@@ -185,7 +186,8 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     for name, curve in table.curves.items():
         i = colors[name]
         points = [(r["steps"], 100 * r["accuracy"]) for r in curve.rows]
-        left.plot(*zip(*points, strict=True), color=COLORS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=name)
+        left.plot(*zip(*points, strict=True), color=COLORS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=name,
+                  marker=_marker(points))  # fmt: skip
     if table.target is not None:
         left.axhline(100 * table.target, color=GREY, linewidth=0.8)
     best = max(row["accuracy"] for row in table.rows)
@@ -230,6 +232,11 @@ def _one(model: keras.Model, inputs: Any, sample: int) -> Any:
     if several:
         return keras.tree.map_structure(lambda of_input: np.asarray(of_input)[sample : sample + 1], inputs)
     return inputs[sample : sample + 1]
+
+
+def _marker(points: Sequence[Any] | np.ndarray) -> str | None:
+    """A line of one point is not visible."""
+    return "o" if len(points) == 1 else None
 
 
 def _axes(axis: Any, height: float = 3.6) -> Any:

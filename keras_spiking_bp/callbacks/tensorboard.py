@@ -69,8 +69,12 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         self._observe = activity_of(self.model)
         self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "neurons"))
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # of a LossScaleOptimizer
-        if int(tf.convert_to_tensor(optimizer.iterations)) == 0:  # a resumed run has already written it
+        self._untrained = int(tf.convert_to_tensor(optimizer.iterations)) == 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch == 0 and self._untrained:  # not in a training that goes on, with the same optimizer or another
             self._write(0)
+        self._untrained = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every == 0:
@@ -83,7 +87,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         spikes = self._encoding()
         rates = firing_rates(self._observe(*spikes), spikes.mean_steps)
         first = (None if values is None else values[:1] for values in spikes)
-        with self._writer.as_default(step=step):
+        # whatever keras.callbacks.TensorBoard(update_freq=...) leaves out
+        with tf.summary.record_if(True), self._writer.as_default(step=step):
             for name, rate in rates.items():
                 tf.summary.scalar(f"firing_rate/{name}", rate)
             for name, trace in traces_of_spikes(self.model, *first).items():

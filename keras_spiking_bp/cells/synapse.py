@@ -109,6 +109,7 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
     Batch normalisation is in inference mode unless `training` is set (Keras would pass on the flag of `fit`): in the
     time loop it is the same affine map at all steps, that of its moving statistics. With `training`, for statistics of
     the window, layers that draw are in inference mode: one draw for all steps would not be the mean of a draw for each.
+    Else they get the flag of the call, and outside of one that of inference, where some would be in training mode.
     """
     outputs = inputs
     for part in parts_of(layer):
@@ -121,9 +122,9 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
         elif normalizes(part):
             with training_flag_restored():
                 outputs = in_keras_own(part, outputs, training)
-        elif training and any(map(seeds_of, part._flatten_layers())):
-            with training_flag_restored():
-                outputs = part(outputs, training=False)
+        elif any(map(seeds_of, part._flatten_layers())):
+            with training_flag_restored() as flag:
+                outputs = part(outputs, training=flag and not training)
         else:
             outputs = part(outputs)
     check_no_added_loss(layer)

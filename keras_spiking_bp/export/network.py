@@ -25,7 +25,7 @@ class Network:
         num_steps: T of the model, or None if it is free.
         images: the input of the model, symbolic: images, or the inputs of all steps.
         front: from images to the inputs of all steps; None if the model starts with those.
-        encoder: the `PoissonEncoder` right before time, or None.
+        encoder: the `PoissonEncoder` right before time, or None, also for one with a `call` of the user's.
         before_encoder: from images to the input of `encoder`; None if there is none.
         variables: all variables of the model.
 
@@ -59,7 +59,7 @@ class Network:
         self.images = model.inputs[0]
         self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
         encoder, encoded = encoder_of(model)
-        is_poisson = isinstance(encoder, PoissonEncoder)
+        is_poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
         self.encoder: Any = encoder if is_poisson else None
         self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 

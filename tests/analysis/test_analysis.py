@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import analysis
+from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.cells.graph import GraphCell
 from keras_spiking_bp.observe import traces
 from tests.networks import build_rnn, golden
@@ -240,6 +241,8 @@ def test_tables_print_and_have_rows_of_equal_columns(small):
     assert lines[0].startswith("| layer ") and "spikes per neuron" in lines[0]
     assert lines[-1].startswith("| total ") and repr(table) == table.to_markdown()
     assert all(row.keys() == table.rows[0].keys() for row in table.rows)
+    named = Table([{"network": "T | 4\nsteps", "spikes": 3}]).to_markdown()
+    assert named.splitlines()[2:] == [r"| T \| 4 steps |      3 |"]
 
 
 def test_bad_input_is_refused(small):

@@ -47,6 +47,17 @@ def test_curves_are_the_rows(setting):
     np.testing.assert_allclose(lower.lines[0].get_ydata(), [row["spikes"] for row in curve.rows])
 
 
+def test_curves_of_one_step_are_points(setting):
+    cell, spikes, _ = setting
+    done = analysis.run(cell, spikes[:, :1], np.arange(5) % 3, verbose=0)
+    upper, lower = analysis.accuracy_over_time(done).plot()
+    left, _ = analysis.compare({"one": done}).plot()
+    potentials = analysis.pictures.membranes(cell, spikes[:, :1], "conv1")
+    for line in (upper.lines[0], lower.lines[0], left.lines[0], potentials.lines[0]):
+        assert len(line.get_xdata()) == 1 and line.get_marker() == "o"
+    assert analysis.accuracy_over_time(setting[-1]).plot()[0].lines[0].get_marker() == "None"
+
+
 def test_raster_has_a_mark_for_each_spike_and_traces_are_potentials(setting):
     model, spikes, _ = setting
     found = traces(model, spikes[1:2])

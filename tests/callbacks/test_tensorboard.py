@@ -117,6 +117,22 @@ def test_a_resumed_training_writes_no_second_beginning(tmp_path):
     )
 
 
+def test_a_training_that_goes_on_with_another_optimizer_has_no_second_beginning(tmp_path):
+    model, board = make(), ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError())
+    model.fit(IMAGES, LABELS, epochs=3, initial_epoch=2, verbose=0, callbacks=[board])
+    assert sorted(written(tmp_path)) == [3]
+
+
+def test_beside_a_tensorboard_that_leaves_batches_out(tmp_path):
+    boards = [
+        keras.callbacks.TensorBoard(tmp_path, update_freq=4),
+        ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES),
+    ]
+    make().fit(IMAGES, LABELS, batch_size=2, epochs=2, verbose=0, callbacks=boards)  # 3 batches an epoch
+    assert sorted(written(tmp_path)) == [0, 1, 2]
+
+
 def test_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ImportError, match="SpikingTensorBoard needs TensorBoard: pip install tensorboard"):

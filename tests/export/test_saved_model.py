@@ -74,6 +74,17 @@ def test_images_with_a_seed(tmp_path):
     assert (serve(1, 2) != serve(1, 3)).numpy().any()
 
 
+def test_an_encoder_with_a_call_of_its_own_has_no_signature_with_a_seed(tmp_path):
+    """It would leave out what that does."""
+
+    class Rectified(ksbp.PoissonEncoder):
+        def call(self, images):
+            return super().call(tf.nn.relu(images))
+
+    model = small(encoder=Rectified(5, seed=0))
+    assert set(exported(model, tmp_path).signatures) == {"images", "spikes", "step", "serving_default"}
+
+
 def test_an_encoder_may_be_part_of_two_networks(tmp_path):
     encoder = ksbp.PoissonEncoder(5, seed=0)
     for name, model in {"first": small(encoder=encoder), "second": small(encoder=encoder)}.items():
