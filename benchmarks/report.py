@@ -33,11 +33,14 @@ step of one sample. Tables give the median, with the smallest and largest run in
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
-  on totals, as the paper's equations do; the others, `ours, bptt` and plain Keras go back through all time steps.
+  on totals, as the equations of the paper (arXiv 1903.06379) do; the others, `ours, bptt` and plain Keras go
+  back through all time steps.
 * **Inference**: Poisson encoding and forward pass.
 * **Peak memory**: the largest resident memory of the whole process, libraries included. "After
   imports" is what the libraries use before anything is built. "Out of memory": more than {memory_limit:g} GB, the
   limit of this benchmark; the peers use no checkpointing or other means to save memory.
+* **Authors' rule**: the step-by-step rule of the code of the paper's authors, in plain PyTorch
+  (`benchmarks/peers/authors_rule.py`).
 * **Peers**, the other libraries, are used as their own documentation recommends, in float32, except where a table
   names another precision. "Tuned" peers go beyond it: channels-last tensors for all, a fused optimizer with batch
   normalisation, and `torch.compile` of one time step for snnTorch and Norse.

@@ -1,4 +1,4 @@
-"""Trains the spiking LeNet with both gradients and several seeds, and writes a table.
+"""Trains the spiking LeNet with `accumulated` and `bptt` and several seeds, and writes a table.
 
 python -m examples.compare_gradients [--seeds 3] [--epochs 5] [--output docs/gradients.md]
 
@@ -54,7 +54,7 @@ def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
     """The runs as a Markdown page."""
     seeds = sorted({run["seed"] for run in runs})
     lines = [
-        "# Both gradients compared",
+        "# `accumulated` and `bptt` compared, without a surrogate",
         "",
         f"Spiking LeNet, MNIST-5k subset (4,000 training, 1,000 test digits), T = {NUM_STEPS}, Poisson input",
         f"with probability x / 2, batch size {BATCH_SIZE}, SGD, momentum {MOMENTUM}, learning rate {LEARNING_RATE}",

@@ -1,4 +1,4 @@
-"""Trains one of the paper's networks on one of its data sets and writes a report. Resumes after interruptions.
+"""Trains one of the paper's networks, or ResNet20, on a data set of `recipes`; writes a report. Resumes if interrupted.
 
 python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 

@@ -50,8 +50,9 @@ epochs, schedule and label smoothing of VGG9, which ResNet9 took over; schedule 
 over too, its surrogate, and its T in the test; gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch
 normalisation statistics, first tried on the MNIST test images. A further exception: the recipe with batch normalisation
 (thresholds, start at half a threshold, T, pooling) comes from a prototype that was followed on test images of CIFAR-10.
-The small comparisons in [Training](training.md) are of test images too. The interval is the 95 % Wilson interval for
-the number of test samples. Times are wall-clock times on different processors, with other work beside most runs: do not
+The small comparisons in [Training](training.md) are of test images too, but for that of few time
+steps. The interval is the 95 % Wilson interval for the number of test samples.
+Times are wall-clock times on different processors, with other work beside most runs: do not
 compare those of different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not
 folded into the weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not
 run. The commands repeat the training runs with the same recipes, two of the same network and data into different

@@ -80,7 +80,7 @@ def calibrate(
             several inputs, such as sequences and their mask: the rates are then those of the unmasked steps. Encoded
             once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
-            names (other layers are not scaled). None scales nothing: only statistics are taken.
+            names (other layers are not scaled). None scales no layer to a rate: statistics are taken.
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
             readout are scaled to it. None leaves them unchanged. About 0.7 suits a cross-entropy loss: the outputs are
             then logits, and those of a readout with the paper's initial weights hardly differ.

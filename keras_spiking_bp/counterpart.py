@@ -110,8 +110,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
     Raises:
         TypeError: if one is no `keras.Model`.
-        ValueError: if a layer of one is not in the other, or has another shape, or cells of the spiking network share
-            weights to which an ANN gives two values; then nothing is copied.
+        ValueError: if both are spiking, or both ordinary, a layer of one is not in the other, or has another shape, or
+            cells of the spiking network share weights to which an ANN gives two values; then nothing is copied.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)

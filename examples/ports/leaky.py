@@ -12,7 +12,7 @@ import keras_spiking_bp as ksbp
 
 @keras.saving.register_keras_serializable(package="examples")
 class LeakyCell(ksbp.LIFCell):
-    """`LIFCell` with snnTorch's default reset by subtraction; `reset_delay=False` is that of `LIFCell`.
+    """`LIFCell` whose `reset_mechanism="subtract"` is snnTorch's default reset; `reset_delay=False`: as in `LIFCell`.
 
     It subtracts at the next step, after the leak: `beta * membrane - threshold`, where `LIFCell` has
     `beta * (membrane - threshold)`.

@@ -31,8 +31,8 @@ class Run:
         labels: class indices (N,), or None.
         neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
         spikes: spikes of each of them in each step, (N, T).
-        silent: for each of them the share of its neurons that fired for no sample.
-        saturated: for each of them the share of samples and neurons with a spike in more than 90 % of the steps.
+        silent: for each layer of neurons, without the input, the share of them that fired for no sample.
+        saturated: likewise the share of samples and neurons with a spike in more than 90 % of the steps.
         connections: all connections.
         synapses: number of synapses of each connection; empty if they cannot be counted.
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero

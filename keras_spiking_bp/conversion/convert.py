@@ -51,7 +51,8 @@ def convert_to_snn(
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
-    An average pooling layer becomes neurons with the threshold `norm / norm_of_input`; max pooling a `MaxPoolingCell`;
+    An average pooling layer of spikes becomes neurons with the threshold `norm / norm_of_input`, except where its
+    values are added, or are the output; averages of currents are passed on as currents; max pooling a `MaxPoolingCell`;
     the last layer a readout without leak, so that the output approximates the ANN's logits. What is not followed by a
     ReLU is passed on as a current: the sum of branches, a linear bottleneck. A network with branches becomes a
     `GraphCell`, any other a `SequentialCell`.
@@ -99,7 +100,8 @@ def convert_to_snn(
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
+        TypeError: if `ann` is not a Sequential or functional model, `encoder` is none of these, or `sample_data` is no
+            array.
         ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
             (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
             infinity, or are all 0 (with `"percentile"`: that share of them).

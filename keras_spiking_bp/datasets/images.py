@@ -1,4 +1,4 @@
-"""The image data sets of the paper, through TensorFlow Datasets: normalised, augmented, one-hot."""
+"""The image data sets of the paper, and Fashion-MNIST, through TensorFlow Datasets: normalised, augmented, one-hot."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _check_8_bit(name: str, images: np.ndarray) -> None:
 
 
 def load_images(name: str, data_dir: str | os.PathLike | None = None, download: bool = True) -> ImageSet:
-    """Loads one of the paper's image data sets into memory by `tensorflow_datasets`.
+    """Loads MNIST, SVHN or CIFAR-10, as in the paper, or Fashion-MNIST into memory by `tensorflow_datasets`.
 
     MNIST and Fashion-MNIST are scaled to [0, 1]; CIFAR-10 with mean and scale of the authors' code to about [-1, 1];
     SVHN with mean and twice the standard deviation of its training set (without the "extra" images).

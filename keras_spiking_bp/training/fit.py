@@ -67,7 +67,7 @@ def fit(
         batches: the training data; its batch size must be a multiple of the number of devices.
         epochs: total number of epochs.
         folder: folder of the checkpoint.
-        save_every: batches between two saves; None: at the end of each epoch only.
+        save_every: batches between two saves; None: at the end of each epoch, and where a callback stops.
         callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
             state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`

@@ -66,7 +66,7 @@ def fit_multi_worker(
         epochs: total number of epochs.
         folder: folder of the checkpoint, on a file system that all machines share. The chief writes, all read.
         strategy: a `tf.distribute.MultiWorkerMirroredStrategy`.
-        save_every: batches between two saves; None: at the end of each epoch only.
+        save_every: batches between two saves; None: at the end of each epoch, and where a callback stops.
         callbacks: called on the machine that passes them; `on_train_batch_end` without logs. One that sets
             `model.stop_training`, or changes the model or its optimizer, such as a schedule of the learning rate, must
             be passed on all, and act the same there: `on_epoch_end` has the logs of all.
@@ -76,6 +76,7 @@ def fit_multi_worker(
         The curve: the logs of each epoch from the first one, over all machines.
 
     Raises:
+        TypeError: if `batches` is not a `Batches`, or `model` not a `keras.Model`.
         ValueError: as `fit`; or if `strategy` is another one, or not that of the model; or if the machines find
             different checkpoints.
         RuntimeError: as `fit`.
