@@ -99,7 +99,9 @@ def test_figures_in_the_prose():
     )
     of_spikes = ann["macs"] - direct["macs"] / direct["steps"]  # the first layer sees a current
     share = direct["accumulates"] / (direct["steps"] * of_spikes)
-    text = f"those of VGG9 fire in {100 * rate:.0f} % at T = 4, {100 * share:.0f} % of the synapses of its ANN"
+    text = (
+        f"those of VGG9 fire in {100 * rate:.0f} % at T = 4, weighted by the synapses of its ANN in {100 * share:.0f} %"
+    )
     assert text in " ".join((ROOT / "README.md").read_text().split())
     analysis = " ".join((ROOT / "docs/analysis.md").read_text().split())
     assert f"in VGG9 with T = 4, {100 * rate:.0f} % of neurons and {100 * share:.0f} % of synapses" in analysis

@@ -48,11 +48,12 @@ def test_curves_are_the_rows(setting):
 
 
 def test_curves_of_one_step_are_points(setting):
-    cell, spikes, _ = setting
-    done = analysis.run(cell, spikes[:, :1], np.arange(5) % 3, verbose=0)
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=1, encoder=None, seed=0)
+    spikes = setting[1][:, :1]
+    done = analysis.run(model, spikes, np.arange(5) % 3, verbose=0)
     upper, lower = analysis.accuracy_over_time(done).plot()
     left, _ = analysis.compare({"one": done}).plot()
-    potentials = analysis.pictures.membranes(cell, spikes[:, :1], "conv1")
+    potentials = analysis.pictures.membranes(model, spikes, "conv1")
     for line in (upper.lines[0], lower.lines[0], left.lines[0], potentials.lines[0]):
         assert len(line.get_xdata()) == 1 and line.get_marker() == "o"
     assert analysis.accuracy_over_time(setting[-1]).plot()[0].lines[0].get_marker() == "None"

@@ -100,8 +100,8 @@ def test_latencies_from_images(tmp_path, options):
     serve = interpreter.Interpreter(str(tmp_path / "images.tflite")).get_signature_runner("images")
     images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 1)).astype("float32")
     expected = model(images)
-    assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(serve(images=images)["outputs"], expected, atol=1e-5)
+    assert np.ptp(expected) > 1e-4
+    np.testing.assert_allclose(serve(images=images)["outputs"], expected, atol=1e-7)
 
 
 def test_an_output_at_each_step(tmp_path):
