@@ -91,7 +91,7 @@ $(VENV)/bin/python $(VENV)-oldest/bin/python:
 # $(VENV)/.NAME: the package and its extra NAME are installed
 $(VENV)/.%: setup.cfg $(VENV)/bin/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade --default-pip >/dev/null || \
-		{ echo "$(VENV) has no pip: it may be of another Python, or not finished. Remove it: make clean"; exit 1; }
+		{ echo "$(VENV) has no pip: it may be of another Python, or not finished. Remove it: make clean VENV=$(VENV)"; exit 1; }
 	$(PIP) install --quiet --upgrade pip
 	$(PIP) install --quiet --editable '.[$*]'
 	@touch $@

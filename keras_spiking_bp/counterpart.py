@@ -8,15 +8,16 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells.graph import INPUT, JOINS
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.layer_copies import use_assigned
 from keras_spiking_bp.layer_graph import unique_name
+from keras_spiking_bp.layer_kinds import POOLING, SAME
 from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 
 _BEFORE = "before_encoder"
+_HOMOGENEOUS = (*SAME, *POOLING, *JOINS, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute)
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
@@ -31,8 +32,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`
-            if there are biases or batch normalisation: else that is one of the outputs. Without an encoder, the
-            counterpart takes one time step of the input.
+            if this changes more than the scale of the outputs, as with biases or batch normalisation. Without an
+            encoder, the counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
             gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
             direction).
@@ -83,7 +84,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
             before = copied
         images = before(inputs)
     scale = getattr(encoder, "scale", 1.0)
-    if scale != 1 and _has_offsets(layer.cell):
+    if scale != 1 and not _is_homogeneous(layer.cell):
         images = keras.layers.Rescaling(scale, dtype="float32", name=_unused("encoder_scale", layer))(images)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
@@ -160,9 +161,15 @@ def _before_encoder(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
 
 
-def _has_offsets(cell: keras.layers.Layer) -> bool:
-    """Whether it has biases or batch normalisation: then inputs on another scale change more than that of outputs."""
-    return bool(normalizations(cell)) or any(getattr(part, "bias", None) is not None for part in cell._flatten_layers())
+def _is_homogeneous(cell: keras.layers.Layer) -> bool:
+    """Whether inputs on another scale change only that of the outputs: not with biases, means, or unknown layers."""
+    leaves = [part for part in cell._flatten_layers() if len(part._flatten_layers()) == 1]
+    straight = (keras.activations.linear, keras.activations.relu)
+    return all(
+        isinstance(part, _HOMOGENEOUS)
+        or (getattr(part, "bias", None) is None and getattr(part, "activation", None) in straight)
+        for part in leaves
+    )
 
 
 def _unused(name: str, layer: keras.layers.Layer) -> str:

@@ -153,6 +153,28 @@ def test_the_scale_of_the_encoder_is_kept_where_it_changes_more_than_the_outputs
         np.testing.assert_array_equal(now, weight)
 
 
+def test_which_networks_need_the_scale_of_the_encoder():
+    def found(*synapses):
+        cells = [ksbp.LIFCell(synapse, surrogate="atan") for synapse in synapses]
+        cell = ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False))])
+        images = keras.Input((4, 4, 1))
+        encoded = ksbp.PoissonEncoder(5, scale=0.5)(images)
+        model = keras.Model(images, ksbp.SpikingRNN(cell, "bptt")(encoded))
+        return "encoder_scale" in [layer.name for layer in ksbp.ann_counterpart(model).layers]
+
+    plain = lambda: keras.layers.Dense(5, use_bias=False)  # noqa: E731
+    flat = keras.layers.Flatten()
+    assert not found(keras.Sequential([keras.layers.AveragePooling2D(2), flat, plain()]))
+    for layer in (
+        keras.layers.Normalization(mean=1.0, variance=4.0),
+        keras.layers.Rescaling(1.0, offset=0.5),
+        keras.layers.LayerNormalization(),
+        keras.layers.Dense(5, activation="tanh", use_bias=False),
+        keras.layers.Dense(5),
+    ):
+        assert found(keras.Sequential([keras.layers.Flatten(), layer, plain()])), layer
+
+
 def test_layers_before_the_encoder_are_copied():
     def made():
         inputs = keras.Input((6, 6, 1))

@@ -100,8 +100,8 @@ def convert_to_snn(
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is not a Sequential or functional model, `encoder` is none of these, or `sample_data` is no
-            array.
+        TypeError: if `ann` is not a Sequential or functional model, `encoder` is none of these, or `sample_data` is a
+            Dataset, or holds no numbers.
         ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
             (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
             infinity, or are all 0 (with `"percentile"`: that share of them).

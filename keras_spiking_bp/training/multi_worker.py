@@ -94,10 +94,10 @@ def fit_multi_worker(
             "`strategy` must be a tf.distribute.MultiWorkerMirroredStrategy; `fit` takes models of other strategies. "
             f"Received: strategy={strategy!r}"
         )
-    if model.distribute_strategy is not strategy:
-        raise ValueError("`model` must be built and compiled in the scope of `strategy`: with strategy.scope(): ...")
     callbacks = listed(callbacks)
     check_training(model, batches, epochs, save_every, callbacks)
+    if model.distribute_strategy is not strategy:
+        raise ValueError("`model` must be built and compiled in the scope of `strategy`: with strategy.scope(): ...")
 
     chief = is_chief(strategy)
     checkpoint = Checkpoint(folder, batches, writes=chief)

@@ -123,7 +123,7 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("port", [snntorch5, snntorch6], ids=lambda port: port.NAME)
 def test_snntorch(originals, port, reset):
-    """By subtraction with `LeakyCell(reset_delay=True)`; `LIFCell` alone has another reset."""
+    """By subtraction with `LeakyCell(..., reset_mechanism="subtract")`; `LIFCell` alone has another reset."""
     import snntorch
 
     arguments = {"num_steps": 20, "reset_mechanism": reset, "threshold": THRESHOLD}
