@@ -21,7 +21,7 @@ _SATURATED_SHARE = 0.5
 
 
 class HealthWarning(UserWarning):
-    """A problem in training: a dead, saturated or exploding layer, or NaN in the loss or the weights."""
+    """A problem in training: a dead, saturated or exploding layer, NaN in loss or weights, a loss for probabilities."""
 
 
 class Health(keras.callbacks.Callback):
@@ -37,8 +37,9 @@ class Health(keras.callbacks.Callback):
     * weights explode if the standard deviation of a kernel has grown `growth`-fold since training began (vectors such
       as biases start equal: a small change is a large factor).
 
-    Each finding is a `HealthWarning`, once per layer of a model. NaN in the loss or the weights stops training; the
-    warning names the layers.
+    It also warns of a cross-entropy of Keras without `from_logits=True`, for probabilities, where the outputs are the
+    potentials of a readout. Each finding is a `HealthWarning`, once per layer of a model. NaN in the loss or the
+    weights stops training; the warning names the layers.
 
     Args:
         inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
@@ -84,6 +85,13 @@ class Health(keras.callbacks.Callback):
             self._said, self._said_of = set(), self.model
         self._encoding = repeatable_encoder(self.model, self._inputs)
         layer = spiking_layer(self.model)
+        ends = self.model.outputs[0]._keras_history.operation is layer and layer.cell.emits == "potential"
+        if ends and _takes_probabilities(self.model.loss):
+            self._say(
+                "probabilities", layer.name,
+                f"The loss takes probabilities, and the outputs of {layer.name!r} are potentials, which it takes for "
+                "logits with from_logits=True, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
+            )  # fmt: skip
         self._observe = activity_of(self.model)
         self._with_threshold = {neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold}
         self._weights = {
@@ -178,6 +186,18 @@ class Health(keras.callbacks.Callback):
             "data"
         )
         self._stopped = self.model.stop_training = True
+
+
+def _takes_probabilities(loss: Any) -> bool:
+    """Whether it is a cross-entropy of Keras without `from_logits`."""
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    if isinstance(loss, keras.losses.Loss):
+        return getattr(loss, "from_logits", True) is False
+    return loss in (
+        keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy,
+        keras.losses.categorical_crossentropy, keras.losses.categorical_focal_crossentropy,
+        keras.losses.sparse_categorical_crossentropy,
+    )  # fmt: skip
 
 
 def _warn(text: str) -> None:

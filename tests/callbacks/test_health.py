@@ -70,6 +70,35 @@ def test_nan_in_the_loss_alone_stops_the_training():
     assert network.stop_training
 
 
+@pytest.mark.parametrize(
+    ("loss", "warned"),
+    [
+        ("sparse_categorical_crossentropy", True),
+        (keras.losses.sparse_categorical_crossentropy, True),
+        (keras.losses.SparseCategoricalCrossentropy(), True),
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), False),
+        (ksbp.losses.SparseSumSquaredError(), False),
+        ("mse", False),
+    ],
+)
+def test_a_loss_that_takes_probabilities(loss, warned):
+    network, health = model(), Health(X[:8], every=1000)
+    network.compile("sgd", loss)
+    health.set_model(network)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        health.on_train_begin()
+    said = [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+    assert len(said) == warned and all("potentials, which it takes for logits with from_logits=True" in s for s in said)
+
+
+def test_probabilities_behind_the_network_are_what_such_a_loss_takes():
+    network = model()
+    ending = keras.Model(network.inputs, keras.layers.Softmax()(network.outputs[0]))
+    ending.compile("sgd", "sparse_categorical_crossentropy")
+    assert warnings_of(ending, Health(X[:8], every=1000)) == []
+
+
 def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
     """With several steps per execution, Keras reports one batch of each."""
     network, looks = model(), []
