@@ -34,6 +34,8 @@ test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m "not browser" tests/interchange tests/datasets/test_tonic.py tests/test_benchmark_peers.py
 
 test-slow: $(VENV)/.test
+	$(BIN)/python -c 'import ai_edge_litert.interpreter, keras_tuner, nir, onnxruntime, tensorboard, tensorflow_datasets, tf2onnx' \
+		2>/dev/null || { echo "A package of the extra test is missing: its tests would be skipped"; exit 1; }
 	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 # the oldest TensorFlow and Keras of setup.cfg, in an environment of its own (newer tensorflow-metadata, which

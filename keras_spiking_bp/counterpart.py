@@ -17,7 +17,9 @@ from keras_spiking_bp.layer_kinds import POOLING, SAME
 from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 
 _BEFORE = "before_encoder"
-_HOMOGENEOUS = (*SAME, *POOLING, *JOINS, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute)
+_HOMOGENEOUS = (
+    *SAME, *POOLING, *JOINS, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.InputLayer,
+)  # fmt: skip
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:

@@ -501,8 +501,10 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
 @with_compiler
 def test_with_sanitizers(tmp_path):
     """The arithmetic on arrays of exact sizes, without TensorFlow: no address out of bounds, nothing undefined."""
-    command = [*COMPILER, "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined"]
+    # at a fixed address: on some kernels a random one falls into the area of the sanitizer (google/sanitizers#1614)
+    command = [*COMPILER, "-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-pie", "-no-pie"]
     command += ["-fno-sanitize-recover=all", f"-I{Path(kernels.__path__[0])}", str(ROOT / "tests" / "sanitized.cc")]
     subprocess.run([*command, "-o", str(tmp_path / "sanitized")], check=True, timeout=300)
-    done = subprocess.run([tmp_path / "sanitized"], capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # which needs ptrace; all memory is in vectors
+    done = subprocess.run([tmp_path / "sanitized"], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout.startswith("clean"), done.stderr[-3000:]

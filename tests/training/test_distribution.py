@@ -255,7 +255,9 @@ def worker(folder, task):
 
 
 def start(what, folder, task, **environment):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
+    # without proxies, by which the workers would look for each other
+    own = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment = {**own, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.training.test_distribution", what, folder, task],
         stdout=subprocess.PIPE,
