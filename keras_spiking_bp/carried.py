@@ -8,14 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import Cell, State
 from keras_spiking_bp.time_loop import Window
 from keras_spiking_bp.validation import asserted
 
 #: Entries of a state within a window (docs/architecture.md), which no further state of a user's cell may be called.
 OF_A_WINDOW = (
-    "first_fed_back", "spike_count", "silence", "leaky_trace", "slope_sum", "eligibility", "drive", "potential_sum",
-    "slot", "pooled", "fired", "spikes", "keep", "count",
+    *record.SPIKES, *record.SURROGATE[1:], "drive", "first_fed_back", "potential_sum", "slot", "pooled", "fired",
+    "spikes", "keep", "count",
 )  # fmt: skip
 
 
