@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell, State
+from keras_spiking_bp.layer_kinds import is_of_keras
 from keras_spiking_bp.loop_weights import weights_cast_once, weights_prepared
 
 
@@ -116,7 +117,8 @@ def run_window(
                 lambda t, *_: t < num_steps,
                 body,
                 loop_vars,
-                parallel_iterations=4,  # the first layers proceed while the last ones still work on the previous step
+                # the first layers proceed while the last ones still work on the previous step
+                parallel_iterations=1 if _may_add_inside(cell) else 4,
                 maximum_iterations=num_steps,
             )
     _, _, total_output, total_input, states, *array = loop_vars
@@ -127,6 +129,16 @@ def run_window(
         states=states,
         num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
     )
+
+
+def _may_add_inside(cell: Cell) -> bool:
+    """Whether a synapse, a model or a layer of the user's, may add to the output of a convolution of its own.
+
+    TensorFlow's fused operation for it must not run for several steps at once (`cells.synapse.sum_of_currents`).
+    """
+    layers = [layer for layer in cell._flatten_layers() if layer.weights and not isinstance(layer, Cell)]
+    models = (layer for layer in layers if isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential))
+    return any(models) or not all(map(is_of_keras, layers))
 
 
 def _held_back(now: tf.Tensor, new: State, old: State) -> State:

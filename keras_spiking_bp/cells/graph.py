@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, State, passed_on_by
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, check_synapse, output_of, total_of
+from keras_spiking_bp.cells.synapse import build_part, check_synapse, output_of, sum_of_currents, total_of
 from keras_spiking_bp.layer_kinds import computes_otherwise
 from keras_spiking_bp.validation import check_layer, check_static_shape
 
@@ -217,4 +218,6 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
 def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
     """A sum or a concatenation, in float32."""
     values = [tf.cast(value, tf.float32) for value in values]
-    return sum(values[1:], values[0]) if isinstance(layer, keras.layers.Add) else tf.concat(values, layer.axis)
+    if isinstance(layer, keras.layers.Add):
+        return functools.reduce(sum_of_currents, values)
+    return tf.concat(values, layer.axis)

@@ -11,7 +11,14 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell, CellOfParts, State, nearest
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, build_synapse, check_synapse, current_of, total_of
+from keras_spiking_bp.cells.synapse import (
+    build_part,
+    build_synapse,
+    check_synapse,
+    current_of,
+    sum_of_currents,
+    total_of,
+)
 from keras_spiking_bp.validation import check_static_shape
 
 
@@ -92,7 +99,7 @@ class ResidualCell(CellOfParts):
         """One time step through the body and around it."""
         spikes, body_states = self.body.step(inputs, states[:-1])
         around = tf.cast(inputs, tf.float32) if self.shortcut is None else current_of(self.shortcut, inputs)
-        current = current_of(self.junction.synapse, spikes) + around
+        current = sum_of_currents(current_of(self.junction.synapse, spikes), around)
         outputs, junction_state = self.junction.fire(current, states[-1])
         return outputs, [*body_states, junction_state]
 

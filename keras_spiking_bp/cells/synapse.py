@@ -131,6 +131,15 @@ def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = Fal
     return outputs
 
 
+def sum_of_currents(current: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """`current + other`, as an addition that TensorFlow does not fuse with the convolution before it.
+
+    oneDNN's kernel of the fused operation is not re-entrant, and a loop may run it for several time steps at once
+    (docs/reports/fused-addition-race.md). Grappler fuses additions of equal shapes only: hence the leading axis.
+    """
+    return tf.squeeze(current[tf.newaxis] + other, 0)
+
+
 def input_dtype(layer: keras.layers.Layer) -> str:
     """The compute dtype of a layer; for a `Sequential`, that of its first part."""
     return parts_of(layer)[0].compute_dtype
