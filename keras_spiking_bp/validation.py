@@ -121,7 +121,9 @@ def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
 
     Gradients are not verified: a `LossScaleOptimizer` skips those that are not finite.
     """
-    verified = tf.debugging.check_numerics(tf.stop_gradient(values), f"`{name}` of {layer!r} has NaN or infinity")
+    message = f"`{name}` of {layer!r} has NaN or infinity"
+    # an error in a graph begins with the name of the operation, and ends with the message
+    verified = tf.debugging.check_numerics(tf.stop_gradient(values), message, name=f"{name}_has_NaN_or_infinity")
     with tf.control_dependencies([verified]):
         return tf.identity(values)
 

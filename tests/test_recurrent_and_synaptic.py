@@ -46,6 +46,8 @@ def both(beta):
 
 
 def case(make, surrogate, reset, beta=0.8, num_steps=8, **of_simulation):
+    if surrogate is None and make is not synaptic:
+        surrogate = ATan()  # which a RecurrentCell gives to neurons without one
     given = None if surrogate is None else in_numpy(surrogate)
     return safe_case(make, beta, num_steps, reset=reset, surrogate=given, kappa=2.0, **of_simulation)
 

@@ -67,7 +67,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         seed: integer seed of the dropout masks, or None.
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
             instance of a class of `surrogates`. None: no surrogate; under `"accumulated"` and `"bptt"`
-            the paper's derivative, from the spikes alone, under `"bounded"` that of a count between its bounds.
+            the paper's derivative, from the spikes alone, under `"bounded"` that of a count between its bounds; in a
+            `RecurrentCell` `"atan"`.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
             0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, the spike counts of a
             constant current are rounded to the nearest integer, not down, which matters with few steps.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells.base import CellOfParts, State, nearest
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.neuron import NeuronCell
@@ -26,7 +27,8 @@ class RecurrentCell(CellOfParts):
     with `LIFCell(synaptic_beta=...)`, `RSynaptic` in snnTorch; `Linear -> CubaLIF` with an edge back in NIR.)
 
     Args:
-        cell: a `LIFCell`: the synapse of the inputs, and the neurons.
+        cell: a `LIFCell`: the synapse of the inputs, and the neurons. One without a surrogate gets `"atan"`: with the
+            paper's derivative recurrent neurons do not learn.
         recurrent: a Keras layer from the spikes of `cell` to the shape of its current, such as
             `keras.layers.Dense(units, use_bias=False)` with as many units as neurons (all to all), or a convolution.
 
@@ -35,7 +37,7 @@ class RecurrentCell(CellOfParts):
         ValueError: if `recurrent` returns another shape, or `cell` is already in a `RecurrentCell`.
 
     Example:
-        >>> cell = RecurrentCell(LIFCell(keras.layers.Dense(20), surrogate="atan"), keras.layers.Dense(20))
+        >>> cell = RecurrentCell(LIFCell(keras.layers.Dense(20)), keras.layers.Dense(20))
         >>> layer = SpikingRNN(cell, gradient="bptt", return_sequences=True)
         >>> layer(np.ones((2, 5, 4), "float32")).shape
         TensorShape([2, 5, 20])
@@ -52,6 +54,7 @@ class RecurrentCell(CellOfParts):
         check_synapse("recurrent", recurrent)
         self.cell, self.recurrent = cell, recurrent  # in this order, which is that of the weights
         self.cell.feeds_back = True
+        self.cell.surrogate = cell.surrogate or surrogates.ATan()
 
     def neurons(self) -> list[NeuronCell]:
         return [self.cell]

@@ -88,6 +88,12 @@ class Batches:
             raise TypeError(f"`prepare` must be a function or None. Received: prepare={prepare!r}")
         self._prepare = prepare
 
+    def __repr__(self) -> str:  # Keras shows it in its error for data of a kind that it does not take
+        return (
+            f"<Batches of {self.batch_size} of {self.num_examples} examples, for training.fit; for model.fit give "
+            f"batches.epochs(0, epochs) and steps_per_epoch={self.steps_per_epoch}>"
+        )
+
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""

@@ -60,7 +60,7 @@ def from_nir(
         surrogate: `surrogate` of all neurons, as in `LIFCell`, a function of the potentials in the graph
             (`surrogates.scaled` where ours have another scale), to train further as in the library that wrote it: with
             `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
-            `"atan"` for neurons without memory, as a `Threshold`.
+            `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;

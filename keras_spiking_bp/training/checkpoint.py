@@ -28,7 +28,7 @@ from keras_spiking_bp.training.model_state import (
     saved_apart,
     statistics_of_replicas,
 )
-from keras_spiking_bp.training.optimizers import constant_learning_rate
+from keras_spiking_bp.training.optimizers import constant_learning_rate, scheduled_learning_rate
 from keras_spiking_bp.training.replicas import assign_to_replicas, gatherer, sums_for_replicas
 from keras_spiking_bp.training.swapped_averages import restore_weights
 from keras_spiking_bp.validation import check_path
@@ -103,7 +103,8 @@ class Checkpoint:
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in saved_apart(model)))
         of_callbacks: dict[str, Any] = {**state_of(callbacks)}
         np.savez(unfinished / "callbacks.npz", **of_callbacks)
-        state = {"format": FORMAT, "data": self._data, "learning_rate": self._learning_rate}
+        rate = scheduled_learning_rate(model)
+        state = {"format": FORMAT, "data": self._data, "learning_rate": self._learning_rate if rate is None else rate}
         state |= {**described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
@@ -181,9 +182,17 @@ class Checkpoint:
                 f"checkpoint in {str(self.folder)!r}, {streams}. Received: {own}. Give another folder, or remove that "
                 "one"
             )
-        self._learning_rate = state.pop("learning_rate", None)
+        self._learning_rate = saved_rate = state.pop("learning_rate", None)
         self.load(model, callbacks)
-        restored = constant_learning_rate(model)
+        restored, scheduled = constant_learning_rate(model), scheduled_learning_rate(model)
+        if scheduled is not None and saved_rate is not None and not np.isclose(scheduled, saved_rate, atol=0.0):
+            warnings.warn(
+                f"The learning rate schedule is the one that the model was compiled with: {scheduled:g} at the last "
+                f"step of the checkpoint in {str(self.folder)!r}, which was trained with {saved_rate:g} there. The "
+                "result is that of neither schedule alone",
+                UserWarning,
+                stacklevel=3,
+            )
         known = None not in (given, self._learning_rate, restored)
         if known and not trained and given not in (self._learning_rate, restored):
             warnings.warn(

@@ -44,7 +44,8 @@ def fit(
 
     Restored are
 
-    * the weights, the optimizers with their steps, averages (`use_ema`) and learning rates;
+    * the weights, the optimizers with their steps, averages (`use_ema`) and learning rates. A `LearningRateSchedule` is
+      that of the new call, at the saved step; a warning says so if its rate is another one there;
     * the random streams of encoders and dropout;
     * the position in the data, and the metric sums;
     * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,

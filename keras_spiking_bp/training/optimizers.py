@@ -36,6 +36,15 @@ def constant_learning_rate(model: keras.Model) -> float | None:
     return float(rate.numpy()) if isinstance(rate, keras.Variable) else None
 
 
+def scheduled_learning_rate(model: keras.Model) -> float | None:
+    """The one of the last step, by the schedule of the optimizer; None if it has none."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return None
+    return float(schedule(optimizer.iterations - 1))
+
+
 def build_optimizers(model: keras.Model) -> None:
     """Creates the variables of the optimizer, which Keras would create in the first step.
 

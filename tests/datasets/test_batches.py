@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -154,6 +155,15 @@ def test_the_shares_of_several_inputs(workers):
     for number, batch in enumerate(whole):
         np.testing.assert_array_equal(np.concatenate([share[number]["a"] for share in shares]), batch)
         np.testing.assert_array_equal(np.concatenate([share[number]["b"] for share in shares]), -batch)
+
+
+def test_model_fit_says_what_to_give():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = numbers()
+    with pytest.raises(ValueError, match=r"batches\.epochs\(0, epochs\) and steps_per_epoch=3"):
+        model.fit(batches, epochs=2)
+    model.fit(batches.epochs(0, 2), epochs=2, steps_per_epoch=3, verbose=0)
 
 
 def test_bad_arguments():

@@ -659,6 +659,24 @@ def test_another_learning_rate_than_that_of_the_checkpoint(tmp_path, recwarn):
     assert "0.125, not the one" in again
 
 
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_a_schedule_is_that_of_the_new_call(tmp_path, recwarn, wrap):
+    steps = plain_batches().steps_per_epoch
+
+    def told(epochs, *rates):
+        recwarn.clear()
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([steps - 1, 2 * steps - 1], list(rates))
+        optimizer = keras.optimizers.SGD(schedule)
+        ksbp.training.fit(plain_model(wrap(optimizer)), plain_batches(), epochs, tmp_path, verbose=0)
+        assert float(optimizer.learning_rate) == pytest.approx(rates[min(epochs, 2)])
+        return [str(warning.message) for warning in recwarn if "schedule" in str(warning.message)]
+
+    assert not told(1, 0.5, 0.25, 0.125)
+    assert not told(2, 0.5, 0.125, 0.0625)  # as if it had begun so
+    (message,) = told(3, 0.5, 0.25, 0.125)
+    assert "compiled with: 0.25 at" in message and "with 0.125 there" in message
+
+
 def test_files_in_another_folder(tmp_path):
     def batches(root, names):
         for number, name in enumerate(names):

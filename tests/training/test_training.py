@@ -149,16 +149,20 @@ def test_jit_compile_gives_the_same_training(gradient, network):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("encoder", ["poisson", None])
-def test_nan_in_the_first_batch_stops_fit(encoder):
+@pytest.mark.parametrize(
+    ("encoder", "value", "name"), [("poisson", -np.inf, "images_has"), (None, np.nan, "sequences_has")]
+)
+def test_nan_or_infinity_in_the_first_batch_stops_fit(encoder, value, name):
+    """The error names the argument before the stack, not only behind it."""
     x, y = digits()
     x = x[:64].copy()
-    x[5, 0, 0, 0] = np.nan
+    x[5, 0, 0, 0] = value
     if encoder is None:
         x = np.repeat(x[:, None], 12, axis=1)
     model = compiled(model_for_digits(encoder=encoder, **ONE_LAYER))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NaN") as error:
         model.fit(x, y[:64], batch_size=32, epochs=1, verbose=0)
+    assert name in str(error.value).partition("most recent call last")[0]
 
 
 def test_memory_of_the_backward_pass_does_not_grow_with_time():
