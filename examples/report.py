@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.operations import COUNTS
+from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.export.atomic import written_whole
 
 _PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPORT"}
@@ -63,6 +63,7 @@ def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict
     activity = ksbp.analysis.activity(done).rows
     rows = [row for row in activity if row["layer"] not in ("input", "total")]
     operations = ksbp.analysis.operations(done).rows[-1]
+    ann = operations_of_model(ksbp.ann_counterpart(model))  # once, of events too: on the sum of the steps
     return {
         "accuracy": accuracy,
         "interval_95": wilson_interval(accuracy, done.samples),
@@ -70,5 +71,6 @@ def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict
         "spikes_per_sample": {row["layer"]: row["spikes"] for row in rows},
         "spikes_per_neuron": {row["layer"]: row["spikes_per_neuron"] for row in rows},
         "firing_rate": activity[-1]["firing_rate"],
-        "operations_per_sample": {name: operations[name] for name in COUNTS},
+        "operations_per_sample": {name: operations[name] for name in ann._fields}
+        | {f"ann_{name}": number for name, number in ann._asdict().items()},
     }

@@ -124,10 +124,15 @@ def repeatable_encoder(model: keras.Model, inputs: Any) -> Callable[[], Encoded]
     return now
 
 
-def _encode(model: keras.Model, front: keras.Model, inputs: Any) -> Encoded:
-    found = front(as_inputs("inputs", model, inputs), training=False)
+def encoded_by(front: keras.Model, inputs: Any) -> Encoded:
+    """What `front`, as from `input_over_time`, makes of these tensors."""
+    found = front(inputs, training=False)  # the random layers of Keras are in training mode unless told otherwise
     sequences, mask = (found, getattr(found, "_keras_mask", None)) if len(front.outputs) == 1 else found
-    taken = Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
+    return Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
+
+
+def _encode(model: keras.Model, front: keras.Model, inputs: Any) -> Encoded:
+    taken = encoded_by(front, as_inputs("inputs", model, inputs))
     if not taken.mean_steps:
         raise ValueError("`inputs` must have time steps. Received: none, or all of them masked")
     return taken

@@ -76,7 +76,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential, or
             has a `call` of its own, or its SpikingRNN has one, ValueError if there are layers after it, it is in a
-            nested model, or weights are not finite.
+            nested model, it gets an initial state, or weights are not finite.
     """
     layer = spiking_layer(model)
     check_graph(model)
@@ -89,7 +89,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
             f"it in the model {inner.name!r}. Give that one, model.get_layer({inner.name!r}), and the data as it gets "
             "them"
         )
-    sequences_of(model)
+    sequences_and_mask(model)
     outputs = call_in(model, layer).output_tensors
     if not all(any(tensor is output for output in outputs) for tensor in model.outputs):
         raise ValueError(
@@ -120,7 +120,7 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
     Raises:
         ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
     """
-    sequences, mask = _steps_of(model)
+    sequences, mask = sequences_and_mask(model)
     if mask is not None or _has_mask(sequences):
         raise ValueError(
             f"The SpikingRNN layer {spiking_layer(model).name!r} of `model` gets a mask, which cannot be followed "
@@ -129,7 +129,7 @@ def sequences_of(model: keras.Model) -> keras.KerasTensor:
     return sequences
 
 
-def _steps_of(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
+def sequences_and_mask(model: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor | None]:
     """The input over time of the `SpikingRNN` among the layers of `model`, and the mask given to it, symbolic.
 
     The mask that Keras attaches to the input is not always among what it gives to the layer.
@@ -220,7 +220,7 @@ def input_over_time(model: keras.Model) -> keras.Model:
     check_graph(model)
     layer = spiking_layer(model)
     if layer in model.layers:
-        sequences, mask = _steps_of(model)
+        sequences, mask = sequences_and_mask(model)
         outputs = sequences if mask is None else [sequences, mask]
     else:
         inner = _part_with(model, layer)

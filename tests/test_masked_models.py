@@ -1,4 +1,4 @@
-"""`calibrate`, the callbacks and `traces` with a mask: as if each series were run alone, cut to its steps."""
+"""`calibrate`, the callbacks, `analysis` and `traces` with a mask: as if each series ran alone, cut to its steps."""
 
 import itertools
 import warnings
@@ -168,13 +168,21 @@ def test_callbacks(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_analysis_and_exports_refuse_it(made, tmp_path):
-    model, inputs = made(cell_of())
-    with pytest.raises(ValueError, match="gets a mask|must have its SpikingRNN layer .* among its own layers"):
-        ksbp.analysis.run(model, inputs, verbose=0)
+def test_exports_refuse_it(made, tmp_path):
+    model, _ = made(cell_of())
     with pytest.raises(ValueError, match="gets a mask|must have its SpikingRNN layer .* among its own layers"):
         ksbp.export.export_saved_model(model, tmp_path / "exported")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("made", [given, made_by_masking, as_integers, made_by_another_model])
+def test_analysis_follows_it(made):
+    model, inputs = made(cell_of())
+    batches = tf.data.Dataset.from_tensors((tuple(inputs) if isinstance(inputs, list) else inputs, np.arange(6) % 3))
+    done = ksbp.analysis.run(model, batches.unbatch().batch(4), verbose=0)
+    np.testing.assert_allclose(done.outputs[:, -1], model(inputs), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(done.spikes["hidden"].sum(1)[LENGTHS > 0], alone(model, inputs)[1].sum(1))
+    assert done.steps[:, -1].tolist() == LENGTHS.tolist()
 
 
 @pytest.mark.parametrize("made", [given, made_by_masking, made_by_another_model, made_outside])

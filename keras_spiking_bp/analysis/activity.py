@@ -52,18 +52,18 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
     rows = []
     for name, neurons in done.neurons.items():
         rows.append(
-            _row(name, neurons, float(done.spikes[name].sum(1).mean()), done.num_steps)
+            _row(name, neurons, float(done.spikes[name].sum(1).mean()), done.mean_steps)
             | {"silent": done.silent.get(name), "saturated": done.saturated.get(name)}
         )
     inner = [row for row in rows if row["layer"] != INPUT]
     neurons = sum(row["neurons"] for row in inner)
-    total = _row("total", neurons, sum(row["spikes"] for row in inner), done.num_steps)
+    total = _row("total", neurons, sum(row["spikes"] for row in inner), done.mean_steps)
     for name in ("silent", "saturated"):
         total[name] = sum(row[name] * row["neurons"] for row in inner) / neurons
     return Activity([*rows, total])
 
 
-def _row(layer: str, neurons: int, spikes: float, num_steps: int) -> dict[str, Any]:
+def _row(layer: str, neurons: int, spikes: float, num_steps: float) -> dict[str, Any]:
     return {
         "layer": layer,
         "neurons": neurons,

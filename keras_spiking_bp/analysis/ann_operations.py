@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import keras
 
@@ -16,25 +16,20 @@ from keras_spiking_bp.connections import Connection
 from keras_spiking_bp.layer_kinds import ONE_TO_ONE, SAME, parts_of
 
 
-def ann_operations(paths: Iterable[Connection]) -> list[OperationCount]:
+def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
     """Cost of each connection in one inference of the same network as an ANN.
 
     As `operations_of_model` counts: one MAC for each synapse with a weight, one accumulate for each element of a
     pooling window, and for each element of a summand that is not itself a sum of weights, such as an identity shortcut.
     An identity that is no summand counts as one accumulate for each element. What several paths share, such as the
-    pooling before a residual block or the layers after an `Add`, is counted once, for the first. An ANN has no feedback
-    of spikes.
+    pooling before a residual block or the layers after an `Add`, is counted once, for the first.
     """
-    paths = list(paths)
     values = [_values(path) for path in paths]
     takers, summands = _uses(paths, values)
     found: list[OperationCount] = []
     counted: set[_Place] = set()
     added: set[tuple[_Place, _Place]] = set()  # summands, each with the sum
     for path, of in zip(paths, values, strict=True):
-        if path.delayed:
-            found.append(OperationCount())
-            continue
         cost = OperationCount()
         state = _State(path.source_shape)
         sums = iter(path.sums)
@@ -72,7 +67,7 @@ def _values(path: Connection) -> list[_Place]:
 
 
 def _uses(
-    paths: list[Connection], values: list[list[_Place]]
+    paths: Sequence[Connection], values: list[list[_Place]]
 ) -> tuple[dict[_Place, set[_Place]], dict[str, set[_Place]]]:
     """What takes each value, and the summands of the current of each target."""
     takers: dict[_Place, set[_Place]] = collections.defaultdict(set)
@@ -81,11 +76,10 @@ def _uses(
         id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
     }
     for path, of in zip(paths, values, strict=True):
-        if not path.delayed:
-            last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
-            summands[path.target].add(of[-1][last:])
-            for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
-                takers[before].add(after)
+        last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
+        summands[path.target].add(of[-1][last:])
+        for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
+            takers[before].add(after)
     return takers, summands
 
 

@@ -125,7 +125,7 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
     row = curve.rows[steps - 1]
     accumulates, macs = curve.run.before
     energy = costs.of_ann(accumulates, macs) + costs.of(row["accumulates"] - accumulates, row["macs"] - macs)
-    energy += costs.of_updates(curve.run.updates * steps)
+    energy += costs.of_updates(curve.run.updates * curve.run.steps[:, steps - 1].mean())
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
 

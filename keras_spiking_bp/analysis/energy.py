@@ -91,7 +91,7 @@ def energy(
     batch_size: int = 50,
     verbose: int = 1,
 ) -> Energy:
-    """The energy of an inference: spiking network, and the same network as an ANN.
+    """The energy of an inference: spiking network, and the same network as an ANN, as in `analysis.operations`.
 
     `energy = accumulates * costs.accumulate + macs * costs.mac`, plus memory and neuron updates where `costs` has them.
     An estimate, not a measurement, of arithmetic in a device that computes only where there is a spike. (LiteRT, ONNX

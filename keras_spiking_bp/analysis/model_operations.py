@@ -15,7 +15,7 @@ from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.layer_graph import calls, name_of_output
 from keras_spiking_bp.layer_kinds import ONE_TO_ONE, POOLING, SAME
-from keras_spiking_bp.spiking_model import output_layer, sequences_of
+from keras_spiking_bp.spiking_model import output_layer, sequences_and_mask
 from keras_spiking_bp.validation import check_static_shape
 
 
@@ -42,7 +42,7 @@ def operations_before(model: keras.Model) -> OperationCount:
     """
     cost = OperationCount()
     output_layer(model)
-    inputs, tensor = model.inputs, sequences_of(model)
+    inputs, tensor = model.inputs, sequences_and_mask(model)[0]
     while tensor is not None:
         operation, index, _ = tensor._keras_history
         taken = operation._inbound_nodes[index].input_tensors

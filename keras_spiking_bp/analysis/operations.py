@@ -8,6 +8,7 @@ import keras
 
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.ann_operations import ann_operations
+from keras_spiking_bp.analysis.model_operations import OperationCount
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 
@@ -25,7 +26,7 @@ class Operations(Table):
             compare. Not counted in the rows.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], neuron_updates: int):
+    def __init__(self, rows: list[dict[str, Any]], neuron_updates: float):
         super().__init__(rows)
         self.neuron_updates = neuron_updates
 
@@ -37,14 +38,17 @@ class Operations(Table):
 def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
     """Synaptic operations per sample, counted exactly, beside those of the same network as an ANN.
 
+    The ANN beside a network with an `Encoder` sees the sample once, without feedback. Beside one without, whose input
+    is a series, it computes each layer, feedback too, at each time step that no mask skips, as a recurrent layer of
+    Keras does.
+
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
     strides it reaches fewer (`analysis.synapse_counts.fan_out`). An input that is not spikes (a constant current) costs
-    a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse,
-    once (for a series, too, as if all steps were one; without feedback). Pooling windows and identity shortcuts have no
-    weights: they accumulate, in the ANN too. Where no neurons follow average pooling, each spike goes through its
-    window to the synapses of the next layer; the ANN computes the averages first. Biases, and batch normalisation,
-    which can be folded into weights and biases, are not counted (one addition for each neuron and time step, in the ANN
-    for each neuron).
+    a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse.
+    Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where no neurons follow
+    average pooling, each spike goes through its window to the synapses of the next layer; the ANN computes the averages
+    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted (one addition
+    for each neuron and time step, in the ANN for each neuron).
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
@@ -73,8 +77,11 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     if accumulates or macs:
         counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
         rows.append({"connection": BEFORE, "synapses": accumulates + macs, **counts})
-    of_ann = ann_operations(done.connections)
-    for path, synapses, ann in zip(done.connections, done.synapses, of_ann, strict=True):
+    times = 1 if done.encoded else done.mean_steps  # that the ANN computes
+    in_ann = [path for path in done.connections if not (done.encoded and path.delayed)]
+    of_ann = dict(zip([path.name for path in in_ann], ann_operations(in_ann), strict=True))
+    for path, synapses in zip(done.connections, done.synapses, strict=True):
+        ann = of_ann.get(path.name, OperationCount())
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
         rows.append(
@@ -83,10 +90,10 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "synapses": synapses,
                 "accumulates": 0.0 if multiplies else counted,
                 "macs": counted if multiplies else 0.0,
-                "ann_accumulates": ann.accumulates,
-                "ann_macs": ann.macs,
+                "ann_accumulates": ann.accumulates * times,
+                "ann_macs": ann.macs * times,
             }
         )
     total: dict[str, Any] = {"connection": "total", "synapses": sum(row["synapses"] for row in rows)}
     total |= {name: sum(row[name] for row in rows) for name in COUNTS}
-    return Operations([*rows, total], done.updates * done.num_steps)
+    return Operations([*rows, total], done.updates * done.mean_steps)

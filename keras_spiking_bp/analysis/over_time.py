@@ -87,7 +87,7 @@ class AccuracyOverTime(Table):
             row = {
                 "margin": float(margin),
                 "accuracy": float(correct[samples, at].mean()),
-                "steps": float(at.mean() + 1),
+                "steps": float(self.run.steps[samples, at].mean()),
             }
             means = {name: float(values[samples, at].mean()) for name, values in spent.items()}
             rows.append(row | _UNCOUNTED | means)

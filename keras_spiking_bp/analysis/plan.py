@@ -12,7 +12,7 @@ from keras_spiking_bp.analysis.model_operations import OperationCount, operation
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.connections import Connection, connections
 from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import sequences_of
+from keras_spiking_bp.spiking_model import sequences_and_mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ def plan(model: keras.Model, counted: bool = False) -> Plan:
         TypeError, ValueError: as `run`; ValueError too if operations are needed and cannot be counted.
     """
     layer = countable_layer(model)
-    paths = tuple(connections(layer.cell, sequences_of(model).shape[2:]))
+    paths = tuple(connections(layer.cell, sequences_and_mask(model)[0].shape[2:]))
     refuse_pooled_sums(layer, paths)
     refuse_pooled_currents(layer, paths, spiking_input=True)
     fans: tuple[np.ndarray, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -16,9 +17,10 @@ from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes,
 from keras_spiking_bp.analysis.model_operations import OperationCount
 from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.encoded_inputs import as_inputs, stream_restored
+from keras_spiking_bp.encoded_inputs import as_inputs, encoded_by, stream_restored
+from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.observe import SATURATED_RATE
-from keras_spiking_bp.spiking_model import input_over_time, sequences_of
+from keras_spiking_bp.spiking_model import input_over_time
 from keras_spiking_bp.validation import check_positive_int
 
 
@@ -28,6 +30,7 @@ class Run:
 
     Attributes:
         outputs: `V[t] / t` at each step t (for a network that ends in spikes, its firing rates so far), (N, T, ...).
+        steps: the number of steps t so far that no mask skips, (N, T).
         labels: class indices (N,), or None.
         neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
         spikes: spikes of each of them in each step, (N, T).
@@ -41,10 +44,12 @@ class Run:
         updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
             the counts of max pooling.
         before: operations of the layers before the encoder, once per sample: `accumulates` and `macs`.
+        encoded: whether an encoder makes the time steps of one sample; if not, the sample is a series.
         uncounted: why operations cannot be counted; empty if they are.
     """
 
     outputs: np.ndarray
+    steps: np.ndarray
     labels: np.ndarray | None
     neurons: dict[str, int]
     spikes: dict[str, np.ndarray]
@@ -56,11 +61,17 @@ class Run:
     spiking_input: bool
     updates: int
     before: OperationCount
+    encoded: bool
     uncounted: str
 
     @property
     def num_steps(self) -> int:
         return self.outputs.shape[1]
+
+    @property
+    def mean_steps(self) -> float:
+        """Time steps that no mask skips, mean over the samples."""
+        return float(self.steps[:, -1].mean())
 
     @property
     def samples(self) -> int:
@@ -114,7 +125,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
             encoder is restored: repeated calls return the same.
         data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
             `datasets.Batches` of batches, of inputs or of `(inputs, labels)`. Of `Batches`, the first epoch: with its
-            augmentation, and without what is left over from whole batches.
+            augmentation, and without what is left over from whole batches. Several inputs, such as a series and its
+            mask, come in batches.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or not needed.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
@@ -122,9 +134,9 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
     Raises:
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
             or if `data` has another type.
-        ValueError: if it is not built, does not end in that layer, gets a mask or runs backwards; if it has no spiking
-            neurons, two cells of one name, joins that cannot be followed, or max pooling of values that are not spikes;
-            if `data` is empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
+        ValueError: if it is not built, does not end in that layer, or runs backwards; if it has no spiking neurons, two
+            cells of one name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is
+            empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -150,35 +162,40 @@ def _run(
     planned, front = plan(model, counted), input_over_time(model)
     batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
     layer, paths, fans = planned.layer, planned.paths, planned.fans
-    step_shape = sequences_of(model).shape[2:]
-    # eagerly it would run image by image; the random layers of Keras are in training mode unless told otherwise
-    encode = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
+    step_shape = front.outputs[0].shape[2:]
+    encoded = any(isinstance(layer, Encoder) for layer in front._flatten_layers())
+    encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
+    if encoded:  # which eagerly would run image by image
+        encode = tf.function(encode, reduce_retracing=True)
     count = counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
-    parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": []}
+    parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": [], "steps": []}
     most = dict.fromkeys(neurons, 0)
     saturated = dict.fromkeys(neurons, 0.0)
     spiking_input, samples = True, 0
     bar = keras.utils.Progbar(number, verbose=verbose)
     with stream_restored(front):
         for i, (inputs, of_batch) in enumerate(batches, start=1):
-            currents = encode(as_inputs("data", model, inputs))
-            any_size = tf.TensorSpec((None, None, *step_shape), currents.dtype)  # the last batch may be smaller
-            outputs, spikes, operations, totals, is_spikes = count.get_concrete_function(any_size)(currents)
+            given = [value for value in encode(as_inputs("data", model, inputs)) if value is not None]
+            any_size = [tf.TensorSpec((None, None, *of.shape[2:]), of.dtype) for of in given]  # the last may be smaller
+            outputs, spikes, operations, steps, totals, is_spikes = count.get_concrete_function(*any_size)(*given)
             if parts["outputs"] and parts["outputs"][0].shape[1] != outputs.shape[1]:
                 raise ValueError(
                     "`data` must have the same number of time steps in all batches. Received: batches of "
                     f"{parts['outputs'][0].shape[1]} and of {outputs.shape[1]} steps. Run those of each length by "
                     "themselves"
                 )
-            for name, value in (("outputs", outputs), ("spikes", spikes), ("operations", operations)):
+            for name, value in (
+                ("outputs", outputs), ("spikes", spikes), ("operations", operations), ("steps", steps),
+            ):  # fmt: skip
                 parts[name].append(value.numpy())
             if of_batch is not None:
                 parts["labels"].append(of_batch)
+            many = SATURATED_RATE * steps.numpy()[:, -1:]
             for name, total in totals.items():
                 most[name] = np.maximum(most[name], total.numpy().max(0))
-                saturated[name] += (total.numpy() > SATURATED_RATE * outputs.shape[1]).mean() * len(outputs)
+                saturated[name] += (total.numpy().reshape(len(many), -1) > many).mean() * len(many)
             spiking_input &= bool(is_spikes)
             refuse_pooled_currents(layer, paths, spiking_input)
             samples += len(outputs)
@@ -195,6 +212,7 @@ def _run(
     operations = np.concatenate(parts["operations"])
     return Run(
         outputs=np.concatenate(parts["outputs"]),
+        steps=np.concatenate(parts["steps"]),
         labels=np.concatenate(parts["labels"]) if parts["labels"] else None,
         neurons=neurons,
         spikes={name: spikes[:, :, i] for i, name in enumerate(names) if name in neurons},
@@ -212,6 +230,7 @@ def _run(
             if entry != "fed_back"  # kept, not computed
         ),
         before=planned.before,
+        encoded=encoded,
         uncounted=planned.uncounted,
     )
 

@@ -36,7 +36,7 @@ class Network:
     """
 
     def __init__(self, model: keras.Model):
-        layer = output_layer(model)
+        layer, sequences = output_layer(model), sequences_of(model)
         if len(model.inputs) != 1:
             raise ValueError(f"`model` must have one input. Received: {len(model.inputs)}")
         output = call_in(model, layer).output_tensors[0]
@@ -52,7 +52,6 @@ class Network:
             go_backwards=layer.go_backwards,
             name="window",
         )
-        sequences = sequences_of(model)
         _, self.num_steps, *step_shape = sequences.shape
         self.step_shape = tuple(step_shape)
         self.variables = model.variables

@@ -95,8 +95,8 @@ def test_synapses_equal_the_count_for_a_spike_everywhere(network, spikes):
     assert synapses["b -> c"] == brute_force.conv(ones["b -> c"], 3, 2, 1, 6)
     assert synapses["g -> h"] == brute_force.pool(ones["g -> h"], 2, 2)
     total = ksbp.analysis.operations(done).rows[-1]
-    assert total["ann_macs"] + total["ann_accumulates"] == sum(done.synapses)
-    assert total["ann_accumulates"] == synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"]
+    assert total["ann_macs"] + total["ann_accumulates"] == STEPS * sum(done.synapses)
+    assert total["ann_accumulates"] == STEPS * (synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"])
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def test_the_ann_averages_first(without_pooling_neurons):
     spikes = np.zeros((1, STEPS, 25, 24, 2), "float32")
     table = ksbp.analysis.operations(without_pooling_neurons, spikes, verbose=0)
     accumulates, macs = operations_of_model(ksbp.ann_counterpart(without_pooling_neurons))
-    assert (table.rows[-1]["ann_macs"], table.rows[-1]["ann_accumulates"]) == (macs, accumulates)
+    assert (table.rows[-1]["ann_macs"], table.rows[-1]["ann_accumulates"]) == (STEPS * macs, STEPS * accumulates)
     rows = {row["connection"]: row for row in table.rows}
-    assert rows["input -> a"]["ann_macs"] == brute_force.conv(np.ones((12, 12, 2)), 3, 1, 1, 4)
-    assert rows["input -> a"]["ann_accumulates"] == brute_force.pool(np.ones((25, 24, 2)), 2, 2)
-    assert (rows["a -> c"]["ann_macs"], rows["a -> c"]["ann_accumulates"]) == (0, 4 * 4 * 4)
-    assert rows["f -> g"]["ann_macs"] == 4 * 5
+    assert rows["input -> a"]["ann_macs"] == STEPS * brute_force.conv(np.ones((12, 12, 2)), 3, 1, 1, 4)
+    assert rows["input -> a"]["ann_accumulates"] == STEPS * brute_force.pool(np.ones((25, 24, 2)), 2, 2)
+    assert (rows["a -> c"]["ann_macs"], rows["a -> c"]["ann_accumulates"]) == (0, STEPS * 4 * 4 * 4)
+    assert rows["f -> g"]["ann_macs"] == STEPS * 4 * 5
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -388,8 +388,8 @@ def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
     inputs = keras.Input((STEPS, 4, 4, 2))
     snn = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(inputs))
     rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 4, 4, 2), "float32"), verbose=0).rows
-    assert rows[0]["ann_macs"] == macs[type(synapse[1]).__name__]
-    assert operations_of_model(ksbp.ann_counterpart(snn)).macs == rows[-1]["ann_macs"]
+    assert rows[0]["ann_macs"] == STEPS * macs[type(synapse[1]).__name__]
+    assert STEPS * operations_of_model(ksbp.ann_counterpart(snn)).macs == rows[-1]["ann_macs"]
 
 
 def test_padding_that_is_joined_is_refused():
@@ -434,7 +434,7 @@ def test_what_passes_a_sum_on_leaves_it_a_sum_in_a_spiking_network(middle):
     inputs = keras.Input((5, 4))
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
     total = ksbp.analysis.operations(model, np.ones((1, 5, 4), "float32"), verbose=0).rows[-1]
-    assert (total["ann_macs"], total["ann_accumulates"]) == (4 * 2 + 2 * 3 + 2 * 3, 0)
+    assert (total["ann_macs"], total["ann_accumulates"]) == (5 * (4 * 2 + 2 * 3 + 2 * 3), 0)
 
 
 def test_pooling_behind_the_last_neurons_is_counted():
@@ -448,13 +448,80 @@ def test_pooling_behind_the_last_neurons_is_counted():
     assert last["connection"] == "a -> (output)" and last["synapses"] == 30
     assert last["accumulates"] == traces(model, spikes)["a"]["spikes"].sum() / 2 > 0
     assert operations_of_model(ksbp.ann_counterpart(model)) == (30, 120)
-    assert (total["ann_accumulates"], total["ann_macs"]) == (30, 120)
+    assert (total["ann_accumulates"], total["ann_macs"]) == (6 * 30, 6 * 120)
     assert total["accumulates"] == first["accumulates"] + last["accumulates"]
 
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(30), name="a"), keras.layers.Softmax()])
     model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
     rows = ksbp.analysis.operations(model, spikes, verbose=0).rows
     assert [row["connection"] for row in rows] == ["input -> a", "total"]
+
+
+def recurrent(recurrent=None):
+    cell = ksbp.LIFCell(keras.layers.Dense(12), threshold=0.3, name="hidden")
+    cells = [
+        ksbp.RecurrentCell(cell, recurrent or keras.layers.Dense(12)),
+        ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"),
+    ]
+    return ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")
+
+
+@pytest.mark.parametrize("encoder", [None, ksbp.DeltaEncoder(0.5)])
+def test_the_ann_takes_a_series_step_by_step(encoder):
+    """By hand: the kernels of a recurrent layer of Keras of the same size, at each step."""
+    inputs = keras.Input((STEPS, 5))
+    encoded = inputs if encoder is None else encoder(inputs)
+    rnn = keras.layers.SimpleRNN(12, use_bias=False)
+    rnn.build((None, STEPS, 5))
+    series = np.random.default_rng(0).normal(0, 1, (SAMPLES, STEPS, 5)).astype("float32")
+    rows = ksbp.analysis.operations(keras.Model(inputs, recurrent()(encoded)), series, verbose=0).rows
+    kernels = [weights.size for weights in rnn.get_weights()] + [12 * 3]
+    assert kernels == [60, 144, 36]
+    assert [row["ann_macs"] for row in rows] == [STEPS * size for size in (*kernels, sum(kernels))]
+    assert rows[-1]["ann_accumulates"] == 0
+    identity = keras.Model(inputs, recurrent(keras.layers.Identity())(encoded))
+    by_name = {row["connection"]: row for row in ksbp.analysis.operations(identity, series, verbose=0).rows}
+    assert by_name["hidden -> hidden"]["ann_accumulates"] == by_name["total"]["ann_accumulates"] == STEPS * 12
+
+
+def test_the_ann_takes_what_an_encoder_repeats_once_and_without_feedback():
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, recurrent()(ksbp.ConstantEncoder(STEPS)(inputs)))
+    rows = ksbp.analysis.operations(model, np.ones((SAMPLES, 5), "float32"), verbose=0).rows
+    assert [row["ann_macs"] for row in rows] == [60, 0, 36, 96]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("readout", [True, False])
+def test_a_series_with_a_mask_costs_as_much_as_its_steps(readout, dtype):
+    keras.utils.set_random_seed(0)
+    layer = recurrent() if readout else ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), threshold=0.3, name="a"))
+    inputs, exists = keras.Input((None, 5), dtype=dtype), keras.Input((None,), dtype="bool")
+    plain, masked = keras.Model(inputs, layer(inputs)), keras.Model([inputs, exists], layer(inputs, mask=exists))
+    series = np.random.default_rng(0).integers(-1, 2, (4, 8, 5)).astype(dtype)
+    mask = np.arange(8) < np.array([8, 4, 5, 1])[:, None]
+    mask[2, [0, 3]] = False
+    batches = tf.data.Dataset.from_tensor_slices(((series, mask), np.arange(4) % 3)).batch(3)
+    done = ksbp.analysis.run(masked, batches, verbose=0)
+    each = [ksbp.analysis.run(plain, x[m][None], verbose=0) for x, m in zip(series, mask, strict=True)]
+    np.testing.assert_allclose(done.outputs[:, -1], masked([series, mask]), rtol=1e-5, atol=1e-6)
+    for name, spikes in done.spikes.items():
+        np.testing.assert_array_equal(spikes.sum(1), [of.spikes[name].sum() for of in each])
+    tables = [ksbp.analysis.operations(of) for of in (done, *each)]
+    for row, *of_each in zip(*(table.rows for table in tables), strict=True):
+        for name in ("accumulates", "macs", "ann_macs"):
+            assert row[name] == pytest.approx(np.mean([of[name] for of in of_each]))
+    assert row["ann_macs"] == 4 * (240 if readout else 15)
+    assert tables[0].neuron_updates == np.mean([table.neuron_updates for table in tables[1:]])
+    costs = ksbp.analysis.Costs(neuron_update=2.0)
+    (compared,) = ksbp.analysis.compare({"a": done}, accuracy=1.0, costs=costs, verbose=0).rows
+    assert compared["energy_nj"] == pytest.approx(ksbp.analysis.energy(done, costs=costs).rows[-1]["energy_nj"])
+    activity = ksbp.analysis.activity(done).rows[-1]
+    assert activity["spikes_per_neuron"] == pytest.approx(4 * activity["firing_rate"]) and activity["spikes"] > 0
+    (exit_at_the_end,) = ksbp.analysis.accuracy_over_time(done).early_exit([np.inf]).rows
+    assert exit_at_the_end["steps"] == 4
+    for name, share in done.saturated.items():
+        assert share == pytest.approx(np.mean([of.saturated[name] for of in each]))
 
 
 @pytest.fixture
@@ -677,7 +744,8 @@ def test_a_graph_is_counted_as_its_counterpart(name):
     """What stands behind a sum is computed once in the ANN, though each of the summands has a path through it."""
     snn = spiking_graph(GRAPHS[name]())
     rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
-    assert operations_of_model(ksbp.ann_counterpart(snn)) == (rows[-1]["ann_accumulates"], rows[-1]["ann_macs"])
+    accumulates, macs = operations_of_model(ksbp.ann_counterpart(snn))
+    assert (STEPS * accumulates, STEPS * macs) == (rows[-1]["ann_accumulates"], rows[-1]["ann_macs"])
 
 
 def test_joins_that_cannot_be_counted_are_refused():
