@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 
-from keras_spiking_bp.cells import (
-    Cell,
-    GraphCell,
-    IFCell,
-    LIFCell,
-    MaxPoolingCell,
-    ReadoutCell,
-    RecurrentCell,
-    ResidualCell,
-    SequentialCell,
-)
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.neuron_parameters import shown
 from keras_spiking_bp.rnn import SpikingRNN
@@ -49,7 +40,7 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
         total                                                                228      323
     """
     for layer in spiking_layers(model):
-        rows = list(_rows(layer.cell, 0))
+        rows = _rows(layer.cell)
         total = ("total", "", "", "", layer.cell.count_params(), sum(row[5] for row in rows))
         table = [_HEADER] + [tuple(f"{x:,}" if isinstance(x, int) else x for x in row) for row in [*rows, total]]
         widths = [max(len(row[i]) for row in table) for i in range(len(_HEADER))]
@@ -63,41 +54,20 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
             print_fn(line)
 
 
-def _rows(cell: keras.layers.Layer, depth: int) -> Iterator[tuple]:
-    """One row for each layer of neurons, shortcut and stateless layer of the tree."""
-    indent = "  " * depth
-    if isinstance(cell, SequentialCell):
-        for part, output in zip(cell.cells, [*cell.input_shapes_of_step[1:], cell.output_shape_of_step], strict=True):
-            if isinstance(part, Cell):
-                yield from _rows(part, depth)
-            else:
-                yield (indent + part.name, "", _synapse(part), _shape(output), part.count_params(), 0)
-    elif isinstance(cell, ResidualCell):
-        yield (indent + cell.name, "", "residual block", _shape(cell.output_shape_of_step), 0, 0)
-        yield from _rows(cell.body, depth + 1)
-        around = cell.shortcut
-        if around is None:
-            yield (f"{indent}  shortcut", "", "identity", _shape(cell.output_shape_of_step), 0, 0)
-        else:
-            weights = around.count_params()
-            yield (f"{indent}  shortcut", "", _synapse(around), _shape(cell.output_shape_of_step), weights, 0)
-        yield from _rows(cell.junction, depth + 1)
-    elif isinstance(cell, GraphCell):
-        for part, taken in cell.nodes():
-            if isinstance(part, Cell):
-                yield from _rows(part, depth)
-            else:
-                output, count = _shape(cell.shapes_of_step[part.name]), part.count_params()
-                synapse = f"{type(part).__name__} of {len(taken)}" if len(taken) > 1 else _synapse(part)
-                yield (indent + part.name, "", synapse, output, count, 0)
-    elif isinstance(cell, RecurrentCell):
-        yield from _rows(cell.cell, depth)
-        back = cell.recurrent
-        yield (f"{indent}  recurrent", "", _synapse(back), _shape(cell.output_shape_of_step), back.count_params(), 0)
-    else:
-        neurons = math.prod(cell.output_shape_of_step)
-        output = _shape(cell.output_shape_of_step)
-        yield (indent + cell.name, _neuron(cell), _synapse(cell.synapse), output, cell.count_params(), neurons)
+def _rows(cell: Cell) -> list[tuple]:
+    """One row for each layer of neurons with its synapse, and for each layer beside them."""
+    rows, nodes = [], flat(cell)
+    for node in nodes:
+        if isinstance(node.layer, NeuronCell):
+            neuron, weights, neurons = _neuron(node.layer), node.layer.count_params(), math.prod(node.shape)
+            others = ["input" if i == CELL_INPUT else nodes[i].name for i in node.inputs[1:]]
+            synapse = " + ".join([_synapse(node.layer.synapse), *others])
+            rows.append((node.name, neuron, synapse, _shape(node.shape), weights, neurons))
+        elif node.cell is None:
+            several = len(node.inputs) > 1
+            synapse = f"{type(node.layer).__name__} of {len(node.inputs)}" if several else _synapse(node.layer)
+            rows.append((node.name, "", synapse, _shape(node.shape), node.layer.count_params(), 0))
+    return rows
 
 
 def _neuron(cell: NeuronCell) -> str:

@@ -7,10 +7,10 @@ import dataclasses
 
 import keras
 
-from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.tree import check_connected_as_known, unknown_kind
 from keras_spiking_bp.layer_kinds import GLOBAL_POOLING, ONE_TO_ONE, POOLING, SAME, parts_of
 
 #: The target of the paths that leave the last neurons.
@@ -60,7 +60,24 @@ def paths_of(cell: Cell, input_shape: tuple[int, ...]) -> tuple[list[Connection]
         TypeError: if the tree holds a cell of an unknown kind.
     """
     found: list[Connection] = []
-    ends = _walk(cell, [Connection(INPUT, "", (), tuple(input_shape))], found)
+    ends = [Connection(INPUT, "", (), tuple(input_shape))]
+    nodes, start, paths = flat(cell), ends, []  # type: ignore[var-annotated]
+    for node in nodes:
+        before = [path for i in node.inputs for path in (start if i == CELL_INPUT else paths[i])]
+        if isinstance(node.layer, NeuronCell):
+            found += [dataclasses.replace(path, target=node.name) for path in before]
+            ends = [Connection(node.name, "", (), node.shape)]
+        else:
+            through = [dataclasses.replace(path, layers=(*path.layers, node.layer)) for path in before]
+            if node.delayed_to is not None:
+                target = nodes[node.delayed_to].name
+                found += [dataclasses.replace(path, target=target, delayed=True) for path in through]
+                paths.append([])
+                continue
+            if isinstance(node.layer, keras.layers.Add):
+                through = [dataclasses.replace(path, sums=(*path.sums, node.shape)) for path in through]
+            ends = through
+        paths.append(ends)
     return found, ends
 
 
@@ -77,10 +94,7 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         TypeError: if the tree holds a cell of an unknown kind.
         ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
-    for layer in cell._flatten_layers():
-        check_connected_as_known(layer)
-    graphs = [layer for layer in cell._flatten_layers() if isinstance(layer, GraphCell)]
-    joins_of_places = {id(layer) for graph in graphs for layer in _checked_joins(graph)}
+    joins_of_places = _joins_of_places(cell, input_shape)
     found, ends = paths_of(cell, input_shape)
     found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]
     for path in found:
@@ -99,52 +113,21 @@ def _pools(path: Connection) -> bool:
     return any(type(part) in POOLING for layer in path.layers for part in parts_of(layer))
 
 
-def _walk(cell: keras.layers.Layer, so_far: list[Connection], found: list[Connection]) -> list[Connection]:
-    """Adds the connections of `cell`, entered by the paths `so_far`; returns the paths that leave it."""
-    if isinstance(cell, SequentialCell):
-        for part in cell.cells:
-            so_far = _walk(part, so_far, found)
-        return so_far
-    if isinstance(cell, ResidualCell):
-        end_of_body = _walk(cell.body, so_far, found)
-        leaves = _walk(cell.junction, end_of_body, found)
-        around = () if cell.shortcut is None else (cell.shortcut,)
-        found += _through(so_far, around, cell.junction.name)
-        return leaves
-    if isinstance(cell, GraphCell):
-        paths = {INPUT: so_far}
-        for layer, taken in cell.nodes():
-            paths[layer.name] = _walk(layer, [path for name in taken for path in paths[name]], found)
-            if isinstance(layer, keras.layers.Add):
-                shape = cell.shapes_of_step[layer.name]
-                paths[layer.name] = [dataclasses.replace(p, sums=(*p.sums, shape)) for p in paths[layer.name]]
-        return paths[layer.name]
-    if isinstance(cell, RecurrentCell):
-        leaves = _walk(cell.cell, so_far, found)
-        back = _through(leaves, (cell.recurrent,), cell.cell.name)
-        found += [dataclasses.replace(path, delayed=True) for path in back]
-        return leaves
-    if isinstance(cell, NeuronCell):
-        found += _through(so_far, (cell.synapse,), cell.name)
-        return [Connection(cell.name, "", (), cell.output_shape_of_step)]
-    if isinstance(cell, Cell):
-        raise TypeError(unknown_kind(cell))
-    return _through(so_far, (cell,), "")
-
-
-def _checked_joins(graph: GraphCell) -> list[keras.layers.Layer]:
-    """The `Concatenate` layers that put places side by side, not channels. Rejects an `Add` that repeats a summand."""
-    found = []
-    for layer, taken in graph.nodes():
-        shapes = [graph.shapes_of_step[name] for name in taken]
-        if isinstance(layer, keras.layers.Add) and len(set(shapes)) > 1:
+def _joins_of_places(cell: Cell, input_shape: tuple[int, ...]) -> set[int]:
+    """The ids of the `Concatenate` layers that put places side by side, not channels. Rejects an `Add` that repeats a
+    summand.
+    """
+    nodes, joins = flat(cell), set()
+    for node in nodes:
+        shapes = [tuple(input_shape) if i == CELL_INPUT else nodes[i].shape for i in node.inputs]
+        if isinstance(node.layer, keras.layers.Add) and len(set(shapes)) > 1:
             raise ValueError(
-                f"The synapses of the layer {layer.name!r} (Add) cannot be counted: it repeats the smaller of the "
+                f"The synapses of the layer {node.name!r} (Add) cannot be counted: it repeats the smaller of the "
                 f"shapes {shapes}"
             )
-        if isinstance(layer, keras.layers.Concatenate) and layer.axis not in (-1, len(shapes[0])):
-            found.append(layer)
-    return found
+        if isinstance(node.layer, keras.layers.Concatenate) and node.layer.axis not in (-1, len(shapes[0])):
+            joins.add(id(node.layer))
+    return joins
 
 
 def _check_behind_concatenations(path: Connection, joins_of_places: set[int]) -> None:
@@ -177,7 +160,3 @@ def _moves_channels(part: keras.layers.Layer) -> bool:
     if isinstance(part, keras.layers.Permute):
         return part.dims[-1] != len(part.dims)
     return isinstance(part, keras.layers.Reshape) and tuple(part.target_shape) != (-1,)
-
-
-def _through(so_far: list[Connection], layers: tuple[keras.layers.Layer, ...], target: str) -> list[Connection]:
-    return [dataclasses.replace(path, target=target, layers=(*path.layers, *layers)) for path in so_far]

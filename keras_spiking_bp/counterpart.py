@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, GraphCell, IFCell, LIFCell, ResidualCell, SequentialCell
-from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell
+from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.layer_copies import use_assigned
 from keras_spiking_bp.layer_graph import unique_name
 from keras_spiking_bp.layer_kinds import POOLING, SAME
@@ -133,7 +132,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     spiking, ordinary = (source, target) if spiking_source else (target, source)
     there = {layer.name: layer for layer in ordinary.layers}
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
-    parts = list(_synapses(spiking_layer(spiking).cell))
+    parts = _synapses(spiking_layer(spiking).cell)
     name = _unused(_BEFORE, spiking_layer(spiking))
     if name in there and encoder_of(spiking)[1] is not spiking.inputs[0]:
         parts.append((name, _before_encoder(spiking)))
@@ -179,58 +178,33 @@ def _unused(name: str, layer: keras.layers.Layer) -> str:
     return unique_name(name, {part.name for part in layer._flatten_layers()})
 
 
-def _ann(cell: keras.layers.Layer, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
+def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
     """The outputs of the counterpart of `cell` on `x`."""
-    check_connected_as_known(cell)
-    if isinstance(cell, SequentialCell):
-        for part in cell.cells:
-            x = _ann(part, x, synapse)
-        return x
-    if isinstance(cell, GraphCell):
-        values = {INPUT: x}
-        for part, taken in cell.nodes():
-            given = [values[name] for name in taken]
-            x = values[part.name] = _ann(part, given if len(given) > 1 else given[0], synapse)
-        return x
-    if isinstance(cell, ResidualCell):
-        body = synapse(cell.junction.synapse, cell.junction.name)(_ann(cell.body, x, synapse))
-        around = x if cell.shortcut is None else synapse(cell.shortcut, _shortcut_name(cell))(x)
-        return _rectified(cell.junction, keras.layers.Add(name=f"{cell.junction.name}_add")([body, around]))
-    if isinstance(cell, NeuronCell):
-        x = synapse(cell.synapse, cell.name)(x)
-        moves = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
-        pools = moves and isinstance(cell, IFCell)  # spikes, whose averages are not negative
-        return x if pools or not isinstance(cell, LIFCell) else _rectified(cell, x)
-    if isinstance(cell, Cell):
-        raise TypeError(f"The cell {cell.name!r} ({type(cell).__name__}) has no counterpart that is known")
-    return synapse(cell, cell.name)(x)
+    values: list[keras.KerasTensor] = []
+    for node in flat(cell):
+        if node.delayed_to is not None:
+            raise TypeError(f"The recurrent synapses {node.name!r} have no counterpart: an ANN has no step before")
+        inputs = [x if i == CELL_INPUT else values[i] for i in node.inputs]
+        if isinstance(node.layer, NeuronCell):
+            current = inputs[0] if len(inputs) == 1 else keras.layers.Add(name=f"{node.name}_add")(inputs)
+            values.append(_activated(node.layer, current))
+        else:
+            name = node.name if node.cell is None else node.cell.name
+            values.append(synapse(node.layer, name)(inputs if len(inputs) > 1 else inputs[0]))
+    return values[-1]
 
 
-def _rectified(cell: LIFCell, x: keras.KerasTensor) -> keras.KerasTensor:
-    """Counterpart of LIF neurons: ReLU, and their dropout."""
+def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Counterpart of neurons: of LIF neurons ReLU, and their dropout; of others, and of pooling neurons, nothing."""
+    moves = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
+    pools = moves and isinstance(cell, IFCell)  # spikes, whose averages are not negative
+    if pools or not isinstance(cell, LIFCell):
+        return x
     x = keras.layers.ReLU(name=f"{cell.name}_relu")(x)
     return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
 
 
-def _synapses(cell: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+def _synapses(cell: Cell) -> list[tuple[str, keras.layers.Layer]]:
     """All layers with weights, by their names in the counterpart."""
-    if isinstance(cell, SequentialCell):
-        for part in cell.cells:
-            yield from _synapses(part)
-    elif isinstance(cell, GraphCell):
-        for part, _ in cell.nodes():
-            yield from _synapses(part)
-    elif isinstance(cell, ResidualCell):
-        yield from _synapses(cell.body)
-        yield from _synapses(cell.junction)
-        if cell.shortcut is not None and cell.shortcut.weights:
-            yield _shortcut_name(cell), cell.shortcut
-    elif isinstance(cell, NeuronCell):
-        if cell.synapse.weights:
-            yield cell.name, cell.synapse
-    elif cell.weights:
-        yield cell.name, cell
-
-
-def _shortcut_name(cell: ResidualCell) -> str:
-    return f"{cell.junction.name}_shortcut"
+    nodes = [node for node in flat(cell) if not isinstance(node.layer, NeuronCell) and node.layer.weights]
+    return [(node.name if node.cell is None else node.cell.name, node.layer) for node in nodes]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.layer_kinds import parts_of
 
@@ -16,7 +17,7 @@ Sources = list[keras.layers.Layer]
 
 def sources_of(cell: Cell) -> dict[str, Sources]:
     """The layers that give the current of each neuron layer, by its name."""
-    return {neuron.name: own for neuron, own in zip(cell.neurons(), cell.sources(), strict=True)}
+    return {neuron.name: own for neuron, own in zip(cell.neurons(), current_sources(cell), strict=True)}
 
 
 def weights_of(sources: Sources) -> list:

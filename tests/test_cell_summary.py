@@ -32,10 +32,21 @@ def test_a_residual_network():
     model = ksbp.models.spiking_resnet((12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25)
     lines = lines_of(model)
     rows = {line.split()[0]: line for line in lines[2:]}
-    for name in ("stem", "pool1", "block1_body", "block3_junction", "shortcut", "flatten", "fc1", "readout"):
+    for name in (
+        "stem",
+        "pool1",
+        "block1_body",
+        "block3_junction",
+        "block3_junction_shortcut",
+        "flatten",
+        "fc1",
+        "readout",
+    ):
         assert name in rows
     assert "LIF 0.99, threshold 1, dropout 0.25" in rows["fc1"]
-    assert "Conv2D 3x3/2, 8" in rows["block3_junction"] and "2x2x8" in rows["block3_junction"]
+    assert (
+        "Conv2D 3x3/2, 8 + block3_junction_shortcut" in rows["block3_junction"] and "2x2x8" in rows["block3_junction"]
+    )
     assert "AveragePooling2D 1x1/2" in next(line for line in lines if "AveragePooling2D 1x1" in line)
     weights, neurons = (int(n.replace(",", "")) for n in rows["total"].split()[1:])
     assert weights == model.count_params()
@@ -50,7 +61,7 @@ def test_an_identity_shortcut_and_a_bare_layer():
     with pytest.raises(ValueError, match="must be built"):
         ksbp.summary(layer)
     layer.build((None, 5, 4, 4, 2))
-    assert any("identity" in line for line in lines_of(layer))
+    assert any("Conv2D 3x3, 2 + input" in line for line in lines_of(layer))
 
 
 def test_a_model_without_neurons():

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells import graph, residual
+from keras_spiking_bp.cells import composite, lif
 from tests.test_kernels import with_compiler
 from tests.test_reads_before_updates import optimized_graphs
 
@@ -66,7 +66,7 @@ def not_serial(model, images, training=False):
 ], ids=["2D", "3D"])  # fmt: skip
 def test_additions_of_a_graph_are_not_fused(make, images, monkeypatch):
     assert not_serial(network(make(), images.shape[1:]), images) == []
-    monkeypatch.setattr(graph, "sum_of_currents", operator.add)
+    monkeypatch.setattr(composite, "sum_of_currents", operator.add)
     assert len(not_serial(network(make(), images.shape[1:]), images)) == 1  # what the first line would miss
 
 
@@ -76,7 +76,7 @@ def test_the_addition_of_a_block_is_not_fused(monkeypatch):
     monkeypatch.setattr(ksbp.kernels.switch, "_on", None)  # as before, after the test
     ksbp.kernels.enable()
     assert not_serial(network(block(), (6, 6, 3)), IMAGES, training=True) == []
-    monkeypatch.setattr(residual, "sum_of_currents", operator.add)
+    monkeypatch.setattr(lif, "sum_of_currents", operator.add)
     assert len(not_serial(network(block(), (6, 6, 3)), IMAGES, training=True)) == 1
 
 

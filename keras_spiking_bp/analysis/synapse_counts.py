@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.graph import JOINS
+from keras_spiking_bp.cells.composite import JOINS
 from keras_spiking_bp.layer_copies import copy_of, free_weights
 from keras_spiking_bp.layer_kinds import (
     AVERAGE_POOLING,

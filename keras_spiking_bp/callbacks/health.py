@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.broadcasting import per_sample
+from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
 from keras_spiking_bp.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.observe import SATURATED_RATE, activity_of, firing_rates
@@ -95,8 +96,8 @@ class Health(keras.callbacks.Callback):
         self._observe = activity_of(self.model)
         self._with_threshold = {neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold}
         self._weights = {
-            neuron.name: list({id(v): v for part in (*sources, neuron) for v in part.trainable_weights}.values())
-            for neuron, sources in zip(layer.cell.neurons(), layer.cell.sources(), strict=True)
+            neuron.name: list({id(v): v for part in (*before, neuron) for v in part.trainable_weights}.values())
+            for neuron, before in zip(layer.cell.neurons(), current_sources(layer.cell), strict=True)
         }
         bounded = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
         last = {id(v): name for name, own in self._weights.items() for v in own}  # a maximum has those behind it, too

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,11 +13,6 @@ from keras_spiking_bp.validation import check_float32_policy, check_has_shape
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]
-
-
-def nearest(own: list[keras.layers.Layer], before: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """The sources `own` of a current, with those before them if they have no weights."""
-    return own if any(layer.weights for layer in own) else [*own, *before]
 
 
 class Cell(keras.layers.Layer):
@@ -32,10 +27,6 @@ class Cell(keras.layers.Layer):
       the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
       `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
       `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
-    * `sources(before)`: for each of the neurons, the layers whose outputs sum to its current. `before` are those that
-      give the input of the cell, if it is a current: the sources of the neurons that it reaches without weights, other
-      than by a shortcut.
-    * `passed_on(before)`: the nearest layers with weights whose current the outputs are; none where neurons fire.
     * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
@@ -78,13 +69,6 @@ class Cell(keras.layers.Layer):
 
     def neurons(self) -> list[Any]:
         raise NotImplementedError
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        raise NotImplementedError
-
-    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
-        """The nearest layers with weights whose current the outputs are: none where neurons fire."""
-        return []
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         raise NotImplementedError
@@ -169,21 +153,29 @@ class Cell(keras.layers.Layer):
         return outputs, [keras.KerasTensor(state.shape, dtype=state.dtype) for state in states]
 
 
-def passed_on_by(layer: keras.layers.Layer, before: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """`passed_on` of a cell, or of a layer beside cells."""
-    if isinstance(layer, Cell):
-        return layer.passed_on(before)
-    return [layer] if layer.weights else list(before)
-
-
 class CellOfParts(Cell):
     """A cell whose arguments `part_names` are layers, or lists of layers; its attributes have the same names."""
 
     part_names: tuple[str, ...] = ()
 
+    def parts(self) -> list[keras.layers.Layer]:
+        """The layers in it."""
+        values = [getattr(self, name) for name in self.part_names]
+        parts = [part for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
+        return [part for part in parts if part is not None]
+
+    def config_of_parts(self, serialize: Callable[[keras.layers.Layer], dict]) -> dict[str, Any]:
+        """The entries of the config that hold them, each serialised by `serialize`."""
+
+        def serialized(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [serialize(part) for part in value]
+            return None if value is None else serialize(value)
+
+        return {name: serialized(getattr(self, name)) for name in self.part_names}
+
     def get_config(self) -> dict[str, Any]:
-        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.part_names}
-        return {**super().get_config(), **parts}
+        return {**super().get_config(), **self.config_of_parts(keras.saving.serialize_keras_object)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> CellOfParts:

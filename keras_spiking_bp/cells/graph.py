@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, State, passed_on_by
-from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, check_synapse, output_of, sum_of_currents, total_of
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, CompositeCell, Node
+from keras_spiking_bp.cells.synapse import check_synapse
 from keras_spiking_bp.layer_kinds import computes_otherwise
-from keras_spiking_bp.validation import check_layer, check_static_shape
+from keras_spiking_bp.validation import check_layer
 
 #: The name of the input.
 INPUT = "input"
-#: Layers that may have several inputs: linear in all of them, without weights.
-JOINS = (keras.layers.Add, keras.layers.Concatenate)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class GraphCell(Cell):
+class GraphCell(CompositeCell):
     """Runs cells and stateless Keras layers, connected as a graph, within the same time step.
 
     Each takes the outputs of one or more before it. The output of a stateless layer such as a convolution is a current:
@@ -59,13 +55,13 @@ class GraphCell(Cell):
         if not isinstance(nodes, (list, tuple)):
             raise TypeError(f"`nodes` must be a list of pairs (layer, sources). Received: nodes={nodes!r}")
         self.layers: list[keras.layers.Layer] = []
-        self.taken: list[list[str]] = []
+        self.sources: list[list[str]] = []
         names = {INPUT}
         for i, node in enumerate(nodes):
             layer, taken = _checked(i, node, names)
             names.add(layer.name)
             self.layers.append(layer)
-            self.taken.append(taken)
+            self.sources.append(taken)
         self.track_for_checkpoints(self.layers)
         if not self.layers or not isinstance(self.layers[-1], Cell):
             last = self.layers[-1] if self.layers else None
@@ -73,108 +69,23 @@ class GraphCell(Cell):
         for i, layer in enumerate(self.layers[:-1]):
             if isinstance(layer, Cell) and layer.emits == "potential":
                 raise ValueError(f"`nodes` must have a readout at the end only. Received: nodes[{i}]={layer!r}")
-        taken_by_some = {name for taken in self.taken for name in taken}
+        taken_by_some = {name for taken in self.sources for name in taken}
         lost = [layer.name for layer in self.layers[:-1] if layer.name not in taken_by_some]
         if lost:
             raise ValueError(f"`nodes` must lead to the last one. Received: {lost}, whose outputs no other takes")
-        self.shapes_of_step: dict[str, tuple[int, ...]] = {}
 
-    def nodes(self) -> list[tuple[keras.layers.Layer, list[str]]]:
-        """The layers, each with the names of those whose outputs it takes."""
-        return list(zip(self.layers, (list(taken) for taken in self.taken), strict=True))
+    def nodes(self) -> list[Node]:
+        names = [layer.name for layer in self.layers]
+        return [
+            Node(layer, tuple(CELL_INPUT if name == INPUT else names.index(name) for name in sources), layer.name)
+            for layer, sources in zip(self.layers, self.sources, strict=True)
+        ]
 
-    @property
-    def emits(self) -> str:
-        return self.layers[-1].emits
+    def parts(self) -> list[keras.layers.Layer]:
+        return list(self.layers)
 
-    @property
-    def input_shape_of_step(self) -> tuple[int, ...]:
-        """Shape of the input of one step, without the batch, once built."""
-        return self.shapes_of_step[INPUT]
-
-    def neurons(self) -> list[NeuronCell]:
-        return [n for cell in self.layers if isinstance(cell, Cell) for n in cell.neurons()]
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        return self._followed(before)[0]
-
-    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
-        return self._followed(before)[1]
-
-    def _followed(self, before: Sequence[keras.layers.Layer]) -> tuple[list[list[keras.layers.Layer]], list]:
-        """The sources of all neurons, and those of the output."""
-        own = {INPUT: list(before)}  # the nearest layers with weights that give a current
-        found = []
-        for layer, taken in self.nodes():
-            given = [part for name in taken for part in own[name]]
-            found += layer.sources(given) if isinstance(layer, Cell) else []
-            own[layer.name] = passed_on_by(layer, given)
-        return found, own[self.layers[-1].name]
-
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        parts = []
-        for layer, taken in self.nodes():
-            if isinstance(layer, Cell):
-                parts += layer.affine_parts()
-            elif not isinstance(layer, JOINS):
-                parts.append((layer, self.shapes_of_step[taken[0]]))
-        return parts
-
-    def build(self, input_shape: tuple) -> None:
-        shapes = {INPUT: check_static_shape("input_shape", input_shape[1:])}
-        for layer, taken in self.nodes():
-            if not isinstance(layer, JOINS):
-                shapes[layer.name] = build_part(layer, shapes[taken[0]])
-                continue
-            given = [(None, *shapes[name]) for name in taken]
-            if len({len(shape) for shape in given}) > 1:
-                raise ValueError(
-                    f"The layer {layer.name!r} must join outputs of as many dimensions each. Received: "
-                    f"{[shape[1:] for shape in given]} of {taken}"
-                )
-            if isinstance(layer, keras.layers.Concatenate) and layer.axis % len(given[0]) == 0:
-                raise ValueError(f"`nodes` must not join samples. Received: {layer.name!r} with axis={layer.axis}")
-            if not layer.built:
-                layer.build(given)
-            shapes[layer.name] = tuple(layer.compute_output_shape(given))[1:]
-        self.shapes_of_step = shapes
-        self.output_shape_of_step = shapes[self.layers[-1].name]
-        self.built = True
-
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step through all layers."""
-        states = list(states)
-        values, new_states = {INPUT: inputs}, []
-        for layer, taken in self.nodes():
-            if isinstance(layer, Cell):
-                own = [states.pop(0) for _ in layer.neurons()]
-                values[layer.name], own = layer.step(values[taken[0]], own)
-                new_states += own
-            elif isinstance(layer, JOINS):
-                values[layer.name] = _joined(layer, [values[name] for name in taken])
-            else:
-                values[layer.name] = output_of(layer, values[taken[0]])
-        return values[self.layers[-1].name], new_states
-
-    def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
-        """The chain rule on totals, layer by layer."""
-        states = list(states)
-        totals = {INPUT: total_inputs}
-        for layer, taken in self.nodes():
-            if isinstance(layer, Cell):
-                own = [states.pop(0) for _ in layer.neurons()]
-                totals[layer.name] = layer.accumulate(totals[taken[0]], own, num_steps, training)
-            elif isinstance(layer, JOINS):
-                totals[layer.name] = _joined(layer, [totals[name] for name in taken])
-            else:
-                totals[layer.name] = total_of(layer, totals[taken[0]], num_steps, training)
-        return totals[self.layers[-1].name]
-
-    def get_config(self) -> dict[str, Any]:
-        nodes = [[keras.saving.serialize_keras_object(layer), taken] for layer, taken in self.nodes()]
-        return {**super().get_config(), "nodes": nodes}
+    def config_of_parts(self, serialize: Callable[[keras.layers.Layer], dict]) -> dict[str, Any]:
+        return {"nodes": [[serialize(layer), taken] for layer, taken in zip(self.layers, self.sources, strict=True)]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> GraphCell:
@@ -213,11 +124,3 @@ def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, li
             f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}{others}"
         )
     return layer, taken
-
-
-def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
-    """A sum or a concatenation, in float32."""
-    values = [tf.cast(value, tf.float32) for value in values]
-    if isinstance(layer, keras.layers.Add):
-        return functools.reduce(sum_of_currents, values)
-    return tf.concat(values, layer.axis)

@@ -15,7 +15,7 @@ from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import input_dtype, output_of, total_of
+from keras_spiking_bp.cells.synapse import input_dtype, output_of, sum_of_currents, total_of
 from keras_spiking_bp.gradients import (
     leak_correction,
     lif_step_bptt,
@@ -210,9 +210,14 @@ class LIFCell(SavesItsSeed, NeuronCell):
             of_neurons["first_fed_back"] = carried["fed_back"]
         return of_neurons
 
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step."""
-        spikes, state = self.fire(output_of(self.synapse, inputs), states[0])
+    def step(
+        self, inputs: tf.Tensor, states: list[State], currents: Sequence[tf.Tensor] = ()
+    ) -> tuple[tf.Tensor, list[State]]:
+        """One time step; `currents` add to that of the synapse."""
+        current = output_of(self.synapse, inputs)
+        for other in currents:
+            current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
+        spikes, state = self.fire(current, states[0])
         return spikes, [state]
 
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -298,10 +303,19 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return potential, fired, spikes, membrane if parameters.is_one(beta) else beta * membrane
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
+        self,
+        total_inputs: tf.Tensor,
+        states: list[State],
+        num_steps: tf.Tensor,
+        training: bool = False,
+        currents: Sequence[tf.Tensor] = (),
     ) -> tf.Tensor:
-        """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
-        return self.count_spikes(total_of(self.synapse, total_inputs, num_steps, training), states[0], num_steps)
+        """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`.
+
+        `currents`, summed over it, add to that of the synapse.
+        """
+        net = sum(currents, total_of(self.synapse, total_inputs, num_steps, training))
+        return self.count_spikes(net, states[0], num_steps)
 
     def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
         """The neurons without their synapse, over the window: `net` is the current summed over time."""

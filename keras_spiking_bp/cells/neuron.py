@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, State, nearest
+from keras_spiking_bp.cells.base import CellOfParts, State
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
 
 
@@ -56,12 +55,6 @@ class NeuronCell(CellOfParts):
 
     def neurons(self) -> list[NeuronCell]:
         return [self]
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        return [nearest([self.synapse], before)]
-
-    def passed_on(self, before: Sequence[keras.layers.Layer] = ()) -> list[keras.layers.Layer]:
-        return [] if self.has_threshold else self.sources(before)[-1]
 
     def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
         return [(self.synapse, self.input_shape_of_step)]

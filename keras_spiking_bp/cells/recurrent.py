@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_spiking_bp import surrogates
-from keras_spiking_bp.cells.base import CellOfParts, State, nearest
+from keras_spiking_bp.cells.composite import CELL_INPUT, CompositeCell, Node
 from keras_spiking_bp.cells.lif import LIFCell
-from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, build_synapse, check_synapse, current_of, total_of
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.cells.synapse import check_synapse
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class RecurrentCell(CellOfParts):
+class RecurrentCell(CompositeCell):
     """A layer of neurons that also receives its own previous spikes, through a second synapse.
 
         I[t] = cell.synapse(inputs[t]) + recurrent(spikes[t-1])
@@ -56,45 +52,11 @@ class RecurrentCell(CellOfParts):
         self.cell.feeds_back = True
         self.cell.surrogate = cell.surrogate or surrogates.ATan()
 
-    def neurons(self) -> list[NeuronCell]:
-        return [self.cell]
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        return [[*nearest([self.cell.synapse], before), self.recurrent]]
-
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return [*self.cell.affine_parts(), (self.recurrent, self.output_shape_of_step)]
-
-    def build(self, input_shape: tuple) -> None:
-        self.input_shape_of_step = check_static_shape("input_shape", input_shape[1:])
-        self.output_shape_of_step = build_part(self.cell, self.input_shape_of_step)
-        _, back = build_synapse(self.recurrent, (None, *self.output_shape_of_step))
-        if back != self.output_shape_of_step:
-            raise ValueError(
-                "`recurrent` must give a current of the shape that the synapse of `cell` gives. Received: "
-                f"{back} from {self.recurrent.name!r}, {self.output_shape_of_step} from {self.cell.synapse.name!r}"
-            )
-        self.built = True
-
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step."""
-        (state,) = states
-        current = current_of(self.cell.synapse, inputs) + current_of(self.recurrent, state["fed_back"])
-        spikes, new = self.cell.fire(current, state)
-        return spikes, [new]
-
-    def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
-        """The spike counts of the window, for the statistics of batch normalisation; their derivative is unused.
-
-        The spikes fed back are those of all steps but the last, and of the step before the window.
-        """
-        (state,) = states
-        count = state["spike_count"] * state.get("keep", 1.0)
-        net = total_of(self.cell.synapse, total_inputs, num_steps, training)
-        net += total_of(self.recurrent, state["first_fed_back"] + count - state["fed_back"], num_steps, training)
-        return self.cell.count_spikes(net, state, num_steps)
+    def nodes(self) -> list[Node]:
+        return [
+            Node(self.cell, (CELL_INPUT,), self.cell.name),
+            Node(self.recurrent, (0,), f"{self.cell.name}_recurrent", delayed_to=0),
+        ]
 
 
 def recurrent_cells(cell: keras.layers.Layer) -> list[RecurrentCell]:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, State, nearest
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.composite import CELL_INPUT, CompositeCell, Node
 from keras_spiking_bp.cells.lif import LIFCell
-from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import (
-    build_part,
-    build_synapse,
-    check_synapse,
-    current_of,
-    sum_of_currents,
-    total_of,
-)
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.cells.synapse import check_synapse
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class ResidualCell(CellOfParts):
+class ResidualCell(CompositeCell):
     """A body of cells and a shortcut around it, whose currents sum in one layer of LIF neurons.
 
         I[t] = junction.synapse(body(inputs[t])) + shortcut(inputs[t])
@@ -68,46 +58,8 @@ class ResidualCell(CellOfParts):
         self.junction = junction
         self.shortcut = check_synapse("shortcut", shortcut, optional=True)
 
-    def neurons(self) -> list[NeuronCell]:
-        return [*self.body.neurons(), self.junction]
-
-    def sources(self, before: Sequence[keras.layers.Layer] = ()) -> list[list[keras.layers.Layer]]:
-        around = [] if self.shortcut is None else [self.shortcut]
-        through = nearest([self.junction.synapse], self.body.passed_on(before))
-        return [*self.body.sources(before), [*through, *around]]
-
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        parts = [*self.body.affine_parts(), *self.junction.affine_parts()]
-        return parts if self.shortcut is None else [*parts, (self.shortcut, self.input_shape_of_step)]
-
-    def build(self, input_shape: tuple) -> None:
-        shape = check_static_shape("input_shape", input_shape[1:])
-        build_part(self.junction, build_part(self.body, shape))
-        self.input_shape_of_step, around = shape, shape
+    def nodes(self) -> list[Node]:
+        nodes = [Node(self.body, (CELL_INPUT,), self.body.name)]
         if self.shortcut is not None:
-            self.input_shape_of_step, around = build_synapse(self.shortcut, (None, *shape))
-        self.output_shape_of_step = self.junction.output_shape_of_step
-        if around != self.output_shape_of_step:
-            raise ValueError(
-                "`shortcut` must give a current of the same shape as the synapse of `junction`. Received: "
-                f"{around} around the body ({'identity' if self.shortcut is None else self.shortcut.name}), "
-                f"{self.output_shape_of_step} through it"
-            )
-        self.built = True
-
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step through the body and around it."""
-        spikes, body_states = self.body.step(inputs, states[:-1])
-        around = tf.cast(inputs, tf.float32) if self.shortcut is None else current_of(self.shortcut, inputs)
-        current = sum_of_currents(current_of(self.junction.synapse, spikes), around)
-        outputs, junction_state = self.junction.fire(current, states[-1])
-        return outputs, [*body_states, junction_state]
-
-    def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
-        """The chain rule on totals, through the body and around it."""
-        total = self.body.accumulate(total_inputs, states[:-1], num_steps, training)
-        around = total_inputs if self.shortcut is None else total_of(self.shortcut, total_inputs, num_steps, training)
-        net = total_of(self.junction.synapse, total, num_steps, training) + around
-        return self.junction.count_spikes(net, states[-1], num_steps)
+            nodes.append(Node(self.shortcut, (CELL_INPUT,), f"{self.junction.name}_shortcut"))
+        return [*nodes, Node(self.junction, (0, CELL_INPUT if self.shortcut is None else 1), self.junction.name)]

@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
 from keras_spiking_bp.cells.base import Cell, CellOfParts
-from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.composite import unknown_kind
 from keras_spiking_bp.validation import named
-
-
-def unknown_kind(cell: Cell) -> str:
-    """The message of an error on a cell of the user's."""
-    return (
-        f"The cell {cell.name!r} ({type(cell).__name__}) has an unknown type. Known are: neurons with a synapse, "
-        "SequentialCell, ResidualCell, GraphCell, RecurrentCell"
-    )
-
-
-def check_connected_as_known(cell: keras.layers.Layer) -> None:
-    """Rejects a cell of other cells whose class has a `step` of its own, which may connect them in another way.
-
-    Raises:
-        TypeError: if it is one.
-    """
-    if not isinstance(cell, Cell) or isinstance(cell, NeuronCell):
-        return
-    ours: Any = next(kind for kind in type(cell).__mro__ if kind.__module__.startswith("keras_spiking_bp."))
-    if type(cell).step is not ours.step:
-        raise TypeError(unknown_kind(cell))
-
-
-def inside(cell: Cell) -> dict[str, Any]:
-    """The parts of a cell, by their names in its config."""
-    if isinstance(cell, GraphCell):
-        return {"nodes": list(cell.layers)}
-    if not isinstance(cell, CellOfParts):
-        raise TypeError(unknown_kind(cell))
-    parts = {name: getattr(cell, name) for name in cell.part_names}
-    return {name: part for name, part in parts.items() if part is not None}
 
 
 def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """The cells, and the layers in them: synapses, shortcuts, layers between cells."""
     yield layer
-    if isinstance(layer, Cell):
-        for inner in inside(layer).values():
-            for part in inner if isinstance(inner, list) else [inner]:
-                yield from tree(part)
+    if isinstance(layer, CellOfParts):
+        for part in layer.parts():
+            yield from tree(part)
+    elif isinstance(layer, Cell):
+        raise TypeError(unknown_kind(layer))
 
 
 def checked_names(cell: Cell) -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell
-from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.composite import JOINS
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.synapse import current_of, output_of
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias

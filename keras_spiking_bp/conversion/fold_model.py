@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import Cell, GraphCell
+from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.folding import why_not_folded
 from keras_spiking_bp.cells.normalization import normalizations
-from keras_spiking_bp.cells.tree import inside, tree
+from keras_spiking_bp.cells.tree import tree
 from keras_spiking_bp.conversion.fold import assign_folded
 from keras_spiking_bp.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
 from keras_spiking_bp.layer_kinds import computes_otherwise, has_stock_call, parts_of
@@ -181,17 +181,11 @@ def _check_foldable(before: Any, norm: keras.layers.BatchNormalization) -> None:
 def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
     """The config of a cell tree with the layers of `plain` in place of its synapses, looked up by id."""
     if not isinstance(layer, Cell):
-        return keras.saving.serialize_keras_object(plain[id(layer)])
-    config = keras.saving.serialize_keras_object(layer)
-    if isinstance(layer, GraphCell):
-        parts = [_serialised(part, plain) for part in layer.layers]
-        for part, inner in zip(parts, layer.layers, strict=True):
-            part["config"]["name"] = inner.name  # by which other layers refer to it
-        config["config"]["nodes"] = [[part, taken] for part, (_, taken) in zip(parts, layer.nodes(), strict=True)]
+        config = keras.saving.serialize_keras_object(plain[id(layer)])
+        config["config"]["name"] = layer.name  # by which other layers of a graph refer to it
         return config
-    for place, inner in inside(layer).items():
-        several = isinstance(inner, list)
-        config["config"][place] = [_serialised(part, plain) for part in inner] if several else _serialised(inner, plain)
+    config = keras.saving.serialize_keras_object(layer)
+    config["config"] |= layer.config_of_parts(lambda part: _serialised(part, plain))
     return config
 
 

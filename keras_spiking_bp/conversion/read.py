@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.graph import INPUT, JOINS
+from keras_spiking_bp.cells.composite import JOINS
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer

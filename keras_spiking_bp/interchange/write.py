@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import (
-    Cell,
-    GraphCell,
-    IFCell,
-    LIFCell,
-    ReadoutCell,
-    RecurrentCell,
-    ResidualCell,
-    SequentialCell,
-)
-from keras_spiking_bp.cells.graph import INPUT
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell
+from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.tree import check_connected_as_known
 from keras_spiking_bp.conversion.fold_model import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import equations
@@ -90,7 +80,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     if len(signal.shape) not in (1, 2, 3):
         raise ValueError(f"The input of a step must be (N,), (L, C) or (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
-    (last,), signal = graph.cell(cell, ["input"], signal)
+    (last,), signal = graph.network(cell, ["input"], signal)
     signal.check_order("The output of the network")
     graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
     graph.edges.append((last, "output"))
@@ -128,55 +118,36 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
 
-    def cell(self, cell: keras.layers.Layer, sources: list[str], signal: Signal) -> tuple[list[str], Signal]:
-        check_connected_as_known(cell)
-        if isinstance(cell, SequentialCell):
-            for part in cell.cells:
-                sources, signal = self.cell(part, sources, signal)
-            return sources, signal
-        if isinstance(cell, ResidualCell):
-            body, spikes = self.cell(cell.body, sources, signal)
-            around = (sources, signal)
-            if cell.shortcut is not None:
-                around = self.layers(cell.shortcut, sources, signal, f"{cell.junction.name}_shortcut")
-            through = self.layers(cell.junction.synapse, body, spikes, f"{cell.junction.name}_synapse")
-            for _, current in (through, around):
-                current.check_order(f"The junction of the block {cell.name!r}")
-            return self.neurons(cell.junction, [*through[0], *around[0]], through[1])
-        if isinstance(cell, GraphCell):
-            return self.graph(cell, sources, signal)
-        if isinstance(cell, RecurrentCell):
-            last, spikes = self.cell(cell.cell, sources, signal)
-            spikes.check_order(f"The way back of {cell.name!r}")
-            back, _ = self.layers(cell.recurrent, last, spikes, f"{cell.cell.name}_recurrent")
-            self.edges.append((back[0], last[0]))
-            return last, spikes
-        if isinstance(cell, NeuronCell):
-            last, current = self.layers(cell.synapse, sources, signal, f"{cell.name}_synapse")
-            return self.neurons(cell, last, current)
-        return self.layers(cell, sources, signal, cell.name)
-
-    def graph(self, cell: GraphCell, sources: list[str], signal: Signal) -> tuple[list[str], Signal]:
-        ends = {INPUT: (sources, signal)}
-        for part, taken in cell.nodes():
-            given = [ends[name] for name in taken]
-            if isinstance(part, keras.layers.Concatenate):
-                raise ValueError(f"The layer {part.name!r} (Concatenate) has no node in NIR")
-            if isinstance(part, keras.layers.Add):
-                terms = [name for names, _ in given for name in names]
-                if twice := sorted({name for name in terms if terms.count(name) > 1}):
-                    raise ValueError(
-                        f"The sum {part.name!r} takes an output twice, {twice}: NIR has one edge between two nodes"
-                    )
-                shapes = {name: term.shape for name, (_, term) in zip(taken, given, strict=True)}
-                if len(set(shapes.values())) > 1:
-                    raise ValueError(f"The sum {part.name!r} must be of outputs of one shape. Received: {shapes}")
-                for _, term in given:
-                    term.check_order(f"The sum {part.name!r}")
-                ends[part.name] = (terms, given[0][1])
+    def network(self, cell: Cell, sources: list[str], signal: Signal) -> tuple[list[str], Signal]:
+        ends: list[tuple[list[str], Signal]] = []
+        output = (sources, signal)
+        for node in flat(cell):
+            inputs = [(sources, signal) if i == CELL_INPUT else ends[i] for i in node.inputs]
+            if len(inputs) > 1 or node.delayed_to is not None:
+                for _, term in inputs:
+                    term.check_order(f"The sum {node.name!r}")
+            if node.delayed_to is not None:
+                (back, *_), _ = self.layers(node.layer, *inputs[0], node.name)
+                self.edges.append((back, ends[node.delayed_to][0][0]))
+            elif isinstance(node.layer, NeuronCell):
+                output = self.neurons(node.layer, [name for names, _ in inputs for name in names], inputs[0][1])
+            elif isinstance(node.layer, keras.layers.Concatenate):
+                raise ValueError(f"The layer {node.name!r} (Concatenate) has no node in NIR")
+            elif isinstance(node.layer, keras.layers.Add):
+                output = self.sum(node.name, inputs)
             else:
-                ends[part.name] = self.cell(part, *given[0])
-        return ends[part.name]
+                output = self.layers(node.layer, *inputs[0], node.name)
+            ends.append(output)
+        return output
+
+    def sum(self, name: str, inputs: list[tuple[list[str], Signal]]) -> tuple[list[str], Signal]:
+        terms = [source for sources, _ in inputs for source in sources]
+        if twice := sorted({source for source in terms if terms.count(source) > 1}):
+            raise ValueError(f"The sum {name!r} takes an output twice, {twice}: NIR has one edge between two nodes")
+        shapes = [term.shape for _, term in inputs]
+        if len(set(shapes)) > 1:
+            raise ValueError(f"The sum {name!r} must be of outputs of one shape. Received: {shapes}, of {terms}")
+        return terms, inputs[0][1]
 
     def layers(
         self, layer: keras.layers.Layer, sources: list[str], signal: Signal, name: str

@@ -224,7 +224,7 @@ def test_bad_residual_cells():
         ksbp.ResidualCell(ksbp.ReadoutCell(dense()), lif())
     with pytest.raises(TypeError, match="`shortcut` must be an instance"):
         ksbp.ResidualCell(lif(), lif(), "identity")
-    with pytest.raises(ValueError, match=r"(?s)`shortcut` must give a current of the same shape.*\(7,\).*\(3,\)"):
+    with pytest.raises(ValueError, match=r"from its input.*\(3,\).*\(7,\)"):
         run(ksbp.ResidualCell(lif(), lif()), np.ones((1, 2, 7)))
 
 

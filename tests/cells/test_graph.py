@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.graph import GraphCell
 from tests.networks import exact_with_statistics
 from tests.slow import slow
@@ -174,7 +175,7 @@ def test_sources_are_the_nearest_weights():
     )
     cell = GraphCell([(conv("far"), "input"), (conv("current"), "far"), (inner, "current")])
     cell.build((None, *X.shape[2:]))
-    names = [[layer.name for layer in layers] for layers in cell.sources()]
+    names = [[layer.name for layer in layers] for layers in current_sources(cell)]
     assert [own[-1] for own in names] == ["current", "current", "c2"] and len(names[2]) == 1
     assert "far" not in str(names)
 
@@ -188,7 +189,7 @@ def test_sources_of_the_neurons_in_an_inner_cell():
     chain = GraphCell([(conv("c1"), "input"), (inner, "c1")])
     for cell, expected in ((apart, [["c1"], ["c1"], ["c2"], []]), (chain, [["c1"], []])):
         cell.build((None, *X.shape[2:]))
-        found = [[part.name for part in parts if part.weights] for parts in cell.sources()]
+        found = [[part.name for part in parts if part.weights] for parts in current_sources(cell)]
         assert found == expected
 
 

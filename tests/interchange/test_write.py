@@ -147,7 +147,7 @@ REFUSED = {
     "must have offset=0": [lif(keras.layers.Rescaling(1.0, offset=0.5))],
     "right before a convolution": [lif(keras.layers.ZeroPadding2D(1))],
     "other order": [lif(conv(2)), keras.layers.Flatten()],
-    "way back of 'loop' takes a flattened picture": [
+    "_recurrent' takes a flattened picture": [
         keras.layers.Flatten(),
         ksbp.RecurrentCell(lif(keras.layers.Identity()), dense(98), name="loop"),
     ],
@@ -313,9 +313,7 @@ def test_a_sum_of_several_shapes_has_no_node():
     pooled = (keras.layers.AveragePooling2D(8, name="pooled"), "a")
     broadcast = (keras.layers.Add(name="broadcast"), ["sum", "pooled"])
     layer, _ = built([graph_of(pooled, broadcast, (lif(conv(2), 0.5, "c"), "broadcast"))], (8, 8, 2))
-    with pytest.raises(
-        ValueError, match=r"'broadcast' must be of outputs of one shape.*'sum': \(8, 8, 6\), 'pooled': \(1, 1, 6\)"
-    ):
+    with pytest.raises(ValueError, match=r"'broadcast' must be of outputs of one shape.*\(8, 8, 6\), \(1, 1, 6\)"):
         ksbp.to_nir(layer)
 
 

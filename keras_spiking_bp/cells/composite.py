@@ -1,0 +1,234 @@
+"""Cells and layers connected within one time step: how they are built, stepped, summed over time and listed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_spiking_bp.cells.base import Cell, CellOfParts, State
+from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.synapse import build_part, current_of, output_of, sum_of_currents, total_of
+from keras_spiking_bp.validation import check_static_shape
+
+#: In place of the index of a node: the input of the cell.
+CELL_INPUT = -1
+#: Layers that may have several inputs: linear in all of them, without weights.
+JOINS = (keras.layers.Add, keras.layers.Concatenate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A layer of a graph and its edges.
+
+    Attributes:
+        layer: a cell, or a Keras layer without neurons. In the list of `flat`, a `NeuronCell` stands for its neurons
+            alone, which take a current.
+        inputs: indices of the nodes whose outputs it takes, or `CELL_INPUT`. Of a cell, those after the first are
+            currents that add to that of its synapse.
+        name: the name of the layer in its network.
+        delayed_to: of recurrent synapses, the index of the neurons that get the current in the next step.
+        shape: of the output, without the batch (in the list of `flat`).
+        cell: of a synapse, the cell that it belongs to (in the list of `flat`).
+    """
+
+    layer: keras.layers.Layer
+    inputs: tuple[int, ...]
+    name: str
+    delayed_to: int | None = None
+    shape: tuple[int, ...] = ()
+    cell: NeuronCell | None = None
+
+
+class CompositeCell(CellOfParts):
+    """A cell of other cells and stateless layers. A subclass lists them in `nodes`; the last one gives the output."""
+
+    def nodes(self) -> list[Node]:
+        """The layers in execution order; recurrent synapses after their neurons."""
+        raise NotImplementedError
+
+    def _cells(self) -> list[Cell]:
+        return [node.layer for node in self.nodes() if isinstance(node.layer, Cell)]
+
+    @property
+    def emits(self) -> str:
+        *_, last = (node.layer for node in self.nodes() if node.delayed_to is None)
+        return last.emits if isinstance(last, Cell) else "spikes"
+
+    def neurons(self) -> list[NeuronCell]:
+        return [neurons for cell in self._cells() for neurons in cell.neurons()]
+
+    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+        parts: list[tuple[keras.layers.Layer, tuple[int, ...]]] = []
+        for node in self.nodes():
+            if isinstance(node.layer, Cell):
+                parts += node.layer.affine_parts()
+            elif not isinstance(node.layer, JOINS):
+                parts.append((node.layer, _inputs(node, self.input_shape_of_step, self.node_shapes)[0]))
+        return parts
+
+    def build(self, input_shape: tuple) -> None:
+        self.input_shape_of_step = check_static_shape("input_shape", input_shape[1:])
+        self.node_shapes: list[tuple[int, ...]] = []
+        nodes = self.nodes()
+        for i, node in enumerate(nodes):
+            shapes = _inputs(node, self.input_shape_of_step, self.node_shapes)
+            if isinstance(node.layer, JOINS):
+                self.node_shapes.append(_build_join(node, shapes))
+                continue
+            shape = build_part(node.layer, shapes[0])
+            self.node_shapes.append(shape)
+            currents = zip(node.inputs[1:], shapes[1:], strict=True) if node.delayed_to is None else [(i, shape)]
+            target = i if node.delayed_to is None else node.delayed_to
+            for source, other in currents:
+                if other != self.node_shapes[target]:
+                    name = "its input" if source == CELL_INPUT else repr(nodes[source].name)
+                    raise ValueError(
+                        f"In {self.name!r} the current from {name} must have the shape of that of the synapse of "
+                        f"{nodes[target].name!r}, {self.node_shapes[target]}. Received: {other}"
+                    )
+        *_, self.output_shape_of_step = (
+            shape for node, shape in zip(nodes, self.node_shapes, strict=True) if node.delayed_to is None
+        )
+        self.built = True
+
+    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
+        """One time step through all layers."""
+        nodes, left, new_states, values = self.nodes(), iter(states), [], []  # type: ignore[var-annotated]
+        output = inputs
+        for i, node in enumerate(nodes):
+            if node.delayed_to is not None:
+                values.append(None)
+                continue
+            first, *others = _inputs(node, inputs, values)
+            if isinstance(node.layer, Cell):
+                before = [next(left) for _ in node.layer.neurons()]
+                others += [current_of(back.layer, before[0]["fed_back"]) for back in nodes if back.delayed_to == i]
+                output, after = node.layer.step(first, before, *([others] if others else []))
+                new_states += after
+            elif isinstance(node.layer, JOINS):
+                output = _joined(node.layer, [first, *others])
+            else:
+                output = output_of(node.layer, first)
+            values.append(output)
+        return output, new_states
+
+    def accumulate(
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """The chain rule on sums over time, layer by layer.
+
+        Recurrent synapses take the spikes of all steps but the last, and of the step before the window: for the
+        statistics of batch normalisation, not for a derivative.
+        """
+        nodes, left, totals = self.nodes(), iter(states), []  # type: ignore[var-annotated]
+        output = total_inputs
+        for i, node in enumerate(nodes):
+            if node.delayed_to is not None:
+                totals.append(None)
+                continue
+            first, *others = _inputs(node, total_inputs, totals)
+            if isinstance(node.layer, Cell):
+                own = [next(left) for _ in node.layer.neurons()]
+                for back in nodes:
+                    if back.delayed_to == i:
+                        spikes = own[0]["spike_count"] * own[0].get("keep", 1.0)
+                        spikes += own[0]["first_fed_back"] - own[0]["fed_back"]
+                        others.append(total_of(back.layer, spikes, num_steps, training))
+                output = node.layer.accumulate(first, own, num_steps, training, *([others] if others else []))
+            elif isinstance(node.layer, JOINS):
+                output = _joined(node.layer, [first, *others])
+            else:
+                output = total_of(node.layer, first, num_steps, training)
+            totals.append(output)
+        return output
+
+
+def _inputs(node: Node, of_cell: Any, values: list) -> list:
+    """What a node takes: of `values`, one for each node so far, and of the input of the cell."""
+    return [of_cell if i == CELL_INPUT else values[i] for i in node.inputs]
+
+
+def _build_join(node: Node, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Builds a layer with several inputs; returns the shape of its output, without the batch."""
+    with_batch = [(None, *shape) for shape in shapes]
+    if len({len(shape) for shape in shapes}) > 1:
+        raise ValueError(f"The layer {node.name!r} must join outputs of as many dimensions each. Received: {shapes}")
+    if isinstance(node.layer, keras.layers.Concatenate) and node.layer.axis % len(with_batch[0]) == 0:
+        raise ValueError(f"`nodes` must not join samples. Received: {node.name!r} with axis={node.layer.axis}")
+    if not node.layer.built:
+        node.layer.build(with_batch)
+    return tuple(node.layer.compute_output_shape(with_batch))[1:]
+
+
+def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
+    """A sum or a concatenation, in float32."""
+    values = [tf.cast(value, tf.float32) for value in values]
+    if isinstance(layer, keras.layers.Add):
+        return functools.reduce(sum_of_currents, values)
+    return tf.concat(values, layer.axis)
+
+
+def flat(cell: Cell) -> list[Node]:
+    """The whole network of a built cell as one graph: synapses, layers of neurons, what stands between them.
+
+    Raises:
+        TypeError: if a cell has a class of an unknown kind, or a `step` of its own, which may connect its parts
+            otherwise.
+    """
+    nodes: list[Node] = []
+    _add(nodes, Node(cell, (CELL_INPUT,), cell.name))
+    return nodes
+
+
+def _add(nodes: list[Node], node: Node) -> int:
+    """Adds a node, or in its place those of a cell; returns the index of its output."""
+    layer = node.layer
+    if isinstance(layer, NeuronCell):
+        synapse = dataclasses.replace(node, layer=layer.synapse, inputs=node.inputs[:1], name=f"{layer.name}_synapse")
+        shape = layer.output_shape_of_step
+        nodes.append(dataclasses.replace(synapse, shape=shape, cell=layer))
+        nodes.append(Node(layer, (len(nodes) - 1, *node.inputs[1:]), layer.name, shape=shape))
+    elif isinstance(layer, CompositeCell) and type(layer).step is CompositeCell.step:
+        places: list[int] = []
+        for inner, shape in zip(layer.nodes(), layer.node_shapes, strict=True):
+            inputs = tuple(node.inputs[0] if i == CELL_INPUT else places[i] for i in inner.inputs)
+            target = None if inner.delayed_to is None else places[inner.delayed_to]
+            place = _add(nodes, dataclasses.replace(inner, inputs=inputs, delayed_to=target, shape=shape))
+            places.append(place)
+        *_, output = (i for i, inner in zip(places, layer.nodes(), strict=True) if inner.delayed_to is None)
+        return output
+    elif isinstance(layer, Cell):
+        raise TypeError(unknown_kind(layer))
+    else:
+        nodes.append(node)
+    return len(nodes) - 1
+
+
+def unknown_kind(cell: Cell) -> str:
+    """The message of an error on a cell of the user's."""
+    return (
+        f"The cell {cell.name!r} ({type(cell).__name__}) has an unknown type. Known are: neurons with a synapse, "
+        "SequentialCell, ResidualCell, GraphCell, RecurrentCell"
+    )
+
+
+def current_sources(cell: Cell) -> list[list[keras.layers.Layer]]:
+    """For each layer of neurons, the nearest layers with weights whose outputs sum to its current."""
+    nodes = flat(cell)
+    by_neurons: dict[int, list[keras.layers.Layer]] = {}
+    nearest: list[list[keras.layers.Layer]] = []
+    for i, node in enumerate(nodes):
+        before = [layer for j in node.inputs if j != CELL_INPUT for layer in nearest[j]]
+        if isinstance(node.layer, NeuronCell):
+            by_neurons[i] = before
+            nearest.append([] if node.layer.has_threshold else before)
+        elif node.delayed_to is not None:
+            by_neurons[node.delayed_to].append(node.layer)
+            nearest.append([])
+        else:
+            nearest.append([node.layer] if node.layer.weights else before)
+    return list(by_neurons.values())
