@@ -22,7 +22,7 @@ from onnxruntime import InferenceSession
 import keras_spiking_bp as ksbp
 from benchmarks.machine import hide_gpus
 from examples.export_all import size
-from keras_spiking_bp.spiking_model import spiking_layer
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
 NETWORKS = {
     "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),

@@ -18,8 +18,8 @@ from benchmarks.results import refuse_in_docs
 from examples.machine import machine, made_with
 from examples.report import command, write
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.observe import activity_of, firing_rates
-from keras_spiking_bp.spiking_model import input_over_time
+from keras_spiking_bp.rnn.observe import activity_of, firing_rates
+from keras_spiking_bp.rnn.spiking_model import input_over_time
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, SEED = 25, 32, 1e-4, 0
 PART = 50  # batches per accuracy value

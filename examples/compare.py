@@ -33,9 +33,9 @@ from examples.plotting import plt
 from examples.report import command, write
 from examples.training import trained
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.gradient_rules import GRADIENTS
 from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.recipes import Recipe, recipe
+from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -9,8 +9,8 @@ import numpy as np
 
 from examples.plotting import plt
 from keras_spiking_bp.analysis.style import BLUE, DARK_GREY, GREY, ORANGE
-from keras_spiking_bp.encoded_inputs import encode_repeatably
-from keras_spiking_bp.observe import traces_of_spikes
+from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
+from keras_spiking_bp.rnn.observe import traces_of_spikes
 
 
 def draw_picture(model: keras.Model, images: np.ndarray, labels: np.ndarray, outputs: np.ndarray, path: Path) -> Path:

@@ -23,7 +23,7 @@ import keras_spiking_bp as ksbp
 from benchmarks.markdown import table
 from examples.blocks import replaced
 from examples.machine import machine, made_with
-from keras_spiking_bp.surrogates import ATan, Surrogate, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, Surrogate, Triangle
 
 PAGE = Path(__file__).parent.parent / "docs/gradient-choice.md"
 MAKER = "python -m examples.gradient_slopes"

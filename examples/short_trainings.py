@@ -26,8 +26,8 @@ from examples import PROGRESS
 from examples.machine import machine
 from examples.report import write
 from examples.rounded import rounded_counterpart
-from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.surrogates import NAMES, scaled
+from keras_spiking_bp.gradients.surrogates import NAMES, scaled
+from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 
 #: Options of spiking neurons that have a time.
 OF_TIME = ("gradient", "surrogate", "scale_surrogate", "beta")

@@ -21,7 +21,7 @@ from examples import PROGRESS
 from examples.plotting import plt
 from examples.training import keep_settings
 from keras_spiking_bp.analysis.style import BLUE, GREY
-from keras_spiking_bp.tuning import SpikingHyperModel
+from keras_spiking_bp.training.tuning import SpikingHyperModel
 
 
 def rows_of(tuner: keras_tuner.Tuner) -> list[dict]:

@@ -10,7 +10,6 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_spiking_bp import (
     analysis,
-    callbacks,
     datasets,
     export,
     gradients,
@@ -18,12 +17,9 @@ from keras_spiking_bp import (
     losses,
     models,
     regularizers,
-    surrogates,
     training,
 )
 from keras_spiking_bp._version import __version__
-from keras_spiking_bp.calibration import calibrate
-from keras_spiking_bp.cell_summary import summary
 from keras_spiking_bp.cells import (
     Cell,
     GraphCell,
@@ -36,11 +32,15 @@ from keras_spiking_bp.cells import (
     SequentialCell,
 )
 from keras_spiking_bp.conversion import convert_to_snn, fold_batch_normalization
-from keras_spiking_bp.counterpart import ann_counterpart, copy_weights
+from keras_spiking_bp.conversion.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, DeltaEncoder, LatencyEncoder, PoissonEncoder
+from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.interchange import from_nir, to_nir
-from keras_spiking_bp.neuron_parameters import beta_from_tau
-from keras_spiking_bp.rnn import SpikingRNN
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.summary import summary
+from keras_spiking_bp.training import callbacks
+from keras_spiking_bp.training.calibration import calibrate
+from keras_spiking_bp.utils.neuron_parameters import beta_from_tau
 
 __all__ = [
     "Cell",

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_spiking_bp.validation import asserted, check_positive_int, check_share, finite
+from keras_spiking_bp.utils.validation import asserted, check_positive_int, check_share, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -8,14 +8,15 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp import models, surrogates
+from keras_spiking_bp import models
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.gradient_rules import GRADIENTS
+from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models.pretrained import encoder_from
 from keras_spiking_bp.regularizers import FiringRate
+from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 from keras_spiking_bp.training.restarted import Restarted
-from keras_spiking_bp.validation import (
+from keras_spiking_bp.utils.validation import (
     check_choice,
     check_fraction,
     check_positive,

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_bp.validation import check_fraction, check_positive
+from keras_spiking_bp.utils.validation import check_fraction, check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.reference import SURROGATES, Simulation
 
 TOLERANCE = 2e-6  # of the largest entry

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp import encoded_inputs
-from keras_spiking_bp.observe import activity_of, firing_rates
-from keras_spiking_bp.spiking_model import input_over_time
+from keras_spiking_bp.rnn import encoded_inputs
+from keras_spiking_bp.rnn.observe import activity_of, firing_rates
+from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.networks import noisy_patterns
 from tests.slow import slow
 
@@ -281,7 +281,7 @@ def test_an_interruption_restores(monkeypatch):
         assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_spiking_bp.calibration._check_kept", interrupted)
+    monkeypatch.setattr("keras_spiking_bp.training.calibration._check_kept", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)
     for a, b in zip(before, model.get_weights(), strict=True):

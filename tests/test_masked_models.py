@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 from tests.slow import slow_except
 
 LENGTHS = np.array([7, 12, 3, 9, 0, 5])

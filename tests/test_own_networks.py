@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
 from tests.oracle import (
     SAFE_MARGIN,

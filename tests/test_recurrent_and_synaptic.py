@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import store_recall
 from keras_spiking_bp.gradients import mean_decay, mean_gain
-from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
 from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
 from tests.reference import Simulation

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import gradient_slopes
 from keras_spiking_bp import surrogates
-from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn
 from tests.oracle import (
     assert_close,

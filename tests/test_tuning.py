@@ -10,7 +10,7 @@ keras_tuner = pytest.importorskip("keras_tuner", reason="keras-tuner is not inst
 
 from examples import tune  # noqa: E402
 from keras_spiking_bp import analysis  # noqa: E402
-from keras_spiking_bp.tuning import SpikingHyperModel  # noqa: E402
+from keras_spiking_bp.training.tuning import SpikingHyperModel  # noqa: E402
 
 
 def small(input_shape=(8, 8, 1), classes=3, seed=0):

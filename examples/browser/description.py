@@ -10,10 +10,10 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.ann_operations import ann_operations
 from keras_spiking_bp.analysis.synapse_counts import fan_out
-from keras_spiking_bp.connections import INPUT, connections
 from keras_spiking_bp.export.forms import spike_names, state_names
-from keras_spiking_bp.layer_kinds import parts_of
-from keras_spiking_bp.spiking_model import output_layer
+from keras_spiking_bp.rnn.connections import INPUT, connections
+from keras_spiking_bp.rnn.spiking_model import output_layer
+from keras_spiking_bp.utils.layer_kinds import parts_of
 
 
 def description(model: keras.Model) -> dict[str, Any]:

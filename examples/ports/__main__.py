@@ -24,7 +24,7 @@ from examples.machine import machine
 from examples.ports.data import Data, batches, load
 from examples.ports.page import PORTS
 from examples.report import command, write
-from keras_spiking_bp.gradient_rules import GRADIENTS
+from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 
 LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")
 

@@ -9,7 +9,7 @@ import keras
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.connections import INPUT
+from keras_spiking_bp.rnn.connections import INPUT
 
 
 class Activity(Table):

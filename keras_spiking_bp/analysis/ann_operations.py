@@ -12,8 +12,8 @@ import keras
 from keras_spiking_bp.analysis.model_operations import OperationCount, is_linear, keeps_zeros
 from keras_spiking_bp.analysis.synapse_counts import fan_out, has_synapses
 from keras_spiking_bp.cells.composite import JOINS
-from keras_spiking_bp.connections import Connection
-from keras_spiking_bp.layer_kinds import ONE_TO_ONE, SAME, parts_of
+from keras_spiking_bp.rnn.connections import Connection
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, SAME, parts_of
 
 
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:

@@ -16,9 +16,9 @@ from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.encoded_inputs import as_inputs
-from keras_spiking_bp.spiking_model import is_spiking
-from keras_spiking_bp.validation import check_positive_int, is_number
+from keras_spiking_bp.rnn.encoded_inputs import as_inputs
+from keras_spiking_bp.rnn.spiking_model import is_spiking
+from keras_spiking_bp.utils.validation import check_positive_int, is_number
 
 
 class Comparison(Table):

@@ -7,10 +7,10 @@ import keras
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.tree import checked_names
-from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.layer_kinds import parts_of
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import output_layer
+from keras_spiking_bp.rnn.connections import INPUT, Connection
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import output_layer
+from keras_spiking_bp.utils.layer_kinds import parts_of
 
 
 def countable_layer(model: keras.Model) -> SpikingRNN:

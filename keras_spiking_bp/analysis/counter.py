@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample, per_step
-from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.loop_weights import weights_prepared
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.window_input import without_masked
+from keras_spiking_bp.rnn.connections import INPUT, Connection
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.loop_weights import weights_prepared
+from keras_spiking_bp.rnn.window_input import without_masked
+from keras_spiking_bp.utils.broadcasting import per_sample, per_step
 
 
 def counter(

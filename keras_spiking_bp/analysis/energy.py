@@ -11,7 +11,7 @@ from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.operations import BEFORE, Operations, operations
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.validation import is_number
+from keras_spiking_bp.utils.validation import is_number
 
 
 @dataclasses.dataclass(frozen=True)

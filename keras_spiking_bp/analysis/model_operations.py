@@ -13,10 +13,10 @@ import numpy as np
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.layer_graph import calls, name_of_output
-from keras_spiking_bp.layer_kinds import ONE_TO_ONE, POOLING, SAME
-from keras_spiking_bp.spiking_model import output_layer, sequences_and_mask
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.rnn.spiking_model import output_layer, sequences_and_mask
+from keras_spiking_bp.utils.layer_graph import calls, name_of_output
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, SAME
+from keras_spiking_bp.utils.validation import check_static_shape
 
 
 class OperationCount(NamedTuple):

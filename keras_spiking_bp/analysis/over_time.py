@@ -12,8 +12,8 @@ from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.spiking_model import output_layer
-from keras_spiking_bp.validation import check_share, is_number
+from keras_spiking_bp.rnn.spiking_model import output_layer
+from keras_spiking_bp.utils.validation import check_share, is_number
 
 #: The columns of a run, in their order, where operations are not counted.
 _UNCOUNTED = dict.fromkeys(("spikes", "accumulates", "macs"))

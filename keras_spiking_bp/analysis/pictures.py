@@ -17,10 +17,10 @@ import numpy as np
 from keras_spiking_bp.analysis.style import BLUE, COLORS, DARK_GREY, GREY, LINES, ORANGE, STYLE
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.neuron_parameters import in_numpy
-from keras_spiking_bp.observe import traces
-from keras_spiking_bp.spiking_model import spiking_layer
-from keras_spiking_bp.validation import check_choice, check_positive_int
+from keras_spiking_bp.rnn.observe import traces
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
+from keras_spiking_bp.utils.neuron_parameters import in_numpy
+from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 
 
 def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,9 +10,9 @@ import numpy as np
 from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents, refuse_pooled_sums
 from keras_spiking_bp.analysis.model_operations import OperationCount, operations_before
 from keras_spiking_bp.analysis.synapse_counts import fan_out
-from keras_spiking_bp.connections import Connection, connections
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import sequences_and_mask
+from keras_spiking_bp.rnn.connections import Connection, connections
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import sequences_and_mask
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,12 @@ from keras_spiking_bp.analysis.counter import counter
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
 from keras_spiking_bp.analysis.model_operations import OperationCount
 from keras_spiking_bp.analysis.plan import plan
-from keras_spiking_bp.connections import INPUT, Connection
-from keras_spiking_bp.encoded_inputs import as_inputs, encoded_by, stream_restored
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.observe import SATURATED_RATE
-from keras_spiking_bp.spiking_model import input_over_time
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.rnn.connections import INPUT, Connection
+from keras_spiking_bp.rnn.encoded_inputs import as_inputs, encoded_by, stream_restored
+from keras_spiking_bp.rnn.observe import SATURATED_RATE
+from keras_spiking_bp.rnn.spiking_model import input_over_time
+from keras_spiking_bp.utils.validation import check_positive_int
 
 
 @dataclasses.dataclass(frozen=True)

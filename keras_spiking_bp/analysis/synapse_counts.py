@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.composite import JOINS
-from keras_spiking_bp.layer_copies import copy_of, free_weights
-from keras_spiking_bp.layer_kinds import (
+from keras_spiking_bp.utils.layer_copies import copy_of, free_weights
+from keras_spiking_bp.utils.layer_kinds import (
     AVERAGE_POOLING,
     GLOBAL_AVERAGE_POOLING,
     GLOBAL_POOLING,

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.layer_kinds import is_of_keras, parts_of
-from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.training_flag import training_flag_restored
-from keras_spiking_bp.validation import check_no_added_loss, named
+from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
+from keras_spiking_bp.utils.randomness import seeds_of
+from keras_spiking_bp.utils.training_flag import training_flag_restored
+from keras_spiking_bp.utils.validation import check_no_added_loss, named
 
 #: Without batch normalisation, which is an affine map in the time loop.
 _NORMALISATIONS = (

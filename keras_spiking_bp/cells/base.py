@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
-from keras_spiking_bp.validation import check_float32_policy, check_has_shape
+from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]

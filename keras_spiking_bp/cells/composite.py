@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell, CellOfParts, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import build_part, current_of, output_of, sum_of_currents, total_of
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.utils.validation import check_static_shape
 
 #: In place of the index of a node: the input of the cell.
 CELL_INPUT = -1

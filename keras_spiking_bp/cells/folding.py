@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.layer_kinds import parts_of
+from keras_spiking_bp.utils.layer_kinds import parts_of
 
 #: For each batch normalisation whose factor is folded into the weights before it, by id: the shift left to add.
 _shifts: contextvars.ContextVar[dict[int, tf.Tensor] | None] = contextvars.ContextVar("shifts", default=None)

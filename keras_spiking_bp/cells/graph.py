@@ -10,8 +10,8 @@ import keras
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, CompositeCell, Node
 from keras_spiking_bp.cells.synapse import check_synapse
-from keras_spiking_bp.layer_kinds import computes_otherwise
-from keras_spiking_bp.validation import check_layer
+from keras_spiking_bp.utils.layer_kinds import computes_otherwise
+from keras_spiking_bp.utils.validation import check_layer
 
 #: The name of the input.
 INPUT = "input"

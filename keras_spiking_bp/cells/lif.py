@@ -9,9 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp import neuron_parameters as parameters
-from keras_spiking_bp import surrogates
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
@@ -22,11 +19,14 @@ from keras_spiking_bp.gradients import (
     lif_step_surrogate,
     mean_gain,
     spike_total,
+    surrogates,
     within_bounds,
 )
 from keras_spiking_bp.kernels.lif_step import lif_step
-from keras_spiking_bp.randomness import SavesItsSeed
-from keras_spiking_bp.validation import (
+from keras_spiking_bp.utils import neuron_parameters as parameters
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.randomness import SavesItsSeed
+from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
     check_positive,

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.gradients import spike_total
-from keras_spiking_bp.layer_kinds import GLOBAL_MAX_POOLING, MAX_POOLING
-from keras_spiking_bp.validation import check_choice
+from keras_spiking_bp.utils.layer_kinds import GLOBAL_MAX_POOLING, MAX_POOLING
+from keras_spiking_bp.utils.validation import check_choice
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

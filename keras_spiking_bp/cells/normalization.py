@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.layer_kinds import parts_of
-from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.validation import named
+from keras_spiking_bp.utils.layer_kinds import parts_of
+from keras_spiking_bp.utils.randomness import seeds_of
+from keras_spiking_bp.utils.validation import named
 
 
 def normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp import neuron_parameters as parameters
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import current_of, total_of
 from keras_spiking_bp.gradients import leak_bptt, mean_decay, mean_gain, spike_total
-from keras_spiking_bp.validation import check_beta
+from keras_spiking_bp.utils import neuron_parameters as parameters
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.validation import check_beta
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.gradients import eligibility_step
+from keras_spiking_bp.utils.broadcasting import per_sample
 
 #: For the derivative between the bounds of a count.
 COUNT = ("spike_count",)

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells.composite import CELL_INPUT, CompositeCell, Node
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import check_synapse
+from keras_spiking_bp.gradients import surrogates
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

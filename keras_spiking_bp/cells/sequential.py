@@ -10,7 +10,7 @@ import keras
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import CompositeCell, Node
 from keras_spiking_bp.cells.synapse import check_synapse
-from keras_spiking_bp.validation import check_layer
+from keras_spiking_bp.utils.validation import check_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

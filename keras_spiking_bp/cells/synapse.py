@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.cells.normalization import (
@@ -17,10 +16,11 @@ from keras_spiking_bp.cells.normalization import (
     in_one_pass,
     normalizes,
 )
-from keras_spiking_bp.layer_kinds import is_of_keras, parts_of
-from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.training_flag import training_flag_restored
-from keras_spiking_bp.validation import check_layer, check_no_added_loss, check_static_shape
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
+from keras_spiking_bp.utils.randomness import seeds_of
+from keras_spiking_bp.utils.training_flag import training_flag_restored
+from keras_spiking_bp.utils.validation import check_layer, check_no_added_loss, check_static_shape
 
 
 def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:

@@ -8,7 +8,7 @@ import keras
 
 from keras_spiking_bp.cells.base import Cell, CellOfParts
 from keras_spiking_bp.cells.composite import unknown_kind
-from keras_spiking_bp.validation import named
+from keras_spiking_bp.utils.validation import named
 
 
 def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:

@@ -17,8 +17,6 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
-from keras_spiking_bp.gradient_rules import GRADIENTS
-from keras_spiking_bp.layer_copies import copy_with_weights
 from keras_spiking_bp.models.assemble import (
     DEFAULT_NUM_STEPS,
     RESERVED,
@@ -26,7 +24,9 @@ from keras_spiking_bp.models.assemble import (
     check_encoder_name,
     checked_num_steps,
 )
-from keras_spiking_bp.validation import check_choice, check_rate, check_static_shape, is_number
+from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
+from keras_spiking_bp.utils.layer_copies import copy_with_weights
+from keras_spiking_bp.utils.validation import check_choice, check_rate, check_static_shape, is_number
 
 
 def convert_to_snn(

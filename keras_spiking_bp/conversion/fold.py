@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import folding
-from keras_spiking_bp.layer_copies import copy_of
+from keras_spiking_bp.utils.layer_copies import copy_of
 
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _EPSILON = 2.0**-10  # so that 1 - epsilon + epsilon is 1 in float32

@@ -13,11 +13,11 @@ from keras_spiking_bp.cells.folding import why_not_folded
 from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.cells.tree import tree
 from keras_spiking_bp.conversion.fold import assign_folded
-from keras_spiking_bp.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
-from keras_spiking_bp.layer_kinds import computes_otherwise, has_stock_call, parts_of
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import check_graph, spiking_layers
-from keras_spiking_bp.validation import check_finite_weights
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import check_graph, spiking_layers
+from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
+from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
+from keras_spiking_bp.utils.validation import check_finite_weights
 
 _WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,

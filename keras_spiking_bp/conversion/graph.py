@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_graph import unique_name
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"

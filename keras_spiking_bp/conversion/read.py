@@ -13,10 +13,10 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
 from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
-from keras_spiking_bp.layer_copies import copy_of, copy_with_weights, free_weights
-from keras_spiking_bp.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
-from keras_spiking_bp.layer_kinds import SAME, computes_otherwise, is_of_keras
-from keras_spiking_bp.validation import check_static_shape
+from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
+from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
+from keras_spiking_bp.utils.layer_kinds import SAME, computes_otherwise, is_of_keras
+from keras_spiking_bp.utils.validation import check_static_shape
 
 _MAXIMUM = (
     keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D,

@@ -24,7 +24,7 @@ from keras_spiking_bp.conversion.graph import (
     Node,
     built,
 )
-from keras_spiking_bp.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_graph import unique_name
 
 #: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any

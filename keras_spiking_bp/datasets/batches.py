@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.validation import check_positive_int, check_seed
+from keras_spiking_bp.utils.validation import check_positive_int, check_seed
 
 #: `(example, seed) -> input of the network`; `seed` is an int32 pair for the stateless random functions of TensorFlow.
 #: Where examples are dictionaries, so is `example`.

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
-from keras_spiking_bp.validation import asserted, check_positive_int, check_positive_ints
+from keras_spiking_bp.utils.validation import asserted, check_positive_int, check_positive_ints
 
 _SHIFT = 2
 _COLUMNS = ("x", "y", "polarity", "time")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
-from keras_spiking_bp.validation import check_choice, check_positive_int
+from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
 #: CIFAR-10: the values of the authors' code. SVHN: no flips, a mirrored digit is another one.

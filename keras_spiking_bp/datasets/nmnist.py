@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.validation import asserted, check_path, check_positive_int
+from keras_spiking_bp.utils.validation import asserted, check_path, check_positive_int
 
 #: The camera looks at each digit in three movements of 100 ms. Most recordings end a few ms
 #: later, with few of their events in these: a longer window would end in empty steps.

@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from keras_spiking_bp.validation import check_seed
+from keras_spiking_bp.utils.validation import check_seed
 
 #: Examples (N, ...) and their labels (N,).
 Split = tuple[np.ndarray, np.ndarray]

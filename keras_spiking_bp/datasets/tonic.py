@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet, check_polarities, checked_size
-from keras_spiking_bp.validation import check_positive_int
+from keras_spiking_bp.utils.validation import check_positive_int
 
 
 def from_tonic(

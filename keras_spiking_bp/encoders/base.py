@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.validation import check_float_dtype, check_positive, check_positive_int, finite
+from keras_spiking_bp.utils.validation import check_float_dtype, check_positive, check_positive_int, finite
 
 #: Limit of images times `scale`, which 8-bit images exceed, and the digits of scikit-learn (0 to 16).
 LARGEST = 15.0

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_step
-from keras_spiking_bp.validation import check_float_dtype, check_mask, check_positive, finite
+from keras_spiking_bp.utils.broadcasting import per_step
+from keras_spiking_bp.utils.validation import check_float_dtype, check_mask, check_positive, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

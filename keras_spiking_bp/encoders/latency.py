@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.encoders.base import LARGEST, Encoder
-from keras_spiking_bp.validation import check_fraction, check_positive
+from keras_spiking_bp.utils.validation import check_fraction, check_positive
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.encoders.base import LARGEST, Encoder
-from keras_spiking_bp.randomness import SavesItsSeed
-from keras_spiking_bp.validation import check_seed
+from keras_spiking_bp.utils.randomness import SavesItsSeed
+from keras_spiking_bp.utils.validation import check_seed
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_spiking_bp.validation import check_path
+from keras_spiking_bp.utils.validation import check_path
 
 #: What TensorFlow and Keras write.
 _OF_SAVED_MODEL = ("saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets")

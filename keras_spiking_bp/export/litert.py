@@ -15,7 +15,7 @@ from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
 from keras_spiking_bp.export.saved_model import write_signatures
-from keras_spiking_bp.validation import check_choice, check_positive_int
+from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 
 
 def export_litert(

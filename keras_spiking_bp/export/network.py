@@ -9,8 +9,8 @@ import keras
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.encoders import PoissonEncoder
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import call_in, encoder_of, output_layer, sequences_of
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer, sequences_of
 
 
 class Network:

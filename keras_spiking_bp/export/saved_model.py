@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
-from keras_spiking_bp.validation import check_path
+from keras_spiking_bp.utils.validation import check_path
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
-from keras_spiking_bp.neuron_parameters import is_one, log
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.neuron_parameters import is_one, log
 
 
 def leak_correction(spike_count: tf.Tensor, leaky_trace: tf.Tensor, beta: Any) -> tf.Tensor:

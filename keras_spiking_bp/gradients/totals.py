@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample, per_step
+from keras_spiking_bp.utils.broadcasting import per_sample, per_step
 
 
 def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:

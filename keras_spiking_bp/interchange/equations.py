@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_spiking_bp.neuron_parameters import shown
+from keras_spiking_bp.utils.neuron_parameters import shown
 
 _TOLERANCE = 1e-5  # of parameters that went through float32
 

@@ -10,7 +10,7 @@ from keras_spiking_bp.interchange.axes import swapped
 from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name
 from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING
-from keras_spiking_bp.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_graph import unique_name
 
 _INFINITE_WITHOUT_LEAK = ("r", "tau", "tau_mem", "tau_syn", "w_in")
 _PARAMETERS = (

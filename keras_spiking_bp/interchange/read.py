@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import RecurrentCell, SequentialCell
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp.gradients.surrogates import Surrogate
 from keras_spiking_bp.interchange.axes import Signal
 from keras_spiking_bp.interchange.nodes import Nodes
 from keras_spiking_bp.interchange.read_chain import NotAChain, read_chain
@@ -18,8 +19,7 @@ from keras_spiking_bp.interchange.read_graph import read_graph
 from keras_spiking_bp.interchange.read_layers import joined, read_layer
 from keras_spiking_bp.interchange.read_neurons import read_neurons
 from keras_spiking_bp.models.assemble import assemble
-from keras_spiking_bp.surrogates import Surrogate
-from keras_spiking_bp.validation import check_choice, check_positive
+from keras_spiking_bp.utils.validation import check_choice, check_positive
 
 if TYPE_CHECKING:
     import nir

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp import surrogates
 from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.read_layers import joined, keras_name, scaled

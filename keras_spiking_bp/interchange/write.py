@@ -16,11 +16,11 @@ from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import write_layers
-from keras_spiking_bp.layer_graph import unique_name
-from keras_spiking_bp.neuron_parameters import in_numpy, shown
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import check_stock_call, check_stock_loop, spiking_layer
-from keras_spiking_bp.validation import check_finite_weights, check_positive
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import check_stock_call, check_stock_loop, spiking_layer
+from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.neuron_parameters import in_numpy, shown
+from keras_spiking_bp.utils.validation import check_finite_weights, check_positive
 
 if TYPE_CHECKING:
     import nir

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, neurons_to_nir, swapped
-from keras_spiking_bp.layer_kinds import parts_of
-from keras_spiking_bp.validation import named
+from keras_spiking_bp.utils.layer_kinds import parts_of
+from keras_spiking_bp.utils.validation import named
 
 Pair = tuple[int, int]
 

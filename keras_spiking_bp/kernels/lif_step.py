@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_spiking_bp.gradients.surrogates import Triangle
 from keras_spiking_bp.kernels.switch import usable
-from keras_spiking_bp.surrogates import Triangle
 
 #: State entries that the kernel updates besides the membrane potential.
 _STATES = ("spike_count", "silence", "leaky_trace")

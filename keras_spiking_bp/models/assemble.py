@@ -9,8 +9,8 @@ import keras
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.encoders import Encoder, PoissonEncoder
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.validation import check_positive_int, check_static_shape
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.utils.validation import check_positive_int, check_static_shape
 
 DEFAULT_NUM_STEPS = 100
 #: Names of the input of images and of the `SpikingRNN`.

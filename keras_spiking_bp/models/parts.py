@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import IFCell, LIFCell, MaxPoolingCell, ReadoutCell
-from keras_spiking_bp.validation import (
+from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
     check_positive,

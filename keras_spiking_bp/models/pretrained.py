@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
-from keras_spiking_bp.validation import check_choice
+from keras_spiking_bp.utils.validation import check_choice
 
 #: Data sets for which there are weights, with the name of their files.
 PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}

@@ -11,7 +11,7 @@ import keras
 from keras_spiking_bp.cells import Cell, GraphCell, ResidualCell, SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
-from keras_spiking_bp.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
+from keras_spiking_bp.utils.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
 
 #: What a shortcut adds to, in a residual block.
 RESIDUALS = ("current", "spikes")

@@ -11,7 +11,7 @@ from keras_spiking_bp.cells import SequentialCell
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
-from keras_spiking_bp.validation import check_image_shape, check_positive_ints
+from keras_spiking_bp.utils.validation import check_image_shape, check_positive_ints
 
 
 def spiking_vgg(

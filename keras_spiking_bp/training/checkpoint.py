@@ -31,7 +31,7 @@ from keras_spiking_bp.training.model_state import (
 from keras_spiking_bp.training.optimizers import constant_learning_rate, scheduled_learning_rate
 from keras_spiking_bp.training.replicas import assign_to_replicas, gatherer, sums_for_replicas
 from keras_spiking_bp.training.swapped_averages import restore_weights
-from keras_spiking_bp.validation import check_path
+from keras_spiking_bp.utils.validation import check_path
 
 #: What reading a damaged JSON or npz file raises.
 _DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile)

@@ -13,14 +13,14 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.encoded_inputs import encode_repeatably
+from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
+from keras_spiking_bp.rnn.window_input import without_masked
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.saver import Saver
-from keras_spiking_bp.validation import check_positive_int
-from keras_spiking_bp.window_input import without_masked
+from keras_spiking_bp.utils.validation import check_positive_int
 
 #: Arguments of `model.fit` that this one does not take, and why.
 NOT_TAKEN = dict.fromkeys(

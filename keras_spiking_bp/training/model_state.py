@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.moving_statistics import moving_statistics
 from keras_spiking_bp.cells.normalization import normalizations
-from keras_spiking_bp.randomness import seeds_of
 from keras_spiking_bp.training.optimizers import build_optimizers, further_optimizers, optimizer_variables
 from keras_spiking_bp.training.output_spec import output_spec
+from keras_spiking_bp.utils.randomness import seeds_of
 
 
 def saved_apart(model: keras.Model) -> list[keras.Variable]:

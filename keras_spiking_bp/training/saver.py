@@ -15,7 +15,7 @@ from keras_spiking_bp.training.callback_state import choose_directions
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.optimizers import optimizer_variables
 from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
-from keras_spiking_bp.validation import is_finite
+from keras_spiking_bp.utils.validation import is_finite
 
 
 class Saver(keras.callbacks.Callback):

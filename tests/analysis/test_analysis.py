@@ -14,7 +14,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp import analysis
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 from tests.networks import build_rnn, golden
 from tests.reference import Simulation
 from tests.slow import slow, slow_except

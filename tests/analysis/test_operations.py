@@ -9,7 +9,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.analysis.synapse_counts import fan_out
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 from tests.analysis import brute_force
 
 STEPS, SAMPLES = 6, 3

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp import analysis
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 
 
 @pytest.fixture(autouse=True)

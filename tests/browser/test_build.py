@@ -12,7 +12,7 @@ from examples.browser import __main__ as builder
 from examples.browser import from_test_set
 from examples.browser.description import description
 from keras_spiking_bp.datasets.images import ImageSet
-from keras_spiking_bp.observe import traces_of_spikes
+from keras_spiking_bp.rnn.observe import traces_of_spikes
 
 
 def test_synapses_and_costs_are_those_of_the_analysis():

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.callbacks import Health, HealthWarning
-from keras_spiking_bp.encoded_inputs import encode_repeatably
-from keras_spiking_bp.observe import activity_of, firing_rates
+from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
+from keras_spiking_bp.rnn.observe import activity_of, firing_rates
+from keras_spiking_bp.training.callbacks import Health, HealthWarning
 from tests.networks import noisy_patterns
 
 X, Y = noisy_patterns(32)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 
 pytest.importorskip("tensorboard", reason="tensorboard is not installed")
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp import carried
+from keras_spiking_bp.rnn import carried
 from tests.oracle import assert_close
 
 BETA, LAST, T = 0.7, 0.9, 11

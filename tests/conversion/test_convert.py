@@ -10,8 +10,8 @@ from keras import layers
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.model_operations import operations_of_model
-from keras_spiking_bp.observe import activity_of
-from keras_spiking_bp.spiking_model import input_over_time
+from keras_spiking_bp.rnn.observe import activity_of
+from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.slow import slow, slow_except
 
 RNG = np.random.default_rng(0)

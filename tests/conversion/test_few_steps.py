@@ -7,8 +7,8 @@ from keras import layers
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.conversion.distribution import Distribution
-from keras_spiking_bp.observe import activity_of
-from keras_spiking_bp.spiking_model import input_over_time
+from keras_spiking_bp.rnn.observe import activity_of
+from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.conversion.test_convert import IMAGES, residual, trained_looking
 from tests.slow import slow
 

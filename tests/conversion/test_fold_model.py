@@ -6,7 +6,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell, ResidualCell, SequentialCell
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 from tests.networks import exact_with_statistics
 
 STEPS = 12

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.spiking_model import input_over_time
+from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import error, logits_of, trained_looking
 from tests.slow import slow_except

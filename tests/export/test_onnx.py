@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import traces_of_spikes
+from keras_spiking_bp.rnn.observe import traces_of_spikes
 from tests.export.networks import (
     assert_the_same,
     ends_in_spikes,

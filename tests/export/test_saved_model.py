@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.observe import traces
+from keras_spiking_bp.rnn.observe import traces
 from tests.export.networks import (
     assert_the_same,
     averages,

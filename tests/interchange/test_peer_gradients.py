@@ -16,7 +16,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples.ports.leaky import LeakyCell
 from examples.ports.parametric import ParametricLIFCell
-from keras_spiking_bp.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn, synapse_layer
 from tests.oracle import assert_close, draw, in_numpy, plain, safe_case, strided_residual

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_step
-from keras_spiking_bp.validation import check_mask, check_static_shape, finite
+from keras_spiking_bp.utils.broadcasting import per_step
+from keras_spiking_bp.utils.validation import check_mask, check_static_shape, finite
 
 
 def shape_of_step(sequences_shape: Any) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import Cell, State
-from keras_spiking_bp.time_loop import Window
-from keras_spiking_bp.validation import asserted
+from keras_spiking_bp.rnn.time_loop import Window
+from keras_spiking_bp.utils.validation import asserted
 
 #: Entries of a state within a window (docs/architecture.md), which no further state of a user's cell may be called.
 OF_A_WINDOW = (

@@ -13,12 +13,14 @@ from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models import spiking_vgg
-from keras_spiking_bp.validation import check_positive, check_seed
+from keras_spiking_bp.utils.validation import check_positive, check_seed
 
 try:
     import keras_tuner
 except ImportError as error:
-    raise ImportError("keras_spiking_bp.tuning needs KerasTuner: pip install 'keras-spiking-bp[tuner]'") from error
+    raise ImportError(
+        "keras_spiking_bp.training.tuning needs KerasTuner: pip install 'keras-spiking-bp[tuner]'"
+    ) from error
 
 
 class SpikingHyperModel(keras_tuner.HyperModel):
@@ -50,7 +52,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         ValueError: if `encoder_scale` is not above 0, or `seed` no integer of 64 bits.
 
     Example:
-        >>> from keras_spiking_bp.tuning import SpikingHyperModel
+        >>> from keras_spiking_bp.training.tuning import SpikingHyperModel
         >>> import keras_tuner
         >>> model = SpikingHyperModel((28, 28, 1), 10).build(keras_tuner.HyperParameters())
         >>> model.count_params()

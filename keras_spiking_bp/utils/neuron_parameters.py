@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.validation import check_positive
+from keras_spiking_bp.utils.validation import check_positive
 
 #: Lower bound of a learned parameter.
 SMALLEST = 1e-3

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.neuron_parameters import checked, plain, shown
-from keras_spiking_bp.validation import check_positive
+from keras_spiking_bp.utils.neuron_parameters import checked, plain, shown
+from keras_spiking_bp.utils.validation import check_positive
 
 
 class Surrogate:

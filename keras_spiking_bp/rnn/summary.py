@@ -10,9 +10,9 @@ import keras
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ReadoutCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.neuron_parameters import shown
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.spiking_model import spiking_layers
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.rnn.spiking_model import spiking_layers
+from keras_spiking_bp.utils.neuron_parameters import shown
 
 _HEADER = ("name", "neuron", "synapse", "output", "weights", "neurons")
 

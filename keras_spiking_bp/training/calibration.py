@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
 from keras_spiking_bp.cells.tree import checked_names
-from keras_spiking_bp.encoded_inputs import Encoded, encode
-from keras_spiking_bp.observe import Activity, activity_of, firing_rates
-from keras_spiking_bp.scalable_weights import (
+from keras_spiking_bp.rnn.encoded_inputs import Encoded, encode
+from keras_spiking_bp.rnn.observe import Activity, activity_of, firing_rates
+from keras_spiking_bp.rnn.spiking_model import check_graph, input_over_time, spiking_layer
+from keras_spiking_bp.training.scalable_weights import (
     check_gamma,
     check_no_lora,
     check_not_shared,
@@ -27,8 +27,8 @@ from keras_spiking_bp.scalable_weights import (
     sources_of,
     weights_of,
 )
-from keras_spiking_bp.spiking_model import check_graph, input_over_time, spiking_layer
-from keras_spiking_bp.validation import check_finite_weights, check_fraction, check_positive, named
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.validation import check_finite_weights, check_fraction, check_positive, named
 
 _FACTORS = (2.0**-8, 2.0**8)  # bounds of the factor on the weights of a layer
 _TRIALS = 20

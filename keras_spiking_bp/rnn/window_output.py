@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample, per_step
-from keras_spiking_bp.carried import Carried
 from keras_spiking_bp.gradients import spread_over_steps
-from keras_spiking_bp.time_loop import Window
+from keras_spiking_bp.rnn.carried import Carried
+from keras_spiking_bp.rnn.time_loop import Window
+from keras_spiking_bp.utils.broadcasting import per_sample, per_step
 
 
 def at_the_end(window: Window, before: Carried) -> tf.Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.layer_copies import use_assigned
-from keras_spiking_bp.layer_graph import unique_name
-from keras_spiking_bp.layer_kinds import POOLING, SAME
-from keras_spiking_bp.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
+from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
+from keras_spiking_bp.utils.layer_copies import use_assigned
+from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_kinds import POOLING, SAME
 
 _BEFORE = "before_encoder"
 _HOMOGENEOUS = (

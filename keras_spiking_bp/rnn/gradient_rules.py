@@ -11,9 +11,9 @@ from keras_spiking_bp.cells.affine import check_affine, why_not_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.cells.recurrent import recurrent_cells
-from keras_spiking_bp.connections import paths_of
-from keras_spiking_bp.layer_kinds import SAME, parts_of
-from keras_spiking_bp.validation import check_choice, named
+from keras_spiking_bp.rnn.connections import paths_of
+from keras_spiking_bp.utils.layer_kinds import SAME, parts_of
+from keras_spiking_bp.utils.validation import check_choice, named
 
 #: The rules on sums over time.
 ON_TOTALS = ("accumulated", "bounded")

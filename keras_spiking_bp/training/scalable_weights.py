@@ -10,7 +10,7 @@ import numpy as np
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.normalization import normalizations
-from keras_spiking_bp.layer_kinds import parts_of
+from keras_spiking_bp.utils.layer_kinds import parts_of
 
 Sources = list[keras.layers.Layer]
 

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.tree import checked_names
-from keras_spiking_bp.encoded_inputs import encode_repeatably
-from keras_spiking_bp.loop_weights import weights_prepared
-from keras_spiking_bp.spiking_model import spiking_layer
+from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
+from keras_spiking_bp.rnn.loop_weights import weights_prepared
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
+from keras_spiking_bp.utils.broadcasting import per_sample
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
 Activity = dict[str, dict[str, tf.Tensor]]

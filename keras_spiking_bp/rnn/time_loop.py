@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell, State
-from keras_spiking_bp.layer_kinds import is_of_keras
-from keras_spiking_bp.loop_weights import weights_cast_once, weights_prepared
+from keras_spiking_bp.rnn.loop_weights import weights_cast_once, weights_prepared
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.layer_kinds import is_of_keras
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.layer_kinds import GLOBAL_POOLING, ONE_TO_ONE, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.layer_kinds import GLOBAL_POOLING, ONE_TO_ONE, POOLING, SAME, parts_of
 
 #: The target of the paths that leave the last neurons.
 OUTPUT = "(output)"

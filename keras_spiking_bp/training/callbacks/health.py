@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
-from keras_spiking_bp.encoded_inputs import repeatable_encoder
-from keras_spiking_bp.observe import SATURATED_RATE, activity_of, firing_rates
-from keras_spiking_bp.spiking_model import spiking_layer
-from keras_spiking_bp.validation import check_positive, check_positive_int
+from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
+from keras_spiking_bp.rnn.observe import SATURATED_RATE, activity_of, firing_rates
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
+from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.validation import check_positive, check_positive_int
 
 _SILENT_SHARE = 0.99
 _SATURATED_SHARE = 0.5

@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.gradients.step_by_step import already_cast
-from keras_spiking_bp.layer_kinds import is_of_keras
-from keras_spiking_bp.randomness import seeds_of
-from keras_spiking_bp.variable_scope import VariableScope
+from keras_spiking_bp.utils.layer_kinds import is_of_keras
+from keras_spiking_bp.utils.randomness import seeds_of
+from keras_spiking_bp.utils.variable_scope import VariableScope
 
 
 @contextlib.contextmanager

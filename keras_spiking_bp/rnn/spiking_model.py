@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.layer_kinds import has_stock_call
-from keras_spiking_bp.rnn import SpikingRNN
-from keras_spiking_bp.validation import check_finite_weights, named
+from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.utils.layer_kinds import has_stock_call
+from keras_spiking_bp.utils.validation import check_finite_weights, named
 
 
 def is_spiking(model: Any) -> bool:

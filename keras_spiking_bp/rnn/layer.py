@@ -8,8 +8,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp import carried, window_gradient, window_input, window_output
-from keras_spiking_bp.carried import Carried
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.moving_statistics import (
     learning_normalizations,
@@ -20,12 +18,14 @@ from keras_spiking_bp.cells.moving_statistics import (
 from keras_spiking_bp.cells.synapse import build_part
 from keras_spiking_bp.cells.tree import check_nothing_shared, checked_names
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
-from keras_spiking_bp.gradient_rules import ON_TOTALS, check_built_rule, check_rule
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
-from keras_spiking_bp.loop_weights import changes_variables
-from keras_spiking_bp.time_loop import Window, run_window
-from keras_spiking_bp.validation import check_float32_policy, check_has_shape, named
+from keras_spiking_bp.rnn import carried, window_gradient, window_input, window_output
+from keras_spiking_bp.rnn.carried import Carried
+from keras_spiking_bp.rnn.gradient_rules import ON_TOTALS, check_built_rule, check_rule
+from keras_spiking_bp.rnn.loop_weights import changes_variables
+from keras_spiking_bp.rnn.time_loop import Window, run_window
+from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, named
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations, moving_statistics
-from keras_spiking_bp.spiking_model import input_over_time, spiking_layer
+from keras_spiking_bp.rnn.spiking_model import input_over_time, spiking_layer
 
 #: Memory above which a warning is given.
 MANY_BYTES = 4 * 2**30

@@ -6,10 +6,10 @@ import dataclasses
 
 import tensorflow as tf
 
-from keras_spiking_bp.broadcasting import per_sample
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.gradients import after_reads, deliver_corrections, spike_total, total_over_steps
-from keras_spiking_bp.time_loop import Window
+from keras_spiking_bp.rnn.time_loop import Window
+from keras_spiking_bp.utils.broadcasting import per_sample
 
 
 def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.encoded_inputs import repeatable_encoder
-from keras_spiking_bp.observe import activity_of, firing_rates, traces_of_spikes
-from keras_spiking_bp.spiking_model import spiking_layer
-from keras_spiking_bp.validation import check_path, check_positive_int
+from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
+from keras_spiking_bp.rnn.observe import activity_of, firing_rates, traces_of_spikes
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
+from keras_spiking_bp.utils.validation import check_path, check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike
 

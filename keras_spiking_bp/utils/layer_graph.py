@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import keras
 
-from keras_spiking_bp.layer_kinds import has_stock_call
+from keras_spiking_bp.utils.layer_kinds import has_stock_call
 
 
 @dataclasses.dataclass(frozen=True)

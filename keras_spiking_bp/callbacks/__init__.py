@@ -1,6 +1,0 @@
-"""What to watch while a spiking network trains."""
-
-from keras_spiking_bp.callbacks.health import Health, HealthWarning
-from keras_spiking_bp.callbacks.tensorboard import SpikingTensorBoard
-
-__all__ = ["Health", "HealthWarning", "SpikingTensorBoard"]

@@ -1,0 +1,1 @@
+"""The loop over time, and the derivative through it."""
