@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.utils.randomness import draws_below
 
 
 def test_poisson_rates_are_the_intensities():
@@ -48,6 +49,24 @@ def test_the_same_seed_gives_the_same_stream_in_eager_mode_and_as_a_graph():
     np.testing.assert_array_equal(streams[0], streams[1])
     other = ksbp.PoissonEncoder(num_steps=30, seed=8)(x)
     assert (other.numpy() != streams[0][0]).any()
+
+
+def test_xla_draws_the_same_spikes_and_dropout_masks():
+    images = tf.random.stateless_uniform((3, 50), (1, 2), -1.2, 1.2)
+    drawn = []
+    for jit_compile in (False, True):
+        cell = ksbp.LIFCell(keras.layers.Dense(100), dropout=0.3, seed=5)
+        cell.build((None, 4))
+        spikes = tf.function(ksbp.PoissonEncoder(num_steps=30, seed=7), jit_compile=jit_compile)(images)
+        drawn.append((spikes, tf.function(lambda cell=cell: cell.draw_keep(3), jit_compile=jit_compile)()))
+    for plain, compiled in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(compiled, plain)
+
+
+def test_draws_are_those_of_uniform_floats():
+    probabilities = tf.constant([0.0, 1e-9, 2.0**-23, 0.1, 0.5, 0.999999, 1.0])
+    draws = tf.random.stateless_uniform((10_000, 7), (1, 2))
+    np.testing.assert_array_equal(draws_below(probabilities, (10_000, 7), (1, 2)), draws < probabilities)
 
 
 # --- time to first spike, changes -------------------------------------------------------------------------------------

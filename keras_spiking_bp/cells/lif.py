@@ -25,7 +25,7 @@ from keras_spiking_bp.gradients import (
 from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.utils import neuron_parameters as parameters
 from keras_spiking_bp.utils.broadcasting import per_sample
-from keras_spiking_bp.utils.randomness import SavesItsSeed
+from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
 from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
@@ -192,8 +192,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
         """A dropout mask (B, ...): 0 with probability `dropout`, else 1 / (1 - dropout)."""
         shape = (batch_size, *self.output_shape_of_step)
-        kept = tf.random.stateless_uniform(shape, self.next_seed()) >= self.dropout
-        return tf.cast(kept, tf.float32) / (1.0 - self.dropout)
+        dropped = draws_below(self.dropout, shape, self.next_seed())
+        return tf.cast(~dropped, tf.float32) / (1.0 - self.dropout)
 
     def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.encoders.base import LARGEST, Encoder
-from keras_spiking_bp.utils.randomness import SavesItsSeed
+from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
 from keras_spiking_bp.utils.validation import check_seed
 
 
@@ -71,13 +71,14 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         pair = None if seed is None else tf.convert_to_tensor(seed)
         if pair is None or not pair.shape.is_compatible_with((2,)):
             raise ValueError(f"`seed` must be a pair of integers, such as (1, 2). Received: seed={seed!r}")
-        images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)  # the dtype of the draws
+        images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)
 
         def spikes_of(image_and_index):
             image, index = image_and_index
             own_seed = tf.random.experimental.stateless_fold_in(pair, index)
-            draws = tf.random.stateless_uniform(tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
-            return tf.cast(draws < self.scale * tf.abs(image), tf.int8) * tf.cast(tf.sign(image), tf.int8)
+            probability = tf.minimum(self.scale * tf.abs(image), 1.0)
+            fired = draws_below(probability, tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
+            return tf.cast(fired, tf.int8) * tf.cast(tf.sign(image), tf.int8)
 
         # image by image: the float draws of a whole batch would take four times the memory of its spikes
         return tf.map_fn(

@@ -13,6 +13,17 @@ def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [generator.state for generator in layer._seed_generators]
 
 
+def draws_below(probability: Any, shape: Any, seed: tf.Tensor) -> tf.Tensor:
+    """Whether each of independent draws, uniform in [0, 1), is below `probability`, 0 to 1.
+
+    Equal to `tf.random.stateless_uniform(shape, seed) < probability`, but on the random bits, which are the same under
+    XLA: the floats that it makes of them are not.
+    """
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    limit = tf.cast(tf.math.ceil(probability * 2.0**23), tf.int32)
+    return tf.bitwise.bitwise_and(bits, 2**23 - 1) < limit
+
+
 class SavesItsSeed:
     """Mixin for layers with a `seed`: the state of the stream is in `.keras` and weights files, but no weight.
 
