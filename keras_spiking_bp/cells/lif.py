@@ -29,9 +29,9 @@ from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
 from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
-    check_positive,
     check_rate,
     check_seed,
+    check_threshold,
 )
 
 #: What happens to the membrane potential of a neuron that fires.
@@ -60,7 +60,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         synapse: any Keras layer, such as `keras.layers.Conv2D(20, 5, use_bias=False)`. Its output is the current.
         beta: decay of the membrane potential per time step, 0 < beta <= 1; `beta_from_tau` converts a time constant. A
             number, or an array of one per neuron, which broadcasts to the shape of the neurons.
-        threshold: membrane potential above which a neuron fires, > 0; a number or an array.
+        threshold: membrane potential above which a neuron fires, 1e-30 to 1e30; a number or an array.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
         dropout: fraction of the neurons silenced in training, 0 <= dropout < 1. One mask per sample is used at all time
             steps of a call (each chunk of a stateful layer has its own); kept spikes are scaled by 1 / (1 - dropout).
@@ -118,7 +118,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
     ):
         super().__init__(synapse, **kwargs)
         self.beta = parameters.checked(check_beta, "beta", beta)
-        self.threshold = parameters.checked(check_positive, "threshold", threshold)
+        self.threshold = parameters.checked(check_threshold, "threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
         self.dropout = dropout
         self.surrogate = surrogates.get(surrogate)

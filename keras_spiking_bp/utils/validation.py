@@ -37,6 +37,13 @@ def check_positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_threshold(name: str, value: Any) -> float:
+    """A potential whose inverse, a factor of the derivative, is far from the limits of float32."""
+    if not (is_number(value) and 1e-30 <= value <= 1e30):
+        raise ValueError(f"`{name}` must be a number from 1e-30 to 1e30. Received: {name}={value!r}")
+    return float(value)
+
+
 def check_positive_int(name: str, value: Any) -> int:
     """An integer of at least 1."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:

@@ -233,7 +233,7 @@ def test_a_plain_rnn_of_keras_learns_them_too():
     [
         ({"beta": [0.5, 1.5, 0.5]}, "`beta` must be a number with 0 < beta <= 1.*Received: beta=1.5"),
         ({"beta": [0.5, np.nan, 0.5]}, "`beta` must be a number"),
-        ({"threshold": [0.5, -1.0, 0.5]}, "`threshold` must be a number above 0. Received: threshold=-1"),
+        ({"threshold": [0.5, -1.0, 0.5]}, "`threshold` must be a number from .* Received: threshold=-1"),
         ({"threshold": []}, "`threshold` must hold at least one number"),
         (
             {"threshold": [1.0, 2.0]},
