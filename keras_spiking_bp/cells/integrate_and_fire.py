@@ -20,7 +20,7 @@ class IFCell(LIFCell):
 
     Args:
         synapse: any Keras layer.
-        threshold: membrane potential above which a neuron fires, as in `LIFCell`; the paper's pooling neurons have 0.75.
+        threshold: membrane potential above which a neuron fires, as in `LIFCell`; 0.75 for the paper's pooling neurons.
         reset_mechanism: `"zero"` (the paper) or `"subtract"`.
         surrogate, initial_membrane, synaptic_beta, learn_threshold, activity_regularizer: as in `LIFCell`.
 
