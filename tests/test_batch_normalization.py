@@ -362,6 +362,8 @@ def test_first_statistics_in_a_stateless_call():
 class Counts(keras.layers.Layer):
     """Counts the time steps in which it was called."""
 
+    is_affine = True
+
     def build(self, shape):
         self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
 
@@ -767,6 +769,8 @@ def test_what_is_unfrozen_later_in_a_right_place_learns():
 
 class Doubles(keras.layers.Layer):
     """It does not tell the shape of its output."""
+
+    is_affine = True
 
     def call(self, inputs):
         return 2.0 * inputs

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.rnn import encoded_inputs
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
@@ -142,6 +143,8 @@ def test_the_spread_with_several_weights_in_the_readout(make):
 
 def test_a_readout_that_is_not_in_proportion_to_its_weights_is_refused():
     class Product(keras.layers.Layer):
+        is_affine = True
+
         def __init__(self):
             super().__init__()
             self.first, self.second = keras.layers.Dense(6), keras.layers.Dense(3)
@@ -191,18 +194,23 @@ def test_layers_before_a_cell_without_weights_are_scaled():
     assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.1, rel=0.1)
 
 
+def sources_of_last(*cells):
+    cell = ksbp.SequentialCell([*cells, ksbp.LIFCell(keras.layers.Identity())])
+    cell.build((None, 8, 8, 4))
+    return current_sources(cell)[-1]
+
+
 def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
-    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool")
+    def pool():
+        return ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2))
+
     conv, second = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1)
-    for layer in (conv, second):
-        layer.build((None, 8, 8, 4))
-    hidden = ksbp.LIFCell(keras.layers.Identity(), name="hidden")
-    inner = ksbp.SequentialCell([conv, pool, second])
-    assert ksbp.SequentialCell([inner, hidden]).sources()[-1] == [hidden.synapse, second]
-    graph = ksbp.GraphCell([(conv, "input"), (pool, conv.name)])
-    assert ksbp.SequentialCell([graph, hidden]).sources()[-1] == [hidden.synapse, pool.synapse, conv]
-    block = ksbp.ResidualCell(ksbp.SequentialCell([conv, pool]), hidden)
-    assert block.sources()[-1] == [hidden.synapse, pool.synapse, conv]
+    assert sources_of_last(ksbp.SequentialCell([conv, pool(), second])) == [second]
+    assert sources_of_last(ksbp.GraphCell([(conv, "input"), (pool(), conv.name)])) == [conv]
+    body, around = ksbp.SequentialCell([conv, pool()]), keras.layers.AveragePooling2D(2)
+    block = ksbp.ResidualCell(body, ksbp.LIFCell(keras.layers.Identity()), around)
+    block.build((None, 8, 8, 4))
+    assert current_sources(block)[-1] == [conv]
 
 
 def test_slopes_of_an_activation_are_not_what_scales_a_current():

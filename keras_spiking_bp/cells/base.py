@@ -27,7 +27,7 @@ class Cell(keras.layers.Layer):
       the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
       `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
       `training`, batch normalisation in a synapse is in training mode: batch statistics, one update.
-    * `affine_parts()`: the layers that `accumulate` applies to sums over time, each with its input shape.
+    * `affine_parts()`: the layers that `accumulate` applies to sums over time.
     * `emits`: `"spikes"`, or `"potential"` for a network that ends in a readout.
     * `takes_activity_regularizer`: whether `penalty` is that of Keras' `activity_regularizer`, as in `LIFCell`.
 
@@ -70,7 +70,7 @@ class Cell(keras.layers.Layer):
     def neurons(self) -> list[Any]:
         raise NotImplementedError
 
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+    def affine_parts(self) -> list[keras.layers.Layer]:
         raise NotImplementedError
 
     def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:

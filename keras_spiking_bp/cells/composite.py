@@ -61,13 +61,10 @@ class CompositeCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [neurons for cell in self._cells() for neurons in cell.neurons()]
 
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        parts: list[tuple[keras.layers.Layer, tuple[int, ...]]] = []
-        for node in self.nodes():
-            if isinstance(node.layer, Cell):
-                parts += node.layer.affine_parts()
-            elif not isinstance(node.layer, JOINS):
-                parts.append((node.layer, _inputs(node, self.input_shape_of_step, self.node_shapes)[0]))
+    def affine_parts(self) -> list[keras.layers.Layer]:
+        parts: list[keras.layers.Layer] = []
+        for layer in self.parts():
+            parts += layer.affine_parts() if isinstance(layer, Cell) else [layer]
         return parts
 
     def build(self, input_shape: tuple) -> None:

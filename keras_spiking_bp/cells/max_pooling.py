@@ -72,7 +72,7 @@ class MaxPoolingCell(NeuronCell):
             return {"membrane": (1,)}
         return {"membrane": self.input_shape_of_step if self.built else None}
 
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
+    def affine_parts(self) -> list[keras.layers.Layer]:
         return []  # a maximum, but `accumulate` handles it
 
     def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:

@@ -44,7 +44,7 @@ def statistics_of_batch(
     The variables themselves do not change: inside of a `tf.cond`, or of a stateless call, they must not be assigned.
     """
     layers = learning_normalizations(cell)
-    found = collections.Counter(id(part) for synapse, _ in cell.affine_parts() for part in synapse._flatten_layers())
+    found = collections.Counter(id(part) for synapse in cell.affine_parts() for part in synapse._flatten_layers())
     uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
     variables = moving_statistics(layers)
     once = [layer for layer, times in zip(layers, uses, strict=True) if times == 1]

@@ -56,8 +56,8 @@ class NeuronCell(CellOfParts):
     def neurons(self) -> list[NeuronCell]:
         return [self]
 
-    def affine_parts(self) -> list[tuple[keras.layers.Layer, tuple[int, ...]]]:
-        return [(self.synapse, self.input_shape_of_step)]
+    def affine_parts(self) -> list[keras.layers.Layer]:
+        return [self.synapse]
 
     def initial_state(
         self,

@@ -25,7 +25,7 @@ def weights_prepared(cell: Cell) -> Iterator[None]:
     if changes_variables(cell):  # what they assign within a stateless scope would be lost
         yield
         return
-    folded, shifts = fold([layer for layer, _ in cell.affine_parts()])
+    folded, shifts = fold(cell.affine_parts())
     prepared = []
     for layer in cell._flatten_layers():
         for weight in layer._trainable_variables:

@@ -1,4 +1,4 @@
-"""Which layers count as affine, and how they are tried."""
+"""Which layers count as affine."""
 
 import keras
 import numpy as np
@@ -15,6 +15,7 @@ class Own(keras.layers.Layer):
     def __init__(self, function=None, units=4, stddev=1.0, **kwargs):
         super().__init__(**kwargs)
         self.function, self.units, self.stddev = function, units, stddev
+        self.is_affine = function is None
 
     def build(self, input_shape):
         initializer = keras.initializers.RandomNormal(self.stddev)
@@ -30,6 +31,8 @@ class Own(keras.layers.Layer):
 
 class Diagonal(keras.layers.Layer):
     """Takes the root of a weight, as normalisations do of a variance."""
+
+    is_affine = True
 
     def build(self, input_shape):
         self.variance = self.add_weight(shape=(input_shape[-1],), initializer="ones", trainable=False)
@@ -64,7 +67,7 @@ AFFINE = [
     Own(dtype="mixed_bfloat16"),
     Diagonal(),
     keras.layers.BatchNormalization(),  # in the time loop
-    keras.layers.Lambda(lambda x: 2 * x),
+    keras.layers.UpSampling2D(2),
 ]
 NOT_AFFINE = [
     keras.layers.Conv2D(2, 3, activation="relu"),
@@ -74,26 +77,15 @@ NOT_AFFINE = [
     keras.layers.LayerNormalization(),
     keras.layers.LeakyReLU(),
     keras.Sequential([keras.layers.Conv2D(2, 3), keras.Sequential([keras.layers.ReLU()])]),
-    # what the values of the weights, or the size of the inputs, may hide
-    keras.Sequential([keras.layers.Dense(4), keras.layers.ReLU(), keras.layers.Dense(4, kernel_initializer="zeros")]),
-    keras.Sequential([keras.layers.Dense(8, bias_initializer=keras.initializers.Constant(10.0)), keras.layers.ReLU()]),
-    keras.Sequential([keras.layers.Dense(8), keras.layers.LeakyReLU(negative_slope=0.95)]),
-    Own(lambda x, _: keras.ops.tanh(x), stddev=0.02),
-    Own(lambda x, _: keras.ops.hard_sigmoid(x), stddev=0.01),
-    Own(lambda x, _: keras.ops.tanh(x), stddev=0.02, dtype="mixed_bfloat16"),
-    Own(lambda x, _: keras.ops.relu(x + 50)),
-    Own(lambda x, _: x * keras.ops.cast(keras.ops.abs(x) > 0.1, x.dtype)),
-    # what does something else in training
-    Own(lambda x, training: x + tf.random.normal(tf.shape(x)) if training else x),
-    Own(lambda x, training: (x - keras.ops.mean(x, 0)) if training else x),
-    keras.layers.Lambda(lambda x, training=None: tf.nn.dropout(x, 0.5) if training else x),
+    Own(lambda x, _: keras.ops.tanh(x)),
+    keras.layers.Lambda(lambda x: 2 * x),
 ]
 
 
 @pytest.mark.parametrize("layer", AFFINE + NOT_AFFINE, ids=lambda layer: layer.name)
 def test_is_affine(layer):
     layer.build((None, 6, 6, 3))
-    assert (why_not_affine(layer, (6, 6, 3)) is None) == (layer in AFFINE)
+    assert (why_not_affine(layer) is None) == (layer in AFFINE)
 
 
 def test_activations_are_refused_by_name():
@@ -113,18 +105,6 @@ def test_activations_are_refused_by_name():
 def test_batch_normalisation_is_affine_in_the_loop():
     synapse = keras.Sequential([keras.layers.Dense(4), keras.layers.BatchNormalization()])
     ksbp.SpikingRNN(ksbp.ReadoutCell(synapse))(np.ones((2, 5, 3), "float32"))
-
-
-def test_normalisations_are_refused_by_name():
-    for layer in (
-        keras.layers.GroupNormalization(2),
-        keras.layers.LayerNormalization(),
-        keras.layers.UnitNormalization(),
-        keras.layers.SpectralNormalization(keras.layers.Dense(4)),
-    ):
-        synapse = keras.Sequential([keras.layers.Dense(4), layer])
-        with pytest.raises(ValueError, match=rf"'{layer.name}' \({type(layer).__name__}\) is a normalisation"):
-            ksbp.SpikingRNN(ksbp.ReadoutCell(synapse))(np.ones((2, 5, 3), "float32"))
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
@@ -182,27 +162,6 @@ def test_under_bptt_a_random_layer_draws_at_each_step_and_its_derivative_is_that
     assert np.any(run()[0] != outputs)  # the stream goes on
 
 
-def test_the_trial_leaves_the_layer_as_it_was():
-    layer = keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.5), Diagonal()])
-    layer.build((None, 3))
-    before = [v.numpy() for v in layer.variables]
-    assert why_not_affine(layer, (3,)) is not None
-    for variable, value in zip(layer.variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value)
-
-
-def test_a_layer_that_refuses_the_inputs_of_the_trial():
-    def spikes_only(x, _):
-        tf.debugging.assert_less_equal(tf.abs(x), 100.0)
-        return x
-
-    with pytest.raises(
-        ValueError,
-        match=r"(?s)'picky' \(Own\) is not: on random inputs of -\d+ to \d+ it raises Invalid.*bptt",
-    ):
-        ksbp.SpikingRNN(ksbp.LIFCell(Own(spikes_only, name="picky")))(np.ones((2, 5, 3), "float32"))
-
-
 def test_a_layer_built_in_a_function():
     """Its weights have no value there yet."""
     x = tf.ones((2, 5, 3))
@@ -214,14 +173,6 @@ def test_a_layer_built_in_a_function():
         tf.function(lambda x: bad(x))(x)
 
 
-def test_a_layer_built_for_several_devices():
-    with tf.distribute.MirroredStrategy(["cpu:0"]).scope():
-        layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.Sequential([keras.layers.Dense(4), Own()])))
-        assert layer(np.ones((2, 5, 3), "float32")).shape == (2, 4)
-        with pytest.raises(ValueError, match="activation"):
-            ksbp.SpikingRNN(ksbp.LIFCell(Own(lambda x, _: keras.ops.tanh(x))))(np.ones((2, 5, 3), "float32"))
-
-
 def test_a_shared_layer():
     shared = keras.layers.Dense(3)
     cell = ksbp.SequentialCell([ksbp.LIFCell(shared), ksbp.LIFCell(shared)])
@@ -230,6 +181,8 @@ def test_a_shared_layer():
 
 def test_a_block_of_the_users_with_batch_normalisation_is_told_what_to_do():
     class Block(keras.layers.Layer):
+        is_affine = True
+
         def __init__(self):
             super().__init__(name="block")
             self.dense, self.norm = keras.layers.Dense(3), keras.layers.BatchNormalization(name="norm")
@@ -239,22 +192,3 @@ def test_a_block_of_the_users_with_batch_normalisation_is_told_what_to_do():
 
     with pytest.raises(ValueError, match="'block'.*'norm' at an unknown place. Put its layers into a keras.Sequential"):
         ksbp.SpikingRNN(ksbp.LIFCell(Block())).build((None, 3, 5))
-
-
-def test_the_trial_leaves_the_training_flag_that_keras_passes_on():
-    """In a model that is built while it is called, as by its first batch."""
-
-    class Net(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.rnn = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
-            self.drop = keras.layers.Dropout(0.99)
-
-        def build(self, shape):
-            self.built = True
-
-        def call(self, x, training=None):
-            return self.drop(self.rnn(x))
-
-    net, x = Net(), np.ones((64, 5, 4), "float32")
-    assert [(net(x, training=True).numpy() == 0).mean() > 0.9 for _ in range(2)] == [True, True]

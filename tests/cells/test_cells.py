@@ -246,6 +246,8 @@ def test_a_layer_between_cells_takes_any_dtype():
 
 
 class AddsALoss(keras.layers.Dense):
+    is_affine = True
+
     def call(self, inputs, training=None):
         self.add_loss(tf.reduce_mean(inputs))
         return super().call(inputs)
@@ -359,6 +361,8 @@ def test_an_unbuilt_cell_has_no_states():
 class Scaled(keras.layers.Layer):
     """Has `build` and `call` only."""
 
+    is_affine = True
+
     def build(self, input_shape):
         self.scale = self.add_weight(shape=(input_shape[-1], 4), name="scale", initializer="ones")
 
@@ -368,6 +372,8 @@ class Scaled(keras.layers.Layer):
 
 class Composed(keras.layers.Layer):
     """Has layers, and `call` only."""
+
+    is_affine = True
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -379,6 +385,8 @@ class Composed(keras.layers.Layer):
 
 class AsModel(keras.Model):
     """A subclassed model."""
+
+    is_affine = True
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

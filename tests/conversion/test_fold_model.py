@@ -177,6 +177,8 @@ def test_what_cannot_be_folded_is_refused_by_name(layers, match):
 
 
 class Standardised(keras.layers.Conv2D):
+    is_affine = True
+
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, kernel - keras.ops.mean(kernel, axis=(0, 1, 2)))
 
