@@ -5,7 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import keras
 import numpy as np
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class Scale(keras.layers.Rescaling):
+    """One factor for each neuron: under image_data_format="channels_first", Keras' own takes a vector for a column."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs * keras.ops.cast(self.scale, inputs.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

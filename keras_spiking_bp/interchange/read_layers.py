@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.interchange.axes import Signal, dense_from_nir
+from keras_spiking_bp.interchange.axes import Scale, Signal, dense_from_nir
 
 Sizes = tuple[int, ...]
 
@@ -31,7 +31,7 @@ def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layer
     if layer.weights and np.all(factor == of_channel):
         layer.set_weights([of_channel * weight for weight in layer.get_weights()])
         return layer
-    return keras.Sequential([layer, keras.layers.Rescaling(factor.tolist(), dtype="float32")])
+    return keras.Sequential([layer, Scale(factor.tolist(), dtype="float32")])
 
 
 def joined(layers: list[keras.layers.Layer]) -> keras.layers.Layer:
@@ -145,7 +145,7 @@ def _scale(name, node, signal):
             f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}, "
             "channels last"
         )
-    return keras.layers.Rescaling(scale.tolist(), name=keras_name(name), dtype="float32"), signal
+    return Scale(scale.tolist(), name=keras_name(name), dtype="float32"), signal
 
 
 def _flatten(name, node, signal):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.interchange.axes import Signal, dense_to_nir, neurons_to_nir, swapped
+from keras_spiking_bp.interchange.axes import Scale, Signal, dense_to_nir, neurons_to_nir, swapped
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.validation import named
 
@@ -147,6 +147,7 @@ _WRITERS: dict[type, Any] = {
     keras.layers.Flatten: _flatten,
     keras.layers.Identity: _identity,
     keras.layers.Rescaling: _rescaling,
+    Scale: _rescaling,
     keras.layers.ZeroPadding1D: _identity,
     keras.layers.ZeroPadding2D: _identity,
 }

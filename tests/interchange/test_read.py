@@ -145,6 +145,7 @@ HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
         nir.Affine(weight(2, 3), weight(2)),
         nir.LI(full(5e-3, 2), full(1, 2), full(0, 2)),
     ),
+    "a vector of factors": lambda: graph_of(nir.Scale(weight(3)), neurons()),
     "neurons behind neurons": lambda: graph_of(nir.Linear(weight(3, 4)), neurons(), neurons(v_threshold=0.05)),
     "a weight behind the last neurons": lambda: graph_of(nir.Linear(weight(3, 4)), neurons(), nir.Linear(weight(2, 3))),
     "pictures": lambda: graph_of(
@@ -200,7 +201,7 @@ def test_what_keras_refuses_names_the_node():
         ksbp.from_nir(graph_of(conv, neurons((3, 1, 1))), dt=1e-3)
 
 
-@pytest.mark.parametrize("name", ["pictures", "a series shorter than the kernel"])
+@pytest.mark.parametrize("name", ["pictures", "a series shorter than the kernel", "a vector of factors"])
 def test_images_are_channels_last_whatever_the_default_of_keras(name):
     def read():
         return every_step(ksbp.from_nir(HAND_WRITTEN[name](), dt=1e-3))
