@@ -58,6 +58,18 @@ def test_a_healthy_network():
     assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
 
 
+def test_currents_beyond_float16():
+    network = model(policy="mixed_float16")
+    scale(network, "conv2", 1e6)
+    network.stop_training = False
+    health = Health(X[:8])
+    health.set_model(network)
+    with pytest.warns(HealthWarning) as caught:
+        health.on_train_begin()
+    assert np.isfinite(network.predict(X[:8], verbose=0)).all()
+    assert "'conv2' has potentials that are NaN" in str(caught[0].message)
+
+
 def test_nan_in_the_loss_alone_stops_the_training():
     network, health = model(), Health(X[:8], every=1000)
     health.set_model(network)

@@ -35,6 +35,8 @@ class Health(keras.callbacks.Callback):
       gradient passes it, and it rarely recovers;
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input (max pooling is not looked at);
+    * currents overflow, as above 65504 in float16, if a potential is NaN or infinite: spikes, outputs and loss stay
+      finite numbers, but wrong;
     * weights explode if the standard deviation of a kernel has grown `growth`-fold since training began (vectors such
       as biases start equal: a small change is a large factor).
 
@@ -149,7 +151,13 @@ class Health(keras.callbacks.Callback):
             count = count.numpy()
             neurons, samples = count[0].size, len(count)
             silent = (count.max(0) == 0).mean()
-            if silent > _SILENT_SHARE:
+            if not np.isfinite(activity[name]["membrane"]).all():  # its spikes are finite all the same
+                self._say(
+                    "overflow", name,
+                    f"Layer {name!r} has potentials that are NaN or infinite: its currents exceed the dtype of its "
+                    "synapse (65504 in float16). Give the synapse dtype='mixed_bfloat16', or smaller weights",
+                )  # fmt: skip
+            elif silent > _SILENT_SHARE:
                 self._say(
                     "silent", name,
                     f"Layer {name!r} is silent: {silent:.1%} of its {neurons} neurons fire for none of {samples} "
