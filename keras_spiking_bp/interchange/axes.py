@@ -14,6 +14,8 @@ import tensorflow as tf
 class Scale(keras.layers.Rescaling):
     """One factor for each neuron: under image_data_format="channels_first", Keras' own takes a vector for a column."""
 
+    is_affine = True
+
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs * keras.ops.cast(self.scale, inputs.dtype)
 
