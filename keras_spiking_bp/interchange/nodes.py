@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import graphlib
 from typing import Any
 
 import numpy as np
 
 from keras_spiking_bp.interchange.axes import swapped
-from keras_spiking_bp.interchange.flat import flat
 from keras_spiking_bp.interchange.read_layers import READERS, keras_name
 from keras_spiking_bp.interchange.read_neurons import READOUTS, SPIKING
-from keras_spiking_bp.utils.layer_graph import unique_name
 
 _INFINITE_WITHOUT_LEAK = ("r", "tau", "tau_mem", "tau_syn", "w_in")
 _PARAMETERS = (
@@ -24,12 +23,14 @@ class Nodes:
 
     Attributes:
         of: the nodes by name.
+        keras_names: what their layers are called.
         sources, followers: names of the nodes before and after each, without those of a way back.
         recurrent_paths: for recurrent neurons, the names of the layers from them back to themselves.
     """
 
     def __init__(self, graph: Any):
         self.of, edges = flat(graph)
+        self.keras_names = {keras_name(name) for name in self.of}
         self.sources = {name: [a for a, b in edges if b == name] for name in self.of}
         self.followers = {name: [b for a, b in edges if a == name] for name in self.of}
         for name in self.of:
@@ -39,20 +40,6 @@ class Nodes:
                     f"Allowed are {', '.join(_ALLOWED)}"
                 )
             self._check_numbers(name)
-        inner = [name for name in self.of if self.kind(name) not in ("Input", "Output")]
-        names = [keras_name(name) for name in inner]
-        alike = [name for name in inner if names.count(keras_name(name)) > 1]
-        if alike:
-            raise ValueError(
-                "The nodes of `graph` must have names that differ in Keras too, where all characters but A-Z, a-z and "
-                f"0-9 become _, a first _ becomes node_, and input becomes node_input. Received: {alike}"
-            )
-        for kind in ("Input", "Output"):
-            found = [name for name in self.of if self.kind(name) == kind]
-            if len(found) != 1:
-                raise ValueError(f"`graph` must have one {kind} node. Received: {found}")
-        if not any(self.kind(name) in SPIKING + READOUTS for name in self.of):
-            raise ValueError(f"`graph` must have neurons. Received: {[self.kind(name) for name in self.of]}")
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
 
     def _check_numbers(self, name: str) -> None:
@@ -74,13 +61,9 @@ class Nodes:
         """The type of a node, such as `"LIF"`."""
         return type(self.of[name]).__name__
 
-    def unused_name(self, name: str) -> str:
-        """`name` as a layer may have it that is no node, with a number behind it where a node has that name."""
-        return unique_name(keras_name(name), {keras_name(other) for other in self.of})
-
     def input(self) -> tuple[str, tuple[int, ...]]:
         """The name of the input node, and the shape of a step with channels last."""
-        name = next(name for name in self.of if self.kind(name) == "Input")
+        name = the_only("Input", self.of)
         shape = tuple(int(size) for size in self.of[name].input_type["input"])
         if len(shape) not in (1, 2, 3):
             raise ValueError(
@@ -89,38 +72,32 @@ class Nodes:
             )
         return name, swapped(shape, "last")
 
-    def in_order(self, start: str) -> list[str]:
-        """The nodes after the input, each after its sources, without those of a way back; the last is the output."""
+    def in_order(self) -> list[str]:
+        """The nodes after the input, each after its sources, without those of a way back and the output."""
         looped = {part for path in self.recurrent_paths.values() for part in path}
-        order, rest = [start], [name for name in self.of if name not in looped | {start}]
-        for name in rest:
-            if not self.sources[name]:
+        ends = {the_only(kind, self.of): kind for kind in ("Input", "Output")}
+        sources = {name: names for name, names in self.sources.items() if name not in looped}
+        for name, names in sources.items():
+            if not names and ends.get(name) != "Input":
                 raise ValueError(f"The node {name!r} must have a source in `graph`. Received: no edge to it")
-            self.check_leads_on(name)
-        while rest:
-            ready = [name for name in rest if all(source in order for source in self.sources[name])]
-            if not ready:
-                raise ValueError(
-                    f"The nodes {rest} wait for each other. The only way back that has a cell is that of neurons to "
-                    "themselves, through layers of its own"
-                )
-            order += ready
-            rest = [name for name in rest if name not in ready]
-        return order[1:]
-
-    def check_leads_on(self, name: str) -> None:
-        """Raises a ValueError for a node without an edge from it that is not the output."""
-        if not self.followers[name] and self.kind(name) != "Output":
-            raise ValueError(f"The node {name!r} must lead to the output of `graph`. Received: no edge from it")
+            if not self.followers[name] and ends.get(name) != "Output":
+                raise ValueError(f"The node {name!r} must lead to the output of `graph`. Received: no edge from it")
+        try:
+            return [name for name in graphlib.TopologicalSorter(sources).static_order() if name not in ends]
+        except graphlib.CycleError as error:
+            raise ValueError(
+                f"The nodes {error.args[1]} wait for each other. The only way back that has a cell is that of neurons "
+                "to themselves, through layers of its own"
+            ) from error
 
     def _cut_recurrent_path(self, name: str) -> list[str] | None:
         """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""
-        found = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
-        if self.kind(name) not in SPIKING or not found:
+        paths = [path for follower in self.followers[name] if (path := self._path(follower, name)) is not None]
+        if self.kind(name) not in SPIKING or not paths:
             return None
-        if len(found) > 1:
-            raise ValueError(f"The node {name!r} must have one path back to itself. Received: {len(found)}, {found}")
-        (path,) = found
+        if len(paths) > 1:
+            raise ValueError(f"The node {name!r} must have one path back to itself. Received: {len(paths)}, {paths}")
+        (path,) = paths
         self.followers[name].remove(path[0] if path else name)
         self.sources[name].remove(path[-1] if path else name)
         return path
@@ -136,3 +113,38 @@ class Nodes:
             path.append(name)
             name = self.followers[name][0]
         return path
+
+
+def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`.
+
+    Edges to a graph then lead to what follows its input; edges to its output lead to what follows the graph.
+    """
+    nodes, edges = dict(graph.nodes), [(str(a), str(b)) for a, b in graph.edges]
+    for name, node in graph.nodes.items():
+        if not hasattr(node, "nodes"):
+            continue
+        del nodes[name]
+        inner, between = flat(node)
+        ends = {kind: f"{name}.{the_only(kind, inner)}" for kind in ("Input", "Output")}
+        added = {f"{name}.{part}": inner_node for part, inner_node in inner.items()}
+        if twice := sorted(set(added) & set(nodes)):
+            raise ValueError(f"`graph` has the nodes {twice} twice: in its graph {name!r}, and beside it")
+        nodes |= added
+        edges = [
+            *[(ends["Output"] if a == name else a, ends["Input"] if b == name else b) for a, b in edges],
+            *[(f"{name}.{a}", f"{name}.{b}") for a, b in between],
+        ]
+        for end in ends.values():  # connect sources to followers
+            sources, followers = ([a for a, b in edges if b == end], [b for a, b in edges if a == end])
+            edges = [edge for edge in edges if end not in edge] + [(a, b) for a in sources for b in followers]
+            del nodes[end]
+    return nodes, edges
+
+
+def the_only(kind: str, nodes: dict[str, Any]) -> str:
+    """The name of the one node of a kind."""
+    names = [name for name, node in nodes.items() if type(node).__name__ == kind]
+    if len(names) != 1:
+        raise ValueError(f"`graph`, and each graph in it, must have one {kind} node. Received: {names}")
+    return names[0]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import keras
 
-from keras_spiking_bp.cells import RecurrentCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, SequentialCell
+from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.surrogates import Surrogate
 from keras_spiking_bp.interchange.axes import Signal
-from keras_spiking_bp.interchange.nodes import Nodes
-from keras_spiking_bp.interchange.read_chain import NotAChain, read_chain
-from keras_spiking_bp.interchange.read_graph import read_graph
-from keras_spiking_bp.interchange.read_layers import joined, read_layer
+from keras_spiking_bp.interchange.nodes import Nodes, the_only
+from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer
 from keras_spiking_bp.interchange.read_neurons import read_neurons
 from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.validation import check_choice, check_positive
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ def from_nir(
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
     `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
     a path from neurons back to themselves becomes a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md
-    has the table). Two paths that meet in one layer of neurons, one of them without neurons, become a `ResidualCell`; a
-    graph whose paths meet elsewhere becomes a `GraphCell`. Parameters may differ from neuron to neuron. Nested graphs
-    are flattened. An `IFCell`, with the same spikes but a derivative without `1 / threshold`, is created only where
-    `to_nir` recorded one in the metadata of the `IF`. Images are (H, W, C) here, series (L, C).
+    has the table). Nodes in a row become a `SequentialCell`, a graph whose paths branch and meet a `GraphCell` in one.
+    Parameters may differ from neuron to neuron. Nested graphs are flattened. An `IFCell`, with the same spikes but a
+    derivative without `1 / threshold`, is created only where `to_nir` recorded one in the metadata of the `IF`. Images
+    are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -92,14 +93,56 @@ def from_nir(
         cell = read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
         return _recurrent(nodes, name, cell, current) if name in nodes.recurrent_paths else cell
 
-    try:
-        parts, signal = read_chain(nodes, make_cell, start, Signal(input_shape))
-    except NotAChain:
-        parts, signal = read_graph(nodes, make_cell, start, Signal(input_shape))
+    parts, signal = _read_graph(nodes, make_cell, start, Signal(input_shape))
     signal.check_order("The output of the graph")
     if gradient is None:
         gradient = "bptt" if nodes.recurrent_paths else "accumulated"
     return assemble(SequentialCell(parts, name="network"), input_shape, num_steps, encoder, gradient, None, name)
+
+
+def _read_graph(
+    nodes: Nodes, make_cell: Callable[[str, keras.layers.Layer, Signal], Cell], start: str, signal: Signal
+) -> tuple[list[keras.layers.Layer], Signal]:
+    """The cells and layers in a row, and the output; what branches and meets is in one `GraphCell`, with sums."""
+    signals, names = {start: signal}, {start: INPUT}
+    parts: dict[str, tuple[keras.layers.Layer, list[str]]] = {}
+
+    def take(name: str) -> tuple[list[str], Signal]:
+        """The name of the layer with the inputs of a node, which are added; their signal."""
+        sources = nodes.sources[name]
+        if len(sources) == 1:
+            return [names[sources[0]]], signals[sources[0]]
+        terms = [signals[source] for source in sources]
+        for term in terms:
+            term.check_order(f"The node {name!r}")
+        if len(shapes := {term.shape for term in terms}) > 1:
+            raise ValueError(
+                f"The node {name!r} must get inputs of one shape, which are added. Received: {shapes}, channels last"
+            )
+        add = keras.layers.Add(name=unique_name(f"{keras_name(name)}_inputs", nodes.keras_names), dtype="float32")
+        parts[add.name] = (add, [names[source] for source in sources])
+        return [add.name], signals[sources[0]]
+
+    for name in nodes.in_order():
+        inputs, signal = take(name)
+        if nodes.kind(name) in READERS:
+            layer, signal = read_layer(name, nodes.of[name], signal)
+        else:
+            synapse = keras.layers.Identity(dtype="float32")
+            source = nodes.sources[name][0]
+            if len(nodes.sources[name]) == len(nodes.followers[source]) == 1 and nodes.kind(source) in READERS:
+                synapse, inputs = parts.pop(source)
+            layer = make_cell(name, synapse, signal)
+        parts[name], names[name], signals[name] = (layer, inputs), layer.name, signal
+    _, signal = take(the_only("Output", nodes.of))
+    inside = list(parts.values())
+    before = [INPUT, *(layer.name for layer, _ in inside)]
+    if all(inputs == [name] for (_, inputs), name in zip(inside, before, strict=False)):
+        return [layer for layer, _ in inside], signal
+    behind: list[keras.layers.Layer] = []
+    while inside and not isinstance(inside[-1][0], (Cell, keras.layers.Add)):
+        behind.insert(0, inside.pop()[0])
+    return [GraphCell(inside, name="graph"), *behind], signal
 
 
 def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> RecurrentCell:
@@ -109,4 +152,4 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     for part in nodes.recurrent_paths[name]:
         layer, back = read_layer(part, nodes.of[part], back)
         layers.append(layer)
-    return RecurrentCell(cell, joined(layers), name=nodes.unused_name(f"{name}_recurrent"))
+    return RecurrentCell(cell, joined(layers), name=unique_name(f"{keras_name(name)}_recurrent", nodes.keras_names))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.rnn import observe
 from tests.interchange import nir_reader
 from tests.interchange.networks import NETWORKS, built, channels_first, conv, every_step, lif, network, pool
 from tests.real_data import NIR, NMNIST, needs
@@ -18,7 +19,7 @@ nir = pytest.importorskip("nir")
 
 
 def same_graph(a, b):
-    assert list(a.nodes) == list(b.nodes)
+    assert set(a.nodes) == set(b.nodes)
     assert sorted(a.edges) == sorted(b.edges)
     for name, node in a.nodes.items():
         np.testing.assert_equal(node.to_dict(), b.nodes[name].to_dict())
@@ -284,15 +285,6 @@ REFUSED = {
         [("input", "w"), ("w", "g"), ("g", "g.n"), ("g.n", "n"), ("n", "output")],
         type_check=False,
     ),
-    "names that differ in Keras too.*'a.b', 'a_b'": lambda: nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([3])),
-            "output": nir.Output(np.array([3])),
-            "a.b": neurons(),
-            "a_b": neurons(),
-        },
-        [("input", "a.b"), ("a.b", "a_b"), ("a_b", "output")],
-    ),
     "way back to the node 'n' takes a flattened picture": lambda: nir.NIRGraph(
         {
             "input": nir.Input(np.array([2, 3, 3])),
@@ -303,7 +295,7 @@ REFUSED = {
         },
         [("input", "f"), ("f", "n"), ("n", "u"), ("u", "n"), ("n", "output")],
     ),
-    "from 'a' to 'j' must end in neurons that fire": lambda: joined(
+    "must have a readout at the end only": lambda: joined(
         "input-w w-a a-b b-i i-j a-s s-j j-output",
         w=linear(),
         a=neurons(),
@@ -312,19 +304,18 @@ REFUSED = {
         s=square(),
         j=neurons(),
     ),
-    "Behind the last LI or I node there must be neurons": lambda: graph_of(
+    "must not end in layers behind a readout": lambda: graph_of(
         linear(), neurons(), nir.LI(full(1e-2), full(1), full(0)), square()
     ),
     "'delay' of type Delay.*Allowed are Affine, AvgPool2d": lambda: graph_of(linear(), delay(), neurons()),
-    "must have neurons": lambda: graph_of(linear()),
+    "must hold at least one spiking cell": lambda: graph_of(linear()),
     "only way back that has a cell is that of neurons to themselves": lambda: joined(
         "input-w w-n n-m m-u u-w m-output", w=linear(), n=neurons(), m=neurons(), u=linear()
     ),
-    "'w', 'n'. wait for each other": lambda: joined(  # another layer from the input, into the way back
-        "input-l input-w l-n n-w w-n n-output", l=linear(), w=linear(), n=neurons()
-    ),
-    "The nodes .'output', 'w', 'n'. wait for each other": lambda: joined(
-        "input-l l-m m-k m-w k-n n-w w-n n-output", l=linear(), m=neurons(), k=neurons(), w=linear(), n=neurons()
+    "'w', 'n', 'w'. wait for each other|'n', 'w', 'n'. wait for each other": lambda: (
+        joined(  # another layer from the input, into the way back
+            "input-l input-w l-n n-w w-n n-output", l=linear(), w=linear(), n=neurons()
+        )
     ),
     "one path back to itself.*2": lambda: joined(
         "input-w w-n n-u u-n n-v v-n n-output", w=linear(), n=neurons(), u=linear(), v=linear()
@@ -340,11 +331,8 @@ REFUSED = {
         [("input", "w"), ("input", "u"), ("w", "n"), ("u", "n"), ("n", "output")],
         type_check=False,
     ),
-    "Paths may not meet behind the last neurons.*Received: .'n', 'm'.": lambda: joined(
+    "must end in a cell.*output_inputs": lambda: joined(
         "input-w w-n w-m n-output m-output", w=linear(), n=neurons(), m=neurons()
-    ),
-    "'i', an LI or I, must be the last": lambda: joined(
-        "input-w input-i w-n i-n input-n n-output", w=linear(), i=nir.LI(full(1e-2), full(1), full(0)), n=neurons()
     ),
     "'m' must have a source in `graph`": lambda: joined(
         "input-w w-n m-m m-n n-output", w=linear(), m=neurons(), n=neurons()
@@ -427,7 +415,7 @@ def test_recurrent_current_based_networks(bias, reset, in_a_file, tmp_path):
     sent = nir_reader.run(taken_apart(graph), x, 1e-4, back=[("lif1", "w_rec")], reset=reset)
     assert 0.02 < sent["lif1"].mean() < 0.9 and 0.02 < sent["lif2"].mean() < 0.9
     np.testing.assert_array_equal(outputs, sent["output"])
-    hidden = ksbp.observe.traces(model, x)["lif1_lif"]["spikes"]
+    hidden = observe.traces(model, x)["lif1_lif"]["spikes"]
     np.testing.assert_array_equal(hidden, sent["lif1"])
     if reset == "zero":
         written = ksbp.to_nir(model)
@@ -685,7 +673,7 @@ def test_paths_that_meet_elsewhere_than_in_residual_blocks(name):
     sent = nir_reader.run(graph, x, 1e-3, back=back)
     outputs = ksbp.SpikingRNN(cell, gradient, return_sequences=True)(x)
     np.testing.assert_allclose(outputs, sent["output"], rtol=1e-4, atol=1e-5)
-    traces = ksbp.observe.traces(model, x)
+    traces = observe.traces(model, x)
     for node in used & set("abcmn"):
         np.testing.assert_array_equal(traces[node]["spikes"], sent[node])
         assert 0.02 < sent[node].mean() < 0.95
