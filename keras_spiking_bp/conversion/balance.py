@@ -39,29 +39,29 @@ def balanced(
     Raises:
         ValueError: if a layer is silent on all images, or has infinity or NaN.
     """
-    found = {node.name: Distribution() for node in graph if node.kind in (RELU, POOL)}
+    distributions = {node.name: Distribution() for node in graph if node.kind in (RELU, POOL)}
     exact = method == "percentile" and percentile < 100
     passes = 2 if exact else 1
     batches = math.ceil(len(images) / _BATCH)
-    progress = keras.utils.Progbar(passes * batches * len(found), verbose=verbose, unit_name="layer")
+    progress = keras.utils.Progbar(passes * batches * len(distributions), verbose=verbose, unit_name="layer")
 
     def go_through(take: Callable[[Distribution, np.ndarray], None]) -> None:
         for start in range(0, len(images), _BATCH):
             for node, value in values_of(graph, images[start : start + _BATCH]):
-                if node.name in found:
+                if node.name in distributions:
                     value = value.numpy()
                     if not np.isfinite(value).all():
                         raise ValueError(f"The layer {name_of(graph, node)!r} gives infinity or NaN on `sample_data`")
-                    take(found[node.name], value)
+                    take(distributions[node.name], value)
                     progress.add(1)
 
     go_through(Distribution.add)
     if exact:
-        for distribution in found.values():
+        for distribution in distributions.values():
             distribution.look_for(percentile)
         go_through(Distribution.add_again)
-    norms = {}
-    for name, distribution in found.items():
+    norms, share = {}, f"{percentile:g} %" if exact else "all"
+    for name, distribution in distributions.items():
         node = graph.nodes[name]
         if method == "mse":
             norm = distribution.least_error(num_steps, initial_membrane, reset_mechanism)
@@ -71,13 +71,10 @@ def balanced(
             norm = node.maximum
         else:
             norm = distribution.maximum
-        if not distribution.maximum > 0 or not norm > 0:
-            fires = distribution.maximum > 0  # on some image
-            share = f"{percentile:g} %" if exact and fires else "all"
-            otherwise = ", or method='max'" if method != "max" and fires else ""
+        if not (norm > 0 and distribution.maximum > 0):
             raise ValueError(
                 f"The layer {name_of(graph, node)!r} gives 0 for {share} of its activations on `sample_data`: there is "
-                f"nothing to balance its threshold by. Give more data{otherwise}"
+                "nothing to balance its threshold by. Give more data, or method='max' if it fires on some"
             )
         norms[name] = norm
     return norms
@@ -94,8 +91,7 @@ def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tenso
     values = {INPUT: graph.prepared(images)}
     waiting = {name: len(graph.takers(name)) for name in (INPUT, *graph.nodes)}
     for node in graph:
-        given = [values[name] for name in node.sources]
-        value = values[node.name] = _value(node, given)
+        value = values[node.name] = _value(node, [values[name] for name in node.sources])
         yield node, value
         for name in set(node.sources):
             waiting[name] -= 1
@@ -109,7 +105,7 @@ def name_of(graph: Graph, node: Node) -> str:
     return source.of if node.kind == RELU and source is not None else node.of
 
 
-def _value(node: Node, given: list[tf.Tensor]) -> tf.Tensor:
+def _value(node: Node, inputs: list[tf.Tensor]) -> tf.Tensor:
     if node.kind == RELU:
-        return tf.clip_by_value(given[0], 0.0, node.maximum) if math.isfinite(node.maximum) else tf.nn.relu(given[0])
-    return node.layer(given if len(given) > 1 else given[0])
+        return tf.clip_by_value(inputs[0], 0.0, node.maximum) if math.isfinite(node.maximum) else tf.nn.relu(inputs[0])
+    return node.layer(inputs if len(inputs) > 1 else inputs[0])

@@ -15,8 +15,8 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.synapse import current_of, output_of
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MAXIMUM, MOVING, PADDING, POOL, RELU, Graph
-from keras_spiking_bp.conversion.write import Placed, synapse_of
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, JOIN, MOVING, PADDING, RELU, Graph
+from keras_spiking_bp.conversion.write import Placed
 
 _MOST_IMAGES = 128
 _MOST_NUMBERS = 2**29  # in float32, in all tensors held at once: 2 GiB
@@ -30,23 +30,13 @@ def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
 
 
 def numbers_at_once(graph: Graph) -> int:
-    """Upper bound of the numbers that `correct_biases` holds at once for each image and step.
+    """About how many numbers `correct_biases` holds at once for each image and step.
 
-    These are the inputs, the values that later layers need, and those of the running layer: for neurons the current,
-    before and after the bias, and the spikes, step by step and joined; for others the result, before and after the last
-    operation, and for a join each branch in another unit.
+    Neurons hold their inputs, their current before and after the bias, and their spikes, step by step and joined; a
+    shortcut is held beside them.
     """
     size = {name: int(np.prod(graph.shape_of(name))) for name in (INPUT, *graph.nodes)}
-    synapses = {node.name: synapse_of(graph, node) for node in graph if node.kind == RELU}
-    merged = {synapse.name for synapse in synapses.values() if synapse is not None}
-    places = [(node.name, (synapses.get(node.name) or node).sources) for node in graph if node.name not in merged]
-    last = {source: place for place, (_, sources) in enumerate(places) for source in sources}
-    most, waiting = 3 * size[INPUT], {INPUT}
-    for place, (name, sources) in enumerate(places):
-        own = 4 if graph.nodes[name].kind in (RELU, POOL, MAXIMUM) else 2 * len(sources)
-        most = max(most, size[INPUT] + sum(size[other] for other in waiting) + own * size[name])
-        waiting = {other for other in {*waiting, name} if last.get(other, -1) > place}
-    return most
+    return size[INPUT] + 6 * max(size.values())
 
 
 def give_biases(graph: Graph) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.balance import METHODS, balanced, largest_input
@@ -100,8 +99,7 @@ def convert_to_snn(
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is not a Sequential or functional model, `encoder` is none of these, or `sample_data` is a
-            Dataset, or holds no numbers.
+        TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
         ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
             (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
             infinity, or are all 0 (with `"percentile"`: that share of them).
@@ -171,26 +169,9 @@ def _warn_of_cut_off(encoder: ConstantEncoder | PoissonEncoder, graph: Graph, im
 
 def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The sample images as an array."""
-    if isinstance(sample_data, tf.data.Dataset):
-        raise TypeError("`sample_data` must be an array, such as the first batch of the Dataset that was given")
-    try:
-        images = np.asarray(sample_data)
-        numbers = sample_data is None or images.dtype.kind in "biuf" or images.dtype == "bfloat16"
-    except (TypeError, ValueError):  # as of images and labels
-        numbers = False
-    if not numbers:
-        raise TypeError(
-            "`sample_data` must be an array of images, without labels. Received: an object of type "
-            f"{type(sample_data).__name__}"
-        )
-    if sample_data is None or images.ndim < 2:
-        raise ValueError(
-            f"`sample_data` must hold images of the shape {shape} that `ann` takes, (N, ...). Received: {sample_data!r}"
-        )
-    if not np.isfinite(images).all():
-        raise ValueError("`sample_data` must be finite numbers. It has NaN or infinity")
-    if not len(images) or images.shape[1:] != shape:
+    images = np.asarray(sample_data, "float32")
+    if not images.size or images.shape[1:] != shape:
         raise ValueError(
             f"`sample_data` must hold images of the shape {shape} that `ann` takes. Received: shape {images.shape}"
         )
-    return images.astype("float32")
+    return images

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.composite import JOINS
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
-from keras_spiking_bp.conversion.refusals import refuse, refuse_activation, refuse_if, refuse_layer
 from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
 from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
 from keras_spiking_bp.utils.layer_kinds import SAME, computes_otherwise, is_of_keras
@@ -22,29 +21,25 @@ _MAXIMUM = (
     keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D,
     keras.layers.GlobalMaxPooling2D,
 )  # fmt: skip
-_SEPARABLE = {
-    keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
-    keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
-}
-_NOTHING = (*SAME, keras.layers.ActivityRegularization)  # in inference
 _PREPARES = (
     keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
 )  # fmt: skip
 #: Layers that augment images, besides those called `Random...`.
 _AUGMENT = ("AugMix", "CutMix", "MixUp", "RandAugment")
 _ENDS = ("softmax", "sigmoid")
-_KINDS = (
-    *WEIGHTED, *_SEPARABLE, *_MAXIMUM, *AVERAGE, *MOVING, *JOINS, *_NOTHING, keras.layers.BatchNormalization,
-    keras.layers.Rescaling, keras.layers.Activation, keras.layers.ReLU, keras.layers.Softmax,
-)  # fmt: skip
 #: Functions accepted as an activation, by its name: the name of a function alone proves nothing.
 _FUNCTIONS = {
-    "linear": (keras.activations.linear,),
+    "linear": (None, keras.activations.linear),
     "relu": (keras.activations.relu, keras.ops.relu, tf.nn.relu),
     "relu6": (keras.activations.relu6, keras.ops.relu6, tf.nn.relu6),
     "softmax": (keras.activations.softmax, keras.ops.softmax, tf.nn.softmax),
     "sigmoid": (keras.activations.sigmoid, keras.ops.sigmoid, tf.nn.sigmoid),
 }
+_KNOWN = (
+    "Dense, Conv1D, Conv2D, DepthwiseConv and SeparableConv, BatchNormalization, ReLU with or without a maximum, "
+    "average and max pooling, ZeroPadding, Cropping, Flatten, Reshape, Permute, Rescaling, Add, Concatenate, Dropout, "
+    "layers that prepare or augment images in front, and a softmax or sigmoid at the end"
+)
 
 
 def read(ann: keras.Model) -> Graph:
@@ -111,77 +106,66 @@ def _augments(layer: keras.layers.Layer) -> bool:
     return is_of_keras(layer) and (kind.startswith("Random") or kind in _AUGMENT)
 
 
+def _refuse_if(condition: object, layer: keras.layers.Layer, why: str) -> None:
+    if condition:
+        raise ValueError(f"The layer {layer.name!r} ({type(layer).__name__}) cannot be converted: {why}")
+
+
 def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
     """Adds one ANN layer; returns the name of the node with its output."""
-    _check_computes_as_known(layer)
-    refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
-    behind = graph.nodes.get(sources[0])
-    if _drops_single_values(layer) and behind is not None and behind.kind == RELU:
-        return graph.add(AFFINE, copy_of(layer, **free_weights(layer)), sources, layer.name).name
-    nothing = isinstance(layer, _NOTHING) or (_augments(layer) and not isinstance(layer, keras.layers.RandomCrop))
-    if nothing or (_is_activation(layer) and _activation(layer) == "linear"):
+    otherwise = computes_otherwise(layer, tuple(_HANDLERS))
+    _refuse_if(otherwise, layer, otherwise or "")
+    _refuse_if(getattr(layer, "data_format", None) == "channels_first", layer, "it must be channels_last")
+    other = _nothing if _augments(layer) and not isinstance(layer, keras.layers.RandomCrop) else _unknown
+    handler = next((_HANDLERS[kind] for kind in type(layer).__mro__ if kind in _HANDLERS), other)
+    return handler(layer, sources, graph)
+
+
+def _unknown(layer, sources, graph):
+    _refuse_if(True, layer, f"known are {_KNOWN}")
+
+
+def _nothing(layer, sources, graph):
+    return sources[0]
+
+
+def _dropout(layer, sources, graph):
+    """The dropout of single values that `LIFCell` has too, behind a ReLU: `_give_dropout` gives it to the neurons."""
+    before = graph.nodes.get(sources[0])
+    if layer.noise_shape is not None or before is None or before.kind != RELU:
         return sources[0]
-    of = layer.name
-    if isinstance(layer, JOINS):
-        refuse_if(len(sources) < 2, layer, "it takes one output only")
-        ranks = {len(graph.shape_of(source)) for source in sources}
-        refuse_if(len(ranks) > 1, layer, "its inputs must have as many dimensions each")
-        rank = ranks.pop()
-        channels = not isinstance(layer, keras.layers.Concatenate) or layer.axis in (-1, rank)
-        refuse_if(not channels, layer, f"it must join channels, and has axis={getattr(layer, 'axis', None)}")
-        return graph.add(JOIN, copy_of(layer, **free_weights(layer)), sources, of).name
-    if len(sources) > 1:
-        refuse_layer(layer)
-    if _is_activation(layer):
-        return _activated(layer, sources[0], graph)
-    if isinstance(layer, keras.layers.Softmax):
-        return graph.add(END, None, sources, of).name
-    if isinstance(layer, tuple(_SEPARABLE)):
-        return _activated(layer, _separable(layer, sources, graph), graph)
-    if isinstance(layer, WEIGHTED):
-        new_layer = copy_of(layer, activation=None, **free_weights(layer))
-        node = graph.add(AFFINE, new_layer, sources, of)
-        for new, old in zip(node.layer.weights, layer.weights, strict=True):
-            new.assign(old)
-        return _activated(layer, node.name, graph)
-    shape = graph.shape_of(sources[0])
-    if isinstance(layer, keras.layers.BatchNormalization):
-        on_channels = layer.axis in (-1, len(shape))
-        refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
-        return graph.add(AFFINE, channel_affine(*factor_and_shift_arrays(layer), shape, of), sources, of).name
-    if isinstance(layer, keras.layers.Rescaling):
-        factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
-        return graph.add(AFFINE, channel_affine(factor, shift, shape, of), sources, of).name
-    if isinstance(layer, _MAXIMUM):
-        return graph.add(MAXIMUM, copy_of(layer, **free_weights(layer)), sources, of).name
-    if isinstance(layer, (*MOVING, *AVERAGE)):
-        return graph.add(AFFINE, copy_of(layer, **free_weights(layer)), sources, of).name
-    refuse_layer(layer)
+    return _affine(layer, sources, graph)
 
 
-def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """A scale or offset of `Rescaling` as one number per channel; `shape` is the input's."""
-    array = np.asarray(value, "float32")
-    in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
-    why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
-    refuse_if(not in_last or array.size not in (1, shape[-1]), layer, why)
-    return np.broadcast_to(array.reshape(-1), shape[-1:])
+def _affine(layer, sources, graph, kind=AFFINE):
+    return graph.add(kind, copy_of(layer, **free_weights(layer)), sources, layer.name).name
 
 
-def _check_computes_as_known(layer: keras.layers.Layer) -> None:
-    """Rejects a layer of a known kind that computes something else."""
-    otherwise = computes_otherwise(layer, _KINDS)
-    if otherwise is not None:
-        refuse(layer, otherwise)
-    quantized = getattr(layer, "quantization_mode", None)
-    refuse_if(quantized, layer, f"it is quantized ({quantized!r}): convert the network before `quantize`")
-    lora = getattr(layer, "lora_enabled", False)
-    refuse_if(lora, layer, "it has LoRA weights beside its kernel: add them to the kernel of a layer without LoRA")
+def _maximum(layer, sources, graph):
+    return _affine(layer, sources, graph, MAXIMUM)
 
 
-def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
+def _join(layer, sources, graph):
+    _refuse_if(len(sources) < 2, layer, "it takes one output only")
+    ranks = {len(graph.shape_of(source)) for source in sources}
+    _refuse_if(len(ranks) > 1, layer, "its inputs must have as many dimensions each")
+    axis = getattr(layer, "axis", -1)
+    _refuse_if(axis not in (-1, *ranks), layer, f"it must join channels, and has axis={axis}")
+    return _affine(layer, sources, graph, JOIN)
+
+
+def _weighted(layer, sources, graph):
+    node = graph.add(AFFINE, copy_of(layer, activation=None, **free_weights(layer)), sources, layer.name)
+    for new, old in zip(node.layer.weights, layer.weights, strict=True):
+        new.assign(old)
+    return _activated(layer, [node.name], graph)
+
+
+def _separable(layer, sources, graph):
     """A depthwise convolution, and a 1x1 convolution after it."""
-    depthwise, pointwise = next(made for kind, made in _SEPARABLE.items() if isinstance(layer, kind))
+    one_axis = isinstance(layer, keras.layers.SeparableConv1D)
+    depthwise = keras.layers.DepthwiseConv1D if one_axis else keras.layers.DepthwiseConv2D
+    pointwise = keras.layers.Conv1D if one_axis else keras.layers.Conv2D
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
         dilation_rate=layer.dilation_rate, data_format="channels_last", use_bias=False,
@@ -197,56 +181,75 @@ def _separable(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> s
     second.kernel.assign(layer.pointwise_kernel)
     if layer.use_bias:
         second.bias.assign(layer.bias)
-    return node.name
+    return _activated(layer, [node.name], graph)
 
 
-def _activated(layer: keras.layers.Layer, source: str, graph: Graph) -> str:
+def _normalization(layer, sources, graph):
+    shape = graph.shape_of(sources[0])
+    on_channels = layer.axis in (-1, len(shape))
+    _refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
+    new = channel_affine(*factor_and_shift_arrays(layer), shape, layer.name)
+    return graph.add(AFFINE, new, sources, layer.name).name
+
+
+def _rescaling(layer, sources, graph):
+    shape = graph.shape_of(sources[0])
+    factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
+    return graph.add(AFFINE, channel_affine(factor, shift, shape, layer.name), sources, layer.name).name
+
+
+def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """A scale or offset of `Rescaling` as one number per channel; `shape` is the input's."""
+    array = np.asarray(value, "float32")
+    in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
+    why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
+    _refuse_if(not in_last or array.size not in (1, shape[-1]), layer, why)
+    return np.broadcast_to(array.reshape(-1), shape[-1:])
+
+
+def _softmax(layer, sources, graph):
+    return graph.add(END, None, sources, layer.name).name
+
+
+def _activated(layer, sources, graph):
     """The activation of a layer, after its own operation."""
-    called = _activation(layer)
-    if called == "linear":
-        return source
-    if called in _ENDS:
-        return graph.add(END, None, [source], layer.name).name
-    if called not in ("relu", "relu6"):
-        refuse_activation(layer, called)
-    maximum = 6.0 if called == "relu6" else np.inf
+    activation, maximum = getattr(layer, "activation", None), np.inf
     if isinstance(layer, keras.layers.ReLU):
-        refuse_if(
-            layer.negative_slope, layer, "with a negative_slope its output can be negative, and spikes have no sign"
-        )
-        refuse_if(layer.threshold, layer, "with a threshold it jumps there, and no count of spikes follows that")
+        _refuse_if(layer.negative_slope, layer, "its negative_slope makes outputs negative, and spikes have no sign")
+        _refuse_if(layer.threshold, layer, "with a threshold it jumps there, and no count of spikes follows that")
+        activation = keras.activations.relu
         maximum = np.inf if layer.max_value is None else float(layer.max_value)
-    return graph.add(RELU, None, [source], layer.name, maximum=maximum).name
+    known = (name for name, functions in _FUNCTIONS.items() if any(activation is function for function in functions))
+    name = next(known, None)
+    if name == "linear":
+        return sources[0]
+    if name in _ENDS:
+        return _softmax(layer, sources, graph)
+    called = f"{getattr(activation, '__module__', '')}.{getattr(activation, '__name__', activation)}"
+    _refuse_if(name is None, layer, f"its activation is {called}, and only a ReLU is what a neuron does")
+    return graph.add(RELU, None, sources, layer.name, maximum=6.0 if name == "relu6" else maximum).name
 
 
-def _is_activation(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, (keras.layers.Activation, keras.layers.ReLU))
-
-
-def _activation(layer: keras.layers.Layer) -> str:
-    """The name of an activation; with its module if it only shares the name of a known function."""
-    if isinstance(layer, keras.layers.ReLU):
-        return "relu"
-    activation = getattr(layer, "activation", None)
-    if activation is None:
-        return "linear"
-    for name, functions in _FUNCTIONS.items():
-        if any(activation is function for function in functions):
-            return name
-    name = getattr(activation, "__name__", str(activation))
-    return f"{activation.__module__}.{name}" if name in _FUNCTIONS else name
-
-
-def _drops_single_values(layer: keras.layers.Layer | None) -> bool:
-    """Whether it is the dropout that `LIFCell` has too, not one of whole channels."""
-    whole = (keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D)
-    return isinstance(layer, keras.layers.Dropout) and not isinstance(layer, whole) and layer.noise_shape is None
+#: What adds a layer of each kind; of a subclass, the handler of its nearest base.
+_HANDLERS: dict[type, Callable[[Any, list[str], Graph], str]] = {
+    **dict.fromkeys(WEIGHTED, _weighted),
+    **dict.fromkeys((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _separable),
+    **dict.fromkeys((*MOVING, *AVERAGE), _affine),
+    **dict.fromkeys(_MAXIMUM, _maximum),
+    **dict.fromkeys((keras.layers.Add, keras.layers.Concatenate), _join),
+    **dict.fromkeys((*SAME, keras.layers.ActivityRegularization), _nothing),
+    **dict.fromkeys((keras.layers.Activation, keras.layers.ReLU), _activated),
+    keras.layers.Dropout: _dropout,
+    keras.layers.BatchNormalization: _normalization,
+    keras.layers.Rescaling: _rescaling,
+    keras.layers.Softmax: _softmax,
+}
 
 
 def _give_dropout(graph: Graph) -> None:
     """Removes dropout after a ReLU; its rate goes to the ReLU if nothing else uses the ReLU's output."""
     for node in graph:
-        if _drops_single_values(node.layer):
+        if isinstance(node.layer, keras.layers.Dropout):
             rectified = graph.nodes[node.sources[0]]
             if graph.taken_once(rectified.name):
                 rectified.dropout = float(node.layer.rate)

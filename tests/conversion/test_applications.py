@@ -45,18 +45,3 @@ def test_in_the_limit_of_many_steps_it_is_the_ann(name):
     snn = ksbp.convert_to_snn(ann, images, 2, method="max")
     error = np.abs(in_the_limit(snn, images) - expected).max() / np.abs(expected - expected.mean(0)).max()
     assert error < 0.01
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, message",
-    [
-        ("MobileNetV3Small", "'hard_silu'.*multiplies its input with a gate"),
-        ("EfficientNetB0", "'silu'.*multiplies its input with a gate"),
-    ],
-)
-def test_what_is_refused(name, message):
-    side = 32
-    ann = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=10)
-    with pytest.raises(ValueError, match=message):
-        ksbp.convert_to_snn(ann, "not looked at before the network is understood", 5)

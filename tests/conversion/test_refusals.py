@@ -69,18 +69,6 @@ def difference():
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
-def quantized():
-    ann = chain(layers.Flatten(), layers.Dense(4, activation="relu", name="own"))
-    ann.get_layer("own").quantize("int8")
-    return ann
-
-
-def with_lora():
-    ann = chain(layers.Conv2D(2, 3, activation="relu", name="own"))
-    ann.get_layer("own").enable_lora(2)
-    return ann
-
-
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -90,8 +78,6 @@ def with_lora():
         (lambda: chain(layers.Conv2D(2, 3), Frozen(name="own"), layers.ReLU()), "of its own.*BatchNormalization"),
         (lambda: chain(layers.Conv2D(2, 3), Negative(2, name="own"), layers.ReLU()), "of its own.*MaxPooling2D"),
         (difference, "`_merge_function` of its own.*Add"),
-        (quantized, "quantized.*int8"),
-        (with_lora, "LoRA"),
     ],
 )
 def test_a_layer_that_computes_something_of_its_own_is_refused(make, message):
@@ -128,7 +114,7 @@ def test_a_function_that_is_only_called_relu_is_none():
     def relu(x):
         return x * x
 
-    with pytest.raises(ValueError, match=r"'own'.*its activation is '.*test_refusals\.relu': only a ReLU"):
+    with pytest.raises(ValueError, match=r"'own'.*its activation is .*test_refusals\.relu, and only a ReLU"):
         read(chain(layers.Conv2D(2, 3, activation=relu, name="own")))
 
 
@@ -242,22 +228,3 @@ def test_sums_of_values_of_different_ranks():
     ann = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.ReLU()(added))))
     with pytest.raises(ValueError, match=r"The layer 'mixed' \(Add\) cannot be converted: .*as many dimensions"):
         ksbp.convert_to_snn(ann, IMAGES)
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "message"),
-    [
-        ((np.ones((4, 6)), np.ones(4)), TypeError, "must be an array of images, without labels"),
-        ({"a": 1}, TypeError, "must be an array of images"),
-        ("abc", TypeError, "must be an array of images"),
-        (None, ValueError, r"must hold images of the shape \(6,\)"),
-        (5.0, ValueError, r"must hold images of the shape \(6,\).*Received: 5.0"),
-    ],
-)
-def test_sample_data_that_is_none(data, error, message):
-    ann = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(3)])
-    with pytest.raises(error, match=f"`sample_data` {message}"):
-        ksbp.convert_to_snn(ann, data)
-    for percentile in ("99", None, True, 0, 0.999, 101):
-        with pytest.raises(ValueError, match="`percentile` must be in per cent, from 50 to 100. Received: percentile="):
-            ksbp.convert_to_snn(ann, np.ones((4, 6)), percentile=percentile)
