@@ -160,22 +160,6 @@ def one_cell(synapse, shape=(4, 4, 2)):
     return keras.Model(inputs, ksbp.SpikingRNN(LIFCell(synapse), gradient="bptt")(inputs))
 
 
-@pytest.mark.parametrize(
-    ("layers", "match"),
-    [
-        ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
-        ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
-        ([keras.layers.Conv2DTranspose(2, 3, name="up")], "it stands behind 'up'"),
-        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(name="first")], "it stands behind 'first'"),
-        ([], "there is no layer before it"),
-    ],
-)
-def test_what_cannot_be_folded_is_refused_by_name(layers, match):
-    synapse = keras.Sequential([*layers, keras.layers.BatchNormalization(name="norm", trainable=False)])
-    with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
-        ksbp.fold_batch_normalization(one_cell(synapse))
-
-
 class Standardised(keras.layers.Conv2D):
     is_affine = True
 
@@ -194,16 +178,22 @@ class Named(keras.layers.Conv2D):
 
 
 @pytest.mark.parametrize(
-    ("before", "norm", "match"),
+    ("layers", "match"),
     [
-        (Standardised, keras.layers.BatchNormalization, "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
-        (keras.layers.Conv2D, Centred, "'norm' is unknown: its class has a `call`.*BatchNormalization"),
+        ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
+        ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
+        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(name="first")], "it stands behind 'first'"),
+        ([], "there is no layer before it"),
+        ([Standardised(2, 3, name="conv")], "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
+        ([keras.layers.Conv2D(2, 3), Centred(name="norm")], "'norm' is unknown: its class has a `call`"),
+        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="norm")], "it has axis=1"),
     ],
 )
-def test_layers_that_compute_otherwise_are_refused(before, norm, match):
-    model = one_cell(keras.Sequential([before(2, 3, name="conv"), norm(name="norm")]))
-    with pytest.raises(ValueError, match=f"'norm' cannot be folded: {match}"):
-        ksbp.fold_batch_normalization(model)
+def test_what_cannot_be_folded_is_refused_by_name(layers, match):
+    if not layers or layers[-1].name != "norm":
+        layers = [*layers, keras.layers.BatchNormalization(name="norm", trainable=False)]
+    with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
+        ksbp.fold_batch_normalization(one_cell(keras.Sequential(layers)))
 
 
 def test_a_class_with_the_computation_of_its_base_is_folded():
@@ -223,10 +213,7 @@ def test_layers_with_lora_are_refused():
         ksbp.fold_batch_normalization(model)
 
 
-def test_other_axes_unknown_layers_and_layers_between_cells_are_refused():
-    rows = keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="rows")])
-    with pytest.raises(ValueError, match="'rows' cannot be folded: it has axis=1"):
-        ksbp.fold_batch_normalization(one_cell(rows))
+def test_unknown_layers_and_layers_between_cells_are_refused():
     inputs = keras.Input((4,))
     functional = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs), name="whole")
     with pytest.raises(ValueError, match="'norm' cannot be folded: it is inside of 'whole'"):

@@ -90,7 +90,6 @@ def test_without_leak(r):
         (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
         (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
         (equations.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
-        (equations.read_lif, "LIF", {"v_threshold": 0.0}, "`v_threshold` of node 'n' must be above 0"),
         (equations.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
         (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
         (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
