@@ -225,8 +225,9 @@ def _activated(layer, sources, graph):
         return sources[0]
     if name in _ENDS:
         return _softmax(layer, sources, graph)
-    called = f"{getattr(activation, '__module__', '')}.{getattr(activation, '__name__', activation)}"
-    _refuse_if(name is None, layer, f"its activation is {called}, and only a ReLU is what a neuron does")
+    module, called = getattr(activation, "__module__", ""), getattr(activation, "__name__", str(activation))
+    called = called if module.startswith("keras.") else f"{module}.{called}"  # the name alone proves nothing
+    _refuse_if(name is None, layer, f"its activation is {called!r}, and only a ReLU is what a neuron does")
     return graph.add(RELU, None, sources, layer.name, maximum=6.0 if name == "relu6" else maximum).name
 
 

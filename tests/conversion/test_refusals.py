@@ -114,7 +114,7 @@ def test_a_function_that_is_only_called_relu_is_none():
     def relu(x):
         return x * x
 
-    with pytest.raises(ValueError, match=r"'own'.*its activation is .*test_refusals\.relu, and only a ReLU"):
+    with pytest.raises(ValueError, match=r"'own'.*its activation is '.*test_refusals\.relu', and only a ReLU"):
         read(chain(layers.Conv2D(2, 3, activation=relu, name="own")))
 
 
