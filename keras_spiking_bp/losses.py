@@ -43,19 +43,14 @@ class SumSquaredError(keras.losses.Loss):
         if y_pred.shape[-1] == 1 and tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape[:-1]):
             y_true = ops.expand_dims(y_true, -1)
         if len(y_true.shape) != len(y_pred.shape) or not tf.TensorShape(y_true.shape).is_compatible_with(y_pred.shape):
-            _check_rank(y_true, y_pred)
-            one = y_pred.shape[-1] == 1
-            labels = (
-                ". For integer labels use SparseSumSquaredError, or make them one-hot: "
-                "keras.utils.to_categorical(labels, num_classes)"
-            )
             raise ValueError(
-                f"`y_true` must be {'numbers' if one else 'one-hot'}, of the shape of y_pred {tuple(y_pred.shape)}. "
-                f"Received: y_true of shape {tuple(y_true.shape)}{'' if one else labels}"
+                f"`y_true` must be numbers or one-hot labels, of the shape of y_pred {tuple(y_pred.shape)}. Received: "
+                f"y_true of shape {tuple(y_true.shape)}. For integer labels use SparseSumSquaredError"
+                f"{_why_more_axes(y_true, y_pred)}"
             )
         if not all(tf.TensorShape(shape).is_fully_defined() for shape in (y_true.shape, y_pred.shape)):
             shapes = tf.shape(y_true), tf.shape(y_pred)
-            message = ["`y_true` must be one-hot, of the shape of y_pred. Received: shapes of both", *shapes]
+            message = ["`y_true` must be of the shape of y_pred. Received: shapes of both", *shapes]
             same = shapes[0] == shapes[1]
             (y_true,) = asserted(same, message, y_true)
             y_true = ops.cast(y_true, y_pred.dtype)  # which can hold NaN
@@ -87,7 +82,7 @@ class SparseSumSquaredError(SumSquaredError):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
-        return super().call(_one_hot(self.name, y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
+        return super().call(_one_hot(y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -156,7 +151,7 @@ class SpikeCountError(keras.losses.Loss):
         each = outputs // classes
         counts = self.num_steps * ops.sum(ops.reshape(y_pred, (-1, classes, each)), axis=-1)
         right, wrong = (int(self.num_steps * rate * each) for rate in (self.correct_rate, self.incorrect_rate))
-        targets = wrong + (right - wrong) * _one_hot(self.name, y_true, y_pred, classes, "take the argmax of them")
+        targets = wrong + (right - wrong) * _one_hot(y_true, y_pred, classes, "take the argmax of them")
         return ops.mean(ops.square(counts - targets), axis=-1) / self.num_steps
 
     def get_config(self) -> dict[str, Any]:
@@ -169,8 +164,8 @@ class SpikeCountError(keras.losses.Loss):
         return {**super().get_config(), **own}
 
 
-def _one_hot(loss: str, y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
-    """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`; `loss` is the name of the loss."""
+def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
+    """Integer labels (B,) or (B, 1) as (B, classes), in the dtype of `y_pred`."""
     y_true = ops.convert_to_tensor(y_true)
     if classes == 1:
         raise ValueError(
@@ -180,30 +175,24 @@ def _one_hot(loss: str, y_true: Any, y_pred: Any, classes: int, instead: str) ->
     if len(y_true.shape) == len(y_pred.shape) and y_true.shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
     if len(y_true.shape) != len(y_pred.shape) - 1:
-        _check_rank(y_true, y_pred)
         raise ValueError(
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
+            f"{_why_more_axes(y_true, y_pred)}"
         )
-    if y_true.dtype.is_floating:
-        y_true = finite("y_true", y_true, loss)
-    labels, y_true = y_true, ops.cast(y_true, "int32")
-    known = (y_true >= 0) & (y_true < classes)
-    message = f"`y_true` must hold labels from 0 to {classes - 1}. Received: labels from, and to,"
-    (y_true,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], y_true)
-    if labels.dtype.is_floating:
-        whole = ops.cast(y_true, labels.dtype) == labels
-        known = known & whole
-        (y_true,) = asserted(whole, ["`y_true` must hold integer labels. Received: some that are not"], y_true)
-    one_hot = ops.one_hot(y_true, classes, dtype=y_pred.dtype)
-    return ops.where(known[..., None], one_hot, float("nan"))  # XLA leaves the checks out
+    labels = ops.cast(y_true, "int32")
+    known = (labels >= 0) & (labels < classes) & (ops.cast(labels, y_true.dtype) == y_true)
+    message = f"`y_true` must hold integer labels from 0 to {classes - 1}. Received: labels from, and to,"
+    (labels,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], labels)
+    one_hot = ops.one_hot(labels, classes, dtype=y_pred.dtype)
+    return ops.where(known[..., None], one_hot, float("nan"))  # XLA leaves the check out
 
 
-def _check_rank(y_true: Any, y_pred: Any) -> None:
-    """Rejects outputs with more axes than labels (B,) or (B, classes) can have: steps, or places of an image."""
-    if len(y_pred.shape) > 2 >= len(y_true.shape):
-        raise ValueError(
-            f"`y_pred` must be (batch, classes) for y_true of shape {tuple(y_true.shape)}. Received: y_pred of shape "
-            f"{tuple(y_pred.shape)}. Outputs of each time step come from return_sequences=True, those of each place "
-            "from a network without a Flatten or GlobalAveragePooling2D before its readout"
-        )
+def _why_more_axes(y_true: Any, y_pred: Any) -> str:
+    """A hint for outputs with more axes than labels (B,) or (B, classes) can have."""
+    if len(y_pred.shape) <= 2 or len(y_true.shape) > 2:
+        return ""
+    return (
+        ". Outputs of each time step come from return_sequences=True, those of each place from a network without a "
+        "Flatten or GlobalAveragePooling2D before its readout"
+    )

@@ -16,17 +16,20 @@ from keras_spiking_bp.models.pretrained import encoder_from
 from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 from keras_spiking_bp.training.restarted import Restarted
-from keras_spiking_bp.utils.validation import (
-    check_choice,
-    check_fraction,
-    check_positive,
-    check_positive_int,
-    check_rate,
-    is_number,
-)
+from keras_spiking_bp.utils.validation import check_choice
 
 #: Names of factories, without `spiking_`.
 NETWORKS = ("lenet", "vgg7", "vgg9", "resnet7", "resnet9", "resnet11", "resnet20")
+
+
+_CHOICES = {
+    "network": NETWORKS,
+    "optimizer": ("sgd", "adam"),
+    "loss": ("squared", "cross_entropy"),
+    "encoder": ("poisson", "constant"),
+    "reset_mechanism": RESET_MECHANISMS,
+    "gradient": GRADIENTS,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,65 +103,24 @@ class Recipe:
     policy: str | None = None
 
     def __post_init__(self):
-        check_choice("reset_mechanism", self.reset_mechanism, RESET_MECHANISMS)
-        check_choice("gradient", self.gradient, GRADIENTS)
-        for name in ("num_steps", "test_steps", "batch_size", "epochs"):
-            check_positive_int(name, getattr(self, name))
-        check_positive("learning_rate", self.learning_rate)
-        check_rate("warmup", self.warmup)
-        check_choice("network", self.network, NETWORKS)
-        for name in ("restart", "drop_epochs"):
-            epochs = getattr(self, name)
-            if not isinstance(epochs, tuple):
-                raise TypeError(f"`{name}` must be a tuple of epochs, () for none. Received: {name}={epochs!r}")
-            for epoch in epochs:
-                check_positive_int(name, epoch)
-        if any(end <= begin for begin, end in itertools.pairwise(self.drop_epochs)):
+        for name, allowed in _CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        if list(self.drop_epochs) != sorted({epoch for epoch in self.drop_epochs if epoch >= 1}):
             raise ValueError(f"`drop_epochs` must be rising epochs. Received: drop_epochs={self.drop_epochs!r}")
-        ends = (*self.restart, self.epochs)
-        if self.restart and (self.drop_epochs or any(end <= begin for begin, end in itertools.pairwise(ends))):
-            raise ValueError(
-                "`restart` must be rising epochs before the last one of a cosine schedule. Received: "
-                f"restart={self.restart!r}, epochs={self.epochs}, drop_epochs={self.drop_epochs}"
-            )
-        if self.warmup and self.drop_epochs:
-            raise ValueError(
-                f"`warmup` needs a cosine schedule. Received: warmup={self.warmup!r}, drop_epochs={self.drop_epochs}"
-            )
-        if not (is_number(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"`weight_decay` must be a number of at least 0. Received: {self.weight_decay!r}")
-        check_choice("optimizer", self.optimizer, ("sgd", "adam"))
-        if self.momentum and self.optimizer != "sgd":
-            raise ValueError(
-                f"`momentum` needs optimizer 'sgd'. Received: momentum={self.momentum!r}, optimizer={self.optimizer!r}"
-            )
-        check_choice("loss", self.loss, ("squared", "cross_entropy"))
-        check_rate("label_smoothing", self.label_smoothing)
-        if self.label_smoothing and self.loss != "cross_entropy":
-            raise ValueError(
-                "`label_smoothing` needs loss 'cross_entropy'. Received: "
-                f"label_smoothing={self.label_smoothing!r}, loss={self.loss!r}"
-            )
-        check_choice("encoder", self.encoder, ("poisson", "constant"))
-        if self.dataset == "nmnist" and (self.encoder, self.scale) != ("poisson", 1.0):
-            raise ValueError(
-                "`encoder` and `scale` are for images: events are spikes already. Received: "
-                f"dataset='nmnist', encoder={self.encoder!r}, scale={self.scale!r}"
-            )
-        if self.firing_rate is not None:
-            check_fraction("firing_rate", self.firing_rate)
-        elif self.output_std is not None or self.rate_penalty:
-            raise ValueError(
-                "`output_std` and `rate_penalty` need a `firing_rate`. Received: "
-                f"output_std={self.output_std!r}, rate_penalty={self.rate_penalty!r} and none"
-            )
-        if self.rate_penalty:
-            check_positive("rate_penalty", self.rate_penalty)
-            if self.gradient == "bptt":
-                raise ValueError(
-                    "`rate_penalty` needs gradient 'accumulated' or 'bounded'. Received: "
-                    f"rate_penalty={self.rate_penalty!r}, gradient='bptt'"
-                )
+        images, rate = self.dataset != "nmnist", self.firing_rate is not None
+        for name, needed, holds in (  # else the field would be ignored
+            ("momentum", "optimizer='sgd'", self.optimizer == "sgd"),
+            ("label_smoothing", "loss='cross_entropy'", self.loss == "cross_entropy"),
+            ("warmup", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
+            ("restart", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
+            ("encoder", "images: events are spikes already", images),
+            ("scale", "images: events are spikes already", images),
+            ("output_std", "a `firing_rate`", rate),
+            ("rate_penalty", "a `firing_rate`, and another gradient than 'bptt'", rate and self.gradient != "bptt"),
+        ):
+            value = getattr(self, name)
+            if value != _DEFAULTS[name] and not holds:
+                raise ValueError(f"`{name}` needs {needed}. Received: {name}={value!r} in {self}")
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
@@ -229,6 +191,8 @@ class Recipe:
             0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
         )
 
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
 _VGG9 = Recipe("vgg9", "cifar10", 100, 100, 16, 0.0033, 150, (70, 100, 125), dropout=0.2, augment=True, gradient="bptt")

@@ -29,16 +29,9 @@ def test_round_trip(loss):
     assert type(made) is loss and made.reduction == "sum_over_batch_size"
 
 
-def test_wrong_labels_are_explained():
-    with pytest.raises(ValueError, match=r"`y_true` must be one-hot.*SparseSumSquaredError"):
-        losses.SumSquaredError()(LABELS, PREDICTIONS)
-    with pytest.raises(ValueError, match=r"`y_true` must be integer labels.*SumSquaredError"):
-        losses.SparseSumSquaredError()(ONE_HOT, PREDICTIONS)
-
-
 def test_shapes_that_differ_are_not_broadcast():
     for true, predicted in (((1, 3), (4, 3)), ((2, 1, 3), (2, 5, 3))):
-        with pytest.raises(ValueError, match=r"`y_true` must be one-hot, of the shape of y_pred"):
+        with pytest.raises(ValueError, match=r"`y_true` must be .*of the shape of y_pred"):
             losses.SumSquaredError()(np.zeros(true), np.ones(predicted))
     assert float(losses.SumSquaredError()(np.zeros((2, 5, 3)), np.ones((2, 5, 3)))) == 30.0
     unknown = tf.function(losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2)
@@ -48,27 +41,19 @@ def test_shapes_that_differ_are_not_broadcast():
     )
     assert float(compiled(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
     for shape in ((4, 1), (1, 3)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must be one-hot, of the shape of y_pred"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must be .*of the shape of y_pred"):
             unknown(tf.zeros(shape), tf.ones((4, 3)))
         assert np.isnan(compiled(tf.zeros(shape), tf.ones((4, 3))))  # XLA leaves the check out
 
 
+@pytest.mark.parametrize("label", [-1, 3, 0.7, np.nan])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_labels_that_are_no_integers_are_refused(compiled):
+def test_wrong_labels_are_refused(label, compiled):
     for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
         compute = tf.function(loss) if compiled else loss
-        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold integer labels"):
-            compute(tf.constant([0.7, 1.9]), tf.zeros((2, 3)))
-        assert np.isfinite(compute(tf.constant([0.0, 1.0]), tf.zeros((2, 3))))
-
-
-@pytest.mark.parametrize("label", [-1, 3])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_labels_out_of_range_are_refused(label, compiled):
-    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
-        compute = tf.function(loss) if compiled else loss
-        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold labels from 0 to 2"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold integer labels from 0 to 2"):
             compute(tf.constant([0, label]), tf.zeros((2, 3)))
+        assert np.isfinite(compute(tf.constant([0.0, 1.0]), tf.zeros((2, 3))))
 
 
 @pytest.mark.parametrize("label", [-1, 3, 0.5])
@@ -81,6 +66,7 @@ def test_wrong_labels_make_the_loss_nan_under_xla(label):
 
 
 RATES = RNG.integers(0, 11, (5, 6)).astype("float32") / 10
+EACH_STEP = np.zeros((5, 4, 3), "float32")
 
 
 @pytest.mark.parametrize("classes", [None, 3])
@@ -95,19 +81,6 @@ def test_spike_counts(classes):
     np.testing.assert_allclose(loss(LABELS[:, None], RATES), loss(LABELS, RATES), rtol=1e-6)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     np.testing.assert_allclose(again(LABELS, RATES), loss(LABELS, RATES), rtol=0)
-
-
-def test_bad_arguments_of_spike_counts():
-    with pytest.raises(ValueError, match="`num_steps` must be"):
-        losses.SpikeCountError(0)
-    with pytest.raises(ValueError, match="`correct_rate` must be a number with 0 <= correct_rate <= 1.*=1.5"):
-        losses.SpikeCountError(10, correct_rate=1.5)
-    with pytest.raises(ValueError, match="same number of outputs for each of the 4 classes.*6"):
-        losses.SpikeCountError(10, classes=4)(LABELS, RATES)
-    with pytest.raises(ValueError, match=r"`y_pred` must be firing rates \(B, outputs\)"):
-        losses.SpikeCountError(10)(LABELS, np.ones((5, 4, 6)))
-    with pytest.raises(ValueError, match="`y_true` must be integer labels.*argmax"):
-        losses.SpikeCountError(10)(np.eye(6)[LABELS], RATES)
 
 
 @pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
@@ -138,36 +111,42 @@ def test_weights_and_masks_of_samples(loss):
     )
 
 
-def test_outputs_of_each_step_are_not_blamed_on_the_labels():
-    each_step = np.zeros((5, 4, 3), "float32")
-    for loss, labels in ((losses.SparseSumSquaredError, LABELS), (losses.SumSquaredError, ONE_HOT)):
-        with pytest.raises(ValueError, match=r"`y_pred` must be \(batch, classes\).*return_sequences"):
-            loss()(labels, each_step)
-    labels = np.tile(LABELS[:, None], (1, 4))  # those of each step
-    assert losses.SparseSumSquaredError()(labels, each_step).numpy() == labels.size
-
-
 def test_one_output():
     """Numbers (B,) as well as (B, 1), as Keras' own losses; labels are refused, as there is one class only."""
     outputs, targets = np.array([[0.5], [2.0]], "float32"), np.array([1.0, -1.0], "float32")
     for given in (targets, targets[:, None]):
         assert float(losses.SumSquaredError()(given, outputs)) == 0.25 + 9.0
-    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
-        with pytest.raises(ValueError, match=r"`y_pred` must have at least two outputs.* \(2, 1\)\. .*SumSquaredError"):
-            loss(np.array([0, 1]), outputs)
     each_step = np.arange(6, dtype="float32").reshape(2, 3, 1)
     assert float(losses.SumSquaredError()(each_step[..., 0] - 1, each_step)) == 6.0  # numbers of each step
-    with pytest.raises(ValueError, match="Outputs of each time step come from return_sequences=True"):
-        losses.SumSquaredError()(targets[:, None], each_step)
-    with pytest.raises(ValueError, match=r"`y_true` must be numbers, of the shape of y_pred \(2, 1\).*\(2, 2\)"):
-        losses.SumSquaredError()(np.eye(2), outputs)
-    with pytest.raises(ValueError, match="`classes` must be at least 2. Received: classes=1"):
-        losses.SpikeCountError(10, classes=1)
+    labels = np.tile(LABELS[:, None], (1, 4))  # those of each step
+    assert losses.SparseSumSquaredError()(labels, EACH_STEP).numpy() == labels.size
 
 
-@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])
-def test_nan_in_labels_is_refused(loss):
-    labels = (ONE_HOT if loss is losses.SumSquaredError else LABELS.astype("float32")).copy()
-    labels[2] = np.nan
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`y_true` of {loss().name!r} has NaN or infinity"):
-        loss()(labels, PREDICTIONS)
+def test_nan_in_targets_is_refused():
+    targets = ONE_HOT.copy()
+    targets[2] = np.nan
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` of 'sum_squared_error' has NaN or infinity"):
+        losses.SumSquaredError()(targets, PREDICTIONS)
+
+
+@pytest.mark.parametrize(
+    ("make", "labels", "outputs", "message"),
+    [
+        (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
+        (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
+        (losses.SumSquaredError, ONE_HOT, EACH_STEP, "Outputs of each time step come from return_sequences=True"),
+        (losses.SparseSumSquaredError, LABELS, EACH_STEP, "Outputs of each time step come from return_sequences"),
+        (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
+        (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
+        (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
+        (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
+        (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 4, 6)), "`y_pred` must be firing rates"),
+        (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
+        (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`classes` must be at least 2"),
+        (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
+        (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
+    ],
+)
+def test_bad_arguments_labels_and_outputs(make, labels, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        make()(labels, outputs)

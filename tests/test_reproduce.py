@@ -233,7 +233,7 @@ def test_options_of_the_recipe_and_the_validation_split(few_images, tmp_path, mo
     }
 
 
-@pytest.mark.parametrize("option", ["--pooling nearest", "--threshold -1", "--weight-decay -1", "--batch-size 99999"])
+@pytest.mark.parametrize("option", ["--pooling nearest", "--threshold -1", "--batch-size 99999"])
 def test_options_that_cannot_be_trained_with_leave_no_recipe(few_images, tmp_path, option):
     with pytest.raises(ValueError, match=option.split()[0][2:].replace("-", "_")):
         run(tmp_path, *option.split())
@@ -251,7 +251,7 @@ def test_another_optimizer_has_no_momentum_unless_asked_for():
         return reproduce.recipe_of(reproduce.parse(f"--network lenet --dataset mnist {options}".split())).momentum
 
     assert momentum("") == momentum("--optimizer sgd") == 0.9 and momentum("--optimizer adam") == 0.0
-    with pytest.raises(ValueError, match="`momentum` needs optimizer 'sgd'. Received: momentum=0.5"):
+    with pytest.raises(ValueError, match="`momentum` needs optimizer='sgd'. Received: momentum=0.5"):
         momentum("--optimizer adam --momentum 0.5")
 
 

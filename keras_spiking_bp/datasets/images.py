@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import urllib.error
-import urllib.request
 from typing import Any
 
 import numpy as np
@@ -136,7 +134,7 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
     Raises:
         ValueError: if the name is unknown.
         ImportError: if tensorflow-datasets is not installed.
-        FileNotFoundError: if the data is missing and is not to be, or cannot be, downloaded and prepared.
+        FileNotFoundError: if the data is missing and `download=False`.
 
     Example:
         >>> images = load_images("mnist")  # doctest: +SKIP
@@ -170,32 +168,12 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError("`load_images` needs tensorflow-datasets: pip install 'keras-spiking-bp[data]'") from error
-    if not hasattr(tfds, "builder"):  # its import fails without an error
-        raise ImportError(
-            "tensorflow-datasets could not be loaded. With an older TensorFlow it needs an older companion: "
-            "pip install 'tensorflow-metadata<1.18'"
-        )
     builder = tfds.builder(name, data_dir=data_dir)
-    if builder.is_prepared():
-        return builder
-    where = f"The data set {name!r} is not in `data_dir`, {builder.data_dir}"
-    if not download:
-        raise FileNotFoundError(f"{where}, and download=False")
-    # TFDS itself tries for minutes before it gives up
-    url = next(iter(builder.url_infos))
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
-    except urllib.error.HTTPError:
-        pass  # the host is reachable; its response to HEAD does not matter
-    except OSError as error:
-        raise FileNotFoundError(
-            f"{where}, and {url} cannot be reached: {error}. Prepare the data where there is a network "
-            f"(`tfds build {name}`), copy the folder and give its parent as `data_dir`"
-        ) from error
-    try:
+    if not builder.is_prepared():
+        if not download:
+            raise FileNotFoundError(
+                f"The data set {name!r} is not in `data_dir`, {builder.data_dir}, and download=False. Without a "
+                f"network, prepare it elsewhere (`tfds build {name}`), copy the folder and give its parent here"
+            )
         builder.download_and_prepare()
-    except (ImportError, MemoryError):
-        raise
-    except Exception as error:  # TFDS has no class for all that can go wrong
-        raise FileNotFoundError(f"{where}, and could not be downloaded and prepared: {error}") from error
     return builder

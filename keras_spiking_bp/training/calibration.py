@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -17,16 +17,7 @@ from keras_spiking_bp.cells.tree import checked_names
 from keras_spiking_bp.rnn.encoded_inputs import Encoded, encode
 from keras_spiking_bp.rnn.observe import Activity, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import check_graph, input_over_time, spiking_layer
-from keras_spiking_bp.training.scalable_weights import (
-    check_gamma,
-    check_no_lora,
-    check_not_shared,
-    check_that_constraints_keep,
-    last_parts,
-    last_weights_of,
-    sources_of,
-    weights_of,
-)
+from keras_spiking_bp.training.scalable_weights import last_weights_of, sources_of, weights_of
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.validation import check_finite_weights, check_fraction, check_positive, named
 
@@ -93,10 +84,9 @@ def calibrate(
     Raises:
         TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
         ValueError: if a rate, `output_std` or `tolerance` is out of range, a name is unknown, there is no readout to
-            scale, two layers to scale share weights, a batch normalisation has no gamma to scale, one in front of the
-            `SpikingRNN` has no statistics yet, a layer cannot reach its rate (the error gives the nearest ones) or
-            loses it when later ones are scaled, weights are not finite, or a constraint would undo the scaling. All
-            weights are then restored.
+            scale, a batch normalisation in front of the `SpikingRNN` has no statistics yet, a layer cannot reach its
+            rate (the error gives the nearest ones) or loses it when later ones are scaled (such as those with the same
+            weights), weights are not finite, or a constraint would undo the scaling. All weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -118,11 +108,6 @@ def calibrate(
     to_scale = {name: weights_of(sources[name]) for name in targets}
     if output_std is not None:
         to_scale[readout] = _readout_weights(layer.cell, sources[readout], output_std)
-    check_not_shared(to_scale)
-    check_no_lora([source for name in to_scale for source in sources[name]])
-    check_gamma([source for name in targets for source in sources[name]])
-    if output_std is not None:
-        check_gamma(last_parts(sources[readout]))
 
     spikes = encode(model, inputs)
     observe = activity_of(model)
@@ -146,13 +131,13 @@ def calibrate(
                     _say(name, done[-1].factor, "firing rate", done[-1].rate_before, done[-1].rate)
         if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
             take_statistics(*spikes)
-        if done:
-            _check_kept(done, observe(*spikes), spikes, tolerance)
         if output_std is not None:
             before, reached = _to_spread(readout, to_scale[readout], observe, spikes, output_std)
             if verbose:
                 _say(readout, output_std / before, "output std", before, reached)
-        check_that_constraints_keep(v for own in to_scale.values() for v in own)
+        if done:
+            _check_kept(done, observe(*spikes), spikes, tolerance)
+        _check_constraints(v for variables in to_scale.values() for v in variables)
     return done
 
 
@@ -176,9 +161,24 @@ def _check_kept(done: list[CalibratedLayer], activity: Activity, spikes: Encoded
             raise ValueError(
                 f"Layer {layer.name!r} cannot be brought to a `firing_rate`: it had {layer.rate:.3g}, and has "
                 f"{rates[layer.name]:.3g} now that later layers are scaled. It, or a layer before it, shares weights "
-                "or a batch normalisation with one of these, or normalises its own spikes: leave it out of "
-                "`firing_rate`, or set trainable=False of the normalisation"
+                "or a batch normalisation with one of these, normalises its own spikes, or has a batch normalisation "
+                "without gamma (scale=False) to scale it by: leave it out of `firing_rate`, or set trainable=False of "
+                "the normalisation"
             )
+
+
+def _check_constraints(scaled: Iterable) -> None:
+    """A constraint on the size of weights would undo the scaling in the first optimizer step."""
+    for variable in scaled:
+        value = variable.numpy()
+        if variable.constraint is not None:
+            constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
+            if np.abs(constrained - value).max() > 0.05 * np.abs(value).max():  # not the rounding of bfloat16
+                raise ValueError(
+                    f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
+                    "first step of the training. Calibrate a network whose constraints leave the size of the "
+                    "weights alone"
+                )
 
 
 @contextlib.contextmanager
@@ -235,40 +235,12 @@ def _to_rate(
         factor = float(np.sqrt(low * high)) if {low, high} <= rates.keys() else near
         if factor in rates:  # a bound of the allowed range
             break
-    few = f"{num_steps} time steps and {samples} samples leave only a few values that a rate can have"
+    nearest = sorted(rates.items(), key=lambda item: abs(item[1] - target))[:2]
+    tried = ", ".join(f"{rate:.3g} with its weights times {factor:.4g}" for factor, rate in nearest)
     raise ValueError(
-        f"Layer {name!r} cannot be brought to `firing_rate` {target}: {_nearest(rates, target, few)}. Choose a rate "
-        f"that it has, by firing_rate={{{name!r}: ...}} for this layer alone, or give other `inputs`"
-    )
-
-
-#: Why scaling does not raise a rate: of a layer that never fires, and of one that does.
-_WHY_NOT_MORE = (
-    "Its input may have no spikes, or few",
-    "Its input may have few spikes, or inhibit it beside a current without trainable weights",
-)
-
-
-def _nearest(rates: dict[float, float], target: float, few: str) -> str:
-    """What the layer can do instead: the nearest rates below and above the target, and why none lies between."""
-    below: Any = max(((rate, factor) for factor, rate in rates.items() if rate < target), default=None)
-    above: Any = min(((rate, factor) for factor, rate in rates.items() if rate > target), default=None)
-    if above is None:
-        rate, factor = below
-        return (
-            f"scaled by at most {_FACTORS[1]:g}, it reaches its highest rate with its weights times {factor:.3g}, "
-            f"where it fires at {rate:.3g}. {_WHY_NOT_MORE[rate > 0]}"
-        )
-    if below is None:
-        rate, factor = above
-        return (
-            f"scaled by at least {_FACTORS[0]:.2g}, it reaches its lowest rate with its weights times {factor:.3g}, "
-            f"where it fires at {rate:.3g}"
-        )
-    (lower, smaller), (higher, larger) = below, above
-    return (
-        f"with its weights times {smaller:.4g} it fires at {lower:.3g}, with its weights times {larger:.4g} at "
-        f"{higher:.3g}, and nothing between was found. {few}"
+        f"Layer {name!r} cannot be brought to `firing_rate` {target}: it fires at {tried} (rates of {num_steps} time "
+        f"steps and {samples} samples). Choose a rate that it has, by firing_rate={{{name!r}: ...}} for this layer "
+        "alone, or give other `inputs`, with spikes"
     )
 
 

@@ -18,17 +18,8 @@ from keras_spiking_bp.rnn.window_input import without_masked
 from keras_spiking_bp.training.callback_state import stopped_early
 from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.output_spec import output_spec
 from keras_spiking_bp.training.saver import Saver
 from keras_spiking_bp.utils.validation import check_positive_int
-
-#: Arguments of `model.fit` that this one does not take, and why.
-NOT_TAKEN = dict.fromkeys(
-    ("x", "y", "batch_size", "initial_epoch", "shuffle", "steps_per_epoch"), "`batches` and `folder` determine it"
-) | {
-    "sample_weight": "`batches` have none: give `class_weight`, or use model.fit",
-    "validation_split": "`batches` are not split: give `validation_data=(inputs, labels)`",
-}
 
 
 def fit(
@@ -44,16 +35,15 @@ def fit(
 
     Restored are
 
-    * the weights, the optimizers with their steps, averages (`use_ema`) and learning rates. A `LearningRateSchedule` is
+    * the weights, the optimizer with its steps, averages (`use_ema`) and learning rate. A `LearningRateSchedule` is
       that of the new call, at the saved step; a warning says so if its rate is another one there;
     * the random streams of encoders and dropout;
     * the position in the data, and the metric sums;
-    * the internal state of `EarlyStopping`, `ReduceLROnPlateau`, `ModelCheckpoint` and `SwapEMAWeights` (`wait`,
-      `best`, ...; not their arguments: those of the new call apply). Callbacks are matched by class, by what they
-      monitor, and by order.
+    * the internal state of `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` (`wait`, `best`, ...; not their
+      arguments: those of the new call apply). Callbacks are matched by class, by what they monitor, and by order.
 
-    Not restored: the internal state of other callbacks, and of layers of other libraries, and what a layer with
-    `stateful=True` carries from batch to batch. A run ended by
+    Not restored: the internal state of other callbacks, of layers of other libraries and of a second optimizer, and
+    what a layer with `stateful=True` carries from batch to batch. A run ended by
     `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts from
     the beginning: in the same process, build a new model first. Weights and optimizer that are not finite are not saved
     (a warning says so).
@@ -74,7 +64,7 @@ def fit(
             state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
             and `on_train_end`, and a warning says that nothing is trained.
         **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `class_weight`
-            (1 for classes that are not in it), `verbose`, ...
+            (of all classes), `verbose`, ...
 
     Returns:
         The curve: the logs of each epoch from the first one, also before the interruption. Values are numbers, or for
@@ -82,15 +72,13 @@ def fit(
 
     Raises:
         TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
-        ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, `kwargs` has an
-            argument that this function does not take, there is a `BackupAndRestore`, the model is not built or not
-            compiled, is compiled with `steps_per_execution`, uses several machines or has more than one output, has
-            another optimizer as an attribute, or in a list or dict that is one (for its own `train_step`), that is not
-            built, there is a `class_weight` and labels of each step without an axis of their own, `keras.config` limits
-            epochs or their steps to fewer, the number of devices does not divide the batch size, or `folder` has
-            another run: other data (by value, see `Batches.description`), weights of other shapes, another kind of
-            optimizer, another number of random streams, in the middle of an epoch other metrics; or a checkpoint in the
-            format of another version of this library, or with a file that cannot be read.
+        ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, there is a
+            `BackupAndRestore` or a `SwapEMAWeights(swap_on_epoch=True)`, the model is not built or not compiled, is
+            compiled with `steps_per_execution`, uses several machines or has more than one output, the number of
+            devices does not divide the batch size, or `folder` has another run: other data (by value, see
+            `Batches.description`), weights of other shapes, another kind of optimizer, another number of random
+            streams, in the middle of an epoch other metrics; or a checkpoint in the format of another version of this
+            library.
         RuntimeError: if another process has saved a later state in `folder`.
 
     Example:
@@ -104,18 +92,11 @@ def fit(
     """
     callbacks = listed(callbacks)
     check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
-    for name, reason in NOT_TAKEN.items():
-        if kwargs.get(name) is not None:
-            raise ValueError(f"`{name}` must not be given: {reason}. Received: {name}={kwargs[name]!r}")
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
             f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
         )
-    for name, needed in (("max_epochs", epochs), ("max_steps_per_epoch", batches.steps_per_epoch)):
-        most = getattr(keras.config, name)()
-        if most is not None and most < needed:
-            raise ValueError(f"keras.config.{name}() must be None or at least {needed}. Received: {most}")
     if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
     model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
@@ -124,8 +105,6 @@ def fit(
     if model.jit_compile and model.distribute_strategy.num_replicas_in_sync == 1:
         _check_inputs(model, batch[0])
     position = checkpoint.restore(model, batch, callbacks)
-    if kwargs.get("class_weight"):
-        kwargs["class_weight"] = _of_all_classes(kwargs["class_weight"], model, batch)
     first = position.epoch
     check_position(position, epochs, checkpoint.folder)
     end = first if stopped_early(callbacks, first) else epochs
@@ -136,7 +115,7 @@ def fit(
             UserWarning,
             stacklevel=2,
         )
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
     if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
         kwargs.setdefault("validation_batch_size", batches.batch_size)
     verbose = kwargs.get("verbose", "auto")
@@ -165,19 +144,6 @@ def _check_inputs(model: keras.Model, inputs: Any) -> None:
     """Raises the errors for NaN and, of an encoder, for images that are not scaled, which XLA leaves out."""
     with contextlib.suppress(TypeError, ValueError):  # a model of another kind
         without_masked(*encode_repeatably(model, inputs), model.name)
-
-
-def _of_all_classes(class_weight: dict[int, float], model: keras.Model, batch: tuple) -> dict[int, float]:
-    """Classes that are not in it have the weight 1: Keras, which looks them up so in arrays, does not in a pipeline."""
-    inputs, labels = batch
-    (output,) = keras.tree.flatten(output_spec(model, inputs))
-    if len(output.shape) == 3 and labels.shape == output.shape[:2]:
-        raise ValueError(  # Keras would take the steps for classes
-            f"`class_weight` needs labels of each step of the shape (samples, steps, 1). Received: a batch of labels "
-            f"of the shape {tuple(labels.shape)}"
-        )
-    width = labels.shape[-1] if len(labels.shape) > 1 and labels.shape[-1] > 1 else output.shape[-1]
-    return {**dict.fromkeys(range(max(width, 2)), 1.0), **class_weight}
 
 
 def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -214,11 +180,14 @@ def check_training(
     check_positive_int("epochs", epochs)
     if save_every is not None:
         check_positive_int("save_every", save_every)
-    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
-        raise ValueError(
-            "`callbacks` must have no BackupAndRestore: this function saves and resumes by itself, and two would begin "
-            "at different epochs"
-        )
+    for callback in callbacks:
+        swaps = isinstance(callback, keras.callbacks.SwapEMAWeights) and callback.swap_on_epoch
+        if swaps or isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "`callbacks` must have no BackupAndRestore, since this function resumes by itself, and no "
+                "SwapEMAWeights(swap_on_epoch=True), whose averages would be saved as the weights. Received: "
+                f"{type(callback).__name__}"
+            )
     if isinstance(validation_data, Batches):
         raise TypeError(
             "`validation_data` must be arrays or a tf.data.Dataset, such as that of `test_batches` of a data set. "

@@ -111,7 +111,7 @@ def fit_multi_worker(
         )
     check_position(position, epochs, checkpoint.folder)
     end = position.epoch if stopped_early(callbacks, position.epoch) else epochs
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks, end)
+    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
     calls = keras.callbacks.CallbackList(
         [*callbacks, saver],
         add_progbar=chief and verbose != 0,

@@ -13,8 +13,6 @@ import tensorflow as tf
 
 from keras_spiking_bp.training.callback_state import choose_directions
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.optimizers import optimizer_variables
-from keras_spiking_bp.training.swapped_averages import apply_final_averages, postpone_final_averages
 from keras_spiking_bp.utils.validation import is_finite
 
 
@@ -32,10 +30,8 @@ class Saver(keras.callbacks.Callback):
         steps_per_epoch: int,
         save_every: int | None,
         callbacks: Sequence[keras.callbacks.Callback],
-        end: int,
     ):
         super().__init__()
-        self._end = end
         self._checkpoint = checkpoint
         self._position = position
         self._steps_per_epoch = steps_per_epoch
@@ -44,11 +40,8 @@ class Saver(keras.callbacks.Callback):
         self._diverged = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        postpone_final_averages(self._callbacks)
         self._checkpoint.load(self.model, self._callbacks)
         choose_directions(self._callbacks)
-        if self._position.epoch >= self._end:
-            apply_final_averages(self._callbacks)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._last_save = self._position.batch
@@ -68,8 +61,6 @@ class Saver(keras.callbacks.Callback):
             self._position.epoch, self._position.batch = epoch + 1, 0
             self._position.curve.append(_numbers(logs or {}))
             self._save()
-        if self.model.stop_training or epoch + 1 == self._end:
-            apply_final_averages(self._callbacks)
 
     def _save(self) -> None:
         """Saves, unless training has diverged: that must not replace a good checkpoint."""
@@ -99,8 +90,8 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_finite_state(model: keras.Model) -> bool:
-    """Whether the weights and the variables of the optimizers are finite.
+    """Whether the weights and the variables of the optimizer are finite.
 
     Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
     """
-    return all(is_finite(variable) for variable in [*model.variables, *optimizer_variables(model)])
+    return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])

