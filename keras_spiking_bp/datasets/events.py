@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
-from keras_spiking_bp.utils.validation import asserted, check_positive_int, check_positive_ints
+from keras_spiking_bp.utils.validation import asserted, check_choice, check_positive_int, check_positive_ints
 
 _SHIFT = 2
 _COLUMNS = ("x", "y", "polarity", "time")
@@ -117,9 +116,8 @@ def events_to_spikes(
         Spikes (num_steps, height, width, polarities) int8, each 0 or 1, at `[step, y, x, polarity]`.
 
     Raises:
-        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range, or the columns differ
-            in length.
-        TypeError: if a column is not a row of whole numbers, such as times in seconds; in a graph, if its dtype is
+        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
+        TypeError: if a column has numbers that are not whole, such as times in seconds; in a graph, if its dtype is
             floating.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, a polarity is not a
             channel, or all events come after the window.
@@ -154,24 +152,17 @@ def _binned(
     """`events_to_spikes`, also of recordings without an event in the window."""
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
-    height, width = checked_size(sensor_size)
-    check_polarities(polarities)
-    given = zip(_COLUMNS, (x, y, polarity, time), strict=True)
-    columns = {name: _integers(name, column) for name, column in given}
-    for name, column in columns.items():
-        if not column.shape.is_compatible_with(columns["x"].shape):
-            raise ValueError(
-                f"`{name}` must have a number for each event, as `x` has. Received: {name} of shape "
-                f"{tuple(column.shape)}, x of shape {tuple(columns['x'].shape)}"
-            )
-    x, y, polarity, time = columns.values()
+    height, width = check_positive_ints("sensor_size", sensor_size)
+    check_choice("polarities", polarities, (1, 2))
+    columns = zip(_COLUMNS, (x, y, polarity, time), strict=True)
+    x, y, polarity, time = (_integers(name, column) for name, column in columns)
     x, y = _asserted_on_sensor(x, y, height, width)
     channels = (
         f"`polarity` must be {'0 or 1' if polarities == 2 else '0, the only channel'}: of events with -1 and 1, give "
         "polarity > 0. Received: polarity from, and to,"
     )
-    found = tf.reduce_min(polarity), tf.reduce_max(polarity)
-    (polarity,) = asserted((polarity >= 0) & (polarity < polarities), [channels, *found], polarity)
+    limits = tf.reduce_min(polarity), tf.reduce_max(polarity)
+    (polarity,) = asserted((polarity >= 0) & (polarity < polarities), [channels, *limits], polarity)
     step = time * num_steps // duration_us  # int64: the product does not fit in 32 bits
     indices = tf.boolean_mask(tf.stack([step, y, x, polarity], axis=1), (step >= 0) & (step < num_steps))
     shape = (num_steps, height, width, polarities)
@@ -180,11 +171,6 @@ def _binned(
 
 def _integers(name: str, column: Any) -> tf.Tensor:
     column = tf.convert_to_tensor(column if tf.is_tensor(column) else np.asarray(column))  # floats in 64 bits
-    if column.dtype.is_complex or column.dtype == tf.string or column.shape.rank not in (1, None):
-        raise TypeError(
-            f"`{name}` must be a column of integers, one for each event. Received: {name} of dtype "
-            f"{column.dtype.name} and shape {column.shape}"
-        )
     whole = not column.dtype.is_floating or (tf.executing_eagerly() and bool(tf.reduce_all(column == tf.floor(column))))
     if not whole:
         raise TypeError(
@@ -192,21 +178,6 @@ def _integers(name: str, column: Any) -> tf.Tensor:
             f"{column.dtype.name}"
         )
     return tf.ensure_shape(tf.cast(column, tf.int64), (None,))  # a tf.numpy_function gives no shape
-
-
-def checked_size(sensor_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width), each at least 1."""
-    sizes = check_positive_ints("sensor_size", sensor_size)
-    if len(sizes) != 2:
-        raise ValueError(f"`sensor_size` must be (height, width). Received: sensor_size={sensor_size!r}")
-    return sizes[0], sizes[1]
-
-
-def check_polarities(polarities: int) -> int:
-    """1 or 2."""
-    if not isinstance(polarities, numbers.Integral) or isinstance(polarities, bool) or polarities not in (1, 2):
-        raise ValueError(f"`polarities` must be 1 or 2. Received: polarities={polarities!r}")
-    return int(polarities)
 
 
 def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:

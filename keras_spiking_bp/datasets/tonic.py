@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.datasets.events import EventSet, check_polarities, checked_size
-from keras_spiking_bp.utils.validation import check_positive_int
+from keras_spiking_bp.datasets.events import EventSet
+from keras_spiking_bp.utils.validation import check_choice, check_positive_int, check_positive_ints
 
 
 def from_tonic(
@@ -58,8 +58,8 @@ def from_tonic(
         )
     if sensor_size is None:
         sensor_size = (int(known[1]), int(known[0]))
-    polarities = check_polarities(int(known[2]) if polarities is None else polarities)
-    sensor_size = checked_size(sensor_size)
+    polarities = check_choice("polarities", int(known[2]) if polarities is None else polarities, (1, 2))
+    height, width = check_positive_ints("sensor_size", sensor_size)
     surveys = (_survey(name, data) for name, data in (("train", train), ("test", test)))
     labels, durations = zip(*surveys, strict=True)
     if duration_us is None:
@@ -84,7 +84,7 @@ def from_tonic(
     numbers = np.arange(len(train) + len(test))
     training, testing = (numbers[: len(train)], labels[0]), (numbers[len(train) :], labels[1])
     classes = int(np.concatenate(labels).max()) + 1
-    return EventSet(training, testing, num_steps, read, duration_us, classes, sensor_size, polarities)
+    return EventSet(training, testing, num_steps, read, duration_us, classes, (height, width), polarities)
 
 
 def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:

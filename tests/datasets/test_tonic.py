@@ -173,7 +173,7 @@ def changed(field, dtype):
         ),
         ([(GOOD[0][0], "dolphin")], {}, TypeError, "'str' object cannot be interpreted as an integer"),
         (GOOD, {"num_steps": 0}, ValueError, "`num_steps` must be"),
-        (GOOD, {"polarities": 3}, ValueError, "`polarities` must be 1 or 2. Received: polarities=3"),
+        (GOOD, {"polarities": 3}, ValueError, r"`polarities` must be one of \[1, 2\]. Received: polarities=3"),
     ],
 )
 def test_what_is_no_such_data_set(train, change, error, message):
