@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.rnn import encoded_inputs
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
@@ -111,6 +112,25 @@ def test_statistics_behind_the_last_scaled_layer():
     ksbp.calibrate(model, spikes, None)
     np.testing.assert_allclose(after[0], norm.moving_mean, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(after[1], norm.moving_variance, rtol=1e-3, atol=1e-4)
+
+
+def sources_of_last(*cells):
+    cell = ksbp.SequentialCell([*cells, ksbp.LIFCell(keras.layers.Identity())])
+    cell.build((None, 8, 8, 4))
+    return current_sources(cell)[-1]
+
+
+def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
+    def pool():
+        return ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2))
+
+    conv, second = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1)
+    assert sources_of_last(ksbp.SequentialCell([conv, pool(), second])) == [second]
+    assert sources_of_last(ksbp.GraphCell([(conv, "input"), (pool(), conv.name)])) == [conv]
+    body, around = ksbp.SequentialCell([conv, pool()]), keras.layers.AveragePooling2D(2)
+    block = ksbp.ResidualCell(body, ksbp.LIFCell(keras.layers.Identity()), around)
+    block.build((None, 8, 8, 4))
+    assert current_sources(block)[-1] == [conv]
 
 
 def test_slopes_of_an_activation_are_not_what_scales_a_current():
