@@ -9,6 +9,7 @@ import keras_spiking_bp as ksbp
 from examples import store_recall
 from keras_spiking_bp.gradients import mean_decay, mean_gain
 from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.rnn.observe import traces
 from tests.networks import build_rnn
 from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
 from tests.reference import Simulation
@@ -252,7 +253,7 @@ def test_it_is_saved_cloned_and_trained_on(tmp_path):
 def test_operations_count_what_comes_back_in_the_step_after():
     model, x = small_model(), some_spikes()
     run = ksbp.analysis.run(model, x, verbose=0)
-    trace = ksbp.observe.traces(model, x)["hidden"]["spikes"]
+    trace = traces(model, x)["hidden"]["spikes"]
     assert trace.any()
     np.testing.assert_array_equal(run.spikes["hidden"], trace.sum(-1))
     np.testing.assert_array_equal(run.operations["hidden -> hidden"][:, 1:], 12 * trace.sum(-1)[:, :-1])
@@ -294,7 +295,7 @@ def test_batch_normalization(where):
     norm = layers[where].layers[-1]
     norm.moving_mean.assign(np.full(12, 0.25))
     model = keras.Sequential([keras.Input(x.shape[1:]), layer])
-    trains = ksbp.observe.traces(model, x)["hidden"]["spikes"]
+    trains = traces(model, x)["hidden"]["spikes"]
     layer(x, training=True)
     sent = x if where == "synapse" else np.pad(trains[:, :-1], ((0, 0), (1, 0), (0, 0)))
     assert sent.any()

@@ -39,7 +39,8 @@ def why_not_affine(layer: keras.layers.Layer) -> str | None:
     activation = getattr(layer, "activation", None)
     if activation not in (None, "linear", keras.activations.linear):
         return f"{named(layer)} has activation={getattr(activation, '__name__', activation)!r}"
-    if seeds_of(layer) and (getattr(layer, "rate", 0) or getattr(layer, "stddev", 0) or not isinstance(layer, SAME)):
+    strength = getattr(layer, "rate", None) or getattr(layer, "stddev", None)
+    if seeds_of(layer) and (strength or not isinstance(layer, SAME)):
         return (
             f"{named(layer)} draws random numbers anew at each step. For dropout, LIFCell(dropout=...) holds one mask "
             "over all steps"
