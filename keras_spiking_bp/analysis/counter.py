@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.rnn.connections import INPUT, Connection
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.loop_weights import weights_prepared
+from keras_spiking_bp.rnn.time_loop import Trace, run_window
 from keras_spiking_bp.rnn.window_input import without_masked
-from keras_spiking_bp.utils.broadcasting import per_sample, per_step
+from keras_spiking_bp.utils.broadcasting import per_step
 
 
 def counter(
@@ -20,76 +19,57 @@ def counter(
 
     In each step, all (B, T, ...): outputs, spikes, operations, and the number of steps so far that no mask skips.
     """
-    cell = layer.cell
-    spiking = [neuron.emits == "spikes" for neuron in cell.neurons()]
-    names = [neuron.name for neuron, fires in zip(cell.neurons(), spiking, strict=True) if fires]
+    cell, neurons = layer.cell, layer.cell.neurons()
+    spiking = [neuron.emits == "spikes" for neuron in neurons]
 
-    def per_sample_sum(x):
-        return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)
+    def of_step(inputs, before, after):
+        """The spikes of each layer, and the operations that they cause, of each sample."""
+        sent, fed_back = {INPUT: inputs != 0}, {}
+        for neuron, fires, old, new in zip(neurons, spiking, before, after, strict=True):
+            sent[neuron.name] = new["spike_count"] != old["spike_count"] if fires else new["membrane"] != 0
+            if "fed_back" in old:
+                fed_back[neuron.name] = old["fed_back"] != 0
+        fired = [sent[name] for name, fires in zip(sent, (True, *spiking), strict=True) if fires]
+        operations = [  # float64: spike counts times fan-outs exceed what float32 can hold
+            _sum_of_sample(tf.cast((fed_back if path.delayed else sent)[path.source], tf.float64) * fan)
+            for path, fan in zip(paths, fans, strict=False)  # no `fans` where operations cannot be counted
+        ]
+        none = tf.zeros((tf.shape(inputs)[0], 0), tf.float64)
+        sums = [_sum_of_sample(tf.cast(x, tf.float32)) for x in fired]
+        return [tf.stack(sums, 1), tf.stack(operations, 1) if operations else none]
 
     @tf.function
     def count(sequences, mask=None):
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)
         sequences, mask = without_masked(sequences, mask, layer.name)
-        batch_size, num_steps = tf.shape(sequences)[0], tf.shape(sequences)[1]
-        exists = tf.ones((batch_size, num_steps), tf.int32) if mask is None else tf.cast(mask, tf.int32)
-        states = [neuron.initial_state(batch_size, recorded=True) for neuron in cell.neurons()]
-        arrays = [tf.TensorArray(dtype, num_steps) for dtype in (tf.float32, tf.float32, tf.float64)]
-
-        def step(t, states, seen, outputs, spikes, operations):
-            inputs = tf.gather(sequences, t, axis=1)
-            output, new = cell.step(inputs, states)
-            total = tf.cast(output, tf.float32) + (seen if cell.emits == "spikes" else 0.0)
-            if mask is not None:
-                total, new = keras.tree.map_structure(
-                    lambda now, old: tf.where(per_sample(mask[:, t], now), now, old), (total, new), (seen, states)
-                )
-            fired = {INPUT: tf.cast(inputs != 0, tf.float32)}
-            counted = [(s, before) for s, before, fires in zip(new, states, spiking, strict=True) if fires]
-            for name, (state, before) in zip(names, counted, strict=True):
-                fired[name] = tf.cast(state["spike_count"] != before["spike_count"], tf.float32)
-            sent = {
-                neuron.name: tf.cast(state["membrane"] != 0, tf.float32)
-                for neuron, state, fires in zip(cell.neurons(), new, spiking, strict=True)
-                if not fires
-            }
-            fed_back = {
-                neuron.name: tf.cast(state["fed_back"] != 0, tf.float32)
-                for neuron, state in zip(cell.neurons(), states, strict=True)
-                if "fed_back" in state
-            }
-            operations_now = [  # float64: spike counts times fan-outs exceed what float32 can hold
-                per_sample_sum(tf.cast((fed_back if path.delayed else fired | sent)[path.source], tf.float64) * fan)
-                for path, fan in (zip(paths, fans, strict=True) if fans else ())
-            ]
-            sums = tf.stack([per_sample_sum(x) for x in fired.values()], 1)
-            reached = tf.stack(operations_now, 1) if fans else tf.zeros((batch_size, 0), tf.float64)
-            here = exists[:, t, None]
-            return (
-                t + 1,
-                new,
-                total,
-                outputs.write(t, total),
-                spikes.write(t, sums * tf.cast(here, sums.dtype)),
-                operations.write(t, reached * tf.cast(here, reached.dtype)),
-            )
-
-        zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-        with weights_prepared(cell):  # as in the window: in a lower precision, folded weights round differently
-            _, states, _, *arrays = tf.while_loop(
-                lambda t, *_: t < num_steps,
-                step,
-                (tf.constant(0), states, zeros, *arrays),
-                maximum_iterations=num_steps,
-            )
-        outputs, spikes, operations = (keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays)
+        sums = cell.emits == "spikes"
+        window = run_window(
+            cell,
+            sequences,
+            [neuron.initial_state(tf.shape(sequences)[0], recorded=True) for neuron in neurons],
+            mask,
+            keep_outputs=True,
+            zero_output_for_mask=sums,
+            unroll=False,
+            differentiable=False,
+            trace=Trace(of_step, (tf.float32, tf.float64)),
+        )
+        exists = tf.ones(tf.shape(sequences)[:2], tf.int32) if mask is None else tf.cast(mask, tf.int32)
         steps = tf.cumsum(exists, axis=1)
+        outputs = tf.cumsum(window.outputs, axis=1) if sums else window.outputs
         outputs /= per_step(tf.cast(tf.maximum(steps, 1), tf.float32), outputs)
-        totals = [  # max pooling passes on spikes of -1 too
-            state.get("fired", state["spike_count"]) for state, fires in zip(states, spiking, strict=True) if fires
-        ]
+        spikes, operations = (of * tf.cast(exists[..., None], of.dtype) for of in window.traces)
+        totals = {  # max pooling passes on spikes of -1 too
+            neuron.name: state.get("fired", state["spike_count"])
+            for neuron, state, fires in zip(neurons, window.states, spiking, strict=True)
+            if fires
+        }
         is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
-        return outputs, spikes, operations, steps, dict(zip(names, totals, strict=True)), is_spikes
+        return outputs, spikes, operations, steps, totals, is_spikes
 
     return count
+
+
+def _sum_of_sample(x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.reshape(x, (tf.shape(x)[0], -1)), 1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer, sequences_of
@@ -83,24 +81,6 @@ class Network:
                 f"policy {others[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the "
                 "weights: new_model.set_weights(model.get_weights())"
             )
-
-    def check_names(self, of_step: bool = False) -> None:
-        """Rejects layers, and paths of variables, with names that are no scopes of TensorFlow; or layers `of_step`."""
-        parts, variables = list(self.layer._flatten_layers()), [] if of_step else self.variables
-        if self.front is not None and not of_step:
-            parts = [*parts, *self.front._flatten_layers()]
-        inner = "[A-Za-z0-9_./>-]*"
-        patterns = [(variable.path, f"[A-Za-z0-9.]{inner}") for variable in variables]
-        for part in parts:
-            if not isinstance(part, keras.layers.InputLayer):  # cells open no scope
-                patterns.append((part.name, inner if isinstance(part, Cell) else f"[A-Za-z0-9.]{inner}"))
-        for name, pattern in patterns:
-            if not re.fullmatch(pattern, name):
-                raise ValueError(
-                    "The layers of `model` must have names of ASCII letters, digits and _ . -, which begin with a "
-                    f"letter or a digit (those of cells may begin with _), to be written by TensorFlow. Received: "
-                    f"{name!r}"
-                )
 
 
 def _not_in_float32(part: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -48,7 +48,6 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
 
     network = Network(model)
     network.check_float32("ONNX")
-    network.check_names(of_step=True)
     form = step_form(network, with_spikes=spikes)
 
     states = [spec.name for spec in form.inputs[1:]]

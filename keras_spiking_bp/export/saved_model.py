@@ -35,14 +35,14 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
             that layer is `stateful` or not.
         path: the folder to write. It appears only when it is complete.
-        overwrite: replace an existing SavedModel; other files in its folder stay (not in its `variables` and `assets`).
+        overwrite: replace an existing SavedModel, if its folder holds nothing else.
 
     Raises:
         TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
             cells of one name; if weights are not finite, or a layer has a name that TensorFlow cannot write; or if
             `path` has [ or a backslash, which TensorFlow reads as a pattern.
-        FileExistsError: if `path` exists and `overwrite` is not given, or is given and `path` is no SavedModel.
+        FileExistsError: if `path` exists, unless `overwrite` is given and it is the folder of a SavedModel alone.
         FileNotFoundError: if the folder of `path` is missing.
 
     Example:
@@ -71,7 +71,6 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
 
 def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
-    network.check_names()
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
     signatures = {form.name: form.traced() for form in forms}

@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.tree import checked_names
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
-from keras_spiking_bp.rnn.loop_weights import weights_prepared
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
-from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.rnn.time_loop import Trace, run_window
 
 #: For each layer of neurons, by name, what `SpikingRNN.observe` reports.
 Activity = dict[str, dict[str, tf.Tensor]]
@@ -58,23 +57,25 @@ def traces_of_spikes(
         sequences = tf.reverse(sequences, [1])
         mask = None if mask is None else tf.reverse(mask, [1])
 
-    @tf.function(reduce_retracing=True)
-    def step(inputs, states, exists):
-        after = layer.cell.step(inputs, states)[1]
-        if exists is None:
-            return after
-        return keras.tree.map_structure(lambda new, old: tf.where(per_sample(exists, new), new, old), after, states)
+    spiking = [neuron.name for neuron in neurons if neuron.emits == "spikes"]
 
-    states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
-    found: dict[str, dict[str, list]] = {neuron.name: {} for neuron in neurons}
-    with weights_prepared(layer.cell):  # as in the window: in a lower precision, folded weights round differently
-        for t in range(sequences.shape[1]):
-            before, states = states, step(sequences[:, t], states, None if mask is None else mask[:, t])
-            for of, old, new in zip(found.values(), before, states, strict=True):
-                of.setdefault("membrane", []).append(new["membrane"].numpy())
-                if "spike_count" in new:
-                    of.setdefault("spikes", []).append((new["spike_count"] - old["spike_count"]).numpy())
-    return {name: {what: np.stack(values, 1) for what, values in of.items()} for name, of in found.items()}
+    def of_step(_, before, after):
+        pairs = [(new, old) for new, old in zip(after, before, strict=True) if "spike_count" in new]
+        return [new["membrane"] for new in after] + [new["spike_count"] - old["spike_count"] for new, old in pairs]
+
+    def over_time():
+        states = [neuron.initial_state(len(sequences), recorded=True) for neuron in neurons]
+        trace = Trace(of_step, [tf.float32] * (len(neurons) + len(spiking)))
+        return run_window(
+            layer.cell, sequences, states, mask,
+            keep_outputs=False, zero_output_for_mask=False, unroll=False, differentiable=False, trace=trace,
+        ).traces  # fmt: skip
+
+    values = [value.numpy() for value in tf.function(over_time).get_concrete_function()()]
+    found = {neuron.name: {"membrane": value} for neuron, value in zip(neurons, values, strict=False)}
+    for name, value in zip(spiking, values[len(neurons) :], strict=True):
+        found[name]["spikes"] = value
+    return found
 
 
 def firing_rates(activity: Activity, num_steps: float) -> dict[str, float]:

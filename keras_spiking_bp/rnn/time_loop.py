@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ class Window:
         total_input: sum of the inputs over the unmasked steps, (B, ...).
         states: states of all neurons after the last step.
         num_steps: unmasked steps of this window: a scalar, or (B,) with a mask; float32.
+        traces: what the `Trace` returned in each step, (B, T, ...).
     """
 
     total: tf.Tensor
@@ -32,6 +34,7 @@ class Window:
     total_input: tf.Tensor
     states: list[State]
     num_steps: tf.Tensor
+    traces: Sequence[tf.Tensor] = ()
 
     def without_gradient(self) -> Window:
         """The same values as constants."""
@@ -40,6 +43,19 @@ class Window:
             return None if value is None else tf.nest.map_structure(tf.stop_gradient, value)
 
         return Window(**{field.name: constant(getattr(self, field.name)) for field in dataclasses.fields(self)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What to keep of each step.
+
+    Attributes:
+        of_step: from the inputs of a step, and the states before and after it, to a list of tensors (B, ...).
+        dtypes: of these tensors.
+    """
+
+    of_step: Callable[[tf.Tensor, list[State], list[State]], list[tf.Tensor]]
+    dtypes: Sequence[tf.DType]
 
 
 def run_window(
@@ -51,6 +67,7 @@ def run_window(
     zero_output_for_mask: bool,
     unroll: bool,
     differentiable: bool,
+    trace: Trace | None = None,
 ) -> Window:
     """Runs `cell` over the time steps of `sequences` (B, T, ...).
 
@@ -77,8 +94,8 @@ def run_window(
         with weights_of_step():
             return cell.step(inputs, states)
 
-    def body(t, output, total_output, total_input, states, *array):
-        inputs = read(t)
+    def body(t, output, total_output, total_input, states, *arrays):
+        inputs, before = read(t), states
         if mask is None:
             new_output, states = step(inputs, states)
             output = tf.cast(new_output, tf.float32)
@@ -94,7 +111,9 @@ def run_window(
         if cell.emits == "spikes":
             total_output = total_output + seen_output
         total_input = total_input + tf.stop_gradient(seen_input)
-        written = [a.write(t, output) for a in array]
+        kept = [output] if keep_outputs else []
+        kept += trace.of_step(inputs, before, states) if trace else []
+        written = [array.write(t, value) for array, value in zip(arrays, kept, strict=True)]
         return (t + 1, output, total_output, total_input, states, *written)
 
     zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
@@ -106,8 +125,8 @@ def run_window(
         states,
     )
     if keep_outputs:
-        array = tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape)
-        loop_vars = (*loop_vars, array)
+        loop_vars = (*loop_vars, tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape))
+    loop_vars += tuple(tf.TensorArray(dtype, num_steps) for dtype in (trace.dtypes if trace else ()))
     with contextlib.nullcontext() if differentiable else weights_prepared(cell):
         if unroll:
             for t in range(num_steps):
@@ -121,13 +140,15 @@ def run_window(
                 parallel_iterations=1 if _may_add_inside(cell) else 4,
                 maximum_iterations=num_steps,
             )
-    _, _, total_output, total_input, states, *array = loop_vars
+    _, _, total_output, total_input, states, *arrays = loop_vars
+    over_time = [keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays]
     return Window(
         total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
-        outputs=keras.ops.swapaxes(array[0].stack(), 0, 1) if array else None,
+        outputs=over_time.pop(0) if keep_outputs else None,
         total_input=total_input,
         states=states,
         num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
+        traces=over_time,
     )
 
 

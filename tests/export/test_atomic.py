@@ -47,7 +47,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_appears_meanwhile_is_kept(tmp_path, overwrite):
     with (
-        pytest.raises(FileExistsError, match="is no SavedModel" if overwrite else "is there already"),
+        pytest.raises(FileExistsError, match="of a SavedModel alone" if overwrite else "is there already"),
         written_whole(tmp_path / "out", overwrite, folder=True) as part,
     ):
         part.mkdir()
@@ -55,26 +55,6 @@ def test_what_appears_meanwhile_is_kept(tmp_path, overwrite):
         (tmp_path / "out" / "results.csv").write_text("1")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "results.csv").read_text() == "1"
-
-
-def test_files_of_the_user_in_a_replaced_saved_model_stay(tmp_path):
-    out = tmp_path / "out"
-    for version in ("old", "new"):
-        with written_whole(out, overwrite=True, folder=True) as part:
-            (part / "variables").mkdir(parents=True)
-            (part / "saved_model.pb").write_text(version)
-            (part / "variables" / f"{version}.data").touch()
-        if version == "old":
-            (out / "labels.txt").write_text("cat")
-            (out / "assets.extra").mkdir()
-            (out / "assets.extra" / "requests").touch()
-            (out / "latest").symlink_to("nowhere")
-    found = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
-    assert found == [
-        "assets.extra", "assets.extra/requests", "labels.txt", "latest", "saved_model.pb", "variables",
-        "variables/new.data",
-    ]  # fmt: skip
-    assert (out / "labels.txt").read_text() == "cat" and (out / "saved_model.pb").read_text() == "new"
 
 
 def test_what_cannot_be_replaced_is_kept(tmp_path):
@@ -85,13 +65,21 @@ def test_what_cannot_be_replaced_is_kept(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "saved_model.pb"]
 
 
-def test_a_link_to_nothing_is_kept(tmp_path):
-    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(FileExistsError, match="is there already"), written_whole(tmp_path / "out"):
-        pass
-    with pytest.raises(FileExistsError, match="a link to nothing"), written_whole(tmp_path / "out", True, folder=True):
-        pass
-    assert (tmp_path / "out").is_symlink()
+@pytest.mark.parametrize("mine", ["letter.txt", "link", "variables", "saved_model.pb/letter.txt"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_of_the_user_is_kept(tmp_path, mine, folder):
+    """A folder without a SavedModel, or with other files beside it; a link."""
+    out = tmp_path / "out"
+    if mine == "link":
+        out.symlink_to(tmp_path / "elsewhere")
+    else:
+        for name in mine.split("/"):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_text("dear")
+    with pytest.raises(OSError), written_whole(out, overwrite=mine != "link", folder=folder) as part:
+        part.mkdir() if folder else part.write_text("a network")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert out.is_symlink() if mine == "link" else (out / mine.split("/")[-1]).read_text() == "dear"
 
 
 def test_an_onnx_file_is_replaced_by_the_new_network(tmp_path):
@@ -110,29 +98,6 @@ def _contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_no_folder_and_another_folder(tmp_path):
-    model = small(num_steps=5)
-    with pytest.raises(FileNotFoundError, match="`path` must lie in a folder that is there"):
-        ksbp.export.export_saved_model(model, tmp_path / "missing" / "saved_model")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="no SavedModel, and is not replaced"):
-        ksbp.export.export_saved_model(model, tmp_path / "mine", overwrite=True)
-    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
-
-
-def test_a_file_and_a_folder_do_not_replace_each_other(tmp_path):
-    model = small(num_steps=5)
-    (tmp_path / "network").write_text("a network")
-    with pytest.raises(FileExistsError, match="`path` is a file, and is not replaced by a folder: .*network'"):
-        ksbp.export.export_saved_model(model, tmp_path / "network", overwrite=True)
-    (tmp_path / "saved_model").mkdir()
-    (tmp_path / "saved_model" / "saved_model.pb").write_text("a graph")
-    with pytest.raises(FileExistsError, match="`path` is a folder, and is not replaced by a file: .*saved_model'"):
-        ksbp.export.export_litert(model, tmp_path / "saved_model", form="step", overwrite=True)
-    assert {file.read_text() for file in tmp_path.rglob("*") if file.is_file()} == {"a network", "a graph"}
-
-
 def test_an_interrupt_while_a_folder_is_replaced(tmp_path, monkeypatch):
     EXPORTS["saved_model"](small(encoder=None), out := tmp_path / "model")
     before, rename = _contents(tmp_path), Path.rename
@@ -147,10 +112,3 @@ def test_an_interrupt_while_a_folder_is_replaced(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), written_whole(out, overwrite=True, folder=True) as part:
         part.mkdir()
     assert _contents(tmp_path) == before
-
-
-@pytest.mark.parametrize("path", [None, "", 3])
-@pytest.mark.parametrize("name", EXPORTS)
-def test_what_is_no_path(name, path):
-    with pytest.raises(ValueError, match=f"`path` must be a path. Received: path={path!r}"):
-        EXPORTS[name](small(encoder=None), path)

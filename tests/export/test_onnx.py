@@ -87,22 +87,6 @@ def test_operations_that_onnx_lacks(tmp_path, layer, match):
     assert not list(tmp_path.iterdir())
 
 
-def test_names_of_layers_in_the_network(tmp_path):
-    """Those in front, which no step holds, may have any."""
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
-    inputs = keras.Input((5, 4))
-    front = keras.layers.Rescaling(2.0, name="two words")(inputs)
-    for name in ("_hidden", "hidden"):
-        layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3, name=name)))
-        path = tmp_path / f"{name}.onnx"
-        if name == "hidden":
-            ksbp.export.export_onnx(keras.Model(inputs, layer(front)), path)
-        else:
-            with pytest.raises(ValueError, match="must have names of ASCII letters, digits.*Received: '_hidden'"):
-                ksbp.export.export_onnx(keras.Model(inputs, layer(front)), path)
-    assert [path.name for path in tmp_path.iterdir()] == ["hidden.onnx"]
-
-
 def test_low_precision(tmp_path):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     with pytest.raises(ValueError, match=r"float32 for ONNX.*'mixed_bfloat16'.*set_weights"):

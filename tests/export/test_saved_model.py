@@ -207,35 +207,6 @@ def test_steps_in_a_low_precision_with_batch_normalization(tmp_path, policy):
     np.testing.assert_allclose(last / 8, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["two words", "größe", "a:b", "_hidden"])
-def test_names_that_tensorflow_cannot_write(tmp_path, name):
-    inputs = keras.Input((5, 4))
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), name=name)(inputs))
-    with pytest.raises(ValueError, match=f"must have names of ASCII letters, digits.*Received: '{name}/"):
-        ksbp.export.export_saved_model(model, tmp_path / "x")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("where", ["before time", "encoder", "in the cell"])
-def test_names_of_layers_without_variables(tmp_path, where):
-    """TensorFlow would fail in the middle, and keep the name in front of those of later models."""
-    names = dict.fromkeys(["before time", "encoder", "in the cell"]) | {where: "two words"}
-    images = keras.Input((4, 4, 1), name="any name")
-    currents = ksbp.ConstantEncoder(5, name=names["encoder"])(
-        keras.layers.Rescaling(2.0, name=names["before time"])(images)
-    )
-    lif = ksbp.LIFCell(keras.layers.Dense(3), name="_hidden")
-    cell = ksbp.SequentialCell([keras.layers.Flatten(name=names["in the cell"]), lif])
-    model = keras.Model(images, ksbp.SpikingRNN(cell)(currents))
-    with pytest.raises(ValueError, match="must have names of ASCII letters, digits.*Received: 'two words'"):
-        ksbp.export.export_saved_model(model, tmp_path / "x")
-    named = keras.models.clone_model(
-        model, clone_function=lambda layer: layer.from_config({**layer.get_config(), "name": layer.name[:3]})
-    )
-    if where != "in the cell":
-        ksbp.export.export_saved_model(named, tmp_path / "x")
-
-
 @pytest.mark.parametrize("name", ["run[1]", "back\\slash"])
 def test_paths_that_tensorflow_would_not_find_again(tmp_path, name):
     (tmp_path / name).mkdir()
