@@ -9,11 +9,10 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, check_labels, is_correct
+from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
 from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
 from keras_spiking_bp.analysis.model_operations import operations_of_model
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
-from keras_spiking_bp.analysis.plan import plan
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.rnn.encoded_inputs import as_inputs
@@ -85,15 +84,15 @@ def compare(
         raise ValueError("`networks` must hold at least one network. Received: none")
     if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
-    classes = {name: _check(name, network, data, labels) for name, network in networks.items()}
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
-        given = None if isinstance(network, Run) else data
-        done = as_run(network, given, labels, batch_size, verbose, counted=True, classes=classes[name])
-        curves[name] = AccuracyOverTime(done)
+        of_network = None if isinstance(network, Run) else data
+        curves[name] = AccuracyOverTime(
+            as_run(network, of_network, labels, batch_size, verbose, counted=True, classified=True)
+        )
         rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
@@ -102,23 +101,6 @@ def compare(
         if steps is not None:
             rows.append(_row(name, "equal accuracy", curve, steps, costs))
     return Comparison(rows, curves, accuracy)
-
-
-def _check(name: str, network: Any, data: Any, labels: Any) -> int | None:
-    """Rejects, before any network runs, what cannot be compared. Returns the number of classes of a model."""
-    if isinstance(network, Run):
-        as_run(network, None, labels, batch_size=1, verbose=0, counted=True).correct()
-        return None
-    if is_spiking(network):
-        classes = plan(network, counted=True).layer.cell.output_shape_of_step
-    else:
-        operations_of_model(network)
-        classes = network.outputs[0].shape[1:]
-    check_classes(classes)
-    if data is None:
-        raise ValueError(f"`data` must be given for the network {name!r}. Received: data=None")
-    check_labels(data, labels, *classes)
-    return classes[0]
 
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
@@ -131,14 +113,15 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
 
 def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
     accumulates, macs = operations_of_model(network)
+    check_classes(network.outputs[0].shape[1:])
     right = samples = 0
-    batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
+    batch_size = check_positive_int("batch_size", batch_size)
+    batches, _ = batches_of(data, labels, batch_size, classes=network.outputs[0].shape[-1])
     for inputs, classes in batches:
-        if classes is None:
-            raise ValueError(NO_LABELS)
+        assert classes is not None  # `batches_of` raises
         outputs = network(as_inputs("data", network, inputs), training=False)
         right += is_correct(np.asarray(outputs), classes).sum()
-        samples += len(classes)
+        samples += len(outputs)
     if not samples:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
     return {

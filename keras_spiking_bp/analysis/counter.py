@@ -17,7 +17,8 @@ def counter(
 ) -> tf.types.experimental.PolymorphicFunction:
     """A function from inputs over time, and their mask, to what happens in each step, and total spike counts.
 
-    In each step, all (B, T, ...): outputs, spikes, operations, and the number of steps so far that no mask skips.
+    In each step, (B, T, ...): `outputs`, `spikes`, `operations`, and `steps`, the number so far that no mask skips. For
+    each sample, (B, ...): `totals` of each layer, and whether its input `is_spikes`.
     """
     cell, neurons = layer.cell, layer.cell.neurons()
     spiking = [neuron.emits == "spikes" for neuron in neurons]
@@ -65,8 +66,15 @@ def counter(
             for neuron, state, fires in zip(neurons, window.states, spiking, strict=True)
             if fires
         }
-        is_spikes = tf.reduce_all((sequences == 0) | (tf.abs(sequences) == 1))
-        return outputs, spikes, operations, steps, totals, is_spikes
+        is_spikes = tf.reshape((sequences == 0) | (tf.abs(sequences) == 1), (tf.shape(steps)[0], -1))
+        return {
+            "outputs": outputs,
+            "spikes": spikes,
+            "operations": operations,
+            "steps": steps,
+            "totals": totals,
+            "is_spikes": tf.reduce_all(is_spikes, 1),
+        }
 
     return count
 

@@ -20,6 +20,8 @@ def batches_of(
 
     `classes`: the number of classes, where labels are needed.
     """
+    if data is None:
+        raise ValueError("`data` must be given. Received: data=None")
     if isinstance(data, Batches):
         data = data.epoch(0)
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
@@ -102,14 +104,6 @@ def class_indices(labels: Any) -> np.ndarray:
 
 
 NO_LABELS = "`labels` must be given: there is no accuracy without. Received: labels=None"
-
-
-def check_labels(data: Any, labels: Any, classes: int) -> None:
-    """Rejects labels, before they are needed, that are missing beside an array, or no classes."""
-    if labels is not None:
-        _check_range(class_indices(labels), classes)
-    elif hasattr(data, "shape") or isinstance(data, (list, tuple)):
-        raise ValueError(NO_LABELS)
 
 
 def is_correct(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:

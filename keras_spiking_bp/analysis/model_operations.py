@@ -91,9 +91,10 @@ def _computes_sums(operation: keras.Operation) -> bool:
 def operations_of_model(ann: keras.Model) -> OperationCount:
     """Operations of one inference of an ordinary Keras model.
 
-    One MAC for each synapse of a dense layer or convolution (not padding), one accumulate for each element of a pooling
-    window, and of an unweighted input of an `Add`, such as an identity shortcut. Other layers without weights,
-    such as activations, cost nothing, nor does normalisation by fixed statistics, which can be folded into the weights.
+    One MAC for each synapse of a dense layer or convolution (not padding, unless joined or resized since), one
+    accumulate for each element of a pooling window, and of an unweighted input of an `Add`, such as an identity
+    shortcut. Other layers without weights, such as activations, cost nothing, nor does normalisation by fixed
+    statistics, which can be folded into the weights.
 
     Raises:
         TypeError: if it is neither Sequential nor functional.
@@ -114,14 +115,12 @@ class _Value:
     Attributes:
         is_sum: whether it is a sum of weights, or over a pooling window, which an `Add` can go on with.
         padding: the layers that padded it last, and those since that moved or cropped it.
-        joined: the name of the last layer that joined padded values, so that it is unknown where there is padding.
         unpadded: its shape before those; None without.
     """
 
     is_sum: bool = False
     padding: tuple[keras.layers.Layer, ...] = ()
     unpadded: tuple[int | None, ...] | None = None
-    joined: str | None = None
 
     def behind(self, layer: keras.layers.Layer, shared: bool) -> _Value:
         """What is known behind a layer that computes no sums; `shared` says whether others take this value too."""
@@ -149,26 +148,17 @@ def _counted(ann: keras.Model, given: _Value) -> tuple[OperationCount, _Value]:
             more, value = _counted(layer, inner)
             cost = cost.plus(*more)
         elif isinstance(layer, keras.layers.Add):
-            value = _Value(joined=layer.name if all(of.padding or of.joined for of in taken) else None)
             unweighted = sum(not of.is_sum or others for of, others in zip(taken, shared, strict=True))
             shapes = [check_static_shape("the input of an Add", shape) for shape in call.shapes]
             cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
         elif isinstance(layer, _PADDING):
             since, unpadded = (*taken[0].padding, layer), taken[0].unpadded or call.shapes[0]
             value = dataclasses.replace(taken[0], is_sum=False, padding=since, unpadded=unpadded)
-        elif isinstance(layer, keras.layers.Concatenate):
-            value = _Value(joined=layer.name if any(of.padding or of.joined for of in taken) else None)
         elif isinstance(layer, (*PASSES_ON, *_PER_ELEMENT)) or keeps_zeros(layer):
             value = taken[0].behind(layer, shared[0])
-        elif len(taken) == 1 and not _computes_sums(layer):  # such as Resizing
-            value = _Value(joined=layer.name if taken[0].padding or taken[0].joined else None)
+        elif isinstance(layer, keras.layers.Concatenate) or (len(taken) == 1 and not _computes_sums(layer)):
+            pass  # such as Resizing: what is behind it is no padding
         else:
-            if taken[0].joined:
-                raise ValueError(
-                    f"The synapses of the layer {layer.name!r} ({type(layer).__name__}) cannot be counted: "
-                    f"{taken[0].joined!r} before it joins values with padding, which costs nothing. Put the padding "
-                    "behind it"
-                )
             shape = check_static_shape(f"the input of {layer.name!r}", taken[0].unpadded or call.shapes[0])
             synapses = round(fan_out((*taken[0].padding, layer), shape).sum())
             cost = cost.plus_synapses(synapses, layer)

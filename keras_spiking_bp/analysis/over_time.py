@@ -9,10 +9,8 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.data import check_classes
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.rnn.spiking_model import output_layer
 from keras_spiking_bp.utils.validation import check_share, is_number
 
 #: The columns of a run, in their order, where operations are not counted.
@@ -126,9 +124,4 @@ def accuracy_over_time(
         >>> len(curve), curve.early_exit([0.0]).rows[0]["steps"] <= 10
         (10, True)
     """
-    classes = None
-    if not isinstance(model, Run):
-        shape = output_layer(model).cell.output_shape_of_step
-        check_classes(shape)
-        (classes,) = shape
-    return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose, classes=classes))
+    return AccuracyOverTime(as_run(model, data, labels, batch_size, verbose, classified=True))

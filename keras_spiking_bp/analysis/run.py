@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.analysis.countable import countable_layer, refuse_pooled_currents
 from keras_spiking_bp.analysis.counter import counter
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
 from keras_spiking_bp.analysis.model_operations import OperationCount
@@ -145,7 +144,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
         ((6, 10, 3), (6, 10), 64)
     """
-    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False, classes=None)
+    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False, classified=False)
 
 
 def _run(
@@ -156,71 +155,67 @@ def _run(
     verbose: int,
     labelled: bool,
     counted: bool,
-    classes: int | None,
+    classified: bool,
 ) -> Run:
     """The same; the last arguments as in `as_run`."""
     planned, front = plan(model, counted), input_over_time(model)
+    layer, classes = planned.layer, None
+    if classified:
+        check_classes(layer.cell.output_shape_of_step)
+        (classes,) = layer.cell.output_shape_of_step
     batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
-    layer, paths, fans = planned.layer, planned.paths, planned.fans
-    step_shape = front.outputs[0].shape[2:]
-    encoded = any(isinstance(layer, Encoder) for layer in front._flatten_layers())
+    encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
     encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
     if encoded:  # which eagerly would run image by image
         encode = tf.function(encode, reduce_retracing=True)
-    count = counter(layer, paths, fans)
+    count = counter(layer, planned.paths, planned.fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 
-    parts: dict[str, list[np.ndarray]] = {"outputs": [], "labels": [], "spikes": [], "operations": [], "steps": []}
-    most = dict.fromkeys(neurons, 0)
-    saturated = dict.fromkeys(neurons, 0.0)
-    spiking_input, samples = True, 0
+    counts: list[dict[str, Any]] = []
+    targets: list[np.ndarray] = []
+    most: dict[str, Any] = dict.fromkeys(neurons, 0)
     bar = keras.utils.Progbar(number, verbose=verbose)
     with stream_restored(front):
         for i, (inputs, of_batch) in enumerate(batches, start=1):
-            given = [value for value in encode(as_inputs("data", model, inputs)) if value is not None]
-            any_size = [tf.TensorSpec((None, None, *of.shape[2:]), of.dtype) for of in given]  # the last may be smaller
-            outputs, spikes, operations, steps, totals, is_spikes = count.get_concrete_function(*any_size)(*given)
-            if parts["outputs"] and parts["outputs"][0].shape[1] != outputs.shape[1]:
+            tensors = [value for value in encode(as_inputs("data", model, inputs)) if value is not None]
+            any_size = [tf.TensorSpec((None, None, *x.shape[2:]), x.dtype) for x in tensors]  # the last may be smaller
+            batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
+            totals = batch.pop("totals")
+            counts.append(batch)
+            if batch["steps"].shape[1] != counts[0]["steps"].shape[1]:
                 raise ValueError(
                     "`data` must have the same number of time steps in all batches. Received: batches of "
-                    f"{parts['outputs'][0].shape[1]} and of {outputs.shape[1]} steps. Run those of each length by "
-                    "themselves"
+                    f"{counts[0]['steps'].shape[1]} and of {batch['steps'].shape[1]} steps. Run those of each length "
+                    "by themselves"
                 )
-            for name, value in (
-                ("outputs", outputs), ("spikes", spikes), ("operations", operations), ("steps", steps),
-            ):  # fmt: skip
-                parts[name].append(value.numpy())
             if of_batch is not None:
-                parts["labels"].append(of_batch)
-            many = SATURATED_RATE * steps.numpy()[:, -1:]
-            for name, total in totals.items():
-                most[name] = np.maximum(most[name], total.numpy().max(0))
-                saturated[name] += (total.numpy().reshape(len(many), -1) > many).mean() * len(many)
-            spiking_input &= bool(is_spikes)
-            refuse_pooled_currents(layer, paths, spiking_input)
-            samples += len(outputs)
+                targets.append(of_batch)
+            many = SATURATED_RATE * batch["steps"][:, -1:]
+            batch["saturated"] = np.stack([(totals[name].reshape(len(many), -1) > many).mean(1) for name in neurons], 1)
+            most = {name: np.maximum(most[name], totals[name].max(0)) for name in neurons}
+            planned.check_max_pooling(bool(batch["is_spikes"].all()))
             bar.update(i)
-    if not samples:
+    if not counts:
         raise ValueError("`data` must hold at least one sample. Received: no sample")
     if number is None:
         bar.update(i, finalize=True)
 
-    spikes = np.concatenate(parts["spikes"])
-    names = [INPUT, *neurons]
-    if spiking_input:
-        neurons = {INPUT: math.prod(step_shape), **neurons}
-    operations = np.concatenate(parts["operations"])
+    whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
+    spiking_input = bool(whole["is_spikes"].all())
+    sizes = {INPUT: math.prod(front.outputs[0].shape[2:]), **neurons} if spiking_input else neurons
     return Run(
-        outputs=np.concatenate(parts["outputs"]),
-        steps=np.concatenate(parts["steps"]),
-        labels=np.concatenate(parts["labels"]) if parts["labels"] else None,
-        neurons=neurons,
-        spikes={name: spikes[:, :, i] for i, name in enumerate(names) if name in neurons},
-        silent={name: float((np.asarray(count) == 0).mean()) for name, count in most.items()},
-        saturated={name: share / samples for name, share in saturated.items()},
-        connections=paths,
-        synapses=tuple(round(fan.sum()) for fan in fans),
-        operations={path.name: operations[:, :, i] for i, path in enumerate(paths if fans else ())},
+        outputs=whole["outputs"],
+        steps=whole["steps"],
+        labels=np.concatenate(targets) if targets else None,
+        neurons=sizes,
+        spikes={name: whole["spikes"][:, :, i] for i, name in enumerate([INPUT, *neurons]) if name in sizes},
+        silent={name: float((of_layer == 0).mean()) for name, of_layer in most.items()},
+        saturated=dict(zip(neurons, whole["saturated"].mean(0).tolist(), strict=True)),
+        connections=planned.paths,
+        synapses=tuple(round(fan.sum()) for fan in planned.fans),
+        operations={
+            path.name: whole["operations"][:, :, i] for i, path in enumerate(planned.paths if planned.fans else ())
+        },
         spiking_input=spiking_input,
         updates=sum(
             math.prod(shape)
@@ -243,12 +238,12 @@ def as_run(
     verbose: int,
     labelled: bool = True,
     counted: bool = False,
-    classes: int | None = None,
+    classified: bool = False,
 ) -> Run:
     """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
 
     `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed;
-    `classes` is the number of classes where labels are needed, which are then checked batch by batch.
+    `classified` whether labels are, which are then checked batch by batch.
     """
     if isinstance(model, Run):
         if counted:
@@ -256,7 +251,4 @@ def as_run(
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
         return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
-    if data is None:
-        countable_layer(model)  # its error comes first, if it is no spiking network
-        raise ValueError("`data` must be given. Received: data=None")
-    return _run(model, data, labels, batch_size, verbose, labelled, counted, classes)
+    return _run(model, data, labels, batch_size, verbose, labelled, counted, classified)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -135,9 +136,15 @@ def sum_of_currents(current: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """`current + other`, as an addition that TensorFlow does not fuse with the convolution before it.
 
     oneDNN's kernel of the fused operation is not re-entrant, and a loop may run it for several time steps at once
-    (docs/reports/fused-addition-race.md). Grappler fuses additions of equal shapes only: hence the leading axis.
+    (docs/reports/fused-addition-race.md). Grappler fuses an addition that directly follows: hence the reshapes, which
+    move no data.
     """
-    return tf.squeeze(current[tf.newaxis] + other, 0)
+    batch_size, *shape = current.shape
+    if list(other.shape[1:]) != shape:
+        return current + other
+    flat = (-1, math.prod(shape))
+    total = tf.reshape(current, flat) + tf.reshape(other, flat)
+    return tf.reshape(total, (-1 if batch_size is None else batch_size, *shape))
 
 
 def input_dtype(layer: keras.layers.Layer) -> str:

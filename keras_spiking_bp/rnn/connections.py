@@ -8,17 +8,13 @@ import dataclasses
 import keras
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.utils.layer_kinds import GLOBAL_POOLING, ONE_TO_ONE, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, parts_of
 
 #: The target of the paths that leave the last neurons.
 OUTPUT = "(output)"
-_ANY_PLACE = (
-    keras.layers.Dense, keras.layers.Flatten, *SAME, *ONE_TO_ONE, *JOINS,
-    *GLOBAL_POOLING,
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +24,7 @@ class Connection:
     Attributes:
         source: name of the sending neurons, or `INPUT`.
         target: name of the neurons whose current it adds to.
-        layers: what a spike passes through, in order, with the `JOINS` on its way; empty for the identity.
+        layers: what a spike passes through, in order, with each `Add` and `Concatenate`; empty for the identity.
         source_shape: shape of the output of the source, without the batch.
         delayed: whether spikes arrive in the next step: those fed back in a `RecurrentCell`.
         sums: shapes of the outputs of the `Add` among the layers, in order.
@@ -94,11 +90,9 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
         TypeError: if the tree holds a cell of an unknown kind.
         ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
-    joins_of_places = _joins_of_places(cell, input_shape)
     found, ends = paths_of(cell, input_shape)
     found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]
-    for path in found:
-        _check_behind_concatenations(path, joins_of_places)
+    _check_joins(cell, input_shape, found)
     behind = [layer.name for end in ends for layer in end.layers if layer.weights]
     if behind:
         raise ValueError(f"The layers {behind} lead to no neurons. Put a ReadoutCell around the last one")
@@ -113,46 +107,24 @@ def _pools(path: Connection) -> bool:
     return any(type(part) in POOLING for layer in path.layers for part in parts_of(layer))
 
 
-def _joins_of_places(cell: Cell, input_shape: tuple[int, ...]) -> set[int]:
-    """The ids of the `Concatenate` layers that put places side by side, not channels. Rejects an `Add` that repeats a
-    summand.
-    """
-    nodes, joins = flat(cell), set()
+def _check_joins(cell: Cell, input_shape: tuple[int, ...], paths: list[Connection]) -> None:
+    """Rejects joins that repeat values, and layers whose synapses depend on where a spike stands in a join."""
+    nodes = flat(cell)
+    refused = {}
     for node in nodes:
         shapes = [tuple(input_shape) if i == CELL_INPUT else nodes[i].shape for i in node.inputs]
         if isinstance(node.layer, keras.layers.Add) and len(set(shapes)) > 1:
-            raise ValueError(
-                f"The synapses of the layer {node.name!r} (Add) cannot be counted: it repeats the smaller of the "
-                f"shapes {shapes}"
-            )
+            refused[node.name] = f"it repeats the smaller of the shapes {shapes}"
         if isinstance(node.layer, keras.layers.Concatenate) and node.layer.axis not in (-1, len(shapes[0])):
-            joins.add(id(node.layer))
-    return joins
-
-
-def _check_behind_concatenations(path: Connection, joins_of_places: set[int]) -> None:
-    """Rejects layers whose synapses depend on where an element of the source stands in a `Concatenate` before them.
-
-    Args:
-        path: a connection.
-        joins_of_places: the ids of the `Concatenate` layers of places, not channels.
-    """
-    of_channels = of_places = False
-    for layer in path.layers:
-        if isinstance(layer, keras.layers.Concatenate):
-            of_channels, of_places = True, of_places or id(layer) in joins_of_places
-        for part in parts_of(layer):
-            if of_places and not isinstance(part, _ANY_PLACE):
-                raise ValueError(
-                    f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands "
-                    "behind a Concatenate of another axis than channels, and which synapses a spike reaches depends on "
-                    "its place"
-                )
-            if of_channels and (_moves_channels(part) or getattr(part, "groups", 1) > 1):
-                raise ValueError(
-                    f"The synapses of the layer {part.name!r} ({type(part).__name__}) cannot be counted: it stands "
-                    "behind a Concatenate, and which synapses a spike reaches depends on where its channel stands there"
-                )
+            refused[node.name] = "it must join channels, the last axis"
+    for path in paths:
+        parts = [part for layer in path.layers for part in parts_of(layer)]
+        first = next((i for i, part in enumerate(parts) if isinstance(part, keras.layers.Concatenate)), len(parts))
+        for part in parts[first:]:
+            if _moves_channels(part) or getattr(part, "groups", 1) > 1:
+                refused[part.name] = "behind a Concatenate, they depend on where the channel of a spike stands there"
+    for name, why in refused.items():
+        raise ValueError(f"The synapses of the layer {name!r} cannot be counted: {why}")
 
 
 def _moves_channels(part: keras.layers.Layer) -> bool:

@@ -292,9 +292,6 @@ def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
     padded = [keras.layers.ZeroPadding2D(1), keras.layers.GaussianNoise(0.1), keras.layers.Conv2D(2, 3)]
     same = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, padding="same")])
     assert operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), *padded])) == operations_of_model(same)
-    padded[1] = keras.layers.Resizing(10, 10)  # it may make something else of the padding
-    with pytest.raises(ValueError, match="joins values with padding"):
-        operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), *padded]))
     pooling = type("Own", (keras.layers.AveragePooling2D,), {})(2)
     with pytest.raises(ValueError, match="cannot be counted"):
         operations_of_model(keras.Sequential([keras.Input((8, 8, 1)), pooling]))
@@ -390,20 +387,6 @@ def test_padding_that_is_moved_or_cropped_is_still_padding(synapse):
     rows = ksbp.analysis.operations(snn, np.zeros((1, STEPS, 4, 4, 2), "float32"), verbose=0).rows
     assert rows[0]["ann_macs"] == STEPS * macs[type(synapse[1]).__name__]
     assert STEPS * operations_of_model(ksbp.ann_counterpart(snn)).macs == rows[-1]["ann_macs"]
-
-
-def test_padding_that_is_joined_is_refused():
-    inputs = keras.Input((4, 4, 2))
-    padded = [keras.layers.ZeroPadding2D(1)(inputs) for _ in range(2)]
-    for join in (keras.layers.Concatenate(name="join"), keras.layers.Add(name="join")):
-        ann = keras.Model(inputs, keras.layers.Conv2D(3, 3, name="seen")(join(padded)))
-        with pytest.raises(ValueError, match="'seen' .* cannot be counted: 'join' before it joins values with padding"):
-            operations_of_model(ann)
-        assert operations_of_model(keras.Model(inputs, keras.layers.ReLU()(join(padded)))).macs == 0
-    other = keras.layers.Conv2D(2, 1, name="other")(keras.layers.Dense(2, name="before")(padded[1]))
-    added = keras.Model(inputs, keras.layers.Conv2D(3, 3)(keras.layers.Add()([padded[0], other])))
-    # a sum is not 0 where one is padded
-    assert operations_of_model(added).macs == 16 * 2 * 2 + 36 * 2 * 2 + 16 * 9 * 2 * 3
 
 
 def _beyond(shape, size):
@@ -707,12 +690,6 @@ GRAPHS = {
         (firing(name="d"), "sum"),
         *ends("d"),
     ],
-    "rows side by side": lambda: [
-        (firing(name="a"), "input"),
-        (firing(name="b"), "input"),
-        (keras.layers.Concatenate(1, name="both"), ["a", "b"]),
-        *ends("both"),
-    ],
     "a current that two take": lambda: [
         (keras.layers.Conv2D(4, 3, padding="same", name="current"), "input"),
         (ksbp.LIFCell(keras.layers.Identity(), name="a"), "current"),
@@ -752,19 +729,15 @@ def test_joins_that_cannot_be_counted_are_refused():
     spikes = np.zeros((1, STEPS, 7, 6, 2), "float32")
     mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")
     wider = [(firing(name="a"), "input"), (mean, "a"), (keras.layers.Add(name="sum"), ["a", "mean"])]
-    with pytest.raises(ValueError, match=r"'sum' \(Add\) cannot be counted: it repeats"):
+    with pytest.raises(ValueError, match="'sum' cannot be counted: it repeats"):
         ksbp.analysis.operations(spiking_graph([*wider, *ends("sum")]), spikes, verbose=0)
     rows = [
         (firing(name="a"), "input"),
         (firing(name="b"), "input"),
         (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
     ]
-    dense = ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)]))
-    around = (ksbp.SequentialCell([dense, ksbp.ReadoutCell(keras.layers.Dense(2))], name="d"), "c")
-    assert ksbp.analysis.operations(spiking_graph([*rows, around]), spikes, verbose=0).rows
-    behind = (ksbp.LIFCell(keras.layers.Conv2D(2, 3, name="seam"), name="d"), "c")
-    with pytest.raises(ValueError, match=r"'seam' \(Conv2D\) cannot be counted: .* another axis than channels"):
-        ksbp.analysis.operations(spiking_graph([*rows, behind, *ends("d")]), spikes, verbose=0)
+    with pytest.raises(ValueError, match="'c' cannot be counted: it must join channels"):
+        ksbp.analysis.operations(spiking_graph([*rows, *ends("c")]), spikes, verbose=0)
 
 
 @pytest.mark.parametrize("wrap", [
@@ -788,7 +761,7 @@ def test_what_moves_channels_behind_a_concatenation_is_refused_in_any_cell(wrap,
         (wrap(keras.Sequential(synapse)), "c"),
         *ends("d"),
     ]
-    with pytest.raises(ValueError, match="'moves' .* cannot be counted: it stands behind a Concatenate"):
+    with pytest.raises(ValueError, match="'moves' cannot be counted: behind a Concatenate"):
         ksbp.analysis.operations(
             spiking_graph(nodes, gradient="bptt"), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0
         )
@@ -817,18 +790,6 @@ def test_what_leaves_channels_behind_a_concatenation_is_counted(same):
     ]
     by_name = {row["connection"]: row["synapses"] for row in counted(both)}
     assert by_name["a -> d"] == by_name["b -> d"] == 6 * 6 * 4 * 3
-
-
-def test_a_mean_over_places_side_by_side_is_counted():
-    nodes = [
-        (firing(name="a"), "input"),
-        (firing(name="b"), "input"),
-        (keras.layers.Concatenate(1, name="c"), ["a", "b"]),
-        (ksbp.LIFCell(keras.layers.GlobalAveragePooling2D(), name="mean"), "c"),
-        (ksbp.ReadoutCell(keras.layers.Dense(3), name="d"), "mean"),
-    ]
-    rows = ksbp.analysis.operations(spiking_graph(nodes), np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0).rows
-    assert {row["connection"]: row["synapses"] for row in rows}["a -> mean"] == 7 * 6 * 4
 
 
 @pytest.mark.parametrize(

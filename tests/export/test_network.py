@@ -13,52 +13,28 @@ def small(**kwargs):
     return ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), name="hidden"), name="time", **kwargs)
 
 
-def refused(model, error, match, tmp_path):
-    with pytest.raises(error, match=match):
-        ksbp.export.export_saved_model(model, tmp_path / "saved_model")
-    assert not list(tmp_path.iterdir())
+def on_sequences(*layers, **kwargs):
+    inputs = x = keras.Input((5, 4))
+    for layer in layers or [small(**kwargs)]:
+        x = layer(x)
+    return keras.Model(inputs, x)
 
 
-def test_a_model_without_a_spiking_layer(tmp_path):
-    inputs = keras.Input((4,))
-    refused(keras.Model(inputs, keras.layers.Dense(2)(inputs)), TypeError, "must have a SpikingRNN", tmp_path)
+def two_cells(*names):
+    cells = [ksbp.LIFCell(keras.layers.Dense(3), name=name) for name in names]
+    return on_sequences(ksbp.SpikingRNN(ksbp.SequentialCell(cells)))
 
 
-def test_a_model_with_a_call_of_its_own(tmp_path):
+def with_a_call_of_its_own():
     class Probabilities(keras.Model):
         def call(self, inputs, training=None):
             return keras.ops.softmax(super().call(inputs, training=training))
 
-    class TrainedOtherwise(keras.Model):
-        def train_step(self, data):
-            return super().train_step(data)
-
     inputs = keras.Input((5, 4))
-    refused(Probabilities(inputs, small()(inputs)), TypeError, "a `call` of its own, Probabilities", tmp_path)
-    ksbp.export.export_saved_model(TrainedOtherwise(inputs, small()(inputs)), tmp_path / "a")
+    return Probabilities(inputs, small()(inputs))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite(value, tmp_path):
-    """They would be written, and give no spikes."""
-    inputs = keras.Input((5, 4))
-    model = keras.Model(inputs, small()(inputs))
-    weights = model.get_weights()
-    weights[0][1, 2] = value
-    model.set_weights(weights)
-    refused(model, ValueError, "must have finite weights.*'time/.*kernel'", tmp_path)
-
-
-def test_names_that_tensorflow_does_not_tell_apart(tmp_path):
-    def model(*names):
-        inputs = keras.Input((5, 4))
-        cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name=name) for name in names])
-        return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
-
-    refused(model("Conv", "conv"), ValueError, "This stands for more than one: 'membrane_conv'", tmp_path)
-
-
-def test_a_layer_and_a_subclassed_model(tmp_path):
+def subclassed():
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -69,41 +45,63 @@ def test_a_layer_and_a_subclassed_model(tmp_path):
 
     model = Own()
     model(keras.ops.zeros((1, 5, 4)))
-    refused(model, TypeError, "functional or sequential", tmp_path)
-    refused(model.time, TypeError, "functional or sequential", tmp_path)
+    return model
 
 
-def test_layers_behind(tmp_path):
+def a_state_first(output_too=False):
     inputs = keras.Input((5, 4))
-    model = keras.Model(inputs, keras.layers.Softmax()(small()(inputs)))
-    refused(model, ValueError, r"must end in its SpikingRNN layer 'time'.*Make one without them, keras.Model", tmp_path)
-    ksbp.export.export_saved_model(keras.Model(model.inputs, model.get_layer("time").output), tmp_path / "way_out")
+    output, state, *_ = small(return_state=True)(inputs)
+    return keras.Model(inputs, [state, output] if output_too else state)
 
 
-def test_states_among_the_outputs(tmp_path):
-    inputs = keras.Input((5, 4))
-    output, *states = small(return_state=True)(inputs)
-    for outputs in (states[0], [states[0], output]):
-        refused(
-            keras.Model(inputs, outputs), ValueError, "output of its SpikingRNN layer 'time' as its first", tmp_path
-        )
-    ksbp.export.export_saved_model(keras.Model(inputs, output), tmp_path / "way_out")
-
-
-def test_two_inputs(tmp_path):
+def two_inputs():
     inputs = [keras.Input((5, 4)), keras.Input((5, 4))]
-    refused(keras.Model(inputs, small()(keras.layers.add(inputs))), ValueError, "one input. Received: 2", tmp_path)
+    return keras.Model(inputs, small()(keras.layers.add(inputs)))
 
 
-def test_backwards(tmp_path):
+def not_finite(value):
+    """They would be written, and give no spikes."""
+    model = on_sequences()
+    weights = model.get_weights()
+    weights[0][1, 2] = value
+    model.set_weights(weights)
+    return model
+
+
+BAD = {
+    "no spiking layer": (lambda: on_sequences(keras.layers.Dense(2)), TypeError, "must have a SpikingRNN"),
+    "a call of its own": (with_a_call_of_its_own, TypeError, "a `call` of its own, Probabilities"),
+    "nan": (lambda: not_finite(np.nan), ValueError, "must have finite weights.*'time/.*kernel'"),
+    "infinity": (lambda: not_finite(np.inf), ValueError, "must have finite weights.*'time/.*kernel'"),
+    "case": (lambda: two_cells("Conv", "conv"), ValueError, "stands for more than one: 'membrane_conv'"),
+    "words": (lambda: two_cells("a.b", "a_b"), ValueError, "'membrane_a_b'"),
+    "subclassed": (subclassed, TypeError, "functional or sequential"),
+    "a layer": (lambda: subclassed().time, TypeError, "functional or sequential"),
+    "layers behind": (
+        lambda: on_sequences(small(), keras.layers.Softmax()), ValueError, "must end in its SpikingRNN layer 'time'"
+    ),
+    "a state": (a_state_first, ValueError, "output of its SpikingRNN layer 'time' as its first"),
+    "a state first": (lambda: a_state_first(True), ValueError, "output of its SpikingRNN layer 'time' as its first"),
+    "two inputs": (two_inputs, ValueError, "one input. Received: 2"),
+    "backwards": (lambda: on_sequences(go_backwards=True), ValueError, "go_backwards"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_exported(case, tmp_path):
+    make, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        ksbp.export.export_saved_model(make(), tmp_path / "saved_model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_trains_otherwise(tmp_path):
+    class TrainedOtherwise(keras.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
     inputs = keras.Input((5, 4))
-    refused(keras.Model(inputs, small(go_backwards=True)(inputs)), ValueError, "go_backwards", tmp_path)
-
-
-def test_cells_of_one_name(tmp_path):
-    inputs = keras.Input((5, 4))
-    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name=name) for name in ("a.b", "a_b")])
-    refused(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), ValueError, "'membrane_a_b'", tmp_path)
+    ksbp.export.export_saved_model(TrainedOtherwise(inputs, small()(inputs)), tmp_path / "a")
 
 
 def test_a_sequential_model(tmp_path):
