@@ -158,7 +158,7 @@ def test_what_depends_on_the_place_of_a_channel_is_not_counted(behind):
         (lif(behind, "c"), "both"),
     ]
     model = keras.Sequential([keras.Input(X.shape[1:]), ksbp.SpikingRNN(GraphCell(nodes))])
-    with pytest.raises(ValueError, match="cannot be counted: it stands behind a Concatenate"):
+    with pytest.raises(ValueError, match="cannot be counted: behind a Concatenate"):
         ksbp.analysis.operations(model, X, verbose=0)
 
 
