@@ -60,7 +60,7 @@ def test_a_pickle_in_a_checkpoint_is_refused(name, tmp_path, trace):
     with np.load(saved) as arrays:
         keys = list(arrays) or ["EarlyStopping-accuracy-0/wait"]
     np.savez(saved, **{key: np.array([Payload()], object) for key in keys})
-    with pytest.raises(ValueError, match=f"whole checkpoint.*{name} cannot be read") as error:
+    with pytest.raises(ValueError, match="allow_pickle=False"):
         checkpoint.restore(model, batch, [callback])
-    assert "allow_pickle=False" in str(error.value.__cause__)
+        checkpoint.restore_metrics(model)
     assert not trace()

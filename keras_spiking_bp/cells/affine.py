@@ -25,7 +25,8 @@ _AFFINE = (
     keras.layers.SeparableConv2D, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute,
     keras.layers.RepeatVector, keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D,
     keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D, keras.layers.UpSampling3D, keras.layers.Rescaling, keras.layers.BatchNormalization,
+    keras.layers.UpSampling2D, keras.layers.UpSampling3D, keras.layers.Rescaling, keras.layers.Normalization,
+    keras.layers.BatchNormalization,
     keras.layers.Activation, keras.layers.Add, keras.layers.Subtract, keras.layers.Average, keras.layers.Concatenate,
     keras.layers.InputLayer, *SAME, *AVERAGE_POOLING, *GLOBAL_AVERAGE_POOLING,
 )  # fmt: skip
