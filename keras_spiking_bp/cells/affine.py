@@ -16,7 +16,6 @@ from keras_spiking_bp.utils.layer_kinds import (
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.validation import named
 
-_CONTAINERS = (keras.Sequential, keras.Model)
 #: Affine maps of one sample, but for an activation. Batch normalisation is one in the time loop.
 _AFFINE = (
     keras.layers.Dense, keras.layers.EinsumDense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
@@ -55,7 +54,7 @@ def why_not_affine(layer: keras.layers.Layer) -> str | None:
                 "keras.Sequential (or, if all are those of Keras, a functional keras.Model)"
             )
         return inner[0] if inner else None
-    if isinstance(layer, _CONTAINERS) and is_of_keras(layer):
+    if isinstance(layer, keras.Model) and is_of_keras(layer):
         others = [part for part in getattr(layer, "operations", ()) if not isinstance(part, keras.layers.Layer)]
         if others:
             return f"{named(layer)} has the operation {others[0].name!r} between its layers"

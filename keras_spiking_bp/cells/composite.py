@@ -50,16 +50,15 @@ class CompositeCell(CellOfParts):
         """The layers in execution order; recurrent synapses after their neurons."""
         raise NotImplementedError
 
-    def _cells(self) -> list[Cell]:
-        return [node.layer for node in self.nodes() if isinstance(node.layer, Cell)]
-
     @property
     def emits(self) -> str:
-        *_, last = (node.layer for node in self.nodes() if node.delayed_to is None)
+        nodes = self.nodes()
+        last = nodes[_output(nodes)].layer
         return last.emits if isinstance(last, Cell) else "spikes"
 
     def neurons(self) -> list[NeuronCell]:
-        return [neurons for cell in self._cells() for neurons in cell.neurons()]
+        cells = [node.layer for node in self.nodes() if isinstance(node.layer, Cell)]
+        return [neurons for cell in cells for neurons in cell.neurons()]
 
     def affine_parts(self) -> list[keras.layers.Layer]:
         parts: list[keras.layers.Layer] = []
@@ -87,9 +86,7 @@ class CompositeCell(CellOfParts):
                         f"In {self.name!r} the current from {name} must have the shape of that of the synapse of "
                         f"{nodes[target].name!r}, {self.node_shapes[target]}. Received: {other}"
                     )
-        *_, self.output_shape_of_step = (
-            shape for node, shape in zip(nodes, self.node_shapes, strict=True) if node.delayed_to is None
-        )
+        self.output_shape_of_step = self.node_shapes[_output(nodes)]
         self.built = True
 
     def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
@@ -144,6 +141,11 @@ class CompositeCell(CellOfParts):
         return output
 
 
+def _output(nodes: list[Node]) -> int:
+    """The index of the node that gives the output."""
+    return max(i for i, node in enumerate(nodes) if node.delayed_to is None)
+
+
 def _inputs(node: Node, of_cell: Any, values: list) -> list:
     """What a node takes: of `values`, one for each node so far, and of the input of the cell."""
     return [of_cell if i == CELL_INPUT else values[i] for i in node.inputs]
@@ -196,8 +198,7 @@ def _add(nodes: list[Node], node: Node) -> int:
             target = None if inner.delayed_to is None else places[inner.delayed_to]
             place = _add(nodes, dataclasses.replace(inner, inputs=inputs, delayed_to=target, shape=shape))
             places.append(place)
-        *_, output = (i for i, inner in zip(places, layer.nodes(), strict=True) if inner.delayed_to is None)
-        return output
+        return places[_output(layer.nodes())]
     elif isinstance(layer, Cell):
         raise TypeError(unknown_kind(layer))
     else:

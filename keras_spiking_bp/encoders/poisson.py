@@ -80,7 +80,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             fired = draws_below(probability, tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
             return tf.cast(fired, tf.int8) * tf.cast(tf.sign(image), tf.int8)
 
-        # image by image: the float draws of a whole batch would take four times the memory of its spikes
+        # image by image: the draws of a whole batch would take four times the memory of its spikes
         return tf.map_fn(
             spikes_of,
             (images, tf.range(tf.shape(images)[0])),
