@@ -20,7 +20,7 @@ def cell_of(network: Network, bf16: bool = False) -> ksbp.SequentialCell:
     for layer in network.layers:
         if isinstance(layer, Pool):
             pooling = keras.layers.AveragePooling2D(2, dtype=dtype)
-            cells.append(ksbp.IFCell(pooling, threshold=POOL_THRESHOLD))
+            cells.append(ksbp.PoolingCell(pooling, threshold=POOL_THRESHOLD))
             continue
         shared = {
             "use_bias": False,

@@ -26,7 +26,7 @@ from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
 NETWORKS = {
     "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),
-    "VGG9 on CIFAR-10": lambda: ksbp.models.spiking_vgg9(weights="cifar10"),
+    "VGG9 on CIFAR-10": lambda: ksbp.models.spiking_vgg9(weights="cifar10", preset="paper"),
 }
 
 

@@ -41,7 +41,7 @@ class Parts(keras.callbacks.Callback):
 def train(images: ksbp.datasets.ImageSet, calibrated: bool, steps: int) -> dict:
     """Trains for `steps` batches."""
     keras.utils.set_random_seed(SEED)
-    model = ksbp.models.spiking_vgg9(images.input_shape, images.classes, num_steps=NUM_STEPS, seed=SEED)
+    model = ksbp.models.spiking_vgg9(images.input_shape, images.classes, num_steps=NUM_STEPS, seed=SEED, preset="paper")
     batches = images.batches(BATCH_SIZE, seed=SEED)
     sample = next(iter(batches.epoch(0)))[0][:16]
     if calibrated:

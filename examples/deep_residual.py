@@ -50,9 +50,10 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
         gradient=args.gradient,
         normalization="batch",
         pooling="average",
-        policy=args.policy,
+        dtype=args.policy,
         seed=seed,
         **neuron_settings(args),
+        preset="paper",
     )
 
 

@@ -42,10 +42,10 @@ def draw_surrogates(axis: Axes) -> None:
     axis.legend(loc="upper left")
 
 
-def counts_and_slopes(totals: np.ndarray, gradient: str) -> tuple[np.ndarray, np.ndarray]:
+def counts_and_slopes(totals: np.ndarray, surrogate: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Spike counts for constant currents and their derivatives with respect to total input."""
-    cell = ksbp.LIFCell(keras.layers.Identity(), beta=0.99, reset_mechanism="subtract")
-    layer = ksbp.SpikingRNN(cell, gradient=gradient)
+    cell = ksbp.LIFCell(keras.layers.Identity(), beta=0.99, reset_mechanism="subtract", surrogate=surrogate)
+    layer = ksbp.SpikingRNN(cell)
     currents = tf.constant(np.tile(totals / NUM_STEPS, (NUM_STEPS, 1)).T[..., None], tf.float32)  # (totals, T, 1)
     with tf.GradientTape() as tape:
         tape.watch(currents)
@@ -57,15 +57,15 @@ def counts_and_slopes(totals: np.ndarray, gradient: str) -> tuple[np.ndarray, np
 def draw_counts(axis: Axes) -> None:
     """The spike count against the total input, and the slope each rule uses at some inputs."""
     totals = np.linspace(0, 1.5 * NUM_STEPS, 601)
-    axis.plot(totals, counts_and_slopes(totals, "accumulated")[0], color=GREY, linewidth=4, label="spike count")
+    axis.plot(totals, counts_and_slopes(totals, None)[0], color=GREY, linewidth=4, label="spike count")
     points = np.array([2.7, 5.7, 8.8, 13.0])
-    for gradient, color, line in (("accumulated", BLUE, "-"), ("bounded", ORANGE, "--")):
-        label = f'slope taken by gradient="{gradient}"'
-        for x, count, slope in zip(points, *counts_and_slopes(points, gradient), strict=True):
+    for surrogate, color, line in ((None, BLUE, "-"), ("bounded", ORANGE, "--")):
+        label = f"slope taken by {surrogate=}"
+        for x, count, slope in zip(points, *counts_and_slopes(points, surrogate), strict=True):
             ends = np.array([-1.1, 1.1])
             axis.plot(x + ends, count + slope * ends, color=color, linestyle=line, label=label)
             label = None
-        axis.plot(points, counts_and_slopes(points, gradient)[0], "o", color=DARK_GREY, markersize=4)
+        axis.plot(points, counts_and_slopes(points, surrogate)[0], "o", color=DARK_GREY, markersize=4)
     axis.set(
         title="On totals: the spike count is nearly a line, and has a slope",
         xlabel=f"total input in {NUM_STEPS} time steps, in units of the threshold",

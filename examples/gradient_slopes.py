@@ -23,7 +23,7 @@ import keras_spiking_bp as ksbp
 from benchmarks.markdown import table
 from examples.blocks import replaced
 from examples.machine import machine, made_with
-from keras_spiking_bp.gradients.surrogates import ATan, Surrogate, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, Bounded, Surrogate, Triangle
 
 PAGE = Path(__file__).parent.parent / "docs/gradient-choice.md"
 MAKER = "python -m examples.gradient_slopes"
@@ -47,8 +47,8 @@ class Row(NamedTuple):
 ROWS = [
     Row("accumulated", None, "zero"),
     Row("accumulated", None, "subtract"),
-    Row("bounded", None, "zero"),
-    Row("bounded", None, "subtract"),
+    Row("accumulated", Bounded(), "zero"),
+    Row("accumulated", Bounded(), "subtract"),
     Row("accumulated", Triangle(), "zero"),
     Row("accumulated", Triangle(), "subtract"),
     Row("accumulated", Triangle(2.0), "subtract", 2.0),

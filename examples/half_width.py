@@ -43,9 +43,10 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
         gradient=args.gradient,
         normalization=None if args.normalization == "none" else args.normalization,
         pooling=args.pooling,
-        policy=args.policy,
+        dtype=args.policy,
         seed=seed,
         **neuron_settings(args),
+        preset="paper",
     )
 
 

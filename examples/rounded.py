@@ -16,7 +16,7 @@ class RoundedReLU(keras.layers.Layer):
         spike_count = ceil(num_steps * I / threshold + initial_membrane) - 1, between 0 and num_steps
         rate = spike_count / num_steps
 
-    with the derivative of `gradient="bounded"`: 1 / threshold where the count is between its bounds, else 0.
+    with the derivative of `surrogate="bounded"`: 1 / threshold where the count is between its bounds, else 0.
 
     Args:
         num_steps: the time steps T.

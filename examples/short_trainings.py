@@ -26,7 +26,8 @@ from examples import PROGRESS
 from examples.machine import machine
 from examples.report import write
 from examples.rounded import rounded_counterpart
-from keras_spiking_bp.gradients.surrogates import NAMES, scaled
+from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp.gradients.surrogates import NAMES
 from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 
 #: Options of spiking neurons that have a time.
@@ -44,7 +45,9 @@ def count(text: str) -> int:
 
 def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of all LIF neurons."""
-    surrogate = scaled(args.surrogate, args.threshold) if args.scale_surrogate else args.surrogate
+    surrogate = surrogates.get(args.surrogate)
+    if surrogate is not None and args.scale_surrogate:
+        surrogate = surrogate.scaled(args.threshold)
     return {
         "beta": args.beta,
         "threshold": args.threshold,
@@ -143,8 +146,8 @@ class ShortTrainings:
         parser.add_argument("--seeds", type=count, default=1, help="training runs")
         parser.add_argument("--epochs", type=count, default=2)
         parser.add_argument("--num-steps", type=count, default=4)
-        parser.add_argument("--gradient", default="bounded", choices=GRADIENTS)
-        parser.add_argument("--surrogate", choices=NAMES)
+        parser.add_argument("--gradient", default="accumulated", choices=GRADIENTS)
+        parser.add_argument("--surrogate", default="bounded", choices=NAMES)
         parser.add_argument("--scale-surrogate", action="store_true", help="to the threshold")
         parser.add_argument("--beta", type=float, default=1.0)
         parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")

@@ -56,7 +56,7 @@ class Recipe:
         dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
         threshold, reset_mechanism, initial_membrane: of the neurons (`LIFCell`).
-        surrogate: the name of their surrogate, scaled to the threshold (`surrogates.scaled`), or None; pooling
+        surrogate: the name of their surrogate, scaled to the threshold (`Surrogate.scaled`), or None; pooling
             neurons have the same.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
@@ -66,7 +66,7 @@ class Recipe:
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
-        gradient: `"bptt"` (the authors' code), `"accumulated"` or `"bounded"`.
+        gradient: `"bptt"` (the authors' code) or `"accumulated"`.
         policy: dtype policy of the synapses, or None.
     """
 
@@ -133,6 +133,7 @@ class Recipe:
         penalty = None
         if self.rate_penalty and self.firing_rate is not None:
             penalty = FiringRate(self.firing_rate, self.rate_penalty)
+        surrogate = surrogates.get(self.surrogate)
         factory = getattr(models, f"spiking_{self.network}")
         encoder = None
         if self.dataset != "nmnist":
@@ -140,6 +141,7 @@ class Recipe:
         return factory(
             input_shape,
             classes,
+            preset="paper",
             num_steps=num_steps,
             dropout=self.dropout,
             gradient=self.gradient,
@@ -147,11 +149,11 @@ class Recipe:
             kappa=self.kappa,
             normalization=self.normalization,
             pooling=self.pooling,
-            policy=self.policy,
+            dtype=self.policy,
             seed=seed,
             threshold=self.threshold,
             reset_mechanism=self.reset_mechanism,
-            surrogate=self.surrogate and surrogates.scaled(self.surrogate, self.threshold),
+            surrogate=surrogate and surrogate.scaled(self.threshold),
             initial_membrane=self.initial_membrane,
             activity_regularizer=penalty,
         )
@@ -225,7 +227,7 @@ _DEEP: dict[str, Any] = {
     "pooling": "average",
     "encoder": "constant",
     "augment": True,
-    "gradient": "bounded",
+    "surrogate": "bounded",
 }
 
 #: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, since
@@ -249,7 +251,7 @@ FAST = {
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, label_smoothing=0.1, **_DEEP),
     ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 30, label_smoothing=0.1, kappa=1.0, **_DEEP),
     ("resnet20", "cifar10"): Recipe(
-        "resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, surrogate="triangle", **_DEEP
+        "resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, **{**_DEEP, "surrogate": "triangle"}
     ),
 }
 

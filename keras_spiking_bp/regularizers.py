@@ -18,8 +18,8 @@ class FiringRate(keras.regularizers.Regularizer):
     whole feature map of a convolution, over the batch alone for each neuron of a `Dense` layer.
 
     Like that of the loss, its gradient goes through the spike counts by the rule of the layer: without a
-    surrogate none reaches, with `gradient="bounded"`, a neuron that fired at every step or has no charge, nor, with
-    `"accumulated"`, one that never fired: `"bounded"` or a surrogate can revive a dead channel.
+    surrogate none reaches one that never fired, with `"bounded"` none that fired at every step or has no charge: any
+    surrogate can revive a dead channel.
 
     Use it as `activity_regularizer` of a `LIFCell`, or of a whole network through its factory. Calibrate to the same
     rate. The loss shown by `fit` includes the penalties. Like all activity regularizers of Keras it returns a sum over

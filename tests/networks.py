@@ -78,8 +78,11 @@ def build_rnn(
 ):
     """A built `SpikingRNN` with the weights of the network, and the names of its weights in their order.
 
-    `policy` is that of the synapses, `neuron` holds further arguments of all neurons that fire.
+    `policy` is that of the synapses, `neuron` holds further arguments of all neurons that fire. The gradient "bounded"
+    is "accumulated" with this surrogate.
     """
+    if rnn_arguments.get("gradient") == "bounded":
+        rnn_arguments["gradient"], neuron = "accumulated", {**(neuron or {}), "surrogate": "bounded"}
     cells, names = [], []
     nodes = list(network["nodes"])
     beta, dropout, neuron = network["beta"], dropout or {}, neuron or {}
@@ -122,7 +125,7 @@ def build_rnn(
         elif node["kind"].startswith("IF"):
             layer = synapse_layer(synapse, weights, policy)
             arguments = {"threshold": node["threshold"], "reset_mechanism": reset, "name": node["name"]}
-            cells.append(ksbp.IFCell(layer, **arguments, **neuron))
+            cells.append(ksbp.PoolingCell(layer, **arguments, **neuron))
         else:
             names.append(synapse[1])
             layer = synapse_layer(synapse, weights, policy)

@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 2)).astype("float32")
 
 def small(num_steps=12, **kwargs):
     stages = kwargs.pop("stages", [(8, 3), "pool", (8, 3)])
-    return ksbp.models.spiking_vgg((8, 8, 2), 4, stages, [24], num_steps=num_steps, seed=0, **kwargs)
+    return ksbp.models.spiking_vgg((8, 8, 2), 4, stages, [24], num_steps=num_steps, seed=0, **kwargs, preset="paper")
 
 
 def deep(**kwargs):
@@ -122,7 +122,7 @@ def sources_of_last(*cells):
 
 def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
     def pool():
-        return ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2))
+        return ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts")
 
     conv, second = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1)
     assert sources_of_last(ksbp.SequentialCell([conv, pool(), second])) == [second]
@@ -161,8 +161,8 @@ def test_a_readout_that_two_paths_reach_from_one_layer():
 @pytest.mark.parametrize(
     ("between", "graph"),
     [
-        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool"), False),
-        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool"), True),
+        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts", name="pool"), False),
+        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts", name="pool"), True),
         (lambda: ksbp.ReadoutCell(keras.layers.AveragePooling2D(2), beta=0.5, name="pool"), False),
         (lambda: keras.layers.AveragePooling2D(2), False),
     ],
@@ -238,7 +238,11 @@ def test_chosen_layers_only():
 
 
 def test_both_currents_of_a_junction_are_scaled():
-    make = lambda: ksbp.models.spiking_resnet((8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0)  # noqa: E731
+    def make():
+        return ksbp.models.spiking_resnet(
+            (8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0, preset="paper"
+        )
+
     model, other = make(), make()
     done = {layer.name: layer.factor for layer in ksbp.calibrate(model, IMAGES, 0.1)}
     assert set(done) == {"stem", "block1_body", "block1_junction"}
@@ -351,7 +355,7 @@ def test_only_the_statistics():
 
 def test_batch_normalization_in_both_currents_of_a_junction():
     model = ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0, normalization="batch"
+        (8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0, normalization="batch", preset="paper"
     )
     done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.1)}
     assert done["block1_junction"].rate == pytest.approx(0.1, rel=0.05)
@@ -395,7 +399,7 @@ def test_a_stateful_layer_is_calibrated_from_rest():
 
 @pytest.mark.slow
 def test_more_samples_than_fit_into_memory_are_warned_of(monkeypatch):
-    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0)
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper")
     images = np.full((6, 4, 4, 1), 0.5, "float32")
     needed = 6 * (3 * 16 + 16 * (2 * 16 + 2))  # int8 spikes; four numbers of each neuron
     monkeypatch.setattr(encoded_inputs, "MANY_BYTES", needed)
@@ -472,7 +476,7 @@ def normalisation_in_front():
 
 
 def two_of_one_name():
-    return network([ksbp.LIFCell(functional_block(size, 4), name="lif") for size in (4, 4)], 5, 4, gradient="bounded")
+    return network([ksbp.LIFCell(functional_block(size, 4), name="lif") for size in (4, 4)], 5, 4)
 
 
 def fed_back():

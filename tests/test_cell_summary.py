@@ -29,7 +29,9 @@ def test_a_layer_of_the_users():
 
 
 def test_a_residual_network():
-    model = ksbp.models.spiking_resnet((12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25)
+    model = ksbp.models.spiking_resnet(
+        (12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [16], num_steps=5, dropout=0.25, preset="paper"
+    )
     lines = lines_of(model)
     rows = {line.split()[0]: line for line in lines[2:]}
     for name in (
@@ -71,7 +73,7 @@ def test_a_model_without_neurons():
 
 def test_networks_inside_of_models():
     """In a sequential model, in one in one, and in a subclassed one, which calls it twice."""
-    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=4)
+    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=4, preset="paper")
     expected = lines_of(inner)
 
     class Subclassed(keras.Model):
@@ -98,6 +100,7 @@ def test_normalization_and_pooling_without_neurons():
             pooling=pooling,
             threshold=2.0,
             initial_membrane=0.5,
+            preset="paper",
         )
         return {line.split()[0]: line for line in lines_of(model)[2:]}, model
 

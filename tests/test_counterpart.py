@@ -50,7 +50,7 @@ def test_a_layer_without_weights_at_two_places():
 
 def test_residual_network_adds_currents_before_the_activation():
     snn = ksbp.models.spiking_resnet(
-        (8, 8, 2), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[], num_steps=3, seed=0
+        (8, 8, 2), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[], num_steps=3, seed=0, preset="paper"
     )
     ann = ksbp.ann_counterpart(snn)
     assert ann.count_params() == snn.count_params()
@@ -66,15 +66,15 @@ def test_residual_network_adds_currents_before_the_activation():
 
 
 def test_shared_weights_are_the_same_variables():
-    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=0)
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=0, preset="paper")
     ann = ksbp.ann_counterpart(snn, share_weights=True)
     assert [id(v) for v in ann.trainable_weights] == [id(v) for v in snn.trainable_weights]
 
 
 @pytest.mark.parametrize("make", [
-    lambda seed: ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=seed),
+    lambda seed: ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=seed, preset="paper"),
     lambda seed: ksbp.models.spiking_resnet((8, 8, 1), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[5],
-                                            num_steps=4, seed=seed),
+                                            num_steps=4, seed=seed, preset="paper"),
 ])  # fmt: skip
 def test_weights_are_copied_both_ways(make):
     snn, other = make(0), make(1)
@@ -94,7 +94,7 @@ def test_weights_are_copied_both_ways(make):
 
 def test_weights_that_are_not_finite():
     """Copied as they are, not taken for weights that differ; a network of them has no counterpart."""
-    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=5, seed=0)
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=5, seed=0, preset="paper")
     ann = ksbp.ann_counterpart(snn)
     ann.set_weights([np.full(weight.shape, np.nan) for weight in ann.get_weights()])
     ksbp.copy_weights(ann, snn)
@@ -104,7 +104,9 @@ def test_weights_that_are_not_finite():
 
 
 def test_trains_saves_and_takes_low_precision(tmp_path):
-    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4, policy="mixed_bfloat16", dropout=0.1)
+    snn = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3)], [16], num_steps=4, dtype="mixed_bfloat16", dropout=0.1, preset="paper"
+    )
     ann = ksbp.ann_counterpart(snn)
     ann.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True))
     ann.fit(images(), np.eye(3, dtype="float32")[[0, 1, 2, 0]], verbose=0)
@@ -222,7 +224,10 @@ def test_layers_that_see_single_time_steps_are_refused():
 
 def test_an_encoder_may_be_part_of_two_networks():
     encoder = ksbp.PoissonEncoder(4)
-    make = lambda filters: ksbp.models.spiking_vgg((6, 6, 1), 2, [(filters, 3)], [], encoder=encoder, seed=0)  # noqa: E731
+
+    def make(filters):
+        return ksbp.models.spiking_vgg((6, 6, 1), 2, [(filters, 3)], [], encoder=encoder, seed=0, preset="paper")
+
     for model in (make(2), make(3)):
         assert ksbp.ann_counterpart(model).input_shape == (None, 6, 6, 1)
 
@@ -243,16 +248,16 @@ def test_copies_that_differ_do_not_fit_into_shared_weights():
 
 
 def test_bad_input_is_refused():
-    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4)
+    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [16], num_steps=4, preset="paper")
     ann = ksbp.ann_counterpart(snn)
     with pytest.raises(TypeError, match="must have a SpikingRNN"):
         ksbp.ann_counterpart(ann)
     with pytest.raises(ValueError, match="two ordinary ones"):
         ksbp.copy_weights(ann, ann)
-    wider = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [17], num_steps=4)
+    wider = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [17], num_steps=4, preset="paper")
     with pytest.raises(ValueError, match="shape"):
         ksbp.copy_weights(ann, wider)
-    deeper = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), (4, 3)], [16], num_steps=4)
+    deeper = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), (4, 3)], [16], num_steps=4, preset="paper")
     with pytest.raises(ValueError, match="`source` has no layer 'conv2'"):
         ksbp.copy_weights(ann, deeper)
 
@@ -277,7 +282,7 @@ def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights)
     kind = "max" if pooling is keras.layers.MaxPooling2D else "average"
     snn = ksbp.models.spiking_resnet(
         (8, 8, 1), 3, [(6, 2)], [5], num_steps=4, stem_filters=4, seed=0, normalization="batch", pooling=kind,
-        initial_membrane=0.5, surrogate="triangle",
+        initial_membrane=0.5, surrogate="triangle", preset="paper",
     )  # fmt: skip
     ksbp.calibrate(snn, images(number=8), firing_rate=None)
     ann = ksbp.ann_counterpart(snn, share_weights)

@@ -286,7 +286,7 @@ def test_seeds_in_a_pipeline():
 
 def test_8_bit_images_as_currents_are_refused_but_measurements_are_not():
     images, labels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype("uint8"), np.arange(4) % 3
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(2, 3)], [], encoder=ksbp.ConstantEncoder(3))
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(2, 3)], [], encoder=ksbp.ConstantEncoder(3), preset="paper")
     model.compile("sgd", ksbp.losses.SparseSumSquaredError())
     with pytest.raises(tf.errors.InvalidArgumentError, match="divide 8-bit images by 255"):
         model.fit(images, labels, verbose=0)

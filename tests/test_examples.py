@@ -126,8 +126,8 @@ def test_tuning_needs_enough_digits(few_digits, tmp_path, capsys, arguments, mat
 
 
 def test_export_all_refuses_before_it_begins(tmp_path):
-    bfloat16 = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=3, policy="mixed_bfloat16")
-    free = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=None, encoder=None)
+    bfloat16 = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=3, dtype="mixed_bfloat16", preset="paper")
+    free = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=None, encoder=None, preset="paper")
     for model, match in (
         (bfloat16, "must compute in float32 for LiteRT and ONNX"),
         (free, "`num_steps` must be given"),
@@ -151,7 +151,9 @@ def test_export_all_says_what_is_missing_before_it_begins(monkeypatch, tmp_path,
 
 def small_vgg(input_shape, classes, **kwargs):
     """As silent as VGG9, by weights so small."""
-    return ksbp.models.spiking_vgg(input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs)
+    return ksbp.models.spiking_vgg(
+        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs, preset="paper"
+    )
 
 
 @pytest.mark.slow
@@ -175,7 +177,7 @@ def test_calibrate_vgg9(factory, monkeypatch, tmp_path):
 
 def test_export_all(tmp_path, capsys):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
-    ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0).save(tmp_path / "x.keras")
+    ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0, preset="paper").save(tmp_path / "x.keras")
     arguments = ["--model", str(tmp_path / "x.keras"), "--output", str(tmp_path / "made"), "--num-steps", "5"]
     export_all.main(arguments)
     printed = capsys.readouterr().out
@@ -192,7 +194,10 @@ def test_export_all(tmp_path, capsys):
 def test_export_all_writes_all_or_none(tmp_path, monkeypatch):
     """Not files of two networks."""
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
-    first, second = (ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], 5, encoder=None, seed=seed) for seed in (0, 1))
+    first, second = (
+        ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], num_steps=5, encoder=None, seed=seed, preset="paper")
+        for seed in (0, 1)
+    )
 
     def files():
         return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

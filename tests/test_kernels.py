@@ -46,7 +46,7 @@ def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, 
 
 RULES = [
     ("accumulated", None),
-    ("bounded", None),
+    ("accumulated", "bounded"),
     ("accumulated", "triangle"),
     ("accumulated", ksbp.surrogates.Triangle(0.3)),
     ("accumulated", "sigmoid"),
@@ -155,6 +155,7 @@ def network(dropout=0.0, surrogate=None, **kwargs):
         dropout=dropout,
         surrogate=surrogate,
         **kwargs,
+        preset="paper",
     )
 
 
@@ -170,15 +171,15 @@ def trained(**kwargs):
 
 TRAININGS = {
     "accumulated": {},
-    "bounded": {"gradient": "bounded", "reset_mechanism": "subtract"},
-    "normalized": {"gradient": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
+    "bounded": {"surrogate": "bounded", "reset_mechanism": "subtract"},
+    "normalized": {"surrogate": "bounded", "reset_mechanism": "subtract", "normalization": "batch"},
     "surrogate": {"surrogate": "atan", "pooling": "average"},
     "triangle": {"surrogate": "triangle", "pooling": "average"},
     "bfloat16": {
-        "gradient": "bounded",
+        "surrogate": "bounded",
         "reset_mechanism": "subtract",
         "normalization": "batch",
-        "policy": "mixed_bfloat16",
+        "dtype": "mixed_bfloat16",
     },
     "dropout": {"dropout": 0.3},
     "synaptic": {"synaptic_beta": 0.5},
@@ -252,9 +253,9 @@ import sys, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 import keras_spiking_bp as ksbp
 from tests.test_kernels import trained
-without = trained(gradient="bounded")
+without = trained(surrogate="bounded")
 ksbp.kernels.enable()
-print(all((a == b).all() for a, b in zip(without, trained(gradient="bounded"), strict=True)))
+print(all((a == b).all() for a, b in zip(without, trained(surrogate="bounded"), strict=True)))
 """
     done = in_a_process(code, threads)
     assert done.stdout == "True\n", done.stderr[-2000:]
@@ -271,10 +272,10 @@ def test_where_it_is_used(on):
     """In the loop of a training on totals; not step by step, in inference, in exports, or for XLA."""
     images = tf.zeros((2, 9, 9, 2))
     used = []
-    for gradient in ("accumulated", "bounded", "bptt"):
+    for gradient in ("accumulated", "bptt"):
         model = network(gradient=gradient)
         used += [(gradient, t) for t in (True, False) if kernels_in(lambda x, m=model, t=t: m(x, training=t), images)]
-    assert used == [("accumulated", True), ("bounded", True)]
+    assert used == [("accumulated", True)]
     layer = network().layers[-1]
     assert not kernels_in(lambda x: layer.observe(x)[0], tf.zeros((2, 7, 9, 9, 2)))
 

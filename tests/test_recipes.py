@@ -96,7 +96,7 @@ def test_each_builds_its_network(recipes):
             for n in lif
         ]
         assert set(normalized) == {own.normalization == "batch"}
-        assert any(type(n) is ksbp.IFCell for n in neurons) == (own.pooling == "neuron")
+        assert any(type(n) is ksbp.PoolingCell for n in neurons) == (own.pooling == "neuron")
         first = model.trainable_variables[0].numpy()
         assert first.std() == pytest.approx(np.sqrt(own.kappa / first[..., 0].size), rel=0.15)
         if dataset != "nmnist":

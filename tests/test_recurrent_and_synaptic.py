@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import store_recall
-from keras_spiking_bp.gradients import mean_decay, mean_gain
+from keras_spiking_bp.gradients.slopes import mean_decay, mean_gain
 from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from keras_spiking_bp.rnn.observe import traces
 from tests.networks import build_rnn
@@ -60,6 +60,8 @@ def case(make, surrogate, reset, beta=0.8, num_steps=8, **of_simulation):
     [(synaptic, "accumulated"), (synaptic, "bounded"), (synaptic, "bptt"), (recurrent, "bptt"), (both, "bptt")],
 )
 def test_against_the_oracle(make, gradient, surrogate, reset):
+    if gradient == "bounded" and surrogate is not None:
+        pytest.skip("a surrogate itself")
     network, weights, inputs, simulation = case(make, surrogate, reset)
     rnn, names = build_rnn(network, weights, reset=reset, neuron={"surrogate": surrogate}, gradient=gradient)
     compare(rnn, names, inputs, simulation, gradient, tolerance=TOLERANCE)
@@ -325,11 +327,10 @@ def test_statistics_of_a_window_that_goes_on():
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-def test_recurrence_needs_bptt(gradient):
+def test_recurrence_needs_bptt():
     cell = ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), keras.layers.Dense(3), name="loop")
-    with pytest.raises(ValueError, match=f"`gradient` must be 'bptt' for the RecurrentCell 'loop'.*'{gradient}'"):
-        ksbp.SpikingRNN(ksbp.SequentialCell([cell]), gradient)
+    with pytest.raises(ValueError, match="`gradient` must be 'bptt' for the RecurrentCell 'loop'.*'accumulated'"):
+        ksbp.SpikingRNN(ksbp.SequentialCell([cell]))
 
 
 def test_bad_arguments():

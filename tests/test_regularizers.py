@@ -11,10 +11,10 @@ from tests.networks import noisy_patterns
 from tests.slow import slow
 
 
-def network(gradient="bounded", **kwargs):
+def network(gradient="accumulated", **kwargs):
     return ksbp.models.spiking_vgg(
         (8, 8, 2), 4, [(8, 3), (8, 3), "pool"], [24], seed=0, reset_mechanism="subtract", gradient=gradient,
-        encoder=ksbp.ConstantEncoder(8), **kwargs,
+        encoder=ksbp.ConstantEncoder(8), preset="paper", **{"surrogate": "bounded", **kwargs},
     )  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
         model = network(activity_regularizer=penalty)
     else:
         model = ksbp.models.spiking_resnet(
-            (8, 8, 2), 4, [(8, 1), (12, 2)], [], 8, stem_filters=8, seed=0, reset_mechanism="subtract",
-            gradient="bounded", encoder=ksbp.ConstantEncoder(8), activity_regularizer=penalty,
+            (8, 8, 2), 4, [(8, 1), (12, 2)], [], num_steps=8, stem_filters=8, seed=0, reset_mechanism="subtract",
+            surrogate="bounded", encoder=ksbp.ConstantEncoder(8), activity_regularizer=penalty, preset="paper",
         )  # fmt: skip
     x = images(32)
     ksbp.calibrate(model, x, 0.1)
@@ -133,7 +133,7 @@ def test_a_penalty_of_keras_itself_silences():
 
 @pytest.mark.parametrize("policy", [None, slow("mixed_bfloat16")])
 def test_round_trips(tmp_path, policy):
-    model = network(activity_regularizer=FiringRate(0.2, 3.0), policy=policy)
+    model = network(activity_regularizer=FiringRate(0.2, 3.0), dtype=policy)
     x, y = images(), np.eye(4, dtype="float32")[np.random.default_rng(1).integers(0, 4, 8)]
     model.compile(keras.optimizers.SGD(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     model.save(tmp_path / "model.keras")
@@ -165,7 +165,7 @@ def test_it_is_refused_where_it_would_be_ignored():
     with pytest.raises(
         ValueError, match="`activity_regularizer` of 'conv1' needs the derivative of spike counts.*bptt"
     ):
-        network("bptt", activity_regularizer=FiringRate())
+        network("bptt", activity_regularizer=FiringRate(), surrogate=None)
     dense = keras.layers.Dense(3)
     for make in (
         lambda: ksbp.ReadoutCell(dense, activity_regularizer=FiringRate()),
@@ -202,11 +202,11 @@ def test_conversion_leaves_that_of_the_ann_behind():
     assert snn.train_on_batch(x, y) == pytest.approx(loss, rel=1e-5)
 
 
-def always_firing(gradient, penalty, **neuron):
+def always_firing(penalty, **neuron):
     """A layer of one neuron, which fires at every step of the inputs that come with it, and its weights."""
     dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     cell = ksbp.LIFCell(dense, reset_mechanism="subtract", activity_regularizer=penalty, **neuron)
-    layer, spikes = ksbp.SpikingRNN(cell, gradient), np.ones((4, 8, 2), "float32")
+    layer, spikes = ksbp.SpikingRNN(cell), np.ones((4, 8, 2), "float32")
     assert (layer(spikes).numpy() == 1).all()
     return layer, spikes, dense.kernel
 
@@ -218,7 +218,7 @@ def gradient_of_penalty(layer, spikes, kernel):
     return tape.gradient(loss, kernel)
 
 
-@pytest.mark.parametrize("neuron", [{"gradient": "accumulated"}, {"gradient": "bounded", "surrogate": "atan"}])
+@pytest.mark.parametrize("neuron", [{}, {"surrogate": "atan"}])
 def test_a_neuron_that_fires_at_every_step_comes_back(neuron):
     """By the paper's derivative, and by a surrogate."""
     layer, spikes, kernel = always_firing(penalty=FiringRate(0.3, 3.0), **neuron)
@@ -231,8 +231,8 @@ def test_a_neuron_that_fires_at_every_step_comes_back(neuron):
 def test_a_penalty_has_the_derivative_of_the_loss():
     """On the count of an integrate-and-fire neuron at its upper bound: 1 by the paper, none of `bounded`."""
     penalty = FiringRate(0.3, 1.0)
-    for gradient, slope in (("accumulated", 1.0), ("bounded", 0.0)):
-        layer, spikes, kernel = always_firing(gradient, penalty, beta=1.0)
+    for surrogate, slope in ((None, 1.0), ("bounded", 0.0)):
+        layer, spikes, kernel = always_firing(penalty, beta=1.0, surrogate=surrogate)
         with tf.GradientTape() as tape:
             rates = layer(spikes)
         np.testing.assert_allclose(tape.gradient(rates, kernel), np.full((2, 1), 4 * slope))
@@ -242,7 +242,7 @@ def test_a_penalty_has_the_derivative_of_the_loss():
 
 def test_it_asks_neurons_that_got_no_charge_for_nothing():
     """The mean of the channel is below the target; of its two neurons one is silent, one fires at every step."""
-    layer, spikes, kernel = always_firing("bounded", FiringRate(0.9))
+    layer, spikes, kernel = always_firing(FiringRate(0.9), surrogate="bounded")
     spikes[:2] = 0
     with tf.GradientTape() as tape:
         layer(spikes)
@@ -251,12 +251,12 @@ def test_it_asks_neurons_that_got_no_charge_for_nothing():
     np.testing.assert_array_equal(tape.gradient(loss, kernel), np.zeros((2, 1)))
 
 
-@pytest.mark.parametrize("neuron", [{"gradient": "bounded"}, {"gradient": "accumulated", "surrogate": "atan"}])
-def test_a_silent_neuron_that_is_on_its_way_is_raised(neuron):
-    """`bounded` and surrogates have a derivative there; the paper's has none."""
+@pytest.mark.parametrize("surrogate", ["bounded", "atan"])
+def test_a_silent_neuron_that_is_on_its_way_is_raised(surrogate):
+    """Surrogates have a derivative there; the paper's has none."""
     ends = []
-    for arguments in (neuron, {"gradient": "accumulated"}):
-        layer, spikes, kernel = always_firing(penalty=FiringRate(0.3, 3.0), **arguments)
+    for derivative in (surrogate, None):
+        layer, spikes, kernel = always_firing(FiringRate(0.3, 3.0), surrogate=derivative)
         kernel.assign(np.full((2, 1), 0.02))
         assert not layer(spikes).numpy().any()
         optimizer = keras.optimizers.SGD(0.05)
@@ -279,9 +279,10 @@ def test_a_sample_without_a_step_gets_no_gradient():
     """Its initial potential is between the bounds, and a bias would count as one step."""
     dense = keras.layers.Dense(3, bias_initializer="ones", kernel_initializer="zeros")
     cell = ksbp.LIFCell(
-        dense, initial_membrane=0.5, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 2.0)
-    )
-    layer = ksbp.SpikingRNN(cell, gradient="bounded")
+        dense, initial_membrane=0.5, reset_mechanism="subtract", surrogate="bounded",
+        activity_regularizer=FiringRate(0.3, 2.0),
+    )  # fmt: skip
+    layer = ksbp.SpikingRNN(cell)
     with tf.GradientTape() as tape:
         layer(np.ones((2, 4, 5), "float32"), mask=tf.zeros((2, 4), tf.bool))
         (loss,) = layer.losses

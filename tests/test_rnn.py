@@ -13,7 +13,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.gradients.tracing import could_possibly_record
 from tests.slow import slow, slow_except
 
-GRADIENTS = ["accumulated", "bounded", "bptt"]
+GRADIENTS = ["accumulated", "bptt"]
 
 
 def _with_surrogate(gradient, surrogate, reset, marks=()):
@@ -24,6 +24,7 @@ def _with_surrogate(gradient, surrogate, reset, marks=()):
 #: `gradient`, and the arguments of the neurons.
 DERIVATIVES = [
     *(pytest.param(gradient, {}, id=gradient) for gradient in GRADIENTS),
+    pytest.param("accumulated", {"surrogate": "bounded"}, id="bounded"),
     _with_surrogate("accumulated", "triangle", "subtract"),
     _with_surrogate("bptt", "atan", "zero"),
     *(
@@ -73,7 +74,7 @@ def conv_network(readout=True, neuron=None, **rnn_arguments):
     neuron = neuron or {}
     cells = [
         ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same", use_bias=False), beta=BINARY, name="conv", **neuron),
-        ksbp.IFCell(keras.layers.AveragePooling2D(2), name="pool", **neuron),
+        ksbp.PoolingCell(keras.layers.AveragePooling2D(2), name="pool", **neuron),
         keras.layers.Flatten(),
         ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=BINARY, name="fc", **neuron),
     ]
@@ -274,7 +275,7 @@ def test_a_later_window_has_its_share_in_the_gradient_of_each_output(masked):
     x, mask = spikes(), np.random.default_rng(0).uniform(size=(3, 8)) < 0.6 if masked else None
     weight = np.random.default_rng(1).normal(size=(3, 8, 1)).astype("float32")
     found = []
-    for gradient in ("accumulated", "bounded", "bptt"):
+    for gradient in GRADIENTS:
         cell = ksbp.SequentialCell(
             [keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2, kernel_initializer="ones"), beta=1.0)]
         )
@@ -286,8 +287,7 @@ def test_a_later_window_has_its_share_in_the_gradient_of_each_output(masked):
             outputs, *_ = layer(later, initial_state=states, mask=mask)
             loss = tf.reduce_sum(outputs * weight)
         found.append(tf.reduce_sum(tape.gradient(loss, later), 1))
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 def test_masked_outputs_repeat_or_are_zero():
@@ -482,17 +482,16 @@ def test_states_of_another_batch_size_that_the_graph_does_not_know_are_refused(s
 
 
 @pytest.mark.parametrize("sequences", [False, True])
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded"])
-def test_a_layer_behind_the_last_neurons_has_the_gradient_on_totals(gradient, sequences):
+def test_a_layer_behind_the_last_neurons_has_the_gradient_on_totals(sequences):
     dense = keras.layers.Dense(2, bias_initializer="ones")
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4), threshold=0.5), dense])
-    rnn = ksbp.SpikingRNN(cell, gradient=gradient, return_sequences=sequences)
+    rnn = ksbp.SpikingRNN(cell, return_sequences=sequences)
     x = np.random.default_rng(0).integers(0, 2, (3, 7, 5)).astype("float32")
     with tf.GradientTape() as tape:
         outputs = rnn(x, training=True)
         loss = tf.reduce_sum(outputs * [1.0, 2.0])
     kernel, bias = tape.gradient(loss, dense.trainable_variables)
-    rates = ksbp.SpikingRNN(cell.cells[0], gradient=gradient)(x)
+    rates = ksbp.SpikingRNN(cell.cells[0])(x)
     each = 7 if sequences else 1
     np.testing.assert_allclose(kernel, each * np.sum(rates, 0)[:, None] * [1, 2], rtol=1e-5)
     np.testing.assert_allclose(bias, each * 3 * np.array([1, 2]), rtol=1e-5)
@@ -684,10 +683,12 @@ def test_a_mask_goes_on_to_the_next_layer_whatever_the_global_policy(given, poli
         np.testing.assert_allclose(again(x), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("surrogate", [None, "atan"])
+@pytest.mark.parametrize(
+    ("gradient", "surrogate"),
+    [("accumulated", None), ("accumulated", "bounded"), ("bptt", None), ("accumulated", "atan"), ("bptt", "atan")],
+)
 def test_the_gradient_to_the_inputs(gradient, surrogate):
-    """accumulated, bounded: the same for each step; bptt of the paper: none after the last spike."""
+    """accumulated: the same for each step; bptt of the paper: none after the last spike."""
     cell = ksbp.LIFCell(keras.layers.Dense(2, use_bias=False), beta=0.5, surrogate=surrogate)
     rnn = ksbp.SpikingRNN(cell, gradient=gradient)
     x = tf.constant([[[2.0], [0.0], [0.0]]])  # one spike, at the first step
@@ -702,10 +703,9 @@ def test_the_gradient_to_the_inputs(gradient, surrogate):
     on_totals = slope * (1 + second + 1 + 0.5 * second * (1 - slope)) / 3
     expected = {
         ("accumulated", None): [correction / 3] * 3,
-        ("bounded", None): [1.0] * 3,
+        ("accumulated", "bounded"): [1.0] * 3,
         ("bptt", None): [correction, 0, 0],
         ("accumulated", "atan"): [on_totals] * 3,
-        ("bounded", "atan"): [on_totals] * 3,
         ("bptt", "atan"): [slope, slope * 1.5, slope],
     }[gradient, surrogate]
     np.testing.assert_allclose(np.ravel(tape.gradient(loss, x)), 2 / 3 * np.array(expected), rtol=1e-5)
@@ -780,9 +780,9 @@ def test_plain_keras_rnn_runs_every_cell():
     conv = lambda: keras.layers.Conv2D(2, 3, padding="same", use_bias=False)  # noqa: E731
     cells = [
         ksbp.LIFCell(conv(), beta=BINARY),
-        ksbp.IFCell(keras.layers.AveragePooling2D(2)),
+        ksbp.PoolingCell(keras.layers.AveragePooling2D(2)),
         ksbp.ResidualCell(ksbp.LIFCell(conv(), beta=BINARY), ksbp.LIFCell(conv(), beta=BINARY)),
-        ksbp.SequentialCell([ksbp.LIFCell(conv(), beta=BINARY), ksbp.IFCell(keras.layers.AveragePooling2D(2))]),
+        ksbp.SequentialCell([ksbp.LIFCell(conv(), beta=BINARY), ksbp.PoolingCell(keras.layers.AveragePooling2D(2))]),
     ]
     for cell in cells:
         ours = ksbp.SpikingRNN(cell, return_sequences=True)
@@ -869,7 +869,7 @@ def test_observe_gives_the_activity_of_each_layer():
 
 
 def test_what_is_not_affine_is_refused_by_name():
-    pooled = ksbp.IFCell(keras.layers.MaxPooling2D(2, name="the_pool"))
+    pooled = ksbp.PoolingCell(keras.layers.MaxPooling2D(2, name="the_pool"))
     with pytest.raises(ValueError, match="the_pool.*MaxPooling2D"):
         ksbp.SpikingRNN(pooled)(spikes())
     assert ksbp.SpikingRNN(pooled, gradient="bptt")(spikes()).shape == (3, 2, 2, 2)
@@ -883,7 +883,7 @@ def test_what_is_not_affine_is_refused_by_name():
 
 
 def test_a_bias_acts_at_each_step():
-    """accumulated = bounded = bptt for a readout, bias included (d out / d bias = 1)."""
+    """accumulated = bptt for a readout, bias included (d out / d bias = 1)."""
     x = spikes().reshape(3, 8, 32)
     results = []
     for gradient in GRADIENTS:
@@ -943,7 +943,7 @@ def test_a_function_traced_before_the_tape(gradient, neuron, sequences):
     assert_all_close([g.numpy() for g in symbolic(x)], expected)
 
 
-@pytest.mark.parametrize("gradient", ["bounded", "bptt"])
+@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_a_stateless_call_traced_before_the_tape(gradient):
     """Its weights are tensors, and those of the model are others."""
     images = keras.Input((4,))

@@ -20,8 +20,9 @@ def test_it_is_the_rate_of_neurons_with_a_constant_current(num_steps, threshold,
         threshold=threshold,
         initial_membrane=initial_membrane,
         reset_mechanism="subtract",
+        surrogate="bounded",
     )
-    spiking = ksbp.SpikingRNN(cell, gradient="bounded")
+    spiking = ksbp.SpikingRNN(cell)
     rounded = RoundedReLU(num_steps, threshold, initial_membrane)
     rates, slopes = [], []
     for layer in (lambda x: spiking(tf.repeat(x[:, None], num_steps, 1), training=True), rounded):

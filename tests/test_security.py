@@ -49,7 +49,9 @@ class Payload:
 @pytest.mark.parametrize("name", ["callbacks.npz", "metrics.npz", "statistics.npz", "variables.npz"])
 def test_a_pickle_in_a_checkpoint_is_refused(name, tmp_path, trace):
     images, labels = noisy_patterns(8, (4, 4, 1))
-    model = ksbp.models.spiking_vgg((4, 4, 1), 4, [(4, 3)], [], num_steps=3, normalization="batch", seed=0)
+    model = ksbp.models.spiking_vgg(
+        (4, 4, 1), 4, [(4, 3)], [], num_steps=3, normalization="batch", seed=0, preset="paper"
+    )
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     callback = keras.callbacks.EarlyStopping("accuracy")
     checkpoint = ksbp.training.checkpoint.Checkpoint(tmp_path, ksbp.datasets.Batches(images, labels, 4))

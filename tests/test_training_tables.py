@@ -76,7 +76,7 @@ def test_the_deep_networks_have_the_layers_that_the_page_names():
     for options, layers in (("--residual current", shallow), ("", shallow), ("--blocks 6", deep)):
         model = deep_residual.network(deep_residual.TRAININGS.parse(options.split()), seed=0)
         assert sum(len(weight.shape) > 1 for weight in model.trainable_weights) == layers
-    named = ksbp.models.spiking_resnet20(num_steps=4, normalization="batch", pooling="average")
+    named = ksbp.models.spiking_resnet20(num_steps=4, normalization="batch", pooling="average", preset="paper")
     model = deep_residual.network(deep_residual.TRAININGS.parse([]), seed=0)
     assert [w.shape for w in named.trainable_weights] == [w.shape for w in model.trainable_weights]
 

@@ -17,7 +17,7 @@ keras.utils.set_random_seed(0)
 (x_train, y_train), (x_test, y_test) = ksbp.datasets.mnist_5k()  # 4,000 and 1,000 digits
 encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
 layers = {"stages": [(8, 5), "pool", (16, 5), "pool"], "dense_units": [64]}
-model = ksbp.models.spiking_vgg((28, 28, 1), 10, **layers, encoder=encoder, seed=0)
+model = ksbp.models.spiking_vgg((28, 28, 1), 10, **layers, preset="paper", encoder=encoder, seed=0)
 ksbp.calibrate(model, x_train[:16], firing_rate=0.07)  # so that every layer fires at the start
 model.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
 history = model.fit(x_train, y_train, batch_size=32, epochs=3, validation_data=(x_test, y_test), verbose=2)

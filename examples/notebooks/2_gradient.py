@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.style import BLUE, DARK_GREY, GREEN, GREY, ORANGE, STYLE
-from keras_spiking_bp.gradients import leak_correction
+from keras_spiking_bp.gradients.slopes import leak_correction
 
 keras.utils.set_random_seed(0)
 plt.rcParams.update(STYLE)
@@ -181,7 +181,7 @@ spikes = ksbp.PoissonEncoder(num_steps=25, scale=0.5, seed=0)(digits[:32])
 def lenet(gradient):
     """The same network for both: same seed, same weights."""
     network = {"stages": [(8, 5), "pool", (16, 5), "pool"], "dense_units": [64], "num_steps": 25}
-    return ksbp.models.spiking_vgg((28, 28, 1), 10, **network, encoder=None, gradient=gradient, seed=0)
+    return ksbp.models.spiking_vgg((28, 28, 1), 10, **network, preset="paper", encoder=None, gradient=gradient, seed=0)
 
 
 models = {gradient: lenet(gradient) for gradient in ("accumulated", "bptt")}

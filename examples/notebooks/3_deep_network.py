@@ -70,7 +70,8 @@ def network(initial_membrane):
         encoder=ksbp.ConstantEncoder(num_steps=8),
         reset_mechanism="subtract",
         initial_membrane=initial_membrane,
-        gradient="bounded",
+        preset="paper",
+        surrogate="bounded",
         seed=0,
     )
 
@@ -104,7 +105,7 @@ plt.show()
 # ## Training
 #
 # Cross-entropy, and Adam with a learning rate that decays: in deep spiking networks the gradients of the layers differ
-# widely in size, and Adam adapts the step size of each weight. `gradient="bounded"` lets no gradient pass through
+# widely in size, and Adam adapts the step size of each weight. `surrogate="bounded"` lets no gradient pass through
 # neurons that fire at every step or have no charge. `callbacks.Health` warns of dead, saturated and exploding layers.
 
 # %%

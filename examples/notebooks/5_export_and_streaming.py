@@ -21,7 +21,7 @@ plt.rcParams.update(STYLE)
 
 encoder = ksbp.PoissonEncoder(num_steps=20, scale=0.5, seed=0)
 model = ksbp.models.spiking_vgg(
-    (28, 28, 1), 10, stages=[(8, 5), "pool", (16, 5), "pool"], dense_units=[64], encoder=encoder, seed=0
+    (28, 28, 1), 10, stages=[(8, 5), "pool", (16, 5), "pool"], dense_units=[64], preset="paper", encoder=encoder, seed=0
 )
 ksbp.calibrate(model, x_train[:16], firing_rate=0.07)
 model.compile(keras.optimizers.Adam(0.002), loss=ksbp.losses.SparseSumSquaredError())

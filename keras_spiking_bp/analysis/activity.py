@@ -46,7 +46,7 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
         >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
         >>> table = analysis.activity(model, images, verbose=0)
         >>> [row["layer"] for row in table.rows]
-        ['input', 'conv1', 'pool1', 'fc1', 'total']
+        ['conv1', 'fc1', 'total']
     """
     done = as_run(model, data, None, batch_size, verbose, labelled=False)
     rows = []

@@ -69,7 +69,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
         >>> table = analysis.operations(model, images, verbose=0)
         >>> [(row["connection"], row["synapses"]) for row in table.rows][:2]
-        [('input -> conv1', 1936), ('conv1 -> pool1', 256)]
+        [('input -> conv1', 1936), ('conv1 -> fc1', 4096)]
     """
     done = as_run(model, data, None, batch_size, verbose, labelled=False, counted=True)
     rows: list[dict[str, Any]] = []

@@ -141,8 +141,8 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
         >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
         >>> done = analysis.run(model, images, verbose=0)
-        >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["pool1"]
-        ((6, 10, 3), (6, 10), 64)
+        >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["fc1"]
+        ((6, 10, 3), (6, 10), 16)
     """
     return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False, classified=False)
 

@@ -2,7 +2,7 @@
 
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.cells.integrate_and_fire import IFCell
+from keras_spiking_bp.cells.integrate_and_fire import IFCell, PoolingCell
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.max_pooling import MaxPoolingCell
 from keras_spiking_bp.cells.readout import ReadoutCell
@@ -16,6 +16,7 @@ __all__ = [
     "IFCell",
     "LIFCell",
     "MaxPoolingCell",
+    "PoolingCell",
     "ReadoutCell",
     "RecurrentCell",
     "ResidualCell",

@@ -195,7 +195,7 @@ def check_no_activity_regularizer(cell: Cell, where: str) -> None:
         if neuron.activity_regularizer is not None:
             raise ValueError(
                 f"`activity_regularizer` of {neuron.name!r} needs the derivative of spike counts, which {where} does "
-                "not give: use SpikingRNN with gradient='accumulated' or 'bounded'. With 'bptt', and in a recurrent "
+                "not give: use SpikingRNN with gradient='accumulated'. With 'bptt', and in a recurrent "
                 "network, penalise the spikes of a SpikingRNN with return_sequences=True: call "
                 "keras.layers.ActivityRegularization on them"
             )

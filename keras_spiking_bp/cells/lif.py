@@ -13,15 +13,10 @@ from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import input_dtype, output_of, sum_of_currents, total_of
-from keras_spiking_bp.gradients import (
-    leak_correction,
-    lif_step_bptt,
-    lif_step_surrogate,
-    mean_gain,
-    spike_total,
-    surrogates,
-    within_bounds,
-)
+from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp.gradients.bptt import lif_step_bptt, lif_step_surrogate
+from keras_spiking_bp.gradients.slopes import leak_correction, mean_gain, within_bounds
+from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.utils import neuron_parameters as parameters
 from keras_spiking_bp.utils.broadcasting import per_sample
@@ -66,9 +61,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
             steps of a call (each chunk of a stateful layer has its own); kept spikes are scaled by 1 / (1 - dropout).
         seed: integer seed of the dropout masks, or None.
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
-            instance of a class of `surrogates`. None: no surrogate; under `"accumulated"` and `"bptt"`
-            the paper's derivative, from the spikes alone, under `"bounded"` that of a count between its bounds; in a
-            `RecurrentCell` `"atan"`.
+            instance of a class of `surrogates`; `"bounded"` for that of a count between its bounds
+            (`gradient="accumulated"`). None: the paper's derivative, from the spikes alone; in a `RecurrentCell`
+            `"atan"`.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
             0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, the spike counts of a
             constant current are rounded to the nearest integer, not down, which matters with few steps.
@@ -81,7 +76,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             where states are constants: with an `initial_state`, and in a stateful layer.
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
-            does not. Requires `gradient="accumulated"` or `"bounded"`.
+            does not. Requires `gradient="accumulated"`.
 
     Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them. Spikes are 0 or 1
     (times 1 / (1 - dropout) in training), in the compute dtype of the synapse (of the first layer of a
@@ -197,7 +192,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         membrane = carried["membrane"]
-        names = record.needed(gradient, self.surrogate is not None, recorded)
+        names = record.needed(gradient, self.surrogate, recorded)
         of_neurons = record.start(names, membrane, leaks=not parameters.is_one(self.beta))
         if gradient == "bptt" and self.surrogate is None:
             of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
@@ -328,7 +323,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         steps = acting = per_sample(num_steps, state["membrane"])
         if "slope_sum" in state:
             return state["slope_sum"] / steps
-        if "silence" in state:
+        if self.surrogate is None:
             slope = self.correction(state) * self.slope_scale
             if self.reset_mechanism == "zero":  # the mean over time of the slope of the authors' code
                 acting = record.last_spike(state, num_steps)

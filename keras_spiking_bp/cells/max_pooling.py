@@ -9,33 +9,33 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.gradients import spike_total
+from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.utils.layer_kinds import GLOBAL_MAX_POOLING, MAX_POOLING
 from keras_spiking_bp.utils.validation import check_choice
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class MaxPoolingCell(NeuronCell):
-    """Max pooling of spike trains: of their counts, or of the spikes themselves.
+    """Max pooling of spike trains: of the spikes, or of their counts.
 
-    With `of="counts"` the count of each output is the maximum of its inputs' counts, at every step:
+    With `of="spikes"`, as in networks of snnTorch and SpikingJelly,
+
+        spikes[t] = max_pool(inputs[t])
+
+    so that two neurons that fire in turn give an output that always fires. With `of="counts"`, which converted networks
+    need, the count of each output is the maximum of its inputs' counts, at every step:
 
         seen[t] = seen[t-1] + inputs[t]
         spikes[t] = max_pool(seen[t]) - max_pool(seen[t-1])
 
-    For inputs of 0 or 1 this is 0 or 1. Converted networks need it. With `of="spikes"`, as in networks of snnTorch and
-    SpikingJelly,
-
-        spikes[t] = max_pool(inputs[t])
-
-    so that two neurons that fire in turn give an output that always fires. On totals the gradient goes to the input
+    For inputs of 0 or 1 this is 0 or 1. On totals the gradient goes to the input
     with the largest count (exact for counts). Step by step it is that of the difference of the two maxima: with equal
     gradients at all steps again to the input with the largest count at the end, and at a step where the lead changes
     negative for the former leader; or, for spikes, to the one that was the maximum of the step.
 
     Args:
         synapse: a max pooling layer, such as `keras.layers.MaxPooling2D(2)`.
-        of: `"counts"` or `"spikes"`.
+        of: `"spikes"` or `"counts"`.
 
     Shapes: inputs and outputs of a step as for the pooling layer; the state `membrane` holds `seen`, shaped like the
     inputs, float32 (for spikes it holds nothing: one zero per sample, (B, 1)).
@@ -52,14 +52,14 @@ class MaxPoolingCell(NeuronCell):
 
     has_threshold = False
 
-    def __init__(self, synapse: keras.layers.Layer, of: str = "counts", **kwargs: Any):
+    def __init__(self, synapse: keras.layers.Layer, of: str = "spikes", **kwargs: Any):
         super().__init__(synapse, **kwargs)
         if not isinstance(synapse, (*MAX_POOLING, *GLOBAL_MAX_POOLING)):
             raise TypeError(
                 "`synapse` must be a max pooling layer, such as keras.layers.MaxPooling2D(2). "
                 f"Received: synapse={synapse!r} (type {type(synapse).__name__})"
             )
-        self.of = check_choice("of", of, ("counts", "spikes"))
+        self.of = check_choice("of", of, ("spikes", "counts"))
 
     @property
     def carries_state(self) -> bool:

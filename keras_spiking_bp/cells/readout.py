@@ -12,7 +12,9 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import current_of, total_of
-from keras_spiking_bp.gradients import leak_bptt, mean_decay, mean_gain, spike_total
+from keras_spiking_bp.gradients.bptt import leak_bptt
+from keras_spiking_bp.gradients.slopes import mean_decay, mean_gain
+from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.utils import neuron_parameters as parameters
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.validation import check_beta

@@ -18,7 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_spiking_bp.gradients import eligibility_step
+from keras_spiking_bp.gradients.slopes import eligibility_step
+from keras_spiking_bp.gradients.surrogates import Bounded, Surrogate
 from keras_spiking_bp.utils.broadcasting import per_sample
 
 #: For the derivative between the bounds of a count.
@@ -29,14 +30,14 @@ SPIKES = ("spike_count", "silence", "leaky_trace")
 SURROGATE = ("spike_count", "slope_sum", "eligibility")
 
 
-def needed(gradient: str | None, surrogate: bool, recorded: bool) -> tuple[str, ...]:
+def needed(gradient: str | None, surrogate: Surrogate | None, recorded: bool) -> tuple[str, ...]:
     """The names of the entries for the derivative by `gradient` (None: none), and for the analysis (`recorded`)."""
     names = SPIKES if recorded else ()
     if gradient is None:
         return names
-    if surrogate:
-        return names + (COUNT if gradient == "bptt" else SURROGATE)
-    return names + (COUNT if gradient == "bounded" else SPIKES)
+    if surrogate is None:
+        return names + SPIKES
+    return names + (COUNT if gradient == "bptt" or isinstance(surrogate, Bounded) else SURROGATE)
 
 
 def start(names: tuple[str, ...], membrane: tf.Tensor, leaks: bool) -> dict[str, tf.Tensor]:

@@ -16,8 +16,8 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.assemble import (
-    DEFAULT_NUM_STEPS,
     RESERVED,
     assemble,
     check_encoder_name,
@@ -37,6 +37,7 @@ def convert_to_snn(
     reset_mechanism: str = "subtract",
     encoder: ConstantEncoder | PoissonEncoder | None = None,
     gradient: str = "accumulated",
+    surrogate: surrogates.Surrogate | str | None = None,
     name: str | None = None,
     initial_membrane: float = 0.0,
     calibrate_biases: bool = False,
@@ -89,7 +90,8 @@ def convert_to_snn(
         encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
             `scale * image`; `ConstantEncoder(num_steps, largest=None)` if None. With a `PoissonEncoder`
             `scale * |images|` should be at most 1: beyond it, it is cut off, with a warning.
-        gradient: of the result, `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
+        gradient: of the result, `"accumulated"` or `"bptt"` (`SpikingRNN`).
+        surrogate: of all neurons, as in `LIFCell`, for a threshold of 1 (`Surrogate.scaled` where it is another).
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
             counts are rounded to nearest, not down.
@@ -126,7 +128,7 @@ def convert_to_snn(
     check_rate("initial_membrane", initial_membrane)
     num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
-        encoder = ConstantEncoder(DEFAULT_NUM_STEPS if num_steps is None else num_steps, largest=None)
+        encoder = ConstantEncoder(100 if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
         raise TypeError(
             "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
@@ -142,7 +144,14 @@ def convert_to_snn(
     if calibrate_biases:
         give_biases(graph)
         expected = means(graph, few, norms)
-    parts = written(graph, norms, 1.0 / encoder.scale, reset_mechanism, initial_membrane)
+    parts = written(
+        graph,
+        norms,
+        1.0 / encoder.scale,
+        reset_mechanism=reset_mechanism,
+        initial_membrane=initial_membrane,
+        surrogate=surrogates.get(surrogate),
+    )
     front = []
     for layer in [] if graph.front is None else graph.front.layers:
         taken = layer.name in (*RESERVED, encoder.name)

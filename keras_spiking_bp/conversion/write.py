@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, GraphCell, LIFCell, MaxPoolingCell, ReadoutCell, SequentialCell
+from keras_spiking_bp.cells import Cell, GraphCell, IFCell, MaxPoolingCell, ReadoutCell, SequentialCell
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import channel_affine, scale_inputs, scale_outputs
 from keras_spiking_bp.conversion.graph import (
@@ -47,18 +47,16 @@ class Placed:
     unit: Unit
 
 
-def written(
-    graph: Graph, norms: Mapping[str, float], unit: float, reset_mechanism: str, initial_membrane: float
-) -> list[Placed]:
+def written(graph: Graph, norms: Mapping[str, float], unit: float, **neuron: Any) -> list[Placed]:
     """The layers of the spiking network, in execution order; the graph's own layers are scaled for it.
 
     Args:
         graph: in normal form.
         norms: what one spike of each layer of neurons represents, by node name.
         unit: what an encoder output of 1 represents.
-        reset_mechanism, initial_membrane: of the neurons.
+        **neuron: `reset_mechanism`, `initial_membrane` and `surrogate` of the neurons.
     """
-    writer = _Writer(graph, norms, unit, {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane})
+    writer = _Writer(graph, norms, unit, neuron)
     for node in graph:
         writer.write(node)
     writer.readout()
@@ -96,7 +94,7 @@ class _Writer:
         elif node.kind == POOL:
             self._place_neurons(node, node)
         elif node.kind == MAXIMUM:
-            cell = MaxPoolingCell(node.layer, name=self._name("pool"))
+            cell = MaxPoolingCell(node.layer, of="counts", name=self._name("pool"))
             self._place(cell, [self.called[node.sources[0]]], node, self.units[node.sources[0]])
         elif node.kind == JOIN:
             self._join(node)
@@ -129,9 +127,11 @@ class _Writer:
             # exceeded
             threshold = threshold * (1 - 2**-20)
         threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
-        # no IFCell for pooling: its derivative has no 1 / threshold, which this threshold needs
         kind = "pool" if node.kind == POOL else _kind(synapse)
-        cell = LIFCell(layer, 1.0, threshold, dropout=node.dropout, name=self._name(kind), **self.neurons)
+        neurons = {**self.neurons}
+        if neurons["surrogate"] is not None:
+            neurons["surrogate"] = neurons["surrogate"].scaled(threshold)
+        cell = IFCell(layer, threshold, dropout=node.dropout, name=self._name(kind), **neurons)
         self._place(cell, sources, node, norm)
 
     def _affine(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:

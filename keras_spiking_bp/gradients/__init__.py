@@ -1,16 +1,15 @@
 """Every custom derivative of the library, with its formula.
 
 A spike is a step function; its derivative is defined here instead of computed. There are two choices: the derivative of
-a spike, set by the cell (`LIFCell(surrogate=...)`), and how it goes back through time, set by `SpikingRNN`
-(`gradient=...`):
+a spike, `LIFCell(surrogate=...)`, and the way back through time, `SpikingRNN(gradient=...)`:
 
-                     on totals                                         step by step: `"bptt"`
-    surrogate=None   `"accumulated"`: correction / threshold * last / T   spikes[t] * correction / threshold
-                     `"bounded"`: 1 / threshold between the bounds
-    a surrogate      mean over t of surrogate(u[t]) * e[t]                surrogate(u[t])
+                          "accumulated": once, on sums over time    "bptt": step by step
+    surrogate=None        correction / threshold * last / T         spikes[t] * correction / threshold
+    surrogate="bounded"   1 / threshold between the bounds          (refused)
+    another surrogate     mean over t of surrogate(u[t]) * e[t]     surrogate(u[t])
 
-with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`). For an `IFCell` 1 stands for
-`1 / threshold`.
+with `correction = 1[fired] + ln(beta) * leaky_trace / spike_count` (`leak_correction`). For a `PoolingCell` 1 stands
+for `1 / threshold`.
 
 The paper is Lee, Sarwar, Panda, Srinivasan, Roy, arXiv 1903.06379; "the code" is the authors' PyTorch code.
 
@@ -18,18 +17,18 @@ On totals (`gradients.totals`, with the slopes of `gradients.slopes`)
     The chain rule on quantities summed over the window: `net = synapse(total_inputs)`, `d spike_count / d net = slope`.
     Used by `spike_total`, `spread_over_steps`, `total_over_steps`. The slope is
 
-    * `accumulated`: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where the
-      reset is to zero: the mean over time of the slope of the authors' code, where a current after the last spike has
-      none;
-    * `bounded`: `within_bounds`, close to DSR (Meng et al., CVPR 2022, arXiv 2205.00459): a count lies between 0 and T,
-      and between these bounds it is proportional to its input;
-    * with a surrogate, both: rate-based backpropagation (after Yu et al., NeurIPS 2024, arXiv 2410.11488), by
+    * without a surrogate: the paper's approximate derivative with leak correction, times `last_spike / num_steps` where
+      the reset is to zero: the mean over time of the slope of the authors' code, where a current after the last spike
+      has none;
+    * `"bounded"`: `within_bounds`, close to DSR (Meng et al., CVPR 2022, arXiv 2205.00459): a count lies between 0 and
+      T, and between these bounds it is proportional to its input;
+    * with another surrogate: rate-based backpropagation (after Yu et al., NeurIPS 2024, arXiv 2410.11488), by
       `eligibility_step`.
 
     With a synaptic current the first two slopes are multiplied by `mean_gain`, the first, where the reset is to zero,
     by that up to the last spike; and `e[t]` is different.
 
-Step by step (`gradients.step_by_step`)
+Step by step (`gradients.bptt`)
     Autodiff through the loop. With `surrogate=None` it is what the code does (`lif_step_bptt`, `leak_bptt`,
     `deliver_corrections`):
 
@@ -47,24 +46,6 @@ Step by step (`gradients.step_by_step`)
     the leak correction out, since it comes from later steps.
 """
 
-from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, mean_decay, mean_gain, within_bounds
-from keras_spiking_bp.gradients.step_by_step import deliver_corrections, leak_bptt, lif_step_bptt, lif_step_surrogate
-from keras_spiking_bp.gradients.totals import spike_total, spread_over_steps, total_over_steps
-from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand
+from keras_spiking_bp.gradients import surrogates
 
-__all__ = [
-    "after_reads",
-    "deliver_corrections",
-    "derived_on_demand",
-    "eligibility_step",
-    "leak_bptt",
-    "leak_correction",
-    "lif_step_bptt",
-    "lif_step_surrogate",
-    "mean_decay",
-    "mean_gain",
-    "spike_total",
-    "spread_over_steps",
-    "total_over_steps",
-    "within_bounds",
-]
+__all__ = ["surrogates"]

@@ -1,8 +1,7 @@
-"""Surrogate derivatives: smooth functions that stand in for the derivative of a spike."""
+"""Surrogate derivatives: what stands in for the derivative of a spike."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
@@ -18,52 +17,75 @@ class Surrogate:
     """Base class of all surrogates: functions of the distance to the threshold.
 
     With `u = potential - threshold`, the potential before the reset, `__call__(u)` of a subclass returns the substitute
-    for `d spikes / d potential`, a tensor of the shape and dtype of `u`, and `get_config` its arguments. A custom
-    subclass that is registered (`keras.saving.register_keras_serializable`) is saved with a model.
+    for `d spikes / d potential`, a tensor of the shape and dtype of `u`. Its public attributes are the arguments of its
+    constructor; one that is registered (`keras.saving.register_keras_serializable`) is saved with a model.
 
     Example:
         >>> @keras.saving.register_keras_serializable(package="mine")
         ... class Box(surrogates.Surrogate):
+        ...     def __init__(self, width=0.5):
+        ...         self.width = width
         ...     def __call__(self, u):
-        ...         return tf.cast(tf.abs(u) < 0.5, u.dtype)
+        ...         return tf.cast(tf.abs(u) < self.width, u.dtype) / (2 * self.width)
         >>> cell = LIFCell(keras.layers.Dense(3), surrogate=Box())
     """
 
     def __call__(self, u: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of its constructor.
+    def scaled(self, scale: Any) -> Surrogate:
+        """`surrogate(u / scale) / scale`: the same for potentials and a threshold `scale` times as large.
+
+        Args:
+            scale: > 0, such as the threshold: a number, or an array of one per neuron that broadcasts to `u`.
 
         Raises:
-            NotImplementedError: if there are some, and the subclass has no `get_config`: they would be lost.
-        """
-        self._check_complete({})
-        return {}
+            ValueError: if `scale` is not above 0.
 
-    def _check_complete(self, config: dict[str, Any]) -> None:
-        """Rejects a configuration that lacks an argument, which a saved model would lose."""
-        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        parameters = inspect.signature(type(self)).parameters.values()
-        if lost := [p.name for p in parameters if p.kind not in variadic and p.name not in config]:
-            raise NotImplementedError(
-                f"{type(self).__name__} must have a `get_config` that returns the arguments of its `__init__`. It "
-                f"lacks {lost}"
-            )
+        Example:
+            >>> surrogates.Triangle().scaled(2.0)
+            Triangle(width=2)
+        """
+        scale = checked(check_positive, "scale", scale)
+        if isinstance(scale, np.ndarray):
+            if (scale != scale.flat[0]).any():
+                return _Scaled(self, scale)
+            scale = float(scale.flat[0])
+        return self._scaled(scale)
+
+    def _scaled(self, scale: float) -> Surrogate:
+        """By a number: a class that computes less, where there is one."""
+        return _Scaled(self, scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Surrogate:
         return cls(**config)
 
     def __repr__(self) -> str:
-        try:
-            config = self.get_config()
-        except NotImplementedError:
-            return f"{type(self).__name__}(...)"
         arguments = ", ".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in config.items()
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+            for name, value in self.get_config().items()
         )
         return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class Bounded(Surrogate):
+    """The slope of a spike count between its bounds: `1 / threshold`, or 0 where a neuron fired at every step or has no
+    charge left (`gradients.slopes.within_bounds`).
+
+    Close to DSR (Meng et al., CVPR 2022, arXiv 2205.00459). It is a derivative of the count, not of a single spike: for
+    `gradient="accumulated"` alone.
+
+    Example:
+        >>> cell = LIFCell(keras.layers.Dense(3), threshold=2.0, reset_mechanism="subtract", surrogate="bounded")
+    """
+
+    def _scaled(self, scale: float) -> Surrogate:
+        return self
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -100,8 +122,8 @@ class Triangle(Surrogate):
         distance = tf.abs(u)
         return tf.nn.relu(self.height - (distance if self.width == 1 else self.fall * distance))
 
-    def get_config(self) -> dict[str, float]:
-        return {"width": self.width}
+    def _scaled(self, scale: float) -> Surrogate:
+        return Triangle(self.width * scale)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -127,8 +149,8 @@ class ATan(Surrogate):
     def __call__(self, u: tf.Tensor) -> tf.Tensor:
         return self.alpha / 2 / (1.0 + tf.square(math.pi / 2 * self.alpha * u))
 
-    def get_config(self) -> dict[str, float]:
-        return {"alpha": self.alpha}
+    def _scaled(self, scale: float) -> Surrogate:
+        return ATan(self.alpha / scale)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -155,8 +177,8 @@ class Sigmoid(Surrogate):
         s = tf.sigmoid(self.slope * u)
         return self.slope * s * (1.0 - s)
 
-    def get_config(self) -> dict[str, float]:
-        return {"slope": self.slope}
+    def _scaled(self, scale: float) -> Surrogate:
+        return Sigmoid(self.slope / scale)
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -182,33 +204,13 @@ class FastSigmoid(Surrogate):
     def __call__(self, u: tf.Tensor) -> tf.Tensor:
         return 1.0 / tf.square(1.0 + self.slope * tf.abs(u))
 
-    def get_config(self) -> dict[str, float]:
-        return {"slope": self.slope}
 
+@keras.saving.register_keras_serializable(package="keras_spiking_bp", name="Scaled")
+class _Scaled(Surrogate):
+    """`surrogate(u / scale) / scale`."""
 
-@keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class Scaled(Surrogate):
-    """`surrogate(u / scale) / scale`: the same for potentials and a threshold `scale` times as large.
-
-    `scaled` gives a surrogate that computes less, where there is one.
-
-    Args:
-        surrogate: as in `LIFCell`, but not None.
-        scale: > 0, a number, or an array with one for each neuron that broadcasts to `u`.
-
-    Raises:
-        ValueError: if `surrogate` is None or unknown, or `scale` is not above 0.
-
-    Example:
-        >>> surrogates.Scaled("triangle", 2.0)(tf.constant([-3.0, -1.0, 0.0, 1.0])).numpy().tolist()
-        [0.0, 0.25, 0.5, 0.25]
-    """
-
-    def __init__(self, surrogate: Surrogate | str, scale: Any):
-        found = get(surrogate)
-        if found is None:
-            raise ValueError("`surrogate` must be a surrogate to scale. Received: surrogate=None")
-        self.surrogate = found
+    def __init__(self, surrogate: Any, scale: Any):
+        self.surrogate: Any = get(surrogate)
         self.scale = checked(check_positive, "scale", scale)
 
     def __call__(self, u: tf.Tensor) -> tf.Tensor:
@@ -219,55 +221,31 @@ class Scaled(Surrogate):
         return {"surrogate": keras.saving.serialize_keras_object(self.surrogate), "scale": plain(self.scale)}
 
     def __repr__(self) -> str:
-        return f"Scaled({self.surrogate!r}, scale={shown(self.scale)})"
+        return f"{self.surrogate!r}.scaled({shown(self.scale)})"
 
 
-_BY_NAME = {"triangle": Triangle, "atan": ATan, "sigmoid": Sigmoid, "fast_sigmoid": FastSigmoid}
+_BY_NAME = {
+    "bounded": Bounded,
+    "triangle": Triangle,
+    "atan": ATan,
+    "sigmoid": Sigmoid,
+    "fast_sigmoid": FastSigmoid,
+}
 
 #: The names that `get` accepts.
 NAMES = tuple(_BY_NAME)
-
-
-def scaled(surrogate: Surrogate | str, scale: Any) -> Surrogate:
-    """As `Scaled`, but of the class of `surrogate` where this is possible: it computes less.
-
-    `from_nir(surrogate=...)` uses it for neurons whose potential here is not that of the graph.
-
-    Args:
-        surrogate: as in `LIFCell`, but not None.
-        scale: > 0, such as the threshold of the neurons: a number, or an array as in `Scaled`.
-
-    Raises:
-        ValueError: if `surrogate` is None or unknown, or `scale` is not above 0.
-
-    Example:
-        >>> surrogates.scaled("triangle", 2.0)
-        Triangle(width=2)
-    """
-    found, scale = get(surrogate), checked(check_positive, "scale", scale)
-    if isinstance(scale, np.ndarray):
-        if (scale != scale.flat[0]).any():
-            return Scaled(surrogate, scale)
-        scale = float(scale.flat[0])
-    if type(found) is Triangle:
-        return Triangle(found.width * scale)
-    if type(found) is ATan:
-        return ATan(found.alpha / scale)
-    if type(found) is Sigmoid:
-        return Sigmoid(found.slope / scale)
-    return Scaled(surrogate, scale)
 
 
 def get(identifier: Any) -> Surrogate | None:
     """A surrogate from its name, its configuration, or itself; None stays None (the paper's derivative).
 
     Args:
-        identifier: `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (default arguments), a `Surrogate`, one
-            serialized by `keras.saving.serialize_keras_object`, or None.
+        identifier: `"bounded"`, `"triangle"`, `"atan"`, `"sigmoid"` or `"fast_sigmoid"` (default arguments), a
+            `Surrogate`, one serialized by `keras.saving.serialize_keras_object`, or None.
 
     Raises:
         ValueError: if it is none of these.
-        NotImplementedError: if it has arguments that its `get_config` does not return: it could not be saved.
+        TypeError: if its configuration does not make it again: it could not be loaded.
 
     Example:
         >>> surrogates.get("triangle")
@@ -276,16 +254,14 @@ def get(identifier: Any) -> Surrogate | None:
     if identifier is None:
         return None
     if isinstance(identifier, Surrogate):
-        config = identifier.get_config()  # now: else only a `save` after training fails
-        if getattr(type(identifier).from_config, "__func__", None) is vars(Surrogate)["from_config"].__func__:
-            identifier._check_complete(config)  # its own `from_config` may take other names
+        type(identifier).from_config(identifier.get_config())  # now: else only `load_model` after training fails
         return identifier
     if isinstance(identifier, str) and identifier in _BY_NAME:
         return _BY_NAME[identifier]()
     if isinstance(identifier, dict):
-        found = keras.saving.deserialize_keras_object(identifier)
-        if isinstance(found, Surrogate):
-            return found
+        surrogate = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(surrogate, Surrogate):
+            return surrogate
     raise ValueError(
         f"`surrogate` must be None, one of {list(NAMES)}, or an instance of surrogates.Surrogate, such as "
         f"surrogates.Triangle(width=1.0). Received: surrogate={identifier!r}"

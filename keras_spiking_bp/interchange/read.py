@@ -40,13 +40,13 @@ def from_nir(
 ) -> keras.Model:
     """A network from a NIR graph, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
-    A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` a
-    `LIFCell` with `beta = 1`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
+    A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` an
+    `IFCell`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
     a path from neurons back to themselves becomes a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md
     has the table). Nodes in a row become a `SequentialCell`, a graph whose paths branch and meet a `GraphCell` in one.
-    Parameters may differ from neuron to neuron. Nested graphs are flattened. An `IFCell`, with the same spikes but a
-    derivative without `1 / threshold`, is created only where `to_nir` recorded one in the metadata of the `IF`. Images
-    are (H, W, C) here, series (L, C).
+    Parameters may differ from neuron to neuron. Nested graphs are flattened. A `PoolingCell`, with the same spikes
+    but a derivative without `1 / threshold`, is created only where `to_nir` recorded one in the metadata of the `IF`.
+    Images are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
@@ -59,7 +59,7 @@ def from_nir(
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
             do not say so (snnTorch).
         surrogate: `surrogate` of all neurons, as in `LIFCell`, a function of the potentials in the graph
-            (`surrogates.scaled` where ours have another scale), to train further as in the library that wrote it: with
+            (`Surrogate.scaled` where ours have another scale), to train further as in the library that wrote it: with
             `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
             `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
 

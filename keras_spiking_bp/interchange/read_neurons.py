@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import IFCell, LIFCell, ReadoutCell
+from keras_spiking_bp.cells import IFCell, LIFCell, PoolingCell, ReadoutCell
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.interchange import equations
@@ -40,17 +40,19 @@ def read_neurons(
     found = {key: _ours(name, value, current) for key, value in found.items()}
     gain = found.pop("gain", 1.0)
     if surrogate is not None and np.any(gain != 1):  # it is a function of the potential in the graph
-        surrogate = surrogates.scaled(surrogate, 1.0 / gain)
+        surrogate = surrogate.scaled(1.0 / gain)
     if np.min(found["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
         surrogate = surrogate or surrogates.ATan()
     found |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
-    if node.metadata.get("cell") == IFCell.__name__:  # to_nir wrote it: the derivative of a pooling neuron
+    dropout = float(node.metadata.get("dropout", 0.0))
+    if kind == "IF":
         del found["beta"]
-        return IFCell(synapse, **found)
+        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it: the derivative of a pooling neuron
+        return (PoolingCell if pools else IFCell)(synapse, dropout=dropout, **found)
     if kind == "LIF" and np.any(rest := _ours(name, equations.read_resting_current(node), current)):
         constant = np.broadcast_to(rest, current.shape).tolist()
         synapse = joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
-    return LIFCell(synapse, dropout=float(node.metadata.get("dropout", 0.0)), **found)
+    return LIFCell(synapse, dropout=dropout, **found)
 
 
 def _readout(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, ReadoutCell
+from keras_spiking_bp.cells import Cell, IFCell, LIFCell, PoolingCell, ReadoutCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.conversion.fold_model import without_normalization
@@ -176,10 +176,10 @@ class _Writer:
                 return self.nir.I(r=equations.without_leak(self.dt) * ones)
             tau, r = equations.leaky(beta, self.dt)
             return self.nir.LI(tau=tau, r=beta * r, v_leak=0 * ones)
-        if type(cell) not in (LIFCell, IFCell):
+        if type(cell) not in (LIFCell, IFCell, PoolingCell):
             raise ValueError(
                 f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
-                "Allowed are LIFCell, IFCell, ReadoutCell, SequentialCell, ResidualCell, GraphCell and RecurrentCell"
+                "Allowed are LIFCell, IFCell, PoolingCell, ReadoutCell and cells of these"
             )
         if cell.reset_mechanism != "zero":
             raise ValueError(

@@ -8,11 +8,10 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.encoders import Encoder, PoissonEncoder
+from keras_spiking_bp.encoders import ConstantEncoder, Encoder, PoissonEncoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.utils.validation import check_positive_int, check_static_shape
+from keras_spiking_bp.utils.validation import check_choice, check_positive_int, check_static_shape
 
-DEFAULT_NUM_STEPS = 100
 #: Names of the input of images and of the `SpikingRNN`.
 RESERVED = ("images", "time")
 
@@ -33,8 +32,9 @@ def assemble(
     """
     input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
-    if encoder == "poisson":
-        encoder = PoissonEncoder(num_steps or DEFAULT_NUM_STEPS, seed=seed)
+    if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
+        steps = check_positive_int("num_steps", num_steps)
+        encoder = PoissonEncoder(steps, seed=seed) if encoder == "poisson" else ConstantEncoder(steps)
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):
@@ -46,8 +46,8 @@ def assemble(
         spikes = encoder(images)
     else:
         raise TypeError(
-            "`encoder` must be 'poisson', an encoder such as PoissonEncoder(num_steps=50), or None for spikes as "
-            f"input. Received: encoder={encoder!r}"
+            "`encoder` must be 'poisson', 'constant', an encoder such as PoissonEncoder(num_steps=50), or None for "
+            f"spikes as input. Received: encoder={encoder!r}"
         )
     outputs = SpikingRNN(cell, gradient=gradient, name="time")(spikes)
     return keras.Model(inputs, outputs, name=name)

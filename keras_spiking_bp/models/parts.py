@@ -9,7 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells import IFCell, LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.cells import Cell, LIFCell, MaxPoolingCell, PoolingCell, ReadoutCell
+from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
@@ -27,49 +29,81 @@ NORMALIZATIONS = (None, "batch")
 _OF_LIF = set(inspect.signature(LIFCell).parameters) - {"synapse", "seed", "kwargs"} | {"activity_regularizer"}
 _OF_POOLING_NEURONS = {"reset_mechanism", "surrogate", "initial_membrane"}
 
+#: The settings of a network, as in the paper; `PRESETS` and arguments override them.
+_SETTINGS: dict[str, Any] = {
+    "gradient": "accumulated",
+    "encoder": "poisson",
+    "normalization": None,
+    "pooling": "neuron",
+    "pool_threshold": 0.75,
+    "kappa": None,
+    "readout_beta": None,
+    "dtype": None,
+}
+#: What `preset` stands for: the settings of `spiking_vgg`, and the time steps of an encoder.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"num_steps": 100},
+    "deep": {
+        "num_steps": 4,
+        "encoder": "constant",
+        "normalization": "batch",
+        "pooling": "average",
+        "threshold": 2.0,
+        "reset_mechanism": "subtract",
+        "initial_membrane": 0.5,
+        "surrogate": "bounded",
+    },
+}
+
 
 class Parts:
     """Makes the layers and cells of one network; successive ones get successive seeds.
 
-    Initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; no biases (arXiv 1903.06379). `neuron`
-    holds the arguments of all LIF cells. The derivative of the readout ignores its leak, as the paper's; with a
-    surrogate and `gradient="bptt"` it includes it, as in the libraries that train so.
+    Initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; no biases (arXiv 1903.06379). The
+    derivative of the readout ignores its leak, as the paper's; with a surrogate and `gradient="bptt"` it includes it,
+    as in the libraries that train so.
+
+    Args:
+        preset: a name of `PRESETS`.
+        kappa: for a `kappa` of None.
+        seed: of weights, dropout and a Poisson encoder.
+        settings: those of `_SETTINGS`, and of all LIF cells, that override the preset.
     """
 
-    def __init__(
-        self,
-        *,
-        gradient: str,
-        policy: str | None,
-        kappa: float,
-        pooling: str,
-        pool_threshold: float,
-        normalization: str | None,
-        readout_beta: float | None,
-        seed: int | None,
-        neuron: dict[str, Any],
-    ):
-        unknown = sorted(set(neuron) - _OF_LIF)
-        if unknown:
+    def __init__(self, preset: str, kappa: float, seed: int | None, settings: dict[str, Any]):
+        if unknown := sorted(set(settings) - set(_SETTINGS) - _OF_LIF):
             raise TypeError(
-                f"The arguments {unknown} are none of this network, nor of its neurons, which take {sorted(_OF_LIF)}"
+                f"The arguments {unknown} are none of this network, nor of its neurons. It takes {sorted(_SETTINGS)}, "
+                f"its neurons {sorted(_OF_LIF)}"
             )
-        self.policy = policy
-        self.kappa = check_positive("kappa", kappa)
-        self.pooling = check_choice("pooling", pooling, POOLINGS)
-        self.pool_threshold = check_positive("pool_threshold", pool_threshold)
-        self.normalization = check_choice("normalization", normalization, NORMALIZATIONS)
-        self.neuron = neuron
+        neuron = {**_SETTINGS, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
+        self.num_steps = neuron.pop("num_steps")
+        self.gradient, self.encoder, self.dtype = (neuron.pop(name) for name in ("gradient", "encoder", "dtype"))
+        self.kappa = check_positive("kappa", {"kappa": kappa, **settings}["kappa"])
+        del neuron["kappa"]
+        self.pooling = check_choice("pooling", neuron.pop("pooling"), POOLINGS)
+        self.pool_threshold = check_positive("pool_threshold", neuron.pop("pool_threshold"))
+        self.normalization = check_choice("normalization", neuron.pop("normalization"), NORMALIZATIONS)
+        if self.gradient == "bptt" and neuron.get("surrogate") == "bounded" and "surrogate" not in settings:
+            neuron["surrogate"] = surrogates.Triangle().scaled(neuron["threshold"])
+        readout_beta = neuron.pop("readout_beta")
         self._readout: dict[str, Any] = {
-            "differentiate_leak": gradient == "bptt" and neuron.get("surrogate") is not None,
+            "differentiate_leak": self.gradient == "bptt" and neuron.get("surrogate") is not None,
         }
         if readout_beta is not None:
             self._readout["beta"] = check_beta("readout_beta", readout_beta)
         elif "beta" in neuron:
             self._readout["beta"] = neuron["beta"]
-        seed = check_seed(seed)
+        self.neuron = neuron
+        self.seed = seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
+
+    def model(self, cell: Cell, input_shape: tuple[int, ...], num_steps: int | None, name: str) -> keras.Model:
+        """The network of `cell`, one time step of it."""
+        if num_steps is None and isinstance(self.encoder, str):
+            num_steps = self.num_steps
+        return assemble(cell, input_shape, num_steps, self.encoder, self.gradient, self.seed, name)
 
     def convolution(self, filters: int, kernel_size: int, strides: int = 1, *, std: float = 1.0) -> keras.layers.Layer:
         """A convolution that keeps the size, or divides it by `strides`, with symmetric padding.
@@ -96,7 +130,7 @@ class Parts:
     @property
     def _of_images(self) -> dict[str, Any]:
         """Whatever Keras' configuration says: shapes are (height, width, channels)."""
-        return {"data_format": "channels_last", "dtype": self.policy}
+        return {"data_format": "channels_last", "dtype": self.dtype}
 
     def dense(self, units: int) -> keras.layers.Layer:
         """A fully connected layer."""
@@ -109,12 +143,12 @@ class Parts:
     def pool(self, name: str) -> keras.layers.Layer:
         """2x2 pooling."""
         if self.pooling == "max":
-            return MaxPoolingCell(keras.layers.MaxPooling2D(2, **self._of_images), of="spikes", name=name)
+            return MaxPoolingCell(keras.layers.MaxPooling2D(2, **self._of_images), name=name)
         if self.pooling == "average":
             return keras.layers.AveragePooling2D(2, name=name, **self._of_images)
         neuron = {key: value for key, value in self.neuron.items() if key in _OF_POOLING_NEURONS}
         pooling = keras.layers.AveragePooling2D(2, **self._of_images)
-        return IFCell(pooling, threshold=self.pool_threshold, name=name, **neuron)
+        return PoolingCell(pooling, threshold=self.pool_threshold, name=name, **neuron)
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""
@@ -125,13 +159,13 @@ class Parts:
         return [*cells, ReadoutCell(self._dense(classes), name="readout", **self._readout)]
 
     def _dense(self, units: int) -> keras.layers.Dense:
-        return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.policy)
+        return keras.layers.Dense(units, use_bias=False, kernel_initializer=self._initializer(), dtype=self.dtype)
 
     def _normalized(self, layers: list[keras.layers.Layer], std: float = 1.0) -> keras.layers.Layer:
         """One synapse of all these layers, with the normalisation after them."""
         if self.normalization == "batch":
             gamma = keras.initializers.Constant(std)
-            layers.append(keras.layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma, dtype=self.policy))
+            layers.append(keras.layers.BatchNormalization(momentum=0.9, gamma_initializer=gamma, dtype=self.dtype))
         return layers[0] if len(layers) == 1 else keras.Sequential(layers)
 
     def _initializer(self) -> keras.initializers.Initializer:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, ResidualCell, SequentialCell
-from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.utils.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
 
@@ -22,20 +22,14 @@ def spiking_resnet(
     classes: int,
     blocks: Sequence[tuple[int, int]],
     dense_units: Sequence[int],
-    num_steps: int | None = None,
-    gradient: str = "accumulated",
-    encoder: keras.layers.Layer | str | None = "poisson",
-    policy: str | None = None,
-    kappa: float | None = None,
-    pooling: str = "neuron",
-    pool_threshold: float = 0.75,
-    normalization: str | None = None,
+    *,
+    preset: str = "deep",
     residual: str = "current",
     stem_filters: int = 64,
-    readout_beta: float | None = None,
+    num_steps: int | None = None,
     seed: int | None = None,
     name: str = "spiking_resnet",
-    **neuron: Any,
+    **settings: Any,
 ) -> keras.Model:
     """A residual spiking network, from its blocks (arXiv 1903.06379; no biases anywhere).
 
@@ -54,20 +48,18 @@ def spiking_resnet(
         classes: number of classes, at least 1.
         blocks: `(filters, strides)` of each residual block.
         dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
-        num_steps, gradient, encoder, policy: as in `spiking_vgg`.
-        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`. None: 1, since two currents meet
-            in a junction; 2, as in `spiking_vgg`, with `residual="spikes"`, where none do.
-        pooling, pool_threshold, normalization: as in `spiking_vgg`; the shortcuts with weights are normalised too.
-            Where two normalised currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
+        preset, num_steps, seed, name: as in `spiking_vgg`.
         residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (the
             spikes of the second convolution; a 1x1 convolution on the shortcut then has neurons, too).
         stem_filters: filters of the first convolution.
-        readout_beta, seed, name, **neuron: as in `spiking_vgg`.
+        **settings: as in `spiking_vgg`, but `kappa` is 1 with `residual="current"`, since two currents meet in a
+            junction. With `normalization="batch"` shortcuts with weights are normalised too, and where two normalised
+            currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> model = spiking_resnet((8, 8, 1), 3, blocks=[(8, 2)], dense_units=[], num_steps=5, stem_filters=4)
+        >>> model = spiking_resnet((8, 8, 1), 3, blocks=[(8, 2)], dense_units=[], stem_filters=4)
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
@@ -80,19 +72,7 @@ def spiking_resnet(
     check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
-    if kappa is None:
-        kappa = 1.0 if residual == "current" else 2.0
-    parts = Parts(
-        gradient=gradient,
-        policy=policy,
-        kappa=kappa,
-        pooling=pooling,
-        pool_threshold=pool_threshold,
-        normalization=normalization,
-        readout_beta=readout_beta,
-        seed=seed,
-        neuron=neuron,
-    )
+    parts = Parts(preset, 1.0 if residual == "current" else 2.0, seed, settings)
     stem = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]
     if residual == "current":
         cells = [*stem, *_blocks_adding_currents(parts, stem_filters, blocks), *parts.head(dense_units, classes)]
@@ -101,7 +81,7 @@ def spiking_resnet(
         nodes = [*_chain(stem, "input"), *_blocks_adding_spikes(parts, stem_filters, blocks, stem[-1].name)]
         nodes += _chain(parts.head(dense_units, classes), nodes[-1][0].name)
         network = GraphCell(nodes, name="network")
-    return assemble(network, input_shape, num_steps, encoder, gradient, seed, name)
+    return parts.model(network, input_shape, num_steps, name)
 
 
 def _blocks_adding_currents(parts: Parts, channels: int, blocks: Sequence[tuple[int, int]]) -> list[Cell]:
@@ -159,8 +139,9 @@ def spiking_resnet7(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    *,
     name: str = "spiking_resnet7",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking ResNet7 (SVHN): 64 - pool - [128, strides 2] - [256, strides 2] - 1024 - classes.
 
@@ -168,12 +149,12 @@ def spiking_resnet7(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_resnet7(num_steps=20).output_shape
+        >>> spiking_resnet7().output_shape
         (None, 10)
     """
     return spiking_resnet(
@@ -183,7 +164,7 @@ def spiking_resnet7(
         dense_units=[1024],
         num_steps=num_steps,
         name=name,
-        **kwargs,
+        **settings,
     )
 
 
@@ -191,8 +172,9 @@ def spiking_resnet9(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    *,
     name: str = "spiking_resnet9",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking ResNet9 (CIFAR-10): 64 - pool - [128] - [256, strides 2] - [512, strides 2] - 1024 - classes.
 
@@ -200,12 +182,12 @@ def spiking_resnet9(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_resnet9(num_steps=20).output_shape
+        >>> spiking_resnet9().output_shape
         (None, 10)
     """
     return spiking_resnet(
@@ -215,7 +197,7 @@ def spiking_resnet9(
         dense_units=[1024],
         num_steps=num_steps,
         name=name,
-        **kwargs,
+        **settings,
     )
 
 
@@ -223,8 +205,9 @@ def spiking_resnet11(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    *,
     name: str = "spiking_resnet11",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking ResNet11: 64 - pool - [128] - [256, strides 2] - [512] - [512, strides 2] - 1024 - classes.
 
@@ -232,12 +215,12 @@ def spiking_resnet11(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_resnet11(num_steps=20).output_shape
+        >>> spiking_resnet11().output_shape
         (None, 10)
     """
     return spiking_resnet(
@@ -247,7 +230,7 @@ def spiking_resnet11(
         dense_units=[1024],
         num_steps=num_steps,
         name=name,
-        **kwargs,
+        **settings,
     )
 
 
@@ -255,27 +238,31 @@ def spiking_resnet20(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    *,
     name: str = "spiking_resnet20",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """A deep spiking ResNet20: 32 - pool - 3 x [32] - 3 x [64] - 3 x [128] - classes, with `residual="spikes"`.
 
     Not of the paper: the layers of the ResNet20 for CIFAR-10 (He et al. 2015, arXiv 1512.03385), with twice the
     filters, pooling after the stem, spikes added in the blocks (`spiking_resnet`), and a readout of all positions of
     the last block. The first blocks with 64 and with 128 filters have strides 2 in the second convolution, and a 1x1
-    convolution on the shortcut. It learns with `normalization="batch"`, as in its recipe
-    (`recipes.recipe("resnet20", "cifar10")`). It has 1,100,640 weights on 32x32x3 and 10 classes.
+    convolution on the shortcut. With `preset="deep"`, its default, the surrogate is
+    a triangle as wide as the threshold. It has 1,100,640 weights on 32x32x3 and 10 classes, and 3,904 of batch
+    normalisation.
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_resnet`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_resnet20(num_steps=4, normalization="batch", pooling="average").output_shape
+        >>> spiking_resnet20().output_shape
         (None, 10)
     """
+    if settings.get("preset", "deep") == "deep":
+        settings = {"surrogate": surrogates.Triangle().scaled(settings.get("threshold", 2.0)), **settings}
     return spiking_resnet(
         input_shape,
         classes,
@@ -283,5 +270,5 @@ def spiking_resnet20(
         dense_units=[],
         num_steps=num_steps,
         name=name,
-        **{"residual": "spikes", "stem_filters": 32, **kwargs},
+        **{"residual": "spikes", "stem_filters": 32, **settings},
     )

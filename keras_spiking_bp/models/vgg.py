@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import SequentialCell
-from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
 from keras_spiking_bp.utils.validation import check_image_shape, check_positive_ints
@@ -19,18 +18,12 @@ def spiking_vgg(
     classes: int,
     stages: Sequence[tuple[int, int] | str],
     dense_units: Sequence[int],
+    *,
+    preset: str = "deep",
     num_steps: int | None = None,
-    gradient: str = "accumulated",
-    encoder: keras.layers.Layer | str | None = "poisson",
-    policy: str | None = None,
-    kappa: float = 2.0,
-    pooling: str = "neuron",
-    pool_threshold: float = 0.75,
-    normalization: str | None = None,
-    readout_beta: float | None = None,
     seed: int | None = None,
     name: str = "spiking_vgg",
-    **neuron: Any,
+    **settings: Any,
 ) -> keras.Model:
     """A plain convolutional spiking network, from its stages (arXiv 1903.06379; no biases anywhere).
 
@@ -39,27 +32,32 @@ def spiking_vgg(
         classes: number of classes, at least 1.
         stages: in order, `(filters, kernel_size)` for a "same" convolution with LIF neurons, `"pool"` for 2x2 pooling.
         dense_units: sizes of the fully connected LIF layers between the stages and the readout.
-        num_steps: time steps T of the default encoder (100 if None); with `encoder=None` the length of the input, or
-            None for any length.
-        gradient: `"accumulated"`, `"bounded"` or `"bptt"` (`SpikingRNN`).
-        encoder: `"poisson"`, an encoder layer (which sets the number of steps), or None if the input is already spikes
-            (T, H, W, C).
-        policy: dtype policy of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one. With
-            `"mixed_float16"`, compile with `keras.optimizers.LossScaleOptimizer(optimizer)`.
-        kappa: normal initial weights with standard deviation `sqrt(kappa / fan_in)`.
-        pooling: `"neuron"` (the paper: the average of a window drives a pooling neuron), `"average"` (the average of
-            the spikes is passed on) or `"max"` (the maximum of the spikes).
-        pool_threshold: threshold of the pooling neurons.
-        normalization: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully connected
-            layer and its neurons; None (the paper).
-        readout_beta: `beta` of the readout; None for that of the neurons (with `learn_beta`, its first value). With a
-            small one, only the last steps count in V[T]; 1 gives the mean of the currents.
-        seed: integer that fixes weights, dropout and the spikes of the default encoder, or None.
+        preset: the settings below. `"deep"`, for few time steps: `num_steps=4`, `encoder="constant"`,
+            `normalization="batch"`, `pooling="average"`, `threshold=2`, `reset_mechanism="subtract"`,
+            `initial_membrane=0.5`, `surrogate="bounded"` (with `gradient="bptt"` a triangle as wide as the threshold).
+            `"paper"`: `num_steps=100`, `encoder="poisson"`, `pooling="neuron"`, and neurons as `LIFCell` has them.
+        num_steps: time steps T of the encoder; None for those of the preset. With `encoder=None` the length of the
+            input, or None for any length.
+        seed: integer that fixes weights, dropout and the spikes of the encoder, or None.
         name: name of the model.
-        **neuron: of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
-            `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. Pooling
-            neurons have the same `reset_mechanism`, `surrogate` and `initial_membrane`. With a `surrogate` and
-            `gradient="bptt"` the derivative of the readout includes its leak (`ReadoutCell`).
+        **settings: override the preset:
+
+            * `gradient`: `"accumulated"` or `"bptt"` (`SpikingRNN`).
+            * `encoder`: `"constant"`, `"poisson"`, an encoder layer (which sets the number of steps), or None if the
+              input is already spikes (T, H, W, C).
+            * `normalization`: `"batch"` for a `keras.layers.BatchNormalization` between each convolution or fully
+              connected layer and its neurons, or None.
+            * `pooling`: `"average"` of the spikes, their maximum `"max"`, or `"neuron"` (the paper: the average drives
+              a `PoolingCell` of threshold `pool_threshold`, 0.75).
+            * `kappa`: initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; 2.
+            * `readout_beta`: `beta` of the readout; None for that of the neurons (with `learn_beta`, its first value).
+              With a small one, only the last steps count in V[T]; 1 gives the mean of the currents.
+            * `dtype`: of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one. With `"mixed_float16"`,
+              compile with `keras.optimizers.LossScaleOptimizer(optimizer)`.
+            * of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
+              `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. Pooling
+              neurons have the same `reset_mechanism`, `surrogate` and `initial_membrane`. With a `surrogate` and
+              `gradient="bptt"` the derivative of the readout includes its leak (`ReadoutCell`).
 
     Returns:
         A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32. For a cross-entropy these are
@@ -70,7 +68,7 @@ def spiking_vgg(
         TypeError: if `encoder` is neither of the above, or an argument is unknown.
 
     Example:
-        >>> model = spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[16], num_steps=10)
+        >>> model = spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[16])
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
@@ -82,17 +80,7 @@ def spiking_vgg(
         if stage != "pool":
             check_positive_ints("stages", [stage[0], *keras.tree.flatten(stage[1])])
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
-    parts = Parts(
-        gradient=gradient,
-        policy=policy,
-        kappa=kappa,
-        pooling=pooling,
-        pool_threshold=pool_threshold,
-        normalization=normalization,
-        readout_beta=readout_beta,
-        seed=seed,
-        neuron=neuron,
-    )
+    parts = Parts(preset, 2.0, seed, settings)
     cells: list[keras.layers.Layer] = []
     convolutions = pools = 0
     for stage in stages:
@@ -103,7 +91,7 @@ def spiking_vgg(
             convolutions += 1
             cells.append(parts.lif(parts.convolution(*stage), f"conv{convolutions}"))
     cells += parts.head(dense_units, classes)
-    return assemble(SequentialCell(cells, name="network"), input_shape, num_steps, encoder, gradient, seed, name)
+    return parts.model(SequentialCell(cells, name="network"), input_shape, num_steps, name)
 
 
 def _with_weights(
@@ -122,17 +110,20 @@ def spiking_lenet(
     classes: int = 10,
     num_steps: int | None = None,
     weights: str | None = None,
+    *,
     name: str = "spiking_lenet",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking LeNet: 5x5x20 - pool - 5x5x50 - pool - 200 - classes (517,500 weights on 28x28x1).
+
+    With `preset="paper"`, if no other is given.
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
         weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
             describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
-        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -147,17 +138,19 @@ def spiking_lenet(
 
     def build(**arguments: Any) -> keras.Model:
         stages: list[tuple[int, int] | str] = [(20, 5), "pool", (50, 5), "pool"]
+        arguments = {"preset": "paper", **arguments}
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
 
-    return _with_weights("lenet", build, weights, num_steps, kwargs)
+    return _with_weights("lenet", build, weights, num_steps, settings)
 
 
 def spiking_vgg7(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
+    *,
     name: str = "spiking_vgg7",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking VGG7 (SVHN): 64 - 64 - pool - 128 - 128 - pool - 256 - pool - 1024 - classes.
 
@@ -165,12 +158,12 @@ def spiking_vgg7(
 
     Args:
         input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_vgg7(num_steps=20).output_shape
+        >>> spiking_vgg7().output_shape
         (None, 10)
     """
     return spiking_vgg(
@@ -180,7 +173,7 @@ def spiking_vgg7(
         dense_units=[1024],
         num_steps=num_steps,
         name=name,
-        **kwargs,
+        **settings,
     )
 
 
@@ -189,8 +182,9 @@ def spiking_vgg9(
     classes: int = 10,
     num_steps: int | None = None,
     weights: str | None = None,
+    *,
     name: str = "spiking_vgg9",
-    **kwargs: Any,
+    **settings: Any,
 ) -> keras.Model:
     """The paper's spiking VGG9 (CIFAR-10): 64 - 64 - pool - 128 - 128 - pool - 256 - 256 - 256 - pool - 1024 - classes.
 
@@ -202,12 +196,12 @@ def spiking_vgg9(
             `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
             The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
             card if None. None for random ones.
-        **kwargs: the other arguments of `spiking_vgg`, also those of its neurons.
+        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
     Example:
-        >>> spiking_vgg9(num_steps=20).output_shape
+        >>> spiking_vgg9().output_shape
         (None, 10)
         >>> card = models.model_card("cifar10")
         >>> images = np.zeros((1, 32, 32, 3), "uint8")
@@ -220,4 +214,4 @@ def spiking_vgg9(
         stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
         return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
 
-    return _with_weights("vgg9", build, weights, num_steps, kwargs)
+    return _with_weights("vgg9", build, weights, num_steps, settings)

@@ -6,25 +6,30 @@ from keras_spiking_bp.cells.affine import check_affine, why_not_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
 from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.cells.recurrent import recurrent_cells
+from keras_spiking_bp.gradients.surrogates import Bounded
 from keras_spiking_bp.rnn.connections import paths_of
 from keras_spiking_bp.utils.layer_kinds import SAME, parts_of
 from keras_spiking_bp.utils.validation import check_choice, named
 
-#: The rules on sums over time.
-ON_TOTALS = ("accumulated", "bounded")
-#: Accepted values of `gradient` in `SpikingRNN`.
-GRADIENTS = (*ON_TOTALS, "bptt")
+#: The ways back through time: once, on sums over time, or step by step.
+GRADIENTS = ("accumulated", "bptt")
 
 
 def check_rule(gradient: str, cell: Cell) -> None:
     """Rejects cells without a derivative under this rule: known before they are built.
 
     Raises:
-        ValueError: if `gradient` is unknown; under `"bptt"` for an `activity_regularizer`; under the others for a
-            `RecurrentCell` or a learned parameter of neurons.
+        ValueError: if `gradient` is unknown; under `"bptt"` for an `activity_regularizer` or
+            `surrogate="bounded"`; under `"accumulated"` for a `RecurrentCell` or a learned parameter of neurons.
     """
     if check_choice("gradient", gradient, GRADIENTS) == "bptt":
         check_no_activity_regularizer(cell, "gradient='bptt'")
+        for neuron in cell.neurons():
+            if isinstance(getattr(neuron, "surrogate", None), Bounded):
+                raise ValueError(
+                    f"`gradient` must be 'accumulated' for surrogate='bounded', of {neuron.name!r}: it is the "
+                    "derivative of a count, not of a spike. Received: gradient='bptt'"
+                )
         return
     if recurrent_cells(cell):
         raise ValueError(
@@ -45,7 +50,7 @@ def check_built_rule(gradient: str, cell: Cell, step_shape: tuple[int, ...]) -> 
 
     Raises:
         ValueError: under `"bptt"` for a batch normalisation that learns behind a layer that is not affine; under the
-            others for any synapse that is not affine.
+            other for any synapse that is not affine.
     """
     if gradient == "bptt":
         _check_batch_statistics(cell, step_shape)

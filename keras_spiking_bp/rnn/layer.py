@@ -22,7 +22,7 @@ from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wante
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.rnn import carried, window_gradient, window_input, window_output
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.gradient_rules import ON_TOTALS, check_built_rule, check_rule
+from keras_spiking_bp.rnn.gradient_rules import check_built_rule, check_rule
 from keras_spiking_bp.rnn.loop_weights import changes_variables
 from keras_spiking_bp.rnn.time_loop import Window, run_window
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, named
@@ -43,20 +43,18 @@ class SpikingRNN(keras.layers.RNN):
     * `"accumulated"`: once, on totals over the window: the backward pass is that of an ordinary feed-forward network,
       and nothing but the input grows with T. Synapses must be affine. With `return_sequences=True` the incoming
       gradient is averaged over time; every input step gets the same gradient. The paper's chain rule on spike counts
-      or, for cells with a surrogate, rate-based backpropagation.
-    * `"bounded"`: the same, but without a surrogate the derivative is that of a count between its bounds: 0 where a
-      neuron fired at every step, or has no charge (`gradients.within_bounds`), 1 / threshold elsewhere (1 for an
-      `IFCell`). For few time steps.
+      or, for cells with a surrogate, rate-based backpropagation; with `surrogate="bounded"` the slope
+      of a count between its bounds, for few time steps.
     * `"bptt"`: step by step, back through the loop; time and memory grow with T. Accepts any synapse; one that draws
       random numbers redraws them at each step. The authors' code or, for cells with a surrogate, surrogate-gradient
       backpropagation as in snnTorch, and in SpikingJelly with detach_reset=True.
 
-    No gradient flows into `initial_state` or from the returned states: they are constants. Under the rules on
-    totals, a second derivative takes the slopes of the spikes as constants; with a `surrogate`, `"bptt"` does not.
+    No gradient flows into `initial_state` or from the returned states: they are constants. Under `"accumulated"`,
+    a second derivative takes the slopes of the spikes as constants; with a `surrogate`, `"bptt"` does not.
 
     Args:
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.
-        gradient: `"accumulated"`, `"bounded"` or `"bptt"`.
+        gradient: `"accumulated"` or `"bptt"`.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Call `reset_state` of a stateful layer after loading weights, if its neurons start at a
             fraction of a learned threshold. Freeze the layer by `layer.trainable = False`: as an argument of the
@@ -76,14 +74,10 @@ class SpikingRNN(keras.layers.RNN):
 
     Raises:
         TypeError: if `cell` is not a cell of this library, or `sequences` are complex or no numbers.
-        ValueError: if `gradient` is unknown, `cell` holds an encoder, the dtype policy is not float32, `sequences` have
-            no time axis, the shape of a step is not fully known or not the one that the layer was built for, a
-            `stateful` layer gets another batch size than before, a synapse is not affine or draws random numbers where
-            it must not, or adds a loss, a batch normalisation stands behind a layer that is not affine, a cell has an
-            `activity_regularizer` with `"bptt"`, a `RecurrentCell` or a learned parameter is used without `"bptt"`, the
-            shape of `mask` or of a state is wrong, the number of steps is unknown with `unroll=True`, or, while a
-            functional or sequential model is built, `sequences` are directly the output of a `SpikingRNN` without
-            `return_sequences`.
+        ValueError: if `gradient` is unknown or a layer of `cell` does not work under it (a synapse that is not affine,
+            a `RecurrentCell` or a learned parameter under `"accumulated"`; `surrogate="bounded"` or an
+            `activity_regularizer` under `"bptt"`; a batch normalisation behind a layer that is not affine), the dtype
+            policy is not float32, or `sequences`, `mask` or a state have another shape than the layer takes.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity, or, where their batch size is unknown in
             the graph, another one than the states, or no step with `return_sequences` (not under XLA, which leaves
             checks out).
@@ -245,7 +239,7 @@ class SpikingRNN(keras.layers.RNN):
                 self._check_unfrozen()
                 self._take_first_statistics(sequences, before, mask)
             window = self._run(sequences, before, mask, training, self.gradient)
-            if self.gradient in ON_TOTALS:  # `check_rule` allows none else
+            if self.gradient == "accumulated":  # `check_rule` allows none else
                 window_gradient.add_penalties(self.cell, window)
             output = self._output(window, before, mask, self.gradient)
             states = carried.after(self.cell, window, before).flat()
@@ -316,7 +310,7 @@ class SpikingRNN(keras.layers.RNN):
 
         Example:
             >>> synapse = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
-            >>> layer = SpikingRNN(LIFCell(synapse, threshold=2.0), "bounded")
+            >>> layer = SpikingRNN(LIFCell(synapse, threshold=2.0))
             >>> layer.take_statistics(np.ones((2, 20, 4), "float32"))
             >>> float(synapse.layers[1].moving_variance[0])
             0.0
@@ -376,7 +370,7 @@ class SpikingRNN(keras.layers.RNN):
         if self.cell.emits == "potential":
             states[-1].pop("potential_sum", None)  # no cell follows the last readout
         # an eager tape would keep what each step computes, to throw it away
-        with in_training(bool(training)), not_recorded() if gradient in ON_TOTALS else contextlib.nullcontext():
+        with in_training(bool(training)), not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
             window = run_window(
                 self.cell,
                 sequences,
@@ -389,7 +383,7 @@ class SpikingRNN(keras.layers.RNN):
             )
         if gradient is None:
             return window
-        if gradient in ON_TOTALS:
+        if gradient == "accumulated":
             return window_gradient.on_totals(self.cell, window, sequences, mask, bool(training))
         if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
             constant, num_steps = window.without_gradient(), tf.maximum(window.num_steps, 1.0)
@@ -416,7 +410,7 @@ class SpikingRNN(keras.layers.RNN):
         """What the layer returns of a window, with the derivative that the window has."""
         if not self.return_sequences:
             return window_output.at_the_end(window, before)
-        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, gradient in ON_TOTALS)
+        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, gradient == "accumulated")
 
     def _checked(
         self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any

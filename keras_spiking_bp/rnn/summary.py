@@ -30,7 +30,7 @@ def summary(model: keras.Model | SpikingRNN, print_fn: Callable[[str], None] = p
         ValueError: if it is not built.
 
     Example:
-        >>> summary(models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[]))
+        >>> summary(models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], preset="paper"))
         name      neuron                  synapse                output  weights  neurons
         ---------------------------------------------------------------------------------
         conv1     LIF 0.99, threshold 1   Conv2D 3x3, 4           8x8x4       36      256

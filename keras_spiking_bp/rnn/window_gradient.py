@@ -7,7 +7,9 @@ import dataclasses
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.gradients import after_reads, deliver_corrections, spike_total, total_over_steps
+from keras_spiking_bp.gradients.bptt import deliver_corrections
+from keras_spiking_bp.gradients.totals import spike_total, total_over_steps
+from keras_spiking_bp.gradients.tracing import after_reads
 from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.utils.broadcasting import per_sample
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_spiking_bp.gradients import spread_over_steps
+from keras_spiking_bp.gradients.totals import spread_over_steps
 from keras_spiking_bp.rnn.carried import Carried
 from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.utils.broadcasting import per_sample, per_step

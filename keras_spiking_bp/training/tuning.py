@@ -85,6 +85,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
             self.classes,
             [stage if isinstance(stage, str) else (wide(stage[0]), *stage[1:]) for stage in self.stages],
             [wide(units) for units in self.dense_units],
+            preset="paper",
             beta=hp.Choice("beta", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0), default=0.99),
             threshold=hp.Float("threshold", 0.5, 2.0, sampling="log", default=1.0),
             dropout=hp.Float("dropout", 0.0, 0.4, step=0.1, default=0.0),

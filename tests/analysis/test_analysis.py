@@ -30,7 +30,7 @@ def simulated(request):
 
 @pytest.fixture(scope="module")
 def small():
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0, preset="paper")
     images = np.random.default_rng(0).uniform(0, 1, (7, 8, 8, 1)).astype("float32")
     labels = np.array([0, 1, 2, 0, 1, 2, 0])
     return model, images, labels, analysis.run(model, images, labels, batch_size=3, verbose=0)
@@ -172,7 +172,7 @@ def test_energy_is_operations_times_costs(small):
 def test_comparison_at_full_length_and_at_equal_accuracy(small):
     model, images, labels, done = small
     ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
-    other = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=6, seed=1)
+    other = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=6, seed=1, preset="paper")
     table = analysis.compare({"ANN": ann, "one": done, "other": other}, images, labels, verbose=0)
     full = {row["network"]: row for row in table.rows if row["at"] == "full length"}
     assert full["ANN"]["macs"] == 64 * 3
@@ -206,7 +206,9 @@ def test_energy_at_equal_accuracy_is_that_of_its_steps(small):
 def test_data_may_be_a_dataset(small):
     model, images, labels, _ = small
     spikes = model.layers[1](images)
-    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0)
+    inner = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0, preset="paper"
+    )
     inner.set_weights([v.numpy() for v in model.trainable_weights])
     arrays = analysis.run(inner, spikes, labels, verbose=0)
     one_hot = keras.utils.to_categorical(labels, 3)
@@ -433,7 +435,7 @@ def test_a_smaller_last_batch_is_not_traced_anew(small, monkeypatch):
 
 
 def test_the_random_stream_is_restored_after_an_error():
-    model = ksbp.models.spiking_vgg((6, 6, 1), 3, [(2, 3)], [], num_steps=4, seed=0)
+    model = ksbp.models.spiking_vgg((6, 6, 1), 3, [(2, 3)], [], num_steps=4, seed=0, preset="paper")
     images = np.random.default_rng(0).uniform(0, 1, (4, 6, 6, 1)).astype("float32")
     before = ksbp.analysis.run(model, images, verbose=0).outputs
     data = tf.data.Dataset.from_generator(
@@ -448,7 +450,7 @@ def test_the_random_stream_is_restored_after_an_error():
 def test_max_pooling_is_analysed_by_its_spikes():
     cell = ksbp.SequentialCell([
         ksbp.LIFCell(keras.layers.Dense(6), name="a"), keras.layers.Reshape((6, 1)),
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), keras.layers.Flatten(),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="largest"), keras.layers.Flatten(),
         ksbp.ReadoutCell(keras.layers.Dense(2), name="out"),
     ])  # fmt: skip
     inputs = keras.Input((9, 4))
@@ -463,7 +465,8 @@ def test_max_pooling_is_analysed_by_its_spikes():
         analysis.pictures.membranes(model, spikes, "largest")
 
     first = ksbp.SequentialCell([
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), ksbp.LIFCell(keras.layers.Dense(3)),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="largest"),
+        ksbp.LIFCell(keras.layers.Dense(3)),
     ])  # fmt: skip
     inputs = keras.Input((9, 4, 1))
     model = keras.Model(inputs, ksbp.SpikingRNN(first)(inputs))
@@ -501,7 +504,8 @@ def test_maxima_of_signed_spikes_that_alternate_are_not_silent(of):
 def test_max_pooling_of_real_numbers_is_refused(before):
     cell = ksbp.SequentialCell([
         ksbp.LIFCell(keras.layers.Dense(2), name="a"), *before,
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), name="largest"), ksbp.ReadoutCell(keras.layers.Dense(2)),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="largest"),
+        ksbp.ReadoutCell(keras.layers.Dense(2)),
     ])  # fmt: skip
     inputs = keras.Input((9, 4, 3))
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
@@ -546,7 +550,7 @@ def test_batches_of_several_lengths_are_refused():
 def test_a_layer_in_two_models_is_analysed_in_each(small):
     """As to test a network with other numbers of time steps."""
     _, images, labels, done = small
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0, preset="paper")
     inputs = keras.Input((8, 8, 1))
     longer = keras.Model(inputs, model.get_layer("time")(ksbp.PoissonEncoder(15, seed=0)(inputs)))
     assert analysis.run(longer, images, labels, verbose=0).outputs.shape == (7, 15, 3)
@@ -714,7 +718,9 @@ def test_means_over_many_samples_are_exact(small):
 
 
 def test_results_do_not_depend_on_the_batch_size(small):
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], encoder=ksbp.ConstantEncoder(10), seed=0)
+    model = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [16], encoder=ksbp.ConstantEncoder(10), seed=0, preset="paper"
+    )
     _, images, labels, _ = small
     of_runs = (analysis.activity, analysis.operations, analysis.energy, analysis.accuracy_over_time)
     two, seven = (analysis.run(model, images, labels, batch_size=n, verbose=0) for n in (2, 7))

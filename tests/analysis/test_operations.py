@@ -40,7 +40,7 @@ def network():
                 ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
                 keras.layers.AveragePooling2D(1, strides=2),
             ),
-            ksbp.IFCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
+            ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
             keras.layers.Flatten(),
             ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
             ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
@@ -222,8 +222,10 @@ def test_the_ann_averages_first(without_pooling_neurons):
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
 @pytest.mark.parametrize("make", [
-    lambda **k: ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], [6], num_steps=2, **k),
-    lambda **k: ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2)], [], num_steps=2, stem_filters=4, **k),
+    lambda **k: ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], [6], num_steps=2, **k, preset="paper"),
+    lambda **k: ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (6, 2)], [], num_steps=2, stem_filters=4, **k, preset="paper"
+    ),
 ])  # fmt: skip
 def test_factories_without_pooling_neurons_are_counted_as_their_counterpart(make, pooling):
     snn = make(pooling=pooling, normalization="batch", initial_membrane=0.5, surrogate="triangle")
@@ -256,7 +258,9 @@ def test_windows_that_overlap_and_maxima_before_other_layers_are_refused():
 
 
 def test_a_constant_current_costs_multiplications():
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], encoder=ksbp.ConstantEncoder(5), seed=0)
+    model = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [], encoder=ksbp.ConstantEncoder(5), seed=0, preset="paper"
+    )
     images = np.full((2, 8, 8, 1), 0.7, "float32")
     images[0, :4] = 0
     row, pooling = ksbp.analysis.operations(model, images, verbose=0).rows[:2]
@@ -314,7 +318,9 @@ def test_a_sum_that_broadcasts_is_counted_at_its_full_size(broadcasts_first):
 
 def test_a_residual_ann_is_counted_as_its_spiking_counterpart():
     """Padding in a layer of its own, convolved and identical shortcuts."""
-    snn = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    snn = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (6, 2), (6, 2)], [], num_steps=2, stem_filters=4, preset="paper"
+    )
     total = ksbp.analysis.operations(snn, np.zeros((1, 8, 8, 2), "float32"), verbose=0).rows[-1]
     assert operations_of_model(ksbp.ann_counterpart(snn)) == (total["ann_accumulates"], total["ann_macs"])
 
@@ -622,7 +628,7 @@ def test_counts_do_not_depend_on_the_image_format_of_the_configuration(padding):
         [
             ksbp.MaxPoolingCell(pool, of="spikes"),
             ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", data_format="channels_last"), threshold=0.3),
-            ksbp.IFCell(keras.layers.AveragePooling2D(3, 2, padding, data_format="channels_last"), threshold=0.3),
+            ksbp.PoolingCell(keras.layers.AveragePooling2D(3, 2, padding, data_format="channels_last"), threshold=0.3),
         ]
     )
     inputs = keras.Input((STEPS, 12, 11, 2))

@@ -23,7 +23,9 @@ def close():
 
 @pytest.fixture(scope="module")
 def setting():
-    cell = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0)
+    cell = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, encoder=None, seed=0, preset="paper"
+    )
     spikes = np.random.default_rng(0).integers(0, 2, (5, 10, 8, 8, 1)).astype("float32")
     return cell, spikes, analysis.run(cell, spikes, np.arange(5) % 3, verbose=0)
 
@@ -48,7 +50,9 @@ def test_curves_are_the_rows(setting):
 
 
 def test_curves_of_one_step_are_points(setting):
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=1, encoder=None, seed=0)
+    model = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=1, encoder=None, seed=0, preset="paper"
+    )
     spikes = setting[1][:, :1]
     done = analysis.run(model, spikes, np.arange(5) % 3, verbose=0)
     upper, lower = analysis.accuracy_over_time(done).plot()

@@ -18,8 +18,10 @@ from keras_spiking_bp.rnn.observe import traces_of_spikes
 def test_synapses_and_costs_are_those_of_the_analysis():
     encoder = ksbp.PoissonEncoder(6, scale=0.5, seed=0)
     stages, arguments = [(4, 3), "pool", (6, 3)], {"num_steps": 6, "kappa": 4.0, "seed": 0}
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=encoder, **arguments)
-    inner = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=None, **arguments)  # from spikes
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, stages, [16], encoder=encoder, **arguments, preset="paper")
+    inner = ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, stages, [16], encoder=None, **arguments, preset="paper"
+    )  # from spikes
     inner.set_weights(model.get_weights())
     images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 1)).astype("float32")
     spikes = encoder.encode(images, (1, 2)).numpy().astype("float32")

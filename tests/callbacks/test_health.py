@@ -18,7 +18,9 @@ X, Y = noisy_patterns(32)
 
 
 def made(**kwargs):
-    return ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool", (8, 3)], [12], num_steps=12, seed=0, **kwargs)
+    return ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, [(8, 3), "pool", (8, 3)], [12], num_steps=12, seed=0, **kwargs, preset="paper"
+    )
 
 
 @functools.cache
@@ -59,7 +61,7 @@ def test_a_healthy_network():
 
 
 def test_currents_beyond_float16():
-    network = model(policy="mixed_float16")
+    network = model(dtype="mixed_float16")
     scale(network, "conv2", 1e6)
     network.stop_training = False
     health = Health(X[:8])
@@ -125,7 +127,7 @@ def test_equal_weights_that_are_no_whole_numbers():
     """The gamma of a junction: the standard deviation of equal numbers is not 0 in float32."""
     network = ksbp.models.spiking_resnet(
         (8, 8, 2), 4, [(96, 1)], [], stem_filters=8, encoder=ksbp.ConstantEncoder(4), normalization="batch",
-        pooling="average", seed=0,
+        pooling="average", seed=0, preset="paper",
     )  # fmt: skip
     gammas = [weight for weight in network.trainable_weights if weight.name == "gamma"]
     assert max(np.std(gamma) for gamma in gammas) > 0
@@ -151,7 +153,7 @@ def test_biases_that_have_hardly_learned_do_not_explode():
 def normalised(convolutions=6):
     network = ksbp.models.spiking_vgg(
         (8, 8, 2), 4, [(16, 3)] * convolutions, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch",
-        threshold=2.0, seed=0,
+        threshold=2.0, seed=0, preset="paper",
     )  # fmt: skip
     network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
     return network

@@ -17,7 +17,7 @@ LABELS = np.arange(6) % 3
 
 def make():
     keras.utils.set_random_seed(0)
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=10, seed=0)
+    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=10, seed=0, preset="paper")
     model.compile(keras.optimizers.SGD(0.001), ksbp.losses.SparseSumSquaredError())
     return model
 
@@ -58,7 +58,7 @@ def test_rates_rasters_and_potentials_are_those_of_the_network(tmp_path):
 
 def test_spikes_of_minus_one_are_shown(tmp_path):
     """A max pooling layer emits them where its input does."""
-    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), name="pool")
+    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts", name="pool")
     cell = ksbp.SequentialCell([pool, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(num_steps=4)(inputs)))

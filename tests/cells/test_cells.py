@@ -33,7 +33,7 @@ def test_a_membrane_potential_by_hand():
 
 def test_the_pooling_neuron_does_not_leak():
     x = np.full((1, 4, 1), 0.25)
-    np.testing.assert_array_equal(run(identity_cell(ksbp.IFCell), x).ravel(), [0, 0, 0, 1])
+    np.testing.assert_array_equal(run(identity_cell(ksbp.PoolingCell), x).ravel(), [0, 0, 0, 1])
 
 
 def test_the_readout_never_fires():
@@ -116,14 +116,14 @@ def test_bad_beta(cell_class, beta):
         cell_class(dense(), beta=beta)
 
 
-@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell])
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.PoolingCell])
 @pytest.mark.parametrize("threshold", [0, -1.0, float("inf"), "1", 1e-39, 1e39, [1.0, 1e-39]])
 def test_bad_threshold(cell_class, threshold):
     with pytest.raises(ValueError, match="`threshold` must be a number from.*threshold="):
         cell_class(dense(), threshold=threshold)
 
 
-@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell])
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.PoolingCell])
 def test_bad_reset(cell_class):
     with pytest.raises(ValueError, match=r"`reset_mechanism` must be one of \['zero', 'subtract'\].*'none'"):
         cell_class(dense(), reset_mechanism="none")
@@ -135,7 +135,7 @@ def test_bad_dropout(dropout):
         ksbp.LIFCell(dense(), dropout=dropout)
 
 
-@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.IFCell, ksbp.ReadoutCell])
+@pytest.mark.parametrize("cell_class", [ksbp.LIFCell, ksbp.PoolingCell, ksbp.ReadoutCell])
 @pytest.mark.parametrize("synapse", [None, 3, "dense", keras.layers.Dense, np.ones((2, 2))])
 def test_a_synapse_that_is_no_layer(cell_class, synapse):
     with pytest.raises(TypeError, match=r"(?s)`synapse` must be an instance of keras.layers.Layer.*synapse="):
@@ -309,9 +309,7 @@ def test_a_graph_joins_values_of_one_rank():
 
 
 def test_bad_rnn_arguments():
-    with pytest.raises(
-        ValueError, match=r"`gradient` must be one of \['accumulated', 'bounded', 'bptt'\].*'surrogate'"
-    ):
+    with pytest.raises(ValueError, match=r"`gradient` must be one of \['accumulated', 'bptt'\].*'surrogate'"):
         ksbp.SpikingRNN(ksbp.LIFCell(dense()), gradient="surrogate")
     with pytest.raises(TypeError, match=r"(?s)`cell` must be a cell of keras_spiking_bp.*GRUCell"):
         ksbp.SpikingRNN(keras.layers.GRUCell(3))
@@ -332,10 +330,10 @@ def test_bad_rnn_arguments():
             ksbp.SpikingRNN(ksbp.LIFCell(dense()))(np.ones((2, 3, 5), "float32"), mask=mask)
 
 
-@pytest.mark.parametrize("extra", [{"dropout": 0.5}, {"seed": 1}, {"beta": 0.9}, {"learn_beta": True}])
-def test_what_pooling_neurons_do_not_have(extra):
-    with pytest.raises(TypeError, match=f"takes no \\['{next(iter(extra))}'\\]"):
-        ksbp.IFCell(keras.layers.AveragePooling2D(2), **extra)
+def test_bounded_is_the_derivative_of_a_count():
+    cell = ksbp.LIFCell(dense(), surrogate="bounded", name="n")
+    with pytest.raises(ValueError, match="`gradient` must be 'accumulated' for surrogate='bounded', of 'n'"):
+        ksbp.SpikingRNN(cell, gradient="bptt")
 
 
 def test_a_cell_without_states_is_told_to_be_run():

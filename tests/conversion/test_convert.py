@@ -144,7 +144,15 @@ def test_images_that_an_encoder_cuts_off():
 def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     """SNN -> ANN -> SNN -> file -> SNN."""
     source = ksbp.models.spiking_resnet(
-        (12, 12, 2), 5, [(4, 1), (6, 2), (6, 2)], dense_units=[10], num_steps=5, stem_filters=4, dropout=0.1, seed=0
+        (12, 12, 2),
+        5,
+        [(4, 1), (6, 2), (6, 2)],
+        dense_units=[10],
+        num_steps=5,
+        stem_filters=4,
+        dropout=0.1,
+        seed=0,
+        preset="paper",
     )
     ann = ksbp.ann_counterpart(source)
     snn = ksbp.convert_to_snn(ann, IMAGES, 600, method="max")

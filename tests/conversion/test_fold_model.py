@@ -88,7 +88,16 @@ def test_a_trained_factory_model_and_its_encoder():
     """With rounding, in low precision and behind an encoder whose stream goes on from where it is."""
     images = np.random.default_rng(0).uniform(0, 1, (16, 12, 12, 1)).astype("float32")
     model = ksbp.models.spiking_vgg(
-        (12, 12, 1), 4, [(6, 3), "pool"], [12], num_steps=8, seed=0, normalization="batch", pooling="average", beta=0.5
+        (12, 12, 1),
+        4,
+        [(6, 3), "pool"],
+        [12],
+        num_steps=8,
+        seed=0,
+        normalization="batch",
+        pooling="average",
+        beta=0.5,
+        preset="paper",
     )
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(images, np.arange(16) % 4, batch_size=4, verbose=0)
@@ -96,7 +105,7 @@ def test_a_trained_factory_model_and_its_encoder():
     assert np.abs(folded(images) - model(images)).mean() < 0.02 * np.abs(model(images)).mean()  # a spike may flip
     assert not norms_in(folded) and norms_in(model)
     low = ksbp.models.spiking_vgg(
-        (12, 12, 1), 4, [(6, 3)], [], num_steps=4, normalization="batch", policy="mixed_bfloat16", seed=0
+        (12, 12, 1), 4, [(6, 3)], [], num_steps=4, normalization="batch", dtype="mixed_bfloat16", seed=0, preset="paper"
     )
     conv = ksbp.fold_batch_normalization(low).get_layer("time").cell.cells[0].synapse
     assert conv.dtype_policy.name == "mixed_bfloat16" and conv.kernel.dtype == "float32"

@@ -37,7 +37,7 @@ def resnet(**kwargs):
     """A residual network with all three kinds of shortcut."""
     blocks = [(16, 1), (16, 2), (24, 2)]
     return ksbp.models.spiking_resnet(
-        (12, 12, 1), 4, blocks, dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0, **kwargs
+        (12, 12, 1), 4, blocks, dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0, **kwargs, preset="paper"
     )
 
 
@@ -50,7 +50,7 @@ def normalized(pooling, **kwargs):
     return ksbp.models.spiking_resnet(
         (12, 12, 1), 4, [(16, 1), (24, 2)], dense_units=[40], beta=0.5, kappa=4.0, stem_filters=16, seed=0,
         normalization="batch", pooling=pooling, threshold=1 + 2**-9 / 3, initial_membrane=0.5, surrogate="triangle",
-        **kwargs,
+        **kwargs, preset="paper",
     )  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def ends_in_spikes(num_steps):
 
 def small(**kwargs):
     """One convolution and the readout, for what is the same in every network."""
-    return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs)
+    return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs, preset="paper")
 
 
 def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):

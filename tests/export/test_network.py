@@ -114,7 +114,7 @@ def test_a_sequential_model(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{}, {"form": "step"}])
 def test_lower_precision_in_litert(tmp_path, arguments):
-    model = lenet(num_steps=5, policy="mixed_bfloat16")
+    model = lenet(num_steps=5, dtype="mixed_bfloat16")
     with pytest.raises(ValueError, match=r"float32 for LiteRT.*'mixed_bfloat16'.*set_weights"):
         ksbp.export.export_litert(model, tmp_path / "x.tflite", **arguments)
     assert not list(tmp_path.iterdir())

@@ -90,5 +90,5 @@ def test_operations_that_onnx_lacks(tmp_path, layer, match):
 def test_low_precision(tmp_path):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     with pytest.raises(ValueError, match=r"float32 for ONNX.*'mixed_bfloat16'.*set_weights"):
-        ksbp.export.export_onnx(lenet(num_steps=5, policy="mixed_bfloat16"), tmp_path / "step.onnx")
+        ksbp.export.export_onnx(lenet(num_steps=5, dtype="mixed_bfloat16"), tmp_path / "step.onnx")
     assert not list(tmp_path.iterdir())

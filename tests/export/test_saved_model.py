@@ -175,7 +175,7 @@ def test_an_output_at_each_step(tmp_path):
 
 
 def test_low_precision(tmp_path):
-    model = small(num_steps=5, policy="mixed_bfloat16")
+    model = small(num_steps=5, dtype="mixed_bfloat16")
     serve = exported(model, tmp_path).signatures["spikes"]
     x = spikes(num_steps=5)
     np.testing.assert_allclose(serve(spikes=tf.constant(x))["outputs"], model.layers[-1](x), atol=1e-5)
@@ -187,8 +187,8 @@ def test_steps_in_a_low_precision_with_batch_normalization(tmp_path, policy):
     """The window folds normalisation before it casts; so must a step, and what looks at single steps."""
     images = np.random.default_rng(0).uniform(0, 1, (16, 8, 8, 2)).astype("float32")
     model = ksbp.models.spiking_vgg(
-        (8, 8, 2), 4, [(8, 3), "pool"], [32], num_steps=8, seed=0, normalization="batch", policy=policy,
-        encoder=ksbp.ConstantEncoder(8),
+        (8, 8, 2), 4, [(8, 3), "pool"], [32], num_steps=8, seed=0, normalization="batch", dtype=policy,
+        encoder=ksbp.ConstantEncoder(8), preset="paper",
     )  # fmt: skip
     ksbp.calibrate(model, images, firing_rate=0.1, output_std=0.7, verbose=0)
     expected = model.predict(images, verbose=0)

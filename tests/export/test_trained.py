@@ -15,9 +15,11 @@ pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
 
 
 NETWORKS = {
-    "plain": lambda: ksbp.models.spiking_vgg((8, 8, 2), 4, [(8, 3), "pool"], [24], num_steps=12, seed=0),
+    "plain": lambda: ksbp.models.spiking_vgg(
+        (8, 8, 2), 4, [(8, 3), "pool"], [24], num_steps=12, seed=0, preset="paper"
+    ),
     "residual": lambda: ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, [(8, 1), (12, 2)], [24], num_steps=12, kappa=4.0, stem_filters=8, seed=0
+        (8, 8, 2), 4, [(8, 1), (12, 2)], [24], num_steps=12, kappa=4.0, stem_filters=8, seed=0, preset="paper"
     ),
 }
 

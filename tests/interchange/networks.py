@@ -26,7 +26,7 @@ def lif(synapse, beta=0.9, name=None, **kwargs):
 
 
 def pool(name=None):
-    return ksbp.IFCell(keras.layers.AveragePooling2D(2), threshold=0.7, name=name)
+    return ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.7, name=name)
 
 
 NETWORKS = {  # shape of a step, cells; all end in spikes

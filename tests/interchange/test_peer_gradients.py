@@ -289,7 +289,7 @@ def test_the_next_smaller_threshold_fires_at_the_threshold(spikingjelly, reset):
     theirs = node(torch.from_numpy(x.swapaxes(0, 1).copy())).numpy().swapaxes(0, 1)
 
     def ours(threshold):
-        cell = ksbp.IFCell(keras.layers.Identity(), threshold=threshold, reset_mechanism=reset)
+        cell = ksbp.PoolingCell(keras.layers.Identity(), threshold=threshold, reset_mechanism=reset)
         return ksbp.SpikingRNN(cell, return_sequences=True)(x)
 
     np.testing.assert_array_equal(ours(np.nextafter(np.float32(2), np.float32(0))), theirs)

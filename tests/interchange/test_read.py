@@ -46,7 +46,9 @@ def test_a_global_policy_of_low_precision_changes_nothing(name):
 
 
 def test_readout_and_encoder():
-    model = ksbp.models.spiking_vgg((8, 8, 2), 3, [(4, 3), "pool"], dense_units=[6], dropout=0.25, encoder=None)
+    model = ksbp.models.spiking_vgg(
+        (8, 8, 2), 3, [(4, 3), "pool"], dense_units=[6], dropout=0.25, encoder=None, preset="paper"
+    )
     graph = ksbp.to_nir(model)
     back = ksbp.from_nir(graph, gradient="bptt", name="mine")
     spikes = (np.random.default_rng(0).random((2, 20, 8, 8, 2)) < 0.5).astype("float32")
@@ -66,13 +68,13 @@ def test_it_trains():
 
 
 def test_neurons_without_leak():
-    cells = [lif(conv(2), beta=1.0, dropout=0.5), ksbp.IFCell(conv(2)), ksbp.ReadoutCell(conv(2), beta=1.0)]
+    cells = [lif(conv(2), beta=1.0, dropout=0.5), ksbp.PoolingCell(conv(2)), ksbp.ReadoutCell(conv(2), beta=1.0)]
     layer, x = built(cells, (4, 4, 2))
     graph = ksbp.to_nir(layer)
     assert [type(node).__name__ for node in graph.nodes.values()][2::2] == ["IF", "IF", "I"]
     back = every_step(ksbp.from_nir(graph))
     np.testing.assert_array_equal(back(x), layer(x))
-    assert [type(n).__name__ for n in back.cell.neurons()] == ["LIFCell", "IFCell", "ReadoutCell"]
+    assert [type(n).__name__ for n in back.cell.neurons()] == ["IFCell", "PoolingCell", "ReadoutCell"]
     assert back.cell.neurons()[0].dropout == 0.5
     sent = nir_reader.run(graph, channels_first(x), 1e-4)["output"] / np.arange(1, 41)[:, None, None, None]
     np.testing.assert_allclose(channels_first(back(x).numpy()), sent, rtol=1e-4, atol=1e-5)
@@ -85,12 +87,12 @@ def gradient_of(layer, x):
     return tape.gradient(rates, layer.trainable_variables[0])
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bounded", "bptt"])
-def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak(gradient):
+@pytest.mark.parametrize(("gradient", "surrogate"), [("accumulated", None), ("accumulated", "bounded"), ("bptt", None)])
+def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak(gradient, surrogate):
     x = (np.random.default_rng(1).random((3, 40, 4)) < 0.4).astype("float32")
     spikes = nir.IF(r=full(1.0), v_threshold=full(4.0), v_reset=full(0.0))
-    model = ksbp.from_nir(graph_of(nir.Linear(abs(weight(3, 4))), spikes), gradient=gradient)
-    cell = ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=1.0, threshold=4.0)
+    model = ksbp.from_nir(graph_of(nir.Linear(abs(weight(3, 4))), spikes), gradient=gradient, surrogate=surrogate)
+    cell = ksbp.IFCell(keras.layers.Dense(3, use_bias=False), threshold=4.0, surrogate=surrogate)
     layer = ksbp.SpikingRNN(cell, gradient=gradient)
     layer.build(x.shape)
     layer.set_weights(model.get_weights())
@@ -115,7 +117,7 @@ def test_the_metadata_tells_which_cell_an_if_was(tmp_path):
     graph = ksbp.to_nir(layer)
     nir.write(tmp_path / "network.nir", graph)
     kinds = lambda graph: [type(n) for n in ksbp.from_nir(graph).layers[-1].cell.neurons()]  # noqa: E731
-    assert kinds(nir.read(tmp_path / "network.nir")) == [ksbp.IFCell, ksbp.LIFCell]
+    assert kinds(nir.read(tmp_path / "network.nir")) == [ksbp.PoolingCell, ksbp.LIFCell]
     for node in graph.nodes.values():
         node.metadata = {}
     assert kinds(graph) == [ksbp.LIFCell, ksbp.LIFCell]

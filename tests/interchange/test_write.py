@@ -87,7 +87,9 @@ def test_names():
 
 
 def test_whole_models():
-    model = ksbp.models.spiking_resnet((8, 8, 2), 3, blocks=[(4, 1), (8, 2), (8, 2)], dense_units=[6], stem_filters=4)
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, blocks=[(4, 1), (8, 2), (8, 2)], dense_units=[6], stem_filters=4, preset="paper"
+    )
     graph = ksbp.to_nir(model)
     assert {type(node).__name__ for node in graph.nodes.values()} == {
         "AvgPool2d", "Conv2d", "Flatten", "IF", "Input", "LI", "LIF", "Linear", "Output",
@@ -269,7 +271,7 @@ def test_sums_in_front_of_weights():
 def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
     model = ksbp.models.spiking_resnet(
         (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [8], residual="spikes", stem_filters=4, num_steps=6, encoder=None,
-        seed=1,
+        seed=1, preset="paper",
     )  # fmt: skip
     spikes = (np.random.default_rng(0).random((4, 6, 8, 8, 2)) < 0.5).astype("float32")
     ksbp.calibrate(model, spikes, 0.1)

@@ -40,7 +40,7 @@ def test_every_factory_is_here():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_number_of_weights_and_their_initial_values(name):
-    model = FACTORIES[name](num_steps=3, seed=4, name="mine")
+    model = FACTORIES[name](preset="paper", num_steps=3, seed=4, name="mine")
     assert model.name == "mine" and model.count_params() == WEIGHTS[name]
     kappa = 1 if name in ("spiking_resnet7", "spiking_resnet9", "spiking_resnet11") else 2
     for weight in model.trainable_weights:
@@ -55,10 +55,10 @@ def test_number_of_weights_and_their_initial_values(name):
 # small relatives of all: narrow, on small images
 SMALL = {
     "plain": lambda **kwargs: ksbp.models.spiking_vgg(
-        (8, 8, 2), 4, stages=[(6, 3), (6, 3), "pool", (8, 3), "pool"], dense_units=[12], **kwargs
+        (8, 8, 2), 4, stages=[(6, 3), (6, 3), "pool", (8, 3), "pool"], dense_units=[12], **kwargs, preset="paper"
     ),
     "residual": lambda **kwargs: ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, blocks=[(6, 1), (8, 2), (8, 2)], dense_units=[12], stem_filters=4, **kwargs
+        (8, 8, 2), 4, blocks=[(6, 1), (8, 2), (8, 2)], dense_units=[12], stem_filters=4, **kwargs, preset="paper"
     ),
     "residual, spikes": lambda **kwargs: SMALL["residual"](residual="spikes", **kwargs),
 }
@@ -74,7 +74,7 @@ SMALL = {
 )
 def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
     x, y = noisy_patterns(96)
-    model = SMALL[make](num_steps=12, seed=1, dropout=0.1, gradient=gradient, policy=policy)
+    model = SMALL[make](num_steps=12, seed=1, dropout=0.1, gradient=gradient, dtype=policy)
     ksbp.calibrate(model, x[:16], 0.15)
     model.compile(keras.optimizers.SGD(0.004, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     before = model.get_weights()
@@ -124,7 +124,7 @@ def test_gradients_of_a_residual_network(gradient):
     }  # fmt: skip
     model = ksbp.models.spiking_resnet(
         (12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [], stem_filters=4, encoder=None, num_steps=20,
-        beta=0.95, threshold=0.9, gradient=gradient,
+        beta=0.95, threshold=0.9, gradient=gradient, preset="paper",
     )  # fmt: skip
     compare_with_simulation(model, network, shapes, gradient)
 
@@ -156,7 +156,7 @@ def test_gradients_of_blocks_that_add_spikes(gradient):
     }  # fmt: skip
     model = ksbp.models.spiking_resnet(
         (12, 12, 2), 4, [(6, 1), (6, 1), (8, 2)], [], residual="spikes", stem_filters=4, encoder=None, num_steps=20,
-        beta=0.95, threshold=0.9, gradient=gradient,
+        beta=0.95, threshold=0.9, gradient=gradient, preset="paper",
     )  # fmt: skip
     compare_with_simulation(model, network, shapes, gradient)
 
@@ -167,8 +167,8 @@ def test_blocks_that_add_spikes_with_batch_normalisation(blocks):
     x, y = noisy_patterns(64)
     model = ksbp.models.spiking_resnet(
         (8, 8, 2), 4, [(6, 1), (8, 2), (8, 2)][:blocks], [12], residual="spikes", stem_filters=4, num_steps=4, seed=1,
-        gradient="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch", pooling="average", threshold=2.0,
-        initial_membrane=0.5, reset_mechanism="subtract",
+        surrogate="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch", pooling="average", threshold=2.0,
+        initial_membrane=0.5, reset_mechanism="subtract", preset="paper",
     )  # fmt: skip
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + blocks * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
@@ -183,7 +183,9 @@ def test_blocks_that_add_spikes_with_batch_normalisation(blocks):
 
 
 def test_a_shortcut_of_spikes_takes_every_so_many_pixels():
-    model = ksbp.models.spiking_resnet((8, 8, 1), 3, [(4, (2, 1))], [], residual="spikes", stem_filters=4, num_steps=3)
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 1), 3, [(4, (2, 1))], [], residual="spikes", stem_filters=4, num_steps=3, preset="paper"
+    )
     cell = model.get_layer("time").cell
     sources = dict(zip([layer.name for layer in cell.layers], cell.sources, strict=True))
     shortcut = next(layer for layer in cell.layers if layer.name == "block1_shortcut")
@@ -195,7 +197,7 @@ def test_a_shortcut_of_spikes_takes_every_so_many_pixels():
 def test_the_sum_of_two_normalised_currents_has_unit_variance_at_the_start():
     model = ksbp.models.spiking_resnet(
         (12, 12, 3), 4, [(24, 1), (24, 2), (32, 2)], [], stem_filters=16, num_steps=4, encoder=None,
-        normalization="batch", pooling="average", threshold=1.0, seed=0,
+        normalization="batch", pooling="average", threshold=1.0, seed=0, preset="paper",
     )  # fmt: skip
     blocks = [cell for cell in model.get_layer("time").cell.cells if isinstance(cell, ksbp.ResidualCell)]
     rng = np.random.default_rng(0)
@@ -210,15 +212,17 @@ def test_the_sum_of_two_normalised_currents_has_unit_variance_at_the_start():
 
 
 def test_any_input_size_and_class_count():
-    assert ksbp.models.spiking_vgg9((17, 24, 1), 3, num_steps=2).output_shape == (None, 3)
-    assert ksbp.models.spiking_resnet7((19, 16, 2), 5, num_steps=2).output_shape == (None, 5)
+    assert ksbp.models.spiking_vgg9((17, 24, 1), 3, num_steps=2, preset="paper").output_shape == (None, 3)
+    assert ksbp.models.spiking_resnet7((19, 16, 2), 5, num_steps=2, preset="paper").output_shape == (None, 5)
 
 
 def test_thresholds_betas_and_dropout_reach_the_neurons():
     neuron = {"beta": 0.9, "threshold": 1.5, "dropout": 0.25}
-    model = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (6, 2)], [8], num_steps=2, pool_threshold=0.5, **neuron)
+    model = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (6, 2)], [8], num_steps=2, pool_threshold=0.5, **neuron, preset="paper"
+    )
     for neuron in model.get_layer("time").cell.neurons():
-        if isinstance(neuron, ksbp.IFCell):
+        if isinstance(neuron, ksbp.PoolingCell):
             assert (neuron.threshold, neuron.dropout) == (0.5, 0.0)
         elif isinstance(neuron, ksbp.LIFCell):
             assert (neuron.beta, neuron.threshold, neuron.dropout) == (0.9, 1.5, 0.25)
@@ -229,7 +233,7 @@ def test_thresholds_betas_and_dropout_reach_the_neurons():
 def test_the_readout(make):
     def readout(**arguments):
         layers = {"stages": [(4, 3)]} if make is ksbp.models.spiking_vgg else {"blocks": [(4, 1)]}
-        model = make((8, 8, 2), 3, **layers, dense_units=[], num_steps=2, **arguments)
+        model = make((8, 8, 2), 3, **layers, dense_units=[], preset="paper", num_steps=2, **arguments)
         return model.get_layer("time").cell.neurons()[-1]
 
     for beta in (0.25, 1.0):
@@ -262,12 +266,14 @@ def test_the_readout(make):
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments})
+        ksbp.models.spiking_vgg9(**{"num_steps": 2, **arguments}, preset="paper")
 
 
 def test_initial_weights_follow_how_many_currents_meet():
     for residual, kappa in (("current", 1), ("spikes", 2)):
-        model = ksbp.models.spiking_resnet((8, 8, 2), 3, [(32, 1)], [], residual=residual, stem_filters=32, num_steps=2)
+        model = ksbp.models.spiking_resnet(
+            (8, 8, 2), 3, [(32, 1)], [], residual=residual, stem_filters=32, num_steps=2, preset="paper"
+        )
         for weight in model.trainable_weights[1:3]:  # those of 3x3x32
             assert weight.shape[2:] == (32, 32)
             assert np.std(weight) == pytest.approx(np.sqrt(kappa / (9 * 32)), rel=0.05)
@@ -275,12 +281,14 @@ def test_initial_weights_follow_how_many_currents_meet():
 
 def test_a_bad_residual():
     with pytest.raises(ValueError, match="`residual` must be one of .*'current', 'spikes'.* residual='sum'"):
-        ksbp.models.spiking_resnet9(num_steps=2, residual="sum")
+        ksbp.models.spiking_resnet9(num_steps=2, residual="sum", preset="paper")
 
 
 def test_strides_of_a_block_may_differ_by_axis():
     for filters in (4, 6):
-        model = ksbp.models.spiking_resnet((8, 8, 1), 3, [(filters, (2, 1))], [], num_steps=3, stem_filters=4)
+        model = ksbp.models.spiking_resnet(
+            (8, 8, 1), 3, [(filters, (2, 1))], [], num_steps=3, stem_filters=4, preset="paper"
+        )
         block = model.get_layer("time").cell.cells[2]
         assert block.output_shape_of_step == (2, 4, filters)
 
@@ -288,31 +296,31 @@ def test_strides_of_a_block_may_differ_by_axis():
 @pytest.mark.parametrize("blocks", [[64], [(64,)], ["pool"]])
 def test_bad_blocks(blocks):
     with pytest.raises(ValueError, match="`blocks` must hold pairs"):
-        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[])
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=blocks, dense_units=[], preset="paper")
 
 
 def test_bad_numbers_of_blocks_and_stages():
     with pytest.raises(ValueError, match=r"`blocks` must be a sequence of integers of at least 1. Received: .*0"):
-        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=[(4, (2, 0))], dense_units=[])
-    wide = ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, (3, 5))], dense_units=[], num_steps=2)
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=[(4, (2, 0))], dense_units=[], preset="paper")
+    wide = ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, (3, 5))], dense_units=[], num_steps=2, preset="paper")
     assert wide.trainable_weights[0].shape == (3, 5, 1, 4)
     with pytest.raises(ValueError, match=r"`stages` must be a sequence of integers of at least 1. Received: .*'a'"):
-        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[("a", 3)], dense_units=[])
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[("a", 3)], dense_units=[], preset="paper")
     with pytest.raises(TypeError, match="`blocks` must be a list of pairs"):
-        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=None, dense_units=[])
+        ksbp.models.spiking_resnet((8, 8, 1), 2, blocks=None, dense_units=[], preset="paper")
     with pytest.raises(TypeError, match=r"`stages` must be a list of \(filters, kernel_size\)"):
-        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=None, dense_units=[])
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=None, dense_units=[], preset="paper")
 
 
 def test_bad_sizes():
     with pytest.raises(ValueError, match="`input_shape` must be at least 2 x 2"):
-        ksbp.models.spiking_resnet7((1, 1, 3))
+        ksbp.models.spiking_resnet7((1, 1, 3), preset="paper")
     with pytest.raises(ValueError, match=r"`stages` must hold \(filters, kernel_size\) or 'pool'. Received: 64"):
-        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[64], dense_units=[])
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[64], dense_units=[], preset="paper")
     with pytest.raises(ValueError, match="`dense_units` must be a sequence of integers of at least 1.*dense_units=16"):
-        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=16)
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=16, preset="paper")
     with pytest.raises(ValueError, match=r"`dense_units` must be a sequence of integers of at least 1.*=\[0\]"):
-        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=[0])
+        ksbp.models.spiking_vgg((8, 8, 1), 2, stages=[(4, 3)], dense_units=[0], preset="paper")
 
 
 @pytest.mark.slow
@@ -320,7 +328,7 @@ def test_bad_sizes():
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_full_size(name, policy, tmp_path):
     """Each of the six, as it is: builds, is calibrated, trains, is saved, reloaded, and exported to a fresh process."""
-    model = FACTORIES[name](encoder=None, num_steps=12, seed=0, dropout=0.1, policy=policy)
+    model = FACTORIES[name](encoder=None, num_steps=12, seed=0, dropout=0.1, dtype=policy)
     spikes = np.random.default_rng(0).integers(-1, 2, (4, *model.input_shape[1:])).astype("float32")
     ksbp.calibrate(model, spikes, 0.15)
     model.compile(keras.optimizers.SGD(0.001, momentum=0.9), ksbp.losses.SparseSumSquaredError())
@@ -350,4 +358,4 @@ np.save(folder + "/out.npy", model.serve(np.load(folder + "/spikes.npy")))
 def test_bad_filters_of_the_stem():
     for filters in (None, "2", 2.5, 0):
         with pytest.raises(ValueError, match=f"`stem_filters` must be an integer of at least 1.*{filters}"):
-            ksbp.models.spiking_resnet((8, 8, 1), 2, [(4, 1)], [], stem_filters=filters)
+            ksbp.models.spiking_resnet((8, 8, 1), 2, [(4, 1)], [], stem_filters=filters, preset="paper")

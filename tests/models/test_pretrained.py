@@ -167,7 +167,8 @@ def test_pictures_are_read_at_once():
     rates = ksbp.analysis.activity(model, seen, verbose=0).rows
     assert all(0.005 < row["firing_rate"] < 0.6 for row in rows_of_neurons(rates))
     assert model.layers[1].num_steps == card["recipe"]["test_steps"]
-    assert model.get_layer("time").gradient == card["recipe"]["gradient"] == "bounded"
+    assert model.get_layer("time").gradient == card["recipe"]["gradient"] == "accumulated"
+    assert isinstance(model.get_layer("time").cell.neurons()[0].surrogate, ksbp.surrogates.Bounded)
 
 
 @pytest.mark.slow

@@ -15,18 +15,18 @@ def test_lenet_is_the_paper_s():
     cell = model.get_layer("time").cell
     assert [n.name for n in cell.neurons()] == ["conv1", "pool1", "conv2", "pool2", "fc1", "readout"]
     assert [getattr(n, "threshold", None) for n in cell.neurons()] == [1.0, 0.75, 1.0, 0.75, 1.0, None]
-    assert {n.beta for n in cell.neurons() if not isinstance(n, ksbp.IFCell)} == {0.99}
+    assert {n.beta for n in cell.neurons() if not isinstance(n, ksbp.PoolingCell)} == {0.99}
     assert not any("bias" in w.path for w in model.weights)
 
 
 def small(**kwargs):
     arguments = {"stages": [(4, 3), "pool"], "dense_units": [16], "num_steps": 5, **kwargs}
-    return spiking_vgg((8, 8, 2), 3, **arguments)
+    return spiking_vgg((8, 8, 2), 3, **arguments, preset="paper")
 
 
 @pytest.mark.parametrize("kappa", [2.0, 4.0])
 def test_initial_weights(kappa):
-    model = spiking_vgg((8, 8, 16), 3, [(64, 3)], [128], num_steps=2, kappa=kappa, seed=0)
+    model = spiking_vgg((8, 8, 16), 3, [(64, 3)], [128], num_steps=2, kappa=kappa, seed=0, preset="paper")
     for weight in model.trainable_weights[:2]:
         fan_in = np.prod(weight.shape[:-1])
         assert np.std(weight) == pytest.approx(np.sqrt(kappa / fan_in), rel=0.05)
@@ -49,7 +49,7 @@ def test_arguments_reach_the_cells():
         dropout=0.2,
         gradient="bptt",
         pool_threshold=0.6,
-        policy="mixed_bfloat16",
+        dtype="mixed_bfloat16",
         reset_mechanism="subtract",
         surrogate="atan",
         initial_membrane=0.25,
@@ -78,12 +78,16 @@ def test_shapes_are_height_width_channels_whatever_the_configuration(channels_fi
 
 
 def test_shapes_of_a_residual_network_whatever_the_configuration(channels_first):
-    resnet = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    resnet = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4, preset="paper"
+    )
     assert resnet.get_layer("time").cell.cells[-2].name == "flatten"
     assert resnet.predict(np.zeros((1, 8, 8, 2), "float32"), verbose=0).shape == (1, 3)
     shapes = [tuple(weight.shape) for weight in resnet.weights]
     keras.config.set_image_data_format("channels_last")
-    other = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4)
+    other = ksbp.models.spiking_resnet(
+        (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4, preset="paper"
+    )
     assert [tuple(weight.shape) for weight in other.weights] == shapes
 
 

@@ -34,7 +34,9 @@ def model_of(strategy, random):
     encoder = ksbp.PoissonEncoder(STEPS, seed=3) if random is True else None
     with strategy.scope():
         noisy = {"dropout": 0.3, "normalization": "batch"} if random is True else {}  # each device has its own
-        model = ksbp.models.spiking_vgg(SIZE, 3, [(4, 3)], [], STEPS, encoder=encoder, seed=1, **noisy)
+        model = ksbp.models.spiking_vgg(
+            SIZE, 3, [(4, 3)], [], num_steps=STEPS, encoder=encoder, seed=1, **noisy, preset="paper"
+        )
         loss = "sparse_categorical_crossentropy" if random == "mean" else ksbp.losses.SparseSumSquaredError()
         rate = keras.optimizers.schedules.CosineDecay(0.01, 9)
         averages = {"use_ema": True, "ema_momentum": 0.5} if random == "averages" else {}
@@ -53,7 +55,16 @@ def normalized(strategy):
     """With batch normalisation, and one batch: the weights stay as they are."""
     with strategy.scope():
         model = ksbp.models.spiking_vgg(
-            SIZE, 3, [(4, 3), (5, 3)], [], STEPS, normalization="batch", encoder=None, seed=1, gradient="bounded"
+            SIZE,
+            3,
+            [(4, 3), (5, 3)],
+            [],
+            STEPS,
+            normalization="batch",
+            encoder=None,
+            seed=1,
+            surrogate="bounded",
+            preset="paper",
         )
         model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)

@@ -77,7 +77,7 @@ def small_model():
 
 
 def spiking_model():
-    return compiled(ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0))
+    return compiled(ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper"))
 
 
 def compiled(model):
@@ -160,8 +160,9 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer
             [],
             num_steps=3,
             encoder=ksbp.ConstantEncoder(3, 3.0),
-            policy="mixed_float16",
+            dtype="mixed_float16",
             seed=0,
+            preset="paper",
         )
         model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         data, model = ksbp.datasets.Batches(images, labels, 4, seed=1), start(model)
@@ -384,7 +385,7 @@ def test_a_folder_in_the_home_of_the_user(tmp_path, monkeypatch):
 
 
 def test_images_that_are_not_scaled_are_refused_where_xla_leaves_checks_out(tmp_path):
-    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3)
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, preset="paper")
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), jit_compile=True)
     pixels = ksbp.datasets.Batches(np.full((8, 4, 4, 1), 200, "float32"), np.zeros(8, "int32"), 4)
     with pytest.raises(tf.errors.InvalidArgumentError, match="divide 8-bit images by 255"):

@@ -16,7 +16,7 @@ ONE_LAYER = {"stages": [(4, 3)], "dense_units": []}
 
 def model_for_digits(gradient="accumulated", seed=0, **kwargs):
     kwargs = {"stages": [(8, 3), "pool"], "dense_units": [32], "num_steps": 12, **kwargs}
-    return ksbp.models.spiking_vgg((8, 8, 1), 10, gradient=gradient, seed=seed, **kwargs)
+    return ksbp.models.spiking_vgg((8, 8, 1), 10, gradient=gradient, seed=seed, **kwargs, preset="paper")
 
 
 def digits():
@@ -39,7 +39,7 @@ def compiled(model, rate=0.002):
 @GRADIENTS
 def test_it_learns_real_digits(gradient, policy):
     x, y = digits()
-    model = compiled(model_for_digits(gradient, policy=policy))
+    model = compiled(model_for_digits(gradient, dtype=policy))
     model.fit(x[:1500], y[:1500], batch_size=32, epochs=4, verbose=0)
     _, accuracy = model.evaluate(x[1500:], y[1500:], verbose=0)
     assert accuracy > 0.85

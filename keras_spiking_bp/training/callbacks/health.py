@@ -170,7 +170,7 @@ class Health(keras.callbacks.Callback):
                     "saturated", name,
                     f"Layer {name!r} is saturated: {saturated:.1%} of its neurons fire in more than "
                     f"{SATURATED_RATE:.0%} of the time steps. Start again with a smaller learning rate, a penalty that "
-                    "holds the rates (activity_regularizer=regularizers.FiringRate(), gradient='bounded'), or smaller "
+                    "holds the rates (activity_regularizer=regularizers.FiringRate(), surrogate='bounded'), or smaller "
                     "weights (keras_spiking_bp.calibrate)",
                 )  # fmt: skip
 
