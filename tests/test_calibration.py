@@ -12,6 +12,7 @@ from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.rnn import encoded_inputs
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
+from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.networks import noisy_patterns
 from tests.slow import slow
 
@@ -316,7 +317,7 @@ def deviation(model, spikes):
     """How far moving statistics are from those that the network as it is now has on these spikes, at most."""
     norms = norms_of(model)
     before = [np.concatenate(norm.get_weights()[2:]) for norm in norms]
-    model.get_layer("time").take_statistics(spikes, runs=1)
+    take_statistics(model.get_layer("time"), spikes, runs=1)
     after = [np.concatenate(norm.get_weights()[2:]) for norm in norms]
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(after, before, strict=True))
 
@@ -346,7 +347,7 @@ def test_only_the_statistics():
     assert ksbp.calibrate(model, IMAGES, firing_rate=None) == []
     for a, b in zip(model.trainable_weights, other.trainable_weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    other.get_layer("time").take_statistics(input_over_time(other)(IMAGES))
+    take_statistics(other.get_layer("time"), input_over_time(other)(IMAGES))
     for a, b in zip(norms_of(model), norms_of(other), strict=True):
         np.testing.assert_allclose(a.moving_variance, b.moving_variance, rtol=0.01)
         np.testing.assert_allclose(a.moving_mean, b.moving_mean, rtol=0.01, atol=1e-3)

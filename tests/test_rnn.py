@@ -11,6 +11,7 @@ from tensorflow.python.framework.function_def_to_graph import function_def_to_gr
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.gradients.tracing import could_possibly_record
+from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.slow import slow, slow_except
 
 GRADIENTS = ["accumulated", "bptt"]
@@ -547,7 +548,7 @@ def test_a_mask_that_keras_attached_to_the_inputs_is_used_by_all():
     x[:, 5:] = 0
     padded = keras.layers.Masking()(x)
     seen = x[:, :5]
-    layer.take_statistics(padded)  # of a layer that it builds
+    take_statistics(layer, padded)  # of a layer that it builds
     currents = seen.mean(1) @ synapse.layers[0].kernel.numpy()
     assert_all_close([norm.moving_mean, norm.moving_variance], [currents.mean(0), currents.var(0)], rtol=1e-3)
     expected, activity = layer.observe(seen)

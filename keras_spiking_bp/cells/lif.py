@@ -15,19 +15,13 @@ from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import input_dtype, output_of, sum_of_currents, total_of
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.bptt import lif_step_bptt, lif_step_surrogate
-from keras_spiking_bp.gradients.slopes import leak_correction, mean_gain, within_bounds
+from keras_spiking_bp.gradients.slopes import leak_correction
 from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.utils import neuron_parameters as parameters
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
-from keras_spiking_bp.utils.validation import (
-    check_beta,
-    check_choice,
-    check_rate,
-    check_seed,
-    check_threshold,
-)
+from keras_spiking_bp.utils.validation import check_beta, check_choice, check_rate, check_seed, check_threshold
 
 #: What happens to the membrane potential of a neuron that fires.
 RESET_MECHANISMS = ("zero", "subtract")
@@ -65,15 +59,13 @@ class LIFCell(SavesItsSeed, NeuronCell):
             (`gradient="accumulated"`). None: the paper's derivative, from the spikes alone; in a `RecurrentCell`
             `"atan"`.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
-            0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"` and little leak, the spike counts of a
-            constant current are rounded to the nearest integer, not down, which matters with few steps.
+            0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"`, the spike counts of a constant current
+            are rounded to the nearest integer, not down, which matters with few steps.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
-            in [0.001, 1] and at 0.001 or above, where they must start too. Require a surrogate and `gradient="bptt"`.
-            (Weight decay would pull them to 0: before training, `optimizer.exclude_from_weight_decay([cell.beta])` of a
-            built cell.) With an `initial_membrane`, the gradient of the threshold includes that of the start, except
-            where states are constants: with an `initial_state`, and in a stateful layer.
+            in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
+            them to 0: `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.)
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
             `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
             does not. Requires `gradient="accumulated"`.
@@ -115,7 +107,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         self.beta = parameters.checked(check_beta, "beta", beta)
         self.threshold = parameters.checked(check_threshold, "threshold", threshold)
         self.reset_mechanism = check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
-        self.dropout = dropout
+        self.dropout = check_rate("dropout", dropout)
         self.surrogate = surrogates.get(surrogate)
         self.initial_membrane = check_rate("initial_membrane", initial_membrane)
         self.synaptic_beta = (
@@ -139,25 +131,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
         super().build(input_shape)
         for name in ("beta", "threshold", "synaptic_beta"):
             parameters.check_fits(self.name, name, getattr(self, name), self.output_shape_of_step)
-        if self.learn_beta:
-            self.beta = parameters.learned_beta(self, self.beta)
-        if self.learn_threshold:
-            self.threshold = parameters.learned_threshold(self, self.threshold)
-
-    @property
-    def dropout(self) -> float:
-        """Probability with which a neuron is left out for a window in training."""
-        return self._dropout
-
-    @dropout.setter
-    def dropout(self, dropout: float) -> None:
-        dropout = check_rate("dropout", dropout)
-        if dropout and "_dropout" in vars(self) and not hasattr(self, "seed_generator"):
-            raise ValueError(
-                f"`dropout` of {self.name!r}, which was made without, must stay 0: it has no random stream. Received: "
-                f"dropout={dropout}. Make the network with a dropout and copy the weights"
-            )
-        self._dropout = dropout
+        self.beta = parameters.learned_beta(self, self.beta) if self.learn_beta else self.beta
+        self.threshold = parameters.learned_threshold(self, self.threshold) if self.learn_threshold else self.threshold
 
     @property
     def learned(self) -> list[str]:
@@ -191,19 +166,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return tf.cast(~dropped, tf.float32) / (1.0 - self.dropout)
 
     def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
-        membrane = carried["membrane"]
-        names = record.needed(gradient, self.surrogate, recorded)
-        of_neurons = record.start(names, membrane, leaks=not parameters.is_one(self.beta))
-        if gradient == "bptt" and self.surrogate is None:
-            of_neurons["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
-        if "slope_sum" in of_neurons and self.synaptic_beta is not None:
-            shape = tf.shape(membrane)
-            if isinstance(self.synaptic_beta, float):  # the same for all neurons
-                shape = tf.concat([shape[:1], tf.ones_like(shape[1:])], 0)
-            of_neurons["drive"] = tf.zeros(shape)
-        if names and self.feeds_back:
-            of_neurons["first_fed_back"] = carried["fed_back"]
-        return of_neurons
+        return record.start(self, carried, gradient, recorded)
 
     def step(
         self, inputs: tf.Tensor, states: list[State], currents: Sequence[tf.Tensor] = ()
@@ -236,39 +199,25 @@ class LIFCell(SavesItsSeed, NeuronCell):
         new, current = dict(state), tf.cast(current, tf.float32)
         if self.synaptic_beta is not None:
             new["current"] = current = self.synaptic_beta * state["current"] + current
+        potential: Any = None
         if "slot" not in state:
             potential, fired, spikes, new["membrane"] = self._integrate(
                 state["membrane"], current, beta, threshold, for_training="spike_count" in state
             )
-        elif self.surrogate is None:
-            spikes, new["membrane"], new["slot"] = lif_step_bptt(
-                state["membrane"],
-                current,
-                state["slot"],
-                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
-                slope_scale=self.slope_scale,
-            )
-            potential, fired = None, spikes
         else:
-            spikes, new["membrane"] = lif_step_surrogate(
-                state["membrane"],
-                current,
-                forward=lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:],
-                surrogate=self.surrogate,
-                beta=beta,
-                threshold=threshold,
-                resets_to_zero=resets_to_zero,
-            )
-            potential, fired = None, spikes
+            forward = lambda membrane, current: self._integrate(membrane, current, beta, threshold)[2:]  # noqa: E731
+            if self.surrogate is None:
+                spikes, new["membrane"], new["slot"] = lif_step_bptt(
+                    state["membrane"], current, state["slot"], forward, self.slope_scale
+                )
+            else:
+                spikes, new["membrane"] = lif_step_surrogate(
+                    state["membrane"], current, forward, self.surrogate, beta, threshold, resets_to_zero
+                )
+            fired = spikes
         slope: Any = self.surrogate  # called only if there is one
         new |= record.update(
-            state,
-            spikes,
-            lambda: slope(potential - threshold),
-            beta,
-            threshold,
-            resets_to_zero,
-            self.synaptic_beta,
+            state, spikes, lambda: slope(potential - threshold), beta, threshold, resets_to_zero, self.synaptic_beta
         )
         if "keep" in state:
             spikes = spikes * state["keep"]
@@ -314,26 +263,9 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
         """The neurons without their synapse, over the window: `net` is the current summed over time."""
-        count = spike_total(net, state["spike_count"], self._slope(state, num_steps))
+        count = spike_total(net, state["spike_count"], record.slope(self, state, num_steps))
         state["count"] = count
         return count * state["keep"] if "keep" in state else count
-
-    def _slope(self, state: State, num_steps: tf.Tensor) -> tf.Tensor:
-        """`d count / d net`, from the available record."""
-        steps = acting = per_sample(num_steps, state["membrane"])
-        if "slope_sum" in state:
-            return state["slope_sum"] / steps
-        if self.surrogate is None:
-            slope = self.correction(state) * self.slope_scale
-            if self.reset_mechanism == "zero":  # the mean over time of the slope of the authors' code
-                acting = record.last_spike(state, num_steps)
-                slope = slope * acting / steps
-        else:
-            between = within_bounds(state["spike_count"], state["membrane"], parameters.now(self.threshold), num_steps)
-            slope = between * self.slope_scale
-        if self.synaptic_beta is None:
-            return slope
-        return slope * mean_gain(self.synaptic_beta, tf.maximum(acting, 1.0))
 
     def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
         """The `activity_regularizer` of the firing rates, per sample."""
@@ -341,8 +273,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             return None
         rates = state["count"] / per_sample(num_steps, state["count"])
         penalty = self.activity_regularizer(rates)
-        samples = tf.cast(tf.shape(rates)[0], penalty.dtype)
-        return tf.math.divide_no_nan(penalty, samples)  # per sample
+        return tf.math.divide_no_nan(penalty, tf.cast(tf.shape(rates)[0], penalty.dtype))
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""
@@ -359,15 +290,11 @@ class LIFCell(SavesItsSeed, NeuronCell):
         }
 
     def get_config(self) -> dict[str, Any]:
+        names = ("reset_mechanism", "dropout", "seed", "initial_membrane", "learn_beta", "learn_threshold")
         return {
             **super().get_config(),
             **{name: parameters.configured(getattr(self, name), first) for name, first in self._initial.items()},
-            "reset_mechanism": self.reset_mechanism,
-            "dropout": self.dropout,
-            "seed": self.seed,
-            "surrogate": None if self.surrogate is None else keras.saving.serialize_keras_object(self.surrogate),
-            "initial_membrane": self.initial_membrane,
+            **{name: getattr(self, name) for name in names},
+            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
             "synaptic_beta": parameters.plain(self.synaptic_beta),
-            "learn_beta": self.learn_beta,
-            "learn_threshold": self.learn_threshold,
         }

@@ -18,9 +18,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_spiking_bp.gradients.slopes import eligibility_step
+from keras_spiking_bp.gradients.slopes import eligibility_step, mean_gain, within_bounds
 from keras_spiking_bp.gradients.surrogates import Bounded, Surrogate
 from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.neuron_parameters import is_one, now
 
 #: For the derivative between the bounds of a count.
 COUNT = ("spike_count",)
@@ -40,9 +41,22 @@ def needed(gradient: str | None, surrogate: Surrogate | None, recorded: bool) ->
     return names + (COUNT if gradient == "bptt" or isinstance(surrogate, Bounded) else SURROGATE)
 
 
-def start(names: tuple[str, ...], membrane: tf.Tensor, leaks: bool) -> dict[str, tf.Tensor]:
-    """A blank record for neurons with this membrane potential. Without leak the trace is the count: it has no entry."""
-    return {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or leaks}
+def start(cell: Any, carried: dict[str, tf.Tensor], gradient: str | None, recorded: bool) -> dict[str, tf.Tensor]:
+    """The blank record of neurons with these states. Without leak the trace is the count: it has no entry."""
+    membrane = carried["membrane"]
+    names = needed(gradient, cell.surrogate, recorded)
+    leaks = not is_one(cell.beta)
+    blank = {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or leaks}
+    if gradient == "bptt" and cell.surrogate is None:
+        blank["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
+    if "slope_sum" in blank and cell.synaptic_beta is not None:
+        shape = tf.shape(membrane)
+        if isinstance(cell.synaptic_beta, float):  # the same for all neurons
+            shape = tf.concat([shape[:1], tf.ones_like(shape[1:])], 0)
+        blank["drive"] = tf.zeros(shape)
+    if names and cell.feeds_back:
+        blank["first_fed_back"] = carried["fed_back"]
+    return blank
 
 
 def update(
@@ -87,3 +101,21 @@ def last_spike(state: dict[str, tf.Tensor], num_steps: tf.Tensor) -> tf.Tensor:
 def leaky_trace(state: dict[str, tf.Tensor]) -> tf.Tensor:
     """`sum_k beta^(T - t_k)` over the spike times."""
     return state.get("leaky_trace", state["spike_count"])
+
+
+def slope(cell: Any, state: dict[str, tf.Tensor], num_steps: tf.Tensor) -> tf.Tensor:
+    """`d count / d net`, from the record after a window."""
+    steps = acting = per_sample(num_steps, state["membrane"])
+    if "slope_sum" in state:
+        return state["slope_sum"] / steps
+    if cell.surrogate is None:
+        value = cell.correction(state) * cell.slope_scale
+        if cell.reset_mechanism == "zero":  # the mean over time of the slope of the authors' code
+            acting = last_spike(state, num_steps)
+            value = value * acting / steps
+    else:
+        between = within_bounds(state["spike_count"], state["membrane"], now(cell.threshold), num_steps)
+        value = between * cell.slope_scale
+    if cell.synaptic_beta is None:
+        return value
+    return value * mean_gain(cell.synaptic_beta, tf.maximum(acting, 1.0))

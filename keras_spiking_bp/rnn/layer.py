@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.cells.moving_statistics import (
-    learning_normalizations,
-    moving_statistics,
-    statistics_of_batch,
-    untouched,
-)
 from keras_spiking_bp.cells.synapse import build_part
 from keras_spiking_bp.cells.tree import check_nothing_shared, checked_names
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
-from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted, not_recorded
-from keras_spiking_bp.kernels.switch import in_training
-from keras_spiking_bp.rnn import carried, window_gradient, window_input, window_output
+from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted
+from keras_spiking_bp.rnn import carried, derivative, statistics, window_input, window_output
 from keras_spiking_bp.rnn.carried import Carried
 from keras_spiking_bp.rnn.gradient_rules import check_built_rule, check_rule
-from keras_spiking_bp.rnn.loop_weights import changes_variables
-from keras_spiking_bp.rnn.time_loop import Window, run_window
+from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, named
 
 
@@ -96,12 +87,6 @@ class SpikingRNN(keras.layers.RNN):
         self,
         cell: Cell,
         gradient: str = "accumulated",
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        unroll: bool = False,
-        zero_output_for_mask: bool = False,
         **kwargs: Any,
     ):
         if not isinstance(cell, Cell):
@@ -117,16 +102,7 @@ class SpikingRNN(keras.layers.RNN):
                 )
         check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
-        super().__init__(
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            zero_output_for_mask=zero_output_for_mask,
-            **kwargs,
-        )
+        super().__init__(cell, **kwargs)
         check_float32_policy("SpikingRNN", self.dtype_policy)
         self.gradient = gradient
 
@@ -139,20 +115,8 @@ class SpikingRNN(keras.layers.RNN):
     def gradient(self, gradient: str) -> None:
         check_rule(gradient, self.cell)
         if self.built:
-            self._check_layers(gradient)
+            check_built_rule(gradient, self.cell, self._step_shape)
         self._gradient = gradient
-
-    def _check_layers(self, gradient: str) -> None:
-        check_built_rule(gradient, self.cell, self._step_shape)
-        self._checked_with = self._learning()
-
-    def _check_unfrozen(self) -> None:
-        """Repeats the checks if other batch normalisations learn than before."""
-        if self._learning() != self._checked_with:
-            self._check_layers(self.gradient)
-
-    def _learning(self) -> tuple[int, ...]:
-        return tuple(id(layer) for layer in learning_normalizations(self.cell))
 
     def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
         source = getattr(getattr(sequences, "_keras_history", None), "operation", None)
@@ -161,10 +125,6 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        names = ("initial_state", "mask", "training")[: len(args)]
-        if 1 < len(args) == len(names) and not kwargs.keys() & set(names):
-            # Keras passes a mask on to the next layer if it is a keyword
-            args, kwargs = (), kwargs | dict(zip(names, args, strict=True))
         if kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
             mask = getattr(sequences, "_keras_mask", None)  # which Keras up to 3.13 loses where it casts `sequences`
             kwargs |= {} if mask is None else {"mask": mask}
@@ -177,7 +137,7 @@ class SpikingRNN(keras.layers.RNN):
         build_part(self.cell, step_shape)  # here: Keras takes the cell for built, whatever the checks find
         carried.check_names(self.cell)
         self._step_shape = step_shape
-        self._check_layers(self.gradient)
+        check_built_rule(self.gradient, self.cell, step_shape)
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
@@ -224,9 +184,7 @@ class SpikingRNN(keras.layers.RNN):
         training: bool | None = False,
     ) -> Any:
         at_rest = initial_state is None and not self.stateful
-        sequences, before, mask = self._checked(sequences, initial_state, mask)
-        if self.stateful and initial_state is not None:  # else checked with the states that it carries
-            self._check_batch_size(sequences)
+        sequences, before, mask = self.checked_inputs(sequences, initial_state, mask)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             # made here again, where the derivative of a later tape sees a learned threshold
@@ -236,11 +194,10 @@ class SpikingRNN(keras.layers.RNN):
 
         if gradient_wanted(training):
             if training:
-                self._check_unfrozen()
-                self._take_first_statistics(sequences, before, mask)
+                statistics.take_first(self.cell, sequences, before, mask)
             window = self._run(sequences, before, mask, training, self.gradient)
             if self.gradient == "accumulated":  # `check_rule` allows none else
-                window_gradient.add_penalties(self.cell, window)
+                derivative.add_penalties(self.cell, window)
             output = self._output(window, before, mask, self.gradient)
             states = carried.after(self.cell, window, before).flat()
         elif tf.executing_eagerly():
@@ -279,132 +236,25 @@ class SpikingRNN(keras.layers.RNN):
             TensorShape([2, 3])
         """
         names = checked_names(self.cell)
-        sequences, before, mask = self._checked(sequences, initial_state, mask)
-        window = self._run(sequences, before, mask, False, None, recorded=True)
+        sequences, before, mask = self.checked_inputs(sequences, initial_state, mask)
+        window = derivative.run(
+            self.cell, sequences, before, mask, False, None, True, self.return_sequences, self.zero_output_for_mask
+        )
         states = zip(self.cell.neurons(), window.states, strict=True)
         activities = [neuron.activity(state, window.num_steps) for neuron, state in states]
         return self._output(window, before, mask, None), dict(zip(names, activities, strict=True))
 
-    def take_statistics(
-        self,
-        sequences: tf.Tensor,
-        initial_state: list[tf.Tensor] | None = None,
-        mask: tf.Tensor | None = None,
-        runs: int | None = None,
-    ) -> None:
-        """Sets the moving statistics of batch normalisation in synapses to those of the given data, layer by layer.
-
-        The network runs once for each such layer: each run corrects the statistics of one more layer. Does nothing if
-        no such layer learns. The first training step does it for the layers of which no statistics have been taken yet;
-        on several devices (`tf.distribute`) each takes those of its share of the batch. It does not on several devices
-        if one of these layers has `synchronized=True`, or a custom layer changes variables in its call: then call
-        `calibrate(model, inputs, firing_rate=None)` before training.
-
-        Args:
-            sequences, initial_state, mask: as in the call of the layer.
-            runs: how many times the network runs; None for as many as all statistics need. 1 suffices for those after
-                layers whose statistics are correct.
-
-        Raises:
-            TypeError, ValueError: as the call of the layer.
-
-        Example:
-            >>> synapse = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()])
-            >>> layer = SpikingRNN(LIFCell(synapse, threshold=2.0))
-            >>> layer.take_statistics(np.ones((2, 20, 4), "float32"))
-            >>> float(synapse.layers[1].moving_variance[0])
-            0.0
-        """
-        sequences, before, mask = self._checked(sequences, initial_state, mask)
-        self._check_unfrozen()
-        if layers := learning_normalizations(self.cell):
-            found = self._statistics_of_batch(sequences, before, mask, runs)
-            for variable, value in zip(moving_statistics(layers), found, strict=True):
-                variable.assign(value)
-
-    def _statistics_of_batch(
-        self,
-        sequences: tf.Tensor,
-        before: Carried,
-        mask: tf.Tensor | None,
-        runs: int | None = None,
-        only: tf.Tensor | None = None,
-    ) -> list[tf.Tensor]:
-        def once() -> None:
-            window = self._run(sequences, before, mask, False, None, recorded=True)
-            self.cell.accumulate(window.total_input, window.states, tf.maximum(window.num_steps, 1.0), training=True)
-
-        return statistics_of_batch(self.cell, once, runs, only)
-
-    def _take_first_statistics(self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None) -> None:
-        """In the first training step: with mean 0 and variance 1 the last layers of a deep network are dead."""
-        layers = learning_normalizations(self.cell)
-        if not layers:
-            return
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        if several and (any(norm.synchronized for norm in layers) or changes_variables(self.cell)):
-            return  # replicas cannot exchange values, nor update variables, within a cond
-        first, variables = untouched(layers), moving_statistics(layers)
-        values = tf.cond(
-            tf.reduce_any(first),
-            lambda: self._statistics_of_batch(sequences, before, mask, only=first),
-            lambda: [tf.identity(variable.value) for variable in variables],
-        )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
     def _run(
-        self,
-        sequences: tf.Tensor,
-        before: Carried,
-        mask: tf.Tensor | None,
-        training: bool | None,
-        gradient: str | None,
-        recorded: bool = False,
+        self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None, training: bool | None, gradient: str | None
     ) -> Window:
-        """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none)."""
-        states = [
-            neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=bool(training))
-            for neuron, state in zip(self.cell.neurons(), before.neurons, strict=True)
-        ]
-        if self.cell.emits == "potential":
-            states[-1].pop("potential_sum", None)  # no cell follows the last readout
-        # an eager tape would keep what each step computes, to throw it away
-        with in_training(bool(training)), not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
-            window = run_window(
-                self.cell,
-                sequences,
-                states,
-                mask=mask,
-                keep_outputs=self.return_sequences,
-                zero_output_for_mask=self.zero_output_for_mask,
-                unroll=self.unroll,
-                differentiable=gradient == "bptt",
-            )
-        if gradient is None:
-            return window
-        if gradient == "accumulated":
-            return window_gradient.on_totals(self.cell, window, sequences, mask, bool(training))
-        if training and learning_normalizations(self.cell):  # to update them: the gradient goes through the loop
-            constant, num_steps = window.without_gradient(), tf.maximum(window.num_steps, 1.0)
-            self.cell.accumulate(constant.total_input, constant.states, num_steps, training)
-        return window_gradient.through_the_loop(self.cell, window)
+        options = (self.return_sequences, self.zero_output_for_mask, self.unroll)
+        return derivative.run(self.cell, sequences, before, mask, bool(training), gradient, False, *options)
 
     def _start(self, initial_state: list[tf.Tensor] | None, sequences: tf.Tensor) -> Carried:
         """The states before the first step: constants, except those at rest, which follow a learned threshold."""
         if initial_state is None and not self.stateful:
             return carried.at_rest(self.cell, tf.shape(sequences)[0])
-        if initial_state is None:
-            self._check_batch_size(sequences)
         return carried.given(self.cell, self.states if initial_state is None else initial_state, sequences)
-
-    def _check_batch_size(self, sequences: tf.Tensor) -> None:
-        """Rejects inputs that do not fit the states that a stateful layer carries."""
-        if not sequences.shape[:1].is_compatible_with(self.states[0].shape[:1]):
-            raise ValueError(
-                f"`sequences` must have the batch size of the carried states of this stateful layer, "
-                f"{self.states[0].shape[0]}. Received: sequences of shape {tuple(sequences.shape)}"
-            )
 
     def _output(self, window: Window, before: Carried, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """What the layer returns of a window, with the derivative that the window has."""
@@ -412,7 +262,7 @@ class SpikingRNN(keras.layers.RNN):
             return window_output.at_the_end(window, before)
         return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, gradient == "accumulated")
 
-    def _checked(
+    def checked_inputs(
         self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any
     ) -> tuple[tf.Tensor, Carried, tf.Tensor | None]:
         """Inputs, states before the first step, and mask, verified, as the loop takes them. Builds the layer."""

@@ -17,6 +17,7 @@ from keras_spiking_bp.cells.tree import checked_names
 from keras_spiking_bp.rnn.encoded_inputs import Encoded, encode
 from keras_spiking_bp.rnn.observe import Activity, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import check_graph, input_over_time, spiking_layer
+from keras_spiking_bp.rnn.statistics import take_statistics
 from keras_spiking_bp.training.scalable_weights import last_weights_of, sources_of, weights_of
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.validation import check_finite_weights, check_fraction, check_positive, named
@@ -63,7 +64,7 @@ def calibrate(
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
     be normalised again; or, if weights stand behind it, those of the last layer. A frozen one (`trainable = False`) is
-    unchanged. `fit` takes the first statistics itself (`SpikingRNN.take_statistics`).
+    unchanged. `fit` takes the first statistics itself.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
@@ -112,8 +113,8 @@ def calibrate(
     spikes = encode(model, inputs)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
-    take_statistics = tf.function(
-        lambda x, mask: layer.take_statistics(x, layer.get_initial_state(tf.shape(x)[0]), mask, runs=1)
+    one_more = tf.function(
+        lambda x, mask: take_statistics(layer, x, layer.get_initial_state(tf.shape(x)[0]), mask, runs=1)
     )
     constrained = [v for name in to_scale for source in sources[name] for v in source.trainable_weights]
     statistics = [v for norm in normalizations for v in norm.non_trainable_weights]
@@ -124,13 +125,13 @@ def calibrate(
         done = []
         for name in sources:
             if normalizations:  # correct for this layer now, since they are for the preceding ones
-                take_statistics(*spikes)
+                one_more(*spikes)
             if name in targets:
                 done.append(_to_rate(name, to_scale[name], observe, spikes, targets[name], tolerance))
                 if verbose:
                     _say(name, done[-1].factor, "firing rate", done[-1].rate_before, done[-1].rate)
         if normalizations and layer.cell.emits == "spikes":  # layers may stand behind the last neurons
-            take_statistics(*spikes)
+            one_more(*spikes)
         if output_std is not None:
             before, reached = _to_spread(readout, to_scale[readout], observe, spikes, output_std)
             if verbose:

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import reproduce
+from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.networks import made_up_images, with_other_weights
 
 SIZE, STEPS, BATCH, EPOCHS = (6, 6, 1), 5, 8, 3
@@ -346,7 +347,7 @@ def assert_first_statistics_of_its_share(folder, number=0):
     """Each device normalises by the statistics of its own share, as Keras does; those of the first one are saved."""
     model, batches = normalized(tf.distribute.get_strategy())
     ((spikes, _),) = batches.epoch(0)
-    model.get_layer("time").take_statistics(np.split(spikes.numpy().astype("float32"), 2)[number])
+    take_statistics(model.get_layer("time"), np.split(spikes.numpy().astype("float32"), 2)[number])
     for value, expected in zip(np.load(folder / f"norm-{number}.npz").values(), statistics(model), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
         assert np.abs(value - value.round()).max() > 0.01  # not 0 or 1

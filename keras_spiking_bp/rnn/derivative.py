@@ -1,17 +1,62 @@
-"""The derivative of a window: once, on totals, or through the loop, and that of penalties on its counts."""
+"""One window of time steps and its derivative: once, on sums over time, or through the loop."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.moving_statistics import learning_normalizations
 from keras_spiking_bp.gradients.bptt import deliver_corrections
 from keras_spiking_bp.gradients.totals import spike_total, total_over_steps
-from keras_spiking_bp.gradients.tracing import after_reads
-from keras_spiking_bp.rnn.time_loop import Window
+from keras_spiking_bp.gradients.tracing import after_reads, not_recorded
+from keras_spiking_bp.kernels.switch import in_training
+from keras_spiking_bp.rnn.carried import Carried
+from keras_spiking_bp.rnn.time_loop import Window, run_window
 from keras_spiking_bp.utils.broadcasting import per_sample
+
+
+def run(
+    cell: Cell,
+    sequences: tf.Tensor,
+    before: Carried,
+    mask: tf.Tensor | None,
+    training: bool,
+    gradient: str | None,
+    recorded: bool = False,
+    keep_outputs: bool = False,
+    zero_output_for_mask: bool = False,
+    unroll: bool = False,
+) -> Window:
+    """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none)."""
+    states = [
+        neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=training)
+        for neuron, state in zip(cell.neurons(), before.neurons, strict=True)
+    ]
+    if cell.emits == "potential":
+        states[-1].pop("potential_sum", None)  # no cell follows the last readout
+    # an eager tape would keep what each step computes, to throw it away
+    with in_training(training), not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
+        window = run_window(
+            cell,
+            sequences,
+            states,
+            mask=mask,
+            keep_outputs=keep_outputs,
+            zero_output_for_mask=zero_output_for_mask,
+            unroll=unroll,
+            differentiable=gradient == "bptt",
+        )
+    if gradient is None:
+        return window
+    if gradient == "accumulated":
+        return on_totals(cell, window, sequences, mask, training)
+    if training and learning_normalizations(cell):  # to update them: the gradient goes through the loop
+        constant, num_steps = window.without_gradient(), tf.maximum(window.num_steps, 1.0)
+        cell.accumulate(constant.total_input, constant.states, num_steps, training)
+    return through_the_loop(cell, window)
 
 
 def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:
