@@ -33,9 +33,9 @@ from examples.plotting import plt
 from examples.report import command, write
 from examples.training import trained
 from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.gradients.surrogates import NAMES
 from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.recipes import Recipe, recipe
-from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -59,7 +59,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hybrid-steps", type=int, default=10)
     parser.add_argument("--hybrid-percentile", type=float, default=99.9)
     parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to this rate before training")
-    parser.add_argument("--hybrid-gradient", choices=GRADIENTS, default="accumulated")
+    parser.add_argument("--hybrid-surrogate", choices=NAMES, help="without: the paper's derivative")
     parser.add_argument("--hybrid-epochs", type=int, default=1)
     parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--hybrid-batch-size", type=int, default=64)
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> dict:
     ann.set_weights(learned.get_weights())
     few = {"initial_membrane": args.initial_membrane, "calibrate_biases": args.calibrate_biases}
     start = ksbp.convert_to_snn(
-        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, gradient=args.hybrid_gradient, **few
+        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, surrogate=args.hybrid_surrogate, **few
     )
     if args.hybrid_firing_rate is not None:
         ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> dict:
         start, data, args.hybrid_epochs, args.output / "hybrid.keras", args.hybrid_augment, args.hybrid_batch_size,
         args.hybrid_learning_rate, args.seed, args.verbose,
         note=f"{args.hybrid_steps} steps, percentile {args.hybrid_percentile}, rate {args.hybrid_firing_rate}, "
-        f"{args.hybrid_gradient}, {few}, ANN by {of_ann}",
+        f"{args.hybrid_surrogate}, {few}, ANN by {of_ann}",
     )  # fmt: skip
     converted = ksbp.convert_to_snn(ann, sample, args.converted_steps, percentile=args.percentile, **few)
     spiking = {"direct": by_spikes, "hybrid": mixed, "converted": converted}

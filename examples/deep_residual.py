@@ -64,17 +64,8 @@ def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]], seed: 
     """
     if args.ann or args.rounded:
         raise SystemExit("--ann and --rounded are of cells: --residual current or spikes")
-    parts = Parts(
-        gradient=args.gradient,
-        policy=args.policy,
-        kappa=2.0,
-        pooling="average",
-        pool_threshold=0.75,
-        normalization="batch",
-        readout_beta=None,
-        seed=seed,
-        neuron=neuron_settings(args),
-    )
+    settings = {"gradient": args.gradient, "dtype": args.policy, "pooling": "average", "normalization": "batch"}
+    parts = Parts("paper", 2.0, seed, {**settings, **neuron_settings(args)})
 
     def convolution(x: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
         currents = on_all_steps([parts.convolution(filters, size, strides)], x)

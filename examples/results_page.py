@@ -140,12 +140,13 @@ def _title(recipe: dict) -> str:
 
 
 def _rule(recipe: dict) -> str:
+    bounded = recipe.get("surrogate") == "bounded"
     added = {
         "batch normalisation": recipe.get("normalization"),
-        f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate"),
+        f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate") and not bounded,
         "rate penalty": recipe.get("rate_penalty"),
     }
-    return ", ".join([recipe["gradient"], *(name for name, used in added.items() if used)])
+    return ", ".join(["bounded" if bounded else recipe["gradient"], *(name for name, used in added.items() if used)])
 
 
 def _duration(seconds: float) -> str:

@@ -45,7 +45,8 @@ def count(text: str) -> int:
 
 def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of all LIF neurons."""
-    surrogate = surrogates.get(args.surrogate)
+    bptt = args.gradient == "bptt" and args.surrogate == "bounded"  # the default, of the other gradient alone
+    surrogate = surrogates.get(None if bptt else args.surrogate)
     if surrogate is not None and args.scale_surrogate:
         surrogate = surrogate.scaled(args.threshold)
     return {
