@@ -30,6 +30,8 @@ class IFCell(LIFCell):
     def __init__(self, synapse: keras.layers.Layer, threshold: float | Sequence | np.ndarray = 1.0, **kwargs: Any):
         super().__init__(synapse, beta=1.0, threshold=threshold, learn_beta=False, **kwargs)
 
+    kind = "IF"
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["beta"], config["learn_beta"]

@@ -19,7 +19,6 @@ from keras_spiking_bp.gradients.slopes import leak_correction
 from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.utils import neuron_parameters as parameters
-from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
 from keras_spiking_bp.utils.validation import check_beta, check_choice, check_rate, check_seed, check_threshold
 
@@ -140,6 +139,19 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return [name for name in ("beta", "threshold") if getattr(self, f"learn_{name}")]
 
     @property
+    def kind(self) -> str:
+        """The neuron, in `description`."""
+        return f"LIF {parameters.shown(self.beta)}"
+
+    @property
+    def description(self) -> str:
+        """What `summary` prints."""
+        current = "" if self.synaptic_beta is None else f", current {parameters.shown(self.synaptic_beta)}"
+        starts = f", starts at {parameters.shown(self.starting_potential)}" if self.initial_membrane else ""
+        dropout = f", dropout {self.dropout:g}" if self.dropout else ""
+        return f"{self.kind}{current}, threshold {parameters.shown(self.threshold)}{starts}{dropout}"
+
+    @property
     def slope_scale(self) -> Any:
         """The factor 1 / threshold of the derivative."""
         return 1.0 / parameters.now(self.threshold)
@@ -153,10 +165,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
     def carried_shapes(self) -> dict[str, tuple[int, ...] | None]:
         """`membrane`; `current` with `synaptic_beta`; `fed_back`, the previous spikes, in a RecurrentCell."""
         names = ["membrane"]
-        if self.synaptic_beta is not None:
-            names.append("current")
-        if self.feeds_back:
-            names.append("fed_back")
+        names += ["current"] if self.synaptic_beta is not None else []
+        names += ["fed_back"] if self.feeds_back else []
         return dict.fromkeys(names, self.output_shape_of_step)
 
     def draw_keep(self, batch_size: Any) -> tf.Tensor:
@@ -165,8 +175,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         dropped = draws_below(self.dropout, shape, self.next_seed())
         return tf.cast(~dropped, tf.float32) / (1.0 - self.dropout)
 
-    def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
-        return record.start(self, carried, gradient, recorded)
+    blank_record = record.start
 
     def step(
         self, inputs: tf.Tensor, states: list[State], currents: Sequence[tf.Tensor] = ()
@@ -266,14 +275,6 @@ class LIFCell(SavesItsSeed, NeuronCell):
         count = spike_total(net, state["spike_count"], record.slope(self, state, num_steps))
         state["count"] = count
         return count * state["keep"] if "keep" in state else count
-
-    def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
-        """The `activity_regularizer` of the firing rates, per sample."""
-        if self.activity_regularizer is None:
-            return None
-        rates = state["count"] / per_sample(num_steps, state["count"])
-        penalty = self.activity_regularizer(rates)
-        return tf.math.divide_no_nan(penalty, tf.cast(tf.shape(rates)[0], penalty.dtype))
 
     def correction(self, state: State) -> tf.Tensor:
         """The leak correction of the derivative, from the recorded spikes; a surrogate needs none."""

@@ -62,6 +62,10 @@ class MaxPoolingCell(NeuronCell):
         self.of = check_choice("of", of, ("spikes", "counts"))
 
     @property
+    def description(self) -> str:
+        return f"maximum of {self.of}"
+
+    @property
     def carries_state(self) -> bool:
         """Whether `membrane` holds the counts."""
         return self.of == "counts"

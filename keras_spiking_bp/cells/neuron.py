@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import CellOfParts, State
 from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
+from keras_spiking_bp.utils.broadcasting import per_sample
 
 
 class NeuronCell(CellOfParts):
@@ -32,6 +33,11 @@ class NeuronCell(CellOfParts):
     def has_threshold(self) -> bool:
         """Whether it fires at a threshold; else it passes on its input, as a potential or as its maximum."""
         return self.emits == "spikes"
+
+    @property
+    def description(self) -> str:
+        """What `summary` prints of the neurons."""
+        return type(self).__name__
 
     @property
     def learned(self) -> list[str]:
@@ -93,8 +99,12 @@ class NeuronCell(CellOfParts):
         return tf.ones(())
 
     def penalty(self, state: State, num_steps: tf.Tensor) -> tf.Tensor | None:
-        """The penalty on the activity in a window of `num_steps`, from the state after `accumulate`."""
-        return None
+        """The `activity_regularizer` of the firing rates, per sample."""
+        if self.activity_regularizer is None:
+            return None
+        rates = state["count"] / per_sample(num_steps, state["count"])
+        penalty = self.activity_regularizer(rates)
+        return tf.math.divide_no_nan(penalty, tf.cast(tf.shape(rates)[0], penalty.dtype))
 
     def activity(self, state: State, num_steps: tf.Tensor) -> dict[str, tf.Tensor]:
         """Activity over the window of `num_steps`, from the final state."""

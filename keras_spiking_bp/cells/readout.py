@@ -74,6 +74,10 @@ class ReadoutCell(NeuronCell):
         self._initial_beta = parameters.plain(self.beta)
 
     @property
+    def description(self) -> str:
+        return f"readout {parameters.shown(self.beta)}"
+
+    @property
     def learned(self) -> list[str]:
         """The names of the parameters that are weights."""
         return ["beta"] if self.learn_beta else []

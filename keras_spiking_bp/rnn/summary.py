@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import keras
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import spiking_layers
-from keras_spiking_bp.utils.neuron_parameters import shown
 
 _HEADER = ("name", "neuron", "synapse", "output", "weights", "neurons")
 
@@ -59,7 +58,7 @@ def _rows(cell: Cell) -> list[tuple]:
     rows, nodes = [], flat(cell)
     for node in nodes:
         if isinstance(node.layer, NeuronCell):
-            neuron, weights, neurons = _neuron(node.layer), node.layer.count_params(), math.prod(node.shape)
+            neuron, weights, neurons = node.layer.description, node.layer.count_params(), math.prod(node.shape)
             others = ["input" if i == CELL_INPUT else nodes[i].name for i in node.inputs[1:]]
             synapse = " + ".join([_synapse(node.layer.synapse), *others])
             rows.append((node.name, neuron, synapse, _shape(node.shape), weights, neurons))
@@ -68,20 +67,6 @@ def _rows(cell: Cell) -> list[tuple]:
             synapse = f"{type(node.layer).__name__} of {len(node.inputs)}" if several else _synapse(node.layer)
             rows.append((node.name, "", synapse, _shape(node.shape), node.layer.count_params(), 0))
     return rows
-
-
-def _neuron(cell: NeuronCell) -> str:
-    if isinstance(cell, LIFCell):
-        kind = "IF" if isinstance(cell, IFCell) else f"LIF {shown(cell.beta)}"
-        kind += "" if cell.synaptic_beta is None else f", current {shown(cell.synaptic_beta)}"
-        starts = f", starts at {shown(cell.starting_potential)}" if cell.initial_membrane else ""
-        dropout = f", dropout {cell.dropout:g}" if cell.dropout else ""
-        return f"{kind}, threshold {shown(cell.threshold)}{starts}{dropout}"
-    if isinstance(cell, MaxPoolingCell):
-        return f"maximum of {cell.of}"
-    if isinstance(cell, ReadoutCell):
-        return f"readout {shown(cell.beta)}"
-    return type(cell).__name__
 
 
 def _synapse(layer: keras.layers.Layer) -> str:
