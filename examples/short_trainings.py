@@ -176,8 +176,6 @@ class ShortTrainings:
             }
             if vars(args) != usual:
                 parser.error("--table has the options of its rows: only --data-dir and --verbose may stand beside it")
-        if args.scale_surrogate and args.surrogate is None:
-            parser.error("--scale-surrogate needs a --surrogate")
         for option, excluded in (("ann", OF_NEURONS), ("rounded", OF_TIME)):
             if vars(args)[option] and any(getattr(args, name) != parser.get_default(name) for name in excluded):
                 parser.error(

@@ -16,6 +16,7 @@ def conv(filters=4, **kwargs):
 
 CELLS = {
     "LIFCell": lambda: ksbp.LIFCell(conv(), beta=0.9, dropout=0.25, seed=1),
+    "IFCell": lambda: ksbp.IFCell(keras.layers.AveragePooling2D(2), dropout=0.25, seed=1),
     "PoolingCell": lambda: ksbp.PoolingCell(keras.layers.AveragePooling2D(2)),
     "MaxPoolingCell": lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts"),
     "ReadoutCell": lambda: ksbp.ReadoutCell(keras.layers.Dense(3)),
@@ -35,6 +36,7 @@ CELLS = {
 }
 OUTPUTS = {  # shape of a step, weights, generators
     "LIFCell": ((6, 6, 4), 1, 1),
+    "IFCell": ((3, 3, 2), 0, 1),
     "PoolingCell": ((3, 3, 2), 0, 0),
     "MaxPoolingCell": ((3, 3, 2), 0, 0),
     "ReadoutCell": ((6, 6, 3), 2, 0),

@@ -84,7 +84,7 @@ def test_every_public_name_is_on_an_api_page():
     assert modules == {"analysis.pictures"}  # else a function is hidden by the module of its name
     shown = {re.sub(r"\.(\w+)\.\1$", r".\1", name) for name in shown}  # run.run: a function in a module of its name
     public = {name for name in ksbp.__all__ if not hasattr(getattr(ksbp, name), "__path__")} - {"__version__"}
-    for module in ("analysis", "callbacks", "datasets", "export", "gradients", "kernels", "models", "training"):
+    for module in ("analysis", "callbacks", "datasets", "export", "kernels", "models", "training"):
         place = getattr(ksbp, module).__name__.removeprefix("keras_spiking_bp.")
         public |= {f"{place}.{name}" for name in getattr(ksbp, module).__all__ if name[0].isalpha()}
     constants = {"analysis.FLOAT32_45NM", "analysis.INT32_45NM", "datasets.IMAGE_SETS"}

@@ -86,7 +86,6 @@ def test_a_page_of_fewer_seeds_shows_these_alone(monkeypatch, tmp_path):
     (pretrained.main, ["--dataset", "mnist", "--output", "weights"], "needs --model and --report"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
-    (half_width.main, ["--scale-surrogate"], "--scale-surrogate needs a --surrogate"),
 ])  # fmt: skip
 def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -99,7 +98,7 @@ def test_a_surrogate_is_scaled_to_the_threshold():
     args = half_width.TRAININGS.parse(["--surrogate", "triangle", "--scale-surrogate", "--threshold", "3"])
     assert repr(neuron_settings(args)["surrogate"]) == "Triangle(width=3)"
     args = half_width.TRAININGS.parse(["--surrogate", "triangle", "--threshold", "3"])
-    assert neuron_settings(args)["surrogate"] == "triangle"
+    assert repr(neuron_settings(args)["surrogate"]) == "Triangle(width=1)"
 
 
 def test_the_committed_pages_are_made_from_the_committed_runs():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_bp import gradients as g
-from keras_spiking_bp.gradients.tracing import gradient_wanted
+from keras_spiking_bp.gradients.bptt import deliver_corrections, leak_bptt, lif_step_bptt, lif_step_surrogate
+from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
+from keras_spiking_bp.gradients.totals import spike_total, spread_over_steps, total_over_steps
+from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand, gradient_wanted
 
 
 def test_leak_correction_is_the_paper_s_formula():
@@ -16,15 +18,15 @@ def test_leak_correction_is_the_paper_s_formula():
     count = tf.constant([2.0, 1.0, 0.0])
     trace = tf.constant([beta**4 + beta**1, 1.0, 0.0])
     expected = [1 + math.log(beta) * (beta**4 + beta) / 2, 1 + math.log(beta), 0.0]
-    np.testing.assert_allclose(g.leak_correction(count, trace, beta), expected, rtol=1e-6)
-    np.testing.assert_array_equal(g.leak_correction(count, count, 1.0), [1, 1, 0])
+    np.testing.assert_allclose(leak_correction(count, trace, beta), expected, rtol=1e-6)
+    np.testing.assert_array_equal(leak_correction(count, count, 1.0), [1, 1, 0])
 
 
 def test_spike_total():
     net, total, slope = tf.constant([1.0, 2.0]), tf.constant([5.0, 0.0]), tf.constant([0.5, 0.0])
     with tf.GradientTape() as tape:
         tape.watch([net, total, slope])
-        out = g.spike_total(net, total, slope)
+        out = spike_total(net, total, slope)
         loss = tf.reduce_sum(out * [3.0, 7.0])
     gradients = tape.gradient(loss, [net, total, slope])
     np.testing.assert_array_equal(out, [5, 0])
@@ -57,7 +59,7 @@ def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
         membrane, x, slot = tf.constant([0.5]), tf.constant([current]), tf.zeros(1)
         with tf.GradientTape() as tape:
             tape.watch([membrane, x, slot])
-            spikes, after, slot_after = g.lif_step_bptt(membrane, x, slot, forward, 1 / threshold)
+            spikes, after, slot_after = lif_step_bptt(membrane, x, slot, forward, 1 / threshold)
             loss = tf.reduce_sum(g_spike * spikes + g_membrane * after + correction * slot_after)
         to_membrane, to_current, to_slot = tape.gradient(loss, [membrane, x, slot])
         np.testing.assert_allclose(to_current, [expected], rtol=1e-6)
@@ -69,7 +71,7 @@ def test_leak_bptt_is_not_differentiated():
     x = tf.constant([2.0])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = g.leak_bptt(x, 0.5)
+        y = leak_bptt(x, 0.5)
     np.testing.assert_array_equal(y, [1.0])
     np.testing.assert_array_equal(tape.gradient(y, x), [1.0])
 
@@ -82,7 +84,7 @@ def test_deliver_corrections():
     )
     with tf.GradientTape() as tape:
         tape.watch([output, *slots])
-        loss = tf.reduce_sum(5 * g.deliver_corrections(output, slots, corrections))
+        loss = tf.reduce_sum(5 * deliver_corrections(output, slots, corrections))
     to_output, *to_slots = tape.gradient(loss, [output, *slots])
     np.testing.assert_array_equal(to_output, [5])
     np.testing.assert_array_equal(to_slots[0], corrections[0])
@@ -96,7 +98,7 @@ def test_total_over_steps(masked):
     total = tf.fill((2, 4), 3.0)
     with tf.GradientTape() as tape:
         tape.watch(sequences)
-        loss = tf.reduce_sum(g.total_over_steps(sequences, total, seen) * [1.0, 2.0, 3.0, 4.0])
+        loss = tf.reduce_sum(total_over_steps(sequences, total, seen) * [1.0, 2.0, 3.0, 4.0])
     expected = np.broadcast_to(np.array([1.0, 2, 3, 4]), (2, 3, 4)).copy()
     if masked:
         expected[0, 1] = 0
@@ -111,7 +113,7 @@ def test_spread_over_steps_hands_back_the_mean(masked):
     steps = tf.constant([2.0, 3.0]) if masked else tf.constant(3.0)
     with tf.GradientTape() as tape:
         tape.watch(total)
-        spread = g.spread_over_steps(total, outputs, steps, weights)
+        spread = spread_over_steps(total, outputs, steps, weights)
         loss = tf.reduce_sum(spread * upstream)
     np.testing.assert_array_equal(spread, outputs)
     expected = upstream.mean(1)
@@ -136,7 +138,7 @@ def test_spread_over_steps_hands_back_the_mean(masked):
 def test_within_bounds(count, membrane, between):
     samples = [tf.fill((2, 1), value) for value in (count, membrane)]
     for num_steps, second in ((tf.constant(3.0), between), (tf.constant([3.0, 2.0]), between and count < 2)):
-        result = g.within_bounds(*samples, 2.0, num_steps)
+        result = within_bounds(*samples, 2.0, num_steps)
         np.testing.assert_array_equal(result, [[float(between)], [float(second)]])
 
 
@@ -144,7 +146,7 @@ def weighted_slopes(slopes, spikes, beta, threshold, resets_to_zero):
     """`slope * e` of each step, from a blank record."""
     carried, weighted = tf.zeros_like(slopes[0]), []
     for slope, fired in zip(slopes, spikes, strict=True):
-        now, carried = g.eligibility_step(carried, slope, fired, beta, threshold, resets_to_zero)
+        now, carried = eligibility_step(carried, slope, fired, beta, threshold, resets_to_zero)
         weighted.append(now)
     return np.stack(weighted)
 
@@ -245,7 +247,7 @@ def test_lif_step_surrogate(current, g_spike, g_membrane, from_spike, to_zero, t
         membrane, x = tf.constant([0.5]), tf.constant([current])
         with tf.GradientTape() as tape:
             tape.watch([membrane, x])
-            spikes, after = g.lif_step_surrogate(
+            spikes, after = lif_step_surrogate(
                 membrane, x, forward, lambda u: 1 / (1 + u**2), beta, threshold, resets_to_zero
             )
             loss = tf.reduce_sum(g_spike * spikes + g_membrane * after)
@@ -278,7 +280,7 @@ def test_derived_on_demand():
 
     @tf.function
     def traced(x):
-        output, (state,) = g.derived_on_demand(lambda x: (weight * x, [10 * x]), lambda x: 7 * weight * x, x)
+        output, (state,) = derived_on_demand(lambda x: (weight * x, [10 * x]), lambda x: 7 * weight * x, x)
         return output, state
 
     x = tf.constant([1.0, 2.0])
@@ -296,7 +298,7 @@ def test_after_reads():
     weight = tf.Variable(2.0)
 
     def walk(x):
-        return g.after_reads(lambda: weight * x)
+        return after_reads(lambda: weight * x)
 
     for run in (walk, tf.function(walk)):
         x = tf.constant(5.0)

@@ -16,12 +16,12 @@ from tests.pages import ROOT
 def test_the_page_has_the_tables_of_the_reports():
     page = (ROOT / "docs/training.md").read_text()
     assert training_tables.page_text(page) == page
-    for name, gradient in (("accumulated", "accumulated"), ("bounded", "bounded"), ("rate_penalty", "bounded")):
+    for name, surrogate in (("accumulated", None), ("bounded", "bounded"), ("rate_penalty", "bounded")):
         report = json.loads((ROOT / f"docs/training/few_steps/{name}.json").read_text())
         rate = report["test"]["spikes_per_sample"]["conv1"] / (28 * 28 * 20) / 8
         assert f"| {100 * report['test']['accuracy']:.1f} % | {rate:.2f}, " in page
         recipe = report["recipe"]
-        assert (recipe["epochs"], recipe["test_steps"], recipe["gradient"]) == (1, 8, gradient)
+        assert (recipe["epochs"], recipe["test_steps"], recipe["surrogate"]) == (1, 8, surrogate)
         assert report["data"]["tested_on"] == "5000 samples of the training set"
 
 

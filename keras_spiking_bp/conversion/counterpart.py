@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, IFCell, LIFCell
+from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
@@ -182,7 +182,7 @@ def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTens
 def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
     """Counterpart of neurons: of LIF neurons ReLU, and their dropout; of others, and of pooling neurons, nothing."""
     moves = not cell.synapse.weights and not isinstance(cell.synapse, keras.layers.Identity)
-    pools = moves and isinstance(cell, IFCell)  # spikes, whose averages are not negative
+    pools = moves and isinstance(cell, PoolingCell)  # spikes, whose averages are not negative
     if pools or not isinstance(cell, LIFCell):
         return x
     x = keras.layers.ReLU(name=f"{cell.name}_relu")(x)

@@ -45,7 +45,3 @@ Step by step (`gradients.bptt`)
     The decay of a synaptic current is differentiated in both. Forward mode (`tf.autodiff.ForwardAccumulator`) leaves
     the leak correction out, since it comes from later steps.
 """
-
-from keras_spiking_bp.gradients import surrogates
-
-__all__ = ["surrogates"]

@@ -125,6 +125,10 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
+        names = ("initial_state", "mask", "training")[: len(args)]
+        if 1 < len(args) == len(names) and not kwargs.keys() & set(names):
+            # Keras passes a mask on to the next layer if it is a keyword
+            args, kwargs = (), kwargs | dict(zip(names, args, strict=True))
         if kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
             mask = getattr(sequences, "_keras_mask", None)  # which Keras up to 3.13 loses where it casts `sequences`
             kwargs |= {} if mask is None else {"mask": mask}

@@ -117,10 +117,10 @@ def test_the_metadata_tells_which_cell_an_if_was(tmp_path):
     graph = ksbp.to_nir(layer)
     nir.write(tmp_path / "network.nir", graph)
     kinds = lambda graph: [type(n) for n in ksbp.from_nir(graph).layers[-1].cell.neurons()]  # noqa: E731
-    assert kinds(nir.read(tmp_path / "network.nir")) == [ksbp.PoolingCell, ksbp.LIFCell]
+    assert kinds(nir.read(tmp_path / "network.nir")) == [ksbp.PoolingCell, ksbp.IFCell]
     for node in graph.nodes.values():
         node.metadata = {}
-    assert kinds(graph) == [ksbp.LIFCell, ksbp.LIFCell]
+    assert kinds(graph) == [ksbp.IFCell, ksbp.IFCell]
 
 
 def graph_of(*nodes):
