@@ -9,8 +9,8 @@ PIP = PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python -m pip
 # the quickest half of the tests, by file: nothing that trains a network or starts a process
 QUICK = tests/cells tests/datasets tests/interchange/test_equations.py tests/interchange/test_read.py \
 	tests/interchange/test_write.py tests/test_architecture.py tests/test_cell_summary.py tests/test_encoders.py \
-	tests/test_figures.py tests/test_golden.py tests/test_gradients.py tests/test_losses.py tests/test_project.py \
-	tests/test_results_page.py tests/test_security.py tests/test_surrogates.py
+	tests/test_generated_pages.py tests/test_golden.py tests/test_gradients.py tests/test_losses.py tests/test_project.py \
+	tests/test_security.py tests/test_surrogates.py
 
 .PHONY: demo check test test-peers test-slow test-oldest test-browser lint docs notebooks bench release-check clean
 
@@ -49,9 +49,9 @@ test-oldest: $(VENV)-oldest/bin/python
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training tests/callbacks tests/test_batch_normalization.py
 
-# the page of examples/browser in headless Chromium (needs npm, chromium and its driver)
+# the page of docs/watch in headless Chromium (needs npm, chromium and its driver)
 test-browser: $(VENV)/.browser
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser tests/watch
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -65,7 +65,7 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
-	$(BIN)/python -m examples.browser --output site/watch --home ../index.html
+	$(BIN)/python -m docs.watch --output site/watch --home ../index.html
 
 # run the notebooks of examples/notebooks anew, from their .py files
 notebooks: $(VENV)/.notebooks

@@ -24,7 +24,7 @@ import keras_spiking_bp as ksbp
 from benchmarks import machine, sections
 from benchmarks.case import timed
 from benchmarks.results import refuse_in_docs, refuse_to_replace, write
-from keras_spiking_bp.recipes import recipe
+from examples.experiments.recipes import recipe
 
 WARM_UP = 20  # steps of the warm-up epoch
 SMALL_STEPS, SMALL_BATCH = 960, 64

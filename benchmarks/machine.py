@@ -72,6 +72,14 @@ def commit(root: Path = Path(__file__).parent.parent, code: tuple[str, ...] = CO
     return f"{name}+{hashlib.sha256(changed).hexdigest()[:9]}" if changed else name
 
 
+def busy_seconds() -> float:
+    """CPU seconds used by the whole machine so far."""
+    import psutil  # of the environment of the benchmarks
+
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two descriptions are of the same machine with the same code and versions."""
     return one | {"date": None} == other | {"date": None}

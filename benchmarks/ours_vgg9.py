@@ -11,7 +11,7 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from benchmarks.time_to_accuracy import BATCH, WEIGHT_DECAY, Training
-from keras_spiking_bp.recipes import recipe
+from examples.experiments.recipes import recipe
 
 
 def build(_: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], kernels: bool = False) -> Training:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.networks import NETWORKS
+from benchmarks.plotting import plt
 from benchmarks.registry import CASES, LIMIT, MAIN, OURS, PEER, PLAIN, SWEEP, TRAIN, TUNED
 from benchmarks.results import Results
-from examples.plotting import plt
 from keras_spiking_bp.analysis.style import BLACK, BLUE, GREY, ORANGE, PINK, SKY, YELLOW
 
 GROUP_COLOURS = {

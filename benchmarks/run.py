@@ -113,12 +113,6 @@ def once(settings: Settings, in_main: Collection[tuple]) -> Iterator[Job]:
                     yield job
 
 
-def busy_seconds() -> float:
-    """CPU seconds used by the whole machine so far."""
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-
-
 def children_seconds() -> float:
     """CPU seconds used by the finished cases so far."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -127,9 +121,9 @@ def children_seconds() -> float:
 
 def busy_share(work: Callable[[], Any]) -> tuple[Any, float]:
     """What `work` returns, and the share of the machine used by other processes meanwhile."""
-    start, busy, own = time.monotonic(), busy_seconds(), children_seconds()
+    start, busy, own = time.monotonic(), machine.busy_seconds(), children_seconds()
     result = work()
-    others = (busy_seconds() - busy) - (children_seconds() - own)
+    others = (machine.busy_seconds() - busy) - (children_seconds() - own)
     capacity = (time.monotonic() - start) * (psutil.cpu_count() or 1)
     return result, max(others / capacity, 0.0)
 

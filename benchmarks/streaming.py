@@ -21,13 +21,17 @@ from onnxruntime import InferenceSession
 
 import keras_spiking_bp as ksbp
 from benchmarks.machine import hide_gpus
-from examples.export_all import size
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
 NETWORKS = {
     "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),
     "VGG9 on CIFAR-10": lambda: ksbp.models.spiking_vgg9(weights="cifar10", preset="paper"),
 }
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
 
 
 def spikes_of(model: keras.Model) -> np.ndarray:

@@ -35,7 +35,6 @@ import psutil
 from benchmarks import machine
 from benchmarks.case import peak_rss
 from benchmarks.results import ROOT, refuse_in_docs, write
-from benchmarks.run import busy_seconds
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
@@ -118,7 +117,7 @@ def take_turn(key: tuple[str, int, str], arrays: Path, output: Path, states: Pat
     build = importlib.import_module(f"benchmarks.{LIBRARIES[library]}").build
     network = build(library, num_steps, precision == "bf16", lambda step: learning_rate(step, epochs * per_epoch))
 
-    elapsed, busy, own = time.monotonic(), busy_seconds(), time.process_time()
+    elapsed, busy, own = time.monotonic(), machine.busy_seconds(), time.process_time()
     folder = states / report["run"] / "-".join(map(str, key))
     begun = case.get("steps", 0)
     if begun and (folder / f"{begun}.state").exists():
@@ -149,7 +148,7 @@ def take_turn(key: tuple[str, int, str], arrays: Path, output: Path, states: Pat
         "accuracy": float((found == answers).mean()),
     }
     case["curve"].append(row)
-    others = busy_seconds() - busy - (time.process_time() - own)
+    others = machine.busy_seconds() - busy - (time.process_time() - own)
     share = others / ((time.monotonic() - elapsed) * (psutil.cpu_count() or 1))
     case["others"] = max(case["others"], round(share, 3))
     case["finished"] = row["accuracy"] >= target or steps == epochs * per_epoch

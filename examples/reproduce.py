@@ -1,254 +1,40 @@
-"""Trains one of the paper's networks, or ResNet20, on a data set of `recipes`; writes a report. Resumes if interrupted.
-
-python -m examples.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
-
-Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
-resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`. A finished training
-of N epochs goes on with `--epochs M --restart N`, as if it had begun so, and that one with `--epochs L --restart N M`.
-
-`--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
-command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
-`callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test, for the
-number of time steps of the test. `model.keras` is the tested network, not compiled.
-"""
-
-from __future__ import annotations
+"""Trains the spiking LeNet on MNIST and tests it; resumes if interrupted: python -m examples.reproduce."""
 
 import argparse
-import csv
-import dataclasses
-import io
-import itertools
-import json
-import math
-import time
 from pathlib import Path
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
-from examples.machine import machine
-from examples.report import command, test, write
-from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.recipes import RECIPES, Recipe, recipe
-from keras_spiking_bp.training.saver import has_finite_state
 
-#: Recipe fields the command line can override.
-OVERRIDES = [field for field in dataclasses.fields(Recipe) if field.name not in ("network", "dataset", "drop_epochs")]
+BATCH_SIZE = 64
 
 
-class Curve(keras.callbacks.Callback):
-    """Writes a row of `curve.csv` after each epoch: its logs, learning rate and seconds.
-
-    The seconds of an interrupted epoch are kept in `seconds.json`, written every `every` batches.
-    """
-
-    def __init__(self, path: Path, every: int):
-        super().__init__()
-        self.path = path
-        self.every = every
-        self._unfinished = path.with_name("seconds.json")
-
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(self.path.open())) if self.path.exists() else []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        before = json.loads(self._unfinished.read_text()) if self._unfinished.exists() else {}
-        self._epoch = epoch
-        self._start = time.perf_counter() - before.get(str(epoch), 0.0)
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (batch + 1) % self.every == 0:
-            _write(self._unfinished, json.dumps({self._epoch: time.perf_counter() - self._start}))
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.model.stop_training:  # mid-epoch
-            _write(self._unfinished, json.dumps({epoch: time.perf_counter() - self._start}))
-            return
-        row = {
-            "epoch": epoch + 1,
-            **{name: f"{value:.6g}" for name, value in logs.items()},
-            "learning_rate": f"{float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)):.6g}",
-            "seconds": f"{time.perf_counter() - self._start:.1f}",
-        }
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, row)
-        writer.writeheader()
-        writer.writerows([r for r in self.rows() if int(r["epoch"]) <= epoch] + [row])
-        _write(self.path, text.getvalue())
-        self._unfinished.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes atomically, without changing line ends."""
-    with written_whole(path, overwrite=True) as part:
-        part.write_text(text, newline="")
-
-
-def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
-    """Recomputes batch normalisation statistics on 1,024 samples: the moving ones are those of the last few batches.
-
-    They depend on the number of time steps, so `model` is the one to be tested.
-    """
-    needed = math.ceil(1024 / batches.batch_size)
-    inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
-    ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
-
-
-def strategy_of(name: str) -> tf.distribute.Strategy:
-    """The strategy by name."""
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()  # reads TF_CONFIG
-    return tf.distribute.get_strategy()
-
-
-def load(args: argparse.Namespace, chosen: Recipe):
-    """The data: training set, and the test set or the validation split in its place."""
-    if chosen.dataset == "nmnist":
-        data = ksbp.datasets.load_nmnist(args.data_dir, chosen.num_steps)
-    else:
-        data = ksbp.datasets.load_images(chosen.dataset, args.data_dir)
-    return data.with_validation(args.validation, args.seed) if args.validation else data
-
-
-def refuse_another(path: Path, own: dict) -> None:
-    """Refuses to continue with another recipe than the one recorded in this folder.
-
-    Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe. So may
-    more epochs alone, with a learning rate that does not depend on their number (`drop_epochs`).
-    """
-    if not path.exists():
-        return
-    written = json.loads(path.read_text())
-    there = {key: written.pop(key) for key in ("seed", "validation")}
-    there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
-    differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
-    begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
-    if own["drop_epochs"] and there["epochs"] < own["epochs"]:
-        begun.append({**own, "epochs": there["epochs"]})
-    if differs and there not in begun:
-        raise SystemExit(
-            f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
-        )
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--network", required=True)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--recipe", default="fast", choices=list(RECIPES))
-    for field in OVERRIDES:
-        option = f"--{field.name.replace('_', '-')}"
-        kind = field.type.split(" |")[0]
-        if kind == "bool":
-            parser.add_argument(option, action=argparse.BooleanOptionalAction)
-        elif kind == "tuple[int, ...]":
-            parser.add_argument(option, type=int, nargs="*", help="epochs; without a number: none")
-        else:
-            note = "none: without" if field.type == "str | None" else None
-            parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
-    parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--data-note", default="", help="note on the data for the report, e.g. 'lossy copy'")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--save-every", type=int, default=200, help="batches between checkpoints")
-    parser.add_argument("--strategy", default="one", choices=["one", "mirrored", "multiworker"], help="which devices")
-    parser.add_argument("--verbose", type=int, default=PROGRESS)
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="mnist", choices=["mnist", "fashion_mnist"])
+    parser.add_argument("--data-dir", help="folder of prepared data (default: it is downloaded)")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--num-steps", type=int, default=20)
+    parser.add_argument("--output", type=Path, default=Path("checkpoints/reproduce"))
     args = parser.parse_args(arguments)
-    if args.dataset == "nmnist" and args.data_dir is None:
-        parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
-    if args.output is None:
-        args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{args.recipe}-seed{args.seed}"
-    return args
+    keras.utils.set_random_seed(0)
+    data = ksbp.datasets.load_images(args.dataset, args.data_dir)
+    batches = data.batches(BATCH_SIZE, augment=False, seed=0)
+    encoder = ksbp.PoissonEncoder(args.num_steps, scale=0.5, seed=0)
+    model = ksbp.models.spiking_lenet(data.input_shape, data.classes, encoder=encoder, seed=0)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, args.epochs * batches.steps_per_epoch)
+    model.compile(keras.optimizers.AdamW(rate), ksbp.losses.SumSquaredError(), metrics=["accuracy"])
+    health = ksbp.callbacks.Health(next(iter(batches.epoch(0)))[0][:16])
+    folder = args.output / f"{args.dataset}-{args.epochs}-epochs-T{args.num_steps}"
+    ksbp.training.fit(model, batches, args.epochs, folder, save_every=200, callbacks=[health], verbose=PROGRESS)
 
-
-def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The recipe named on the command line, with its overrides."""
-    changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
-    changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
-    changes |= {f.name: None for f in OVERRIDES if f.type == "str | None" and changes.get(f.name) == "none"}
-    if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD; `--momentum` itself is refused
-        changes.setdefault("momentum", 0.0)
-    return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
-
-
-def main(arguments: list[str] | None = None) -> dict:
-    args = parse(arguments)
-    chosen = recipe_of(args)
-    strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
-    chief = ksbp.training.is_chief(strategy)
-    data = load(args, chosen)
-    own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
-    refuse_another(args.output / "recipe.json", own)
-    keras.utils.set_random_seed(args.seed)
-    batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
-    with strategy.scope():
-        model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
-        sample = next(iter(batches.epoch(0)))[0][:16]
-        if chosen.firing_rate is not None:
-            ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
-        chosen.compile(model, batches.steps_per_epoch)
-    args.output.mkdir(parents=True, exist_ok=True)
-    if chief:  # not before: arguments that cannot be trained with would stay in the folder
-        write(args.output / "recipe.json", own)
-    curve = Curve(args.output / "curve.csv", args.save_every)
-    callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
-    if args.strategy == "one":
-        callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
-    how = {"save_every": args.save_every, "callbacks": callbacks, "verbose": args.verbose}
-    if args.strategy == "multiworker":
-        done = ksbp.training.fit_multi_worker(
-            model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how
-        )
-    else:
-        done = ksbp.training.fit(model, batches, chosen.epochs, args.output / "checkpoint", **how)
-    if not chief:
-        return {}
-    if len(done) < chosen.epochs:
-        raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
-    if not (math.isfinite(done[-1]["loss"]) and has_finite_state(model)):
-        raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
-
-    # events are binned into steps by the data set, images become spikes in the network
-    test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
-    tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
-    tester.set_weights(model.get_weights())
-    moving = {}
-    if chosen.normalization is not None and args.strategy == "one":
-        moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
-        take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
-    tested = {**test(tester, test_data.test_batches(200)), **moving}
-    with written_whole(args.output / "model.keras", overwrite=True) as part:
-        tester.save(part)
-    rows = curve.rows()
-    report = {
-        "command": command(arguments, "examples.reproduce"),
-        "recipe": dataclasses.asdict(chosen),
-        "seed": args.seed,
-        "data": {
-            "name": chosen.dataset,
-            "training_samples": batches.num_examples,
-            "tested_on": f"{args.validation} samples of the training set" if args.validation else "test set",
-            "note": args.data_note,
-        },
-        "test": tested,
-        "training_seconds": sum(float(row["seconds"]) for row in rows),
-        "curve": rows,
-        "machine": {
-            "strategy": args.strategy,
-            "devices": strategy.num_replicas_in_sync,
-            **machine(),
-        },
-    }
-    write(args.output / "report.json", report)
-    print(json.dumps(report, indent=1))
-    return report
+    run = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
+    print(f"\ntest accuracy: {run.correct()[:, -1].mean():.4f} on {run.samples:,} images")
+    print(ksbp.analysis.activity(run))
+    model.save(folder / "model.keras")
+    return run
 
 
 if __name__ == "__main__":

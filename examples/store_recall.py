@@ -1,13 +1,8 @@
-"""A task that needs memory: recurrent spiking neurons learn it, the same network without recurrence does not.
-
-python -m examples.store_recall [--delay 17] [--epochs 8] [--seeds 3]
+"""A task that needs memory, learned with recurrent neurons, not without: python -m examples.store_recall.
 
 One of two spike patterns is shown for 5 steps; noise follows for `delay` steps; then a cue asks for 3 steps which it
-was. The leak forgets: a potential decays to `0.7^delay` of its value, the readout's to `0.5^delay`. So the pattern must
-be sustained by recurrent spikes of the hidden layer. Prints the accuracy of both networks on new samples.
+was. The leak forgets, so the pattern must be sustained by recurrent spikes of the hidden layer.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

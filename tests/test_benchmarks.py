@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,24 +12,6 @@ from benchmarks import case, fit, machine, report, run, sections, time_to_accura
 from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
-
-
-def test_only_a_resumed_run_writes_into_figures(tmp_path, monkeypatch, capsys):
-    figures = tmp_path / "page.json"
-    figures.write_text("{}")
-    for part in (["--section", "sweep"], ["--only", "ours"], ["--rounds", "2"]):
-        monkeypatch.setattr(sys, "argv", ["run", *part, "--output", str(tmp_path / "page.md")])
-        with pytest.raises(SystemExit):
-            run.main()
-        assert "would replace" in capsys.readouterr().err
-        assert figures.read_text() == "{}"
-
-
-def test_the_committed_page_is_made_from_the_committed_figures():
-    docs = ROOT / "docs"
-    images = ["images/benchmarks-step-time.png", "images/benchmarks-sweep.png"]
-    page = report.page_text(json.loads((docs / "benchmarks.json").read_text()), images, docs)
-    assert page == (docs / "benchmarks.md").read_text()
 
 
 def test_cases_are_timed_once_their_times_have_settled(monkeypatch):
@@ -62,7 +43,7 @@ def test_the_page_names_what_had_not_settled():
 
 @pytest.mark.slow
 def test_only_a_benchmark_hides_the_gpus(monkeypatch):
-    seen = "import os, examples.reproduce, examples.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    seen = "import os, examples.experiments.reproduce, docs.build.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert subprocess.check_output([sys.executable, "-c", seen], cwd=ROOT, text=True) == "0\n"
     for module in (case, fit, time_to_accuracy):
@@ -139,33 +120,6 @@ def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
     )
 
 
-def test_pages_do_not_share_their_plots(tmp_path, monkeypatch):
-    drawn = []
-    for plot in ("bars", "sweep"):
-        monkeypatch.setattr(report.plots, plot, lambda results, path: drawn.append(path.name))
-    report.write(json.loads((ROOT / "docs" / "benchmarks.json").read_text()), tmp_path / "part.md")
-    assert drawn == ["part-step-time.png", "part-sweep.png"]
-    assert "(images/part-sweep.png)" in (tmp_path / "part.md").read_text()
-
-
-def test_rounds_are_only_added(tmp_path, monkeypatch, capsys):
-    figures = tmp_path / "page.json"
-    figures.write_text(json.dumps({"machine": run.machine.describe(), "settings": {"rounds": 5}, "results": []}))
-    rounds = []
-    monkeypatch.setattr(run, "jobs", lambda settings, number: iter(()))
-    monkeypatch.setattr(run, "once", lambda settings, in_main: rounds.append(settings.rounds) or iter(()))
-    monkeypatch.setattr(report, "write", lambda data, page: [])
-    resumed = ["run", "--resume", "--section", "growth", "--output", str(tmp_path / "page.md")]
-    for option in ([], ["--rounds", "6"]):
-        monkeypatch.setattr(sys, "argv", [*resumed, *option])
-        run.main()
-    assert rounds == [5, 6]
-    monkeypatch.setattr(sys, "argv", [*resumed, "--rounds", "1"])
-    with pytest.raises(SystemExit):
-        run.main()
-    assert "has 5 rounds already" in capsys.readouterr().err and len(rounds) == 2
-
-
 def test_sizes_of_the_main_tables_are_measured_once():
     settings = run.Settings(
         main=(("vgg9", 100, 16),), sweep=(("vgg9", 16),), sweep_steps=(25, 100), growth=(("vgg9", 100, 16),)
@@ -177,16 +131,3 @@ def test_sizes_of_the_main_tables_are_measured_once():
     assert {(job.section, job.steps) for job in beside} == {("sweep", 25)} and len(beside) == len(SWEEP)
     others = list(run.once(settings, main - {("norse", "vgg9", 100, 16, "train")}))
     assert [job for job in others if job not in beside] == [run.Job("sweep", "norse", "vgg9", 100, 16, "train")]
-
-
-def test_figures_are_written_whole(tmp_path, monkeypatch):
-    run.write(tmp_path / "figures.json", {"results": [1]})
-
-    def stopped(path, text):
-        path.write_bytes(text.encode()[: len(text) // 2])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_text", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run.write(tmp_path / "figures.json", {"results": [2]})
-    assert json.loads((tmp_path / "figures.json").read_text()) == {"results": [1]}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.recipes import FAST, PAPER, Recipe, recipe
+from examples.experiments.recipes import FAST, PAPER, Recipe, recipe
 
 
 @pytest.mark.parametrize(

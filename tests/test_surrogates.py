@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from examples import gradient_slopes
+from docs.build import gradient_slopes
 from keras_spiking_bp import surrogates
 from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.networks import build_rnn

@@ -86,51 +86,6 @@ def test_an_interrupted_case_goes_on_where_it_was(begun, tmp_path):
     assert not list((tmp_path / "parts-states").rglob("*.state"))
 
 
-def test_the_libraries_take_turns(monkeypatch, tmp_path):
-    """The one with the shortest time goes on; one that fails is not called again; finished ones are skipped."""
-    output = tmp_path / "report.json"
-    needed = {("ours", 4, "bf16"): 4, ("spikingjelly", 4, "bf16"): 2, ("ours", 16, "bf16"): 1}
-    turns = []
-
-    def in_process(work, *arguments):
-        if work is bench.prepare:
-            return 0
-        key, _, path, _ = arguments
-        turns.append(key)
-        if key not in needed:
-            return 1
-        report = json.loads(path.read_text())
-        report["cases"] = [case for case in report["cases"] if bench.key_of(case) != key]
-        case = dict(zip(("library", "num_steps", "precision"), key, strict=True))
-        seconds = turns.count(key) * {"ours": 10.0, "spikingjelly": 25.0}[key[0]]
-        report["cases"].append(case | {"seconds": seconds, "finished": turns.count(key) >= needed[key]})
-        bench.write(path, report)
-        return 0
-
-    monkeypatch.setattr(bench, "in_process", in_process)
-    arguments = f"time_to_accuracy --precisions bf16 --libraries ours snntorch spikingjelly --output {output}"
-    monkeypatch.setattr(sys, "argv", arguments.split())
-    monkeypatch.setattr(bench.signal, "signal", lambda *_: None)
-    ours, snntorch, spikingjelly = ((name, 4, "bf16") for name in ("ours", "snntorch", "spikingjelly"))
-    in_16 = [(name, 16, "bf16") for name in ("ours", "snntorch", "spikingjelly")]
-    with pytest.raises(SystemExit, match="Failed, see above: .*snntorch.*snntorch.*spikingjelly"):
-        bench.main()
-    assert turns == [ours, snntorch, spikingjelly, ours, ours, spikingjelly, ours, *in_16]
-    turns.clear()
-    with pytest.raises(SystemExit, match="Failed"):
-        bench.main()
-    assert turns == [snntorch, *in_16[1:]]
-
-
-def test_without_its_state_a_case_begins_anew(begun, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        begun(Fake(stop_at=13), "lost")
-    for state in (tmp_path / "lost-states").rglob("*.state"):
-        state.unlink()
-    case = begun(library := Fake(), "lost")["cases"][0]
-    assert library.steps == list(range(24)) and len(case["curve"]) == 12
-
-
 def test_it_ends_when_the_last_accuracy_is_reached(begun):
     report = begun(library := Fake(), "short", targets=(0.1, 0.25))
     (case,) = report["cases"]
@@ -172,13 +127,6 @@ def test_the_page(begun):
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert rows == [line for line in again.splitlines() if line.startswith("| ")] and len(rows) == 6
     assert "took at most 12.5% of them" in again and f"python -m benchmarks.time_to_accuracy {options}`" in again
-
-
-def test_the_learning_rate_rises_then_falls():
-    rates = [bench.learning_rate(step, 100) for step in range(100)]
-    assert rates[9] == rates[10] == bench.LEARNING_RATE == max(rates)
-    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < 0.001 * bench.LEARNING_RATE
 
 
 def test_images_are_moved_and_flipped_and_never_scaled():

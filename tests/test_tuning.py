@@ -1,7 +1,5 @@
 """The search space builds what it says, and a search reports accuracy and spikes of every trial."""
 
-import csv
-
 import keras
 import numpy as np
 import pytest
@@ -115,20 +113,6 @@ def test_several_objectives(tmp_path):
 def test_the_front_is_what_nothing_beats():
     rows = [{"spikes": s, "val_accuracy": a} for s, a in [(5, 0.5), (3, 0.4), (4, 0.3), (9, 0.9), (7, 0.5), (3, 0.2)]]
     assert [(r["spikes"], r["val_accuracy"]) for r in tune.pareto(rows)] == [(3, 0.4), (5, 0.5), (9, 0.9)]
-
-
-@pytest.mark.slow
-def test_the_example_searches_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(tune, "SpikingHyperModel", small)
-    options = ["--trials", "2", "--epochs", "1", "--training-samples", "64", "--held-out", "32", "--verbose", "0"]
-    rows = tune.main([*options, "--output", str(tmp_path)])
-    assert len(rows) == 2 and all(row["spikes"] > 0 for row in rows)
-    written = list(csv.DictReader((tmp_path / "trials.csv").open()))
-    assert [float(row["spikes"]) for row in written] == [row["spikes"] for row in rows]
-    assert (tmp_path / "pareto.png").stat().st_size > 5000
-    assert tune.main([*options, "--output", str(tmp_path)]) == rows  # nothing is tried anew
-    with pytest.raises(SystemExit, match="was made with other settings"):
-        tune.main([*options, "--seed", "5", "--output", str(tmp_path)])
 
 
 def test_stages_are_checked():

@@ -2,6 +2,5 @@
 
 from keras_spiking_bp.training.fit import fit
 from keras_spiking_bp.training.multi_worker import fit_multi_worker, is_chief
-from keras_spiking_bp.training.restarted import Restarted  # noqa: F401 - registered: compiled models are loaded with it
 
 __all__ = ["fit", "fit_multi_worker", "is_chief"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples import reproduce
+from examples.experiments import reproduce
 from keras_spiking_bp.datasets import events_to_spikes, load_nmnist, read_events
 from tests.real_data import NMNIST, needs
 

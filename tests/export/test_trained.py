@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples.export_all import export_all
+from examples import export
 from tests.export.networks import in_a_fresh_process, in_the_library, share_flipped
 from tests.networks import noisy_patterns
 
@@ -35,7 +35,9 @@ def test_all_files_of_the_script(network, tmp_path):
     expected = in_the_library(model, inputs)
     assert (expected["window"].argmax(-1) == labels).mean() > 0.9
 
-    files = export_all(model, tmp_path / "made", batch_size=len(inputs))
+    model.save(tmp_path / "model.keras")
+    options = ["--model", str(tmp_path / "model.keras"), "--output", str(tmp_path / "made")]
+    files = export.main([*options, "--batch-size", str(len(inputs))])
     assert len(files) == 6
     for file, given in zip(files, in_a_fresh_process(files, inputs, tmp_path), strict=True):
         exactly = "int8" not in file.name  # that is the network of the rounded weights

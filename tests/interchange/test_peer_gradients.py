@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from examples.ports.leaky import LeakyCell
-from examples.ports.parametric import ParametricLIFCell
+from examples.experiments.ports.leaky import LeakyCell
+from examples.experiments.ports.parametric import ParametricLIFCell
 from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn, synapse_layer
@@ -195,7 +195,7 @@ def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
 @pytest.mark.parametrize("of_each", [False, True], ids=["layer", "each"])
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_learned_leaks_and_thresholds(snntorch, reset, of_each, learn_beta):
-    """By subtraction theirs takes the threshold from what has leaked: `LeakyCell` of examples/ports."""
+    """By subtraction theirs takes the threshold from what has leaked: `LeakyCell` of examples/experiments/ports."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -232,7 +232,7 @@ def test_learned_leaks_and_thresholds(snntorch, reset, of_each, learn_beta):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_parametric_neurons(spikingjelly, reset):
-    """`ParametricLIFCell` of examples/ports, as docs/migration.md has it."""
+    """`ParametricLIFCell` of examples/experiments/ports, as docs/migration.md has it."""
     import torch
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The networks of `examples.ports` and their originals, with the same weights: the same spikes in each layer and step.
+"""The networks of the ports and their originals, with the same weights: the same spikes in each layer and step.
 
 Weights, biases and pixels are multiples of powers of two and normalisations have the variance 1, so that
 sums are exact in any order; no potential meets the threshold, at which SpikingJelly fires and ours does not.
@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from examples.ports import conv_fashion_mnist, snntorch5, snntorch6
-from examples.ports.common import TorchAdam
+from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
+from examples.experiments.ports.common import TorchAdam
 from tests.interchange.test_peers import HOW
 
 SAMPLES, THRESHOLD = 8, 1.0123457
@@ -21,7 +21,7 @@ SAMPLES, THRESHOLD = 8, 1.0123457
 def originals():
     for name in ("torch", "snntorch", "spikingjelly"):
         pytest.importorskip(name, reason=f"{name} {HOW}")
-    from examples.ports import originals
+    from examples.experiments.ports import originals
 
     return originals
 

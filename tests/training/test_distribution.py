@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from examples import reproduce
+from examples.experiments import reproduce
 from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.networks import made_up_images, with_other_weights
 
@@ -193,7 +193,7 @@ def draws(strategy, folder):
 
 
 def script(folder, *arguments):
-    """examples/reproduce.py on made-up images, without randomness."""
+    """examples.experiments.reproduce on made-up images, without randomness."""
     ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
     options = (
         "--network lenet --dataset mnist --epochs 2 --num-steps 5 --test-steps 5 --batch-size 8 --no-augment "
@@ -203,7 +203,7 @@ def script(folder, *arguments):
 
 
 def normalized_script(folder):
-    """examples/reproduce.py with batch normalisation, without calibration."""
+    """examples.experiments.reproduce with batch normalisation, without calibration."""
     ksbp.datasets.load_images = lambda name, data_dir=None: made_up_images()
     options = (
         "--network lenet --dataset mnist --epochs 1 --num-steps 4 --test-steps 4 --batch-size 8 --normalization batch "

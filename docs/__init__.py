@@ -1,0 +1,1 @@
+"""The documentation, and what builds it: `docs.build` the pages with figures, `docs.watch` the page in the browser."""

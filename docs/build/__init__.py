@@ -1,0 +1,1 @@
+"""Writes the pages and pictures whose figures come from reports: `python -m docs.build.NAME`. And hooks of mkdocs."""

@@ -1,0 +1,1 @@
+"""Three examples of snnTorch and SpikingJelly in Keras, with their hyper-parameters."""

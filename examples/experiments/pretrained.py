@@ -1,0 +1,106 @@
+"""Writes the packaged weights (int8) and their model card from a trained network.
+
+python -m examples.experiments.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [...]
+
+`MODEL.keras` and `report.json` are outputs of `reproduce` for LeNet on MNIST or VGG9 on CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_spiking_bp as ksbp
+from examples import PROGRESS
+from examples.experiments.recipes import Recipe
+from examples.experiments.report import test, write
+from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, packed, unpack
+
+FOLDER = Path(ksbp.models.__file__).parent / "weights"
+#: Data set, intended use, and licences with attribution.
+ABOUT = {
+    "mnist": (
+        "MNIST (60,000 training images; tested on all 10,000 of the test set)",
+        "digits as in MNIST: centred, white on black, 28x28. Nothing else was tested.",
+        "Apache-2.0 (the weights); MNIST by LeCun, Cortes and Burges",
+    ),
+    "cifar10": (
+        "CIFAR-10, lossless (50,000 training images; tested on all 10,000 of the test set)",
+        "32x32 pictures of one of the ten classes. Nothing else was tested.",
+        "Apache-2.0 (the weights); CIFAR-10 by Krizhevsky, Nair and Hinton",
+    ),
+}
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The settings of this recipe's network that affect its spikes."""
+    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization")
+    encoder = {"kind": recipe.encoder, "scale": recipe.scale}
+    return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
+
+
+def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
+    """Writes the weights and their card; returns the test results by number of time steps."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe.from_dict(report["recipe"])
+    arrays = packed(keras.saving.load_model(args.model, compile=False))
+    data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
+    settings = settings_of(recipe)
+    how = {key: value for key, value in settings.items() if key != "encoder"}
+    factory = getattr(ksbp.models, f"spiking_{recipe.network}")
+    results = {}
+    for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
+        model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
+        unpack(model, arrays, recipe.dataset)
+        results[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
+    path = args.output / PRETRAINED[recipe.dataset]
+    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
+        np.savez_compressed(part, **arrays)
+    described, use, licence = ABOUT[recipe.dataset]
+    card = {
+        "network": recipe.network,
+        "dataset": described,
+        "precision": "int8 with one scale for each output channel; float32 when loaded",
+        "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
+        "mean": data.mean,
+        "scale": data.scale,
+        "input": f"images {data.input_shape}, (image / 255 - mean) / scale of 8-bit values",
+        "use": use,
+        "settings": settings,
+        "trained_by": report["command"],
+        "recipe": report["recipe"],
+        "seed": report["seed"],
+        "accuracy_before_quantisation": report["test"]["accuracy"],
+        "test_by_num_steps": results,
+        "licence": licence,
+    }
+    write(path.with_suffix(".json"), card)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> dict[str, dict]:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a trained network")
+    parser.add_argument("--report", type=Path, required=True, help="its report.json")
+    parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--num-steps", type=int, nargs="+", help="numbers of time steps to test")
+    parser.add_argument("--output", type=Path, default=FOLDER)
+    args = parser.parse_args(arguments)
+    report = json.loads(args.report.read_text())
+    network, dataset = (report["recipe"][name] for name in ("network", "dataset"))
+    if PRETRAINED.get(dataset) != f"{network}_{dataset}":
+        parser.error(f"--report: the packaged weights are {list(PRETRAINED.values())}, not {network}_{dataset}")
+    results = make(args, report)
+    print({steps: result["accuracy"] for steps, result in results.items()})
+    return results
+
+
+if __name__ == "__main__":
+    main()

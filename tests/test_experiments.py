@@ -1,0 +1,416 @@
+"""Trainings and studies of the documentation, on a few made-up images: their reports, and how they resume."""
+
+import csv
+import json
+import shutil
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+from docs.build import conversion_page
+from examples.experiments import (
+    calibrate_vgg9,
+    compare,
+    compare_gradients,
+    convert,
+    convert_applications,
+    deep_residual,
+    few_steps,
+    half_width,
+    reproduce,
+    rounding,
+)
+from examples.experiments.ports import __main__ as ports
+from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
+from examples.experiments.ports.data import load
+from examples.experiments.recipes import Recipe
+from examples.experiments.report import command, wilson_interval
+from examples.experiments.rounded import RoundedReLU, rounded_counterpart
+from tests.networks import made_up_images
+from tests.pages import ROOT
+from tests.slow import slow
+
+FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
+
+
+def run(output, *arguments, epochs=2):
+    return reproduce.main(
+        f"--network lenet --dataset mnist --epochs {epochs} --num-steps 5 --test-steps 4 --batch-size 8 "
+        f"--dropout 0.1 --kappa 8 --verbose 0 --output {output}".split()
+        + list(arguments)
+    )
+
+
+def rows_of(output):
+    return list(csv.DictReader((output / "curve.csv").open()))
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A training of two epochs: its folder and its report."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: made_up_images())
+        return folder, run(folder)
+
+
+@pytest.fixture
+def finished(once, few_images, tmp_path):
+    """A copy of that."""
+    folder, report = once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return report
+
+
+def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
+    report = finished
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
+    assert report["data"] == {"name": "mnist", "training_samples": 24, "tested_on": "test set", "note": ""}
+    assert report["test"]["samples"] == 10
+    assert report["test"]["interval_95"] == wilson_interval(report["test"]["accuracy"], 10)
+    assert report["test"]["spikes_per_sample"].keys() == report["test"]["spikes_per_neuron"].keys() != set()
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    done = ksbp.analysis.run(model, made_up_images().test_batches(200), verbose=0)
+    neurons = sum(done.neurons[layer] for layer in report["test"]["spikes_per_sample"])
+    spikes = sum(report["test"]["spikes_per_sample"].values())
+    assert report["test"]["firing_rate"] == pytest.approx(spikes / neurons / 4) and spikes > 0
+    counted = ksbp.analysis.operations(done).rows[-1]
+    assert report["test"]["operations_per_sample"].items() <= counted.items()
+    assert report["machine"]["strategy"] == "one" and report["machine"]["devices"] == 1
+    rows = rows_of(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"epoch", "accuracy", "loss", "learning_rate", "seconds"}
+    assert report["curve"] == rows
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+
+    assert run(tmp_path) == report  # nothing is left to train
+    assert rows_of(tmp_path) == rows
+
+    with pytest.raises(SystemExit, match="another recipe: epochs 2 -> 3"):
+        run(tmp_path, epochs=3)
+
+
+@pytest.mark.slow
+def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "take_statistics", lambda model, batches: None)
+    how = ["--normalization", "batch", "--encoder", "constant"]
+    moving = run(tmp_path, *how, epochs=1)["test"]
+    assert moving.pop("accuracy_with_moving_statistics") == moving["accuracy"]
+    before = keras.saving.load_model(tmp_path / "model.keras").get_weights()
+    monkeypatch.undo()
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: made_up_images())
+
+    again = run(tmp_path, *how, epochs=1)["test"]
+    assert again["accuracy_with_moving_statistics"] == moving["accuracy"]
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    changed = {v.name for v, old in zip(model.weights, before, strict=True) if not np.array_equal(v, old)}
+    assert changed == {"moving_mean", "moving_variance"}
+    assert reproduce.test(model, made_up_images().test_batches(200)).items() <= again.items()  # the tested network
+    convolution, norm = model.get_layer("time").cell.cells[0].synapse.layers
+    images = np.concatenate([x for x, _ in made_up_images().batches(8, True, 0).epoch(0)])
+    currents = convolution(0.5 * images).numpy()  # at each step; the factor is that of the encoder
+    np.testing.assert_allclose(norm.moving_mean, currents.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, currents.var((0, 1, 2)), rtol=1e-3)
+
+    def of_network(num_steps):
+        fields = json.loads((tmp_path / "report.json").read_text())["recipe"]
+        other = Recipe.from_dict(fields).build(images.shape[1:], 10, num_steps, seed=0)
+        other.set_weights(model.get_weights())
+        ksbp.calibrate(other, images, firing_rate=None, verbose=0)
+        return other.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
+
+    saved = model.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
+    np.testing.assert_allclose(of_network(4), saved, rtol=1e-4, atol=1e-5)  # the steps of the test
+    assert np.abs(of_network(5) - saved).max() > 1e-3
+
+
+class StopInSecondEpoch(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            self.model.stop_training = True
+
+
+@pytest.mark.slow
+def test_a_stopped_training_is_gone_on_with_and_its_time_counts(few_images, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ksbp.callbacks, "Health", lambda *args, **kwargs: StopInSecondEpoch())
+        with pytest.raises(SystemExit, match="stopped after 1 of 2 epochs"):
+            run(tmp_path)
+    assert not (tmp_path / "report.json").exists() and [row["epoch"] for row in rows_of(tmp_path)] == ["1"]
+    ((epoch, seconds),) = json.loads((tmp_path / "seconds.json").read_text()).items()
+    assert epoch == "1" and 0 < seconds < 500
+    (tmp_path / "seconds.json").write_text(json.dumps({"1": 1000.0}))
+    report = run(tmp_path)
+    assert [row["epoch"] for row in report["curve"]] == ["1", "2"]
+    assert 1000 < float(report["curve"][1]["seconds"]) < 1500 and report["training_seconds"] > 1000
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+
+
+@pytest.mark.slow
+def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
+    with pytest.raises(SystemExit, match="The training broke down"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(tmp_path, "--learning-rate", "1e30", "--strategy", "mirrored", "--gradient", "bptt")
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_a_validation_split_is_no_test_set(few_images, tmp_path):
+    options = ["--validation", "6", "--data-note", "made up", "--momentum", "0.5", "--encoder", "constant"]
+    report = run(tmp_path, *options, epochs=1)
+    assert (report["recipe"]["momentum"], report["recipe"]["encoder"]) == (0.5, "constant")
+    tested_on = "6 samples of the training set"
+    assert report["data"] == {"name": "mnist", "training_samples": 18, "tested_on": tested_on, "note": "made up"}
+    assert report["test"]["samples"] == 6
+
+
+def test_the_command_of_the_report_names_no_folder():
+    given = ["--network", "lenet", "--data-dir", "/home/me", "--output", "/tmp", "--verbose", "2", "--data-note", "a b"]
+    assert command(given, "examples.experiments.reproduce") == (
+        "python -m examples.experiments.reproduce --network lenet --data-dir FOLDER --data-note 'a b'"
+    )
+    assert command(["--output=/tmp", "--data-dir=/home/me", "--epochs=3"], "examples.experiments.reproduce") == (
+        "python -m examples.experiments.reproduce --data-dir FOLDER --epochs 3"
+    )
+
+
+@pytest.mark.slow
+def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
+    options = (
+        "--network lenet --dataset mnist --ann-epochs 1 --ann-batch-size 8 --converted-steps 6 --hybrid-steps 3 "
+        "--hybrid-batch-size 8 --samples 8 --batch-size 4 --verbose 0 --data-note few "
+        f"--direct {tmp_path}/direct/model.keras --output {tmp_path}"
+    ).split()
+    reproduce.main(
+        f"--network lenet --dataset mnist --epochs 1 --num-steps 5 --test-steps 4 --batch-size 8 --kappa 8 --verbose 0 "
+        f"--output {tmp_path}/direct".split()
+    )
+    report = compare.main(options)
+    full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
+    assert list(full) == ["ANN", "converted", "direct", "hybrid"]
+    assert [full[name]["steps"] for name in full] == [1, 6, 4, 3]
+    assert report["samples"] == 8 and report["note"] == "few" and report["direct_recipe"]["kappa"] == 8
+    assert len(report["curves"]["converted"]) == 6 and len(report["early_exit"]["direct"]) == 5
+    assert "--direct MODEL" in report["command"] and str(tmp_path) not in report["command"]
+    assert json.loads((tmp_path / "comparison.json").read_text()) == json.loads(json.dumps(report))
+    assert (tmp_path / "comparison.png").stat().st_size > 10_000
+    again = {row["network"]: row for row in compare.main(options)["rows"] if row["at"] == "full length"}
+    for name in ("ANN", "converted", "hybrid"):  # nothing is trained anew, nothing random is in them
+        assert again[name] == full[name]
+    with pytest.raises(SystemExit, match="ann.keras was made with other settings"):
+        compare.main([*options, "--ann-epochs", "2"])
+    with pytest.raises(SystemExit, match="report.json is of lenet on mnist, not of vgg7 on mnist"):
+        compare.main([*options, "--network", "vgg7"])
+    with pytest.raises(SystemExit):
+        compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["lenet", "vgg_bn"])
+def test_conversion_curves(few_images, tmp_path, network):
+    options = f"--network {network} --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
+    report = convert.main([*options.split(), "--output", str(tmp_path)])
+    *names, hybrid = report["curves"]
+    assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
+    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
+    assert json.loads((tmp_path / f"{network}-mnist.json").read_text()) == report
+
+
+@pytest.mark.slow
+def test_few_steps(few_images, tmp_path):
+    options = "--network vgg_bn --steps 2 3 --samples 6 --sample-images 6 --train 8 --batch-size 8 --verbose 0"
+    report = few_steps.main([*options.split(), "--output", str(tmp_path)])
+    assert list(report["accuracies"]) == list(report["errors"]) == list(few_steps.METHODS)
+    assert all(len(figures) == 2 for figures in report["errors"].values())
+    assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
+    table = "\n".join(conversion_page.few_steps([report]))
+    low, high = (100 * bound for bound in wilson_interval(report["ann_accuracy"], 6))
+    assert f"(95 %: {low:.1f} to {high:.1f})." in table
+    assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
+
+
+def test_a_network_of_keras_applications(tmp_path):
+    report = convert_applications.main(["--networks", "MobileNetV3Small", "--output", str(tmp_path)])
+    (row,) = report["rows"]
+    assert "'hard_silu'" in row["refused"] and "cell" not in row
+    assert json.loads((tmp_path / "applications.json").read_text()) == report
+    assert "| MobileNetV3Small |" in "\n".join(conversion_page.applications(report))
+    assert "| refused: The layer" in "\n".join(conversion_page.applications(report))
+
+
+@pytest.mark.parametrize("num_steps, threshold, initial_membrane", [(4, 2.0, 0.5), (8, 1.0, 0.0), (5, 0.75, 0.25)])
+def test_a_rounded_relu_is_the_rate_of_neurons_with_a_constant_current(num_steps, threshold, initial_membrane):
+    currents = np.random.default_rng(0).uniform(-1.5, 1.5, (50, 40)).astype("float32") * threshold
+    currents[0, :3] = [0.0, threshold / 2, threshold]  # exactly on a bound
+    cell = ksbp.LIFCell(
+        keras.layers.Identity(),
+        beta=1.0,
+        threshold=threshold,
+        initial_membrane=initial_membrane,
+        reset_mechanism="subtract",
+        surrogate="bounded",
+    )
+    spiking = ksbp.SpikingRNN(cell)
+    rounded = RoundedReLU(num_steps, threshold, initial_membrane)
+    rates, slopes = [], []
+    for layer in (lambda x: spiking(tf.repeat(x[:, None], num_steps, 1), training=True), rounded):
+        x = tf.Variable(currents)
+        with tf.GradientTape() as tape:
+            rate = layer(x)
+        rates.append(rate.numpy())
+        slopes.append(tape.gradient(rate, x).numpy())
+    assert len(np.unique(rates[0])) == num_steps + 1
+    assert 0.2 < np.mean(slopes[0] > 0) < 0.5
+    np.testing.assert_allclose(rates[1], rates[0], atol=1e-6)
+    np.testing.assert_allclose(slopes[1], slopes[0], atol=1e-6)
+
+
+def test_the_rounded_network_has_the_weights_and_one_rounding_for_each_layer_of_neurons():
+    model = deep_residual.network(rounding.TRAININGS.parse(["--blocks", "1"]), seed=0)
+    rounded = rounded_counterpart(model, num_steps=4, threshold=2.0, initial_membrane=0.5)
+    ann = ksbp.ann_counterpart(model)
+    neurons = [neuron for neuron in model.layers[-1].cell.neurons() if isinstance(neuron, ksbp.LIFCell)]
+    layers = [layer for layer in rounded.layers if isinstance(layer, RoundedReLU)]
+    assert len(layers) == len(neurons) == 9  # a stem, two in each of three blocks, two on shortcuts
+    assert not any(isinstance(layer, keras.layers.ReLU) for layer in rounded.layers)
+    for mine, of_ann in zip(rounded.get_weights(), ann.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, of_ann)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "--ann", "--rounded", "--residual sequences", "--shift 2"])
+def test_a_short_training(options, monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (40, 32, 32, 3), "uint8"), np.arange(40, dtype="int32") % 10
+    data = ksbp.datasets.ImageSet("cifar10", (images, labels), (images, labels), (0.5,) * 3, (0.25,) * 3, 10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, folder: data)
+    common = "--blocks 1 --images 32 --test-images 20 --epochs 1 --num-steps 2 --batch-size 8 --seeds 2 --verbose 0"
+    if "--ann" in options:
+        common = common.replace("--num-steps 2 ", "")
+    report = deep_residual.TRAININGS.measure(deep_residual.TRAININGS.parse([*options.split(), *common.split()]))
+    first, second = report["trainings"]
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert report["accuracy"] == pytest.approx((first["accuracy"] + second["accuracy"]) / 2)
+    assert 0 <= first["training_accuracy"] <= 1
+    if options in ("", "--shift 2"):  # cells, which `analysis` counts
+        assert 0 < first["firing_rate"] < 1 and first["accumulates"] > 0
+        assert first["macs"] == pytest.approx(2 * 32 * 94**2 * 3, rel=0.01)  # 2 steps, 3x3 windows padded with zeros
+
+
+def test_layers_on_sequences_are_the_same_network():
+    """With the same weights and moving statistics, the outputs of both are equal; they start alike."""
+    options = ["--blocks", "1", "--gradient", "bptt", "--surrogate", "atan", "--policy", "float32"]
+    cells = deep_residual.network(deep_residual.TRAININGS.parse(options), seed=0)
+    layers = deep_residual.network(deep_residual.TRAININGS.parse([*options, "--residual", "sequences"]), seed=0)
+    assert layers.count_params() == cells.count_params()
+
+    def weighted(model):  # in the order in which they were made
+        kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Dense)
+        return [
+            sorted((part for part in model._flatten_layers() if isinstance(part, kind)), key=number_of)
+            for kind in kinds
+        ]
+
+    def number_of(layer):
+        return int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() and "_" in layer.name else 0
+
+    rng = np.random.default_rng(0)
+    for ours, theirs in zip(weighted(cells), weighted(layers), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.compute_dtype == other.compute_dtype
+            if hasattr(one, "kernel"):
+                np.testing.assert_array_equal(other.kernel, one.kernel)
+            if isinstance(one, keras.layers.BatchNormalization):
+                one.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in one.weights])
+            other.set_weights(one.get_weights())
+    images = rng.normal(size=(2, 32, 32, 3)).astype("float32")
+    outputs = cells.predict(images, verbose=0)
+    assert np.abs(outputs).max() > 0.01
+    np.testing.assert_allclose(layers.predict(images, verbose=0), outputs, atol=1e-4)
+
+
+def digits(samples):
+    return load("mnist_5k", None, samples, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("port", "options", "batch_size", "samples"),
+    [
+        (snntorch5, {"num_steps": 10}, 64, 1280),
+        (snntorch5, {"num_steps": 10, "readout": True, "gradient": "accumulated"}, 64, 1280),
+        (snntorch6, {"num_steps": 8}, 32, 1600),
+        slow((conv_fashion_mnist, {"channels": 8}, 32, 1600)),
+        slow((conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600)),
+        (conv_fashion_mnist, {"channels": 8, "gradient": "accumulated"}, 32, 1600),
+    ],
+    ids=["snntorch5", "readout", "snntorch6", "cells", "layers", "accumulated"],
+)
+def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
+    """A tenth would be chance."""
+    monkeypatch.setattr(port, "BATCH_SIZE", batch_size)
+    accuracy = ports.train(port, digits(samples), epochs=1, seed=0, **options)()
+    assert accuracy > 0.35
+
+
+def test_potentials_are_those_of_the_neurons():
+    """Above the threshold where the same neurons fire; `mem` of snnTorch before the reset."""
+    model = snntorch5.network(num_steps=6, reset_delay=False)
+    x = digits(20).train[0] * 2
+    hidden, output = next(layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)).cell.cells
+    spiking = ksbp.LIFCell(output.synapse, output.beta, reset_mechanism="subtract", surrogate="atan")
+    currents = ksbp.ConstantEncoder(6)(x.reshape(len(x), -1))
+    spikes = ksbp.SpikingRNN(ksbp.SequentialCell([hidden, spiking]), return_sequences=True)(currents)
+    assert 0 < np.mean(spikes) < 1
+    np.testing.assert_array_equal(model(x) > 1.0, spikes > 0)
+
+
+@pytest.mark.parametrize("main, arguments, match", [
+    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (compare_gradients.main, ["--epochs", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
+    (calibrate_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
+    (calibrate_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
+    (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
+    (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
+    (half_width.main, ["--scale-surrogate"], "--scale-surrogate needs a --surrogate"),
+])  # fmt: skip
+def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert match in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def small_vgg(input_shape, classes, **kwargs):
+    """As silent as VGG9, by weights so small."""
+    return ksbp.models.spiking_vgg(
+        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs, preset="paper"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", [small_vgg, ksbp.models.spiking_vgg9])
+def test_calibrate_vgg9(factory, monkeypatch, tmp_path):
+    monkeypatch.setattr(ksbp.models, "spiking_vgg9", factory)
+    rng = np.random.default_rng(0)
+    split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
+    images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)
+    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir: images)
+    for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
+        monkeypatch.setattr(calibrate_vgg9, name, value)
+    with pytest.warns(ksbp.callbacks.HealthWarning, match="Layer 'fc1' is silent"):
+        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "page.md")])
+    page = (tmp_path / "page.md").read_text()
+    assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
+    silent, speaking = json.loads((tmp_path / "page.json").read_text())
+    assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
+    assert len(speaking["accuracy"]) == 2

@@ -1,0 +1,291 @@
+"""The page in Chromium: the numbers of `predict`, a drawn digit, controls and keyboard, what it says of problems."""
+
+import base64
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from docs.watch.chromium import chromium, look, open_page, served
+
+pytestmark = pytest.mark.browser
+
+
+def text(page, name):
+    return page.find_element("id", name).text
+
+
+def click(page, name):
+    page.find_element("id", name).click()
+
+
+def steps(page):
+    return page.execute_script("return watch.page.run.steps")
+
+
+def wait(page, condition, seconds=60):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, seconds, poll_frequency=0.1).until(lambda page: condition())
+
+
+def fastest(page):
+    slide(page, "speed", 6)
+
+
+def slide(page, name, value):
+    page.execute_script(
+        "const slider = document.getElementById(arguments[0]); slider.value = arguments[1];"
+        "slider.dispatchEvent(new Event('input'))", name, value,
+    )  # fmt: skip
+
+
+def draw(page, *strokes, kind="mouse"):
+    """Draws strokes, lists of points in [0, 1], on the pad."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    pad = page.find_element("id", "pad")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
+    for stroke in strokes:
+        actions = ActionChains(page, duration=20, devices=[PointerInput(kind, kind)])
+        pointer = actions.w3c_actions.pointer_action
+        for i, (x, y) in enumerate(stroke):
+            pointer.move_to(pad, int((x - 0.5) * pad.size["width"]), int((y - 0.5) * pad.size["height"]))
+            if i == 0:
+                pointer.pointer_down()
+        pointer.pointer_up()
+        actions.perform()
+
+
+def ring(number=24):
+    angles = np.linspace(0, 2 * np.pi, number)
+    return [(0.5 + 0.22 * np.sin(a), 0.5 - 0.33 * np.cos(a)) for a in angles]
+
+
+SEVEN = [(0.25, 0.2), (0.5, 0.2), (0.75, 0.2), (0.62, 0.45), (0.5, 0.65), (0.42, 0.85)]
+ONE = [(0.52, 0.15), (0.5, 0.4), (0.49, 0.6), (0.48, 0.85)]
+
+
+@pytest.fixture(scope="module")
+def spikes(folder):
+    """Spikes (10, T, 28, 28, 1) of the ten digits of the page, drawn by the library."""
+    about = json.loads((folder / "network.json").read_text())
+    pixels = [np.frombuffer(base64.b64decode(d["pixels"]), "uint8") for d in about["test_set"]["digits"]]
+    images = np.stack(pixels).reshape(-1, 28, 28, 1).astype("float32") / 255
+    # a seed with which no potential is as close to the threshold as the runtimes' rounding
+    encoder = ksbp.PoissonEncoder(about["num_steps"], about["input"]["scale"], seed=4)
+    return encoder(images).numpy().astype("float32")
+
+
+@pytest.fixture(scope="module")
+def network(spikes):
+    """The network of the package, from spikes."""
+    return ksbp.models.spiking_lenet(weights="mnist", num_steps=spikes.shape[1], encoder=None)
+
+
+def run_spikes(page, spikes):
+    """What the page makes of the spikes of one sample."""
+    call = "const done = arguments[1]; watch.runSpikes(arguments[0]).then(done)"
+    return page.execute_async_script(call, spikes.reshape(len(spikes), -1).astype(int).tolist())
+
+
+def test_the_numbers_of_the_library(page, spikes, network):
+    expected = network.predict(spikes, verbose=0)
+    done = ksbp.analysis.run(network, spikes, verbose=0)
+    picojoules = ksbp.analysis.energy(done).rows[-1]
+    for i in range(len(spikes)):
+        given = run_spikes(page, spikes[i])
+        np.testing.assert_allclose(given["outputs"][-1], expected[i], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(given["outputs"], done.outputs[i], rtol=0, atol=1e-4)
+        assert given["spikes"] == {name: of[i].sum() for name, of in done.spikes.items()}
+        assert given["accumulates"] == done.so_far()["accumulates"][i, -1]
+    of_ann = 1000 * picojoules["ann_energy_nj"] / done.num_steps  # one pass
+    assert page.execute_script("return watch.page.network.energyOfAnn") == pytest.approx(of_ann)
+
+
+def test_the_early_exit_of_the_library(page, spikes, network):
+    curve = ksbp.analysis.accuracy_over_time(network, spikes, np.arange(10), verbose=0)
+    call = """const [outputs, margin, done] = arguments;
+        import('./decision.js').then(({certainAfter, largest}) => done(outputs.map((history) => {
+          const step = certainAfter(history, margin) || history.length;
+          return [step, largest(history[step - 1])]})))"""
+    for margin in (0.0, 0.3, 0.8, 5.0):
+        given = np.array(page.execute_async_script(call, curve.run.outputs.tolist(), margin))
+        (row,) = curve.early_exit([margin]).rows
+        assert given[:, 0].mean() == pytest.approx(row["steps"])
+        assert (given[:, 1] == np.arange(10)).mean() == pytest.approx(row["accuracy"])
+
+
+@pytest.mark.parametrize(
+    "kind, strokes, digit", [("mouse", [SEVEN], "7"), ("touch", [ring()], "0"), ("mouse", [ONE], "1")]
+)
+def test_a_drawn_digit(page, kind, strokes, digit):
+    fastest(page)
+    draw(page, *strokes, kind=kind)
+    wait(page, lambda: steps(page) == 25)  # by itself, when the pen has rested
+    decision = page.execute_script("return document.getElementById('verdict').className")
+    assert "certain" in decision and text(page, "digit") == digit and text(page, "headline") == f"It is a {digit}"
+    assert (
+        page.find_element("id", "announcement")
+        .get_attribute("textContent")
+        .startswith(f"It is a {digit}. Certain after")
+    )
+    assert "nJ up to the decision" in text(page, "ratio")
+    assert int(text(page, "spikes").replace(",", "")) > 1000
+    assert not [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_one_step_after_the_other(page):
+    page.find_element("css selector", "#samples button:nth-child(3)").click()
+    wait(page, lambda: steps(page) > 0)
+    click(page, "run")  # pause
+    before = steps(page)
+    time.sleep(1)
+    assert steps(page) == before < 25
+    click(page, "step")
+    wait(page, lambda: steps(page) == before + 1)
+    counts = text(page, "spikes")
+    click(page, "reset")
+    assert steps(page) == 0 and text(page, "spikes") == "0"
+    for _ in range(before + 1):
+        click(page, "step")
+    wait(page, lambda: steps(page) == before + 1)
+    assert text(page, "spikes") == counts  # the seed draws the same spikes again
+    page.execute_script(
+        "const seed = document.getElementById('seed'); seed.value = 1; seed.dispatchEvent(new Event('change'))"
+    )
+    for _ in range(before + 1):
+        click(page, "step")
+    wait(page, lambda: steps(page) == before + 1)
+    assert text(page, "spikes") != counts
+
+
+def test_speed(page):
+    slide(page, "speed", 0)
+    assert text(page, "speed-value") == "1 step / s"
+    page.find_element("css selector", "#samples button:nth-child(1)").click()
+    time.sleep(1.5)
+    assert steps(page) <= 2
+    fastest(page)
+    begun = time.monotonic()
+    wait(page, lambda: steps(page) == 25)
+    assert time.monotonic() - begun < 15  # 23 s and more at one step a second
+
+
+def test_stops_at_the_decision(page):
+    click(page, "stop")
+    fastest(page)
+    page.find_element("css selector", "#samples button:nth-child(1)").click()
+    wait(page, lambda: text(page, "run") == "Again")
+    assert text(page, "headline") == "It is a 0" and 0 < steps(page) < 25
+    assert text(page, "detail") == f"Certain after {steps(page)} steps."
+
+
+def test_the_margin_tells_what_was_measured(page, folder):
+    rows = json.loads((folder / "network.json").read_text())["test_set"]["early_exit"]
+    for i in (0, 9):
+        slide(page, "margin", i)
+        said = text(page, "margin-help")
+        assert f"{100 * rows[i]['accuracy']:.1f} % right" in said and f"after {rows[i]['steps']:.1f} steps" in said
+
+
+def test_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    fastest(page)
+    page.execute_script("document.querySelector('h1').scrollIntoView()")
+    body = page.find_element("tag name", "body")
+    body.send_keys(Keys.TAB)
+    pad = page.switch_to.active_element
+    assert pad.get_attribute("id") == "pad"
+    pad.send_keys(Keys.ARROW_UP * 9 + " " + Keys.ARROW_DOWN * 18 + Keys.ENTER)
+    wait(page, lambda: steps(page) == 25)
+    assert text(page, "headline") == "It is a 1"
+    pad.send_keys(Keys.DELETE)
+    assert steps(page) == 0 and text(page, "headline") == "No digit yet"
+    for name in ("run", "step", "reset", "clear"):
+        assert page.find_element("id", name).get_attribute("disabled")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_fits_and_can_be_read(page, width, scheme):
+    look(page, width, height=844, scheme=scheme)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        palette = page.execute_script(
+            """const style = getComputedStyle(document.documentElement);
+            return Object.fromEntries(['ink', 'muted', 'card', 'faint', 'spike', 'second', 'ground'].map(
+              (name) => [name, style.getPropertyValue('--' + name)]))"""
+        )
+        light = {name: luminance(colour.strip()) for name, colour in palette.items()}
+        assert (light["card"] > light["ink"]) == (scheme == "light")
+        # WCAG 2.2: 4.5 for text, 3 for pictures
+        assert all(contrast(light[a], light[b]) > 4.5 for a in ("ink", "muted") for b in ("card", "ground", "faint"))
+        assert all(contrast(light[a], light["faint"]) > 3 for a in ("spike", "second"))
+        for element in page.find_elements("css selector", "button, input, summary, canvas[role]"):
+            named = element.accessible_name
+            assert named, element.get_attribute("outerHTML")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def luminance(colour):
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(a, b):
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+
+
+def test_input_spikes_are_poisson(page):
+    call = """const [seed, done] = arguments;
+        import('./poisson.js').then(({poissonStep, randomNumbers}) => {
+          const random = randomNumbers(seed), image = [0, 0.2, 0.5, 1, -0.6];
+          done(Array.from({length: 20000}, () => [...poissonStep(image, 0.5, random)]))})"""
+    spikes = np.array(page.execute_async_script(call, 7))
+    probability = 0.5 * np.array([0, 0.2, 0.5, 1, -0.6])
+    four_sigma = 4 * np.sqrt(np.abs(probability) * (1 - np.abs(probability)) / len(spikes))
+    assert (np.abs(spikes.mean(0) - probability) <= four_sigma).all()
+    noise = spikes[:, 1:] - spikes[:, 1:].mean(0)
+    assert np.abs((noise[1:] * noise[:-1]).mean(0) / noise.var(0)).max() < 0.03  # each step by itself
+    assert np.abs(np.corrcoef(noise.T) - np.eye(4)).max() < 0.03  # each pixel too
+    assert (spikes == page.execute_async_script(call, 7)).all()
+    assert (spikes != page.execute_async_script(call, 8)).any()
+
+
+def test_without_webassembly(address):
+    with chromium("--js-flags=--jitless") as driver:  # V8 has no WebAssembly then
+        page = open_page(driver, address)
+        assert "no WebAssembly" in text(page, "problem")
+        assert not page.find_element("id", "page").is_displayed()
+
+
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        ("runtime", "built without its runtime: npm is not installed"),
+        ("step.onnx", "The file step.onnx could not be loaded (status 404)"),
+        ("garbage", "The network could not be started: "),
+    ],
+)
+def test_what_is_missing_is_said(folder, browser, tmp_path, broken, said):
+    copy = tmp_path / "page"
+    shutil.copytree(folder, copy)
+    if broken == "runtime":
+        about = json.loads((copy / "network.json").read_text())
+        (copy / "network.json").write_text(json.dumps({**about, "runtime_missing": "npm is not installed"}))
+    elif broken == "garbage":
+        (copy / "step.onnx").write_bytes(b"no network")
+    else:
+        (copy / broken).unlink()
+    with served(copy) as address:
+        page = open_page(browser, address)
+        assert said in text(page, "problem")
+        assert not page.find_element("id", "page").is_displayed()
