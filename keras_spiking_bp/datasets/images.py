@@ -73,7 +73,7 @@ class ImageSet:
             )
         padding, flips = _AUGMENTATIONS.get(self.name, (0, False))
 
-        def prepare(image, random):
+        def transform(image, random):
             image = self._normalised(image)
             if augment:
                 shape = image.shape
@@ -85,7 +85,7 @@ class ImageSet:
 
         images, labels = self.train
         _check_8_bit("train", images)
-        return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
+        return Batches(images, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order: normalised, one-hot, last batch smaller.

@@ -46,7 +46,7 @@ class CalibratedLayer:
 def calibrate(
     model: keras.Model,
     inputs: Any,
-    firing_rate: float | Mapping[str, float] | None = 0.1,
+    firing_rate: float | Mapping[str, float] = 0.1,
     output_std: float | None = None,
     tolerance: float = 0.05,
     verbose: int = 0,
@@ -72,7 +72,7 @@ def calibrate(
             several inputs, such as sequences and their mask: the rates are then those of the unmasked steps. Encoded
             once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
-            names (other layers are not scaled). None scales no layer to a rate: statistics are taken.
+            names (other layers are not scaled).
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
             readout are scaled to it. None leaves them unchanged. About 0.7 suits a cross-entropy loss: the outputs are
             then logits, and those of a readout with the paper's initial weights hardly differ.
@@ -140,6 +140,34 @@ def calibrate(
             _check_kept(done, observe(*spikes), spikes, tolerance)
         _check_constraints(v for variables in to_scale.values() for v in variables)
     return done
+
+
+def update_statistics(model: keras.Model, inputs: Any) -> None:
+    """Sets the moving statistics of batch normalisation in synapses to those of `inputs`, layer by layer.
+
+    They depend on the number of time steps: call it on a network with the weights of one that was trained with
+    another, or before a test, with more samples than a batch of the training had. See `SpikingRNN.take_statistics`.
+
+    Args:
+        model: a built functional or sequential model with one `SpikingRNN`.
+        inputs: sample inputs of the model, as of `calibrate`; encoded once.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
+        ValueError: if a batch normalisation in front of the `SpikingRNN` has no statistics yet, or weights are not
+            finite.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=20, normalization="batch")
+        >>> update_statistics(model, np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1)).astype("float32"))
+    """
+    check_graph(model)
+    layer = spiking_layer(model)
+    check_finite_weights(model)
+    _check_statistics_in_front(model)
+    sequences, mask = encode(model, inputs)
+    at_rest = layer.get_initial_state(len(sequences))
+    tf.function(layer.take_statistics)(sequences, at_rest, mask)
 
 
 def _check_statistics_in_front(model: keras.Model) -> None:
@@ -271,10 +299,8 @@ def _say(name: str, factor: float, quantity: str, before: float, after: float) -
     print(f"{name}: weights x {factor:.3f}, {quantity} {before:.4f} -> {after:.4f}", flush=True)
 
 
-def _targets(firing_rate: float | Mapping[str, float] | None, scaled: list[str]) -> dict[str, float]:
+def _targets(firing_rate: float | Mapping[str, float], scaled: list[str]) -> dict[str, float]:
     """The rate of each layer to scale; `scaled` are those that can be."""
-    if firing_rate is None:
-        return {}
     if isinstance(firing_rate, Mapping):
         unknown = sorted(set(firing_rate) - set(scaled))
         if unknown:
