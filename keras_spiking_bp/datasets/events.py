@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
+from keras_spiking_bp.datasets.batches import Batches, Split, hold_out, one_hot
 from keras_spiking_bp.utils.validation import asserted, check_choice, check_positive_int, check_positive_ints
 
 _SHIFT = 2

@@ -87,7 +87,7 @@ def calibrate(
         ValueError: if a rate, `output_std` or `tolerance` is out of range, a name is unknown, there is no readout to
             scale, a batch normalisation in front of the `SpikingRNN` has no statistics yet, a layer cannot reach its
             rate (the error gives the nearest ones) or loses it when later ones are scaled (such as those with the same
-            weights), weights are not finite, or a constraint would undo the scaling. All weights are then restored.
+            weights), or weights are not finite. All weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -138,15 +138,16 @@ def calibrate(
                 _say(readout, output_std / before, "output std", before, reached)
         if done:
             _check_kept(done, observe(*spikes), spikes, tolerance)
-        _check_constraints(v for variables in to_scale.values() for v in variables)
     return done
 
 
 def update_statistics(model: keras.Model, inputs: Any) -> None:
     """Sets the moving statistics of batch normalisation in synapses to those of `inputs`, layer by layer.
 
+    The first training step does so on one device, and on several (each for its share of the batch), except there if a
+    layer has `synchronized=True`, or a custom layer changes variables in its call: then call it before training.
     They depend on the number of time steps: call it on a network with the weights of one that was trained with
-    another, or before a test, with more samples than a batch of the training had. See `SpikingRNN.take_statistics`.
+    another, or before a test, with more samples than a batch of the training had.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
@@ -167,7 +168,7 @@ def update_statistics(model: keras.Model, inputs: Any) -> None:
     _check_statistics_in_front(model)
     sequences, mask = encode(model, inputs)
     at_rest = layer.get_initial_state(len(sequences))
-    tf.function(layer.take_statistics)(sequences, at_rest, mask)
+    tf.function(take_statistics)(layer, sequences, at_rest, mask)
 
 
 def _check_statistics_in_front(model: keras.Model) -> None:
@@ -194,20 +195,6 @@ def _check_kept(done: list[CalibratedLayer], activity: Activity, spikes: Encoded
                 "without gamma (scale=False) to scale it by: leave it out of `firing_rate`, or set trainable=False of "
                 "the normalisation"
             )
-
-
-def _check_constraints(scaled: Iterable) -> None:
-    """A constraint on the size of weights would undo the scaling in the first optimizer step."""
-    for variable in scaled:
-        value = variable.numpy()
-        if variable.constraint is not None:
-            constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
-            if np.abs(constrained - value).max() > 0.05 * np.abs(value).max():  # not the rounding of bfloat16
-                raise ValueError(
-                    f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
-                    "first step of the training. Calibrate a network whose constraints leave the size of the "
-                    "weights alone"
-                )
 
 
 @contextlib.contextmanager

@@ -433,11 +433,6 @@ def unweighted():
     return with_readout(keras.layers.Identity())
 
 
-def constrained():
-    hidden = keras.layers.Dense(20, kernel_constraint=keras.constraints.UnitNorm(), name="normed")
-    return with_readout(keras.layers.Dense(3), hidden)
-
-
 def two_products():
     class Product(keras.layers.Layer):
         is_affine = True
@@ -527,7 +522,6 @@ FEW[:2] = 1
         (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
         (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
         (two_products, SEQUENCES, {"firing_rate": {}, "output_std": 50.0}, "not in proportion to these weights.*=50"),
-        (constrained, SEQUENCES, {"firing_rate": 0.05}, "constraint of .*normed.* would undo the scaling"),
         (tied, spikes_of(16, 6, 6), {"firing_rate": {"b": 0.15, "c": 0.05}}, "'b' cannot be brought .* shares weights"),
         (tied_readout, spikes_of(16, 6, 6), {"firing_rate": {"a": 0.15}, "output_std": 9.0}, "be (brought|reached)"),
         (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),
