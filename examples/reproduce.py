@@ -28,7 +28,7 @@ def main(arguments=None):
     model.compile(keras.optimizers.AdamW(rate), ksbp.losses.SumSquaredError(), metrics=["accuracy"])
     health = ksbp.callbacks.Health(next(iter(batches.epoch(0)))[0][:16])
     folder = args.output / f"{args.dataset}-{args.epochs}-epochs-T{args.num_steps}"
-    ksbp.training.fit(model, batches, args.epochs, folder, save_every=200, callbacks=[health], verbose=PROGRESS)
+    ksbp.training.fit(model, batches, args.epochs, folder, save_freq=200, callbacks=[health], verbose=PROGRESS)
 
     run = ksbp.analysis.run(model, data.test_batches(200), verbose=0)
     print(f"\ntest accuracy: {run.correct()[:, -1].mean():.4f} on {run.samples:,} images")

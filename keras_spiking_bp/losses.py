@@ -28,7 +28,7 @@ class SumSquaredError(keras.losses.Loss):
     Raises:
         ValueError: if the shapes of `y_true` and `y_pred` differ.
         tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity, or, where its shape is unknown in the graph,
-            another one than `y_pred` (in a graph that XLA compiles, the loss is NaN).
+            another one than `y_pred` (not in a graph that XLA compiles).
 
     Example:
         >>> float(SumSquaredError()([[0.0, 1.0]], [[0.5, 0.5]]))
@@ -46,15 +46,11 @@ class SumSquaredError(keras.losses.Loss):
             raise ValueError(
                 f"`y_true` must be numbers or one-hot labels, of the shape of y_pred {tuple(y_pred.shape)}. Received: "
                 f"y_true of shape {tuple(y_true.shape)}. For integer labels use SparseSumSquaredError"
-                f"{_why_more_axes(y_true, y_pred)}"
             )
         if not all(tf.TensorShape(shape).is_fully_defined() for shape in (y_true.shape, y_pred.shape)):
             shapes = tf.shape(y_true), tf.shape(y_pred)
             message = ["`y_true` must be of the shape of y_pred. Received: shapes of both", *shapes]
-            same = shapes[0] == shapes[1]
-            (y_true,) = asserted(same, message, y_true)
-            y_true = ops.cast(y_true, y_pred.dtype)  # which can hold NaN
-            y_true = tf.where(tf.reduce_all(same), y_true, float("nan"))  # XLA leaves the check out
+            (y_true,) = asserted(shapes[0] == shapes[1], message, y_true)
         if y_true.dtype.is_floating:
             y_true = finite("y_true", y_true, self.name)
         return ops.sum(ops.square(y_pred - y_true), axis=-1)
@@ -178,7 +174,6 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
         raise ValueError(
             f"`y_true` must be integer labels, of the shape of y_pred {tuple(y_pred.shape)} without its last "
             f"dimension. Received: y_true of shape {tuple(y_true.shape)}. For one-hot labels {instead}"
-            f"{_why_more_axes(y_true, y_pred)}"
         )
     labels = ops.cast(y_true, "int32")
     known = (labels >= 0) & (labels < classes) & (ops.cast(labels, y_true.dtype) == y_true)
@@ -186,13 +181,3 @@ def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:
     (labels,) = asserted(known, [message, tf.reduce_min(y_true), tf.reduce_max(y_true)], labels)
     one_hot = ops.one_hot(labels, classes, dtype=y_pred.dtype)
     return ops.where(known[..., None], one_hot, float("nan"))  # XLA leaves the check out
-
-
-def _why_more_axes(y_true: Any, y_pred: Any) -> str:
-    """A hint for outputs with more axes than labels (B,) or (B, classes) can have."""
-    if len(y_pred.shape) <= 2 or len(y_true.shape) > 2:
-        return ""
-    return (
-        ". Outputs of each time step come from return_sequences=True, those of each place from a network without a "
-        "Flatten or GlobalAveragePooling2D before its readout"
-    )

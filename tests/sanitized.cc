@@ -1,4 +1,4 @@
-// Runs each rule of neurons.h once, on arrays of their exact sizes, for the sanitizers to watch: tests/test_kernels.py.
+// Runs each rule of neurons.h once, on arrays of their exact sizes, for the sanitizers to watch: tests/kernels/test_kernels.py.
 
 #include <cstdio>
 #include <vector>

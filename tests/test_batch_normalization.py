@@ -331,7 +331,7 @@ def network(gradient="accumulated", rate=0.05, compiled=None, **kwargs):
 @functools.cache
 def first_statistics(**kwargs):
     model = network(**kwargs)
-    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    ksbp.training.update_statistics(model, IMAGES)
     return statistics(model)
 
 
@@ -407,7 +407,7 @@ def test_first_statistics_have_no_gradient_in_a_stateless_call():
 def test_first_statistics_of_new_layers_behind_trained_ones():
     """Those of the trained one are updated, as in any other step."""
     model = network(rate=0.0)
-    ksbp.calibrate(model, 3 * IMAGES, firing_rate=None)
+    ksbp.training.update_statistics(model, 3 * IMAGES)
     trained, *new = norms_of(model)
     for norm in new:
         norm.moving_mean.assign(tf.zeros_like(norm.moving_mean))
@@ -444,7 +444,7 @@ def test_frozen_statistics_are_not_taken():
 
 def test_evaluate_and_predict_and_validation_touch_nothing():
     model = network()
-    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    ksbp.training.update_statistics(model, IMAGES)
     before = model.get_weights()
     predicted = model.predict(IMAGES, verbose=0)
     assert np.ptp(predicted, axis=0).max() > 0
@@ -490,7 +490,7 @@ def test_an_empty_batch_changes_nothing(gradient):
 
 def test_frozen_statistics_stay():
     model = network()
-    ksbp.calibrate(model, IMAGES, firing_rate=None)
+    ksbp.training.update_statistics(model, IMAGES)
     norms = norms_of(model)
     norms[0].trainable = False
     before = [norm.get_weights() for norm in norms]
@@ -533,8 +533,8 @@ def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
         if (tmp_path / name).exists():
             with_other_weights(model)
         batches = ksbp.datasets.Batches(IMAGES, LABELS, 4, seed=2)
-        curve = ksbp.training.fit(model, batches, 3, tmp_path / name, save_every=5, callbacks=callbacks, verbose=0)
-        return curve, model.get_weights()
+        history = ksbp.training.fit(model, batches, 3, tmp_path / name, save_freq=5, callbacks=callbacks, verbose=0)
+        return history.history, model.get_weights()
 
     whole = train("whole")
     with pytest.raises(KeyboardInterrupt):

@@ -284,7 +284,7 @@ def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights)
         (8, 8, 1), 3, [(6, 2)], [5], num_steps=4, stem_filters=4, seed=0, normalization="batch", pooling=kind,
         initial_membrane=0.5, surrogate="triangle", preset="paper",
     )  # fmt: skip
-    ksbp.calibrate(snn, images(number=8), firing_rate=None)
+    ksbp.training.update_statistics(snn, images(number=8))
     ann = ksbp.ann_counterpart(snn, share_weights)
     assert [type(layer) for layer in ann.layers].count(pooling) == 1
     stem, _, block, _, fc, readout = snn.get_layer("time").cell.cells

@@ -122,7 +122,7 @@ def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeyp
         fields = json.loads((tmp_path / "report.json").read_text())["recipe"]
         other = Recipe.from_dict(fields).build(images.shape[1:], 10, num_steps, seed=0)
         other.set_weights(model.get_weights())
-        ksbp.calibrate(other, images, firing_rate=None, verbose=0)
+        ksbp.training.update_statistics(other, images)
         return other.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
 
     saved = model.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean

@@ -36,14 +36,9 @@ def test_shapes_that_differ_are_not_broadcast():
     assert float(losses.SumSquaredError()(np.zeros((2, 5, 3)), np.ones((2, 5, 3)))) == 30.0
     unknown = tf.function(losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2)
     assert float(unknown(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
-    compiled = tf.function(
-        losses.SumSquaredError(), input_signature=[tf.TensorSpec((None, None))] * 2, jit_compile=True
-    )
-    assert float(compiled(tf.zeros((4, 3)), tf.ones((4, 3)))) == 12.0
     for shape in ((4, 1), (1, 3)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must be .*of the shape of y_pred"):
             unknown(tf.zeros(shape), tf.ones((4, 3)))
-        assert np.isnan(compiled(tf.zeros(shape), tf.ones((4, 3))))  # XLA leaves the check out
 
 
 @pytest.mark.parametrize("label", [-1, 3, 0.7, np.nan])
@@ -134,8 +129,8 @@ def test_nan_in_targets_is_refused():
     [
         (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
         (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
-        (losses.SumSquaredError, ONE_HOT, EACH_STEP, "Outputs of each time step come from return_sequences=True"),
-        (losses.SparseSumSquaredError, LABELS, EACH_STEP, "Outputs of each time step come from return_sequences"),
+        (losses.SumSquaredError, ONE_HOT, EACH_STEP, r"of the shape of y_pred \(5, 4, 3\)"),
+        (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
         (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
         (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
         (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),

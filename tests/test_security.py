@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.training.callback_state import restore_state
+from keras_spiking_bp.training.state import restore_state
 from tests.networks import noisy_patterns
 
 

@@ -95,7 +95,7 @@ def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
     """
     needed = math.ceil(1024 / batches.batch_size)
     inputs = np.concatenate([x for x, _ in itertools.islice(batches.epoch(0), needed)])
-    ksbp.calibrate(model, inputs, firing_rate=None, verbose=0)
+    ksbp.training.update_statistics(model, inputs)
 
 
 def strategy_of(name: str) -> tf.distribute.Strategy:
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
     chosen = recipe_of(args)
     strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
-    chief = ksbp.training.is_chief(strategy)
+    chief = strategy.extended.should_checkpoint
     data = load(args, chosen)
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     refuse_another(args.output / "recipe.json", own)
@@ -201,19 +201,17 @@ def main(arguments: list[str] | None = None) -> dict:
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
     if args.strategy == "one":
         callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
-    how = {"save_every": args.save_every, "callbacks": callbacks, "verbose": args.verbose}
-    if args.strategy == "multiworker":
-        done = ksbp.training.fit_multi_worker(
-            model, batches, chosen.epochs, args.output / "checkpoint", strategy, **how
-        )
-    else:
-        done = ksbp.training.fit(model, batches, chosen.epochs, args.output / "checkpoint", **how)
+    losses = ksbp.training.fit(
+        model, batches, chosen.epochs, args.output / "checkpoint", args.save_every, callbacks, verbose=args.verbose
+    ).history.get("loss", [])
     if not chief:
         return {}
-    if len(done) < chosen.epochs:
-        raise SystemExit(f"The training was stopped after {len(done)} of {chosen.epochs} epochs: the warnings say why")
-    if not (math.isfinite(done[-1]["loss"]) and has_finite_state(model)):
-        raise SystemExit(f"The training broke down, its loss is {done[-1]['loss']}: take a smaller learning rate")
+    if len(losses) < chosen.epochs:
+        raise SystemExit(
+            f"The training was stopped after {len(losses)} of {chosen.epochs} epochs: the warnings say why"
+        )
+    if not (math.isfinite(losses[-1]) and has_finite_state(model)):
+        raise SystemExit(f"The training broke down, its loss is {losses[-1]}: take a smaller learning rate")
 
     # events are binned into steps by the data set, images become spikes in the network
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data

@@ -53,7 +53,7 @@ def trained(
     keep_settings(path.with_suffix(".settings.json"), settings, path)  # only those that can be trained with
     if path.exists():
         return keras.saving.load_model(path)
-    ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_every=500)
+    ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_freq=500)
     if not has_finite_state(model):
         raise SystemExit(f"The weights of {path.stem} are not finite: it has diverged, and is not saved")
     with written_whole(path) as part:

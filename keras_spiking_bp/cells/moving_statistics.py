@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.gradients.tracing import not_recorded
-from keras_spiking_bp.utils.variable_scope import VariableScope
+from keras_spiking_bp.utils.scopes import VariableScope
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:

@@ -20,7 +20,7 @@ from keras_spiking_bp.cells.normalization import (
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
-from keras_spiking_bp.utils.training_flag import training_flag_restored
+from keras_spiking_bp.utils.scopes import training_flag_restored
 from keras_spiking_bp.utils.validation import check_layer, check_no_added_loss, check_static_shape
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +15,9 @@ from keras_spiking_bp.utils.validation import check_positive_int, check_seed
 
 #: `(example, seed) -> input of the network`; `seed` is an int32 pair for the stateless random functions of TensorFlow.
 #: Where examples are dictionaries, so is `example`.
-Preparation = Callable[[Any, tf.Tensor], Any]
+Transform = Callable[[Any, tf.Tensor], Any]
+#: Examples (N, ...) and their labels (N,).
+Split = tuple[np.ndarray, np.ndarray]
 
 
 class Batches:
@@ -24,15 +27,15 @@ class Batches:
     from `(seed, e, i)`: any batch of any epoch is available without the ones before. Examples left over after the last
     full batch are skipped in that epoch.
 
-    For `training.fit(model, batches, epochs, folder)`; for `model.fit`, which takes no `Batches`:
+    For `training.fit(model, batches, epochs, backup_dir)`; for `model.fit`, which takes no `Batches`:
     `model.fit(batches.epochs(0, epochs), epochs=epochs, steps_per_epoch=batches.steps_per_epoch)`.
 
     Args:
-        examples: (N, ...) array: images, or paths of files. For a model with several inputs, such as sequences and
-            their mask, a dictionary of such arrays by the names of the inputs.
-        labels: (N, ...) array.
+        x: (N, ...) array: images, or paths of files. For a model with several inputs, such as sequences and their mask,
+            a dictionary of such arrays by the names of the inputs.
+        y: (N, ...) array of labels.
         batch_size: examples in a batch, 1 to N.
-        prepare: makes the input of the network from one example, with a seed for random augmentation; None for the
+        transform: makes the input of the network from one example, with a seed for random augmentation; None for the
             example itself. Runs inside tf.data.
         seed: integer.
 
@@ -51,24 +54,21 @@ class Batches:
 
     def __init__(
         self,
-        examples: np.ndarray | Mapping[str, np.ndarray],
-        labels: np.ndarray,
+        x: np.ndarray | Mapping[str, np.ndarray],
+        y: np.ndarray,
         batch_size: int,
-        prepare: Preparation | None = None,
+        transform: Transform | None = None,
         seed: int = 0,
     ):
         with tf.device("CPU:0"):  # a GPU would hold all of it
-            inputs = (
-                {name: _tensor(values) for name, values in examples.items()} if isinstance(examples, Mapping) else {}
-            )
-            self._examples = inputs or _tensor(examples)
-            self._labels = tf.convert_to_tensor(labels)
-        self.num_examples = len(self._labels)
-        for name, values in (inputs or {"examples": self._examples}).items():
+            self._x = {name: _tensor(values) for name, values in x.items()} if isinstance(x, Mapping) else _tensor(x)
+            self._y = tf.convert_to_tensor(y)
+        self.num_examples = len(self._y)
+        for values in tf.nest.flatten(self._x):
             if len(values) != self.num_examples:
                 raise ValueError(
-                    f"`labels` must be as many as `examples`. Received: {self.num_examples} labels, {len(values)} rows "
-                    f"of {name!r}. Several inputs of a model are a dictionary of arrays by their names"
+                    f"`y` must have as many labels as `x` has examples. Received: {self.num_examples} labels, "
+                    f"{len(values)} examples. Several inputs of a model are a dictionary of arrays by their names"
                 )
         self.batch_size = check_positive_int("batch_size", batch_size)
         if self.batch_size > self.num_examples:
@@ -76,7 +76,7 @@ class Batches:
                 f"`batch_size` must be at most the number of examples, {self.num_examples}. Received: {batch_size}"
             )
         self.seed = check_seed(seed, optional=False)
-        self._prepare = prepare
+        self._transform = transform
 
     def __repr__(self) -> str:  # Keras shows it in its error for data of a kind that it does not take
         return (
@@ -126,7 +126,7 @@ class Batches:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
-        """What identifies the data of a training run, except for `prepare` and file contents.
+        """What identifies the data of a training run, except for `transform` and file contents.
 
         Examples and labels by their dtype, shape, and a hash of all their values; names of files without their common
         folder.
@@ -135,8 +135,8 @@ class Batches:
             "num_examples": self.num_examples,
             "batch_size": self.batch_size,
             "seed": self.seed,
-            "examples": tf.nest.map_structure(_fingerprint, self._examples),
-            "labels": _fingerprint(self._labels),
+            "examples": tf.nest.map_structure(_fingerprint, self._x),
+            "labels": _fingerprint(self._y),
         }
 
     def _check_first_batch(self, first_batch: int) -> None:
@@ -155,10 +155,10 @@ class Batches:
         order = tf.reshape(order[first_batch:, worker * share : (worker + 1) * share], [-1])
 
         def example(i):
-            x = tf.nest.map_structure(lambda values: tf.gather(values, i), self._examples)
-            if self._prepare is not None:
-                x = self._prepare(x, tf.random.experimental.stateless_fold_in(seed, i))
-            return x, tf.gather(self._labels, i)
+            x = tf.nest.map_structure(lambda values: tf.gather(values, i), self._x)
+            if self._transform is not None:
+                x = self._transform(x, tf.random.experimental.stateless_fold_in(seed, i))
+            return x, tf.gather(self._y, i)
 
         dataset = tf.data.Dataset.from_tensor_slices(order)
         return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(share, drop_remainder=True)
@@ -183,3 +183,35 @@ def _fingerprint(tensor: tf.Tensor) -> str:
     else:
         content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     return f"{values.dtype} {values.shape} {hashlib.sha256(content).hexdigest()[:16]}"
+
+
+def hold_out(split: Split, size: int, seed: int) -> tuple[Split, Split]:
+    """Splits in two: the rest, and `size` examples drawn with `seed`."""
+    examples, labels = split
+    if not isinstance(size, numbers.Integral) or isinstance(size, bool) or not 0 < size < len(examples):
+        raise ValueError(f"`size` must be an integer between 1 and {len(examples) - 1}. Received: size={size!r}")
+    order = shuffled(len(examples), seed)
+    chosen, rest = order[:size], order[size:]
+    return (examples[rest], labels[rest]), (examples[chosen], labels[chosen])
+
+
+def shuffled(number: int, seed: int) -> np.ndarray:
+    """The integers below `number`, in an order that follows from `seed`: the same split in every program."""
+    check_seed(seed, optional=False)
+    return np.random.default_rng(int(seed) % 2**64).permutation(number)  # NumPy takes none below 0
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows (N, classes) float32, 1 at the label; of labels (N,) or (N, 1).
+
+    Raises:
+        ValueError: if the labels have another shape, or one is below 0, or not below `classes`.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"Labels must be one integer for each example, (N,). Received: labels of shape {labels.shape}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ValueError(f"Labels must be between 0 and {classes - 1}. Received: {np.unique(wrong)[:10].tolist()}")
+    return np.eye(classes, dtype="float32")[labels]

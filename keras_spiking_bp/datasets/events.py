@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
+from keras_spiking_bp.datasets.batches import Batches, Split, hold_out, one_hot
 from keras_spiking_bp.utils.validation import asserted, check_choice, check_positive_int, check_positive_ints
 
 _SHIFT = 2
@@ -59,7 +58,7 @@ class EventSet:
         `augment` shifts each recording by up to 2 pixels, equally at all steps; an axis of one pixel is not shifted.
         """
 
-        def prepare(recording, random):
+        def transform(recording, random):
             events = self.read(recording)
             if augment:
                 events = [_integers(*column) for column in zip(_COLUMNS, events, strict=True)]
@@ -69,18 +68,18 @@ class EventSet:
             return self._spikes(events)
 
         recordings, labels = self.train
-        return Batches(recordings, one_hot(labels, self.classes), batch_size, prepare, seed)
+        return Batches(recordings, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order: spikes, one-hot labels, last batch smaller."""
         check_positive_int("batch_size", batch_size)
 
-        def prepare(recording, label):
+        def transform(recording, label):
             return self._spikes(self.read(recording)), label
 
         recordings, labels = self.test
         dataset = tf.data.Dataset.from_tensor_slices((recordings, one_hot(labels, self.classes)))
-        return dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        return dataset.map(transform, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def _spikes(self, events: list[tf.Tensor]) -> tf.Tensor:
         x, y, polarity, time = events

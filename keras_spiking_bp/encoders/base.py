@@ -24,33 +24,14 @@ class Encoder(keras.layers.Layer):
         self.num_steps = check_positive_int("num_steps", num_steps)
         self.scale = check_positive("scale", scale)
 
-    @property
-    def num_steps(self) -> int:
-        """Number of time steps."""
-        return self._num_steps
-
-    @num_steps.setter
-    def num_steps(self, num_steps: int) -> None:
-        self._set("num_steps", check_positive_int("num_steps", num_steps))
-
-    @property
-    def scale(self) -> float:
-        """Factor on the intensity."""
-        return self._scale
-
-    @scale.setter
-    def scale(self, scale: float) -> None:
-        self._set("scale", check_positive("scale", scale))
-
-    def _set(self, name: str, value: float) -> None:
-        """Sets an argument, until the layer is built: graphs that were traced since would keep the old value."""
-        if getattr(self, "built", False) and value != getattr(self, name):
-            raise ValueError(
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("num_steps", "scale") and getattr(self, "built", False) and value != getattr(self, name):
+            raise ValueError(  # graphs that were traced since would keep the old value
                 f"`{name}` of the encoder {self.name!r} is fixed, {getattr(self, name)}, since the layer is built. "
                 f"Received: {name}={value!r}. Make a second model around the same network: "
                 f"model.get_layer('time')({type(self).__name__}({name}={value!r}, ...)(images))"
             )
-        setattr(self, f"_{name}", value)
+        super().__setattr__(name, value)
 
     def _checked(self, images: tf.Tensor) -> tf.Tensor:
         check_float_dtype("images", images.dtype)

@@ -11,7 +11,6 @@ import tensorflow as tf
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
 from keras_spiking_bp.export.network import Network
-from keras_spiking_bp.utils.validation import check_path
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -40,8 +39,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     Raises:
         TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
-            cells of one name; if weights are not finite, or a layer has a name that TensorFlow cannot write; or if
-            `path` has [ or a backslash, which TensorFlow reads as a pattern.
+            cells of one name; if weights are not finite, or a layer has a name that TensorFlow cannot write.
         FileExistsError: if `path` exists, unless `overwrite` is given and it is the folder of a SavedModel alone.
         FileNotFoundError: if the folder of `path` is missing.
 
@@ -54,11 +52,6 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         >>> loaded.signatures["images"](images=tf.zeros((2, 8, 8, 1)))["outputs"].shape
         TensorShape([2, 3])
     """
-    if set("[\\") & set(Path(check_path("path", path)).as_posix()):  # separators of Windows become /
-        raise ValueError(
-            "`path` must not have [ or a backslash, with which TensorFlow does not find a SavedModel again. Received: "
-            f"path={str(path)!r}"
-        )
     network = Network(model)
     forms = [spikes_form(network), step_form(network)]
     if network.front is not None:

@@ -10,17 +10,9 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as in_xla  # has no public name
 
 from keras_spiking_bp.kernels.compiler import build, library_path
-
-try:  # tells whether a function is traced for XLA; TensorFlow has no public name for it
-    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as in_xla
-except ImportError:  # pragma: no cover - a TensorFlow that moved it: with jit_compile=True leave the kernels off
-
-    def in_xla(graph: tf.Graph) -> bool:
-        """Assume that it is not."""
-        return False
-
 
 VARIABLE = "KERAS_SPIKING_BP_KERNELS"
 _loaded: ModuleType | None = None
@@ -89,10 +81,7 @@ def usable() -> ModuleType | None:
 def _switched_on() -> bool:
     global _on
     if _on is None:
-        asked = os.environ.get(VARIABLE) or "0"
-        if asked not in ("0", "1"):
-            _without(f"{VARIABLE} must be 0 or 1. Received: {asked!r}")
-        on = asked == "1"
+        on = os.environ.get(VARIABLE) == "1"
         if on:
             try:
                 _load()

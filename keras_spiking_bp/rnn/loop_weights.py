@@ -14,7 +14,7 @@ from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.gradients.bptt import already_cast
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 from keras_spiking_bp.utils.randomness import seeds_of
-from keras_spiking_bp.utils.variable_scope import VariableScope
+from keras_spiking_bp.utils.scopes import VariableScope
 
 
 @contextlib.contextmanager

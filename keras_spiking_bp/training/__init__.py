@@ -1,6 +1,6 @@
-"""Long training: exact resume, several devices, several machines."""
+"""Training with exact resume, on one or several devices or machines; statistics of batch normalisation."""
 
+from keras_spiking_bp.training.calibration import update_statistics
 from keras_spiking_bp.training.fit import fit
-from keras_spiking_bp.training.multi_worker import fit_multi_worker, is_chief
 
-__all__ = ["fit", "fit_multi_worker", "is_chief"]
+__all__ = ["fit", "update_statistics"]

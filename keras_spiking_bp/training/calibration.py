@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -46,7 +46,7 @@ class CalibratedLayer:
 def calibrate(
     model: keras.Model,
     inputs: Any,
-    firing_rate: float | Mapping[str, float] | None = 0.1,
+    firing_rate: float | Mapping[str, float] = 0.1,
     output_std: float | None = None,
     tolerance: float = 0.05,
     verbose: int = 0,
@@ -72,7 +72,7 @@ def calibrate(
             several inputs, such as sequences and their mask: the rates are then those of the unmasked steps. Encoded
             once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
-            names (other layers are not scaled). None scales no layer to a rate: statistics are taken.
+            names (other layers are not scaled).
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the
             readout are scaled to it. None leaves them unchanged. About 0.7 suits a cross-entropy loss: the outputs are
             then logits, and those of a readout with the paper's initial weights hardly differ.
@@ -87,7 +87,7 @@ def calibrate(
         ValueError: if a rate, `output_std` or `tolerance` is out of range, a name is unknown, there is no readout to
             scale, a batch normalisation in front of the `SpikingRNN` has no statistics yet, a layer cannot reach its
             rate (the error gives the nearest ones) or loses it when later ones are scaled (such as those with the same
-            weights), weights are not finite, or a constraint would undo the scaling. All weights are then restored.
+            weights), or weights are not finite. All weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -138,8 +138,37 @@ def calibrate(
                 _say(readout, output_std / before, "output std", before, reached)
         if done:
             _check_kept(done, observe(*spikes), spikes, tolerance)
-        _check_constraints(v for variables in to_scale.values() for v in variables)
     return done
+
+
+def update_statistics(model: keras.Model, inputs: Any) -> None:
+    """Sets the moving statistics of batch normalisation in synapses to those of `inputs`, layer by layer.
+
+    The first training step does so on one device, and on several (each for its share of the batch), except there if a
+    layer has `synchronized=True`, or a custom layer changes variables in its call: then call it before training.
+    They depend on the number of time steps: call it on a network with the weights of one that was trained with
+    another, or before a test, with more samples than a batch of the training had.
+
+    Args:
+        model: a built functional or sequential model with one `SpikingRNN`.
+        inputs: sample inputs of the model, as of `calibrate`; encoded once.
+
+    Raises:
+        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
+        ValueError: if a batch normalisation in front of the `SpikingRNN` has no statistics yet, or weights are not
+            finite.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=20, normalization="batch")
+        >>> update_statistics(model, np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1)).astype("float32"))
+    """
+    check_graph(model)
+    layer = spiking_layer(model)
+    check_finite_weights(model)
+    _check_statistics_in_front(model)
+    sequences, mask = encode(model, inputs)
+    at_rest = layer.get_initial_state(len(sequences))
+    tf.function(take_statistics)(layer, sequences, at_rest, mask)
 
 
 def _check_statistics_in_front(model: keras.Model) -> None:
@@ -166,20 +195,6 @@ def _check_kept(done: list[CalibratedLayer], activity: Activity, spikes: Encoded
                 "without gamma (scale=False) to scale it by: leave it out of `firing_rate`, or set trainable=False of "
                 "the normalisation"
             )
-
-
-def _check_constraints(scaled: Iterable) -> None:
-    """A constraint on the size of weights would undo the scaling in the first optimizer step."""
-    for variable in scaled:
-        value = variable.numpy()
-        if variable.constraint is not None:
-            constrained = keras.ops.convert_to_numpy(variable.constraint(variable))
-            if np.abs(constrained - value).max() > 0.05 * np.abs(value).max():  # not the rounding of bfloat16
-                raise ValueError(
-                    f"The constraint of {variable.path!r}, {variable.constraint!r}, would undo the scaling in the "
-                    "first step of the training. Calibrate a network whose constraints leave the size of the "
-                    "weights alone"
-                )
 
 
 @contextlib.contextmanager
@@ -271,10 +286,8 @@ def _say(name: str, factor: float, quantity: str, before: float, after: float) -
     print(f"{name}: weights x {factor:.3f}, {quantity} {before:.4f} -> {after:.4f}", flush=True)
 
 
-def _targets(firing_rate: float | Mapping[str, float] | None, scaled: list[str]) -> dict[str, float]:
+def _targets(firing_rate: float | Mapping[str, float], scaled: list[str]) -> dict[str, float]:
     """The rate of each layer to scale; `scaled` are those that can be."""
-    if firing_rate is None:
-        return {}
     if isinstance(firing_rate, Mapping):
         unknown = sorted(set(firing_rate) - set(scaled))
         if unknown:

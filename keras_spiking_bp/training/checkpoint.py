@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,25 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
-from keras_spiking_bp.training.callback_state import as_saved, restore_state, state_of
-from keras_spiking_bp.training.model_state import (
+from keras_spiking_bp.training.state import (
+    Callbacks,
+    as_saved,
+    assign_to_replicas,
     build_metrics_and_optimizer,
-    constant_learning_rate,
     described,
+    gatherer,
+    learning_rate,
     metric_variables,
+    restore_state,
     saved_apart,
-    scheduled_learning_rate,
+    state_of,
     statistics_of_replicas,
 )
-from keras_spiking_bp.training.replicas import assign_to_replicas, gatherer, sums_for_replicas
 from keras_spiking_bp.utils.validation import check_path
 
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before|-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclasses.dataclass
@@ -56,25 +58,20 @@ class Checkpoint:
 
     A checkpoint is written beside the last one and then replaces it: a process killed at any moment, or a machine that
     stops, leaves a complete checkpoint. With `writes=False` (all workers but the first) it is read-only.
-
-    Args:
-        folder: where; created if missing.
-        batches: the training data. A checkpoint of other data is rejected.
-        writes: whether this process saves.
     """
 
-    def __init__(self, folder: str | os.PathLike, batches: Batches, writes: bool = True):
-        if "://" in check_path("folder", folder):
-            raise ValueError(f"`folder` must be in a file system of this machine. Received: folder={folder!r}")
-        self.folder = Path(folder).expanduser().absolute()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"`folder` must be a folder. Received: folder={str(folder)!r}, which is a file")
+    def __init__(self, backup_dir: str | os.PathLike, data: Batches, writes: bool = True):
+        if "://" in check_path("backup_dir", backup_dir):
+            raise ValueError(
+                f"`backup_dir` must be in a file system of this machine. Received: backup_dir={backup_dir!r}"
+            )
+        self.folder = Path(backup_dir).expanduser().absolute()
         self.writes = writes
-        self._data = batches.description()
+        self._data = data.description()
         if writes:
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, model: keras.Model, position: Position, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+    def save(self, model: keras.Model, position: Position, callbacks: Callbacks = ()) -> None:
         """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`.
 
         Raises:
@@ -87,7 +84,7 @@ class Checkpoint:
         finished = self.folder / name
         if later := [other for other in self._finished() if _place(other) > _place(finished)]:
             raise RuntimeError(
-                f"Another process trains in `folder`, {str(self.folder)!r}: it has saved "
+                f"Another process trains in `backup_dir`, {str(self.folder)!r}: it has saved "
                 f"{max(later, key=_place).name}, which {name} would replace. Give each training a folder of its own"
             )
         unfinished = self.folder / f"{name}-unfinished"
@@ -97,11 +94,11 @@ class Checkpoint:
         np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
         np.savez(unfinished / "statistics.npz", *(as_saved(values) for values in statistics))
         np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in saved_apart(model)))
-        of_callbacks: dict[str, Any] = {**state_of(callbacks)}
-        np.savez(unfinished / "callbacks.npz", **of_callbacks)
-        rate = scheduled_learning_rate(model)
-        state = {"format": FORMAT, "data": self._data, "learning_rate": self._learning_rate if rate is None else rate}
-        state |= {**described(model), **dataclasses.asdict(position)}
+        arrays: dict[str, Any] = {**state_of(callbacks)}
+        np.savez(unfinished / "callbacks.npz", **arrays)
+        rate, scheduled = learning_rate(model)
+        state = {"format": FORMAT, "data": self._data, "learning_rate": rate if scheduled else self._learning_rate}
+        state |= {"model": described(model), **dataclasses.asdict(position)}
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _to_disk(path)
@@ -115,12 +112,7 @@ class Checkpoint:
             if old.is_dir() and _NAME.fullmatch(old.name) and _place(old) < _place(finished):
                 _remove(old)
 
-    def restore(
-        self,
-        model: keras.Model,
-        batch: tuple[tf.Tensor, tf.Tensor],
-        callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> Position:
+    def restore(self, model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor], callbacks: Callbacks = ()) -> Position:
         """Restores model and callbacks from the last save, if any. Builds metrics and optimizer in any case.
 
         Args:
@@ -129,13 +121,10 @@ class Checkpoint:
             callbacks: those of the training.
 
         Raises:
-            ValueError: if the checkpoint has other data or another order of it, a model with other weights or another
-                number of random streams, another optimizer, in the middle of an epoch other metrics, or another
-                `FORMAT`; or if the model does not have one output.
+            ValueError: if the checkpoint is of other data, another model, or another `FORMAT`.
         """
         build_metrics_and_optimizer(model, batch)
-        self._learning_rate = given = constant_learning_rate(model)
-        trained = int(model.optimizer.iterations.numpy()) > 0
+        self._learning_rate, scheduled = learning_rate(model)  # a constant one is saved as it was compiled
         variables, statistics = metric_variables(model), statistics_of_replicas(model)
         self._gather_metrics = gatherer(model.distribute_strategy, lambda: [v.value for v in variables])
         self._gather_statistics = gatherer(model.distribute_strategy, lambda: [v.value for v in statistics])
@@ -145,56 +134,36 @@ class Checkpoint:
         state = json.loads((self._restored / "position.json").read_text())
         if state.pop("format", 1) != FORMAT:
             raise ValueError(
-                f"`folder` must have a checkpoint of this version of the library, or none. Received: "
-                f"folder={str(self.folder)!r}, whose checkpoint another version wrote. Go on with that version, or "
-                "give another folder"
+                f"`backup_dir` must have a checkpoint of this version of the library, or none. Received: "
+                f"backup_dir={str(self.folder)!r}, whose checkpoint another version wrote"
             )
-        data = state.pop("data")
-        if data != self._data:
+        saved, here = {"data": state.pop("data"), **state.pop("model")}, {"data": self._data, **described(model)}
+        if not state["batch"]:
+            saved["metrics"] = here["metrics"]  # each epoch starts with metrics at zero
+        if differs := [part for part in here if saved[part] != here[part]]:
             raise ValueError(
-                f"`batches` must have the data of the checkpoint in {str(self.folder)!r}. That one belongs to another "
-                f"training: its data is {data}. Received: {self._data}. Give another folder, or remove that one"
+                f"`backup_dir`, {str(self.folder)!r}, belongs to another training: its {differs[0]} is "
+                f"{saved[differs[0]]}. Received: {here[differs[0]]}. Give another folder, or remove that one"
             )
-        for part, now in described(model).items():
-            saved = state.pop(part)
-            if part == "metrics" and not state["batch"]:
-                continue  # each epoch starts with metrics at zero
-            if saved != now:
-                raise ValueError(
-                    f"`model` must have the {part} of the checkpoint in {str(self.folder)!r}: {saved}. Received: "
-                    f"{part} {now}. Give another folder, or remove that one"
-                )
-        with np.load(self._restored / "variables.npz") as values:
-            streams, own = len(values.files), len(saved_apart(model))
-        if streams != own:
-            raise ValueError(
-                f"`model` must have as many random streams (of encoders, and of layers with dropout) as the one of the "
-                f"checkpoint in {str(self.folder)!r}, {streams}. Received: {own}. Give another folder, or remove that "
-                "one"
-            )
-        self._learning_rate = saved_rate = state.pop("learning_rate", None)
+        compiled, self._learning_rate = self._learning_rate, state.pop("learning_rate")
         self.load(model, callbacks)
-        restored, scheduled = constant_learning_rate(model), scheduled_learning_rate(model)
-        if scheduled is not None and saved_rate is not None and not np.isclose(scheduled, saved_rate, atol=0.0):
+        restored, _ = learning_rate(model)
+        compiled = restored if scheduled else compiled
+        expected = [self._learning_rate] if scheduled else [self._learning_rate, restored]
+        known = [rate for rate in expected if rate is not None]
+        if compiled is not None and known and not np.isclose(compiled, known, atol=0.0).any():
             warnings.warn(
-                f"The learning rate schedule is the one that the model was compiled with: {scheduled:g} at the last "
-                f"step of the checkpoint in {str(self.folder)!r}, which was trained with {saved_rate:g} there. The "
-                "result is that of neither schedule alone",
-                UserWarning,
-                stacklevel=3,
-            )
-        known = None not in (given, self._learning_rate, restored)
-        if known and not trained and given not in (self._learning_rate, restored):
-            warnings.warn(
-                f"The learning rate is that of the checkpoint in {str(self.folder)!r}, {restored:g}, not the one that "
-                f"the model was compiled with, {given:g}. To train with this one, load the model.weights.h5 of the "
-                "checkpoint into a network that is not compiled yet, compile that, and train into another folder",
+                f"The model was compiled with another learning rate, {compiled:g} at this step, than the checkpoint in "
+                f"{str(self.folder)!r}, {known[-1]:g}. A constant rate goes on as in the checkpoint, a "
+                "schedule as compiled: the result is then that of neither. To train with another constant rate, load "
+                "the model.weights.h5 of the checkpoint into a network that is not compiled yet, compile that, and "
+                "train into another folder",
                 UserWarning,
                 stacklevel=3,
             )
         return Position(**state)
 
-    def load(self, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback] = ()) -> None:
+    def load(self, model: keras.Model, callbacks: Callbacks = ()) -> None:
         """Restores again, since callbacks change model and themselves as training or an epoch begins."""
         if self._restored is not None:
             model.load_weights(self._restored / "model.weights.h5")
@@ -219,23 +188,31 @@ class Checkpoint:
         with np.load(self._restored / "metrics.npz") as file:
             stored = iter(file.values())
             of_metrics = [[(v, next(stored)) for v in metric.variables] for metric in model.metrics]
-        pairs = [
-            (v, sums_for_replicas(value.reshape((-1, *v.shape)), replicas))
-            for own in of_metrics
-            if all(np.isfinite(value).all() for _, value in own)
-            for v, value in own
+        finite = [
+            (v, _for_replicas(value.reshape((-1, *v.shape)), replicas))
+            for pairs in of_metrics
+            if all(np.isfinite(value).all() for _, value in pairs)
+            for v, value in pairs
         ]
-        assign_to_replicas(model, pairs)
+        assign_to_replicas(model, finite)
 
     def _finished(self) -> list[Path]:
-        found = (path.parent for path in self.folder.glob("epoch-*/position.json"))
-        return [path for path in found if _NAME.fullmatch(path.name) and not path.name.endswith("-unfinished")]
+        folders = (path.parent for path in self.folder.glob("epoch-*/position.json"))
+        return [path for path in folders if _NAME.fullmatch(path.name) and not path.name.endswith("-unfinished")]
 
 
 def _place(checkpoint: Path) -> tuple[int, int, bool]:
     """The epoch and the batch of a checkpoint; one that is about to replace `-before` comes after it."""
     _, epoch, _, batch, *before = checkpoint.name.split("-")
     return int(epoch), int(batch), not before
+
+
+def _for_replicas(sums: np.ndarray, replicas: int) -> np.ndarray:
+    """The saved sums of each replica; if the number of replicas has changed, the first has all."""
+    if len(sums) == replicas:
+        return sums
+    first, others = sums.sum(0, keepdims=True), np.zeros((replicas - 1, *sums.shape[1:]), sums.dtype)
+    return np.concatenate([first, others])
 
 
 def _to_disk(path: Path) -> None:

@@ -5,32 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
 from keras_spiking_bp.rnn.window_input import without_masked
-from keras_spiking_bp.training.callback_state import stopped_early
-from keras_spiking_bp.training.callbacks_from_batch import CallbacksFromBatch
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.saver import Saver
-from keras_spiking_bp.utils.validation import check_positive_int
+from keras_spiking_bp.training.saver import CallbacksFromBatch, Saver
+from keras_spiking_bp.training.state import Callbacks, gatherer, stopped_early
 
 
 def fit(
     model: keras.Model,
-    batches: Batches,
+    data: Batches,
     epochs: int,
-    folder: str | os.PathLike,
-    save_every: int | None = None,
-    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None = (),
+    backup_dir: str | os.PathLike,
+    save_freq: int | str = "epoch",
+    callbacks: keras.callbacks.Callback | Callbacks | None = None,
     **kwargs: Any,
-) -> list[dict[str, Any]]:
+) -> keras.callbacks.History:
     """`model.fit` with exact resume: the same call, repeated after a kill, continues as if uninterrupted.
 
     Restored are
@@ -42,102 +39,137 @@ def fit(
     * the internal state of `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` (`wait`, `best`, ...; not their
       arguments: those of the new call apply). Callbacks are matched by class, by what they monitor, and by order.
 
-    Not restored: the internal state of other callbacks, of layers of other libraries and of a second optimizer, and
-    what a layer with `stateful=True` carries from batch to batch. A run ended by
-    `EarlyStopping` is finished, unless it is given more patience. A run interrupted before its first save starts from
-    the beginning: in the same process, build a new model first. Weights and optimizer that are not finite are not saved
-    (a warning says so).
+    Not restored: the internal state of other callbacks and of layers of other libraries, and what a layer with
+    `stateful=True` carries from batch to batch. A run ended by `EarlyStopping` is finished, unless it is given more
+    patience. A run interrupted before its first save starts from the beginning: in the same process, build a new model
+    first. Weights and optimizer that are not finite are not saved (a warning says so).
 
-    Several devices of one machine: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`.
-    Each device takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of
-    one device, up to rounding, except with batch normalisation and `FiringRate`, which use the statistics and rates of
-    the share. Of the moving statistics, files hold those of the first device. Several machines: `fit_multi_worker`.
+    Several devices or machines: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy` or
+    `MultiWorkerMirroredStrategy`. Each device takes its share of a batch, with its own dropout and Poisson spikes;
+    without these the result is that of one device, up to rounding, except with batch normalisation and `FiringRate`,
+    which use the statistics and rates of the share. Of the moving statistics, files hold those of the first device. A
+    custom `train_step` must scale the loss as Keras does. Several machines run the same program: see
+    docs/howto/several-machines.md.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
-        batches: the training data; its batch size must be a multiple of the number of devices.
+        data: the training data, all of it on each machine; its batch size must be a multiple of the number of devices.
         epochs: total number of epochs.
-        folder: folder of the checkpoint.
-        save_every: batches between two saves; None: at the end of each epoch, and where a callback stops.
+        backup_dir: folder of the checkpoint, on a file system that all machines share.
+        save_freq: batches between two saves; `"epoch"`: at the end of each epoch, and where a callback stops.
         callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
-            state. The batches of such an epoch are counted from its first one. A finished run calls `on_train_begin`
-            and `on_train_end`, and a warning says that nothing is trained.
-        **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `batches`), `class_weight`
-            (of all classes), `verbose`, ...
+            state. The batches of such an epoch are counted from its first one. On several machines those that change
+            the model or its optimizer, or stop, must be passed on all, and act the same there; batches have no logs.
+        **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `data`), `class_weight`
+            (of all classes), `verbose`, ... On several machines `verbose` alone.
 
     Returns:
-        The curve: the logs of each epoch from the first one, also before the interruption. Values are numbers, or for
-        a metric of each class lists of numbers.
+        A `History` of all epochs from the first one, also of those before the interruption.
 
     Raises:
-        TypeError: if `batches` is not a `Batches`, `model` not a `keras.Model`, or `validation_data` a `Batches`.
-        ValueError: if a number is below 1, `epochs` below that of an interrupted epoch in `folder`, there is a
-            `BackupAndRestore` or a `SwapEMAWeights(swap_on_epoch=True)`, the model is not built or not compiled, is
-            compiled with `steps_per_execution`, uses several machines or has more than one output, the number of
-            devices does not divide the batch size, or `folder` has another run: other data (by value, see
+        TypeError: if `data` is not a `Batches`.
+        ValueError: if there is a `BackupAndRestore`, the model is not built and compiled, or compiled with
+            `steps_per_execution`, the number of devices does not divide the batch size, `epochs` is below an epoch that
+            was begun, machines find different checkpoints, or `backup_dir` has another run: other data (by value, see
             `Batches.description`), weights of other shapes, another kind of optimizer, another number of random
-            streams, in the middle of an epoch other metrics; or a checkpoint in the format of another version of this
-            library.
-        RuntimeError: if another process has saved a later state in `folder`.
+            streams, in the middle of an epoch other metrics; or the format of another version of this library.
+        RuntimeError: if another process has saved a later state in `backup_dir`.
 
     Example:
         >>> import tempfile
         >>> model = models.spiking_vgg((4, 4, 1), 2, stages=[(2, 3)], dense_units=[], num_steps=5, seed=0)
         >>> model.compile(keras.optimizers.SGD(0.01), loss=losses.SparseSumSquaredError())
         >>> data = datasets.Batches(np.ones((8, 4, 4, 1), "float32"), np.zeros(8, "int32"), batch_size=4)
-        >>> curve = training.fit(model, data, epochs=2, folder=tempfile.mkdtemp(), verbose=0)
-        >>> len(curve)
+        >>> history = training.fit(model, data, epochs=2, backup_dir=tempfile.mkdtemp(), verbose=0)
+        >>> len(history.history["loss"])
         2
     """
-    callbacks = listed(callbacks)
-    check_training(model, batches, epochs, save_every, callbacks, kwargs.get("validation_data"))
+    callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
+    _check(model, data, callbacks)
+    model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
+    strategy = model.distribute_strategy
+    machines = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if machines and kwargs.keys() - {"verbose"}:
+        raise ValueError(f"On several machines `fit` takes `verbose` alone. Received: {sorted(kwargs)}")
+    checkpoint = Checkpoint(backup_dir, data, writes=strategy.extended.should_checkpoint)
+    batch = next(iter(data.epoch(0)))
+    if model.jit_compile and strategy.num_replicas_in_sync == 1:
+        _check_inputs(model, batch[0])
+    if machines:
+        gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier run
+    position = checkpoint.restore(model, batch, callbacks)
+    if machines:
+        _check_same(position, strategy)
+    first = position.epoch
+    if position.batch and first >= epochs:  # weights and history would be of different places in the training
+        raise ValueError(
+            f"`epochs` must be at least {first + 1}: {str(checkpoint.folder)!r} holds a training that was interrupted "
+            f"after batch {position.batch} of this epoch. Received: epochs={epochs}"
+        )
+    end = first if stopped_early(callbacks, first) else epochs
+    if first >= end:
+        warnings.warn(
+            f"{str(checkpoint.folder)!r} holds a finished training of {first} epochs: nothing is trained. Give more "
+            "`epochs` (or EarlyStopping, if it ended the run, more patience), or another `backup_dir`",
+            UserWarning,
+            stacklevel=2,
+        )
+    saver = Saver(checkpoint, position, data.steps_per_epoch, save_freq, callbacks)
+    verbose = kwargs.get("verbose", "auto")
+    calls = CallbacksFromBatch(
+        [*callbacks, saver],
+        first_batch=0 if machines else position.batch,
+        add_history=True,
+        add_progbar=verbose != 0 and checkpoint.writes,
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=data.steps_per_epoch,
+    )
+    if machines:
+        _fit_on_machines(model, data, position, end, calls)
+    else:
+        if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
+            kwargs.setdefault("validation_batch_size", data.batch_size)
+        model.fit(
+            data.epochs(first, max(end, first + 1), position.batch),
+            epochs=end,
+            initial_epoch=first,
+            steps_per_epoch=data.steps_per_epoch,
+            callbacks=calls,
+            shuffle=False,
+            **kwargs,
+        )
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.on_train_begin()
+    for epoch, logs in enumerate(position.curve):
+        history.on_epoch_end(epoch, logs)
+    return history
+
+
+def _check(model: keras.Model, data: Batches, callbacks: Callbacks) -> None:
+    if not isinstance(data, Batches):
+        raise TypeError(
+            "`data` must be keras_spiking_bp.datasets.Batches, whose order can be had again from the middle of an "
+            f"epoch on: of arrays, or of the names of files, read by its `transform`. Received: data={data!r}"
+        )
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError("`callbacks` must have no BackupAndRestore, since this function resumes by itself")
+    if not (model.built and model.compiled):
+        raise ValueError("`model` must be built (give it a keras.Input, or call it once) and compiled")
     if model.steps_per_execution != 1:
         raise ValueError(
             "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
             f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
         )
-    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError("`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker")
-    model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
-    checkpoint = Checkpoint(folder, batches)
-    batch = next(iter(batches.epoch(0)))
-    if model.jit_compile and model.distribute_strategy.num_replicas_in_sync == 1:
-        _check_inputs(model, batch[0])
-    position = checkpoint.restore(model, batch, callbacks)
-    first = position.epoch
-    check_position(position, epochs, checkpoint.folder)
-    end = first if stopped_early(callbacks, first) else epochs
-    if first >= end:
-        warnings.warn(
-            f"{str(checkpoint.folder)!r} holds a finished training of {first} epochs: nothing is trained. Give more "
-            "`epochs` (or EarlyStopping, if it ended the run, more patience), or another `folder`",
-            UserWarning,
-            stacklevel=2,
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if data.batch_size % replicas:
+        raise ValueError(
+            f"`data` must have a batch size that is a multiple of the number of devices, {replicas}. "
+            f"Received: a batch size of {data.batch_size}"
         )
-    saver = Saver(checkpoint, position, batches.steps_per_epoch, save_every, callbacks)
-    if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
-        kwargs.setdefault("validation_batch_size", batches.batch_size)
-    verbose = kwargs.get("verbose", "auto")
-    model.fit(
-        batches.epochs(first, max(end, first + 1), position.batch),
-        epochs=end,
-        initial_epoch=first,
-        steps_per_epoch=batches.steps_per_epoch,
-        callbacks=CallbacksFromBatch(
-            [*callbacks, saver],
-            first_batch=position.batch,
-            add_history=True,
-            add_progbar=verbose != 0,
-            model=model,
-            verbose=verbose,
-            epochs=epochs,
-            steps=batches.steps_per_epoch,
-        ),
-        shuffle=False,
-        **kwargs,
-    )
-    return position.curve
 
 
 def _check_inputs(model: keras.Model, inputs: Any) -> None:
@@ -146,62 +178,52 @@ def _check_inputs(model: keras.Model, inputs: Any) -> None:
         without_masked(*encode_repeatably(model, inputs), model.name)
 
 
-def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """The callbacks of `model.fit`: several, also nested, one, or None."""
-    if callbacks is None:
-        return []
-    return keras.tree.flatten(list(callbacks) if isinstance(callbacks, Iterable) else callbacks)
-
-
-def check_position(position: Position, epochs: int, folder: Path) -> None:
-    """Rejects fewer epochs than were begun: weights and curve would be of different places in the training."""
-    if position.batch and position.epoch >= epochs:
+def _check_same(position: Position, strategy: tf.distribute.Strategy) -> None:
+    """All machines must go on from one place."""
+    (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
+    if (positions != positions[0]).any():
         raise ValueError(
-            f"`epochs` must be at least {position.epoch + 1}: {str(folder)!r} holds a training that was interrupted "
-            f"after batch {position.batch} of this epoch. Received: epochs={epochs}. Give more, or another `folder`"
+            f"`backup_dir` must be on a file system that all machines share. They found checkpoints at (epoch, batch): "
+            f"{sorted(set(map(tuple, positions.tolist())))}"
         )
 
 
-def check_training(
-    model: keras.Model,
-    batches: Batches,
-    epochs: int,
-    save_every: int | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-    validation_data: Any = None,
+def _fit_on_machines(
+    model: keras.Model, data: Batches, position: Position, end: int, calls: keras.callbacks.CallbackList
 ) -> None:
-    """The arguments of `fit` and `fit_multi_worker`."""
-    if not isinstance(batches, Batches):
-        raise TypeError(
-            "`batches` must be keras_spiking_bp.datasets.Batches, whose order can be had again from the middle of an "
-            "epoch on: of arrays, or of the names of files, read by its `prepare`. model.fit takes other data. "
-            f"Received: batches={batches!r}"
-        )
-    check_positive_int("epochs", epochs)
-    if save_every is not None:
-        check_positive_int("save_every", save_every)
-    for callback in callbacks:
-        swaps = isinstance(callback, keras.callbacks.SwapEMAWeights) and callback.swap_on_epoch
-        if swaps or isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise ValueError(
-                "`callbacks` must have no BackupAndRestore, since this function resumes by itself, and no "
-                "SwapEMAWeights(swap_on_epoch=True), whose averages would be saved as the weights. Received: "
-                f"{type(callback).__name__}"
-            )
-    if isinstance(validation_data, Batches):
-        raise TypeError(
-            "`validation_data` must be arrays or a tf.data.Dataset, such as that of `test_batches` of a data set. "
-            f"Received: validation_data={validation_data!r}"
-        )
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`model` must be a keras.Model. Received: model={model!r} (type {type(model).__name__})")
-    if not model.built:
-        raise ValueError("`model` must be built: give it a keras.Input, or call it once")
-    if not model.compiled:
-        raise ValueError("`model` must be compiled: call model.compile(optimizer, loss) first")
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if batches.batch_size % replicas:
-        raise ValueError(
-            f"`batches` must have a batch size that is a multiple of the number of devices, {replicas}. "
-            f"Received: a batch size of {batches.batch_size}"
-        )
+    """The loop over the batches for several machines, where that of Keras fails (keras issue 20585)."""
+    strategy = model.distribute_strategy
+
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
+
+    step = tf.function(step, autograph=False)
+    model.stop_training = False
+    calls.on_train_begin()
+    for epoch in range(position.epoch, end):
+        model.reset_metrics()
+        calls.on_epoch_begin(epoch)
+        rest = range(position.batch, data.steps_per_epoch)
+        for batch, shares in zip(rest, _shares(data, epoch, position.batch, strategy), strict=False):
+            calls.on_train_batch_begin(batch)
+            step(shares)
+            calls.on_train_batch_end(batch)
+            if model.stop_training:
+                break
+        results = {name: np.asarray(value) for name, value in model.get_metrics_result().items()}
+        calls.on_epoch_end(epoch, {name: v.item() if v.size == 1 else v for name, v in results.items()})
+        if model.stop_training:
+            break
+    model.optimizer.finalize_variable_values(model.trainable_weights)  # the averages of `use_ema`
+    calls.on_train_end()
+
+
+def _shares(data: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy) -> Any:
+    """The batches of one epoch from `first_batch` on, split over all devices of all machines."""
+
+    def of_machine(context):
+        share = data.shard(epoch, first_batch, context.input_pipeline_id, context.num_input_pipelines)
+        # endless, so that the machines need not agree before each batch whether there is one
+        return share.rebatch(data.batch_size // strategy.num_replicas_in_sync, drop_remainder=True).repeat()
+
+    return strategy.distribute_datasets_from_function(of_machine)

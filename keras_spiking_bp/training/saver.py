@@ -1,18 +1,17 @@
-"""The callback that saves and restores a training."""
+"""Callbacks that save and restore a training, and begin it in the middle of an epoch."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.training.callback_state import choose_directions
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
+from keras_spiking_bp.training.state import Callbacks
 from keras_spiking_bp.utils.validation import is_finite
 
 
@@ -24,24 +23,22 @@ class Saver(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        position: Position,
-        steps_per_epoch: int,
-        save_every: int | None,
-        callbacks: Sequence[keras.callbacks.Callback],
+        self, checkpoint: Checkpoint, position: Position, steps_per_epoch: int, save_freq: Any, callbacks: Callbacks
     ):
         super().__init__()
         self._checkpoint = checkpoint
         self._position = position
         self._steps_per_epoch = steps_per_epoch
-        self._save_every = save_every
+        self._save_freq = steps_per_epoch if save_freq == "epoch" else save_freq
         self._callbacks = callbacks
         self._diverged = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._checkpoint.load(self.model, self._callbacks)
-        choose_directions(self._callbacks)
+        for callback in self._callbacks:  # Keras chooses only as an epoch ends whether less is better
+            compares = isinstance(callback, keras.callbacks.ModelCheckpoint) and callback.best is not None
+            if compares and callback.monitor_op is None:
+                callback._set_monitor_op()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._last_save = self._position.batch
@@ -51,7 +48,7 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._position.batch = batch + 1
-        due = self._save_every and self._position.batch - self._last_save >= self._save_every
+        due = self._position.batch - self._last_save >= self._save_freq
         if (due or self.model.stop_training) and self._position.batch < self._steps_per_epoch:
             self._last_save = self._position.batch
             self._save()
@@ -70,23 +67,57 @@ class Saver(keras.callbacks.Callback):
             self._diverged = True
             warnings.warn(
                 "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
-                f"checkpoint stays in {str(self._checkpoint.folder)!r}. It holds the learning rate too: to go on with "
-                "a smaller one, load its model.weights.h5 into a network that is not compiled yet, compile that, and "
-                "train into another folder",
+                f"checkpoint stays in {str(self._checkpoint.folder)!r}",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
+class CallbacksFromBatch(keras.callbacks.CallbackList):
+    """Starts the first epoch of `model.fit` at its batch `first_batch`: counts from there, and ends it in time.
+
+    A second call of `model.fit` for the later epochs would not work: each call ends training, which overwrites the
+    weights with their averages (`use_ema`), and restarts it.
+    """
+
+    def __init__(self, callbacks: Callbacks, first_batch: int, steps: int, **kwargs: Any):
+        super().__init__(callbacks, steps=steps, **kwargs)
+        self._skipped = first_batch
+        self._steps = steps
+        self._epoch_ends = False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_batch_begin(self._skipped + batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        batch += self._skipped
+        super().on_train_batch_end(batch, logs)
+        if self._skipped and batch + 1 == self._steps and not self.model.stop_training:
+            self._epoch_ends = self.model.stop_training = True  # Keras ends the epoch; the next hook undoes this
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._go_on()
+        super().on_test_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._go_on()
+        self._skipped = 0
+        super().on_epoch_end(epoch, logs)
+
+    def _go_on(self) -> None:
+        if self._epoch_ends:
+            self._epoch_ends = self.model.stop_training = False
+
+
 def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
-    found = {}
+    numbers = {}
     for name, value in logs.items():
         with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
             array = np.asarray(value.numpy() if isinstance(value, tf.Tensor) else value)  # alone a bfloat16 fails
             if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
-                found[name] = array.astype(float).tolist()
-    return found
+                numbers[name] = array.astype(float).tolist()
+    return numbers
 
 
 def has_finite_state(model: keras.Model) -> bool:

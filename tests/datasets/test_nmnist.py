@@ -237,21 +237,6 @@ def test_missing_test_data(of_test, request):
         load_nmnist(folder, 2)
 
 
-def test_a_listed_recording_that_is_missing(subset):
-    (subset / "2.bs2").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no recording '.*2\.bs2'"):
-        load_nmnist(subset, 2)
-    with pytest.raises(FileNotFoundError, match=r"no recording '.*2\.bs2'"):
-        read_events(subset / "2.bs2")
-
-
-def test_a_recording_cut_off(subset):
-    (subset / "10.bs2").write_bytes(bytes(12))
-    for reads in (lambda: load_nmnist(subset, 2), lambda: read_events(subset / "10.bs2")):
-        with pytest.raises(ValueError, match=r"multiple of 5 bytes. Received: '.*10\.bs2' of 12 bytes"):
-            reads()
-
-
 def test_events_of_another_camera(subset):
     path = subset / "60001.bs2"
     batches = load_nmnist(subset, 2).test_batches(1)
@@ -379,12 +364,7 @@ def test_bad_arguments_and_columns(change, error, message):
     ("folder", "error", "message"),
     [
         (None, ValueError, "`data_dir` must be a path. Received: data_dir=None"),
-        ("no", FileNotFoundError, "`data_dir` must be a folder that exists. Received: data_dir='no'"),
-        (
-            Path(__file__).parent,
-            FileNotFoundError,
-            r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for",
-        ),
+        ("no", FileNotFoundError, r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for"),
     ],
 )
 def test_missing_data(folder, error, message):

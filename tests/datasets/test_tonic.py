@@ -146,7 +146,7 @@ def test_a_training_is_stopped_and_goes_on(tmp_path):
                 2,
                 tmp_path / folder,
                 callbacks=callbacks,
-                save_every=1,
+                save_freq=1,
                 verbose=0,
             )
         return model.get_weights()

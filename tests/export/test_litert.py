@@ -150,14 +150,6 @@ def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_tensorflow_would_not_find_again(tmp_path):
-    folder = tmp_path / "run[1]"
-    folder.mkdir()
-    ksbp.export.export_litert(small(num_steps=5), folder / "x.tflite")
-    assert [path.name for path in folder.iterdir()] == ["x.tflite"]
-    interpreter.Interpreter(model_content=(folder / "x.tflite").read_bytes())
-
-
 def test_a_layer_in_a_lower_precision_before_time(tmp_path):
     images = keras.Input((8, 8, 1))
     currents = ksbp.ConstantEncoder(5)(keras.layers.Conv2D(2, 3, dtype="mixed_bfloat16")(images))

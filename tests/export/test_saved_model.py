@@ -207,14 +207,6 @@ def test_steps_in_a_low_precision_with_batch_normalization(tmp_path, policy):
     np.testing.assert_allclose(last / 8, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["run[1]", "back\\slash"])
-def test_paths_that_tensorflow_would_not_find_again(tmp_path, name):
-    (tmp_path / name).mkdir()
-    with pytest.raises(ValueError, match="`path` must not have"):
-        ksbp.export.export_saved_model(small(num_steps=5), tmp_path / name / "x")
-    assert not list((tmp_path / name).iterdir())
-
-
 def test_nothing_of_training_is_in_the_file(tmp_path):
     model = small(num_steps=5, dropout=0.2)
     model.compile("adam", loss=ksbp.losses.SparseSumSquaredError())

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import keras
@@ -106,17 +105,14 @@ def interrupt():
 
 
 def train(strategy, folder, name, random, callbacks=()):
-    """Trains, or goes on; writes curve and weights."""
+    """Trains, or goes on; writes history and weights."""
     model, batches = model_of(strategy, random), batches_of(random)
     if any((folder / name).glob("epoch-*")):  # the other worker may have made the folder
         with_other_weights(model)
-    how = {"save_every": 2, "callbacks": callbacks, "verbose": 0}
+    history = ksbp.training.fit(model, batches, EPOCHS, folder / name, 2, callbacks, verbose=0).history
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        curve = ksbp.training.fit_multi_worker(model, batches, EPOCHS, folder / name, strategy, **how)
         name = f"{name}-{strategy.cluster_resolver.task_id}"
-    else:
-        curve = ksbp.training.fit(model, batches, EPOCHS, folder / name, **how)
-    (folder / f"{name}.json").write_text(json.dumps(curve))
+    (folder / f"{name}.json").write_text(json.dumps(history))
     np.savez(folder / f"{name}.npz", *model.get_weights())
     return model
 
@@ -124,12 +120,9 @@ def train(strategy, folder, name, random, callbacks=()):
 def take_first_statistics(strategy, folder):
     """Trains one step; writes what the statistics are then."""
     model, batches = normalized(strategy)
-    number = 0
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        ksbp.training.fit_multi_worker(model, batches, 1, folder / "norm", strategy, verbose=0)
-        number = strategy.cluster_resolver.task_id
-    else:
-        ksbp.training.fit(model, batches, 1, folder / "norm", verbose=0)
+    ksbp.training.fit(model, batches, 1, folder / "norm", verbose=0)
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    number = strategy.cluster_resolver.task_id if several else 0
     np.savez(folder / f"norm-{number}.npz", *statistics(model))
 
 
@@ -140,19 +133,22 @@ def train_with_a_metric_of_each_class(strategy, folder):
     spikes = np.ones((24, STEPS, *SIZE), "int8")
     data, seen = ksbp.datasets.Batches(spikes, np.eye(3, dtype="float32")[classes], BATCH), []
     see = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(np.shape(logs["f1_score"])))
-    curve = ksbp.training.fit_multi_worker(model, data, 1, folder / "f1", strategy, callbacks=see, verbose=0)
-    assert seen == [(3,)] and len(curve[0]["f1_score"]) == 3
+    history = ksbp.training.fit(model, data, 1, folder / "f1", callbacks=see, verbose=0).history
+    assert seen == [(3,)] and len(history["f1_score"][0]) == 3
+    with pytest.raises(ValueError, match="takes `verbose` alone. Received: .'validation_data'"):
+        ksbp.training.fit(model, data, 1, folder / "f1", validation_data=(spikes, classes))
 
 
 def trained(folder, name):
-    curve = json.loads((folder / f"{name}.json").read_text())
-    return curve, list(np.load(folder / f"{name}.npz").values())
+    history = json.loads((folder / f"{name}.json").read_text())
+    return history, list(np.load(folder / f"{name}.npz").values())
 
 
 def assert_close(one, other):
     """Not bitwise: each device sums over its share of the batch before the sums are added, which rounds otherwise."""
-    for a, b in zip(one[0], other[0], strict=True):
-        assert a == pytest.approx(b, rel=1e-5)
+    assert one[0].keys() == other[0].keys()
+    for name, values in one[0].items():
+        assert values == pytest.approx(other[0][name], rel=1e-5)
     for a, b in zip(one[1], other[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
@@ -256,10 +252,10 @@ def worker(folder, task):
             train(strategy, folder, "early", False, [early()])
     elif task == "kill":
         train(strategy, folder, "whole", True)
-        train(strategy, folder, "killed", True, [AfterASave(kill)] if ksbp.training.is_chief(strategy) else [])
+        train(strategy, folder, "killed", True, [AfterASave(kill)] if strategy.extended.should_checkpoint else [])
     else:
         train(strategy, folder, "killed", True)
-        own = folder if ksbp.training.is_chief(strategy) else folder / "of its own"
+        own = folder if strategy.extended.should_checkpoint else folder / "of its own"
         try:
             train(strategy, own, "killed", True)
         except ValueError as error:
@@ -397,7 +393,7 @@ def test_two_workers_train_as_one_process(one_device, tmp_path):
     for name in ("sum", "averages", "early"):
         assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
         assert_close(trained(tmp_path, f"{name}-0"), one_device(name))
-    assert len(trained(tmp_path, "early-0")[0]) == 2 < EPOCHS
+    assert len(trained(tmp_path, "early-0")[0]["loss"]) == 2 < EPOCHS
     for number in range(2):
         assert_first_statistics_of_its_share(tmp_path, number)
 
@@ -412,22 +408,6 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_p
         assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
         error = (tmp_path / f"error-{index}.txt").read_text()  # of a worker that sees another folder
         assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
-
-
-@pytest.mark.parametrize(
-    ("jobs", "task", "writes"),
-    [
-        ({"worker": 2}, ("worker", 0), True),
-        ({"worker": 2}, ("worker", 1), False),
-        ({"chief": 1, "worker": 2}, ("chief", 0), True),
-        ({"chief": 1, "worker": 2}, ("worker", 0), False),
-    ],
-)
-def test_which_task_writes(monkeypatch, jobs, task, writes):
-    addresses = {job: [f"{job}{i}:1234" for i in range(number)] for job, number in jobs.items()}
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": addresses, "task": {"type": task[0], "index": task[1]}}))
-    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    assert ksbp.training.is_chief(types.SimpleNamespace(cluster_resolver=resolver)) is writes
 
 
 @pytest.mark.slow
@@ -480,23 +460,6 @@ def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):
     monkeypatch.setattr(type(model), "distribute_strategy", type("Three", (), {"num_replicas_in_sync": 3})())
     with pytest.raises(ValueError, match="multiple of the number of devices, 3. Received: a batch size of 8"):
         ksbp.training.fit(model, batches_of(False), 1, tmp_path)
-
-
-def test_another_strategy_is_refused(tmp_path, monkeypatch):
-    model, several = (
-        model_of(tf.distribute.get_strategy(), False),
-        object.__new__(tf.distribute.MultiWorkerMirroredStrategy),
-    )
-    with pytest.raises(ValueError, match="`model` must be built and compiled in the scope of `strategy`"):
-        ksbp.training.fit_multi_worker(model, batches_of(False), 1, tmp_path, several)
-    monkeypatch.setattr(type(several), "num_replicas_in_sync", 1)
-    monkeypatch.setattr(type(model), "distribute_strategy", several)
-    with pytest.raises(ValueError, match="`model` is one of MultiWorkerMirroredStrategy: train it by fit_multi_worker"):
-        ksbp.training.fit(model, batches_of(False), 1, tmp_path)
-    monkeypatch.undo()
-    strategy = tf.distribute.get_strategy()
-    with pytest.raises(ValueError, match="`strategy` must be a tf.distribute.MultiWorkerMirroredStrategy"):
-        ksbp.training.fit_multi_worker(model_of(strategy, False), batches_of(False), 1, tmp_path, strategy)
 
 
 if __name__ == "__main__":

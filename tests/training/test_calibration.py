@@ -110,7 +110,7 @@ def test_statistics_behind_the_last_scaled_layer():
     spikes = spikes_of(32, 6, 7, below=4)
     ksbp.calibrate(model, spikes, 0.4, tolerance=0.3)
     after = norm.moving_mean.numpy(), norm.moving_variance.numpy()
-    ksbp.calibrate(model, spikes, None)
+    ksbp.training.update_statistics(model, spikes)
     np.testing.assert_allclose(after[0], norm.moving_mean, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(after[1], norm.moving_variance, rtol=1e-3, atol=1e-4)
 
@@ -344,7 +344,7 @@ def test_batch_normalization_keeps_rates_and_right_statistics():
 
 def test_only_the_statistics():
     model, other = normalized(), normalized()
-    assert ksbp.calibrate(model, IMAGES, firing_rate=None) == []
+    ksbp.training.update_statistics(model, IMAGES)
     for a, b in zip(model.trainable_weights, other.trainable_weights, strict=True):
         np.testing.assert_array_equal(a, b)
     take_statistics(other.get_layer("time"), input_over_time(other)(IMAGES))
@@ -433,11 +433,6 @@ def unweighted():
     return with_readout(keras.layers.Identity())
 
 
-def constrained():
-    hidden = keras.layers.Dense(20, kernel_constraint=keras.constraints.UnitNorm(), name="normed")
-    return with_readout(keras.layers.Dense(3), hidden)
-
-
 def two_products():
     class Product(keras.layers.Layer):
         is_affine = True
@@ -515,7 +510,7 @@ FEW[:2] = 1
         (small, IMAGES[0], {}, r"`inputs` must be an array .* Received: \(8, 8, 2\).*a batch of one"),
         (small, IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought"),
         (small, 0 * IMAGES, {}, r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: it fires at 0 with"),
-        (small, 0 * IMAGES, {"firing_rate": None, "output_std": 0.7}, "`output_std` cannot be reached"),
+        (small, 0 * IMAGES, {"firing_rate": {}, "output_std": 0.7}, "`output_std` cannot be reached"),
         (not_finite, IMAGES, {}, "must have finite weights.*conv1.*kernel"),
         (lambda: normalized(), IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought"),
         (one_layer, FEW, {"firing_rate": 0.5}, r"'hidden' cannot be brought to .* 0.5: it fires at 0\.25 "),
@@ -524,10 +519,9 @@ FEW[:2] = 1
         (one_layer, ONES, {"firing_rate": 0.2, "output_std": 1.0}, "`output_std` needs a network that ends in a Read"),
         (lambda: without_gamma(True), spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
         (lambda: without_gamma(False), spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
-        (two_of_one_name, ONES, {"firing_rate": None}, r"stand for more than one: \['lif'\]"),
+        (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
         (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
-        (two_products, SEQUENCES, {"firing_rate": None, "output_std": 50.0}, "not in proportion to these weights.*=50"),
-        (constrained, SEQUENCES, {"firing_rate": 0.05}, "constraint of .*normed.* would undo the scaling"),
+        (two_products, SEQUENCES, {"firing_rate": {}, "output_std": 50.0}, "not in proportion to these weights.*=50"),
         (tied, spikes_of(16, 6, 6), {"firing_rate": {"b": 0.15, "c": 0.05}}, "'b' cannot be brought .* shares weights"),
         (tied_readout, spikes_of(16, 6, 6), {"firing_rate": {"a": 0.15}, "output_std": 9.0}, "be (brought|reached)"),
         (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),

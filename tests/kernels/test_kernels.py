@@ -252,7 +252,7 @@ def test_any_number_of_threads(threads):
 import sys, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 import keras_spiking_bp as ksbp
-from tests.test_kernels import trained
+from tests.kernels.test_kernels import trained
 without = trained(surrogate="bounded")
 ksbp.kernels.enable()
 print(all((a == b).all() for a, b in zip(without, trained(surrogate="bounded"), strict=True)))
@@ -363,14 +363,6 @@ def test_the_environment_switches_them_on(monkeypatch, value, expected):
         assert (switch.usable() is not None) == expected
     kernels.disable()
     assert not kernels.enabled()
-
-
-def test_an_environment_that_does_not_say_whether(monkeypatch):
-    monkeypatch.setattr(switch, "_on", None)
-    monkeypatch.setattr(switch, "_said", set())
-    monkeypatch.setenv(switch.VARIABLE, "false")
-    with pytest.warns(UserWarning, match="KERAS_SPIKING_BP_KERNELS must be 0 or 1. Received: 'false'"):
-        assert not kernels.enabled()
 
 
 def test_an_interrupted_compilation_is_begun_again(monkeypatch):
@@ -492,9 +484,6 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(RuntimeError, match="could not be compiled by false -O3"):
-        kernels.build()
-    monkeypatch.setenv("CXX", "'g++")
-    with pytest.raises(RuntimeError, match="CXX must be a command. Received"):
         kernels.build()
     assert not list(tmp_path.iterdir())
 
