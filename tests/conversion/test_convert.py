@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.model_operations import operations_of_model
+from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.rnn.observe import activity_of
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.slow import slow, slow_except
