@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.model_operations import operations_of_model
+from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.export.atomic import written_whole
 
 _PLACES = {"--data-dir": "FOLDER", "--direct": "MODEL", "--direct-report": "REPORT"}

@@ -1,122 +1,135 @@
-"""What one inference of a spiking network costs as an ANN."""
+"""What one inference of an ordinary network costs: of a Keras model, and of a spiking network as an ANN."""
 
 from __future__ import annotations
 
 import collections
-import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
+import numpy as np
 
-from keras_spiking_bp.analysis.model_operations import OperationCount, is_linear, keeps_zeros
-from keras_spiking_bp.analysis.synapse_counts import fan_out, has_synapses
-from keras_spiking_bp.cells.composite import JOINS
+from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.rnn.connections import Connection
-from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, SAME, parts_of
+from keras_spiking_bp.utils.layer_graph import calls
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.validation import check_static_shape
+
+
+class OperationCount(NamedTuple):
+    """Numbers of additions of a weight or a value, and of multiplications with an addition."""
+
+    accumulates: int = 0
+    macs: int = 0
+
+    def plus(self, accumulates: int = 0, macs: int = 0) -> OperationCount:
+        return OperationCount(self.accumulates + accumulates, self.macs + macs)
+
+    def plus_synapses(
+        self, layers: tuple[keras.layers.Layer, ...], shape: tuple[int, ...], layer: keras.layers.Layer
+    ) -> OperationCount:
+        """With one operation for each synapse of `layer`, the last of `layers`: pooling, without weights, only adds."""
+        synapses = round(fan_out(layers, shape).sum())
+        return self.plus(macs=synapses) if layer.weights else self.plus(accumulates=synapses)
 
 
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
     """Cost of each connection in one inference of the same network as an ANN.
 
     As `operations_of_model` counts: one MAC for each synapse with a weight, one accumulate for each element of a
-    pooling window, and for each element of a summand that is not itself a sum of weights, such as an identity shortcut.
-    An identity that is no summand counts as one accumulate for each element. What several paths share, such as the
-    pooling before a residual block or the layers after an `Add`, is counted once, for the first.
+    pooling window, and for each element of a summand that exists anyway, such as an identity shortcut. What several
+    paths share, such as the layers after an `Add`, is counted once, for the first.
     """
-    values = [_values(path) for path in paths]
-    takers, summands = _uses(paths, values)
-    found: list[OperationCount] = []
-    counted: set[_Place] = set()
-    added: set[tuple[_Place, _Place]] = set()  # summands, each with the sum
-    for path, of in zip(paths, values, strict=True):
-        cost = OperationCount()
-        state = _State(path.source_shape)
-        sums = iter(path.sums)
-        ends_in_sum = len(summands[path.target]) > 1
-        for layer, before, after in zip([*path.layers, None], of, [*of[1:], (path.target,)], strict=True):
-            if isinstance(layer, keras.layers.Add) or (layer is None and ends_in_sum):
-                if (before, after) not in added and not (state.is_sum and len(takers[before]) == 1):
-                    cost = cost.plus(accumulates=math.prod(state.shape))
-                added.add((before, after))
-                state = _State(next(sums, state.shape), is_identity=False)
+    ends = collections.defaultdict(set)
+    for path in paths:
+        ends[path.target].add(id(path.layers[-1]) if path.layers else path.source)
+    costs: list[OperationCount] = []
+    counted: set[tuple] = set()
+    for path in paths:
+        cost, sums = OperationCount(), iter(path.sums)
+        value: tuple = (path.source,)  # what identifies it: the source or the last sum, and the layers since
+        shape = start = path.source_shape
+        since: tuple[keras.layers.Layer, ...] = ()  # the layers since `start`
+        exists = identity = True  # whether the value is there without this path; whether nothing computed it
+        for part in [part for layer in path.layers for part in parts_of(layer)]:
+            if isinstance(part, keras.layers.Add):
+                if exists and (value, id(part)) not in counted:
+                    cost = cost.plus(accumulates=math.prod(shape))
+                counted.add((value, id(part)))
+                value, shape, since, exists, identity = (id(part),), next(sums), (), True, False
+                start = shape
                 continue
-            for part in () if layer is None else parts_of(layer):
-                synapses = 0 if after in counted else state.synapses(part)
-                cost = cost.plus_synapses(synapses, part)
-                state = state.behind(part)
-            if len(takers[before]) > 1 and isinstance(layer, (*ONE_TO_ONE, *SAME)):
-                state = dataclasses.replace(state, is_sum=False)  # what others need too is no partial sum
-            counted.add(after)
-        if state.is_identity:
-            cost = cost.plus(accumulates=math.prod(state.shape))
-        found.append(cost)
-    return found
+            value = (*value, id(part))
+            if isinstance(part, keras.layers.Concatenate):
+                continue
+            since, shape = (*since, part), tuple(part.compute_output_shape((None, *shape))[1:])
+            if has_synapses(part):
+                exists, identity = value in counted, False
+                if not exists:
+                    cost = cost.plus_synapses(since, start, part)
+                counted.add(value)
+                start, since = shape, ()
+        if identity or (exists and len(ends[path.target]) > 1):
+            cost = cost.plus(accumulates=math.prod(shape))
+        costs.append(cost)
+    return costs
 
 
-#: What identifies a value on a path: the source, or the last `Add`, and the layers since.
-_Place = tuple[str | int, ...]
+def operations_of_model(ann: keras.Model) -> OperationCount:
+    """Operations of one inference of an ordinary Keras model.
 
+    One MAC for each synapse of a dense layer or convolution (none for its padding, nor that of a `ZeroPadding` right
+    before it), one accumulate for each element of a pooling window, and of an unweighted input of an `Add`, such as an
+    identity shortcut. Other layers without weights, such as activations, cost nothing, nor does normalisation by fixed
+    statistics, which can be folded into the weights.
 
-def _values(path: Connection) -> list[_Place]:
-    """The values on a path: at its source and after each of its layers."""
-    found: list[_Place] = [(path.source,)]
-    for layer in path.layers:
-        found.append((id(layer),) if isinstance(layer, keras.layers.Add) else (*found[-1], id(layer)))
-    return found
+    Raises:
+        TypeError: if it is neither Sequential nor functional.
+        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
 
-
-def _uses(
-    paths: Sequence[Connection], values: list[list[_Place]]
-) -> tuple[dict[_Place, set[_Place]], dict[str, set[_Place]]]:
-    """What takes each value, and the summands of the current of each target."""
-    takers: dict[_Place, set[_Place]] = collections.defaultdict(set)
-    summands: dict[str, set[_Place]] = collections.defaultdict(set)
-    concatenations = {
-        id(layer) for path in paths for layer in path.layers if isinstance(layer, keras.layers.Concatenate)
-    }
-    for path, of in zip(paths, values, strict=True):
-        last = max((i for i, value in enumerate(of[-1]) if value in concatenations), default=0)
-        summands[path.target].add(of[-1][last:])
-        for before, after in zip(of, [*of[1:], (path.target,)], strict=True):
-            takers[before].add(after)
-    return takers, summands
-
-
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """What is known of a value on a path.
-
-    Attributes:
-        origin: shape of the last value before it that synapses, an `Add` or a normalisation computed, or of the source.
-        since: the layers since that one.
-        is_sum: whether it is a sum of weights, or over a pooling window.
-        is_identity: whether it is the output of the source.
+    Example:
+        >>> ann = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
+        >>> operations_of_model(ann)
+        OperationCount(accumulates=0, macs=72)
     """
+    cost = OperationCount()
+    of_layer = {call.layer.name: call for call in calls(ann)}
+    consumers = collections.Counter(source for call in of_layer.values() for source in call.sources)
 
-    origin: tuple[int, ...]
-    since: tuple[keras.layers.Layer, ...] = ()
-    is_sum: bool = False
-    is_identity: bool = True
+    def is_partial_sum(name: str) -> bool:
+        """Whether an `Add` can go on with a sum of weights or over a pooling window, which nothing else needs."""
+        if consumers[name] > 1 or name not in of_layer:
+            return False
+        last = [part for part in parts_of(of_layer[name].layer) if not isinstance(part, (*ONE_TO_ONE, *SAME))]
+        if not last:
+            return is_partial_sum(of_layer[name].sources[0])
+        activation = getattr(last[-1], "activation", None)
+        return computes_sums(last[-1]) and activation in (None, keras.activations.linear)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        shape = self.origin
-        for layer in self.since:
-            if not isinstance(layer, JOINS):
-                shape = tuple(layer.compute_output_shape((None, *shape)))[1:]
-        return shape
+    for call in of_layer.values():
+        layer = call.layer
+        if isinstance(layer, keras.Model):
+            cost = cost.plus(*operations_of_model(layer))
+        elif isinstance(layer, keras.layers.Add):
+            shapes = [check_static_shape("the input of an Add", shape) for shape in call.shapes]
+            unweighted = sum(not is_partial_sum(name) for name in call.sources)
+            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
+        elif computes_sums(layer):
+            before = of_layer.get(call.sources[0], call)
+            padded = isinstance(before.layer, _PADDING)
+            layers, shape = ((before.layer, layer), before.shapes[0]) if padded else ((layer,), call.shapes[0])
+            cost = cost.plus_synapses(layers, check_static_shape(f"the input of {layer.name!r}", shape), layer)
+    return cost
 
-    def synapses(self, part: keras.layers.Layer) -> int:
-        """Those that the whole value reaches in `part`."""
-        return round(fan_out((*self.since, part), self.origin).sum()) if has_synapses(part) else 0
 
-    def behind(self, part: keras.layers.Layer) -> _State:
-        """The state of the output of `part`."""
-        passed = dataclasses.replace(self, since=(*self.since, part))
-        if has_synapses(part):
-            return _State(passed.shape, is_sum=is_linear(part), is_identity=False)
-        still_sum = self.is_sum and isinstance(part, (*ONE_TO_ONE, *SAME))
-        if isinstance(part, ONE_TO_ONE) and not keeps_zeros(part):
-            return dataclasses.replace(self, origin=passed.shape, since=(), is_sum=still_sum)
-        return dataclasses.replace(passed, is_sum=still_sum)
+def computes_sums(layer: keras.layers.Layer) -> bool:
+    """Whether it has synapses: pooling, or weights that are more than one factor an element."""
+    parts = [part for part in layer._flatten_layers() if len(part._flatten_layers()) == 1]
+    return any(isinstance(part, POOLING) or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
+
+
+_PER_ELEMENT = (
+    keras.layers.ReLU, keras.layers.PReLU, keras.layers.Activation, keras.layers.Normalization, *ONE_TO_ONE, *PASSES_ON,
+)  # fmt: skip
+_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

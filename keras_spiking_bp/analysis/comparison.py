@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
-from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs, check_costs
-from keras_spiking_bp.analysis.model_operations import operations_of_model
+from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
@@ -64,8 +64,8 @@ def compare(
         one that never is has no row.
 
     Raises:
-        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`; ValueError too if `networks`
-            is empty or `accuracy` out of range.
+        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`; TypeError too if `networks`
+            is no dictionary or empty, ValueError if `accuracy` is out of range.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
@@ -74,14 +74,8 @@ def compare(
         >>> [(row["network"], row["at"]) for row in table.rows[:2]]
         [('a', 'full length'), ('b', 'full length')]
     """
-    check_costs(costs)
-    if not isinstance(networks, Mapping):
-        raise TypeError(
-            '`networks` must be a dictionary, such as {"a": model}. Received: networks of type '
-            f"{type(networks).__name__}"
-        )
-    if not networks:
-        raise ValueError("`networks` must hold at least one network. Received: none")
+    if not isinstance(networks, Mapping) or not networks:
+        raise TypeError(f'`networks` must be a dictionary, such as {{"a": model}}. Received: {networks!r}')
     if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
         raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
     rows, curves = [], {}
@@ -105,8 +99,7 @@ def compare(
 
 def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) -> dict[str, Any]:
     row = curve.rows[steps - 1]
-    accumulates, macs = curve.run.before
-    energy = costs.of_ann(accumulates, macs) + costs.of(row["accumulates"] - accumulates, row["macs"] - macs)
+    energy = costs.of(row["accumulates"], row["macs"])
     energy += costs.of_updates(curve.run.updates * curve.run.steps[:, steps - 1].mean())
     return {"network": name, "at": at, **row, "energy_nj": energy / 1000}
 
@@ -122,8 +115,6 @@ def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Cos
         outputs = network(as_inputs("data", network, inputs), training=False)
         right += is_correct(np.asarray(outputs), classes).sum()
         samples += len(outputs)
-    if not samples:
-        raise ValueError("`data` must hold at least one sample. Received: no sample")
     return {
         "network": name,
         "at": "full length",

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.operations import BEFORE, Operations, operations
+from keras_spiking_bp.analysis.operations import Operations, operations
 from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.utils.validation import is_number
@@ -51,9 +51,7 @@ class Costs:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (is_number(value) and value >= 0):
-                raise ValueError(
-                    f"`{field.name}` must be a number of at least 0 (pJ). Received: {field.name}={value!r}"
-                )
+                raise ValueError(f"`{field.name}` must be a number of at least 0 (pJ). Received: {value!r}")
 
     def of(self, accumulates: float, macs: float) -> float:
         """Energy of these operations of a spiking network, in pJ."""
@@ -110,7 +108,7 @@ def energy(
         `energy_nj`, `ann_energy_nj`, `ratio` (ANN / spiking: above 1, the spiking network needs less).
 
     Raises:
-        TypeError, ValueError: as `analysis.operations`; TypeError too if `costs` are not `Costs`.
+        TypeError, ValueError: as `analysis.operations`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -118,26 +116,16 @@ def energy(
         >>> analysis.energy(model, images, verbose=0).rows[-1]["connection"]
         'total'
     """
-    check_costs(costs)
-    if isinstance(model, Operations) and data is not None:
-        raise ValueError("`data` must be None where Operations are given, which have been counted already")
     counted = model if isinstance(model, Operations) else operations(model, data, batch_size, verbose)
     rows = []
     for row in counted.rows[:-1]:
-        of = costs.of_ann if row["connection"] == BEFORE else costs.of  # ordinary layers in both
-        spiking, ann = of(row["accumulates"], row["macs"]), costs.of_ann(row["ann_accumulates"], row["ann_macs"])
+        spiking, ann = costs.of(row["accumulates"], row["macs"]), costs.of_ann(row["ann_accumulates"], row["ann_macs"])
         rows.append(_row(row["connection"], spiking, ann))
     updates = costs.of_updates(counted.neuron_updates)
     if updates:
         rows.append(_row("neurons", updates, 0.0))
     totals = [1000 * sum(row[name] for row in rows) for name in ("energy_nj", "ann_energy_nj")]
     return Energy([*rows, _row("total", *totals)])
-
-
-def check_costs(costs: Any) -> None:
-    """Rejects costs that are not a table of costs."""
-    if not isinstance(costs, Costs):
-        raise TypeError(f"`costs` must be analysis.Costs. Received: costs={costs!r} (type {type(costs).__name__})")
 
 
 def _row(connection: str, picojoules: float, of_ann: float) -> dict[str, Any]:

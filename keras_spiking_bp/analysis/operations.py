@@ -7,15 +7,9 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.analysis import pictures
-from keras_spiking_bp.analysis.ann_operations import ann_operations
-from keras_spiking_bp.analysis.model_operations import OperationCount
+from keras_spiking_bp.analysis.ann_operations import OperationCount, ann_operations
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-
-#: The row of the layers before the encoder.
-BEFORE = "before the encoder"
-#: The columns that count.
-COUNTS = ("accumulates", "macs", "ann_accumulates", "ann_macs")
 
 
 class Operations(Table):
@@ -56,13 +50,13 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         batch_size, verbose: as in `analysis.run`.
 
     Returns:
-        A table with a row `"before the encoder"` (if layers there compute sums), one for each connection and `"total"`:
-        `connection`, `synapses`, `accumulates` and `macs` of the spiking network, `ann_accumulates` and `ann_macs`; all
-        per sample. What follows an `Add` is in the row of each summand: its synapses count once for each.
+        A table with a row for each connection and `"total"`: `connection`, `synapses`, `accumulates` and `macs` of the
+        spiking network, `ann_accumulates` and `ann_macs`; all per sample. What follows an `Add` is in the row of each
+        summand: its synapses count once for each.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if synapses, or layers before the encoder, cannot be
-            counted.
+        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted, or layers with synapses
+            are outside of the `SpikingRNN`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -73,15 +67,11 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     """
     done = as_run(model, data, None, batch_size, verbose, labelled=False, counted=True)
     rows: list[dict[str, Any]] = []
-    accumulates, macs = done.before
-    if accumulates or macs:
-        counts = {"accumulates": accumulates, "macs": macs, "ann_accumulates": accumulates, "ann_macs": macs}
-        rows.append({"connection": BEFORE, "synapses": accumulates + macs, **counts})
     times = 1 if done.encoded else done.mean_steps  # that the ANN computes
     in_ann = [path for path in done.connections if not (done.encoded and path.delayed)]
-    of_ann = dict(zip([path.name for path in in_ann], ann_operations(in_ann), strict=True))
+    ann_counts = dict(zip([path.name for path in in_ann], ann_operations(in_ann), strict=True))
     for path, synapses in zip(done.connections, done.synapses, strict=True):
-        ann = of_ann.get(path.name, OperationCount())
+        ann = ann_counts.get(path.name, OperationCount())
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
         rows.append(
@@ -94,6 +84,5 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
                 "ann_macs": ann.macs * times,
             }
         )
-    total: dict[str, Any] = {"connection": "total", "synapses": sum(row["synapses"] for row in rows)}
-    total |= {name: sum(row[name] for row in rows) for name in COUNTS}
-    return Operations([*rows, total], done.updates * done.mean_steps)
+    total = {name: sum(row[name] for row in rows) for name in list(rows[0])[1:]}
+    return Operations([*rows, {"connection": "total", **total}], done.updates * done.mean_steps)

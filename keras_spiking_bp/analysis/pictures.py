@@ -99,11 +99,12 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     drawn = np.argsort(-active, kind="stable")[:number]
     if "spikes" in trace:
         threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
+        spikes = trace["spikes"][0].reshape(potential.shape)
     for i, neuron in enumerate(drawn):
-        style = {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
+        style = {"color": COLORS[i % 7], "linestyle": LINES[i % 7], "linewidth": 1.5}
         axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", marker=_marker(steps), **style)
         if "spikes" in trace:
-            fired = steps[trace["spikes"][0].reshape(potential.shape)[:, neuron] > 0]
+            fired = steps[spikes[:, neuron] > 0]
             axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
     if "spikes" in trace:
         for value in np.unique(threshold[drawn]):
@@ -175,29 +176,24 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
 def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     """Accuracy over time of each network, and its energy, from the table of `analysis.compare`."""
     left, right = axes if axes is not None else _figure(1, 2, width=11.5, height=4.2)
-    colors: dict[str, int] = {}
-    for row in table.rows:
-        colors.setdefault(row["network"], len(colors))
+    names = list(dict.fromkeys(row["network"] for row in table.rows))
+    styles = {name: {"color": COLORS[i % 7], "linestyle": LINES[i % 7]} for i, name in enumerate(names)}
     longest = max((len(curve) for curve in table.curves.values()), default=1)
     for row in table.rows:
         if row["spikes"] is None:
-            i = colors[row["network"]]
-            left.axhline(100 * row["accuracy"], color=COLORS[i % 7], linestyle=LINES[i % 7], label=row["network"])
+            left.axhline(100 * row["accuracy"], label=row["network"], **styles[row["network"]])
     for name, curve in table.curves.items():
-        i = colors[name]
         points = [(r["steps"], 100 * r["accuracy"]) for r in curve.rows]
-        left.plot(*zip(*points, strict=True), color=COLORS[i % 7], linestyle=LINES[i % 7], linewidth=2, label=name,
-                  marker=_marker(points))  # fmt: skip
+        left.plot(*zip(*points, strict=True), linewidth=2, label=name, marker=_marker(points), **styles[name])
     if table.target is not None:
         left.axhline(100 * table.target, color=GREY, linewidth=0.8)
-    best = max(row["accuracy"] for row in table.rows)
-    lowest = min(row["accuracy"] for row in table.rows)
+    lowest, *_, best = sorted(2 * [row["accuracy"] for row in table.rows])
     left.set(xlabel="time steps", ylabel="accuracy (%)", title="accuracy against time steps")
     left.set(ylim=(100 * max(0, 2.5 * lowest - 1.5 * best - 0.01), 100 * best + 0.3), xlim=(1, max(longest, 2)))
     left.legend(frameon=False, loc="lower right")
-    names = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
-    bars = right.barh(names, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white",
-                      color=[COLORS[colors[row["network"]] % 7] for row in table.rows])  # fmt: skip
+    labels = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
+    colors = [styles[row["network"]]["color"] for row in table.rows]
+    bars = right.barh(labels, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white", color=colors)
     right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize="small")
     right.invert_yaxis()
     right.margins(x=0.14)
@@ -225,12 +221,8 @@ def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any
 
 
 def _one(model: keras.Model, inputs: Any, sample: int) -> Any:
-    several = isinstance(inputs, dict) or len(getattr(model, "inputs", ())) > 1
-    samples = len(next(iter(inputs.values() if isinstance(inputs, dict) else inputs)) if several else inputs)
-    if not 0 <= sample < samples:
-        raise ValueError(f"`sample` must be from 0 to {samples - 1}. Received: sample={sample!r}")
-    if several:
-        return keras.tree.map_structure(lambda of_input: np.asarray(of_input)[sample : sample + 1], inputs)
+    if isinstance(inputs, dict) or len(getattr(model, "inputs", ())) > 1:
+        return keras.tree.map_structure(lambda x: np.asarray(x)[sample : sample + 1], inputs)
     return inputs[sample : sample + 1]
 
 

@@ -11,15 +11,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.analysis.ann_operations import computes_sums
 from keras_spiking_bp.analysis.counter import counter
 from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
-from keras_spiking_bp.analysis.model_operations import OperationCount
-from keras_spiking_bp.analysis.plan import plan
+from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
+from keras_spiking_bp.cells import MaxPoolingCell
+from keras_spiking_bp.cells.tree import checked_names
 from keras_spiking_bp.encoders import Encoder
-from keras_spiking_bp.rnn.connections import INPUT, Connection
+from keras_spiking_bp.rnn.connections import INPUT, Connection, connections
 from keras_spiking_bp.rnn.encoded_inputs import as_inputs, encoded_by, stream_restored
+from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.observe import SATURATED_RATE
-from keras_spiking_bp.rnn.spiking_model import input_over_time
+from keras_spiking_bp.rnn.spiking_model import input_over_time, output_layer, sequences_and_mask
+from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.validation import check_positive_int
 
 
@@ -42,7 +46,6 @@ class Run:
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
         updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
             the counts of max pooling.
-        before: operations of the layers before the encoder, once per sample: `accumulates` and `macs`.
         encoded: whether an encoder makes the time steps of one sample; if not, the sample is a series.
         uncounted: why operations cannot be counted; empty if they are.
     """
@@ -59,7 +62,6 @@ class Run:
     operations: dict[str, np.ndarray]
     spiking_input: bool
     updates: int
-    before: OperationCount
     encoded: bool
     uncounted: str
 
@@ -92,26 +94,15 @@ class Run:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
         return path.source not in self.spikes and not path.is_pooling()
 
-    def check_counted(self) -> None:
-        """Rejects a run without operations.
-
-        Raises:
-            ValueError: if they cannot be counted.
-        """
-        if self.uncounted:
-            raise ValueError(self.uncounted)
-
     def so_far(self) -> dict[str, np.ndarray]:
         """`spikes` (without the input) of each sample up to each step, (N, T); `accumulates` and `macs` if counted."""
         none = np.zeros((self.samples, self.num_steps))  # float64, for sums over many samples
-        found = {"spikes": [none, *(spikes for name, spikes in self.spikes.items() if name != INPUT)]}
+        sums = {"spikes": [none, *(spikes for name, spikes in self.spikes.items() if name != INPUT)]}
         if not self.uncounted:
-            found |= {"accumulates": [none], "macs": [none]}
+            sums |= {"accumulates": [none], "macs": [none]}
             for path in self.connections:
-                found["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
-            for kind, number in self.before._asdict().items():
-                found[kind].append(np.where(np.arange(self.num_steps) == 0, number, none))  # in the first step
-        return {name: np.sum(parts, 0).cumsum(1) for name, parts in found.items()}
+                sums["macs" if self.multiplies(path) else "accumulates"].append(self.operations[path.name])
+        return {name: np.sum(parts, 0).cumsum(1) for name, parts in sums.items()}
 
 
 def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50, verbose: int = 1) -> Run:
@@ -144,90 +135,7 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         >>> done.outputs.shape, done.spikes["conv1"].shape, done.neurons["fc1"]
         ((6, 10, 3), (6, 10), 16)
     """
-    return _run(model, data, labels, batch_size, verbose, labelled=True, counted=False, classified=False)
-
-
-def _run(
-    model: keras.Model,
-    data: Any,
-    labels: Any,
-    batch_size: int,
-    verbose: int,
-    labelled: bool,
-    counted: bool,
-    classified: bool,
-) -> Run:
-    """The same; the last arguments as in `as_run`."""
-    planned, front = plan(model, counted), input_over_time(model)
-    layer, classes = planned.layer, None
-    if classified:
-        check_classes(layer.cell.output_shape_of_step)
-        (classes,) = layer.cell.output_shape_of_step
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
-    encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
-    encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
-    if encoded:  # which eagerly would run image by image
-        encode = tf.function(encode, reduce_retracing=True)
-    count = counter(layer, planned.paths, planned.fans)
-    neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
-
-    counts: list[dict[str, Any]] = []
-    targets: list[np.ndarray] = []
-    most: dict[str, Any] = dict.fromkeys(neurons, 0)
-    bar = keras.utils.Progbar(number, verbose=verbose)
-    with stream_restored(front):
-        for i, (inputs, of_batch) in enumerate(batches, start=1):
-            tensors = [value for value in encode(as_inputs("data", model, inputs)) if value is not None]
-            any_size = [tf.TensorSpec((None, None, *x.shape[2:]), x.dtype) for x in tensors]  # the last may be smaller
-            batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
-            totals = batch.pop("totals")
-            counts.append(batch)
-            if batch["steps"].shape[1] != counts[0]["steps"].shape[1]:
-                raise ValueError(
-                    "`data` must have the same number of time steps in all batches. Received: batches of "
-                    f"{counts[0]['steps'].shape[1]} and of {batch['steps'].shape[1]} steps. Run those of each length "
-                    "by themselves"
-                )
-            if of_batch is not None:
-                targets.append(of_batch)
-            many = SATURATED_RATE * batch["steps"][:, -1:]
-            batch["saturated"] = np.stack([(totals[name].reshape(len(many), -1) > many).mean(1) for name in neurons], 1)
-            most = {name: np.maximum(most[name], totals[name].max(0)) for name in neurons}
-            planned.check_max_pooling(bool(batch["is_spikes"].all()))
-            bar.update(i)
-    if not counts:
-        raise ValueError("`data` must hold at least one sample. Received: no sample")
-    if number is None:
-        bar.update(i, finalize=True)
-
-    whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
-    spiking_input = bool(whole["is_spikes"].all())
-    sizes = {INPUT: math.prod(front.outputs[0].shape[2:]), **neurons} if spiking_input else neurons
-    return Run(
-        outputs=whole["outputs"],
-        steps=whole["steps"],
-        labels=np.concatenate(targets) if targets else None,
-        neurons=sizes,
-        spikes={name: whole["spikes"][:, :, i] for i, name in enumerate([INPUT, *neurons]) if name in sizes},
-        silent={name: float((of_layer == 0).mean()) for name, of_layer in most.items()},
-        saturated=dict(zip(neurons, whole["saturated"].mean(0).tolist(), strict=True)),
-        connections=planned.paths,
-        synapses=tuple(round(fan.sum()) for fan in planned.fans),
-        operations={
-            path.name: whole["operations"][:, :, i] for i, path in enumerate(planned.paths if planned.fans else ())
-        },
-        spiking_input=spiking_input,
-        updates=sum(
-            math.prod(shape)
-            for neuron in layer.cell.neurons()
-            if neuron.carries_state
-            for entry, shape in neuron.carried_shapes.items()
-            if entry != "fed_back"  # kept, not computed
-        ),
-        before=planned.before,
-        encoded=encoded,
-        uncounted=planned.uncounted,
-    )
+    return as_run(model, data, labels, batch_size, verbose)
 
 
 def as_run(
@@ -246,9 +154,113 @@ def as_run(
     `classified` whether labels are, which are then checked batch by batch.
     """
     if isinstance(model, Run):
-        if counted:
-            model.check_counted()
+        if counted and model.uncounted:
+            raise ValueError(model.uncounted)
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
         return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
-    return _run(model, data, labels, batch_size, verbose, labelled, counted, classified)
+    layer, paths, fans, uncounted = plan(model, counted)
+    front, classes = input_over_time(model), None
+    if classified:
+        check_classes(layer.cell.output_shape_of_step)
+        (classes,) = layer.cell.output_shape_of_step
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
+    encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
+    encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
+    if encoded:  # which eagerly would run image by image
+        encode = tf.function(encode, reduce_retracing=True)
+    count = counter(layer, paths, fans)
+    neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
+
+    counts: list[dict[str, Any]] = []
+    targets: list[np.ndarray] = []
+    most: dict[str, Any] = dict.fromkeys(neurons, 0)
+    bar = keras.utils.Progbar(number, verbose=verbose)
+    with stream_restored(front):
+        for inputs, labels_of_batch in batches:
+            tensors = [value for value in encode(as_inputs("data", model, inputs)) if value is not None]
+            any_size = [tf.TensorSpec((None, None, *x.shape[2:]), x.dtype) for x in tensors]  # the last may be smaller
+            batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
+            totals = batch.pop("totals")
+            counts.append(batch)
+            if labels_of_batch is not None:
+                targets.append(labels_of_batch)
+            many = SATURATED_RATE * batch["steps"][:, -1:]
+            batch["saturated"] = np.stack([(totals[name].reshape(len(many), -1) > many).mean(1) for name in neurons], 1)
+            most = {name: np.maximum(most[name], totals[name].max(0)) for name in neurons}
+            _check_max_pooling(layer, paths, bool(batch["is_spikes"].all()))
+            bar.add(1)
+    if not counts:
+        raise ValueError("`data` must hold at least one sample. Received: no sample")
+
+    whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
+    spiking_input = bool(whole["is_spikes"].all())
+    sizes = {INPUT: math.prod(front.outputs[0].shape[2:]), **neurons} if spiking_input else neurons
+    return Run(
+        outputs=whole["outputs"],
+        steps=whole["steps"],
+        labels=np.concatenate(targets) if targets else None,
+        neurons=sizes,
+        spikes={name: whole["spikes"][:, :, i] for i, name in enumerate([INPUT, *neurons]) if name in sizes},
+        silent={name: float((count_of_layer == 0).mean()) for name, count_of_layer in most.items()},
+        saturated=dict(zip(neurons, whole["saturated"].mean(0).tolist(), strict=True)),
+        connections=paths,
+        synapses=tuple(round(fan.sum()) for fan in fans),
+        operations={path.name: whole["operations"][:, :, i] for i, path in enumerate(paths if fans else ())},
+        spiking_input=spiking_input,
+        updates=sum(
+            math.prod(shape)
+            for neuron in layer.cell.neurons()
+            if neuron.carries_state
+            for entry, shape in neuron.carried_shapes.items()
+            if entry != "fed_back"  # kept, not computed
+        ),
+        encoded=encoded,
+        uncounted=uncounted,
+    )
+
+
+def plan(
+    model: keras.Model, counted: bool = False
+) -> tuple[SpikingRNN, tuple[Connection, ...], tuple[np.ndarray, ...], str]:
+    """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why.
+
+    `counted`: an error where they have none.
+    """
+    layer = output_layer(model)
+    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
+        raise ValueError(f"`model` must have spiking neurons. Its layer {layer.name!r} has a readout only")
+    if layer.go_backwards:
+        raise ValueError(f"`model` must not have go_backwards=True in {layer.name!r}. Reverse the data instead")
+    reserved = {INPUT, "total"} & set(checked_names(layer.cell))
+    if reserved:
+        raise ValueError(f"The cells of `model` must not be called {sorted(reserved)}: tables have rows of that name")
+    paths = tuple(connections(layer.cell, sequences_and_mask(model)[0].shape[2:]))
+    _check_max_pooling(layer, paths, spiking_input=True)
+    try:
+        others = [part.name for part in model.layers if part is not layer and computes_sums(part)]
+        if others:
+            raise ValueError(
+                f"The operations of `model` cannot be counted: its layers {others} are outside of the SpikingRNN. Put "
+                "them into its cell"
+            )
+        return layer, paths, tuple(fan_out(path.layers, path.source_shape) for path in paths), ""
+    except ValueError as error:  # spikes can be counted all the same
+        if counted:
+            raise
+        return layer, paths, (), str(error)
+
+
+def _check_max_pooling(layer: SpikingRNN, paths: tuple[Connection, ...], spiking_input: bool) -> None:
+    """Rejects max pooling of currents, potentials, sums or averages: it gives numbers that are no spikes."""
+    emits = {neuron.name: neuron.emits for neuron in layer.cell.neurons()}
+    emits[INPUT] = "spikes" if spiking_input else "numbers"
+    pools = {neuron.name for neuron in layer.cell.neurons() if isinstance(neuron, MaxPoolingCell)}
+    for path in paths:
+        before = [part for inner in path.layers[:-1] for part in parts_of(inner)]
+        moves = all(isinstance(part, (*PASSES_ON, keras.layers.Concatenate)) for part in before)
+        if path.target in pools and not (moves and emits[path.source] == "spikes"):
+            raise ValueError(
+                f"The max pooling {path.target!r} gets an input that is no spikes, so that what it gives cannot be "
+                "counted as spikes. Use a PoissonEncoder, or put neurons in front of it"
+            )

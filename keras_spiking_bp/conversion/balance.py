@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.distribution import Distribution
 from keras_spiking_bp.conversion.graph import POOL, RELU, Graph, Node
 
 #: How the norm of a layer is chosen.
 METHODS = ("max", "percentile", "mse")
 _BATCH = 50
+_CANDIDATES = 400  # thresholds that `Histogram.least_error` tries
 
 
 def balanced(
@@ -39,45 +39,100 @@ def balanced(
     Raises:
         ValueError: if a layer is silent on all images, or has infinity or NaN.
     """
-    distributions = {node.name: Distribution() for node in graph if node.kind in (RELU, POOL)}
+    neurons = [node for node in graph if node.kind in (RELU, POOL)]
     exact = method == "percentile" and percentile < 100
-    passes = 2 if exact else 1
-    batches = math.ceil(len(images) / _BATCH)
-    progress = keras.utils.Progbar(passes * batches * len(distributions), verbose=verbose, unit_name="layer")
-
-    def go_through(take: Callable[[Distribution, np.ndarray], None]) -> None:
-        for start in range(0, len(images), _BATCH):
-            for node, value in values_of(graph, images[start : start + _BATCH]):
-                if node.name in distributions:
-                    value = value.numpy()
-                    if not np.isfinite(value).all():
-                        raise ValueError(f"The layer {name_of(graph, node)!r} gives infinity or NaN on `sample_data`")
-                    take(distributions[node.name], value)
-                    progress.add(1)
-
-    go_through(Distribution.add)
-    if exact:
-        for distribution in distributions.values():
-            distribution.look_for(percentile)
-        go_through(Distribution.add_again)
-    norms, share = {}, f"{percentile:g} %" if exact else "all"
-    for name, distribution in distributions.items():
-        node = graph.nodes[name]
-        if method == "mse":
-            norm = distribution.least_error(num_steps, initial_membrane, reset_mechanism)
-        elif exact:
-            norm = distribution.percentile(percentile)
-        elif method == "max" and math.isfinite(node.maximum):  # of a ReLU, whether the data reach it or not
-            norm = node.maximum
-        else:
-            norm = distribution.maximum
-        if not (norm > 0 and distribution.maximum > 0):
+    maxima = {node.name: 0.0 for node in neurons}
+    largest = {node.name: Largest(percentile, len(images) * math.prod(node.shape)) for node in neurons if exact}
+    histograms = {node.name: Histogram() for node in neurons if method == "mse"}
+    progress = keras.utils.Progbar(math.ceil(len(images) / _BATCH) * len(neurons), verbose=verbose, unit_name="layer")
+    for start in range(0, len(images), _BATCH):
+        for node, tensor in values_of(graph, images[start : start + _BATCH]):
+            if node.name not in maxima:
+                continue
+            values = np.abs(tensor.numpy().ravel(), dtype="float32")  # a zero may have a sign
+            maxima[node.name] = max(maxima[node.name], float(values.max()))
+            if not math.isfinite(float(values.sum(dtype="float64"))):
+                raise ValueError(f"The layer {name_of(graph, node)!r} gives infinity or NaN on `sample_data`")
+            for statistic in (largest, histograms):
+                if node.name in statistic:
+                    statistic[node.name].add(values)
+            progress.add(1)
+    norms = {}
+    for node in neurons:
+        maximum = maxima[node.name]
+        if exact:
+            norm = largest[node.name].percentile()
+        elif method == "mse":
+            norm = histograms[node.name].least_error(maximum, num_steps, initial_membrane, reset_mechanism)
+        else:  # "max" is that of a ReLU, if it has one, whether the data reach it or not
+            norm = node.maximum if method == "max" and math.isfinite(node.maximum) else maximum
+        if not (norm > 0 and maximum > 0):
             raise ValueError(
-                f"The layer {name_of(graph, node)!r} gives 0 for {share} of its activations on `sample_data`: there is "
-                "nothing to balance its threshold by. Give more data, or method='max' if it fires on some"
+                f"The layer {name_of(graph, node)!r} gives 0 for {f'{percentile:g} %' if exact else 'all'} of its "
+                "activations on `sample_data`: there is nothing to balance its threshold by. Give more data, or "
+                "method='max' if it fires on some"
             )
-        norms[name] = norm
+        norms[node.name] = norm
     return norms
+
+
+class Largest:
+    """The largest of `number` numbers, from which a percentile follows; they come in batches."""
+
+    def __init__(self, percentile: float, number: int):
+        place = percentile / 100 * (number - 1)
+        self.kept, self.share = number - math.floor(place), place - math.floor(place)
+        self.values = np.zeros(0, "float32")
+
+    def add(self, values: np.ndarray) -> None:
+        values = np.concatenate([self.values, values])
+        self.values = values if len(values) <= self.kept else np.partition(values, -self.kept)[-self.kept :]
+
+    def percentile(self) -> float:
+        """As `numpy.percentile` of all numbers."""
+        low, high = (float(value) for value in np.sort(self.values)[[0, min(1, self.kept - 1)]])
+        return low + self.share * (high - low)
+
+
+class Histogram:
+    """Float32 numbers >= 0 by the upper 16 of their bits, which are in the order of the numbers."""
+
+    def __init__(self):
+        self.bins = np.zeros(2**15, np.int64)
+
+    def add(self, values: np.ndarray) -> None:
+        self.bins += np.bincount(values.view(np.int32) >> 16, minlength=len(self.bins))
+
+    def least_error(
+        self, maximum: float, num_steps: int, initial_membrane: float, reset_mechanism: str = "subtract"
+    ) -> float:
+        """The threshold with which spike counts over `num_steps` represent the numbers with the least squared error.
+
+        A neuron with threshold `norm` that gets `x` at each step and starts at `initial_membrane * norm`, represents
+
+            q(x) = norm / num_steps * clip(floor(num_steps * x / norm + initial_membrane), 0, num_steps)
+
+        with a reset by subtraction. With a reset to zero it first fires when `initial_membrane * norm` and its inputs
+        reach `norm`, then each time that its inputs alone do.
+
+        The best of 400 values of `norm` up to the largest number; the numbers are rounded to 8 bits here.
+        """
+        bins = np.flatnonzero(self.bins)
+        middle = np.where(bins == 0, 0, (bins << 16) + 2**15).astype(np.int32)
+        numbers, counts = middle.view(np.float32).astype(float), self.bins[bins]
+        candidates = maximum * np.arange(1, _CANDIDATES + 1) / _CANDIDATES
+
+        def counts_with(norm: float) -> np.ndarray:
+            if reset_mechanism == "subtract":
+                return np.clip(np.floor(num_steps * numbers / norm + initial_membrane), 0, num_steps)
+            with np.errstate(divide="ignore", invalid="ignore"):  # 0 never fires
+                first, between = np.ceil((1 - initial_membrane) * norm / numbers), np.ceil(norm / numbers)
+                return np.where(first <= num_steps, 1 + np.floor((num_steps - first) / between), 0)
+
+        def error(norm: float) -> float:
+            return float((counts * (numbers - norm / num_steps * counts_with(norm)) ** 2).sum())
+
+        return float(min(candidates, key=error)) if maximum > 0 else 0.0
 
 
 def largest_input(graph: Graph, images: np.ndarray) -> float:

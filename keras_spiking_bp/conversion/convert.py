@@ -11,9 +11,8 @@ import numpy as np
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.conversion.balance import METHODS, balanced, largest_input
 from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
-from keras_spiking_bp.conversion.graph import Graph
+from keras_spiking_bp.conversion.graph import Graph, normal_form
 from keras_spiking_bp.conversion.read import read
-from keras_spiking_bp.conversion.rewrite import normal_form
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
@@ -132,11 +131,16 @@ def convert_to_snn(
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
         raise TypeError(
             "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
-            f"encoder={encoder!r} (type {type(encoder).__name__})"
+            f"encoder={encoder!r}"
         )
     check_encoder_name(encoder)
     graph = read(ann)
-    images = _checked(sample_data, check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
+    images, shape = (
+        np.asarray(sample_data, "float32"),
+        check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]),
+    )
+    if not images.size or images.shape[1:] != shape:
+        raise ValueError(f"`sample_data` must hold images of the shape {shape}. Received: shape {images.shape}")
     normal_form(graph)
     _warn_of_cut_off(encoder, graph, images)
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
@@ -174,13 +178,3 @@ def _warn_of_cut_off(encoder: ConstantEncoder | PoissonEncoder, graph: Graph, im
             f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
             stacklevel=3,
         )
-
-
-def _checked(sample_data: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The sample images as an array."""
-    images = np.asarray(sample_data, "float32")
-    if not images.size or images.shape[1:] != shape:
-        raise ValueError(
-            f"`sample_data` must hold images of the shape {shape} that `ann` takes. Received: shape {images.shape}"
-        )
-    return images

@@ -8,17 +8,13 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
-from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layer_copies import use_assigned
 from keras_spiking_bp.utils.layer_graph import unique_name
-from keras_spiking_bp.utils.layer_kinds import POOLING, SAME
 
 _BEFORE = "before_encoder"
-_HOMOGENEOUS = (
-    *SAME, *POOLING, *JOINS, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.InputLayer,
-)  # fmt: skip
 
 
 def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
@@ -32,9 +28,8 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     `threshold` times as much. Pooling neurons are taken to get spikes, or rates.
 
     Args:
-        model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`
-            if this changes more than the scale of the outputs, as with biases or batch normalisation. Without an
-            encoder, the counterpart takes one time step of the input.
+        model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
+            Without an encoder, the counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
             gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
             direction).
@@ -55,11 +50,9 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     encoder, encoded = encoder_of(model)
     if encoder is None and encoded is not model.inputs[0]:
         raise ValueError(
-            "`model` must have no layers right before its SpikingRNN, other than an encoder: they see single time "
-            f"steps, which the counterpart does not have. Received: {encoded._keras_history.operation.name!r}"
+            "`model` must have one input, and no layers right before its SpikingRNN other than an encoder: they see "
+            f"single time steps. Received: {encoded._keras_history.operation.name!r}"
         )
-    if len(model.inputs) > 1:
-        raise ValueError(f"`model` must have one input. Received: {[tensor.name for tensor in model.inputs]}")
     shape = model.inputs[0].shape[1:] if encoder else encoded.shape[2:]
     inputs = keras.Input(shape, name=_unused("images", layer))
 
@@ -72,7 +65,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
             called = unique_name(called, used | {part.name for part in layer._flatten_layers()})
         used.add(called)
         config = keras.saving.serialize_keras_object(of)
-        config["config"] = {**config["config"], "name": called}
+        config["config"]["name"] = called
         return keras.saving.deserialize_keras_object(config)
 
     images = inputs
@@ -85,7 +78,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
             before = copied
         images = before(inputs)
     scale = getattr(encoder, "scale", 1.0)
-    if scale != 1 and not _is_homogeneous(layer.cell):
+    if scale != 1:
         images = keras.layers.Rescaling(scale, dtype="float32", name=_unused("encoder_scale", layer))(images)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
@@ -116,10 +109,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """
     spiking_source = is_spiking(source)
     if spiking_source == is_spiking(target):
-        raise ValueError(
-            "`source` and `target` must be a spiking network and its ANN counterpart. Received: two "
-            f"{'spiking networks' if spiking_source else 'ordinary ones'}; between those, use set_weights"
-        )
+        raise ValueError("One of `source` and `target` must be a spiking network, the other its ANN counterpart")
     spiking, ordinary = (source, target) if spiking_source else (target, source)
     there = {layer.name: layer for layer in ordinary.layers}
     pairs: list[tuple[keras.Variable, keras.Variable]] = []
@@ -145,17 +135,6 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 def _before_encoder(model: keras.Model) -> keras.Model:
     """The layers of a model before its encoder."""
     return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
-
-
-def _is_homogeneous(cell: keras.layers.Layer) -> bool:
-    """Whether inputs on another scale change only that of the outputs: not with biases, means, or unknown layers."""
-    leaves = [part for part in cell._flatten_layers() if len(part._flatten_layers()) == 1]
-    straight = (keras.activations.linear, keras.activations.relu)
-    return all(
-        isinstance(part, _HOMOGENEOUS)
-        or (getattr(part, "bias", None) is None and getattr(part, "activation", None) in straight)
-        for part in leaves
-    )
 
 
 def _unused(name: str, layer: keras.layers.Layer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -35,11 +36,6 @@ _FUNCTIONS = {
     "softmax": (keras.activations.softmax, keras.ops.softmax, tf.nn.softmax),
     "sigmoid": (keras.activations.sigmoid, keras.ops.sigmoid, tf.nn.sigmoid),
 }
-_KNOWN = (
-    "Dense, Conv1D, Conv2D, DepthwiseConv and SeparableConv, BatchNormalization, ReLU with or without a maximum, "
-    "average and max pooling, ZeroPadding, Cropping, Flatten, Reshape, Permute, Rescaling, Add, Concatenate, Dropout, "
-    "layers that prepare or augment images in front, and a softmax or sigmoid at the end"
-)
 
 
 def read(ann: keras.Model) -> Graph:
@@ -83,7 +79,7 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
             ends[layer.name], alone_at[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
-        elif sources == [INPUT] and alone_here and _prepares(layer):
+        elif sources == [INPUT] and alone_here and (isinstance(layer, _PREPARES) or _augments(layer)):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
             name = unique_name(layer.name, {part.name for part in layers})
@@ -93,11 +89,6 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
         else:
             ends[layer.name] = _add(layer, sources, graph)
     return ends[output], alone_at[output]
-
-
-def _prepares(layer: keras.layers.Layer) -> bool:
-    """Whether a layer prepares or augments images."""
-    return isinstance(layer, _PREPARES) or _augments(layer)
 
 
 def _augments(layer: keras.layers.Layer) -> bool:
@@ -122,7 +113,7 @@ def _add(layer: keras.layers.Layer, sources: list[str], graph: Graph) -> str:
 
 
 def _unknown(layer, sources, graph):
-    _refuse_if(True, layer, f"known are {_KNOWN}")
+    _refuse_if(True, layer, "the docstring of `convert_to_snn` has the kinds of layers that can")
 
 
 def _nothing(layer, sources, graph):
@@ -141,12 +132,7 @@ def _affine(layer, sources, graph, kind=AFFINE):
     return graph.add(kind, copy_of(layer, **free_weights(layer)), sources, layer.name).name
 
 
-def _maximum(layer, sources, graph):
-    return _affine(layer, sources, graph, MAXIMUM)
-
-
 def _join(layer, sources, graph):
-    _refuse_if(len(sources) < 2, layer, "it takes one output only")
     ranks = {len(graph.shape_of(source)) for source in sources}
     _refuse_if(len(ranks) > 1, layer, "its inputs must have as many dimensions each")
     axis = getattr(layer, "axis", -1)
@@ -207,10 +193,6 @@ def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[
     return np.broadcast_to(array.reshape(-1), shape[-1:])
 
 
-def _softmax(layer, sources, graph):
-    return graph.add(END, None, sources, layer.name).name
-
-
 def _activated(layer, sources, graph):
     """The activation of a layer, after its own operation."""
     activation, maximum = getattr(layer, "activation", None), np.inf
@@ -224,10 +206,9 @@ def _activated(layer, sources, graph):
     if name == "linear":
         return sources[0]
     if name in _ENDS:
-        return _softmax(layer, sources, graph)
-    module, called = getattr(activation, "__module__", ""), getattr(activation, "__name__", str(activation))
-    called = called if module.startswith("keras.") else f"{module}.{called}"  # the name alone proves nothing
-    _refuse_if(name is None, layer, f"its activation is {called!r}, and only a ReLU is what a neuron does")
+        return graph.add(END, None, sources, layer.name).name
+    why = f"its activation is {getattr(activation, '__name__', activation)!r}, no ReLU of Keras or TensorFlow"
+    _refuse_if(name is None, layer, f"{why}, and only a ReLU is what a neuron does")
     return graph.add(RELU, None, sources, layer.name, maximum=6.0 if name == "relu6" else maximum).name
 
 
@@ -236,14 +217,14 @@ _HANDLERS: dict[type, Callable[[Any, list[str], Graph], str]] = {
     **dict.fromkeys(WEIGHTED, _weighted),
     **dict.fromkeys((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _separable),
     **dict.fromkeys((*MOVING, *AVERAGE), _affine),
-    **dict.fromkeys(_MAXIMUM, _maximum),
+    **dict.fromkeys(_MAXIMUM, functools.partial(_affine, kind=MAXIMUM)),
     **dict.fromkeys((keras.layers.Add, keras.layers.Concatenate), _join),
     **dict.fromkeys((*SAME, keras.layers.ActivityRegularization), _nothing),
     **dict.fromkeys((keras.layers.Activation, keras.layers.ReLU), _activated),
     keras.layers.Dropout: _dropout,
     keras.layers.BatchNormalization: _normalization,
     keras.layers.Rescaling: _rescaling,
-    keras.layers.Softmax: _softmax,
+    keras.layers.Softmax: lambda layer, sources, graph: graph.add(END, None, sources, layer.name).name,
 }
 
 
@@ -270,6 +251,5 @@ def _drop_end(graph: Graph) -> None:
     for node in graph:
         if node.kind == END:
             raise ValueError(
-                f"The layer {node.of!r} cannot be converted: its activation is a softmax or sigmoid inside of the "
-                "network, not at its end, and only a ReLU is what a neuron does"
+                f"The layer {node.of!r} cannot be converted: a softmax or sigmoid must be at the end of the network"
             )

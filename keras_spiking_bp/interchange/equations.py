@@ -94,14 +94,18 @@ def read_cuba_lif(name: str, node: Any, dt: float) -> dict[str, Parameter]:
 
 
 def read_if(name: str, node: Any, dt: float) -> dict[str, Parameter]:
-    """`threshold` of an IF node."""
+    """`beta` and `threshold` of an IF node."""
     _check_r_without_leak(name, node, dt)
-    return {"threshold": _threshold(name, node)}
+    return {"beta": 1.0, "threshold": _threshold(name, node)}
 
 
-def read_threshold(name: str, node: Any) -> dict[str, Parameter]:
+def read_threshold(name: str, node: Any, dt: float) -> dict[str, Parameter]:
     """`beta` and `threshold` of a Threshold node."""
-    return {"beta": NO_MEMORY, "threshold": _above_zero(name, node, "threshold")}
+    return {"beta": NO_MEMORY, "threshold": _values(node, "threshold")}
+
+
+#: By the type of a node of spiking neurons: their parameters.
+OF_SPIKING = {"CubaLIF": read_cuba_lif, "IF": read_if, "LIF": read_lif, "Threshold": read_threshold}
 
 
 def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
@@ -122,7 +126,7 @@ def read_i(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
 def _decay_and_gain(
     name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r"
 ) -> tuple[Parameter, Parameter]:
-    tau, r = _values(node, of_decay), _above_zero(name, node, factor)
+    tau, r = _values(node, of_decay), _values(node, factor)
     if np.min(tau) < dt * (1 - _TOLERANCE):
         raise _dt_too_long(name, dt, of_decay, tau)
     endless = np.isinf(tau)
@@ -147,14 +151,7 @@ def _dt_too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueEr
 
 def _threshold(name: str, node: Any) -> Parameter:
     _check_zero(name, node, "v_reset")
-    return _above_zero(name, node, "v_threshold")
-
-
-def _above_zero(name: str, node: Any, parameter: str) -> Parameter:
-    value = _values(node, parameter)
-    if not np.all(np.greater(value, 0)):
-        raise ValueError(f"`{parameter}` of node {name!r} must be above 0. Received: {parameter}={np.min(value):g}")
-    return value
+    return _values(node, "v_threshold")
 
 
 def _check_r_without_leak(name: str, node: Any, dt: float) -> None:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
-from keras_spiking_bp.cells import Cell, GraphCell, RecurrentCell, SequentialCell
+from keras_spiking_bp.cells import (
+    Cell,
+    GraphCell,
+    IFCell,
+    LIFCell,
+    PoolingCell,
+    ReadoutCell,
+    RecurrentCell,
+    SequentialCell,
+)
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.surrogates import Surrogate
-from keras_spiking_bp.interchange.axes import Signal
-from keras_spiking_bp.interchange.nodes import Nodes, the_only
-from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer
-from keras_spiking_bp.interchange.read_neurons import read_neurons
+from keras_spiking_bp.interchange import equations
+from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
+from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
+from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
 from keras_spiking_bp.models.assemble import assemble
 from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.validation import check_choice, check_positive
@@ -90,7 +100,7 @@ def from_nir(
     start, input_shape = nodes.input()
 
     def make_cell(name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
-        cell = read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
+        cell = _read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
         return _recurrent(nodes, name, cell, current) if name in nodes.recurrent_paths else cell
 
     parts, signal = _read_graph(nodes, make_cell, start, Signal(input_shape))
@@ -153,3 +163,64 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
         layer, back = read_layer(part, nodes.of[part], back)
         layers.append(layer)
     return RecurrentCell(cell, joined(layers), name=unique_name(f"{keras_name(name)}_recurrent", nodes.keras_names))
+
+
+def _read_neurons(
+    name: str,
+    node: Any,
+    synapse: keras.layers.Layer,
+    current: Signal,
+    dt: float,
+    reset_mechanism: str,
+    surrogate: Surrogate | None,
+) -> NeuronCell:
+    """The cell of the neurons of a node, whose synapse gives `current`."""
+    kind = type(node).__name__
+    if kind in READOUTS:
+        return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
+    parameters: dict[str, Any]
+    if kind == "Threshold":
+        parameters = equations.read_threshold(node)
+    elif kind == "IF":
+        parameters = {"beta": 1.0, **equations.read_if(name, node, dt)}
+    else:
+        parameters = (equations.read_lif if kind == "LIF" else equations.read_cuba_lif)(name, node, dt)
+    parameters = {key: _ours(name, value, current) for key, value in parameters.items()}
+    gain = parameters.pop("gain", 1.0)
+    if surrogate is not None and np.any(gain != 1):  # it is a function of the potential in the graph
+        surrogate = surrogate.scaled(1.0 / gain)
+    if np.min(parameters["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
+        surrogate = surrogate or surrogates.ATan()
+    parameters |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
+    parameters["dropout"] = float(node.metadata.get("dropout", 0.0))
+    if kind == "IF":
+        del parameters["beta"]
+        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it: the derivative of a pooling neuron
+        return (PoolingCell if pools else IFCell)(synapse, **parameters)
+    if kind == "LIF" and np.any(rest := _ours(name, equations.read_resting_current(node), current)):
+        constant = np.broadcast_to(rest, current.shape).tolist()
+        synapse = joined([synapse, keras.layers.Rescaling(1.0, offset=constant, dtype="float32")])
+    return LIFCell(synapse, **parameters)
+
+
+def _readout(
+    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, differentiate_leak: bool
+) -> ReadoutCell:
+    beta, factor = (equations.read_li if type(node).__name__ == "LI" else equations.read_i)(name, node, dt)
+    beta, factor = _ours(name, beta, current), _ours(name, factor, current)
+    if np.any(factor != 1):
+        synapse = scaled(synapse, factor)
+    return ReadoutCell(synapse, beta=beta, differentiate_leak=differentiate_leak, name=keras_name(name))
+
+
+def _ours(name: str, value: Any, signal: Signal) -> Any:
+    """A parameter with one value for each neuron, in our order; others as they are."""
+    if not isinstance(value, np.ndarray):
+        return value
+    wanted = swapped(signal.shape, "first")
+    fits = value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True))
+    if not fits:  # NumPy would align a vector with the last axis, the width of a picture
+        raise ValueError(
+            f"The parameters of node {name!r} must have the shape of its input, {wanted}. Received: {value.shape}"
+        )
+    return neurons_from_nir(value, signal)

@@ -65,22 +65,9 @@ def _dense(name, node, signal):
 def _conv(name, node, signal):
     weight, bias = np.asarray(node.weight, "float32"), np.asarray(node.bias, "float32")
     axes = weight.ndim - 2
-    if int(node.groups) != 1:
-        raise ValueError(f"`groups` of node {name!r} must be 1. Received: groups={int(node.groups)}")
-    if len(signal.shape) != axes + 1 or signal.shape[-1] != weight.shape[1]:
-        wanted = "kernel height, kernel width) on pictures" if axes == 2 else "kernel) on series"
-        raise ValueError(
-            f"`weight` of node {name!r} must be (out, channels, {wanted}. "
-            f"Received: weight of shape {weight.shape} on {signal.shape}, channels last"
-        )
     strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
     padding = _padding(name, node, size)
-    make, pad = (
-        (keras.layers.Conv2D, keras.layers.ZeroPadding2D)
-        if axes == 2
-        else (keras.layers.Conv1D, keras.layers.ZeroPadding1D)
-    )
-    layer = conv = make(
+    layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
         len(weight),
         size,
         strides=strides,
@@ -92,7 +79,8 @@ def _conv(name, node, signal):
         dtype="float32",
     )
     if not isinstance(padding, str):
-        around = pad(padding if axes == 2 else padding[0], data_format="channels_last", dtype="float32")
+        pad, sides = (keras.layers.ZeroPadding2D, padding) if axes == 2 else (keras.layers.ZeroPadding1D, padding[0])
+        around = pad(sides, data_format="channels_last", dtype="float32")
         layer = keras.Sequential([around, conv], name=keras_name(name))
     layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
@@ -153,7 +141,7 @@ def _flatten(name, node, signal):
     if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, rank - 1):
         raise ValueError(
             f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
-            f"Received: start_dim={int(node.start_dim)}, end_dim={int(node.end_dim)}"
+            f"Received: {int(node.start_dim)}, {int(node.end_dim)}"
         )
     layer = keras.layers.Flatten(data_format="channels_last", name=keras_name(name), dtype="float32")
     return layer, signal.flat()

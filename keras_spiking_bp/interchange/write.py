@@ -11,15 +11,15 @@ import numpy as np
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell, PoolingCell, ReadoutCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.conversion.fold_model import without_normalization
+from keras_spiking_bp.conversion.fold import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
-from keras_spiking_bp.interchange.write_layers import write_layers
+from keras_spiking_bp.interchange.write_layers import check_allowed, write_layers
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import check_stock_call, check_stock_loop, spiking_layer
 from keras_spiking_bp.utils.layer_graph import unique_name
-from keras_spiking_bp.utils.neuron_parameters import in_numpy, shown
+from keras_spiking_bp.utils.neuron_parameters import in_numpy
 from keras_spiking_bp.utils.validation import check_finite_weights, check_positive
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     check_finite_weights(cell)
     graph = _Writer(nir, check_positive("dt", dt))
     signal = Signal(tuple(cell.input_shape_of_step))
-    if len(signal.shape) not in (1, 2, 3):
-        raise ValueError(f"The input of a step must be (N,), (L, C) or (H, W, C). Received: {signal.shape}")
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
     (last,), signal = graph.network(cell, ["input"], signal)
     signal.check_order("The output of the network")
@@ -101,8 +99,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
                 "`model` must have nothing but an encoder around its SpikingRNN. "
                 f"Received: {other.name!r} ({type(other).__name__}). Give the SpikingRNN alone"
             )
-    if rnn.go_backwards:
-        raise ValueError(f"`model` must run forwards in time. Received: go_backwards=True in {rnn.name!r}")
+    check_allowed(rnn, go_backwards=False)
     return rnn.cell
 
 
@@ -131,8 +128,6 @@ class _Writer:
                 self.edges.append((back, ends[node.delayed_to][0][0]))
             elif isinstance(node.layer, NeuronCell):
                 output = self.neurons(node.layer, [name for names, _ in inputs for name in names], inputs[0][1])
-            elif isinstance(node.layer, keras.layers.Concatenate):
-                raise ValueError(f"The layer {node.name!r} (Concatenate) has no node in NIR")
             elif isinstance(node.layer, keras.layers.Add):
                 output = self.sum(node.name, inputs)
             else:
@@ -144,9 +139,6 @@ class _Writer:
         terms = [source for sources, _ in inputs for source in sources]
         if twice := sorted({source for source in terms if terms.count(source) > 1}):
             raise ValueError(f"The sum {name!r} takes an output twice, {twice}: NIR has one edge between two nodes")
-        shapes = [term.shape for _, term in inputs]
-        if len(set(shapes)) > 1:
-            raise ValueError(f"The sum {name!r} must be of outputs of one shape. Received: {shapes}, of {terms}")
         return terms, inputs[0][1]
 
     def layers(
@@ -181,24 +173,15 @@ class _Writer:
                 f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
                 "Allowed are LIFCell, IFCell, PoolingCell, ReadoutCell and cells of these"
             )
-        if cell.reset_mechanism != "zero":
-            raise ValueError(
-                f"The cell {cell.name!r} must have reset_mechanism='zero': the neurons of NIR are set to v_reset when "
-                f"they fire. Received: reset_mechanism={cell.reset_mechanism!r}. Train the network with 'zero'"
-            )
-        if cell.initial_membrane:
-            raise ValueError(
-                f"The cell {cell.name!r} must have initial_membrane=0: the neurons of NIR start at 0. "
-                f"Received: initial_membrane={cell.initial_membrane!r}"
-            )
+        # the neurons of NIR are set to v_reset when they fire, and start at 0
+        check_allowed(cell, reset_mechanism="zero", initial_membrane=0)
         beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
         leaks = equations.leaks(cell.name, beta)
         if cell.synaptic_beta is not None:
             synaptic_beta = of_each("synaptic_beta")
             if not (leaks and equations.leaks(cell.name, synaptic_beta)):
                 raise ValueError(
-                    f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants. "
-                    f"Received: beta={shown(cell.beta)}, synaptic_beta={shown(cell.synaptic_beta)}"
+                    f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants"
                 )
             (tau_syn, w_in), (tau, r) = (equations.leaky(b, self.dt) for b in (synaptic_beta, beta))
             return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)

@@ -34,6 +34,14 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
             yield node, signal
 
 
+def check_allowed(layer: keras.layers.Layer, **allowed: Any) -> None:
+    """Rejects a layer or cell one of whose attributes is not the one that NIR can express."""
+    for name, value in allowed.items():
+        received = getattr(layer, name, value)
+        if np.any(received != value):
+            raise ValueError(f"{named(layer)} must have {name}={value!r}, for NIR. Received: {name}={received!r}")
+
+
 def _check_layer(layer: keras.layers.Layer) -> None:
     if type(layer) not in _WRITERS:
         raise ValueError(
@@ -41,40 +49,25 @@ def _check_layer(layer: keras.layers.Layer) -> None:
             "before them), BatchNormalization behind these, AveragePooling2D, Rescaling, Flatten, and "
             "keras.Sequential of these"
         )
-    if getattr(layer, "quantization_mode", None) is not None:
-        raise ValueError(
-            f"The layer {layer.name!r} is quantised ({layer.quantization_mode!r}), but NIR has weights in floating "
-            "point: write the network before `quantize`"
-        )
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise ValueError(f"The layer {layer.name!r} must have data_format='channels_last', as our cells have")
-    if getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear:
-        raise ValueError(
-            f"The layer {layer.name!r} must have no activation, since NIR has no node for it. "
-            f"Received: activation={layer.activation!r}"
-        )
+    check_allowed(
+        layer, quantization_mode=None, data_format="channels_last", activation=keras.activations.linear, groups=1,
+        offset=0,
+    )  # fmt: skip
 
 
 def _conv(nir, layer, signal, padding):
     padded = (*(size + 2 * more for size, more in zip(signal.shape, padding, strict=False)), signal.shape[-1])
     output = _output(layer, padded)
-    if layer.groups != 1:
-        raise ValueError(f"The layer {layer.name!r} must have groups=1. Received: groups={layer.groups}")
-    if layer.padding == "causal":
-        raise ValueError(
-            f"The layer {layer.name!r} must have padding='valid' or 'same': NIR pads both sides equally. "
-            "Received: padding='causal'"
-        )
-    own = ((0, 0),) * len(padding) if layer.padding == "valid" else _padding_of_same(layer, padded)
+    sides = ((0, 0),) * len(padding) if layer.padding == "valid" else _padding_of_same(layer, padded)
     total: Any
-    if all(before == after for before, after in own):
-        total = tuple(before + more for (before, _), more in zip(own, padding, strict=True))
-    elif set(layer.strides) == {1} and not any(padding):
+    if layer.padding != "causal" and all(before == after for before, after in sides):
+        total = tuple(before + more for (before, _), more in zip(sides, padding, strict=True))
+    elif layer.padding == "same" and set(layer.strides) == {1} and not any(padding):
         total = "same"
     else:
         raise ValueError(
-            f"The layer {layer.name!r} pads its sides unequally (padding='same' with strides {layer.strides} on "
-            f"{signal.shape}), and NIR pads them equally. Use "
+            f"The layer {layer.name!r} pads its sides unequally (padding={layer.padding!r} with strides "
+            f"{layer.strides} on {signal.shape}), and NIR pads them equally. Use "
             "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')]), or ZeroPadding1D and Conv1D"
         )
     weights = {
@@ -114,16 +107,13 @@ def _dense(nir, layer, signal, _):
 def _average_pooling(nir, layer, signal, _):
     if layer.padding == "same" and any(max(sides) for sides in _padding_of_same(layer, signal.shape)):
         raise ValueError(
-            f"The layer {layer.name!r} must have padding='valid': NIR's average counts what is padded. "
-            f"Received: padding='same' on {signal.shape}"
+            f"The layer {layer.name!r} must have padding='valid', since NIR's average counts what is padded"
         )
     node = nir.AvgPool2d(np.array(layer.pool_size), np.array(layer.strides), np.array((0, 0)))
     return node, _output(layer, signal.shape)
 
 
 def _rescaling(nir, layer, signal, _):
-    if np.any(layer.offset):
-        raise ValueError(f"The layer {named(layer)} must have offset=0: a Scale node has none")
     signal.check_order(f"The layer {named(layer)}")
     return nir.Scale(neurons_to_nir(np.asarray(layer.scale, "float32"), signal)), signal
 

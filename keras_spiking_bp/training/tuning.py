@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp import analysis
-from keras_spiking_bp.analysis.plan import plan
+from keras_spiking_bp.analysis.run import plan
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models import spiking_vgg

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import sys
 
 import keras
@@ -16,7 +15,7 @@ from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.rnn.observe import traces
 from tests.networks import build_rnn, golden
 from tests.reference import Simulation
-from tests.slow import slow, slow_except
+from tests.slow import slow
 
 
 @pytest.fixture(scope="module", params=["dense_fast_leak", "conv_pool", "residual"])
@@ -137,9 +136,8 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
         assert row["spikes"] == pytest.approx(np.mean(spikes)) and row["margin"] == margin
     assert table.rows[-1]["steps"] == 10
     assert analysis.accuracy_over_time(done).early_exit([np.inf]).rows[0]["steps"] == 10
-    for margins in ([-1], [], 0.1, ["a"]):
-        with pytest.raises(ValueError, match=r"`margins` must be a list of numbers of at least 0. Received: margins="):
-            analysis.accuracy_over_time(done).early_exit(margins)
+    with pytest.raises(ValueError, match="`margins` must be a list of numbers of at least 0"):
+        analysis.accuracy_over_time(done).early_exit([-1])
 
 
 def test_energy_is_operations_times_costs(small):
@@ -164,8 +162,8 @@ def test_energy_is_operations_times_costs(small):
     plain = analysis.energy(done).rows[-1]
     assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
     assert costs.of(0, 1) == 3 + 3 * 7 and costs.of_ann(0, 1) == 3 + 2 * 7
-    for bad in (-1, "x", None, np.inf, True):
-        with pytest.raises(ValueError, match=r"`mac` must be a number of at least 0 \(pJ\). Received: mac="):
+    for bad in (-1, None, np.inf):
+        with pytest.raises(ValueError, match="`mac` must be a number of at least 0"):
             analysis.Costs(mac=bad)
 
 
@@ -235,62 +233,93 @@ def _plain():
     return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
 
 
-def _readout():
-    inputs = keras.Input((5, 4))
-    return keras.Model(inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))(inputs))
-
-
 def _batches(*arrays):
     return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0]).batch(2)
 
 
+def _model(*layers):
+    return keras.Sequential([keras.Input((5, 4)), *layers])
+
+
+def _cells(*cells, **kwargs):
+    return _model(ksbp.SpikingRNN(ksbp.SequentialCell(cells), **kwargs))
+
+
+def _lif(units=3, **kwargs):
+    return ksbp.LIFCell(keras.layers.Dense(units), **kwargs)
+
+
+def _pooled(before):
+    inputs = keras.Input((5, 4, 3))
+    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="largest")
+    cell = ksbp.SequentialCell([_lif(2), before, pool, ksbp.ReadoutCell(keras.layers.Dense(2))])
+    return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
+
+
+def _with_nan(model):
+    model = keras.models.clone_model(model)
+    model.set_weights([np.full(w.shape, np.nan) if w.dtype == "float32" else w for w in model.get_weights()])
+    return model
+
+
+SERIES = np.ones((2, 5, 4), "float32")
+SAME, PIXELS = np.zeros(2, "int64"), np.ones((1, 5, 4, 3), "float32")
 #: Calls with the model, images, labels and run of `small`.
 BAD = {
     "no spiking model": (lambda m, x, y, r: analysis.activity(_plain(), x), TypeError, "must have a SpikingRNN"),
-    "a class": (lambda m, x, y, r: analysis.activity(keras.Model, x), TypeError, "Received: the class Model"),
     "a readout": (
-        lambda m, x, y, r: analysis.run(_readout(), np.zeros((1, 5, 4), "float32")), ValueError, "have spiking neurons"
+        lambda m, x, y, r: analysis.run(_cells(ksbp.ReadoutCell(keras.layers.Dense(2))), SERIES), ValueError,
+        "have spiking neurons",
+    ),
+    "a model in a model": (
+        lambda m, x, y, r: analysis.compare({"a": keras.Sequential([keras.Input((8, 8, 1)), m])}, x, y), ValueError,
+        "SpikingRNN layer 'time' among its own layers",
+    ),
+    "layers behind": (
+        lambda m, x, y, r: analysis.run(_model(ksbp.SpikingRNN(_lif()), keras.layers.Dense(2)), SERIES), ValueError,
+        "must end in its SpikingRNN layer",
+    ),
+    "backwards": (
+        lambda m, x, y, r: analysis.run(_cells(_lif(), go_backwards=True), SERIES), ValueError, "go_backwards=True"
+    ),
+    "a reserved name": (
+        lambda m, x, y, r: analysis.run(_cells(_lif(name="total")), SERIES), ValueError, r"not be called \['total'\]"
+    ),
+    "a name twice": (
+        lambda m, x, y, r: analysis.run(_cells(_lif(name="twin"), _lif(name="twin")), SERIES), ValueError,
+        r"more than one: \['twin'\]",
+    ),
+    "weights to no neurons": (
+        lambda m, x, y, r: analysis.run(_cells(_lif(), keras.layers.Dense(2, name="d")), SERIES), ValueError,
+        r"\['d'\] lead to no neurons",
+    ),
+    "not finite": (lambda m, x, y, r: analysis.run(_with_nan(m), x), ValueError, "must have finite weights.*kernel"),
+    "maxima of averages": (
+        lambda m, x, y, r: analysis.run(_pooled(keras.layers.AveragePooling1D(2)), PIXELS), ValueError, "no spikes"
+    ),
+    "maxima of numbers": (
+        lambda m, x, y, r: analysis.run(_pooled(keras.layers.Rescaling(0.3)), PIXELS), ValueError, "no spikes"
     ),
     "no sample": (lambda m, x, y, r: analysis.run(m, x[:0]), ValueError, "`data` must hold at least one sample"),
-    "no batch": (
-        lambda m, x, y, r: analysis.run(m, _batches(x).take(0)), ValueError, "`data` must hold at least one sample"
-    ),
-    "no data": (lambda m, x, y, r: analysis.energy(m), ValueError, "`data` must be given"),
-    "no data for an ANN": (lambda m, x, y, r: analysis.compare({"a": _plain()}), ValueError, "`data` must be given"),
+    "no batch": (lambda m, x, y, r: analysis.run(m, _batches(x).take(0)), ValueError, "must hold at least one sample"),
+    "no data": (lambda m, x, y, r: analysis.energy(m), TypeError, "`data` must be an array"),
     "endless": (lambda m, x, y, r: analysis.run(m, _batches(x).repeat()), ValueError, "`data` must end"),
     "samples": (lambda m, x, y, r: analysis.run(m, _batches(x).unbatch()), ValueError, "must be batched"),
-    "pairs": (lambda m, x, y, r: analysis.run(m, _batches(x, y).unbatch()), ValueError, "must be in batches"),
     "one sample": (lambda m, x, y, r: analysis.run(m, x[0]), ValueError, "a single sample be a batch of one"),
-    "a dictionary": (lambda m, x, y, r: analysis.run(m, {"x": x}), TypeError, "`data` must be an array.*type dict"),
-    "a generator": (
-        lambda m, x, y, r: analysis.run(m, (b for b in [x])), TypeError, "`data` must be an array.*type generator"
-    ),
+    "a generator": (lambda m, x, y, r: analysis.run(m, (b for b in [x])), TypeError, "`data` must be an array"),
     "data of a run": (lambda m, x, y, r: analysis.activity(r, x), ValueError, "`data` must be None where a Run"),
-    "data of operations": (
-        lambda m, x, y, r: analysis.energy(analysis.operations(r), x), ValueError, "be None where Operations"
-    ),
-    "few labels": (
-        lambda m, x, y, r: analysis.accuracy_over_time(m, x, y[:6]), ValueError, "for each sample. Received: 6 for 7"
-    ),
-    "few labels in a batch": (
-        lambda m, x, y, r: analysis.run(m, _batches(x, y).map(lambda x, y: (x, y[:1]))), ValueError,
-        "one for each sample. Received: 1 for 2",
-    ),
-    "few labels of an ANN": (
-        lambda m, x, y, r: analysis.compare({"a": _plain()}, x, y[:1]), ValueError,
-        "one for each sample. Received: 1 for 7",
-    ),
-    "labels beside batches": (
-        lambda m, x, y, r: analysis.run(m, _batches(x, y), y), ValueError, "`labels` must be None where `data` gives"
-    ),
+    "few labels": (lambda m, x, y, r: analysis.accuracy_over_time(m, x, y[:6]), ValueError, "Received: 6 for 7"),
+    "labels beside batches": (lambda m, x, y, r: analysis.run(m, _batches(x, y), y), ValueError, "must be None where"),
     "no labels": (lambda m, x, y, r: analysis.accuracy_over_time(m, x), ValueError, "`labels` must be given"),
-    "no labels of an ANN": (
-        lambda m, x, y, r: analysis.compare({"a": _plain()}, x), ValueError, "`labels` must be given"
+    "one output": (
+        lambda m, x, y, r: analysis.accuracy_over_time(_cells(_lif(1)), SERIES, SAME), ValueError, "one output for each"
     ),
-    "no networks": (lambda m, x, y, r: analysis.compare({}, x, y), ValueError, "`networks` must hold"),
+    "one output of an ANN": (
+        lambda m, x, y, r: analysis.compare({"a": _model(keras.layers.Flatten(), keras.layers.Dense(1))}, SERIES, SAME),
+        ValueError, "one output for each",
+    ),
+    "no networks": (lambda m, x, y, r: analysis.compare({}, x, y), TypeError, "`networks` must be a dictionary"),
     "a list": (lambda m, x, y, r: analysis.compare([m], x, y), TypeError, "`networks` must be a dictionary"),
-    "costs": (lambda m, x, y, r: analysis.energy(m, x, {"mac": 3.2}), TypeError, "`costs` must be analysis.Costs"),
-    "costs of all": (lambda m, x, y, r: analysis.compare({"a": r}, costs=y), TypeError, "`costs` must be"),
     "accuracy": (lambda m, x, y, r: analysis.compare({"a": r}, accuracy=99), ValueError, "`accuracy` must be above 0"),
     "accuracy in percent": (
         lambda m, x, y, r: analysis.accuracy_over_time(r).steps_to_reach(97), ValueError, "`accuracy` must be .*97"
@@ -306,90 +335,25 @@ def test_bad_input_is_refused(small, case):
 
 
 @pytest.mark.parametrize("bad", [
-    np.full(7, np.nan), ["a"] * 7, np.full(7, 0.5), np.ones((7, 6)), np.full((7, 3), np.nan), 1j * np.ones(7),
-    np.full(7, np.inf), [None] * 7,
-], ids=["nan", "strings", "fractions", "several ones", "nan in rows", "complex", "infinity", "none"])  # fmt: skip
+    np.full(7, np.nan), np.full(7, 0.5), np.ones((7, 6)), np.full((7, 3), np.nan), np.full(7, np.inf),
+    np.full(7, 3), np.full(7, -1), np.eye(9)[[8] * 7],
+], ids=["nan", "fractions", "several ones", "nan in rows", "infinity", "3", "-1", "one-hot of 9"])  # fmt: skip
 def test_what_is_no_label_is_refused(small, bad):
     model, images, _, _ = small
-    with pytest.raises(ValueError, match="`labels` must be class indices .N,., whole numbers, or one-hot"):
-        analysis.accuracy_over_time(model, images, bad)
-    with pytest.raises(ValueError, match="`labels` must be class indices .N,., whole numbers, or one-hot"):
-        analysis.compare({"ANN": ksbp.ann_counterpart(model)}, images, bad)
-
-
-@pytest.mark.parametrize("bad", [np.full(7, 3), np.full(7, -1), np.eye(9)[[8] * 7]], ids=["3", "-1", "one-hot"])
-def test_labels_of_no_class_are_refused(small, bad):
-    model, images, _, _ = small
     for network in (model, ksbp.ann_counterpart(model)):
-        with pytest.raises(ValueError, match="`labels` must be class indices from 0 to 2. Received: (3|-1|8)"):
+        with pytest.raises(ValueError, match="`labels` must be class indices"):
             analysis.compare({"a": network}, images, bad, verbose=0)
 
 
 @pytest.mark.parametrize("make", [
     lambda labels: 0.9 * np.eye(3)[labels] + 0.1 / 3,
-    slow(lambda labels: np.where(np.eye(3)[labels], 0.9, 0.1)),
-    slow(lambda labels: tf.cast(tf.one_hot(labels, 3), tf.bfloat16)),
-    lambda labels: tf.cast(labels, tf.bfloat16),
     slow(lambda labels: labels.astype(object)),
+    lambda labels: tf.cast(labels, tf.bfloat16),
     lambda labels: labels[:, None].astype("float16"),
-], ids=["smoothed", "rates", "bfloat16 one-hot", "bfloat16", "objects", "column"])  # fmt: skip
+], ids=["smoothed", "objects", "bfloat16", "column"])  # fmt: skip
 def test_labels_of_any_dtype_are_those_of_their_largest_entry(small, make):
     model, images, labels, _ = small
     np.testing.assert_array_equal(analysis.run(model, images, make(labels), verbose=0).labels, labels)
-
-
-@pytest.mark.parametrize("tool", [
-    ksbp.ann_counterpart,
-    lambda model: ksbp.export.export_saved_model(model, "nowhere"),
-])  # fmt: skip
-@pytest.mark.parametrize("encoder", [ksbp.DeltaEncoder(0.1), None])
-def test_a_mask_is_refused_or_followed_whatever_the_dtype(tool, encoder):
-    """For inputs of another dtype, Keras does not list the mask among the inputs of the layer."""
-    inputs = keras.Input((5, 4))
-    x = keras.layers.Masking()(inputs)
-    x = x if encoder is None else encoder(x)
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(x))
-    with pytest.raises(ValueError, match="gets a mask"):
-        tool(model)
-    series = np.random.default_rng(0).normal(0, 1, (2, 5, 4)).astype("float32")
-    series[0, 2:4] = 0  # masked
-    assert analysis.run(model, series, verbose=0).steps.tolist() == [[1, 2, 2, 2, 3], [1, 2, 3, 4, 5]]
-
-
-def test_models_that_cannot_be_followed_are_refused(small):
-    spikes = np.ones((2, 5, 4), "float32")
-
-    def model(layer, behind=False):
-        inputs = keras.Input((5, 4))
-        x = layer(inputs)
-        return keras.Model(inputs, keras.layers.Dense(2)(x) if behind else x)
-
-    def lif(name="lif", **kwargs):
-        return ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), name=name), **kwargs)
-
-    started = lif()
-    started.build((None, 5, 4))
-    inputs = keras.Input((5, 4))
-    states = [keras.Input(state.shape[1:]) for state in started.get_initial_state(1)]
-    for built, message in (
-        (keras.Model([inputs, *states], started(inputs, initial_state=states)), "gets an initial state"),
-        (model(lif(), behind=True), "must end in its SpikingRNN layer"),
-        (model(lif(go_backwards=True)), "go_backwards=True"),
-        (model(lif(name="total")), r"must not be called \['total'\]"),
-        (
-            model(ksbp.SpikingRNN(ksbp.SequentialCell([
-                ksbp.LIFCell(keras.layers.Dense(3), name="twin"), ksbp.LIFCell(keras.layers.Dense(3), name="twin"),
-            ]))), r"more than one: \['twin'\]",
-        ),
-        (
-            model(ksbp.SpikingRNN(ksbp.SequentialCell([
-                ksbp.LIFCell(keras.layers.Dense(3)), keras.layers.Dense(2, name="d"),
-            ]))),
-            r"\['d'\] lead to no neurons",
-        ),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            analysis.run(built, spikes, verbose=0)
 
 
 def test_our_batches_and_sample_weights_are_taken(small):
@@ -497,29 +461,9 @@ def test_maxima_of_signed_spikes_that_alternate_are_not_silent(of):
     assert health.firing_rates["largest"] == 1
 
 
-@pytest.mark.parametrize("before", [
-    [keras.layers.AveragePooling1D(2)], [keras.layers.Rescaling(0.3)],
-    [keras.layers.Identity(), keras.layers.Rescaling(2.0), keras.layers.Identity()],
-])  # fmt: skip
-def test_max_pooling_of_real_numbers_is_refused(before):
-    cell = ksbp.SequentialCell([
-        ksbp.LIFCell(keras.layers.Dense(2), name="a"), *before,
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="largest"),
-        ksbp.ReadoutCell(keras.layers.Dense(2)),
-    ])  # fmt: skip
-    inputs = keras.Input((9, 4, 3))
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
-    with pytest.raises(ValueError, match="The max pooling 'largest' gets an input that is no spikes"):
-        analysis.run(model, np.ones((1, 9, 4, 3), "float32"), verbose=0)
-
-
 @pytest.mark.parametrize(  # Keras takes the output of the padding for floats
-    ("dtype", "padded"),
-    slow_except(
-        itertools.product(("bool", "uint8", "int8", "float16"), (False, True)),
-        ("bool", False), ("uint8", True), ("int8", False), ("float16", True),
-    ),
-)  # fmt: skip
+    ("dtype", "padded"), [("bool", False), ("uint8", True), ("int8", False), ("float16", True)]
+)
 def test_spikes_of_any_dtype(dtype, padded):
     inputs = keras.Input((6, 4), dtype=dtype)
     sequences = keras.layers.Cropping1D(0)(inputs) if padded else inputs
@@ -532,18 +476,6 @@ def test_spikes_of_any_dtype(dtype, padded):
     for name, value in expected.spikes.items():
         np.testing.assert_array_equal(found.spikes[name], value)
     np.testing.assert_array_equal(found.operations["input -> a"], expected.operations["input -> a"])
-
-
-def test_batches_of_several_lengths_are_refused():
-    inputs = keras.Input((None, 4))
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(5)))(inputs))
-    batches = tf.data.Dataset.from_generator(
-        lambda: (tf.ones((2, length, 4)) for length in (4, 6)), output_signature=tf.TensorSpec((None, None, 4))
-    )
-    with pytest.raises(
-        ValueError, match="the same number of time steps in all batches. Received: batches of 4 and of 6"
-    ):
-        analysis.run(model, batches, verbose=0)
 
 
 @pytest.mark.slow
@@ -601,36 +533,6 @@ def test_several_inputs_come_in_batches():
         analysis.run(model, x, verbose=0)
 
 
-def test_one_output_is_no_class():
-    """The class of one output depends on the loss, so that an accuracy from its largest would be that of class 0."""
-    cells = [ksbp.LIFCell(keras.layers.Dense(5)), ksbp.ReadoutCell(keras.layers.Dense(1))]
-    model = keras.Sequential([keras.Input((6, 4)), ksbp.SpikingRNN(ksbp.SequentialCell(cells))])
-    spikes, labels = np.ones((4, 6, 4), "float32"), np.array([0, 1, 1, 1])
-    message = r"`model` must have one output for each class, .* Received: outputs of the shape \(1,\)"
-    done = analysis.run(model, spikes, labels, verbose=0)
-    assert done.outputs.shape == (4, 6, 1)
-    ann = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    for use in (
-        done.correct,
-        lambda: analysis.accuracy_over_time(done),
-        lambda: analysis.accuracy_over_time(model, spikes, labels),
-        lambda: analysis.compare({"snn": model}, spikes, labels),
-        lambda: analysis.compare({"ann": ann}, spikes[:, 0], labels),
-    ):
-        with pytest.raises(ValueError, match=message):
-            use()
-
-
-def test_a_network_inside_of_a_model_is_refused_by_name(small):
-    model, images, labels, _ = small
-    outer = keras.Sequential([keras.Input((8, 8, 1)), model])
-    message = rf"SpikingRNN layer 'time' among its own layers.*model.get_layer\('{model.name}'\)"
-    with pytest.raises(ValueError, match=message):
-        analysis.activity(outer, images)
-    with pytest.raises(ValueError, match=message):
-        analysis.compare({"a": outer}, images, labels)
-
-
 def _linear_bottleneck(**kwargs):
     """Two convolutions with nothing between them, as in a MobileNet: synapses without a count."""
     inputs = keras.Input((6, 6, 2))
@@ -662,13 +564,8 @@ def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
         assert list(row)[-3:] == ["spikes", "accumulates", "macs"] and row["spikes"] > 0
         assert row["accumulates"] is row["macs"] is None
     curve.plot()
-    for refused in (
-        lambda: analysis.operations(done),
-        lambda: analysis.energy(done),
-        lambda: analysis.compare({"a": done}),
-    ):
-        with pytest.raises(ValueError, match=r"\['narrow', '.*'\] follow each other with no neurons between them"):
-            refused()
+    with pytest.raises(ValueError, match=r"\['narrow', '.*'\] follow each other with no neurons between them"):
+        analysis.energy(done)
 
 
 @pytest.fixture
@@ -730,46 +627,5 @@ def test_results_do_not_depend_on_the_batch_size(small):
     compare = functools.partial(analysis.compare, {"a": model}, images, labels)
     for row, other in zip(*(compare(batch_size=n, verbose=0).rows for n in (2, 7)), strict=True):
         assert row == pytest.approx(other)
-    for of in (
-        *(functools.partial(of, model, images) for of in of_runs[:3]),
-        functools.partial(analysis.accuracy_over_time, model, images, labels),
-        compare,
-    ):
-        with pytest.raises(ValueError, match="`batch_size` must be"):
-            of(batch_size=0, verbose=0)
-
-
-class Counted(keras.utils.PyDataset):
-    """Seven batches, and how many of them were taken."""
-
-    def __init__(self, images, labels):
-        super().__init__()
-        self.images, self.labels, self.taken = images, labels, 0
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, i):
-        self.taken += 1
-        x = self.images[i : i + 1]
-        return (x,) if self.labels is None else (x, self.labels[i : i + 1])
-
-
-@pytest.mark.parametrize("labels", [None, np.full(7, 3), np.eye(10)[:7] + np.eye(10)[9] * 2])
-def test_labels_of_batches_are_looked_at_in_the_first_one(small, labels):
-    model, images, *_ = small
-    for of in (analysis.accuracy_over_time, lambda model, data, **how: analysis.compare({"a": model}, data, **how)):
-        data = Counted(images, labels)
-        with pytest.raises(ValueError, match="`labels` must be"):
-            of(model, data, verbose=0)
-        assert data.taken == 1
-
-
-@pytest.mark.parametrize("tool", ["run", "activity", "operations", "accuracy_over_time"])
-def test_weights_that_are_not_finite(small, no_pass, tool):
-    """Neurons with NaN give no spikes, and the largest of outputs with NaN would be a class."""
-    model, images = keras.models.clone_model(small[0]), small[1]
-    model.set_weights([np.full(w.shape, np.nan) if w.dtype == "float32" else w for w in small[0].get_weights()])
-    labels = {"labels": np.zeros(len(images), "int32")} if tool == "accuracy_over_time" else {}
-    with pytest.raises(ValueError, match="must have finite weights.*kernel"):
-        getattr(analysis, tool)(model, images, **labels, verbose=0)
+    with pytest.raises(ValueError, match="`batch_size` must be"):
+        compare(batch_size=0, verbose=0)

@@ -112,13 +112,14 @@ def test_given_axes_are_drawn_on_and_keep_their_style(setting):
 
 def test_bad_input_is_refused(setting):
     model, spikes, _ = setting
-    with pytest.raises(ValueError, match="`sample` must be from 0 to 4. Received: sample=5"):
-        analysis.pictures.raster(model, spikes, sample=5)
-    with pytest.raises(ValueError, match="`layer` must be one of .*'conv1'"):
-        analysis.pictures.membranes(model, spikes, "conv9")
     readout = keras.Sequential([keras.Input((10, 4)), ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))])
-    with pytest.raises(ValueError, match="`model` must have spiking neurons. It has a readout only"):
-        analysis.pictures.raster(readout, np.ones((1, 10, 4), "float32"))
+    for call, message in (
+        (lambda: analysis.pictures.raster(model, spikes, sample=5), "with at least one sample"),
+        (lambda: analysis.pictures.membranes(model, spikes, "conv9"), "`layer` must be one of .*'conv1'"),
+        (lambda: analysis.pictures.raster(readout, np.ones((1, 10, 4), "float32")), "must have spiking neurons"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_says_what_to_install(setting, monkeypatch):
@@ -134,8 +135,6 @@ def test_samples_in_a_list(setting):
     )
     for one, other in zip(drawn.lines, expected.lines, strict=True):
         np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
-    with pytest.raises(ValueError, match="`sample` must be from 0 to 4. Received: sample=5"):
-        analysis.pictures.raster(model, list(spikes), sample=5)
 
 
 def test_a_sample_of_several_inputs():
@@ -149,5 +148,3 @@ def test_a_sample_of_several_inputs():
         counts = hidden["spikes"][0].sum(0)
         assert counts.max() > counts.min()
         np.testing.assert_allclose(axis.lines[0].get_ydata(), hidden["membrane"][0][:, counts.argmax()], rtol=1e-6)
-        with pytest.raises(ValueError, match="`sample` must be from 0 to 2. Received: sample=3"):
-            analysis.pictures.raster(model, given, sample=3)

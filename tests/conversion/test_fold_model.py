@@ -69,21 +69,6 @@ def test_equal_spikes(tmp_path):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "folded.keras")(spikes), folded(spikes))
 
 
-def test_all_but_the_normalisation_stays():
-    model = network()
-    folded = ksbp.fold_batch_normalization(model)
-    cells = [m.get_layer("time").cell.neurons() for m in (model, folded)]
-    for old, new in zip(*cells, strict=True):
-        kept = [{k: v for k, v in cell.get_config().items() if k != "synapse"} for cell in (old, new)]
-        assert kept[0] == kept[1]
-        if hasattr(old, "seed_generator"):
-            np.testing.assert_array_equal(new.seed_generator.state, old.seed_generator.state)
-    assert not {id(v) for v in model.variables} & {id(v) for v in folded.variables}
-    kinds = [[type(part).__name__ for part in getattr(cell.synapse, "layers", [cell.synapse])] for cell in cells[1]]
-    assert kinds[0] == ["Conv2D"] and kinds[4] == ["ZeroPadding2D", "Conv2D"]
-    assert cells[1][0].synapse.use_bias
-
-
 def test_a_trained_factory_model_and_its_encoder():
     """With rounding, in low precision and behind an encoder whose stream goes on from where it is."""
     images = np.random.default_rng(0).uniform(0, 1, (16, 12, 12, 1)).astype("float32")
@@ -186,12 +171,16 @@ class Named(keras.layers.Conv2D):
     """Computes what its base class does."""
 
 
+def inside(x):
+    return keras.Model(x, keras.layers.BatchNormalization(name="norm")(x), name="whole")
+
+
 @pytest.mark.parametrize(
     ("layers", "match"),
     [
+        ([inside(keras.Input((4, 4, 2)))], "it is inside of 'whole'"),
         ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
         ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
-        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(name="first")], "it stands behind 'first'"),
         ([], "there is no layer before it"),
         ([Standardised(2, 3, name="conv")], "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
         ([keras.layers.Conv2D(2, 3), Centred(name="norm")], "'norm' is unknown: its class has a `call`"),
@@ -199,7 +188,7 @@ class Named(keras.layers.Conv2D):
     ],
 )
 def test_what_cannot_be_folded_is_refused_by_name(layers, match):
-    if not layers or layers[-1].name != "norm":
+    if not layers or layers[-1].name not in ("norm", "whole"):
         layers = [*layers, keras.layers.BatchNormalization(name="norm", trainable=False)]
     with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
         ksbp.fold_batch_normalization(one_cell(keras.Sequential(layers)))
@@ -212,28 +201,6 @@ def test_a_class_with_the_computation_of_its_base_is_folded():
     assert isinstance(folded.layers[-1].cell.synapse, Named) and not norms_in(folded)
     x = np.random.default_rng(0).normal(size=(5, 3, 4, 4, 2)).astype("float32")
     np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
-
-
-def test_layers_with_lora_are_refused():
-    dense = keras.layers.Dense(3, name="adapted")
-    model = one_cell(keras.Sequential([dense, keras.layers.BatchNormalization(name="norm")]))
-    dense.enable_lora(2)
-    with pytest.raises(ValueError, match="'norm' cannot be folded: the layer 'adapted' before it is quantised"):
-        ksbp.fold_batch_normalization(model)
-
-
-def test_unknown_layers_and_layers_between_cells_are_refused():
-    inputs = keras.Input((4,))
-    functional = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs), name="whole")
-    with pytest.raises(ValueError, match="'norm' cannot be folded: it is inside of 'whole'"):
-        ksbp.fold_batch_normalization(one_cell(functional, (4,)))
-    between = SequentialCell([LIFCell(keras.layers.Dense(3)), keras.layers.BatchNormalization(name="between"),
-                              ReadoutCell(keras.layers.Dense(2))])  # fmt: skip
-    inputs = keras.Input((3, 4))
-    with pytest.raises(ValueError, match="'between' cannot be folded: there is no layer before it"):
-        ksbp.fold_batch_normalization(keras.Model(inputs, ksbp.SpikingRNN(between)(inputs)))
-    with pytest.raises(TypeError, match="must have a SpikingRNN layer"):
-        ksbp.fold_batch_normalization(keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization()]))
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -253,22 +220,5 @@ def test_models_with_a_call_of_their_own_are_copied_whole():
     assert type(folded.get_layer("skips")) is Skips
     np.testing.assert_allclose(folded(x), model(x), rtol=1e-5, atol=1e-6)
     whole = Skips([keras.Input((5, 3)), ksbp.SpikingRNN(LIFCell(normalized(keras.layers.Dense(3))))], name="whole")
-    with pytest.raises(ValueError, match=r"'whole' \(Skips\) has a SpikingRNN in it and a `call` of its own"):
+    with pytest.raises(TypeError, match="a `call` of its own, Skips"):
         ksbp.fold_batch_normalization(whole)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Doubled(keras.Model):
-    def call(self, inputs, training=None, mask=None):
-        return 2 * super().call(inputs)
-
-
-def test_a_model_whose_copy_has_its_call_is_folded():
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((5, 6))
-    cell = SequentialCell([LIFCell(normalized(keras.layers.Dense(5))), ReadoutCell(keras.layers.Dense(3))])
-    model = Doubled(inputs, ksbp.SpikingRNN(cell)(inputs))
-    x = np.random.default_rng(0).normal(0, 1, (4, 5, 6)).astype("float32")
-    folded = ksbp.fold_batch_normalization(model)
-    assert type(folded) is Doubled and np.abs(model(x)).max() > 0
-    np.testing.assert_allclose(folded(x), model(x), rtol=1e-5, atol=1e-6)

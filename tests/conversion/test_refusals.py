@@ -9,9 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.conversion.graph import RELU
+from keras_spiking_bp.conversion.graph import RELU, normal_form
 from keras_spiking_bp.conversion.read import read
-from keras_spiking_bp.conversion.rewrite import normal_form
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import trained_looking
 from tests.slow import slow_except
@@ -24,30 +23,9 @@ def chain(*parts, end=None):
     return keras.Sequential([keras.Input((6, 6, 3)), *parts, layers.Flatten(), end])
 
 
-class Standardised(layers.Conv2D):
-    def call(self, inputs):
-        kernel = self.kernel - tf.reduce_mean(self.kernel, axis=(0, 1, 2))
-        return tf.nn.relu(tf.nn.conv2d(inputs, kernel, 1, "VALID"))
-
-
 class Convolves(layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         return super().convolution_op(inputs, 2.0 * kernel)
-
-
-class Halved(layers.Dense):
-    def call(self, inputs, training=None):
-        return 0.5 * super().call(inputs)
-
-
-class Frozen(layers.BatchNormalization):
-    def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=True)
-
-
-class Negative(layers.MaxPooling2D):
-    def call(self, inputs):
-        return -super().call(-inputs)
 
 
 class Difference(layers.Add):
@@ -62,27 +40,99 @@ class Initialised(layers.Conv2D):
         super().__init__(filters, kwargs.pop("kernel_size", 3), activation=kwargs.pop("activation", "relu"), **kwargs)
 
 
-def difference():
+@keras.saving.register_keras_serializable(package="tests")
+class Twice(keras.Sequential):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+def graph(build):
     inputs = keras.Input((6, 6, 3))
-    parts = [layers.Conv2D(2, 3)(inputs) for _ in range(2)]
-    x = layers.ReLU()(Difference(name="own")(parts))
-    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(build(inputs))))
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: chain(Standardised(2, 3, name="own")), r"\(Standardised\).*`call` of its own.*Conv2D"),
-        (lambda: chain(Convolves(2, 3, activation="relu", name="own")), "`convolution_op` of its own.*Conv2D"),
-        (lambda: chain(layers.Conv2D(2, 3, activation="relu"), end=Halved(3, name="own")), "`call` of its own.*Dense"),
-        (lambda: chain(layers.Conv2D(2, 3), Frozen(name="own"), layers.ReLU()), "of its own.*BatchNormalization"),
-        (lambda: chain(layers.Conv2D(2, 3), Negative(2, name="own"), layers.ReLU()), "of its own.*MaxPooling2D"),
-        (difference, "`_merge_function` of its own.*Add"),
-    ],
-)
-def test_a_layer_that_computes_something_of_its_own_is_refused(make, message):
-    with pytest.raises(ValueError, match="'own'.*" + message):
+def relu(x):
+    return x * x
+
+
+def two(x):
+    return [layers.Conv2D(2, 3)(x) for _ in range(2)]
+
+
+def used_twice(x):
+    layer = layers.Conv2D(3, 3, padding="same", activation="relu")
+    return layer(layer(x))
+
+
+CONV = {"filters": 2, "kernel_size": 3}
+#: ANNs that cannot be converted, and why.
+BAD = {
+    "a call": (lambda: chain(Convolves(**CONV, name="own")), ValueError, "'own'.*`convolution_op` of its own.*Conv2D"),
+    "a merge": (lambda: graph(lambda x: Difference(name="own")(two(x))), ValueError, "'own'.*`_merge_function` of its"),
+    "a model with a call": (
+        lambda: Twice([keras.Input((6, 6, 3)), layers.Dense(3)]), TypeError, "'twice.*Twice.* has a `call` of its own"
+    ),
+    "a part with a call": (lambda: chain(Twice([layers.Dense(3)])), TypeError, "Twice.* has a `call` of its own"),
+    "only called relu": (lambda: chain(layers.Conv2D(**CONV, activation=relu)), ValueError, "'relu', no ReLU of Keras"),
+    "tanh": (lambda: chain(layers.Conv2D(**CONV, activation="tanh", name="c")), ValueError, "'c'.*tanh.*only a ReLU"),
+    "a slope": (lambda: chain(layers.ReLU(negative_slope=0.1, name="slope")), ValueError, "'slope'.*no sign"),
+    "a threshold": (lambda: chain(layers.ReLU(threshold=0.1, name="jump")), ValueError, "'jump'.*it jumps"),
+    "a softmax inside": (
+        lambda: chain(layers.Dense(3, activation="softmax", name="inside")), ValueError, "'inside'.*softmax"
+    ),
+    "a scale of each row": (
+        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((6, 1, 1)), name="own")), ValueError, "its scale must be"
+    ),
+    "a scale of each place": (
+        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((1, 6, 3)), name="own")), ValueError, "its scale must be"
+    ),
+    "random crop inside": (
+        lambda: chain(layers.Conv2D(**CONV), layers.RandomCrop(2, 2, name="crop")), ValueError, "'crop' .RandomCrop."
+    ),
+    "ranks": (
+        lambda: graph(lambda x: layers.Add(name="mixed")([two(x)[0], layers.Dense(2)(layers.Flatten()(x))])),
+        ValueError, "'mixed' .Add. cannot be converted: .*as many dimensions",
+    ),
+    "rows": (lambda: graph(lambda x: layers.Concatenate(1, name="rows")(two(x))), ValueError, "'rows'.* has axis=1"),
+    "normalised rows": (lambda: chain(layers.BatchNormalization(1, name="rows")), ValueError, "'rows'.* has axis=1"),
+    "outside of a layer": (lambda: graph(lambda x: x + 1.0), ValueError, "outside of a layer"),
+    "unknown": (lambda: chain(layers.Conv2DTranspose(**CONV, name="up")), ValueError, r"'up' \(Conv2DTranspose\)"),
+    "a product": (lambda: graph(lambda x: layers.Multiply(name="gate")(two(x))), ValueError, r"'gate' \(Multiply\)"),
+    "no readout": (lambda: chain(end=layers.Dense(3, activation="relu")), ValueError, "must end in"),
+    "shared": (lambda: graph(used_twice), ValueError, "used 2 times"),
+    "channels first": (
+        lambda: chain(layers.AveragePooling2D(2, data_format="channels_first", name="cf")), ValueError,
+        "'cf'.*channels_last",
+    ),
+    "a layer": (lambda: layers.Dense(3), TypeError, "Sequential or functional"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_converted_is_refused_by_name(case):
+    make, kind, message = BAD[case]
+    with pytest.raises(kind, match=message):
         ksbp.convert_to_snn(make(), "not looked at before the network is understood", 5)
+
+
+@pytest.mark.parametrize(("arguments", "kind", "message"), [
+    ({"method": "mean"}, ValueError, "`method` must be one of .*'mean'"),
+    ({"percentile": 0}, ValueError, "`percentile` must be in per cent.*percentile=0"),
+    ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
+    ({"initial_membrane": 1}, ValueError, "`initial_membrane` must be .*initial_membrane=1"),
+    ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, r"mean over time is `scale \* image`.*LatencyEncoder"),
+    ({"encoder": ksbp.ConstantEncoder(6), "num_steps": 5}, ValueError, "contradicts the encoder: num_steps=5.*=6"),
+    ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
+    ({"encoder": ksbp.ConstantEncoder(5, name="time")}, ValueError, "`encoder` must have another name.*'time'"),
+    ({"sample_data": IMAGES[:, :5]}, ValueError, r"`sample_data` must hold images of the shape \(6, 6, 3\)"),
+    ({"sample_data": IMAGES[:0]}, ValueError, "`sample_data` must hold"),
+    ({"sample_data": 1e38 * IMAGES + 2e38}, ValueError, "'hidden' gives infinity or NaN on `sample_data`"),
+    ({"sample_data": -IMAGES}, ValueError, "'hidden' gives 0 for 99.9 % .* Give more data"),
+], ids=str)  # fmt: skip
+def test_bad_arguments_are_refused(arguments, kind, message):
+    ann = chain(layers.Conv2D(2, 3, kernel_initializer="ones", activation="relu", name="hidden"))
+    with pytest.raises(kind, match=message):
+        ksbp.convert_to_snn(ann, **{"sample_data": IMAGES, **arguments})
 
 
 def agrees(ann, expected):
@@ -110,27 +160,12 @@ def test_functions_of_tensorflow_and_keras_are_known(softmax, relu):
     agrees(ann, logits.predict(IMAGES, verbose=0))
 
 
-def test_a_function_that_is_only_called_relu_is_none():
-    def relu(x):
-        return x * x
-
-    with pytest.raises(ValueError, match=r"'own'.*its activation is '.*test_refusals\.relu', and only a ReLU"):
-        read(chain(layers.Conv2D(2, 3, activation=relu, name="own")))
-
-
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (1, 1, 4), (1, 1, 1, 4), (1, 1, 1, 1)])
 def test_rescaling_between_layers_takes_one_number_or_one_a_channel(shape):
     scale, offset = np.random.default_rng(3).uniform(0.5, 1.5, (2, *shape))
     rescaling = layers.Rescaling(scale, offset)
     ann = trained_looking(chain(layers.Conv2D(4, 3, activation="relu"), rescaling))
     agrees(ann, ann.predict(IMAGES, verbose=0))
-
-
-@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 4), (4, 4, 4)])
-def test_other_rescaling_is_refused(shape):
-    ann = chain(layers.Conv2D(4, 3, activation="relu"), layers.Rescaling(np.ones(shape), name="own"))
-    with pytest.raises(ValueError, match=r"'own' \(Rescaling\).*its scale must be .*one a channel \(4\).*of shape"):
-        read(ann)
 
 
 def dropout_in_a_nested_model(shared):
@@ -189,42 +224,3 @@ def test_dropout_of_what_a_maximum_has_pooled_is_not_that_of_the_neurons_before_
     graph = read(chain(layers.Conv2D(4, 3), *parts))
     normal_form(graph)
     assert [node.dropout for node in graph if node.kind == RELU] == rates
-
-
-def test_a_random_crop_that_is_not_in_front_is_refused():
-    """It crops and resizes in inference, too."""
-    ann = chain(layers.Conv2D(4, 3, activation="relu"), layers.RandomCrop(2, 2, name="crop"))
-    with pytest.raises(ValueError, match=r"'crop' \(RandomCrop\)"):
-        ksbp.convert_to_snn(ann, IMAGES)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Twice(keras.Sequential):
-    def call(self, inputs, training=None, mask=None):
-        return 2 * super().call(inputs)
-
-
-class TwiceFunctional(keras.Model):
-    def call(self, inputs, training=None, mask=None):
-        return 2 * super().call(inputs)
-
-
-def test_models_with_a_call_of_their_own():
-    inputs = keras.Input((6,))
-    outputs = layers.Dense(3)(layers.Dense(5, activation="relu")(inputs))
-    inner = Twice([layers.Dense(5, activation="relu")], name="inner")
-    for ann in (
-        Twice([keras.Input((6,)), layers.Dense(5, activation="relu"), layers.Dense(3)], name="inner"),
-        TwiceFunctional(inputs, outputs, name="inner"),
-        keras.Sequential([keras.Input((6,)), inner, layers.Dense(3)]),
-    ):
-        with pytest.raises(TypeError, match=r"The model 'inner' \(Twice.*\) has a `call` of its own"):
-            ksbp.convert_to_snn(ann, np.ones((2, 6), "float32"))
-
-
-def test_sums_of_values_of_different_ranks():
-    inputs = keras.Input((6, 6, 3))
-    added = layers.Add(name="mixed")([layers.Conv2D(4, 3)(inputs), layers.Dense(4)(layers.Flatten()(inputs))])
-    ann = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.ReLU()(added))))
-    with pytest.raises(ValueError, match=r"The layer 'mixed' \(Add\) cannot be converted: .*as many dimensions"):
-        ksbp.convert_to_snn(ann, IMAGES)
