@@ -7,7 +7,6 @@ import functools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,6 +18,7 @@ from keras_spiking_bp.cells.normalization import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.networks import with_other_weights
+from tests.pages import ROOT
 from tests.slow import slow
 
 STEPS, MOMENTUM = 10, 0.8
@@ -772,8 +772,8 @@ def test_what_follows_a_batch_normalisation_is_free_under_bptt():
 @pytest.mark.slow
 def test_two_devices():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.test_batch_normalization"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    command = [sys.executable, "-m", "tests.cells.test_batch_normalization"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
