@@ -4,7 +4,6 @@ import ast
 import graphlib
 import re
 
-from keras_spiking_bp.rnn.carried import OF_A_WINDOW
 from tests.pages import ROOT
 
 PACKAGE = ROOT / "keras_spiking_bp"
@@ -42,12 +41,6 @@ def test_imports_go_to_rooms_above():
     pairs = [(name, other) for name, others in edges.items() for other in others if not other.startswith("_")]
     assert not [(name, other) for name, other in pairs if row[other.split(".")[0]] > row[name.split(".")[0]]]
     list(graphlib.TopologicalSorter(edges).static_order())  # a CycleError names those that import each other
-
-
-def test_the_names_within_a_window_are_those_of_the_page():
-    table = re.search(r"\| entry \| when.*?\n\n", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)[0]
-    named = {name for row in table.strip().splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == {*OF_A_WINDOW, "membrane", "current", "fed_back"}
 
 
 def test_custom_derivatives_have_one_home():

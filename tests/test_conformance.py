@@ -134,16 +134,6 @@ class TestLayers(TestCase):
         )
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_cells_round_trip_by_config(name):
-    cell = CELLS[name]()
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))
-    assert copy.get_config() == cell.get_config()
-    shape = (2, 4, 6, 6, 2)
-    gradient = "bptt" if name == "RecurrentCell" else "accumulated"
-    assert ksbp.SpikingRNN(copy, gradient)(np.zeros(shape, "float32")).shape == (2, *OUTPUTS[name][0])
-
-
 def test_a_cell_keeps_its_settings():
     settings = {
         "beta": 0.9, "threshold": 1.5, "reset_mechanism": "subtract", "dropout": 0.25, "seed": 3,

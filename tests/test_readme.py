@@ -30,10 +30,6 @@ def test_the_first_example_learns():
     assert names["model"].evaluate(x_test, y_test, verbose=0)[1] > 0.95
 
 
-def test_is_short():
-    assert len(README.read_text().splitlines()) <= 150
-
-
 def test_linked_files_exist():
     prose = re.sub(r"```.*?```", "", README.read_text(), flags=re.DOTALL)
     targets = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]*))?\)", prose)

@@ -180,7 +180,7 @@ def _read_neurons(
         return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     parameters: dict[str, Any]
     if kind == "Threshold":
-        parameters = equations.read_threshold(node)
+        parameters = equations.read_threshold(name, node, dt)
     elif kind == "IF":
         parameters = {"beta": 1.0, **equations.read_if(name, node, dt)}
     else:

@@ -14,38 +14,19 @@ def spikes(seed=0, steps=12, shape=(5, 6, 2)):
     return (rng.uniform(size=(3, steps, *shape)) < rate).astype("float32")
 
 
+@pytest.mark.parametrize("of", ["counts", "spikes"])
 @pytest.mark.parametrize("unroll", [False, True])
-def test_counts_are_the_maximum_of_the_counts_at_every_step(unroll):
-    x = spikes()
-    pooling = keras.layers.MaxPooling2D(3, strides=2)
-    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling, of="counts"), return_sequences=True, unroll=unroll)
-    out = layer(x).numpy()
-    assert set(np.unique(out)) == {0.0, 1.0}
-    counts, seen = out.cumsum(1), x.cumsum(1)
+def test_spikes_of_the_maximum_at_every_step(unroll, of):
+    """In one window and in two."""
+    x, pooling = spikes(), keras.layers.MaxPooling2D(3, strides=2)
+    cell = ksbp.MaxPoolingCell(pooling, of)
+    layer = ksbp.SpikingRNN(cell, return_sequences=True, return_state=True, unroll=unroll)
+    out = layer(x)[0].numpy()
+    counts, seen = (out.cumsum(1), x.cumsum(1)) if of == "counts" else (out, x)
     for t in range(12):
         np.testing.assert_array_equal(counts[:, t], pooling(seen[:, t]))
-
-
-@pytest.mark.parametrize("unroll", [False, True])
-def test_the_maximum_of_the_spikes_of_each_step(unroll):
-    x = spikes()
-    pooling = keras.layers.MaxPooling2D(3, strides=2)
-    layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(pooling, of="spikes"), return_sequences=True, unroll=unroll)
-    out = layer(x).numpy()
-    for t in range(12):
-        np.testing.assert_array_equal(out[:, t], pooling(x[:, t]))
-
-
-def test_two_that_fire_in_turn():
-    """Of their spikes the maximum is 1 at each step, of their counts 1 at every other."""
-    x = np.zeros((1, 6, 2, 1), "float32")
-    x[:, ::2, 0], x[:, 1::2, 1] = 1, 1
-    trains = {
-        of: ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of), return_sequences=True)(x)
-        for of in ("spikes", "counts")
-    }
-    np.testing.assert_array_equal(np.ravel(trains["spikes"]), [1, 1, 1, 1, 1, 1])
-    np.testing.assert_array_equal(np.ravel(trains["counts"]), [1, 0, 1, 0, 1, 0])
+    first, *state = layer(x[:, :5])
+    np.testing.assert_array_equal(np.concatenate([first, layer(x[:, 5:], initial_state=state)[0]], 1), out)
 
 
 def gradients_of_pooling(layer, x, weight):
@@ -103,56 +84,6 @@ def test_a_masked_step_is_skipped(gradient, of):
         np.testing.assert_allclose(together[i, mask[i]], gradients_of_pooling(make(), seen, 1.0)[0], rtol=1e-6)
 
 
-def test_of_spikes_no_state_is_carried():
-    layer = ksbp.SpikingRNN(
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes"), return_sequences=True, return_state=True
-    )
-    x = spikes()
-    whole, *_ = layer(x)
-    first, *state = layer(x[:, :5])
-    np.testing.assert_array_equal(state[0], np.zeros((3, 1)))
-    second, *_ = layer(x[:, 5:], initial_state=state)
-    np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
-
-
-def test_other_choices_are_refused():
-    with pytest.raises(ValueError, match="`of` must be one of .*'spikes', 'counts'.*Received: of='sums'"):
-        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="sums")
-
-
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_the_gradient_goes_on_to_the_neurons_before_it(gradient):
-    """A window of two neurons: the one with more spikes learns; step by step also the other, at its own spikes."""
-    dense = keras.layers.Dense(2, use_bias=False)
-    lif = ksbp.LIFCell(dense, beta=1.0, reset_mechanism="subtract", surrogate="atan")
-    cells = [lif, keras.layers.Reshape((2, 1)), ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes")]
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient=gradient)
-    x = np.ones((1, 6, 1), "float32")
-    layer.build(x.shape)
-    dense.kernel.assign([[0.55, 0.35]])  # spikes at the steps 2, 4, 6, and at step 3
-    with tf.GradientTape() as tape:
-        rate = layer(x)
-    to_first, to_second = np.ravel(tape.gradient(rate, dense.kernel))
-    trains = ksbp.SpikingRNN(lif, return_sequences=True)(x).numpy()[0]
-    assert trains[:, 0].sum() > trains[:, 1].sum() > 0
-    assert (trains[:, 1] > trains[:, 0]).any()
-    assert float(np.ravel(rate)[0]) == pytest.approx(trains.max(1).mean())
-    assert to_first > 0
-    assert (to_second > 0) == (gradient == "bptt")
-
-
-def test_carried_state_continues_the_counts():
-    x = spikes()
-    make = lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts")  # noqa: E731
-    whole = ksbp.SpikingRNN(make(), return_sequences=True)(x).numpy()
-    layer = ksbp.SpikingRNN(make(), return_sequences=True, return_state=True)
-    first, *state = layer(x[:, :5])
-    second, *_ = layer(x[:, 5:], initial_state=state)
-    np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
-    inputs = keras.Input((None, 5, 6, 2))
-    assert [tuple(s.shape) for s in layer(inputs)][1] == (None, 5, 6, 2)
-
-
 def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
     """In training the total of the normalised current is of other statistics than its sum in the loop."""
     norm = keras.layers.BatchNormalization()
@@ -171,11 +102,6 @@ def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
         _, states = cell.step(tf.constant(x[:, t]), states)
     total = cell.accumulate(tf.constant(x.sum(1)), states, tf.constant(5.0), training=True)
     np.testing.assert_array_equal(total, states[0]["spike_count"])
-
-
-def test_other_layers_are_refused():
-    with pytest.raises(TypeError, match="`synapse` must be a max pooling layer.*AveragePooling2D"):
-        ksbp.MaxPoolingCell(keras.layers.AveragePooling2D(2))
 
 
 def test_low_precision_counts_on():
@@ -199,19 +125,15 @@ def test_where_the_lead_changes_by_hand(weight, of_a, of_b):
     np.testing.assert_array_equal(found[0, :, :, 0], np.stack([of_a, of_b], 1))
 
 
-def test_a_mask_in_a_plain_rnn_of_keras():
-    pooling = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes")
-    rnn = keras.layers.RNN(
-        ksbp.SequentialCell([pooling, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(2))])
-    )
-    x = tf.constant(np.random.default_rng(0).integers(0, 2, (3, 5, 4, 1)).astype("float32"))
-    rnn(x)
-    masked = tf.function(lambda x, mask: rnn(x, mask=mask))(x, tf.constant([[True] * 3 + [False] * 2] * 3))
-    np.testing.assert_allclose(masked, rnn(x[:, :3]), rtol=1e-6)
-
-
 def test_a_sum_of_spikes_is_one_spike_in_its_step():
     x = np.random.default_rng(0).integers(0, 4, (2, 9, 6, 1)).astype("float32")
     layer = ksbp.SpikingRNN(ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="spikes", name="pool"))
     count = layer.observe(x)[1]["pool"]["spike_count"]
     np.testing.assert_array_equal(count, (x.reshape(2, 9, 3, 2, 1).max(3) > 0).sum(1))
+
+
+def test_other_arguments_are_refused():
+    with pytest.raises(ValueError, match="of"):
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="sums")
+    with pytest.raises(TypeError, match="synapse"):
+        ksbp.MaxPoolingCell(keras.layers.AveragePooling2D(2))

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from tests.oracle import assert_close
+from tests.rnn.test_summary import lines_of
 from tests.slow import slow, slow_except
-from tests.test_cell_summary import lines_of
 
 BETAS, THRESHOLDS, SYNAPTIC = [0.7, 0.95, 1.0], [0.6, 1.0, 1.7], [0.3, 1.0, 0.8]
 

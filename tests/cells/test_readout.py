@@ -103,16 +103,6 @@ def test_before_spiking_neurons(gradient, tmp_path):
     assert_close(outputs, model(X))
 
 
-def test_a_readout_that_was_in_another_network_is_the_last_one_here():
-    readout = ksbp.ReadoutCell(keras.layers.Dense(3), beta=LAST)
-    layer = ksbp.SpikingRNN(readout)
-    before = layer(X, training=True)
-    longer = ksbp.SequentialCell([readout, ksbp.LIFCell(keras.layers.Dense(2))])
-    ksbp.SpikingRNN(longer)(X, training=True)
-    np.testing.assert_array_equal(layer(X, training=True), before)
-    assert_close(ksbp.SpikingRNN(ksbp.SequentialCell(longer.cells[:1]))(X, training=True), before)
-
-
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_statistics_behind_it_are_those_of_its_mean_potential(gradient):
     """Batch normalisation behind a readout sees V summed over the steps, in the first step of a training too."""
@@ -138,17 +128,6 @@ def test_the_last_one_carries_no_sum():
     layer.build(X.shape)
     window = layer._run(tf.constant(X), carried.at_rest(layer.cell, 3), None, True, "accumulated")
     assert list(window.states[-1]) == ["membrane"]
-
-
-def test_maxima_of_potentials_are_not_counted_as_spikes():
-    pool = ksbp.MaxPoolingCell(keras.layers.MaxPooling1D(2), of="counts", name="pool")
-    cells = [ksbp.ReadoutCell(keras.layers.Conv1D(2, 3)), pool, keras.layers.Flatten()]
-    inputs = keras.Input((6, 8, 1))
-    model = keras.Model(
-        inputs, ksbp.SpikingRNN(ksbp.SequentialCell([*cells, ksbp.LIFCell(keras.layers.Dense(2))]))(inputs)
-    )
-    with pytest.raises(ValueError, match="The max pooling 'pool' gets an input that is no spikes"):
-        ksbp.analysis.activity(model, np.ones((2, 6, 8, 1), "float32"), verbose=0)
 
 
 def test_its_potentials_are_multiplied(capsys):

@@ -75,20 +75,8 @@ def channels_first():
 @pytest.mark.parametrize("pooling", ["neuron", "average", "max"])
 def test_shapes_are_height_width_channels_whatever_the_configuration(channels_first, pooling):
     assert small(pooling=pooling).count_params() == 9 * 2 * 4 + 4 * 4 * 4 * 16 + 16 * 3
-
-
-def test_shapes_of_a_residual_network_whatever_the_configuration(channels_first):
-    resnet = ksbp.models.spiking_resnet(
-        (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4, preset="paper"
-    )
-    assert resnet.get_layer("time").cell.cells[-2].name == "flatten"
+    resnet = ksbp.models.spiking_resnet((8, 8, 2), 3, [(4, 2)], [], stem_filters=4, num_steps=2, preset="paper")
     assert resnet.predict(np.zeros((1, 8, 8, 2), "float32"), verbose=0).shape == (1, 3)
-    shapes = [tuple(weight.shape) for weight in resnet.weights]
-    keras.config.set_image_data_format("channels_last")
-    other = ksbp.models.spiking_resnet(
-        (8, 8, 2), 3, [(4, 1), (4, 2), (6, 2)], [], num_steps=2, stem_filters=4, preset="paper"
-    )
-    assert [tuple(weight.shape) for weight in other.weights] == shapes
 
 
 def test_encoders():
@@ -108,30 +96,3 @@ def test_a_seed_fixes_weights_and_spikes():
     assert (a(x).numpy() != c(x).numpy()).any()
     first, second = (np.ravel(w)[:10] for w in a.trainable_weights[1:3])
     assert (first != second).all()
-
-
-def test_seeds_of_numpy():
-    x = np.random.default_rng(0).random((2, 8, 8, 2), "float32")
-    a, b = small(seed=1, dropout=0.3), small(seed=np.int64(1), dropout=0.3)
-    np.testing.assert_array_equal(a(x, training=True), b(x, training=True))
-    assert keras.Model.from_config(b.get_config()).layers[1].seed == 1
-    for make in (lambda: ksbp.PoissonEncoder(3, seed="1"), lambda: ksbp.LIFCell(keras.layers.Dense(2), seed=1.5)):
-        with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits or None. Received: seed="):
-            make()
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1.*num_steps=0"):
-        small(num_steps=0)
-    with pytest.raises(ValueError, match="`num_steps` contradicts the encoder"):
-        small(encoder=ksbp.PoissonEncoder(7))
-    with pytest.raises(TypeError, match="`encoder` must be"):
-        small(encoder=keras.layers.Flatten())
-    with pytest.raises(ValueError, match="`kappa` must be a number above 0"):
-        small(kappa=-1.0)
-    with pytest.raises(ValueError, match=r"`input_shape` must be known in every dimension"):
-        spiking_lenet(input_shape=(None, None, 1))
-    with pytest.raises(ValueError, match="`classes` must be an integer of at least 1"):
-        spiking_lenet(classes=0)
-    with pytest.raises(ValueError, match="`stages`"):
-        small(stages=["pooling"])

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells import composite, lif
+from tests.gradients.test_reads_before_updates import optimized_graphs
 from tests.kernels.test_kernels import with_compiler
-from tests.test_reads_before_updates import optimized_graphs
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, 6, 6, 3)).astype("float32")
 

@@ -7,7 +7,6 @@ import functools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,7 +17,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.normalization import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from keras_spiking_bp.rnn.statistics import take_statistics
-from tests.networks import with_other_weights
+from tests.pages import ROOT
 from tests.slow import slow
 
 STEPS, MOMENTUM = 10, 0.8
@@ -153,20 +152,9 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
 
 
-def test_first_statistics_leave_out_masked_steps():
-    first, taken = (ksbp.SpikingRNN(ksbp.LIFCell(normalized(4), beta=0.9)) for _ in range(2))
-    seen = np.arange(STEPS) < np.arange(5, 5 + len(X))[:, None]
-    mean = (X * seen[..., None]).sum(1) / np.minimum(seen.sum(1), STEPS)[:, None]
-    first(X, training=True, mask=seen)
-    take_statistics(taken, X, mask=seen)
-    for layer in (first, taken):
-        currents = mean @ layer.trainable_weights[0].numpy()
-        assert_close(statistics(layer), [currents.mean(0), currents.var(0)], rtol=1e-3)
-
-
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", slow("bfloat16"), "float16"])
-@pytest.mark.parametrize("options", [{}, slow({"scale": False, "center": False}), {"axis": 3, "epsilon": 0.1}], ids=str)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("options", [{}, {"axis": 3, "epsilon": 0.1, "scale": False}], ids=str)
 def test_one_call_is_that_of_keras(policy, options, training):
     """Behind a convolution it is one operation of TensorFlow, not Keras' own."""
     norm = keras.layers.BatchNormalization(dtype=policy, **options)
@@ -295,22 +283,6 @@ def test_a_sequential_with_a_call_of_its_own():
     np.testing.assert_allclose(output_of(moved(synapse), images), synapse(images, training=False), rtol=1e-6)
 
 
-def test_inference_is_the_network_of_training():
-    """One affine map at all steps, that of the statistics before the update."""
-    layer = one_cell()
-    expected = layer(X)
-    assert_equal([layer(X, training=True)], [expected])
-    assert np.abs(layer(X) - expected).max() > 0  # with the next statistics
-    kernel, gamma, beta = (v.numpy() for v in layer.trainable_weights)
-    mean, variance = statistics(layer)
-    factor = gamma / np.sqrt(variance + norms_of(layer)[0].epsilon)
-    dense = keras.layers.Dense(4)
-    plain = ksbp.SpikingRNN(ksbp.LIFCell(dense, beta=0.9))
-    plain.build(X.shape)
-    dense.set_weights([kernel * factor, beta - mean * factor])
-    assert_close([plain(X)], [layer(X)])
-
-
 # --- a model that is trained ------------------------------------------------------------------------------------------
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (16, 8, 8, 1)).astype("float32")
@@ -335,13 +307,12 @@ def first_statistics(**kwargs):
     return statistics(model)
 
 
-_ELSEWHERE = [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
-
-
-@pytest.mark.parametrize("compiled", [{}, *(slow(how) for how in _ELSEWHERE)])
-def test_the_first_statistics_are_those_of_the_first_batch(compiled):
+@pytest.mark.parametrize(("gradient", "compiled"), [
+    ("accumulated", {}), ("bptt", {}), slow(("accumulated", {"jit_compile": True, "steps_per_execution": 2})),
+])  # fmt: skip
+def test_the_first_statistics_are_those_of_the_first_batch(gradient, compiled):
     """Layer by layer: with a learning rate of 0 all steps see one network, whose statistics do not move any more."""
-    model = network(rate=0.0, compiled=compiled)
+    model = network(gradient, rate=0.0, compiled=compiled)
     model.fit(IMAGES, LABELS, batch_size=16, epochs=2, verbose=0)
     assert_close(statistics(model), first_statistics(), rtol=1e-3, atol=1e-4)
     assert np.abs(statistics(model)[-1] - 1).max() > 0.1
@@ -350,45 +321,8 @@ def test_the_first_statistics_are_those_of_the_first_batch(compiled):
 
 
 def test_first_statistics_in_a_stateless_call():
-    model = network(rate=0.0)
-    before = statistics(model)
-    trainable, others = ([v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables))
-    step = tf.function(lambda: model.stateless_call(trainable, others, IMAGES, training=True))
-    after = {v.path: value for v, value in zip(model.non_trainable_variables, step()[1], strict=True)}
-    found = [after[v.path] for norm in norms_of(model) for v in (norm.moving_mean, norm.moving_variance)]
-    assert_close(found, first_statistics(), rtol=1e-3, atol=1e-4)
-    assert_close(statistics(model), before)
+    """They have no gradient, and the variables do not change."""
 
-
-class Counts(keras.layers.Layer):
-    """Counts the time steps in which it was called."""
-
-    is_affine = True
-
-    def build(self, shape):
-        self.seen = self.add_weight(name="seen", shape=(), initializer="zeros", trainable=False)
-
-    def call(self, x):
-        self.seen.assign_add(1.0)
-        return x
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_layer_that_changes_its_variables_does_so_while_statistics_are_taken(compiled):
-    counts, norm = Counts(), keras.layers.BatchNormalization()
-    synapse = keras.Sequential([counts, keras.layers.Dense(4, use_bias=False), norm])
-    rnn = ksbp.SpikingRNN(ksbp.LIFCell(synapse, beta=0.9))
-    spikes = np.random.default_rng(0).integers(0, 2, (16, 5, 8)).astype("float32")
-    rnn(spikes)
-    counts.seen.assign(0.0)
-    currents = spikes.mean(1) @ synapse.layers[1].kernel.numpy()
-    take = functools.partial(tf.function(take_statistics) if compiled else take_statistics, rnn)
-    take(tf.constant(spikes))
-    assert float(counts.seen) == 5 + 1  # each step, and the totals
-    assert_close([norm.moving_mean, norm.moving_variance], [currents.mean(0), currents.var(0)], rtol=1e-3)
-
-
-def test_first_statistics_have_no_gradient_in_a_stateless_call():
     def gradient(call):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(call() ** 2)
@@ -396,11 +330,17 @@ def test_first_statistics_have_no_gradient_in_a_stateless_call():
 
     model = network("bptt", surrogate="atan")
     start = model.get_weights()
-    expected = gradient(lambda: model(IMAGES, training=True))
+    expected, after = gradient(lambda: model(IMAGES, training=True)), statistics(model)
     model.set_weights(start)
     values = [[v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)]
-    found = gradient(lambda: model.stateless_call(*values, IMAGES, training=True)[0])
-    assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert_close(
+        gradient(lambda: model.stateless_call(*values, IMAGES, training=True)[0]), expected, rtol=1e-3, atol=1e-5
+    )
+    updated = model.stateless_call(*values, IMAGES, training=True)[1]
+    updated = {v.path: value for v, value in zip(model.non_trainable_variables, updated, strict=True)}
+    given = [updated[v.path] for norm in norms_of(model) for v in (norm.moving_mean, norm.moving_variance)]
+    assert_close(given, after, rtol=1e-3, atol=1e-4)
+    assert_equal(model.get_weights(), start)
 
 
 @pytest.mark.slow
@@ -423,23 +363,6 @@ def test_first_statistics_of_new_layers_behind_trained_ones():
     assert_close(statistics(model)[:2], updated, rtol=1e-3, atol=1e-4)
     assert_close(statistics(model)[2:], statistics(expected)[2:], rtol=1e-3, atol=1e-4)
     assert np.abs(statistics(model)[3] - 1).max() > 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_first_statistics_with_the_other_gradients(gradient):
-    model = network(gradient, rate=0.0, surrogate="atan")
-    model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
-    assert_close(statistics(model), first_statistics(surrogate="atan"), rtol=1e-3, atol=1e-4)
-
-
-def test_frozen_statistics_are_not_taken():
-    model = network()
-    for norm in norms_of(model):
-        norm.trainable = False
-    before = model.get_weights()
-    take_statistics(model.get_layer("time"), ksbp.ConstantEncoder(6)(IMAGES))
-    assert_equal(model.get_weights(), before)
 
 
 def test_evaluate_and_predict_and_validation_touch_nothing():
@@ -500,63 +423,6 @@ def test_frozen_statistics_stay():
         assert all(np.abs(a - b).max() > 0 for a, b in zip(norm.get_weights(), old, strict=True))
 
 
-@pytest.mark.slow
-def test_learns_in_low_precision_and_is_saved_and_cloned(tmp_path):
-    model = network(rate=0.3, dtype="mixed_bfloat16", surrogate="triangle")
-    history = model.fit(IMAGES, LABELS, batch_size=8, epochs=15, verbose=0).history["loss"]
-    assert history[-1] < 0.8 * history[0]
-    assert all(v.dtype == "float32" for v in model.variables if "seed" not in v.path)
-    model.save(tmp_path / "m.keras")
-    loaded, cloned = keras.saving.load_model(tmp_path / "m.keras"), keras.models.clone_model(model)
-    cloned.set_weights(model.get_weights())
-    for other in (loaded, cloned):
-        assert_equal(other.get_weights(), model.get_weights())
-        assert_equal([other(IMAGES)], [model(IMAGES)])
-    old = statistics(loaded)
-    loaded(IMAGES, training=True)
-    change = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(statistics(loaded), old, strict=True)]
-    assert 0 < max(change) < 0.2  # one update of a momentum of 0.9; the statistics were not taken anew
-
-
-@pytest.mark.slow
-def test_a_training_that_is_interrupted_is_resumed_exactly(tmp_path):
-    class Stop(keras.callbacks.Callback):
-        seen = 0
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.seen += 1
-            if self.seen == 6:  # in the second epoch, a batch after a save
-                raise KeyboardInterrupt
-
-    def train(name, callbacks=()):
-        model = network(dropout=0.2)
-        if (tmp_path / name).exists():
-            with_other_weights(model)
-        batches = ksbp.datasets.Batches(IMAGES, LABELS, 4, seed=2)
-        history = ksbp.training.fit(model, batches, 3, tmp_path / name, save_freq=5, callbacks=callbacks, verbose=0)
-        return history.history, model.get_weights()
-
-    whole = train("whole")
-    with pytest.raises(KeyboardInterrupt):
-        train("stopped", [Stop()])
-    resumed = train("stopped")
-    assert resumed[0] == whole[0]
-    assert_equal(resumed[1], whole[1])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["average", "max"])
-def test_health_and_observe(pooling):
-    model = network(pooling=pooling, surrogate="sigmoid")
-    health = ksbp.callbacks.Health(IMAGES)
-    model.fit(IMAGES, LABELS, batch_size=8, verbose=0, callbacks=[health])
-    assert all(rate > 0 for rate in health.firing_rates.values())
-    _, activity = model.get_layer("time").observe(ksbp.ConstantEncoder(6)(IMAGES))
-    names = ["conv1", "pool1", "fc1"] if pooling == "max" else ["conv1", "fc1"]
-    assert list(activity) == [*names, "readout"]
-    assert all(activity[name]["spike_count"].numpy().mean() > 0 for name in names)
-
-
 def test_first_statistics_of_one_that_stands_twice():
     shared = keras.Sequential([keras.layers.Dense(8), keras.layers.BatchNormalization()])
     cell = ksbp.SequentialCell(
@@ -578,70 +444,6 @@ def test_first_statistics_of_one_that_stands_twice():
     take_statistics(rnn, spikes)
     np.testing.assert_allclose(norm.moving_mean, moments[0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, moments[1], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_statistics_in_low_precision_are_refused(dtype):
-    norm = keras.layers.BatchNormalization(name="norm", dtype=dtype)
-    with pytest.raises(
-        ValueError, match=f"a batch normalisation with float32 variables.* {dtype} is too coarse.*'norm'"
-    ):
-        ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm]))
-    ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization(dtype=f"mixed_{dtype}")]))
-
-
-def test_renormalisation_is_refused():
-    norm = keras.layers.BatchNormalization(name="norm")
-    norm.renorm = True  # an argument of newer Keras
-    for make in (
-        lambda: ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norm])),
-        lambda: ksbp.SequentialCell([keras.layers.Dense(3), norm, ksbp.ReadoutCell(keras.layers.Identity())]),
-    ):
-        with pytest.raises(ValueError, match="must have no batch normalisation with renorm=True.*'norm'"):
-            make()
-
-
-def test_random_numbers_beside_it_in_one_layer_are_refused():
-    """Both would be in inference mode in the loop over time; in a Sequential each is by itself."""
-    inputs = keras.Input((4,))
-    outputs = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(keras.layers.Dense(4)(inputs)))
-    whole = keras.Model(inputs, outputs, name="whole")
-    with pytest.raises(ValueError, match="`synapse` must not hold a batch normalisation and random.*'whole'"):
-        ksbp.ReadoutCell(whole)
-
-
-class Dropped(keras.Model):
-    """Calls its layers without a flag, which Keras passes on."""
-
-    def __init__(self, rnn):
-        super().__init__()
-        self.rnn, self.dropout = rnn, keras.layers.Dropout(0.5)
-
-    def call(self, inputs, training=None):
-        return self.dropout(self.rnn(inputs))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("frozen", [True, False])
-def test_random_layers_behind_it_draw_in_training(frozen):
-    """In the synapse, in the next cell, and behind the `SpikingRNN`."""
-    norm = keras.layers.BatchNormalization(trainable=not frozen)
-    first = keras.Sequential([keras.layers.Dense(4, bias_initializer="ones"), norm])
-    for place in ("synapse", "next", "behind"):
-        dropout = [keras.layers.Dropout(0.5)]
-        parts = [*first.layers, *(dropout if place == "synapse" else [])]
-        readout = keras.Sequential([*(dropout if place == "next" else []), keras.layers.Dense(3)])
-        cells = [ksbp.LIFCell(keras.Sequential(parts), threshold=0.1), ksbp.ReadoutCell(readout)]
-        rnn = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")
-        model = Dropped(rnn) if place == "behind" else rnn
-        still = model(X)
-        model(X, training=True)  # the first statistics
-        found = [np.array(model(X, training=True)) for _ in range(2)]
-        assert np.abs(found[0] - found[1]).max() > 0.01, place
-        assert np.array_equal(model(X), model(X)) and np.isfinite(still).all()
-        if place == "behind":
-            dropped = np.mean(found[0] == 0)
-            assert 0.2 < dropped < 0.8
 
 
 # --- two devices ------------------------------------------------------------------------------------------------------
@@ -680,100 +482,54 @@ def mirrored():
     assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def behind_a_maximum():
-    norm = keras.layers.BatchNormalization(name="norm")
-    pool = keras.layers.MaxPooling2D(2, name="pool")
-    return ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), pool, norm]))
+def norm(**kwargs):
+    return keras.layers.BatchNormalization(name="norm", **kwargs)
 
 
-def behind_an_activation():
-    norms = [keras.layers.BatchNormalization(), keras.layers.BatchNormalization(name="norm")]
-    relu = keras.layers.ReLU(name="pool")
-    return ksbp.LIFCell(keras.Sequential([keras.layers.Dense(3), norms[0], relu, keras.layers.Dense(3), norms[1]]))
+def renormalised():
+    layer = norm()
+    layer.renorm = True  # an argument of newer Keras
+    return layer
 
 
-def behind_an_activation_with_dropout():
-    inputs = keras.Input((12, 12, 2))
-    outputs = keras.layers.Dropout(0.5)(keras.layers.ReLU()(keras.layers.Dense(3)(inputs)))
-    norm = keras.layers.BatchNormalization(name="norm")
-    return ksbp.LIFCell(keras.Sequential([keras.Model(inputs, outputs, name="pool"), norm]))
+def in_one_layer(outputs_of, *layers):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.Sequential(layers)(outputs_of(inputs)), name="whole")
 
 
-def behind_a_maximum_between_cells():
-    norm = keras.layers.BatchNormalization(name="norm")
-    first = ksbp.LIFCell(keras.layers.Conv2D(3, 3))
-    second = ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), norm]))
-    return ksbp.SequentialCell([first, keras.layers.MaxPooling2D(2, name="pool"), second])
+def run(*synapses, gradient="bptt"):
+    cells = [one if isinstance(one, keras.layers.MaxPooling2D) else ksbp.LIFCell(one) for one in synapses]
+    return ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient=gradient)(np.zeros((2, 4, 12, 12, 4), "float32"))
 
 
-def in_a_layer_of_unknown_order():
-    inputs = keras.Input((12, 12, 2))
-    outputs = keras.layers.BatchNormalization(name="norm")(keras.layers.ReLU()(keras.layers.Dense(4)(inputs)))
-    return ksbp.LIFCell(keras.Model(inputs, outputs, name="pool"))
+def conv():
+    return keras.layers.Conv2D(3, 3)
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        behind_a_maximum,
-        behind_an_activation,
-        behind_an_activation_with_dropout,
-        behind_a_maximum_between_cells,
-        in_a_layer_of_unknown_order,
-    ],
-)
-def test_statistics_that_do_not_follow_from_mean_spikes_are_refused(made):
+@pytest.mark.parametrize(("call", "argument"), [
+    (lambda: run(keras.Sequential([keras.layers.Dense(3), norm(dtype="bfloat16")])), "'norm'"),
+    (lambda: run(keras.Sequential([keras.layers.Dense(3), renormalised()])), "'norm'"),
+    (lambda: run(in_one_layer(keras.layers.Dense(4), norm(), keras.layers.Dropout(0.5))), "'whole'"),
+    (lambda: run(keras.Sequential([conv(), keras.layers.MaxPooling2D(2), norm()])), "'norm'"),
+    (lambda: run(keras.Sequential([conv(), keras.layers.ReLU(), conv(), norm()])), "'norm'"),
+    (lambda: run(conv(), keras.layers.MaxPooling2D(2), keras.Sequential([conv(), norm()])), "'norm'"),
+])  # fmt: skip
+def test_refused(call, argument):
     """The maximum of two places that take turns is 1 at each step; the maximum of their means is 0.5."""
-    x = np.zeros((2, 4, 12, 12, 2), "float32")
-    layer = ksbp.SpikingRNN(made(), gradient="bptt")
-    for _ in range(2):  # nor is it accepted when it is called again
-        with pytest.raises(ValueError, match="'norm' must not (stand behind|be inside of) 'pool'.*mean spikes. Put"):
-            layer(x)
-    frozen = made()
-    for norm in norms_of(frozen):
-        norm.trainable = False
-    assert ksbp.SpikingRNN(frozen, gradient="bptt")(x).shape[0] == 2
+    with pytest.raises(ValueError, match=argument):
+        call()
 
 
-def test_what_is_unfrozen_later_in_a_right_place_learns():
-    layer = one_cell("bptt")
-    (norm,) = norms_of(layer)
-    norm.trainable = False
-    before = statistics(layer)
-    layer(X, training=True)
-    assert_close(statistics(layer), before, rtol=0)
-    norm.trainable = True
-    layer(X, training=True)
-    assert np.abs(statistics(layer)[0] - before[0]).max() > 0.01
-
-
-class Doubles(keras.layers.Layer):
-    """It does not tell the shape of its output."""
-
-    is_affine = True
-
-    def call(self, inputs):
-        return 2.0 * inputs
-
-
-def test_what_follows_a_batch_normalisation_is_free_under_bptt():
-    synapse = keras.Sequential(
-        [
-            keras.layers.Conv2D(3, 3),
-            keras.layers.BatchNormalization(),
-            Doubles(),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(2),
-        ]
-    )
-    assert ksbp.SpikingRNN(ksbp.LIFCell(synapse), gradient="bptt")(np.ones((2, 4, 8, 8, 1), "float32")).shape[0] == 2
+def test_what_is_frozen_or_stands_before_a_maximum_is_free_under_bptt():
+    run(keras.Sequential([conv(), keras.layers.MaxPooling2D(2), norm(trainable=False)]))
+    run(keras.Sequential([conv(), norm(), keras.layers.ReLU(), keras.layers.MaxPooling2D(2)]))
 
 
 @pytest.mark.slow
 def test_two_devices():
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.test_batch_normalization"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    command = [sys.executable, "-m", "tests.cells.test_batch_normalization"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
