@@ -50,7 +50,8 @@ def build() -> Path:
         The path of the library, from which `enable` loads it. Its folder is `KERAS_SPIKING_BP_CACHE`, if set.
 
     Raises:
-        RuntimeError: if there is no compiler, the compiler fails (the error has its message), or the folder is not writable.
+        RuntimeError: if there is no compiler, the compiler fails (the error has its message), or the folder cannot be
+            written.
     """
     path = library_path()
     compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
