@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,6 @@ import keras
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, CompositeCell, Node
 from keras_spiking_bp.cells.synapse import check_synapse
-from keras_spiking_bp.utils.layer_kinds import computes_otherwise
 from keras_spiking_bp.utils.validation import check_layer
 
 #: The name of the input.
@@ -34,7 +33,7 @@ class GraphCell(CompositeCell):
     Shapes: inputs as the first layers accept them, outputs as the last cell returns them.
 
     Raises:
-        TypeError: if an entry is not a pair of a layer and names.
+        TypeError: if an entry is not a layer.
         ValueError: if two layers have the same name, a source is not an earlier layer, the output of a layer is unused,
             a layer other than `Add` and `Concatenate` takes several outputs, the last layer is not a cell, a
             `ReadoutCell` is not the last, samples are concatenated, or a layer has an `activity_regularizer`.
@@ -52,16 +51,15 @@ class GraphCell(CompositeCell):
 
     def __init__(self, nodes: Sequence[tuple[keras.layers.Layer, Sequence[str] | str]], **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(nodes, (list, tuple)):
-            raise TypeError(f"`nodes` must be a list of pairs (layer, sources). Received: nodes={nodes!r}")
         self.layers: list[keras.layers.Layer] = []
         self.sources: list[list[str]] = []
         names = {INPUT}
-        for i, node in enumerate(nodes):
-            layer, taken = _checked(i, node, names)
+        for i, (layer, sources) in enumerate(nodes):
+            sources = [sources] if isinstance(sources, str) else list(sources)
+            _check(i, layer, sources, names)
             names.add(layer.name)
             self.layers.append(layer)
-            self.sources.append(taken)
+            self.sources.append(sources)
         self.track_for_checkpoints(self.layers)
         if not self.layers or not isinstance(self.layers[-1], Cell):
             last = self.layers[-1] if self.layers else None
@@ -69,8 +67,8 @@ class GraphCell(CompositeCell):
         for i, layer in enumerate(self.layers[:-1]):
             if isinstance(layer, Cell) and layer.emits == "potential":
                 raise ValueError(f"`nodes` must have a readout at the end only. Received: nodes[{i}]={layer!r}")
-        taken_by_some = {name for taken in self.sources for name in taken}
-        lost = [layer.name for layer in self.layers[:-1] if layer.name not in taken_by_some]
+        used = {name for sources in self.sources for name in sources}
+        lost = [layer.name for layer in self.layers[:-1] if layer.name not in used]
         if lost:
             raise ValueError(f"`nodes` must lead to the last one. Received: {lost}, whose outputs no other takes")
 
@@ -85,42 +83,29 @@ class GraphCell(CompositeCell):
         return list(self.layers)
 
     def config_of_parts(self, serialize: Callable[[keras.layers.Layer], dict]) -> dict[str, Any]:
-        return {"nodes": [[serialize(layer), taken] for layer, taken in zip(self.layers, self.sources, strict=True)]}
+        return {"nodes": [[serialize(layer), names] for layer, names in zip(self.layers, self.sources, strict=True)]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> GraphCell:
         config = dict(config)
         nodes = [
-            (keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects), taken)
-            for layer, taken in config.pop("nodes")
+            (keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects), sources)
+            for layer, sources in config.pop("nodes")
         ]
         return cls(nodes, **config)
 
 
-def _checked(i: int, node: Any, names: set[str]) -> tuple[keras.layers.Layer, list[str]]:
-    """A pair of `nodes`; `names` are those of earlier layers."""
-    if not isinstance(node, (list, tuple)) or len(node) != 2:
-        raise TypeError(f"`nodes[{i}]` must be a pair (layer, sources). Received: {node!r}")
-    layer, taken = node
-    layer = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
-    taken = [taken] if isinstance(taken, str) or not isinstance(taken, Iterable) else list(taken)
-    if not all(isinstance(name, str) for name in taken):
-        raise TypeError(f"`nodes[{i}]` must take names of layers, or 'input'. Received: {layer.name!r} with {taken!r}")
+def _check(i: int, layer: keras.layers.Layer, sources: list[str], names: set[str]) -> None:
+    """Rejects a pair of `nodes` that cannot be connected; `names` are those of earlier layers."""
+    _ = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
     if layer.name in names:
         raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
-    unknown = [name for name in taken if name not in names]
-    if unknown or not taken:
+    if not sources or not names.issuperset(sources):
         raise ValueError(
-            f"`nodes[{i}]` ({layer.name!r}) must take outputs of layers before it, {sorted(names)}. Received: {taken}"
+            f"`nodes[{i}]` ({layer.name!r}) must take outputs of layers before it, {sorted(names)}. Received: {sources}"
         )
-    otherwise = computes_otherwise(layer, JOINS)
-    if otherwise:
-        raise ValueError(f"`nodes[{i}]` must be a layer of Keras where it joins. Received: {layer.name!r}: {otherwise}")
-    if isinstance(layer, JOINS) is (len(taken) == 1):
-        others = "; others take outputs of SpikingRNN(..., return_sequences=True)" if len(taken) > 1 else ""
-        kinds = " and ".join(kind.__name__ for kind in JOINS)
+    if isinstance(layer, JOINS) is (len(sources) == 1):
         raise ValueError(
-            f"`nodes[{i}]` must take one output, or be one of {kinds} and take several. "
-            f"Received: {layer.name!r} ({type(layer).__name__}) with {taken}{others}"
+            f"`nodes[{i}]` must take one output, or be an Add or Concatenate and take several. "
+            f"Received: {layer.name!r} ({type(layer).__name__}) with {sources}"
         )
-    return layer, taken

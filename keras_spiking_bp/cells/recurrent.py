@@ -29,8 +29,8 @@ class RecurrentCell(CompositeCell):
             `keras.layers.Dense(units, use_bias=False)` with as many units as neurons (all to all), or a convolution.
 
     Raises:
-        TypeError: if `cell` is not a `LIFCell` or `recurrent` not a layer without neurons.
-        ValueError: if `recurrent` returns another shape, or `cell` is already in a `RecurrentCell`.
+        TypeError: if `recurrent` is not a layer without neurons.
+        ValueError: if `recurrent` returns another shape.
 
     Example:
         >>> cell = RecurrentCell(LIFCell(keras.layers.Dense(20)), keras.layers.Dense(20))
@@ -43,10 +43,6 @@ class RecurrentCell(CompositeCell):
 
     def __init__(self, cell: LIFCell, recurrent: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(cell, LIFCell):
-            raise TypeError(f"`cell` must be a LIFCell. Received: cell={cell!r} (type {type(cell).__name__})")
-        if cell.feeds_back:
-            raise ValueError(f"`cell` must not be in another RecurrentCell already. Received: cell={cell!r}")
         check_synapse("recurrent", recurrent)
         self.cell, self.recurrent = cell, recurrent  # in this order, which is that of the weights
         self.cell.feeds_back = True

@@ -26,8 +26,8 @@ class ResidualCell(CompositeCell):
         shortcut: a Keras layer from the inputs to the shape of the junction's current; None for the identity.
 
     Raises:
-        TypeError: if `body` is not a cell, `junction` not a `LIFCell` or `shortcut` not a layer without neurons.
-        ValueError: if `body` emits no spikes, or the two currents differ in shape.
+        TypeError: if `shortcut` is not a layer without neurons.
+        ValueError: if the two currents differ in shape.
 
     Example:
         >>> conv = lambda: keras.layers.Conv2D(4, 3, padding="same", use_bias=False)
@@ -46,14 +46,6 @@ class ResidualCell(CompositeCell):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not isinstance(body, Cell):
-            raise TypeError(f"`body` must be a cell, such as LIFCell. Received: body={body!r}")
-        if body.emits != "spikes":
-            raise ValueError(f"`body` must give spikes, a readout cannot. Received: body={body!r}")
-        if not isinstance(junction, LIFCell):
-            raise TypeError(f"`junction` must be a LIFCell. Received: junction={junction!r}")
-        if junction.feeds_back:
-            raise ValueError(f"`junction` must not be in a RecurrentCell. Received: junction={junction!r}")
         self.body = body
         self.junction = junction
         self.shortcut = check_synapse("shortcut", shortcut, optional=True)

@@ -41,8 +41,6 @@ class SequentialCell(CompositeCell):
 
     def __init__(self, cells: Sequence[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(cells, (list, tuple)):
-            raise TypeError(f"`cells` must be a list of cells and layers. Received: cells={cells!r}")
         self.cells = [
             check_layer(f"cells[{i}]", cell) if isinstance(cell, Cell) else check_synapse(f"cells[{i}]", cell)
             for i, cell in enumerate(cells)

@@ -77,9 +77,7 @@ def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, 
 
 
 def _check_input(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None:
-    """Rejects what Keras would report as shapes of kernels: images without an encoder, whose rows would be time steps,
-    and inputs of another size than those that a layer was built for.
-    """
+    """Rejects images without an encoder, whose rows would be time steps."""
     first, rank = parts_of(synapse)[0], len(per_step) + 1
     spec = first.input_spec
     if not isinstance(spec, keras.layers.InputSpec):
@@ -91,12 +89,6 @@ def _check_input(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None
             f"Received: a time step of the shape {('batch', *per_step)}. If this is a row of an image: `SpikingRNN` "
             "takes (batch, time steps, ...), and an encoder such as PoissonEncoder(num_steps) adds the time steps"
         )
-    for axis, size in (spec.axes or {}).items():
-        if first.built and size is not None and -rank <= axis < rank and (None, *per_step)[axis] != size:
-            raise ValueError(
-                f"The layer {first.name!r} was built for inputs of the size {size} in the axis {axis}. Received: a "
-                f"time step of the shape {('batch', *per_step)}"
-            )
 
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

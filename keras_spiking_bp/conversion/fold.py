@@ -13,7 +13,7 @@ from keras_spiking_bp.cells import Cell, folding
 from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.cells.tree import tree
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import check_graph, check_stock_call, spiking_layers
+from keras_spiking_bp.rnn.spiking_model import check_graph, spiking_layers
 from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
 from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
 from keras_spiking_bp.utils.validation import check_finite_weights, named
@@ -77,11 +77,8 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         return made[id(layer)]
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
-            if any(isinstance(part, SpikingRNN) for part in layer._flatten_layers()):
-                check_stock_call(layer)
-            if has_stock_call(layer):  # by itself Keras follows no models inside
-                return keras.models.clone_model(layer, clone_function=clone)
+        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None) and has_stock_call(layer):
+            return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
         if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
             config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
         else:

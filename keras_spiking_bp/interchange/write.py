@@ -17,7 +17,7 @@ from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import check_allowed, write_layers
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import check_stock_call, check_stock_loop, spiking_layer
+from keras_spiking_bp.rnn.spiking_model import spiking_layer
 from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
 from keras_spiking_bp.utils.validation import check_finite_weights, check_positive
@@ -88,9 +88,6 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 def _network(model: keras.Model | SpikingRNN) -> Cell:
     """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
-    check_stock_loop(rnn)
-    if getattr(model, "outputs", None):
-        check_stock_call(model)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
     others = [] if model is rnn else getattr(model, "operations", model.layers)
     for other in others:

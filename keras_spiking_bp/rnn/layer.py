@@ -64,7 +64,7 @@ class SpikingRNN(keras.layers.RNN):
         states.
 
     Raises:
-        TypeError: if `cell` is not a cell of this library, or `sequences` are complex or no numbers.
+        TypeError: if `cell` is not a cell of this library.
         ValueError: if `gradient` is unknown or a layer of `cell` does not work under it (a synapse that is not affine,
             a `RecurrentCell` or a learned parameter under `"accumulated"`; `surrogate="bounded"` or an
             `activity_regularizer` under `"bptt"`; a batch normalisation behind a layer that is not affine), the dtype
@@ -272,7 +272,7 @@ class SpikingRNN(keras.layers.RNN):
         """Inputs, states before the first step, and mask, verified, as the loop takes them. Builds the layer."""
         if mask is None:  # in `observe` and `take_statistics`
             mask = getattr(sequences, "_keras_mask", None)
-        sequences = window_input.real(sequences)
+        sequences = tf.convert_to_tensor(sequences)
         if not self.built:
             self.build(sequences.shape)
         step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])

@@ -9,7 +9,6 @@ import keras
 
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.utils.layer_kinds import has_stock_call
 from keras_spiking_bp.utils.validation import check_finite_weights, named
 
 
@@ -74,14 +73,12 @@ def output_layer(model: keras.Model) -> SpikingRNN:
     """The one `SpikingRNN` of a model that ends in it.
 
     Raises:
-        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential, or
-            has a `call` of its own, or its SpikingRNN has one, ValueError if there are layers after it, it is in a
-            nested model, it gets an initial state, or weights are not finite.
+        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
+            ValueError if there are layers after it, it is in a nested model, it gets an initial state, or weights are
+            not finite.
     """
     layer = spiking_layer(model)
     check_graph(model)
-    check_stock_call(model)
-    check_stock_loop(layer)
     if layer not in model.layers:
         inner = _part_with(model, layer)
         raise ValueError(
@@ -173,32 +170,6 @@ def check_graph(model: keras.Model) -> None:
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
             f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
-        )
-
-
-def check_stock_call(model: keras.Model) -> None:
-    """Rejects models that may compute something else than their layers.
-
-    Raises:
-        TypeError: if the class of `model` has a `call` of its own.
-    """
-    if not has_stock_call(model):
-        raise TypeError(
-            "`model` must compute what its layers do. Received: a model whose class has a `call` of its own, "
-            f"{type(model).__name__}: give keras.Model(model.inputs, model.outputs)"
-        )
-
-
-def check_stock_loop(layer: SpikingRNN) -> None:
-    """Rejects a `SpikingRNN` that may compute something else than its cell over time.
-
-    Raises:
-        TypeError: if the class of `layer` has a `call` of its own.
-    """
-    if type(layer).call is not SpikingRNN.call:
-        raise TypeError(
-            "`model` must run its cell as SpikingRNN does. Received: a layer whose class has a `call` of its own, "
-            f"{layer.name!r} ({type(layer).__name__})"
         )
 
 

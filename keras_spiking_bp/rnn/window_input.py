@@ -24,14 +24,6 @@ def shape_of_step(sequences_shape: Any) -> tuple[int, ...]:
     return check_static_shape("shape of one time step", sequences_shape[2:])
 
 
-def real(sequences: Any) -> tf.Tensor:
-    """A tensor of real numbers."""
-    sequences = tf.convert_to_tensor(sequences)
-    if sequences.dtype.is_complex or sequences.dtype == tf.string:
-        raise TypeError(f"`sequences` must be of a real dtype. Received: sequences of dtype {sequences.dtype.name}")
-    return sequences
-
-
 def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], unroll: bool, layer: str) -> tf.Tensor:
     """Sequences whose steps have the shape for which the layer was built; with `unroll`, of a known number of steps."""
     if unroll and sequences.shape[1] is None:

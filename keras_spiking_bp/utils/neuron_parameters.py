@@ -42,15 +42,10 @@ def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float 
     """A number that passes `check(name, number)`, or an array (float32) of numbers that do."""
     if not isinstance(value, (list, tuple)) and np.ndim(value) == 0:
         return check(name, value.item() if isinstance(value, np.ndarray) else value)
-    try:
-        array = np.array(value)
-    except ValueError:  # lists of different lengths
-        array = np.array(None)
-    if array.size and array.dtype.kind not in "fiu":
+    array = np.array(value)
+    if array.dtype.kind not in "fiu":
         raise ValueError(f"`{name}` must be a number, or an array of numbers. Received: {name}={value!r}")
     array = array.astype("float32")
-    if not array.size:
-        raise ValueError(f"`{name}` must hold at least one number. Received: an array of shape {array.shape}")
     for extreme in (array.min(), array.max()):  # NaN is both
         check(name, float(extreme))
     return array
