@@ -14,7 +14,7 @@ from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models.pretrained import encoder_from
 from keras_spiking_bp.regularizers import FiringRate
-from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
+from keras_spiking_bp.rnn.derivative import GRADIENTS
 from keras_spiking_bp.utils.validation import check_choice
 
 #: Names of factories, without `spiking_`.

@@ -28,7 +28,7 @@ from examples.experiments.report import write
 from examples.experiments.rounded import rounded_counterpart
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.surrogates import NAMES
-from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
+from keras_spiking_bp.rnn.derivative import GRADIENTS
 
 #: Options of spiking neurons that have a time.
 OF_TIME = ("gradient", "surrogate", "scale_surrogate", "beta")

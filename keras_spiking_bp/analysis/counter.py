@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_spiking_bp.rnn.connections import INPUT, Connection
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.time_loop import Trace, run_window
-from keras_spiking_bp.rnn.window_input import without_masked
+from keras_spiking_bp.rnn.window import without_masked
 from keras_spiking_bp.utils.broadcasting import per_step
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.moving_statistics import learning_normalizations
+from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).

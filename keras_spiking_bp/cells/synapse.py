@@ -9,14 +9,14 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.cells.folding import shift_of
-from keras_spiking_bp.cells.normalization import (
+from keras_spiking_bp.cells.batch_norm import (
     check_normalizations,
     has_one_pass,
     in_keras_own,
     in_one_pass,
     normalizes,
 )
+from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.utils.randomness import seeds_of

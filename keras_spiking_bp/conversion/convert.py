@@ -16,13 +16,13 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.assemble import (
+from keras_spiking_bp.models.parts import (
     RESERVED,
     assemble,
     check_encoder_name,
     checked_num_steps,
 )
-from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
+from keras_spiking_bp.rnn.derivative import GRADIENTS
 from keras_spiking_bp.utils.layer_copies import copy_with_weights
 from keras_spiking_bp.utils.validation import check_choice, check_rate, check_static_shape, is_number
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.export.network import Network
-from keras_spiking_bp.rnn.loop_weights import weights_prepared
+from keras_spiking_bp.rnn.time_loop import weights_prepared
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
 from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
-from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.models.parts import assemble
 from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.validation import check_choice, check_positive
 

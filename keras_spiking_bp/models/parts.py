@@ -1,4 +1,4 @@
-"""The cells that all networks of the paper are made of, with the settings of one network."""
+"""What all networks of the paper are made of: cells with the settings of one network, and the model around them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import Cell, LIFCell, MaxPoolingCell, PoolingCell, ReadoutCell
+from keras_spiking_bp.encoders import ConstantEncoder, Encoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.assemble import assemble
+from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.utils.validation import (
     check_beta,
     check_choice,
@@ -19,6 +20,7 @@ from keras_spiking_bp.utils.validation import (
     check_positive_int,
     check_positive_ints,
     check_seed,
+    check_static_shape,
 )
 
 #: Pooling between the stages of a network.
@@ -179,3 +181,63 @@ def _seeds(first: int | None) -> Iterator[int | None]:
     if first is None:
         return itertools.repeat(None)
     return itertools.count(first if abs(first) < 2**62 else first % (3 * 2**60 + 1))
+
+
+#: Names of the input of images and of the `SpikingRNN`.
+RESERVED = ("images", "time")
+
+
+def assemble(
+    cell: Cell,
+    input_shape: tuple[int, ...],
+    num_steps: int | None,
+    encoder: keras.layers.Layer | str | None,
+    gradient: str,
+    seed: int | None,
+    name: str,
+    front: Sequence[keras.layers.Layer] = (),
+) -> keras.Model:
+    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time.
+
+    The layers of `front` stand between the images and the encoder.
+    """
+    input_shape = check_static_shape("input_shape", input_shape)
+    num_steps = checked_num_steps(num_steps, encoder)
+    if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
+        steps = check_positive_int("num_steps", num_steps)
+        encoder = PoissonEncoder(steps, seed=seed) if encoder == "poisson" else ConstantEncoder(steps)
+    if encoder is None:
+        inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
+    elif isinstance(encoder, Encoder):
+        check_encoder_name(encoder)
+        inputs = keras.Input(input_shape, name="images")
+        images = inputs
+        for layer in front:
+            images = layer(images)
+        spikes = encoder(images)
+    else:
+        raise TypeError(
+            "`encoder` must be 'poisson', 'constant', an encoder such as PoissonEncoder(num_steps=50), or None for "
+            f"spikes as input. Received: encoder={encoder!r}"
+        )
+    outputs = SpikingRNN(cell, gradient=gradient, name="time")(spikes)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def check_encoder_name(encoder: keras.layers.Layer) -> None:
+    """Rejects an encoder with the name of another layer of the model."""
+    if encoder.name in RESERVED:
+        raise ValueError(f"`encoder` must have another name than {RESERVED}. Received: encoder={encoder.name!r}")
+
+
+def checked_num_steps(num_steps: int | None, encoder: Any) -> int | None:
+    """`num_steps`, an integer of at least 1 or None, if no encoder contradicts it."""
+    if num_steps is None:
+        return None
+    num_steps = check_positive_int("num_steps", num_steps)
+    if isinstance(encoder, Encoder) and num_steps != encoder.num_steps:
+        raise ValueError(
+            f"`num_steps` contradicts the encoder: num_steps={num_steps}, encoder.num_steps={encoder.num_steps}. "
+            "Give it to the encoder only"
+        )
+    return num_steps

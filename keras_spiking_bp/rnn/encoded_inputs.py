@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.moving_statistics import learning_normalizations, moving_statistics
+from keras_spiking_bp.cells.batch_norm import learning_normalizations, moving_statistics
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 
 

@@ -8,14 +8,15 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.composite import check_nothing_shared, checked_names
 from keras_spiking_bp.cells.synapse import build_part
-from keras_spiking_bp.cells.tree import check_nothing_shared, checked_names
 from keras_spiking_bp.encoders import DeltaEncoder, Encoder
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted
-from keras_spiking_bp.rnn import carried, derivative, statistics, window_input, window_output
+from keras_spiking_bp.rnn import carried, derivative, statistics
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.gradient_rules import check_built_rule, check_rule
+from keras_spiking_bp.rnn.derivative import check_built_rule, check_rule
 from keras_spiking_bp.rnn.time_loop import Window
+from keras_spiking_bp.rnn.window import at_each_step, at_the_end, of_shape, shape_of_step, without_masked
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, named
 
 
@@ -137,7 +138,7 @@ class SpikingRNN(keras.layers.RNN):
     # --- shapes and states -------------------------------------------------------------------------------------------
 
     def build(self, sequences_shape: tuple, initial_state_shape: Any = None) -> None:
-        step_shape = window_input.shape_of_step(sequences_shape)
+        step_shape = shape_of_step(sequences_shape)
         build_part(self.cell, step_shape)  # here: Keras takes the cell for built, whatever the checks find
         carried.check_names(self.cell)
         self._step_shape = step_shape
@@ -263,8 +264,8 @@ class SpikingRNN(keras.layers.RNN):
     def _output(self, window: Window, before: Carried, mask: tf.Tensor | None, gradient: str | None) -> tf.Tensor:
         """What the layer returns of a window, with the derivative that the window has."""
         if not self.return_sequences:
-            return window_output.at_the_end(window, before)
-        return window_output.at_each_step(window, before, mask, self.zero_output_for_mask, gradient == "accumulated")
+            return at_the_end(window, before)
+        return at_each_step(window, before, mask, self.zero_output_for_mask, gradient == "accumulated")
 
     def checked_inputs(
         self, sequences: Any, initial_state: list[tf.Tensor] | None, mask: Any
@@ -276,11 +277,11 @@ class SpikingRNN(keras.layers.RNN):
         if not self.built:
             self.build(sequences.shape)
         step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])
-        sequences = window_input.of_shape(sequences, step_shape, self.unroll, self.name)
+        sequences = of_shape(sequences, step_shape, self.unroll, self.name)
         before = self._start(initial_state, sequences)
         if sequences.shape[0] is None:  # the loop would change the shape of states of one sample, which broadcast to it
             sequences = tf.ensure_shape(sequences, (before.steps.shape[0], *sequences.shape[1:]))
-        sequences, mask = window_input.without_masked(sequences, mask, self.name)
+        sequences, mask = without_masked(sequences, mask, self.name)
         if self.go_backwards:
             sequences = tf.reverse(sequences, [1])
             mask = None if mask is None else tf.reverse(mask, [1])

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.cells.moving_statistics import (
+from keras_spiking_bp.cells.batch_norm import (
     learning_normalizations,
     moving_statistics,
     statistics_of_batch,
@@ -15,7 +15,7 @@ from keras_spiking_bp.cells.moving_statistics import (
 )
 from keras_spiking_bp.rnn import derivative
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.loop_weights import changes_variables
+from keras_spiking_bp.rnn.time_loop import changes_variables
 
 
 def take_statistics(

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.moving_statistics import learning_normalizations, untouched
-from keras_spiking_bp.cells.tree import checked_names
+from keras_spiking_bp.cells.batch_norm import learning_normalizations, untouched
+from keras_spiking_bp.cells.composite import checked_names
 from keras_spiking_bp.rnn.encoded_inputs import Encoded, encode
 from keras_spiking_bp.rnn.observe import Activity, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import check_graph, input_over_time, spiking_layer

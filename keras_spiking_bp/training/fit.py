@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
-from keras_spiking_bp.rnn.window_input import without_masked
+from keras_spiking_bp.rnn.window import without_masked
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from keras_spiking_bp.training.saver import CallbacksFromBatch, Saver
 from keras_spiking_bp.training.state import Callbacks, gatherer, stopped_early

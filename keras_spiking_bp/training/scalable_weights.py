@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from keras_spiking_bp.cells import Cell
+from keras_spiking_bp.cells.batch_norm import normalizations
 from keras_spiking_bp.cells.composite import current_sources
-from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.utils.layer_kinds import parts_of
 
 Sources = list[keras.layers.Layer]

@@ -11,8 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.moving_statistics import moving_statistics
-from keras_spiking_bp.cells.normalization import normalizations
+from keras_spiking_bp.cells.batch_norm import moving_statistics, normalizations
 from keras_spiking_bp.utils.randomness import seeds_of
 
 Callbacks = Sequence[keras.callbacks.Callback]

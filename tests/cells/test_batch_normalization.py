@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells.normalization import in_one_pass
+from keras_spiking_bp.cells.batch_norm import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.pages import ROOT

@@ -24,7 +24,7 @@ from examples.experiments.machine import machine
 from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.experiments.ports.data import Data, batches, load
 from examples.experiments.report import command, write
-from keras_spiking_bp.rnn.gradient_rules import GRADIENTS
+from keras_spiking_bp.rnn.derivative import GRADIENTS
 
 PORTS = {port.NAME: port for port in (snntorch5, snntorch6, conv_fashion_mnist)}
 LIBRARIES = ("keras", "tensorflow", "torch", "snntorch", "spikingjelly")

@@ -1,4 +1,4 @@
-"""The moving statistics of batch normalisation inside synapses, as they would be of one batch."""
+"""Batch normalisation inside synapses: what is accepted, its fast form, and its statistics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,94 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.normalization import normalizations
 from keras_spiking_bp.gradients.tracing import not_recorded
+from keras_spiking_bp.utils.layer_kinds import parts_of
+from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
+from keras_spiking_bp.utils.validation import named
+
+
+def normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
+    """The batch normalisations in a layer, itself included, in traversal order."""
+    return [part for part in layer._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
+
+
+def normalizes(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is, or contains, a batch normalisation."""
+    return bool(normalizations(layer))
+
+
+def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
+    """Rejects a synapse with a batch normalisation that the loop over time cannot treat as it must."""
+    for part in parts_of(layer):
+        norms = normalizations(part)
+        for norm in norms:
+            if norm.variable_dtype in ("float16", "bfloat16"):
+                raise ValueError(
+                    f"`{name}` must have a batch normalisation with float32 variables, such as with "
+                    f"dtype='mixed_bfloat16': {norm.variable_dtype} is too coarse for its statistics. Received: "
+                    f"{named(norm)}"
+                )
+        if norms and any(seeds_of(one) for one in part._flatten_layers()):
+            raise ValueError(
+                f"`{name}` must not hold a batch normalisation and random numbers in one layer, {named(part)}: in the "
+                "loop over time the former is in inference mode, and so would be the latter. A keras.Sequential may"
+            )
+
+
+def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> bool:
+    """Whether `in_one_pass` supports this layer: stock batch normalisation of image channels."""
+    return (
+        type(layer) is keras.layers.BatchNormalization
+        and inputs.shape.rank == 4
+        and layer.axis in (-1, 3)
+        and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+        and not (training and layer.synchronized)
+    )
+
+
+def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """Batch normalisation in one operation: Keras' own reads and writes the images several times."""
+    mean, variance = (tf.cast(v.value, tf.float32) for v in (layer.moving_mean, layer.moving_variance))
+    learns = training and layer.trainable
+    done = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=tf.cast(layer.gamma.value, tf.float32) if layer.scale else tf.ones_like(mean),
+        offset=tf.cast(layer.beta.value, tf.float32) if layer.center else tf.zeros_like(mean),
+        mean=[] if learns else mean,
+        variance=[] if learns else variance,
+        epsilon=layer.epsilon,
+        is_training=learns,
+    )
+    if learns:
+        values = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
+        of_batch = (done.batch_mean, done.batch_variance * (values - 1.0) / values)  # Keras' variance is biased
+        for moving, old, new in zip(
+            (layer.moving_mean, layer.moving_variance), (mean, variance), of_batch, strict=True
+        ):
+            updated = old * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum)
+            moving.assign(tf.where(values > 0, updated, old))  # an empty batch has none
+    return done.y
+
+
+def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """A layer that is, or contains, a batch normalisation. An empty batch changes no statistics.
+
+    A device gets one where the last batch is smaller than the number of devices: Keras' statistics, and its gradient of
+    gamma, would become NaN (not if synchronized with those of other devices).
+    """
+    norms = normalizations(layer)
+    if not training or inputs.shape[0] or any(norm.synchronized for norm in norms):
+        return layer(inputs, training=training)
+    statistics = [statistic for norm in norms for statistic in (norm.moving_mean, norm.moving_variance)]
+    before = [tf.identity(statistic.value) for statistic in statistics]
+    samples = tf.shape(inputs)[0]
+    missing = tf.cast(samples == 0, tf.int32)
+    padded = tf.pad(inputs, [(0, missing), *[(0, 0)] * (inputs.shape.rank - 1)])
+    outputs = layer(padded, training=True)[:samples]
+    for statistic, old in zip(statistics, before, strict=True):
+        statistic.assign(tf.where(samples > 0, statistic.value, old))
+    return outputs
 
 
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
