@@ -21,7 +21,7 @@ from examples import PROGRESS
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test, write
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, packed, unpack
+from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, unpack
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
 #: Data set, intended use, and licences with attribution.
@@ -37,6 +37,27 @@ ABOUT = {
         "Apache-2.0 (the weights); CIFAR-10 by Krizhevsky, Nair and Hinton",
     ),
 }
+
+
+def packed(model: keras.Model) -> dict[str, np.ndarray]:
+    """The weights of a network: kernels as int8 and one scale for each output channel (the last axis), vectors as
+    they are.
+    """
+    arrays = {}
+    for i, variable in enumerate(model.weights):
+        value, key = keras.ops.convert_to_numpy(variable).astype("float32"), f"{i}_{variable.name}"
+        if value.ndim > 1:
+            arrays[key], arrays[f"{key}:scale"] = quantised(value)
+        else:
+            arrays[key] = value
+    return arrays
+
+
+def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A weight as int8 and one scale for each output channel (the last axis): `weight = int8 * scale`."""
+    largest = np.abs(weight).max(tuple(range(weight.ndim - 1)))
+    scale = (np.maximum(largest, 1e-12) / 127).astype("float32")
+    return np.round(weight / scale).astype("int8"), scale
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:

@@ -16,27 +16,6 @@ from keras_spiking_bp.utils.validation import check_choice
 PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}
 
 
-def packed(model: keras.Model) -> dict[str, np.ndarray]:
-    """The weights of a network: kernels as int8 and one scale for each output channel (the last axis), vectors as
-    they are.
-    """
-    arrays = {}
-    for i, variable in enumerate(model.weights):
-        value, key = keras.ops.convert_to_numpy(variable).astype("float32"), f"{i}_{variable.name}"
-        if value.ndim > 1:
-            arrays[key], arrays[f"{key}:scale"] = quantised(value)
-        else:
-            arrays[key] = value
-    return arrays
-
-
-def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A weight as int8 and one scale for each output channel (the last axis): `weight = int8 * scale`."""
-    largest = np.abs(weight).max(tuple(range(weight.ndim - 1)))
-    scale = (np.maximum(largest, 1e-12) / 127).astype("float32")
-    return np.round(weight / scale).astype("int8"), scale
-
-
 def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
     """Sets the weights of a network from `packed`; errors call them `name`.
 

@@ -147,11 +147,7 @@ def spiking_resnet7(
 
     The authors' code of this network is not public; the blocks are our reading.
 
-    Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
-
-    Returns, raises: as `spiking_vgg`.
+    Arguments, result and errors: as `spiking_resnet`.
 
     Example:
         >>> spiking_resnet7().output_shape
@@ -180,11 +176,7 @@ def spiking_resnet9(
 
     The authors' code of this network is not public; the blocks are our reading.
 
-    Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
-
-    Returns, raises: as `spiking_vgg`.
+    Arguments, result and errors: as `spiking_resnet`.
 
     Example:
         >>> spiking_resnet9().output_shape
@@ -213,11 +205,7 @@ def spiking_resnet11(
 
     It has 17,936,064 weights on 32x32x3 and 10 classes.
 
-    Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
-
-    Returns, raises: as `spiking_vgg`.
+    Arguments, result and errors: as `spiking_resnet`.
 
     Example:
         >>> spiking_resnet11().output_shape
@@ -251,11 +239,7 @@ def spiking_resnet20(
     a triangle as wide as the threshold. It has 1,100,640 weights on 32x32x3 and 10 classes, and 3,904 of batch
     normalisation.
 
-    Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **settings: `preset`, `seed` and the settings of `spiking_resnet`.
-
-    Returns, raises: as `spiking_vgg`.
+    Arguments, result and errors: as `spiking_resnet`.
 
     Example:
         >>> spiking_resnet20().output_shape

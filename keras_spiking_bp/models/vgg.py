@@ -119,11 +119,10 @@ def spiking_lenet(
     With `preset="paper"`, if no other is given.
 
     Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.
         weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
             describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
-        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -156,11 +155,7 @@ def spiking_vgg7(
 
     The authors' code of this network is not public; five convolutions and two fully connected layers are our reading.
 
-    Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
-        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
-
-    Returns, raises: as `spiking_vgg`.
+    Arguments, result and errors: as `spiking_vgg`.
 
     Example:
         >>> spiking_vgg7().output_shape
@@ -191,12 +186,11 @@ def spiking_vgg9(
     It has 5,938,880 weights on 32x32x3 and 10 classes.
 
     Args:
-        input_shape, classes, num_steps, name: as in `spiking_vgg`.
+        input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.
         weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
             `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
             The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
             card if None. None for random ones.
-        **settings: `preset`, `seed` and the settings of `spiking_vgg`.
 
     Returns, raises: as `spiking_vgg`.
 

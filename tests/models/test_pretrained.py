@@ -10,9 +10,10 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples.experiments import pretrained as make_weights
+from examples.experiments.pretrained import packed, quantised
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test as measure
-from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained, packed, quantised, unpack
+from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained, unpack
 from tests.real_data import TFDS, needs
 
 
