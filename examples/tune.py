@@ -56,7 +56,7 @@ def main(arguments=None):
     rows = []
     for name, trial in sorted(tuner.oracle.trials.items()):
         if trial.status == "COMPLETED":
-            values = {key: trial.metrics.get_last_value(key) for key in ("val_accuracy", "spikes", "operations")}
+            values = {key: float(trial.metrics.get_last_value(key)) for key in ("val_accuracy", "spikes", "operations")}
             rows.append({"trial": name, **values, **trial.hyperparameters.values})
     with (args.output / "trials.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

@@ -381,7 +381,6 @@ def test_potentials_are_those_of_the_neurons():
     (calibrate_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
-    (half_width.main, ["--scale-surrogate"], "--scale-surrogate needs a --surrogate"),
 ])  # fmt: skip
 def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
