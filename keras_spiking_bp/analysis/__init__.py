@@ -3,8 +3,7 @@
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.activity import activity
 from keras_spiking_bp.analysis.comparison import compare
-from keras_spiking_bp.analysis.energy import FLOAT32_45NM, INT32_45NM, Costs, energy
-from keras_spiking_bp.analysis.operations import operations
+from keras_spiking_bp.analysis.operations import FLOAT32_45NM, INT32_45NM, Costs, energy, operations
 from keras_spiking_bp.analysis.over_time import accuracy_over_time
 from keras_spiking_bp.analysis.run import Run, run
 from keras_spiking_bp.analysis.table import Table

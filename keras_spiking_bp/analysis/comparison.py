@@ -11,7 +11,7 @@ import numpy as np
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
-from keras_spiking_bp.analysis.energy import FLOAT32_45NM, Costs
+from keras_spiking_bp.analysis.operations import FLOAT32_45NM, Costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table

@@ -178,13 +178,7 @@ def _read_neurons(
     kind = type(node).__name__
     if kind in READOUTS:
         return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
-    parameters: dict[str, Any]
-    if kind == "Threshold":
-        parameters = equations.read_threshold(name, node, dt)
-    elif kind == "IF":
-        parameters = {"beta": 1.0, **equations.read_if(name, node, dt)}
-    else:
-        parameters = (equations.read_lif if kind == "LIF" else equations.read_cuba_lif)(name, node, dt)
+    parameters: dict[str, Any] = equations.OF_SPIKING[kind](name, node, dt)
     parameters = {key: _ours(name, value, current) for key, value in parameters.items()}
     gain = parameters.pop("gain", 1.0)
     if surrogate is not None and np.any(gain != 1):  # it is a function of the potential in the graph

@@ -38,8 +38,9 @@ def check_allowed(layer: keras.layers.Layer, **allowed: Any) -> None:
     """Rejects a layer or cell one of whose attributes is not the one that NIR can express."""
     for name, value in allowed.items():
         received = getattr(layer, name, value)
-        if np.any(received != value):
-            raise ValueError(f"{named(layer)} must have {name}={value!r}, for NIR. Received: {name}={received!r}")
+        if np.any(np.asarray(received) != value):
+            value, received = (getattr(x, "__name__", x) for x in (value, received))
+            raise ValueError(f"{named(layer)} must have {name}={value!r}, for NIR. Received: {received!r}")
 
 
 def _check_layer(layer: keras.layers.Layer) -> None:

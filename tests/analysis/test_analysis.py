@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 
 import keras
 import numpy as np
@@ -33,22 +32,6 @@ def small():
     images = np.random.default_rng(0).uniform(0, 1, (7, 8, 8, 1)).astype("float32")
     labels = np.array([0, 1, 2, 0, 1, 2, 0])
     return model, images, labels, analysis.run(model, images, labels, batch_size=3, verbose=0)
-
-
-@pytest.mark.slow
-def test_targets_that_are_no_classes_are_of_no_account_without_an_accuracy(small):
-    model, images, labels, _ = small
-    targets = tf.data.Dataset.from_tensor_slices((images, labels / 2)).batch(3)
-    for of in (analysis.activity, analysis.operations, analysis.energy):
-        assert of(model, targets, verbose=0).rows == of(model, images, batch_size=3, verbose=0).rows
-    with pytest.raises(ValueError, match="`labels` must be class indices"):
-        analysis.accuracy_over_time(model, targets, verbose=0)
-
-
-def test_images_without_channels_as_keras_takes_them(small):
-    model, images, labels, done = small
-    again = analysis.run(model, images[..., 0], labels, batch_size=3, verbose=0)
-    np.testing.assert_array_equal(again.outputs, done.outputs)
 
 
 def test_activity_equals_the_simulation(simulated):
@@ -86,13 +69,6 @@ def test_outputs_over_time_are_those_of_the_layer(simulated):
     sequences = ksbp.SpikingRNN(model.layers[-1].cell, return_sequences=True)
     done = analysis.run(model, spikes, batch_size=2, verbose=0)
     np.testing.assert_allclose(done.outputs, sequences(spikes), rtol=1e-5, atol=1e-6)
-
-
-def test_a_network_that_ends_in_spikes_gives_rates():
-    inputs = keras.Input((6, 4))
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)))(inputs))
-    spikes = np.random.default_rng(0).integers(0, 2, (5, 6, 4)).astype("float32")
-    np.testing.assert_allclose(analysis.run(model, spikes, verbose=0).outputs[:, -1], model(spikes), rtol=1e-6)
 
 
 def test_accuracy_over_time_counts_what_was_spent_until_then(small):
@@ -372,13 +348,6 @@ def test_our_batches_and_sample_weights_are_taken(small):
     np.testing.assert_array_equal(analysis.run(model, weighted, verbose=0).labels, labels)
 
 
-def test_labels_may_come_later(small):
-    model, images, labels, _ = small
-    at_once = analysis.accuracy_over_time(model, images, labels, verbose=0)
-    later = analysis.accuracy_over_time(analysis.run(model, images, verbose=0), labels=labels)
-    assert later.rows == at_once.rows
-
-
 def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
     model, images, _, _ = small
     stream = model.layers[1].seed_generator.state
@@ -478,24 +447,6 @@ def test_spikes_of_any_dtype(dtype, padded):
     np.testing.assert_array_equal(found.operations["input -> a"], expected.operations["input -> a"])
 
 
-@pytest.mark.slow
-def test_a_layer_in_two_models_is_analysed_in_each(small):
-    """As to test a network with other numbers of time steps."""
-    _, images, labels, done = small
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0, preset="paper")
-    inputs = keras.Input((8, 8, 1))
-    longer = keras.Model(inputs, model.get_layer("time")(ksbp.PoissonEncoder(15, seed=0)(inputs)))
-    assert analysis.run(longer, images, labels, verbose=0).outputs.shape == (7, 15, 3)
-    assert traces(longer, images[:1])["conv1"]["spikes"].shape[1] == 15
-    assert ksbp.calibrate(longer, images, 0.2)[-1].rate == pytest.approx(0.2, rel=0.05)
-    assert ksbp.ann_counterpart(longer).predict(images, verbose=0).shape == (7, 3)
-    assert analysis.run(model, images, verbose=0).outputs.shape == done.outputs.shape
-    layer = model.get_layer("time")
-    twice = keras.Model(inputs, [layer(ksbp.ConstantEncoder(5)(inputs)), layer(ksbp.ConstantEncoder(6)(inputs))])
-    with pytest.raises(ValueError, match="must call its layer 'time' once. Received: 2 calls"):
-        analysis.run(twice, images, verbose=0)
-
-
 class Pairs(keras.utils.PyDataset):
     """Batches of 3 of images and labels; `endless`: of no known number."""
 
@@ -566,39 +517,6 @@ def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
     curve.plot()
     with pytest.raises(ValueError, match=r"\['narrow', '.*'\] follow each other with no neurons between them"):
         analysis.energy(done)
-
-
-@pytest.fixture
-def no_pass(monkeypatch):
-    """Fails if a network is run."""
-    module = sys.modules["keras_spiking_bp.analysis.run"]  # the function has its name
-    monkeypatch.setattr(module, "counter", lambda *_: pytest.fail("the pass was begun"))
-
-
-@pytest.mark.parametrize("labels", [None, np.full(7, 3), np.arange(6) % 3])
-def test_labels_are_looked_at_before_the_pass(small, labels, no_pass):
-    model, images, *_ = small
-    for of in (
-        analysis.accuracy_over_time,
-        lambda model, *data, **kwargs: analysis.compare({"a": model}, *data, **kwargs),
-    ):
-        with pytest.raises(ValueError, match="`labels` must be"):
-            of(model, images, labels, verbose=0)
-
-
-def test_operations_are_refused_before_the_pass(no_pass):
-    for of in (analysis.operations, analysis.energy):
-        with pytest.raises(ValueError, match="follow each other with no neurons"):
-            of(_linear_bottleneck(gradient="bptt"), np.ones((2, 6, 6, 2), "float32"), verbose=0)
-
-
-def test_labels_beside_runs(small):
-    model, images, labels, done = small
-    without, labelled = (analysis.run(model, images, of, verbose=0) for of in (None, labels))
-    expected = analysis.compare({"a": labelled}, verbose=0).rows
-    assert analysis.compare({"a": without}, labels=labels, verbose=0).rows == expected
-    with pytest.raises(ValueError, match="`labels` must be one for each sample. Received: 3 for 7 samples"):
-        analysis.compare({"ANN": ksbp.ann_counterpart(model), "a": done}, images[:3], labels[:3], verbose=0)
 
 
 def test_means_over_many_samples_are_exact(small):

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.rnn.observe import activity_of
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.slow import slow, slow_except
@@ -204,23 +203,6 @@ def test_gradients_of_a_converted_network_are_those_of_the_ann():
     assert np.linalg.norm(ours) / np.linalg.norm(gradients[0]) == pytest.approx(1, abs=0.05)
 
 
-def test_the_ann_is_left_as_it_was():
-    ann = trained_looking(residual())
-    before = [variable.numpy() for variable in ann.weights]
-    ksbp.convert_to_snn(ann, IMAGES, 5)
-    for old, variable in zip(before, ann.weights, strict=True):
-        np.testing.assert_array_equal(old, variable)
-
-
-def test_what_does_nothing_is_left_out():
-    """A ReLU behind a ReLU or pooling; the linear layer of mixed precision behind a softmax."""
-    front = [layers.Conv2D(2, 3, activation="relu"), layers.AveragePooling2D(2), layers.ReLU(), layers.Flatten()]
-    end = [layers.Dense(3, activation="softmax"), layers.Activation("linear")]
-    ann = keras.Sequential([keras.Input((12, 12, 2)), *front, *end])
-    snn = ksbp.convert_to_snn(ann, IMAGES, 5)
-    assert [n.name for n in snn.get_layer("time").cell.neurons()] == ["conv1", "pool1", "readout"]
-
-
 @pytest.mark.slow
 def test_real_digits_with_max_pooling_addition_and_normalisation():
     """Trained on real digits: the converted network loses at most 1 point."""
@@ -296,19 +278,3 @@ def test_initial_weights_and_penalties_that_no_config_can_give_back(initial):
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
     rows = ksbp.analysis.operations(model, images, verbose=0).rows
     assert [row["synapses"] for row in rows] == [48, 24, 72]
-
-
-def test_a_functional_model_of_a_class_of_the_users():
-    """Keras writes the arguments of its class into its config, not its layers."""
-
-    class Net(keras.Model):
-        def __init__(self, width, **kwargs):
-            inputs = keras.Input((6,))
-            super().__init__(inputs, layers.Dense(3)(layers.Dense(width, "relu")(inputs)), **kwargs)
-
-    images = np.random.default_rng(0).uniform(0, 1, (20, 6)).astype("float32")
-    inputs = keras.Input((6,))
-    for ann in (net := Net(8), keras.Model(inputs, Net(8)(inputs))):
-        snn = ksbp.convert_to_snn(ann, images, 400, method="max", initial_membrane=0.5)
-        np.testing.assert_allclose(snn.predict(images, verbose=0), ann.predict(images, verbose=0), atol=0.02)
-    assert operations_of_model(net) == (0, 6 * 8 + 8 * 3)

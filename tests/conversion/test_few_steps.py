@@ -72,16 +72,6 @@ def test_the_threshold_of_least_error_with_a_reset_to_zero(start):
     assert error(norm) < 1.02 * best and error(norm) < 0.98 * error(other)
 
 
-def test_the_threshold_by_the_percentile_100_is_that_of_the_data():
-    ann = keras.Sequential([keras.Input((6,)), layers.Dense(5), layers.ReLU(6.0), layers.Dense(3)])
-    data = np.random.default_rng(0).uniform(0, 0.1, (50, 6)).astype("float32")
-    kernels = [
-        np.asarray(ksbp.convert_to_snn(ann, data, 8, **how).get_layer("time").cell.cells[0].synapse.kernel)
-        for how in ({"percentile": 100}, {"percentile": 99.999})
-    ]
-    np.testing.assert_allclose(kernels[0], kernels[1], rtol=1e-2)
-
-
 def one_layer():
     return trained_looking(keras.Sequential([keras.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(3)]))
 

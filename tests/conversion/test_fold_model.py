@@ -69,33 +69,6 @@ def test_equal_spikes(tmp_path):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "folded.keras")(spikes), folded(spikes))
 
 
-def test_a_trained_factory_model_and_its_encoder():
-    """With rounding, in low precision and behind an encoder whose stream goes on from where it is."""
-    images = np.random.default_rng(0).uniform(0, 1, (16, 12, 12, 1)).astype("float32")
-    model = ksbp.models.spiking_vgg(
-        (12, 12, 1),
-        4,
-        [(6, 3), "pool"],
-        [12],
-        num_steps=8,
-        seed=0,
-        normalization="batch",
-        pooling="average",
-        beta=0.5,
-        preset="paper",
-    )
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(images, np.arange(16) % 4, batch_size=4, verbose=0)
-    folded = ksbp.fold_batch_normalization(model)
-    assert np.abs(folded(images) - model(images)).mean() < 0.02 * np.abs(model(images)).mean()  # a spike may flip
-    assert not norms_in(folded) and norms_in(model)
-    low = ksbp.models.spiking_vgg(
-        (12, 12, 1), 4, [(6, 3)], [], num_steps=4, normalization="batch", dtype="mixed_bfloat16", seed=0, preset="paper"
-    )
-    conv = ksbp.fold_batch_normalization(low).get_layer("time").cell.cells[0].synapse
-    assert conv.dtype_policy.name == "mixed_bfloat16" and conv.kernel.dtype == "float32"
-
-
 def test_a_model_inside_of_a_model():
     inner = exact_with_statistics(network())
     inputs = keras.Input((STEPS, 12, 12, 2))
@@ -166,11 +139,6 @@ class Centred(keras.layers.BatchNormalization):
         return inputs - self.moving_mean
 
 
-@keras.saving.register_keras_serializable("tests")
-class Named(keras.layers.Conv2D):
-    """Computes what its base class does."""
-
-
 def inside(x):
     return keras.Model(x, keras.layers.BatchNormalization(name="norm")(x), name="whole")
 
@@ -192,15 +160,6 @@ def test_what_cannot_be_folded_is_refused_by_name(layers, match):
         layers = [*layers, keras.layers.BatchNormalization(name="norm", trainable=False)]
     with pytest.raises(ValueError, match=f"batch normalisation 'norm' cannot be folded.*{match}"):
         ksbp.fold_batch_normalization(one_cell(keras.Sequential(layers)))
-
-
-def test_a_class_with_the_computation_of_its_base_is_folded():
-    model = one_cell(keras.Sequential([Named(2, 3), keras.layers.BatchNormalization()]))
-    model.layers[-1].cell.synapse.layers[1].moving_mean.assign([0.5, -0.5])
-    folded = ksbp.fold_batch_normalization(model)
-    assert isinstance(folded.layers[-1].cell.synapse, Named) and not norms_in(folded)
-    x = np.random.default_rng(0).normal(size=(5, 3, 4, 4, 2)).astype("float32")
-    np.testing.assert_allclose(folded.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
 
 
 @keras.saving.register_keras_serializable(package="tests")

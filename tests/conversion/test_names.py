@@ -36,14 +36,6 @@ def test_layers_in_front_may_have_the_names_of_the_new_model(name):
             ksbp.convert_to_snn(row(), IMAGES, encoder=ksbp.ConstantEncoder(3, name=name))
 
 
-def test_layers_in_front_of_nested_models_may_have_the_same_name():
-    inner = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(2.0, name="rescaling"), *row().layers])
-    ann = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(0.25, name="rescaling"), inner])
-    snn = ksbp.convert_to_snn(trained_looking(ann), IMAGES, 3, method="max", name="mine")
-    assert snn.name == "mine"
-    assert [snn.get_layer(name).scale for name in ("rescaling", "rescaling_1")] == [0.25, 2.0]
-
-
 @pytest.mark.parametrize("build", [branches, row])
 def test_no_two_layers_have_the_same_name(build):
     ann = trained_looking(build())

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.conversion.graph import RELU, normal_form
+from keras_spiking_bp.conversion.graph import RELU
 from keras_spiking_bp.conversion.read import read
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import trained_looking
@@ -210,17 +210,3 @@ def test_dropout_of_whole_channels_is_not_that_of_neurons(dropout):
     rate = 0.3 if type(dropout) is layers.Dropout and dropout.noise_shape is None else 0.0
     assert [node.dropout for node in graph if node.kind == RELU] == [rate]
     assert not any(isinstance(node.layer, layers.Dropout) for node in graph)
-
-
-@pytest.mark.parametrize(
-    ("parts", "rates"),
-    [
-        ([layers.ReLU(), layers.Dropout(0.3), layers.MaxPooling2D(2)], [0.3]),
-        ([layers.MaxPooling2D(2), layers.ReLU(), layers.Dropout(0.3)], [0.0]),  # the ReLU goes before the maximum
-        ([layers.ReLU(), layers.MaxPooling2D(2), layers.ReLU(), layers.Dropout(0.3)], [0.0]),
-    ],
-)
-def test_dropout_of_what_a_maximum_has_pooled_is_not_that_of_the_neurons_before_it(parts, rates):
-    graph = read(chain(layers.Conv2D(4, 3), *parts))
-    normal_form(graph)
-    assert [node.dropout for node in graph if node.kind == RELU] == rates

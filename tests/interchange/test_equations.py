@@ -81,7 +81,7 @@ def test_readout():
 
 @pytest.mark.parametrize("r", [1.0, 1 / DT])
 def test_without_leak(r):
-    assert equations.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"threshold": 0.75}
+    assert equations.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"beta": 1.0, "threshold": 0.75}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,6 @@ def test_without_leak(r):
     [
         (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
         (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
-        (equations.read_lif, "LIF", {"v_threshold": (1, -2, 3)}, "`v_threshold` of node 'n' must be above 0.*-2"),
-        (equations.read_lif, "LIF", {"r": -1.0}, "`r` of node 'n' must be above 0"),
         (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
         (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
         (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
