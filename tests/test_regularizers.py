@@ -191,17 +191,6 @@ def test_it_belongs_to_the_cell_not_to_the_synapse():
             make()
 
 
-def test_conversion_leaves_that_of_the_ann_behind():
-    inputs = keras.Input((4,))
-    hidden = keras.layers.Dense(6, activation="relu", activity_regularizer="l1")(inputs)
-    ann = keras.Model(inputs, keras.layers.Dense(3)(hidden))
-    snn = ksbp.convert_to_snn(ann, np.random.default_rng(1).uniform(0, 1, (20, 4)).astype("float32"), 20)
-    snn.compile("sgd", "mse")
-    x, y = np.ones((2, 4), "float32"), np.ones((2, 3), "float32")
-    loss = snn.evaluate(x, y, verbose=0)
-    assert snn.train_on_batch(x, y) == pytest.approx(loss, rel=1e-5)
-
-
 def always_firing(penalty, **neuron):
     """A layer of one neuron, which fires at every step of the inputs that come with it, and its weights."""
     dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
@@ -265,14 +254,6 @@ def test_a_silent_neuron_that_is_on_its_way_is_raised(surrogate):
         ends.append(float(layer(spikes)[0, 0]))
     assert ends[0] == pytest.approx(0.3, abs=0.1)
     assert ends[1] == 0
-
-
-def test_an_empty_batch_has_no_penalty():
-    """A device gets one where the last batch is smaller than the number of devices."""
-    cell = ksbp.LIFCell(keras.layers.Dense(3), activity_regularizer=FiringRate())
-    layer = ksbp.SpikingRNN(cell)
-    layer(np.ones((0, 8, 2), "float32"), training=True)
-    assert float(layer.losses[0]) == 0.0
 
 
 def test_a_sample_without_a_step_gets_no_gradient():

@@ -91,18 +91,12 @@ class Batches:
 
     def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of one epoch from `first_batch` on: pairs (inputs, labels); the same in each iteration."""
-        self._check_first_batch(first_batch)
         dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
         cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def epochs(self, first: int, end: int, first_batch: int = 0) -> tf.data.Dataset:
-        """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on.
-
-        Raises:
-            ValueError: if there is no such batch.
-        """
-        self._check_first_batch(first_batch)
+        """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
 
         def one(epoch):
             return self._epoch(epoch, tf.where(epoch == first, first_batch, 0), 0, 1)
@@ -115,9 +109,8 @@ class Batches:
         """The part of each batch of `epoch`, from `first_batch` on, that falls to worker `index` of `of` workers.
 
         Raises:
-            ValueError: if there is no such batch, or `of` does not divide `batch_size`.
+            ValueError: if `of` does not divide `batch_size`.
         """
-        self._check_first_batch(first_batch)
         if self.batch_size % of:
             raise ValueError(
                 f"`batch_size` must be a multiple of the number of workers, {of}. Received: {self.batch_size}"
@@ -138,13 +131,6 @@ class Batches:
             "examples": tf.nest.map_structure(_fingerprint, self._x),
             "labels": _fingerprint(self._y),
         }
-
-    def _check_first_batch(self, first_batch: int) -> None:
-        if not 0 <= first_batch <= self.steps_per_epoch:
-            raise ValueError(
-                f"`first_batch` must be between 0 and {self.steps_per_epoch}, the batches of an epoch. Received: "
-                f"first_batch={first_batch!r}"
-            )
 
     def _epoch(self, epoch: tf.Tensor, first_batch: int | tf.Tensor, worker: int, workers: int) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)

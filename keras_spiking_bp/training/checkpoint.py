@@ -33,7 +33,7 @@ from keras_spiking_bp.training.state import (
 )
 from keras_spiking_bp.utils.validation import check_path
 
-_NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-before|-unfinished)?")
+_NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
 FORMAT = 5
 
@@ -87,6 +87,8 @@ class Checkpoint:
                 f"Another process trains in `backup_dir`, {str(self.folder)!r}: it has saved "
                 f"{max(later, key=_place).name}, which {name} would replace. Give each training a folder of its own"
             )
+        if finished.exists():
+            return
         unfinished = self.folder / f"{name}-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -102,10 +104,6 @@ class Checkpoint:
         (unfinished / "position.json").write_text(json.dumps(state, indent=1))
         for path in (*unfinished.iterdir(), unfinished):
             _to_disk(path)
-        if finished.exists():  # the same position saved again, as when a callback stops right after a save
-            aside = finished.with_name(f"{name}-before")
-            _remove(aside)
-            finished.rename(aside)
         unfinished.rename(finished)
         _to_disk(self.folder)
         for old in self.folder.iterdir():  # one that a killed process has half removed, too
@@ -201,10 +199,10 @@ class Checkpoint:
         return [path for path in folders if _NAME.fullmatch(path.name) and not path.name.endswith("-unfinished")]
 
 
-def _place(checkpoint: Path) -> tuple[int, int, bool]:
-    """The epoch and the batch of a checkpoint; one that is about to replace `-before` comes after it."""
-    _, epoch, _, batch, *before = checkpoint.name.split("-")
-    return int(epoch), int(batch), not before
+def _place(checkpoint: Path) -> tuple[int, int]:
+    """The epoch and the batch of a checkpoint."""
+    _, epoch, _, batch, *_ = checkpoint.name.split("-")
+    return int(epoch), int(batch)
 
 
 def _for_replicas(sums: np.ndarray, replicas: int) -> np.ndarray:

@@ -165,9 +165,6 @@ def test_model_fit_says_what_to_give():
         (lambda: numbers(batch_size=0), "`batch_size` must be an integer of at least 1"),
         (lambda: numbers(seed=None), "`seed` must be an integer"),
         (lambda: numbers().shard(0, 0, 0, 3), "`batch_size` must be a multiple of the number of workers, 3"),
-        (lambda: numbers().epoch(0, -1), "`first_batch` must be between 0 and .* first_batch=-1"),
-        (lambda: numbers().epochs(0, 2, 99), "`first_batch` must be between 0 and .* first_batch=99"),
-        (lambda: numbers().shard(0, -1, 0, 2), "`first_batch` must be between 0 and .* first_batch=-1"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -365,32 +365,6 @@ def test_the_environment_switches_them_on(monkeypatch, value, expected):
     assert not kernels.enabled()
 
 
-def test_an_interrupted_compilation_is_begun_again(monkeypatch):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(switch, "_on", None)
-    monkeypatch.setenv(switch.VARIABLE, "1")
-    monkeypatch.setattr(switch, "_load", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        kernels.enabled()
-    monkeypatch.setattr(switch, "_load", lambda: None)
-    assert kernels.enabled()
-
-
-@with_compiler
-def test_a_truncated_library_is_built_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
-    monkeypatch.setattr(switch, "_loaded", None)
-    truncated = library_path()
-    truncated.touch()
-    built = []
-    monkeypatch.setattr(switch, "build", lambda: built.append(truncated.write_bytes(b"not a library either")))
-    with pytest.raises(RuntimeError, match="were compiled, but TensorFlow .* cannot load them: .* CXX"):
-        switch._load()
-    assert len(built) == 1
-
-
 def in_a_process(code, *arguments, **environment):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -459,16 +433,6 @@ def test_what_the_machine_code_depends_on_is_in_the_name_of_the_library(tmp_path
     monkeypatch.delenv("KERAS_SPIKING_BP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert library_path().parent == tmp_path / "keras_spiking_bp"
-
-
-def test_a_home_that_there_is_not_is_not_asked_for(tmp_path, monkeypatch):
-    def none():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", none)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
-    assert library_path().parent == tmp_path
 
 
 @with_compiler

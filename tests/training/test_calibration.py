@@ -1,7 +1,5 @@
 """Each layer is brought to its rate, and a deep network that was dead learns."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.composite import current_sources
-from keras_spiking_bp.rnn import encoded_inputs
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from keras_spiking_bp.rnn.statistics import take_statistics
@@ -132,16 +129,6 @@ def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
     block = ksbp.ResidualCell(body, ksbp.LIFCell(keras.layers.Identity()), around)
     block.build((None, 8, 8, 4))
     assert current_sources(block)[-1] == [conv]
-
-
-def test_slopes_of_an_activation_are_not_what_scales_a_current():
-    synapse = keras.Sequential([keras.layers.Dense(20), keras.layers.BatchNormalization(), keras.layers.PReLU()])
-    cells = [ksbp.LIFCell(synapse, surrogate="atan"), ksbp.ReadoutCell(keras.layers.Dense(3))]
-    model = network(cells, 20, 8, gradient="bptt")
-    images = np.random.default_rng(0).uniform(0, 1, (8, 20, 8)).astype("float32")
-    (done,) = ksbp.calibrate(model, images, 0.05)
-    assert done.rate == pytest.approx(0.05, rel=0.05) and done.factor != 1
-    np.testing.assert_allclose(synapse.layers[1].gamma, done.factor, rtol=1e-6)
 
 
 def test_a_readout_that_two_paths_reach_from_one_layer():
@@ -396,21 +383,6 @@ def test_a_stateful_layer_is_calibrated_from_rest():
     for before, after in zip(carried, used.layers[-1].states, strict=True):
         np.testing.assert_array_equal(before, after)
     ksbp.calibrate(used, spikes[:3], 0.2)  # samples of any number: the carried states are not used
-
-
-@pytest.mark.slow
-def test_more_samples_than_fit_into_memory_are_warned_of(monkeypatch):
-    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper")
-    images = np.full((6, 4, 4, 1), 0.5, "float32")
-    needed = 6 * (3 * 16 + 16 * (2 * 16 + 2))  # int8 spikes; four numbers of each neuron
-    monkeypatch.setattr(encoded_inputs, "MANY_BYTES", needed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ksbp.calibrate(model, images, 0.2)
-    monkeypatch.setattr(encoded_inputs, "MANY_BYTES", needed - 1)
-    with pytest.warns(UserWarning, match="`inputs` has 6 samples, which run at once and need about 0.0 GB") as warned:
-        ksbp.calibrate(model, images, 0.2)
-    assert warned[0].filename == __file__
 
 
 def one_layer(weight=1.0, synapse=None):

@@ -113,15 +113,6 @@ def test_probabilities_behind_the_network_are_what_such_a_loss_takes():
     assert warnings_of(ending, Health(X[:8], every=1000)) == []
 
 
-def test_it_looks_where_keras_leaves_batches_out(monkeypatch):
-    """With several steps per execution, Keras reports one batch of each."""
-    network, looks = model(), []
-    network.compile(keras.optimizers.SGD(0.001), ksbp.losses.SparseSumSquaredError(), steps_per_execution=3)
-    monkeypatch.setattr(Health, "_look", lambda self: looks.append(int(self.model.optimizer.iterations)))
-    network.fit(X, Y, batch_size=4, verbose=0, epochs=2, callbacks=[Health(X[:8], every=4)])
-    assert sorted(set(looks)) == [0, 6, 8, 14, 16]  # before; after the second and the last execution of each epoch
-
-
 @pytest.mark.slow
 def test_equal_weights_that_are_no_whole_numbers():
     """The gamma of a junction: the standard deviation of equal numbers is not 0 in float32."""
@@ -195,17 +186,6 @@ def test_a_silent_layer_is_named_once():
     assert told[0].startswith("Layer 'conv2' is silent: 100.0% of its 128 neurons fire for none of 8 samples in 12 ")
     assert "keras_spiking_bp.calibrate" in told[0]
     assert told[1].startswith("Layer 'fc1' is silent")
-
-
-def test_the_same_is_said_of_each_model():
-    """Python's default shows a text once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        for _ in range(2):
-            network = model()
-            scale(network, "conv2", 1e-3)
-            network.fit(X[:8], Y[:8], batch_size=8, verbose=0, callbacks=[Health(X[:8])])
-    assert len([w for w in caught if "'conv2' is silent" in str(w.message)]) == 2
 
 
 def test_a_large_learning_rate():

@@ -82,20 +82,6 @@ def test_a_save_waits_for_the_disk_before_it_removes_the_last_one(tmp_path, monk
     ]  # fmt: skip
 
 
-def test_folders_of_the_user_stay(tmp_path):
-    """Beside leftovers of a killed process, which go."""
-    (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / "thesis.txt").write_text("mine")
-    left = tmp_path / "epoch-0000-batch-000004-unfinished"
-    left.mkdir()
-    (left / "position.json").write_text("")
-    later = tmp_path / "epoch-0007-batch-000000-unfinished"
-    later.mkdir()
-    assert ksbp.training.fit(plain_model(adam()), plain_batches(), 1, tmp_path, verbose=0).epoch == [0]
-    assert (tmp_path / "unfinished" / "thesis.txt").read_text() == "mine" and not left.exists()
-    assert later.exists()  # another process may be writing it
-
-
 def adam(**kwargs):
     return keras.optimizers.Adam(0.05, **kwargs)
 
@@ -258,39 +244,6 @@ def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
     for a, b, c in zip(whole.get_weights(), resumed.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.abs(a - c).max() > 0
-
-
-def test_a_schedule_that_cannot_be_saved(tmp_path):
-    """As Keras documents schedules: `get_config` is optional."""
-
-    class Halving(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step):
-            return 0.5 ** (1.0 + keras.ops.cast(step, "float32"))
-
-    for epochs in (1, 2):
-        model = plain_model(keras.optimizers.SGD(Halving()))
-        assert len(ksbp.training.fit(model, plain_batches(), epochs, tmp_path, verbose=0).epoch) == epochs
-
-
-def test_a_subclassed_model_with_inputs_by_name(tmp_path):
-    class Both(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = keras.layers.Dense(2, kernel_initializer="ones")
-
-        def call(self, inputs):
-            return self.dense(inputs["second"]) + keras.ops.sum(inputs["first"], axis=-1, keepdims=True)
-
-    def model():
-        made = Both()
-        made({"second": keras.Input((3,)), "first": keras.Input((5,))})  # symbolic
-        made.compile("sgd", "mse")
-        return made
-
-    inputs = {"second": np.ones((4, 3), "float32"), "first": np.ones((4, 5), "float32")}
-    data = ksbp.datasets.Batches(inputs, np.ones((4, 2), "float32"), 2)
-    for epochs in (1, 2):
-        assert len(ksbp.training.fit(model(), data, epochs, tmp_path, verbose=0).epoch) == epochs
 
 
 def test_the_state_of_callbacks_goes_to_those_that_monitor_the_same(tmp_path):
