@@ -165,16 +165,10 @@ def test_a_learned_leak_of_a_readout():
 
 
 def model_that_learns(beta=0.5, threshold=1.0):
-    cell = ksbp.SequentialCell(
-        [
-            ksbp.LIFCell(
-                keras.layers.Dense(6), beta, threshold, surrogate="triangle", learn_beta=True, learn_threshold=True
-            ),
-            ksbp.ReadoutCell(keras.layers.Dense(2), beta=0.9, differentiate_leak=True, learn_beta=True),
-        ]
-    )
-    inputs = keras.Input((12, 5))
-    return keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    learned = {"surrogate": "triangle", "learn_beta": True, "learn_threshold": True}
+    hidden = ksbp.LIFCell(keras.layers.Dense(6), beta, threshold, **learned)
+    readout = ksbp.ReadoutCell(keras.layers.Dense(2), beta=0.9, differentiate_leak=True, learn_beta=True)
+    return keras.Sequential([keras.Input((12, 5)), ksbp.SpikingRNN(ksbp.SequentialCell([hidden, readout]), "bptt")])
 
 
 def test_fit_moves_them_and_keeps_them_in_range(tmp_path):
@@ -234,73 +228,11 @@ def test_a_plain_rnn_of_keras_learns_them_too():
         np.testing.assert_allclose(plain, own, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"beta": [0.5, 1.5, 0.5]}, "`beta` must be a number with 0 < beta <= 1.*Received: beta=1.5"),
-        ({"beta": [0.5, np.nan, 0.5]}, "`beta` must be a number"),
-        ({"threshold": [0.5, -1.0, 0.5]}, "`threshold` must be a number from .* Received: threshold=-1"),
-        ({"threshold": []}, "`threshold` must hold at least one number"),
-        (
-            {"threshold": [1.0, 2.0]},
-            r"`threshold` of 'lif_cell.*' must be a number, or an array that.*\(3,\).*\(2,\)",
-        ),
-        ({"beta": np.full((2, 3), 0.5)}, r"`beta` of 'lif_cell.*' must be a number, or an array that broadcasts"),
-        ({"beta": [[0.5], [0.5, 0.5]]}, "`beta` must be a number, or an array of numbers"),
-        ({"beta": ["a", "b", "c"]}, "`beta` must be a number, or an array of numbers.*'a'"),
-        ({"threshold": [True, True, True]}, "`threshold` must be a number, or an array of numbers"),
-        ({"synaptic_beta": [0.5, 0.0, 0.1]}, "`synaptic_beta` must be a number"),
-        ({"learn_beta": True}, "`surrogate` must be given with learn_beta=True"),
-        ({"learn_threshold": True, "surrogate": "atan", "gradient": "accumulated"}, "'bptt' to learn the threshold of"),
-        (
-            {"learn_threshold": True, "surrogate": "atan", "threshold": [1.0, 5e-4, 1.0]},
-            r"`threshold` must be at least 0.001 to be learned. Received: threshold=.*5.e-04",
-        ),
-        ({"learn_beta": True, "surrogate": "atan", "beta": 5e-4}, "`beta` must be at least 0.001 .* beta=0.0005"),
-    ],
-)
-def test_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        layer(**arguments)
-
-
-def test_channels_are_last():
-    """(3, 1, 1), one number for each channel in PyTorch, would broadcast as one for each of 3 rows."""
-    for height, message in (
-        (3, r"for each row or for each channel.*For channels give it the shape \(3,\)"),
-        (5, "whose channels are last"),
-    ):
-        cell = ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same"), beta=np.reshape(BETAS, (3, 1, 1)))
-        with pytest.raises(ValueError, match=message):
-            ksbp.SpikingRNN(cell)(np.ones((2, 4, height, 6, 2), "float32"))
-
-
 def test_an_array_is_copied():
     betas = np.full(3, 0.9, "float32")
     cell = ksbp.LIFCell(keras.layers.Dense(3), beta=betas)
     betas[:] = 5
     np.testing.assert_allclose(cell.beta, 0.9)
-
-
-@pytest.mark.parametrize("learn", [False, True])
-def test_the_picture_of_potentials_has_the_threshold_of_each(learn):
-    cell = ksbp.LIFCell(
-        keras.layers.Dense(3), threshold=THRESHOLDS, surrogate="atan", learn_threshold=learn, name="hidden"
-    )
-    inputs = keras.Input((12, 5))
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell, "bptt")(inputs))
-    axis = ksbp.analysis.pictures.membranes(model, spikes(), "hidden")
-    heights = {round(float(line.get_ydata()[0]), 5) for line in axis.lines if len(set(line.get_ydata())) == 1}
-    assert heights >= set(THRESHOLDS)
-
-
-def test_a_readout_needs_the_derivative_of_its_leak():
-    with pytest.raises(ValueError, match="`differentiate_leak` must be True"):
-        ksbp.ReadoutCell(keras.layers.Dense(3), learn_beta=True)
-    with pytest.raises(ValueError, match="`beta` must be at least 0.001 to be learned. Received: beta=0.0001"):
-        ksbp.ReadoutCell(keras.layers.Dense(3), beta=1e-4, differentiate_leak=True, learn_beta=True)
-    with pytest.raises(TypeError, match="learn_beta"):  # there is no leak
-        ksbp.PoolingCell(keras.layers.Dense(3), learn_beta=True)
 
 
 def test_parameters_that_were_changed_are_saved(tmp_path):
@@ -342,28 +274,36 @@ def test_averages_of_a_learned_decay_stay_in_its_range():
     assert not np.array_equal(correction[0.8], correction[1.0]) and not np.array_equal(outputs[0.8], outputs[1.0])
 
 
-def test_learned_ones_in_a_wrapper_of_mixed_precision():
-    """`TimeDistributed` calls its layer in its own precision."""
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    learned = {"learn_beta": True, "learn_threshold": True}
-    cell = ksbp.LIFCell(keras.layers.Dense(3, dtype="float32"), surrogate="atan", threshold=0.30001, **learned)
-    layer = ksbp.SpikingRNN(cell, "bptt")
-    x = np.random.default_rng(0).integers(0, 2, (2, 4, 5, 6)).astype("float32")
-    together = keras.layers.TimeDistributed(layer)(x)
-    assert 0 < together.numpy().mean() < 1
-    for i in range(4):
-        np.testing.assert_array_equal(together[:, i], layer(x[:, i]))
+def pictures(height):
+    """Channels are last: (3, 1, 1), one number a channel in PyTorch, would broadcast as one for each of 3 rows."""
+    cell = ksbp.LIFCell(keras.layers.Conv2D(3, 3, padding="same"), beta=np.reshape(BETAS, (3, 1, 1)))
+    ksbp.SpikingRNN(cell)(np.ones((2, 4, height, 6, 2), "float32"))
 
 
-def test_weight_decay_may_leave_out_learned_parameters():
-    dense = keras.layers.Dense(4, use_bias=False)
-    hidden = ksbp.LIFCell(dense, surrogate="atan", learn_beta=True, learn_threshold=True)
-    model = keras.Sequential([keras.Input((5, 3)), ksbp.SpikingRNN(hidden, "bptt")])
-    optimizer = keras.optimizers.SGD(0.5, weight_decay=0.1)
-    optimizer.exclude_from_weight_decay([hidden.beta, hidden.threshold])
-    before = {w.path: w.numpy() for w in hidden.trainable_weights}
-    model.compile(optimizer, "mse")
-    model.fit(np.zeros((2, 5, 3)), np.zeros((2, 4)), verbose=0)  # no spikes: no gradient
-    assert len(before) == 3
-    for w in hidden.trainable_weights:
-        np.testing.assert_allclose(w, before[w.path] * (0.95 if w is dense.kernel else 1.0), rtol=1e-6)
+def readout(**kwargs):
+    return ksbp.ReadoutCell(keras.layers.Dense(3), learn_beta=True, **kwargs)
+
+
+@pytest.mark.parametrize(("call", "error", "argument"), [
+    (lambda: layer(beta=[0.5, 1.5, 0.5]), ValueError, "beta=1.5"),
+    (lambda: layer(beta=[0.5, np.nan, 0.5]), ValueError, "beta"),
+    (lambda: layer(beta=np.full((2, 3), 0.5)), ValueError, "beta"),
+    (lambda: layer(beta=["a", "b", "c"]), ValueError, "beta"),
+    (lambda: layer(threshold=[0.5, -1.0, 0.5]), ValueError, "threshold=-1"),
+    (lambda: layer(threshold=[]), ValueError, "threshold"),
+    (lambda: layer(threshold=[1.0, 2.0]), ValueError, "threshold"),
+    (lambda: layer(threshold=[True, True, True]), ValueError, "threshold"),
+    (lambda: layer(synaptic_beta=[0.5, 0.0, 0.1]), ValueError, "synaptic_beta"),
+    (lambda: layer(learn_beta=True), ValueError, "surrogate"),
+    (lambda: layer(learn_threshold=True, surrogate="atan", gradient="accumulated"), ValueError, "bptt"),
+    (lambda: layer(learn_threshold=True, surrogate="atan", threshold=5e-4), ValueError, "threshold"),
+    (lambda: layer(learn_beta=True, surrogate="atan", beta=5e-4), ValueError, "beta"),
+    (lambda: pictures(3), ValueError, "beta"),
+    (lambda: pictures(5), ValueError, "beta"),
+    (lambda: readout(), ValueError, "differentiate_leak"),
+    (lambda: readout(beta=1e-4, differentiate_leak=True), ValueError, "beta"),
+    (lambda: ksbp.PoolingCell(keras.layers.Dense(3), learn_beta=True), TypeError, "learn_beta"),
+])  # fmt: skip
+def test_refused(call, error, argument):
+    with pytest.raises(error, match=argument):
+        call()
