@@ -148,17 +148,6 @@ def test_the_mean_gain_is_the_mean(synaptic_beta):
     assert float(mean_decay(synaptic_beta, 7)) == pytest.approx(left[2], rel=1e-6)
 
 
-def test_the_gain_is_the_derivative_of_the_potential():
-    """Without a threshold to reach, the final potential of a neuron without leak is linear in a constant current."""
-    cell = ksbp.LIFCell(keras.layers.Dense(1, use_bias=False), beta=1.0, threshold=1e6, synaptic_beta=0.7)
-    layer = ksbp.SpikingRNN(cell, return_state=True)
-    layer.build((1, 9, 1))
-    layer.set_weights([np.ones((1, 1))])
-    _, membrane, current, _, _ = layer(np.ones((1, 9, 1), "float32"))
-    np.testing.assert_allclose(membrane[0, 0], 9 * mean_gain(0.7, tf.constant(9.0)), rtol=1e-5)
-    np.testing.assert_allclose(current[0, 0], (1 - 0.7**9) / 0.3, rtol=1e-5)
-
-
 @pytest.mark.parametrize("synaptic_beta", [None, 0.5, 0.9])
 def test_on_totals_and_step_by_step_a_count_depends_as_much_on_its_input(synaptic_beta):
     """By both rules, what comes after the last spike of a neuron has no effect."""
@@ -198,41 +187,21 @@ def test_a_window_in_chunks(stateful):
     np.testing.assert_allclose(output, simulation.outputs, atol=1e-5)
 
 
-def test_plain_keras_rnn_runs_it():
-    network, weights, inputs, _ = case(both, ATan(), "zero")
-    rnn, _ = build_rnn(network, weights, neuron={"surrogate": ATan()}, gradient="bptt")
-    plain_rnn = keras.layers.RNN(rnn.cell)
-    np.testing.assert_allclose(plain_rnn(inputs) / inputs.shape[1], rnn(inputs), atol=1e-5)
-
-
 # --- around it --------------------------------------------------------------------------------------------------------
 
 
-def small_model(num_steps=10, **neuron):
-    cell = ksbp.SequentialCell(
-        [
-            ksbp.RecurrentCell(
-                ksbp.LIFCell(
-                    keras.layers.Dense(12, kernel_initializer=keras.initializers.GlorotNormal(seed=1)),
-                    beta=0.9,
-                    synaptic_beta=0.5,
-                    surrogate="atan",
-                    name="hidden",
-                    **neuron,
-                ),
-                keras.layers.Dense(12, kernel_initializer=keras.initializers.GlorotNormal(seed=2)),
-            ),
-            ksbp.ReadoutCell(
-                keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotNormal(seed=3)), name="readout"
-            ),
-        ]
-    )
-    inputs = keras.Input((num_steps, 6))
-    return keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt", name="time")(inputs))
+def small_model():
+    hidden = ksbp.LIFCell(keras.layers.Dense(12), beta=0.9, synaptic_beta=0.5, surrogate="atan", name="hidden")
+    cells = [
+        ksbp.RecurrentCell(hidden, keras.layers.Dense(12)),
+        ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"),
+    ]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt", name="time")
+    return keras.Sequential([keras.Input((10, 6)), layer])
 
 
-def some_spikes(samples=8, num_steps=10):
-    return (np.random.default_rng(0).random((samples, num_steps, 6)) < 0.5).astype("float32")
+def some_spikes():
+    return (np.random.default_rng(0).random((8, 10, 6)) < 0.5).astype("float32")
 
 
 def test_it_is_saved_cloned_and_trained_on(tmp_path):
@@ -264,21 +233,6 @@ def test_operations_count_what_comes_back_in_the_step_after():
     assert run.updates == 12 + 12 + 3  # potentials, currents, the readout
     rows = {row["connection"]: row for row in ksbp.analysis.operations(run).rows}
     assert rows["hidden -> hidden"]["synapses"] == 144
-
-
-def test_summary_calibrate_and_health(capsys):
-    model, x = small_model(), some_spikes()
-    (layer,) = ksbp.calibrate(model, x, firing_rate=0.2)
-    assert layer.name == "hidden" and layer.rate == pytest.approx(0.2, rel=0.06)
-    lines: list[str] = []
-    ksbp.summary(model, print_fn=lines.append)
-    assert any("LIF 0.9, current 0.5, threshold 1" in line for line in lines)
-    assert any(line.startswith("hidden_recurrent") and "Dense 12" in line and "156" in line for line in lines)
-    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    health = ksbp.callbacks.Health(x)
-    model.fit(x, np.arange(8) % 3, callbacks=[health], verbose=0)
-    rates = {row["layer"]: row["firing_rate"] for row in ksbp.analysis.activity(model, x, verbose=0).rows}
-    assert health.firing_rates == pytest.approx({"hidden": rates["hidden"]})
 
 
 @pytest.mark.parametrize("where", ["synapse", "recurrent"])
@@ -327,51 +281,39 @@ def test_statistics_of_a_window_that_goes_on():
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_recurrence_needs_bptt():
-    cell = ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), keras.layers.Dense(3), name="loop")
-    with pytest.raises(ValueError, match="`gradient` must be 'bptt' for the RecurrentCell 'loop'.*'accumulated'"):
-        ksbp.SpikingRNN(ksbp.SequentialCell([cell]))
+def lif(units=3, **kwargs):
+    return ksbp.LIFCell(keras.layers.Dense(units), **kwargs)
 
 
-def test_bad_arguments():
-    def lif():
-        return ksbp.LIFCell(keras.layers.Dense(3))
-
-    with pytest.raises(ValueError, match="`synaptic_beta` must be a number with 0 < synaptic_beta <= 1.*=1.5"):
-        ksbp.LIFCell(keras.layers.Dense(3), synaptic_beta=1.5)
-    with pytest.raises(TypeError, match="`cell` must be a LIFCell"):
-        ksbp.RecurrentCell(keras.layers.Dense(3), keras.layers.Dense(3))
-    with pytest.raises(TypeError, match="`recurrent` must be"):
-        ksbp.RecurrentCell(lif(), 3)
-    with pytest.raises(ValueError, match="`cell` must not be in another RecurrentCell"):
-        ksbp.RecurrentCell(ksbp.RecurrentCell(lif(), keras.layers.Dense(3)).cell, keras.layers.Dense(3))
-    with pytest.raises(ValueError, match=r"recurrent.*\(3,\).*\(4,\)"):
-        ksbp.SpikingRNN(ksbp.RecurrentCell(lif(), keras.layers.Dense(4)), "bptt").build((None, 5, 2))
-    cell = lif()
-    with pytest.raises(TypeError):
-        ksbp.RecurrentCell(cell, 3)
-    ksbp.RecurrentCell(cell, keras.layers.Dense(3))  # it is free still
-    with pytest.raises(ValueError, match="`junction` must not be in a RecurrentCell"):
-        ksbp.ResidualCell(lif(), cell)
-    layer = ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3), synaptic_beta=0.5, name="n"))
-    for number in (3, 5):
-        message = (
-            r"`initial_state` must hold \['membrane of n', 'current of n', 'spikes so far', 'steps so far'\].*"
-            + str(number)
-        )
-        with pytest.raises(ValueError, match=message):
-            layer(np.ones((2, 4, 3), "float32"), initial_state=[tf.zeros((2, 3))] * number)
-    model = small_model()
-    with pytest.raises(TypeError, match="recurrent' have no counterpart"):
-        ksbp.ann_counterpart(model)
+def loop(cell=None, back=3):
+    return ksbp.RecurrentCell(cell or lif(), keras.layers.Dense(back), name="loop")
 
 
-# --- a task that needs them -------------------------------------------------------------------------------------------
+def states(number):
+    layer = ksbp.SpikingRNN(lif(synaptic_beta=0.5))
+    layer(np.ones((2, 4, 3), "float32"), initial_state=[tf.zeros((2, 3))] * number)
+
+
+@pytest.mark.parametrize(("call", "error", "argument"), [
+    (lambda: ksbp.SpikingRNN(ksbp.SequentialCell([loop()])), ValueError, "'loop'"),
+    (lambda: lif(synaptic_beta=1.5), ValueError, "synaptic_beta"),
+    (lambda: loop(keras.layers.Dense(3)), TypeError, "cell"),
+    (lambda: ksbp.RecurrentCell(lif(), 3), TypeError, "recurrent"),
+    (lambda: loop(loop().cell), ValueError, "cell"),
+    (lambda: ksbp.SpikingRNN(loop(back=4), "bptt").build((None, 5, 2)), ValueError, "recurrent"),
+    (lambda: ksbp.ResidualCell(lif(), loop().cell), ValueError, "junction"),
+    (lambda: states(3), ValueError, "initial_state"),
+    (lambda: states(5), ValueError, "initial_state"),
+    (lambda: ksbp.ann_counterpart(small_model()), TypeError, "recurrent"),
+])  # fmt: skip
+def test_refused(call, error, argument):
+    with pytest.raises(error, match=argument):
+        call()
 
 
 @pytest.mark.slow
 def test_memory_in_the_way_back():
-    """The pattern is long forgotten by each neuron alone when it is asked for."""
+    """A task: the pattern is long forgotten by each neuron alone when it is asked for."""
     (row,) = store_recall.main(["--samples", "1200", "--epochs", "6"])
     assert row["feed-forward"] < 0.65  # of two
     assert row["recurrent"] > 0.95
