@@ -1,6 +1,5 @@
 """Everything round-trips: `.keras`, weights file, config, clone, SavedModel in a fresh process."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -46,13 +45,17 @@ X = np.random.default_rng(0).integers(-1, 2, (2, 6, 8, 8, 2)).astype("float32")
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_keras_file(tmp_path, gradient):
-    model = network(gradient=gradient, return_sequences=True)
+    y, model = np.ones((2, 6, 3), "float32"), network(gradient=gradient, return_sequences=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
+    model.fit(X, y, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert np.abs(model(X)).max() > 0.1  # not a silent network
     np.testing.assert_array_equal(loaded(X), model(X))
     np.testing.assert_array_equal(loaded(X, training=True), model(X, training=True))
     assert loaded.layers[1].gradient == gradient
+    losses = [m.fit(X, y, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, loaded)]
+    assert losses[0] == losses[1]
 
 
 def test_weights_file_config_and_clone(tmp_path):
@@ -64,39 +67,6 @@ def test_weights_file_config_and_clone(tmp_path):
         other.load_weights(tmp_path / "model.weights.h5")
         np.testing.assert_array_equal(other(X), model(X))
     assert keras.models.model_from_json(model.to_json()).count_params() == model.count_params()
-
-
-def test_a_shared_layer_is_refused_before_its_weights_are_lost(tmp_path):
-    """Keras would write a file that it cannot read, and a clone with two layers."""
-    shared = keras.layers.Dense(3, name="shared")
-    inputs = keras.Input((5, 3))
-    cell = ksbp.SequentialCell([ksbp.LIFCell(shared), ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), shared)])
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
-    for lose in (model.get_config, lambda: model.save(tmp_path / "a.keras"), lambda: keras.models.clone_model(model)):
-        with pytest.raises(ValueError, match=r"'shared' \(Dense\) is used by several cells.*save_weights"):
-            lose()
-    flatten = keras.layers.Flatten()  # nothing is lost
-    twice = ksbp.SequentialCell([flatten, ksbp.LIFCell(keras.layers.Dense(3)), flatten, ksbp.LIFCell(flatten)])
-    assert keras.models.clone_model(keras.Model(inputs, ksbp.SpikingRNN(twice)(inputs))).count_params() == 12
-    model.save_weights(tmp_path / "a.weights.h5")
-    assert (tmp_path / "a.weights.h5").stat().st_size > 0
-
-
-def shared_by_sequentials():
-    shared = keras.layers.Dense(3)
-    return [ksbp.LIFCell(keras.Sequential([part, shared])) for part in (keras.layers.Flatten(), keras.layers.Flatten())]
-
-
-def a_cell_twice():
-    return 2 * [ksbp.LIFCell(keras.layers.Dense(3))]
-
-
-@pytest.mark.parametrize("made", [shared_by_sequentials, a_cell_twice])
-def test_a_layer_shared_in_other_ways_is_refused_too(made):
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell(made()))
-    layer.build((None, 5, 3))
-    with pytest.raises(ValueError, match="is used by several cells"):
-        layer.get_config()
 
 
 def test_a_config_is_not_consumed():
@@ -144,32 +114,25 @@ def test_a_checkpoint_of_tensorflow(make, tmp_path):
         np.testing.assert_array_equal(saved, restored)
 
 
-@pytest.mark.parametrize(
-    ("mode", "gradient"),
-    slow_except(itertools.product(("int8", "int4", "float8"), ("accumulated", "bptt")), ("int8", "accumulated")),
-)
+@pytest.mark.parametrize("gradient", slow_except(["accumulated", "bptt"], "accumulated"))
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-def test_a_network_that_keras_quantised(mode, gradient, tmp_path):
+def test_a_network_that_keras_quantised(gradient, tmp_path):
     hidden = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(8)])
     cells = [ksbp.LIFCell(hidden, threshold=0.3), ksbp.ReadoutCell(keras.layers.Dense(3))]
     inputs = keras.Input((5, 2, 3))
     model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient)(inputs))
     spikes = (np.random.default_rng(0).random((4, 5, 2, 3)) < 0.5).astype("float32")
-    model.quantize(mode)
-    model.predict(spikes, verbose=0)
+    model.quantize("int8")
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
     outputs = model.predict(spikes, verbose=0)
     assert outputs.std() > 0.01
-    np.testing.assert_array_equal(loaded.predict(spikes, verbose=0), outputs)
-    ksbp.export.export_saved_model(loaded, tmp_path / "exported")
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    for other in (clone, keras.models.load_model(tmp_path / "model.keras")):
+        np.testing.assert_array_equal(other.predict(spikes, verbose=0), outputs)
+    ksbp.export.export_saved_model(other, tmp_path / "exported")
     serve = tf.saved_model.load(tmp_path / "exported").signatures["spikes"]
     np.testing.assert_allclose(serve(spikes=tf.constant(spikes))["outputs"], outputs, atol=1e-6)
-    clone = keras.models.clone_model(model)
-    if mode == "float8":  # Keras gives the copy its weights in another order
-        return
-    clone.set_weights(model.get_weights())
-    np.testing.assert_array_equal(clone.predict(spikes, verbose=0), outputs)
 
 
 def test_another_seed_stays_another_seed(tmp_path):
@@ -191,17 +154,6 @@ def test_another_seed_stays_another_seed(tmp_path):
         other = made(seed)
         other.load_weights(tmp_path / "m.weights.h5")
         assert streams(other) == expected
-
-
-def test_a_compiled_model_goes_on_training(tmp_path):
-    y = np.eye(3, dtype="float32")[[0, 2]]
-    model = network()
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss=ksbp.losses.SumSquaredError())
-    model.fit(X, y, epochs=2, verbose=0)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    histories = [m.fit(X, y, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, loaded)]
-    assert histories[0] == histories[1]
 
 
 def test_in_a_fresh_process(tmp_path):
@@ -236,3 +188,23 @@ def test_in_a_fresh_process(tmp_path):
     np.testing.assert_allclose(served["a"], model(X), rtol=1e-6)
     np.testing.assert_allclose(served["b"], model(X[:1, :4]), rtol=1e-6)
     np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), model(X))
+
+
+def shared_with_the_way_back(shared):
+    return [ksbp.LIFCell(shared), ksbp.RecurrentCell(ksbp.LIFCell(keras.layers.Dense(3)), shared)]
+
+
+def shared_by_sequentials(shared):
+    return [ksbp.LIFCell(keras.Sequential([keras.layers.Flatten(), shared])) for _ in range(2)]
+
+
+@pytest.mark.parametrize("cells", [shared_with_the_way_back, shared_by_sequentials])
+def test_a_shared_layer_is_refused_before_its_weights_are_lost(cells, tmp_path):
+    """Keras would write a file that it cannot read, and a clone with two layers. Weights alone are no problem."""
+    inputs = keras.Input((5, 3))
+    cell = ksbp.SequentialCell(cells(keras.layers.Dense(3, name="shared")))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell, gradient="bptt")(inputs))
+    for lose in (model.get_config, lambda: model.save(tmp_path / "a.keras"), lambda: keras.models.clone_model(model)):
+        with pytest.raises(ValueError, match="'shared'"):
+            lose()
+    model.save_weights(tmp_path / "a.weights.h5")
