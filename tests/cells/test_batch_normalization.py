@@ -486,12 +486,6 @@ def norm(**kwargs):
     return keras.layers.BatchNormalization(name="norm", **kwargs)
 
 
-def renormalised():
-    layer = norm()
-    layer.renorm = True  # an argument of newer Keras
-    return layer
-
-
 def in_one_layer(outputs_of, *layers):
     inputs = keras.Input((4,))
     return keras.Model(inputs, keras.Sequential(layers)(outputs_of(inputs)), name="whole")
@@ -508,7 +502,6 @@ def conv():
 
 @pytest.mark.parametrize(("call", "argument"), [
     (lambda: run(keras.Sequential([keras.layers.Dense(3), norm(dtype="bfloat16")])), "'norm'"),
-    (lambda: run(keras.Sequential([keras.layers.Dense(3), renormalised()])), "'norm'"),
     (lambda: run(in_one_layer(keras.layers.Dense(4), norm(), keras.layers.Dropout(0.5))), "'whole'"),
     (lambda: run(keras.Sequential([conv(), keras.layers.MaxPooling2D(2), norm()])), "'norm'"),
     (lambda: run(keras.Sequential([conv(), keras.layers.ReLU(), conv(), norm()])), "'norm'"),

@@ -189,8 +189,6 @@ READOUT = ksbp.ReadoutCell(conv("c"), name="out")
 
 
 @pytest.mark.parametrize(("call", "error"), [
-    (lambda: GraphCell("ab"), TypeError),
-    (lambda: GraphCell([A]), TypeError),
     (lambda: GraphCell([("a", "input")]), TypeError),
     (lambda: GraphCell([]), ValueError),
     (lambda: GraphCell([(conv("c"), "input")]), ValueError),

@@ -290,7 +290,6 @@ def readout(**kwargs):
     (lambda: layer(beta=np.full((2, 3), 0.5)), ValueError, "beta"),
     (lambda: layer(beta=["a", "b", "c"]), ValueError, "beta"),
     (lambda: layer(threshold=[0.5, -1.0, 0.5]), ValueError, "threshold=-1"),
-    (lambda: layer(threshold=[]), ValueError, "threshold"),
     (lambda: layer(threshold=[1.0, 2.0]), ValueError, "threshold"),
     (lambda: layer(threshold=[True, True, True]), ValueError, "threshold"),
     (lambda: layer(synaptic_beta=[0.5, 0.0, 0.1]), ValueError, "synaptic_beta"),

@@ -285,8 +285,8 @@ def lif(units=3, **kwargs):
     return ksbp.LIFCell(keras.layers.Dense(units), **kwargs)
 
 
-def loop(cell=None, back=3):
-    return ksbp.RecurrentCell(cell or lif(), keras.layers.Dense(back), name="loop")
+def loop(back=3):
+    return ksbp.RecurrentCell(lif(), keras.layers.Dense(back), name="loop")
 
 
 def states(number):
@@ -297,11 +297,8 @@ def states(number):
 @pytest.mark.parametrize(("call", "error", "argument"), [
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell([loop()])), ValueError, "'loop'"),
     (lambda: lif(synaptic_beta=1.5), ValueError, "synaptic_beta"),
-    (lambda: loop(keras.layers.Dense(3)), TypeError, "cell"),
     (lambda: ksbp.RecurrentCell(lif(), 3), TypeError, "recurrent"),
-    (lambda: loop(loop().cell), ValueError, "cell"),
     (lambda: ksbp.SpikingRNN(loop(back=4), "bptt").build((None, 5, 2)), ValueError, "recurrent"),
-    (lambda: ksbp.ResidualCell(lif(), loop().cell), ValueError, "junction"),
     (lambda: states(3), ValueError, "initial_state"),
     (lambda: states(5), ValueError, "initial_state"),
     (lambda: ksbp.ann_counterpart(small_model()), TypeError, "recurrent"),

@@ -828,7 +828,6 @@ UNKNOWN = tf.TensorSpec((None, None, 4))
     (in_keras_rnn, ValueError, "'norm'"),
     (lambda: ksbp.SpikingRNN(rectified())(X), ValueError, "dense"),
     (lambda: ksbp.SpikingRNN(Further(keras.layers.Dense(3)))(X), ValueError, "carried_shapes"),
-    (lambda: lif()(tf.complex(X, X)), TypeError, "sequences"),
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.ConstantEncoder(3), lif().cell])), ValueError, "cell"),
     (lambda: setattr(lif(), "gradient", "btpp"), ValueError, "gradient"),
     (set_later, ValueError, "gradient"),
