@@ -31,6 +31,8 @@ def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
     for part in parts_of(layer):
         norms = normalizations(part)
         for norm in norms:
+            if getattr(norm, "renorm", False):
+                raise ValueError(f"`{name}` must have no batch normalisation with renorm=True. Received: {named(norm)}")
             if norm.variable_dtype in ("float16", "bfloat16"):
                 raise ValueError(
                     f"`{name}` must have a batch normalisation with float32 variables, such as with "

@@ -19,7 +19,6 @@ from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import (
     RESERVED,
     assemble,
-    check_encoder_name,
     checked_num_steps,
 )
 from keras_spiking_bp.rnn.derivative import GRADIENTS
@@ -133,7 +132,6 @@ def convert_to_snn(
             "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
             f"encoder={encoder!r}"
         )
-    check_encoder_name(encoder)
     graph = read(ann)
     images, shape = (
         np.asarray(sample_data, "float32"),

@@ -40,11 +40,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "step.onnx"
         >>> export.export_onnx(model, path)
     """
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError("export_onnx needs the package tf2onnx: pip install tf2onnx") from error
+    import onnx
+    import tf2onnx
 
     network = Network(model)
     network.check_float32("ONNX")

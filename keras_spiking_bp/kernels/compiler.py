@@ -50,8 +50,7 @@ def build() -> Path:
         The path of the library, from which `enable` loads it. Its folder is `KERAS_SPIKING_BP_CACHE`, if set.
 
     Raises:
-        RuntimeError: if there is no compiler, the compiler fails (the error has its message), or the folder cannot be
-            written.
+        RuntimeError: if there is no compiler, the compiler fails (the error has its message).
     """
     path = library_path()
     compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]
@@ -61,14 +60,8 @@ def build() -> Path:
             "install g++; or name yours in the environment variable CXX. Without the kernels everything works, more "
             "slowly"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _compile(compiler, path)
-    except OSError as error:
-        raise RuntimeError(
-            f"The kernels cannot be written to {path.parent}: {error}. Name another folder in the environment variable "
-            "KERAS_SPIKING_BP_CACHE"
-        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _compile(compiler, path)
     return path
 
 

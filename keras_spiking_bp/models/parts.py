@@ -209,7 +209,6 @@ def assemble(
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):
-        check_encoder_name(encoder)
         inputs = keras.Input(input_shape, name="images")
         images = inputs
         for layer in front:
@@ -222,12 +221,6 @@ def assemble(
         )
     outputs = SpikingRNN(cell, gradient=gradient, name="time")(spikes)
     return keras.Model(inputs, outputs, name=name)
-
-
-def check_encoder_name(encoder: keras.layers.Layer) -> None:
-    """Rejects an encoder with the name of another layer of the model."""
-    if encoder.name in RESERVED:
-        raise ValueError(f"`encoder` must have another name than {RESERVED}. Received: encoder={encoder.name!r}")
 
 
 def checked_num_steps(num_steps: int | None, encoder: Any) -> int | None:

@@ -63,12 +63,8 @@ def spiking_resnet(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    if not isinstance(blocks, (tuple, list)):
-        raise TypeError(f"`blocks` must be a list of pairs (filters, strides). Received: blocks={blocks!r}")
-    for pair in blocks:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"`blocks` must hold pairs (filters, strides). Received: {pair!r}")
-        check_positive_ints("blocks", [pair[0], *keras.tree.flatten(pair[1])])
+    for block in blocks:
+        check_positive_ints("blocks", keras.tree.flatten(block))
     check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)

@@ -72,13 +72,9 @@ def spiking_vgg(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    if not isinstance(stages, (tuple, list)):
-        raise TypeError(f"`stages` must be a list of (filters, kernel_size) and 'pool'. Received: stages={stages!r}")
     for stage in stages:
-        if stage != "pool" and (not isinstance(stage, (tuple, list)) or len(stage) != 2):
-            raise ValueError(f"`stages` must hold (filters, kernel_size) or 'pool'. Received: {stage!r}")
         if stage != "pool":
-            check_positive_ints("stages", [stage[0], *keras.tree.flatten(stage[1])])
+            check_positive_ints("stages", keras.tree.flatten(stage))
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(preset, 2.0, seed, settings)
     cells: list[keras.layers.Layer] = []

@@ -75,9 +75,6 @@ def given(cell: Cell, states: Sequence[Any], sequences: tf.Tensor) -> Carried:
         tf.errors.InvalidArgumentError: if their batch size, unknown in the graph, is not that of `sequences`.
     """
     expected, batch_size = entries(cell), sequences.shape[0]
-    if len(states) != len(expected):
-        names = [name for name, _ in expected]
-        raise ValueError(f"`initial_state` must hold {names}. Received: {len(states)} tensors")
     tensors = [tf.stop_gradient(tf.cast(state, tf.float32)) for state in states]
     for i, (tensor, (name, shape)) in enumerate(zip(tensors, expected, strict=True)):
         if not tensor.shape.is_compatible_with((batch_size, *shape)):

@@ -173,8 +173,6 @@ class SpikingRNN(keras.layers.RNN):
 
     def reset_state(self) -> None:
         """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""
-        if not self.stateful:
-            raise ValueError("`reset_state` is for a layer with stateful=True. Received: stateful=False")
         if self.built:
             for variable, state in zip(self.states, self.get_initial_state(self.states[0].shape[0]), strict=True):
                 variable.assign(state)
@@ -277,7 +275,7 @@ class SpikingRNN(keras.layers.RNN):
         if not self.built:
             self.build(sequences.shape)
         step_shape = getattr(self.cell, "input_shape_of_step", sequences.shape[2:])
-        sequences = of_shape(sequences, step_shape, self.unroll, self.name)
+        sequences = of_shape(sequences, step_shape, self.name)
         before = self._start(initial_state, sequences)
         if sequences.shape[0] is None:  # the loop would change the shape of states of one sample, which broadcast to it
             sequences = tf.ensure_shape(sequences, (before.steps.shape[0], *sequences.shape[1:]))

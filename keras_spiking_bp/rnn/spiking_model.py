@@ -9,7 +9,7 @@ import keras
 
 from keras_spiking_bp.encoders import Encoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.utils.validation import check_finite_weights, named
+from keras_spiking_bp.utils.validation import check_finite_weights
 
 
 def is_spiking(model: Any) -> bool:
@@ -32,19 +32,11 @@ def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
         TypeError: if there is none.
         ValueError: if one is not built.
     """
-    if isinstance(model, type):
-        raise TypeError(f"`model` must be an instance of a model. Received: the class {model.__name__}")
     layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
     if not spiking:
-        for layer in layers:  # as in keras.layers.Bidirectional
-            if any(isinstance(inner, SpikingRNN) for inner in layer._flatten_layers()):
-                raise TypeError(
-                    "`model` must have its SpikingRNN among its layers. Received: a model that has it inside of "
-                    f"{named(layer)}, which cannot be followed"
-                )
         raise TypeError(
-            "`model` must have a SpikingRNN layer, as the networks of keras_spiking_bp.models have. "
+            "`model` must have a SpikingRNN among its layers, as the networks of keras_spiking_bp.models have. "
             f"Received: model={model!r}"
         )
     for layer in spiking:

@@ -15,10 +15,6 @@ from keras_spiking_bp.utils.validation import check_mask, check_static_shape, fi
 
 def shape_of_step(sequences_shape: Any) -> tuple[int, ...]:
     """The shape of one time step of sequences (B, T, ...), every entry known."""
-    if any(isinstance(size, (str, dict, list, tuple)) for size in sequences_shape):  # a structure of shapes
-        raise ValueError(
-            f"`sequences` must be one tensor, (batch, time steps, ...). Received: several, {sequences_shape!r}"
-        )
     if len(sequences_shape) < 3:
         raise ValueError(
             "`sequences` must have the shape (batch, time steps, ...) with at least 3 dimensions. "
@@ -27,13 +23,8 @@ def shape_of_step(sequences_shape: Any) -> tuple[int, ...]:
     return check_static_shape("shape of one time step", sequences_shape[2:])
 
 
-def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], unroll: bool, layer: str) -> tf.Tensor:
-    """Sequences whose steps have the shape for which the layer was built; with `unroll`, of a known number of steps."""
-    if unroll and sequences.shape[1] is None:
-        raise ValueError(
-            "`sequences` must have a known number of time steps with unroll=True. Received: sequences of shape "
-            f"{tuple(sequences.shape)}"
-        )
+def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], layer: str) -> tf.Tensor:
+    """Sequences whose steps have the shape for which the layer was built."""
     if not sequences.shape[2:].is_compatible_with(step_shape):
         raise ValueError(
             f"`sequences` must have the step shape that {layer!r} was built for, {tuple(step_shape)}. "

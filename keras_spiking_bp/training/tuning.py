@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 
 from keras_spiking_bp import analysis
@@ -14,13 +15,6 @@ from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models import spiking_vgg
 from keras_spiking_bp.utils.validation import check_positive, check_seed
-
-try:
-    import keras_tuner
-except ImportError as error:
-    raise ImportError(
-        "keras_spiking_bp.training.tuning needs KerasTuner: pip install 'keras-spiking-bp[tuner]'"
-    ) from error
 
 
 class SpikingHyperModel(keras_tuner.HyperModel):

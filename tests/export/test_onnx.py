@@ -1,7 +1,5 @@
 """ONNX: the numbers of the library in a process without it and without TensorFlow."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -65,13 +63,6 @@ def test_spikes_of_every_layer(tmp_path, network):
         for (name, of_layer), value in zip(expected.items(), fired, strict=True):
             np.testing.assert_array_equal(value, of_layer[:, t], err_msg=f"{name}, step {t}")
     assert all(0 < of_layer.mean() < 1 for of_layer in expected.values())
-
-
-def test_without_the_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tf2onnx", None)
-    with pytest.raises(ImportError, match="export_onnx needs the package tf2onnx: pip install tf2onnx"):
-        ksbp.export.export_onnx(lenet(num_steps=5), tmp_path / "step.onnx")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("layer", "match"), [

@@ -1,7 +1,5 @@
 """What is written for TensorBoard is what the neurons did."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -131,12 +129,6 @@ def test_beside_a_tensorboard_that_leaves_batches_out(tmp_path):
     ]
     make().fit(IMAGES, LABELS, batch_size=2, epochs=2, verbose=0, callbacks=boards)  # 3 batches an epoch
     assert sorted(written(tmp_path)) == [0, 1, 2]
-
-
-def test_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ImportError, match="SpikingTensorBoard needs TensorBoard: pip install tensorboard"):
-        ksbp.callbacks.SpikingTensorBoard(tmp_path, np.zeros((1, 4, 4, 1), "float32"))
 
 
 def test_arguments_in_the_wrong_order():

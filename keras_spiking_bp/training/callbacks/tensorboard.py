@@ -53,10 +53,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
 
     def __init__(self, log_dir: str | os.PathLike, inputs: Any, every: int = 1, neurons: int = 64):
         super().__init__()
-        try:
-            import tensorboard  # noqa: F401 - tf.summary writes by it
-        except ImportError as error:
-            raise ImportError("SpikingTensorBoard needs TensorBoard: pip install tensorboard") from error
+        import tensorboard  # noqa: F401 - tf.summary writes by it
+
         self.log_dir = check_path("log_dir", log_dir)
         self.every = check_positive_int("every", every)
         self.neurons = check_positive_int("neurons", neurons)
