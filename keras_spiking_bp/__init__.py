@@ -12,14 +12,13 @@ from keras_spiking_bp import (
     analysis,
     datasets,
     export,
-    gradients,
     kernels,
     losses,
     models,
     regularizers,
     training,
 )
-from keras_spiking_bp._version import __version__
+from keras_spiking_bp._version import __version__ as __version__
 from keras_spiking_bp.cells import (
     Cell,
     GraphCell,
@@ -59,7 +58,6 @@ __all__ = [
     "ResidualCell",
     "SequentialCell",
     "SpikingRNN",
-    "__version__",
     "analysis",
     "ann_counterpart",
     "beta_from_tau",
@@ -71,7 +69,6 @@ __all__ = [
     "export",
     "fold_batch_normalization",
     "from_nir",
-    "gradients",
     "kernels",
     "losses",
     "models",

@@ -2,12 +2,11 @@
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.datasets.events import EventSet, events_to_spikes
-from keras_spiking_bp.datasets.images import IMAGE_SETS, ImageSet, load_images, mnist_5k
+from keras_spiking_bp.datasets.images import ImageSet, load_images, mnist_5k
 from keras_spiking_bp.datasets.nmnist import load_nmnist, read_events
 from keras_spiking_bp.datasets.tonic import from_tonic
 
 __all__ = [
-    "IMAGE_SETS",
     "Batches",
     "EventSet",
     "ImageSet",

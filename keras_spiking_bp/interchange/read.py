@@ -21,7 +21,7 @@ from keras_spiking_bp.cells import (
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.surrogates import Surrogate
 from keras_spiking_bp.interchange import equations

@@ -12,7 +12,8 @@ from keras_spiking_bp.cells import Cell, IFCell, LIFCell, PoolingCell, ReadoutCe
 from keras_spiking_bp.cells.composite import CELL_INPUT, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.conversion.fold import without_normalization
-from keras_spiking_bp.encoders import DeltaEncoder, Encoder
+from keras_spiking_bp.encoders import DeltaEncoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import check_allowed, write_layers

@@ -6,7 +6,6 @@ after training are the same up to rounding. Everything else is unchanged: infere
 only TensorFlow operations.
 """
 
-from keras_spiking_bp.kernels.compiler import build, library_path
 from keras_spiking_bp.kernels.switch import disable, enable, enabled
 
-__all__ = ["build", "disable", "enable", "enabled", "library_path"]
+__all__ = ["disable", "enable", "enabled"]

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from keras_spiking_bp.cells import Cell, LIFCell, MaxPoolingCell, PoolingCell, ReadoutCell
-from keras_spiking_bp.encoders import ConstantEncoder, Encoder, PoissonEncoder
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.utils.validation import (

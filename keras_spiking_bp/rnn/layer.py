@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import check_nothing_shared, checked_names
 from keras_spiking_bp.cells.synapse import build_part
-from keras_spiking_bp.encoders import DeltaEncoder, Encoder
+from keras_spiking_bp.encoders import DeltaEncoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted
 from keras_spiking_bp.rnn import carried, derivative, statistics
 from keras_spiking_bp.rnn.carried import Carried

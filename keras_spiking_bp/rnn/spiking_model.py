@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.encoders import Encoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.utils.validation import check_finite_weights
 

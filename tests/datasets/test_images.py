@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from keras_spiking_bp.datasets import IMAGE_SETS, ImageSet, load_images, mnist_5k
+from keras_spiking_bp.datasets import ImageSet, load_images, mnist_5k
+from keras_spiking_bp.datasets.images import IMAGE_SETS
 from tests.real_data import TFDS, needs
 
 SHAPES = {

@@ -440,7 +440,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_SPIKING_BP_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", "false")
     with pytest.raises(RuntimeError, match="could not be compiled by false -O3"):
-        kernels.build()
+        compiler.build()
     assert not list(tmp_path.iterdir())
 
 
