@@ -112,7 +112,7 @@ def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Cos
     batches, _ = batches_of(data, labels, batch_size, classes=network.outputs[0].shape[-1])
     for inputs, classes in batches:
         assert classes is not None  # `batches_of` raises
-        outputs = network(as_inputs(inputs), training=False)
+        outputs = network(as_inputs(network, inputs), training=False)
         right += is_correct(np.asarray(outputs), classes).sum()
         samples += len(outputs)
     return {

@@ -178,7 +178,7 @@ def as_run(
     bar = keras.utils.Progbar(number, verbose=verbose)
     with stream_restored(front):
         for inputs, labels_of_batch in batches:
-            tensors = [value for value in encode(as_inputs(inputs)) if value is not None]
+            tensors = [value for value in encode(as_inputs(model, inputs)) if value is not None]
             any_size = [tf.TensorSpec((None, None, *x.shape[2:]), x.dtype) for x in tensors]  # the last may be smaller
             batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
             totals = batch.pop("totals")

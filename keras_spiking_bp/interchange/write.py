@@ -18,7 +18,7 @@ from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import check_allowed, write_layers
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import spiking_layer
+from keras_spiking_bp.rnn.spiking_model import check_stock_calls, spiking_layer
 from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
 from keras_spiking_bp.utils.validation import check_finite_weights, check_positive
@@ -89,6 +89,7 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
 def _network(model: keras.Model | SpikingRNN) -> Cell:
     """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
+    check_stock_calls(model, rnn)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
     others = [] if model is rnn else getattr(model, "operations", model.layers)
     for other in others:

@@ -52,10 +52,19 @@ def stream_restored(encoder: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-def as_inputs(inputs: Any) -> Any:
+def as_inputs(model: keras.Model, inputs: Any) -> Any:
     """Tensors that a model accepts: one, or for several inputs a list or dictionary of them."""
-    several = isinstance(inputs, (dict, tuple)) or (isinstance(inputs, list) and hasattr(inputs[0], "shape"))
-    return keras.tree.map_structure(tf.convert_to_tensor, inputs) if several else tf.convert_to_tensor(inputs)
+    if len(model.inputs) > 1 or isinstance(inputs, dict):
+        return keras.tree.map_structure(tf.convert_to_tensor, inputs)
+    tensor, shape = tf.convert_to_tensor(inputs), model.inputs[0].shape
+    if shape[-1] == 1 and tensor.shape.is_compatible_with(shape[:-1]):  # as Keras does
+        tensor = tensor[..., None]
+    if not tensor.shape.is_compatible_with(shape):  # else rows could be taken for samples
+        raise ValueError(
+            f"The inputs must have the shape {shape}. Received: {tensor.shape}. A Dataset must be batched, and a "
+            "single sample be a batch of one, x[None]"
+        )
+    return tensor
 
 
 def encode(model: keras.Model, inputs: Any) -> Encoded:
@@ -64,14 +73,14 @@ def encode(model: keras.Model, inputs: Any) -> Encoded:
     Raises:
         ValueError: if there is no step, or none that is not masked.
     """
-    return _encode(input_over_time(model), inputs)
+    return _encode(model, input_over_time(model), inputs)
 
 
 def encode_repeatably(model: keras.Model, inputs: Any) -> Encoded:
     """The same; the random stream of the encoder does not advance."""
     front = input_over_time(model)
     with stream_restored(front):
-        return _encode(front, inputs)
+        return _encode(model, front, inputs)
 
 
 def repeatable_encoder(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
@@ -91,8 +100,8 @@ def encoded_by(front: keras.Model, inputs: Any) -> Encoded:
     return Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
 
 
-def _encode(front: keras.Model, inputs: Any) -> Encoded:
-    encoded = encoded_by(front, as_inputs(inputs))
+def _encode(model: keras.Model, front: keras.Model, inputs: Any) -> Encoded:
+    encoded = encoded_by(front, as_inputs(model, inputs))
     if not encoded.mean_steps > 0:
         raise ValueError("`inputs` must have samples and time steps. Received: none, or all of them masked")
     return encoded

@@ -9,6 +9,7 @@ import keras
 
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
+from keras_spiking_bp.utils.layer_kinds import has_stock_call
 from keras_spiking_bp.utils.validation import check_finite_weights
 
 
@@ -66,11 +67,12 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
     Raises:
         TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if there are layers after it, it is in a nested model, it gets an initial state, or weights are
-            not finite.
+            or has a `call` of its own, ValueError if there are layers after it, it is in a nested model, it gets an
+            initial state, or weights are not finite.
     """
     layer = spiking_layer(model)
     check_graph(model)
+    check_stock_calls(model, layer)
     if layer not in model.layers:
         inner = _part_with(model, layer)
         raise ValueError(
@@ -162,6 +164,17 @@ def check_graph(model: keras.Model) -> None:
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
             f"keras.Model(images, SpikingRNN(cell)(spikes)). Received: model={model!r}"
+        )
+
+
+def check_stock_calls(model: keras.Model, layer: SpikingRNN) -> None:
+    """Rejects a model, or its `SpikingRNN`, whose class may compute something else than its layers do."""
+    for part in ([] if model is layer or has_stock_call(model) else [model]) + (
+        [] if type(layer).call is SpikingRNN.call else [layer]
+    ):
+        raise TypeError(
+            f"`model` must compute what its layers do. Received: {part.name!r}, whose class {type(part).__name__} has "
+            "a `call` of its own"
         )
 
 

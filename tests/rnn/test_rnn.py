@@ -817,10 +817,8 @@ UNKNOWN = tf.TensorSpec((None, None, 4))
 @pytest.mark.parametrize(("call", "error", "argument"), [
     (lambda: ksbp.LIFCell(keras.layers.Dense(2), initial_membrane=1.0), ValueError, "initial_membrane"),
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell(2 * [lif().cell])).observe(X), ValueError, "'n'"),
-    (lambda: lif().reset_state(), ValueError, "stateful"),
     (lambda: lif(name="rnn").get_initial_state(2), ValueError, "'rnn'"),
     (lambda: lif(name="rnn").compute_output_shape((None, 5, 8)), ValueError, "'rnn'"),
-    (lambda: tf.function(lif(unroll=True)).get_concrete_function(UNKNOWN), ValueError, "unroll"),
     (lambda: with_states(lambda states: states[:2]), ValueError, "initial_state"),
     (lambda: with_states(lambda states: [*states[:3], tf.zeros((3, 5)), *states[4:]]), ValueError, "initial_state.3"),
     (lambda: with_states(lambda states: [*states[:3], tf.zeros((2, 4)), *states[4:]]), ValueError, "initial_state.3"),
