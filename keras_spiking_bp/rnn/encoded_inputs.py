@@ -56,7 +56,7 @@ def as_inputs(model: keras.Model, inputs: Any) -> Any:
     """Tensors that a model accepts: one, or for several inputs a list or dictionary of them."""
     if len(model.inputs) > 1 or isinstance(inputs, dict):
         return keras.tree.map_structure(tf.convert_to_tensor, inputs)
-    tensor, shape = tf.convert_to_tensor(inputs), model.inputs[0].shape
+    tensor, shape = tf.convert_to_tensor(inputs), (None, *model.inputs[0].shape[1:])
     if shape[-1] == 1 and tensor.shape.is_compatible_with(shape[:-1]):  # as Keras does
         tensor = tensor[..., None]
     if not tensor.shape.is_compatible_with(shape):  # else rows could be taken for samples

@@ -123,7 +123,6 @@ def test_what_cannot_be_converted_is_refused_by_name(case):
     ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, r"mean over time is `scale \* image`.*LatencyEncoder"),
     ({"encoder": ksbp.ConstantEncoder(6), "num_steps": 5}, ValueError, "contradicts the encoder: num_steps=5.*=6"),
     ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
-    ({"encoder": ksbp.ConstantEncoder(5, name="time")}, ValueError, "`encoder` must have another name.*'time'"),
     ({"sample_data": IMAGES[:, :5]}, ValueError, r"`sample_data` must hold images of the shape \(6, 6, 3\)"),
     ({"sample_data": IMAGES[:0]}, ValueError, "`sample_data` must hold"),
     ({"sample_data": 1e38 * IMAGES + 2e38}, ValueError, "'hidden' gives infinity or NaN on `sample_data`"),
