@@ -113,10 +113,3 @@ def test_several_objectives(tmp_path):
 def test_the_front_is_what_nothing_beats():
     rows = [{"spikes": s, "val_accuracy": a} for s, a in [(5, 0.5), (3, 0.4), (4, 0.3), (9, 0.9), (7, 0.5), (3, 0.2)]]
     assert [(r["spikes"], r["val_accuracy"]) for r in tune.pareto(rows)] == [(3, 0.4), (5, 0.5), (9, 0.9)]
-
-
-def test_stages_are_checked():
-    with pytest.raises(
-        ValueError, match=r"`stages` must hold \(filters, kernel_size\) or 'pool'. Received: \(2, 3, 2\)"
-    ):
-        SpikingHyperModel((8, 8, 1), 2, stages=[(2, 3, 2)], dense_units=[]).build(keras_tuner.HyperParameters())
