@@ -70,8 +70,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
             does not. Requires `gradient="accumulated"`.
 
     Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them. Spikes are 0 or 1
-    (times 1 / (1 - dropout) in training), in the compute dtype of the synapse (of the first layer of a
-    `keras.Sequential`); the membrane potential is float32.
+    (with dropout times 1 / (1 - dropout)), in the compute dtype of the synapse; the membrane potential is float32.
 
     Raises:
         TypeError: if `synapse` is not a layer, or has neurons.

@@ -55,11 +55,9 @@ def calibrate(
 
     Neurons start at rest, those of a stateful layer too. With the paper's initial weights a deep spiking network has
     low firing rates: with few time steps its last layers are dead, and the paper's derivative of a dead layer is 0.
-    (Scaling the weights by a factor is equivalent to scaling the threshold by its inverse.) The factor is found by
-    bisection, since the rate grows with it. Constraints are applied to the weights first. In a residual block the
-    currents of main path and shortcut are scaled alike, if both have trainable weights: the current of an identity, a
-    pooled or a frozen shortcut is unchanged, and the rate need not grow with the factor then. Layers without weights
-    (pooling), and frozen ones, are unchanged.
+    The factor is found by bisection, since the rate grows with it. In a residual block the currents of main path and
+    shortcut are scaled alike, if both have trainable weights. Layers without weights (pooling), and frozen ones, are
+    unchanged.
 
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
