@@ -392,7 +392,7 @@ def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_pa
 def small_vgg(input_shape, classes, **kwargs):
     """As silent as VGG9, by weights so small."""
     return ksbp.models.spiking_vgg(
-        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **kwargs, preset="paper"
+        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **{"preset": "paper", **kwargs}
     )
 
 

@@ -62,7 +62,7 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The settings of this recipe's network that affect its spikes."""
-    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization")
+    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization", "surrogate")
     encoder = {"kind": recipe.encoder, "scale": recipe.scale}
     return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
 

@@ -59,7 +59,7 @@ def normalized(strategy):
             3,
             [(4, 3), (5, 3)],
             [],
-            STEPS,
+            num_steps=STEPS,
             normalization="batch",
             encoder=None,
             seed=1,

@@ -294,8 +294,7 @@ def test_several_inputs():
             network, inputs = keras.Model([other, spikes], outputs), [OTHER, SPIKES]
         seen, expected = looked_at(network, inputs, layer)
         assert seen == expected
-        message = r"`inputs` must be arrays of the shapes \[\(None, 3\), \(None, 10, 6\)\].*Received: 1 of"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="expects 2 (named )?input"):
             network.fit(inputs, TARGETS, verbose=0, callbacks=[Health(SPIKES)])
 
 
