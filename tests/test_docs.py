@@ -12,7 +12,11 @@ from tests.pages import ROOT, run, snippets
 from tests.slow import slow_except
 
 DOCS = ROOT / "docs"
-PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path.read_text()
+    for path in sorted(DOCS.rglob("*.md"))
+    if "node_modules" not in path.parts
+}
 #: Pages whose snippets need packages that not everybody has are run by tests of their own.
 ELSEWHERE = {"nir.md", "export.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
