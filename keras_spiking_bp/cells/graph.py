@@ -97,7 +97,7 @@ class GraphCell(CompositeCell):
 
 def _check(i: int, layer: keras.layers.Layer, sources: list[str], names: set[str]) -> None:
     """Rejects a pair of `nodes` that cannot be connected; `names` are those of earlier layers."""
-    _ = check_layer(f"nodes[{i}]", layer) if isinstance(layer, Cell) else check_synapse(f"nodes[{i}]", layer)
+    (check_layer if isinstance(layer, Cell) else check_synapse)(f"nodes[{i}]", layer)
     if layer.name in names:
         raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
     if not sources or not names.issuperset(sources):

@@ -199,7 +199,7 @@ def spiking_resnet11(
 ) -> keras.Model:
     """The paper's spiking ResNet11: 64 - pool - [128] - [256, strides 2] - [512] - [512, strides 2] - 1024 - classes.
 
-    It has 17,936,064 weights on 32x32x3 and 10 classes.
+    With `preset="paper"` it has 17,936,064 weights on 32x32x3 and 10 classes.
 
     Arguments, result and errors: as `spiking_resnet`.
 
@@ -232,8 +232,7 @@ def spiking_resnet20(
     filters, pooling after the stem, spikes added in the blocks (`spiking_resnet`), and a readout of all positions of
     the last block. The first blocks with 64 and with 128 filters have strides 2 in the second convolution, and a 1x1
     convolution on the shortcut. With `preset="deep"`, its default, the surrogate is
-    a triangle as wide as the threshold. It has 1,100,640 weights on 32x32x3 and 10 classes, and 3,904 of batch
-    normalisation.
+    a triangle as wide as the threshold.
 
     Arguments, result and errors: as `spiking_resnet`.
 

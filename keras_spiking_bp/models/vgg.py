@@ -179,7 +179,7 @@ def spiking_vgg9(
 ) -> keras.Model:
     """The paper's spiking VGG9 (CIFAR-10): 64 - 64 - pool - 128 - 128 - pool - 256 - 256 - 256 - pool - 1024 - classes.
 
-    It has 5,938,880 weights on 32x32x3 and 10 classes.
+    With `preset="paper"` it has 5,938,880 weights on 32x32x3 and 10 classes.
 
     Args:
         input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.

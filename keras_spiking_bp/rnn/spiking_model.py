@@ -169,9 +169,8 @@ def check_graph(model: keras.Model) -> None:
 
 def check_stock_calls(model: keras.Model, layer: SpikingRNN) -> None:
     """Rejects a model, or its `SpikingRNN`, whose class may compute something else than its layers do."""
-    for part in ([] if model is layer or has_stock_call(model) else [model]) + (
-        [] if type(layer).call is SpikingRNN.call else [layer]
-    ):
+    stock = (model, model is layer or has_stock_call(model)), (layer, type(layer).call is SpikingRNN.call)
+    for part in [part for part, known in stock if not known]:
         raise TypeError(
             f"`model` must compute what its layers do. Received: {part.name!r}, whose class {type(part).__name__} has "
             "a `call` of its own"

@@ -811,7 +811,6 @@ def set_later():
 
 
 X = np.ones((2, 5, 4), "float32")
-UNKNOWN = tf.TensorSpec((None, None, 4))
 
 
 @pytest.mark.parametrize(("call", "error", "argument"), [
