@@ -28,7 +28,7 @@ def draw(model, images, labels, outputs, path):
         axis.set_title(title)
     for (picture, raster, readout), i, spikes_of, potential in zip(axes, shown, spikes, potentials, strict=True):
         picture.imshow(images[i, ..., 0], cmap="gray_r")
-        picture.set(xticks=[], yticks=[])
+        picture.axis("off")
         when, where = np.nonzero(spikes_of.numpy().reshape(num_steps, -1))
         raster.scatter(when + 1, where, s=1.5, color="black", linewidths=0)
         raster.set(ylim=(784, 0), yticks=[0, 784], xlim=(0.5, num_steps + 0.5))

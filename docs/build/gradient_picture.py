@@ -60,7 +60,7 @@ def draw_counts(axis: Axes) -> None:
     axis.plot(totals, counts_and_slopes(totals, None)[0], color=GREY, linewidth=4, label="spike count")
     points = np.array([2.7, 5.7, 8.8, 13.0])
     for surrogate, color, line in ((None, BLUE, "-"), ("bounded", ORANGE, "--")):
-        label = f"slope taken by {surrogate=}"
+        label = "slope taken by surrogate=" + (f'"{surrogate}"' if surrogate else "None")
         for x, count, slope in zip(points, *counts_and_slopes(points, surrogate), strict=True):
             ends = np.array([-1.1, 1.1])
             axis.plot(x + ends, count + slope * ends, color=color, linestyle=line, label=label)

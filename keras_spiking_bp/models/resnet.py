@@ -231,8 +231,7 @@ def spiking_resnet20(
     Not of the paper: the layers of the ResNet20 for CIFAR-10 (He et al. 2015, arXiv 1512.03385), with twice the
     filters, pooling after the stem, spikes added in the blocks (`spiking_resnet`), and a readout of all positions of
     the last block. The first blocks with 64 and with 128 filters have strides 2 in the second convolution, and a 1x1
-    convolution on the shortcut. With `preset="deep"`, its default, the surrogate is
-    a triangle as wide as the threshold.
+    convolution on the shortcut. With `preset="deep"`, its default the surrogate is a triangle as wide as the threshold.
 
     Arguments, result and errors: as `spiking_resnet`.
 
