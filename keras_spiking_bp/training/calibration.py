@@ -157,7 +157,7 @@ def update_statistics(model: keras.Model, inputs: Any) -> None:
             finite.
 
     Example:
-        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [], num_steps=20, normalization="batch")
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [])
         >>> update_statistics(model, np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 1)).astype("float32"))
     """
     check_graph(model)
