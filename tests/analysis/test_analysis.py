@@ -480,7 +480,7 @@ def test_several_inputs_come_in_batches():
     dataset = tf.data.Dataset.from_tensor_slices(((x, y), np.arange(5) % 3)).batch(2)
     found = analysis.run(model, dataset, verbose=0)
     np.testing.assert_allclose(found.outputs[:, -1], model([x, y]), rtol=1e-6)
-    with pytest.raises(ValueError, match="expects 2 named input"):
+    with pytest.raises(ValueError, match="expects 2"):
         analysis.run(model, x, verbose=0)
 
 

@@ -216,7 +216,7 @@ REFUSED = [
     (lambda: ksbp.ResidualCell(lif(), lif(), lif()), TypeError, "'n'"),
     (lambda: ksbp.RecurrentCell(lif(), lif()), TypeError, "'n'"),
     (lambda: ksbp.SequentialCell([ksbp.SpikingRNN(lif()), readout()]), TypeError, "'n'"),
-    (lambda: ksbp.SpikingRNN(ksbp.LIFCell(built(dense(name="built"))))(X), ValueError, "'built'"),
+    (lambda: ksbp.SpikingRNN(ksbp.LIFCell(built(dense(name="built"))))(X), ValueError, "built"),
     (lambda: ksbp.SequentialCell([lif(), "flatten"]), TypeError, "cells"),
     (lambda: ksbp.SequentialCell([keras.layers.Flatten()]), ValueError, "cell"),
     (lambda: ksbp.SequentialCell([readout(), keras.layers.Flatten()]), ValueError, "readout"),

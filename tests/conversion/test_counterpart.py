@@ -257,6 +257,10 @@ def on_sequences(*layers):
     return keras.Model(inputs, x)
 
 
+def plain():
+    return on_sequences(keras.layers.Dense(4))
+
+
 def lif(**kwargs):
     return ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(4, name="dense"), **kwargs))
 
@@ -276,7 +280,7 @@ def weights_that_differ():
 
 
 BAD = {
-    "no network": (lambda: ksbp.ann_counterpart(on_sequences()), TypeError, "must have a SpikingRNN"),
+    "no network": (lambda: ksbp.ann_counterpart(plain()), TypeError, "must have a SpikingRNN"),
     "each step": (
         lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Rescaling(2.0, name="e"), lif())),
         ValueError, "no layers right before its SpikingRNN.*Received: 'e'",
@@ -285,7 +289,7 @@ BAD = {
         lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Masking(), lif())), ValueError, "gets a mask"
     ),
     "two ordinary ones": (
-        lambda: ksbp.copy_weights(on_sequences(), on_sequences()), ValueError, "must be a spiking network, the other"
+        lambda: ksbp.copy_weights(plain(), plain()), ValueError, "must be a spiking network, the other"
     ),
     "deeper": (
         lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(3, 3)), ValueError, "no layer 'fc1'"
