@@ -9,20 +9,19 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.batch_norm import learning_normalizations
+from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
-
-#: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
-State = dict[str, tf.Tensor]
 
 
 class Cell(keras.layers.Layer):
-    """Base class of all cells. A cell maps the inputs of ONE time step to its outputs; `SpikingRNN` loops over time.
+    """Base class of all cells: a network without its loop over time, which is that of `SpikingRNN`.
 
     Subclasses define
 
     * `neurons()`: the leaves of the cell tree that hold a membrane potential, in execution order. The state of a cell
       is a list with one dictionary for each of them.
-    * `step(inputs, states)`: one time step, `(outputs, new_states)`.
+    * `run(inputs, states, block)`: one or more time steps, `(outputs, new_states)`, folded into the batch
+      (`cells.block`).
     * `accumulate(total_inputs, states, num_steps, training)`: the window at once. Takes the inputs summed over it and
       the states after it; returns the outputs summed over it, with the derivative whose record the states hold. Writes
       `count` into the state of each layer of LIF or IF neurons: its spike count, with the same derivative. With
@@ -73,7 +72,7 @@ class Cell(keras.layers.Layer):
     def affine_parts(self) -> list[keras.layers.Layer]:
         raise NotImplementedError
 
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
+    def run(self, inputs: tf.Tensor, states: list[State], block: Block = ONE_STEP) -> tuple[tf.Tensor, list[State]]:
         raise NotImplementedError
 
     def accumulate(
@@ -138,7 +137,7 @@ class Cell(keras.layers.Layer):
             if training and neuron.dropout:
                 state["keep"] = 1.0 + masks[-1][0]
             before.append({**state, "slot": None})
-        outputs, after = self.step(inputs, before)
+        outputs, after = self.run(inputs, before)
         new_states: list[tf.Tensor] = []
         for neuron, state, mask in zip(self.neurons(), after, masks, strict=True):
             new_states += [*(state[name] for name in neuron.carried_shapes), *mask]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.gradients.tracing import not_recorded
+from keras_spiking_bp.cells.block import Block
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
@@ -101,16 +100,19 @@ def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
     return outputs
 
 
+def learns(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is, or contains, a batch normalisation that normalises by the batch in training."""
+    return any(norm.trainable for norm in normalizations(layer))
+
+
 def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
     """The batch normalisations of a cell tree whose moving statistics follow the data, in traversal order."""
     return [norm for norm in normalizations(cell) if norm.trainable and norm.momentum < 1]
 
 
-def untouched(layers: list[keras.layers.BatchNormalization]) -> tf.Tensor:
-    """Which of them still have their initial statistics: mean 0 and variance 1, exactly."""
-    means = [tf.reduce_all(layer.moving_mean.value == 0.0) for layer in layers]
-    variances = [tf.reduce_all(layer.moving_variance.value == 1.0) for layer in layers]
-    return tf.stack(means) & tf.stack(variances)
+def untouched(norm: keras.layers.BatchNormalization) -> bool:
+    """Whether it still has its initial statistics: mean 0 and variance 1, exactly."""
+    return bool(tf.reduce_all(norm.moving_mean.value == 0.0)) and bool(tf.reduce_all(norm.moving_variance.value == 1.0))
 
 
 def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[keras.Variable]:
@@ -118,45 +120,36 @@ def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[ker
     return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
 
 
-def statistics_of_batch(
-    cell: keras.layers.Layer, run: Callable[[], None], runs: int | None = None, only: tf.Tensor | None = None
-) -> list[tf.Tensor]:
-    """The `moving_statistics` of `learning_normalizations` as they would be of one batch, layer by layer.
+class BatchStatistics:
+    """Batch normalisation of a whole window, by the statistics of its mean input over time, as in a pass over totals.
 
-    `run` runs the network with the current moving statistics and updates those of each layer, as often as it stands in
-    the cell. Of the update `moving <- momentum * moving + (1 - momentum) * batch` only `batch` is kept. A layer gets
-    correct values once the layers before it have theirs: this takes one run for each, unless `runs` says otherwise.
-    Where `only`, one entry for each of `learning_normalizations`, is False, the statistics stay as they are.
-
-    The variables themselves do not change: inside of a `tf.cond`, or of a stateless call, they must not be assigned.
+    Args:
+        differentiable: whether the gradient goes through the window, and so through them.
     """
-    layers = learning_normalizations(cell)
-    found = collections.Counter(id(part) for synapse in cell.affine_parts() for part in synapse._flatten_layers())
-    uses = [max(found[id(layer)], 1) for layer in layers]  # maximum pooling has no affine part
-    variables = moving_statistics(layers)
-    once = [layer for layer, times in zip(layers, uses, strict=True) if times == 1]
-    momenta = [
-        0.0 if times == 1 else layer.momentum**times
-        for layer, times in zip(layers, uses, strict=True)
-        for _ in range(2)
-    ]
-    wanted = [True if only is None else only[i // 2] for i in range(len(variables))]
 
-    def one_more(i: tf.Tensor, *before: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with _HeldBack(variables, before) as scope, _without_momentum(once):
-            run()
-        after = [scope.get_current_value(variable) for variable in variables]
-        of_batch = [
-            tf.where(change, (new - momentum * old) / (1.0 - momentum), old)
-            for new, old, momentum, change in zip(after, before, momenta, wanted, strict=True)
-        ]
-        return (i + 1, *of_batch)
+    def __init__(self, differentiable: bool = False):
+        self._differentiable = differentiable
+        self._batches: list[tuple[keras.layers.BatchNormalization, tf.Tensor, tf.Tensor]] = []
 
-    runs = sum(uses) if runs is None else runs
-    before = [tf.identity(variable.value) for variable in variables]
-    with not_recorded():  # an eager tape would keep every step of every run
-        _, *found = tf.while_loop(lambda i, *_: i < runs, one_more, (tf.constant(0), *before), parallel_iterations=1)
-    return [tf.stop_gradient(value) for value in found]  # constants, where they are not assigned to variables too
+    def normalize(self, layer: keras.layers.Layer, inputs: tf.Tensor, block: Block) -> tf.Tensor:
+        """Calls a layer that is, or contains, a batch normalisation that learns."""
+        norms = [norm for norm in normalizations(layer) if norm.trainable]
+        variables = moving_statistics(norms)
+        with _Held(variables, [variable.value for variable in variables]) as scope, _without_momentum(norms):
+            in_keras_own(layer, block.mean(inputs), training=True)
+            values = [scope.get_current_value(variable) for variable in variables]
+        self._batches += zip(norms, values[::2], values[1::2], strict=True)
+        with _Held(variables, values):
+            if not self._differentiable and has_one_pass(layer, inputs, training=False):
+                return in_one_pass(layer, inputs, training=False)  # has no derivative by the statistics
+            return layer(inputs, training=False)
+
+    def update(self, momentum: float | None = None) -> None:
+        """Moves the moving statistics towards these; by their own momentum if none is given."""
+        for norm, *values in self._batches:
+            stays = norm.momentum if momentum is None else momentum
+            for moving, value in zip((norm.moving_mean, norm.moving_variance), values, strict=True):
+                moving.assign(stays * moving + (1.0 - stays) * tf.stop_gradient(value))
 
 
 @contextlib.contextmanager
@@ -172,10 +165,10 @@ def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator
             layer.momentum = momentum
 
 
-class _HeldBack(VariableScope):
+class _Held(VariableScope):
     """Within it, these variables have these values and keep their updates for `get_current_value`."""
 
-    def __init__(self, variables: list[keras.Variable], values: tuple[tf.Tensor, ...]):
+    def __init__(self, variables: list[keras.Variable], values: list[tf.Tensor]):
         super().__init__(list(zip(variables, values, strict=True)))
         self._held = {id(variable) for variable in variables}
 

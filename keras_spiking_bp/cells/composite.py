@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, State
+from keras_spiking_bp.cells.base import Cell, CellOfParts
+from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, current_of, output_of, sum_of_currents, total_of
+from keras_spiking_bp.cells.synapse import build_part, output_of, sum_of_currents, total_of
 from keras_spiking_bp.utils.validation import check_static_shape, named
 
 #: In place of the index of a node: the input of the cell.
@@ -90,56 +91,51 @@ class CompositeCell(CellOfParts):
         self.output_shape_of_step = self.node_shapes[_output(nodes)]
         self.built = True
 
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step through all layers."""
-        nodes, left, new_states, values = self.nodes(), iter(states), [], []  # type: ignore[var-annotated]
+    def run(self, inputs: tf.Tensor, states: list[State], block: Block = ONE_STEP) -> tuple[tf.Tensor, list[State]]:
+        """The steps of a block, layer by layer; a recurrent synapse within the loop of its neurons."""
+        nodes, left, new_states = self.nodes(), iter(states), []  # type: ignore[var-annotated]
+        values, repeated = [], []  # type: list[Any], list[bool]
         output = inputs
-        for i, node in enumerate(nodes):
+        for node in nodes:
             if node.delayed_to is not None:
                 values.append(None)
+                repeated.append(False)
                 continue
-            first, *others = _inputs(node, inputs, values)
+            taken = _inputs(node, inputs, values)
+            same = _inputs(node, block.repeated, repeated)
+            if len(taken) > 1:
+                taken = [block.repeat(value) if once else value for value, once in zip(taken, same, strict=True)]
+                same = [False]
             if isinstance(node.layer, Cell):
                 before = [next(left) for _ in node.layer.neurons()]
-                others += [current_of(back.layer, before[0]["fed_back"]) for back in nodes if back.delayed_to == i]
-                output, after = node.layer.step(first, before, *([others] if others else []))
+                back = [other.layer for other in nodes if other.delayed_to == len(values)]
+                others = (taken[1:], back) if taken[1:] or back else ()
+                output, after = node.layer.run(taken[0], before, block.of(same[0]), *others)
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                output = _joined(node.layer, [first, *others])
+                output = _joined(node.layer, taken)
             else:
-                output = output_of(node.layer, first)
+                output = output_of(node.layer, taken[0], block.of(same[0]))
             values.append(output)
+            repeated.append(same[0] and not isinstance(node.layer, Cell))
         return output, new_states
 
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The chain rule on sums over time, layer by layer.
-
-        Recurrent synapses take the spikes of all steps but the last, and of the step before the window: for the
-        statistics of batch normalisation, not for a derivative.
-        """
-        nodes, left, totals = self.nodes(), iter(states), []  # type: ignore[var-annotated]
-        output = total_inputs
-        for i, node in enumerate(nodes):
-            if node.delayed_to is not None:
-                totals.append(None)
-                continue
+        """The chain rule on sums over time, layer by layer; of networks without recurrent synapses."""
+        left, totals = iter(states), []  # type: ignore[var-annotated]
+        for node in self.nodes():
             first, *others = _inputs(node, total_inputs, totals)
             if isinstance(node.layer, Cell):
                 own = [next(left) for _ in node.layer.neurons()]
-                for back in nodes:
-                    if back.delayed_to == i:
-                        spikes = own[0]["spike_count"] * own[0].get("keep", 1.0)
-                        spikes += own[0]["first_fed_back"] - own[0]["fed_back"]
-                        others.append(total_of(back.layer, spikes, num_steps, training))
-                output = node.layer.accumulate(first, own, num_steps, training, *([others] if others else []))
+                total = node.layer.accumulate(first, own, num_steps, training, *([others] if others else []))
             elif isinstance(node.layer, JOINS):
-                output = _joined(node.layer, [first, *others])
+                total = _joined(node.layer, [first, *others])
             else:
-                output = total_of(node.layer, first, num_steps, training)
-            totals.append(output)
-        return output
+                total = total_of(node.layer, first, num_steps, training)
+            totals.append(total)
+        return totals[-1]
 
 
 def _output(nodes: list[Node]) -> int:
@@ -176,7 +172,7 @@ def flat(cell: Cell) -> list[Node]:
     """The whole network of a built cell as one graph: synapses, layers of neurons, what stands between them.
 
     Raises:
-        TypeError: if a cell has a class of an unknown kind, or a `step` of its own, which may connect its parts
+        TypeError: if a cell has a class of an unknown kind, or a `run` of its own, which may connect its parts
             otherwise.
     """
     nodes: list[Node] = []
@@ -192,7 +188,7 @@ def _add(nodes: list[Node], node: Node) -> int:
         shape = layer.output_shape_of_step
         nodes.append(dataclasses.replace(synapse, shape=shape, cell=layer))
         nodes.append(Node(layer, (len(nodes) - 1, *node.inputs[1:]), layer.name, shape=shape))
-    elif isinstance(layer, CompositeCell) and type(layer).step is CompositeCell.step:
+    elif isinstance(layer, CompositeCell) and type(layer).run is CompositeCell.run:
         places: list[int] = []
         for inner, shape in zip(layer.nodes(), layer.node_shapes, strict=True):
             inputs = tuple(node.inputs[0] if i == CELL_INPUT else places[i] for i in inner.inputs)

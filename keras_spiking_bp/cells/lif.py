@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import record
-from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.block import State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import input_dtype, output_of, sum_of_currents, total_of
+from keras_spiking_bp.cells.synapse import input_dtype, total_of
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.bptt import lif_step_bptt, lif_step_surrogate
 from keras_spiking_bp.gradients.slopes import leak_correction
@@ -175,16 +175,6 @@ class LIFCell(SavesItsSeed, NeuronCell):
         return tf.cast(~dropped, tf.float32) / (1.0 - self.dropout)
 
     blank_record = record.start
-
-    def step(
-        self, inputs: tf.Tensor, states: list[State], currents: Sequence[tf.Tensor] = ()
-    ) -> tuple[tf.Tensor, list[State]]:
-        """One time step; `currents` add to that of the synapse."""
-        current = output_of(self.synapse, inputs)
-        for other in currents:
-            current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
-        spikes, state = self.fire(current, states[0])
-        return spikes, [state]
 
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate, fire, reset, leak.

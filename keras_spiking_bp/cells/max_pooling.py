@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.utils.layer_kinds import GLOBAL_MAX_POOLING, MAX_POOLING
@@ -88,17 +88,21 @@ class MaxPoolingCell(NeuronCell):
             of_neurons["fired"] = tf.zeros_like(of_neurons["spike_count"])
         return of_neurons
 
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
-        """One time step."""
-        new = dict(states[0])
+    def current(self, inputs: tf.Tensor, block: Block) -> tf.Tensor:
+        """The maximum of spikes; for that of counts, the inputs as they are."""
         inputs = tf.cast(inputs, tf.float32)
+        return self._pooled(inputs) if self.of == "spikes" else inputs
+
+    def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """One time step."""
+        new = dict(state)
         if self.of == "spikes":
-            spikes = self._pooled(inputs)
+            spikes = current
         else:
-            new["membrane"] = states[0]["membrane"] + inputs
+            new["membrane"] = state["membrane"] + current
             new["pooled"] = self._pooled(new["membrane"])
             # carried along, so that each step pools only once; a single step has only the counts
-            before = states[0]["pooled"] if "pooled" in states[0] else self._pooled(states[0]["membrane"])
+            before = state["pooled"] if "pooled" in state else self._pooled(state["membrane"])
             spikes = new["pooled"] - before
         if "spike_count" in new:
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
@@ -106,7 +110,7 @@ class MaxPoolingCell(NeuronCell):
             new["fired"] += tf.cast(spikes != 0, tf.float32)
         if "spikes" in new:
             new["spikes"] = spikes
-        return spikes, [new]
+        return spikes, new
 
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False

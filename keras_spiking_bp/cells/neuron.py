@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, State
-from keras_spiking_bp.cells.synapse import build_synapse, check_synapse
+from keras_spiking_bp.cells.base import CellOfParts
+from keras_spiking_bp.cells.block import ONE_STEP, Block, State
+from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, output_of, sum_of_currents
 from keras_spiking_bp.utils.broadcasting import per_sample
 
 
@@ -89,6 +91,38 @@ class NeuronCell(CellOfParts):
         if dropout and self.dropout:
             state["keep"] = self.draw_keep(batch_size)
         return state | self.blank_record(state, gradient, recorded)
+
+    def run(
+        self,
+        inputs: tf.Tensor,
+        states: list[State],
+        block: Block = ONE_STEP,
+        currents: Sequence[tf.Tensor] = (),
+        back: Sequence[keras.layers.Layer] = (),
+    ) -> tuple[tf.Tensor, list[State]]:
+        """The synapse for all steps of a block, then the neurons step by step.
+
+        `currents` add to that of the synapse, and those of the layers `back`, from the spikes of the previous step.
+        """
+        current = self.current(inputs, block)
+        for other in currents:
+            current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
+
+        def step(current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+            for layer in back:
+                current = sum_of_currents(tf.cast(current, tf.float32), current_of(layer, state["fed_back"]))
+            return self.fire(current, state)
+
+        outputs, state = block.run(step, current, states[0])
+        return outputs, [state]
+
+    def current(self, inputs: tf.Tensor, block: Block) -> tf.Tensor:
+        """The output of the synapse, for all steps of a block."""
+        return output_of(self.synapse, inputs, block)
+
+    def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """One time step of the neurons: from their current (B, ...) to their output, and the new state."""
+        raise NotImplementedError
 
     def blank_record(self, carried: State, gradient: str | None, recorded: bool) -> State:
         """The blank record before the first step; arguments as in `initial_state`."""

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import State
+from keras_spiking_bp.cells.block import State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import current_of, total_of
+from keras_spiking_bp.cells.synapse import total_of
 from keras_spiking_bp.gradients.bptt import leak_bptt
 from keras_spiking_bp.gradients.slopes import mean_decay, mean_gain
 from keras_spiking_bp.gradients.totals import spike_total
@@ -92,15 +92,15 @@ class ReadoutCell(NeuronCell):
         """The sum over V[t], for cells after it; `SpikingRNN` removes it where there are none."""
         return {"potential_sum": tf.zeros_like(carried["membrane"])} if gradient is not None or recorded else {}
 
-    def step(self, inputs: tf.Tensor, states: list[State]) -> tuple[tf.Tensor, list[State]]:
+    def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One time step: the output is the membrane potential after the leak."""
-        potential = states[0]["membrane"] + current_of(self.synapse, inputs)
-        ignored = "slot" in states[0] and not self.differentiate_leak
+        potential = state["membrane"] + tf.cast(current, tf.float32)
+        ignored = "slot" in state and not self.differentiate_leak
         membrane = leak_bptt(potential, self.beta) if ignored else parameters.now(self.beta) * potential
-        new = {**states[0], "membrane": membrane}
+        new = {**state, "membrane": membrane}
         if "potential_sum" in new:
             new["potential_sum"] += tf.stop_gradient(membrane)
-        return membrane, [new]
+        return membrane, new
 
     def accumulate(
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False

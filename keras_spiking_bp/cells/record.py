@@ -54,8 +54,6 @@ def start(cell: Any, carried: dict[str, tf.Tensor], gradient: str | None, record
         if isinstance(cell.synaptic_beta, float):  # the same for all neurons
             shape = tf.concat([shape[:1], tf.ones_like(shape[1:])], 0)
         blank["drive"] = tf.zeros(shape)
-    if names and cell.feeds_back:
-        blank["first_fed_back"] = carried["fed_back"]
     return blank
 
 

@@ -14,8 +14,10 @@ from keras_spiking_bp.cells.batch_norm import (
     has_one_pass,
     in_keras_own,
     in_one_pass,
+    learns,
     normalizes,
 )
+from keras_spiking_bp.cells.block import ONE_STEP, Block
 from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
@@ -93,22 +95,27 @@ def _check_input(synapse: keras.layers.Layer, per_step: tuple[int, ...]) -> None
 
 def current_of(synapse: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
     """The output of a synapse: computed in the synapse's own precision, returned in float32."""
-    return tf.cast(output_of(synapse, inputs, training), tf.float32)
+    return tf.cast(output_of(synapse, inputs, ONE_STEP, training), tf.float32)
 
 
-def output_of(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+def output_of(
+    layer: keras.layers.Layer, inputs: tf.Tensor, block: Block = ONE_STEP, training: bool = False
+) -> tf.Tensor:
     """Calls a Keras layer inside a cell. Inputs may be of any dtype, such as the int8 spikes of an encoder.
 
-    Batch normalisation is in inference mode unless `training` is set (Keras would pass on the flag of `fit`): in the
-    time loop it is the same affine map at all steps, that of its moving statistics. With `training`, for statistics of
-    the window, layers that draw are in inference mode: one draw for all steps would not be the mean of a draw for each.
-    Else they get the flag of the call, and outside of one that of inference, where some would be in training mode.
+    Batch normalisation is the same affine map at all steps of a block: that of `block.statistics`, or of its moving
+    ones. With `training`, for sums over a window, it is in training mode, and layers that draw are in inference mode:
+    one draw for all steps would not be the mean of a draw for each. Else they get the flag of the call, and outside of
+    one that of inference, where some would be in training mode.
     """
     outputs = inputs
     for part in parts_of(layer):
         outputs = tf.cast(outputs, part.compute_dtype)
         shift = None if training else shift_of(part)
-        if shift is not None:
+        if block.statistics is not None and learns(part):
+            with training_flag_restored():
+                outputs = block.statistics.normalize(part, outputs, block)
+        elif shift is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif has_one_pass(part, outputs, training):
             outputs = in_one_pass(part, outputs, training)

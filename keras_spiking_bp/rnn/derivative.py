@@ -7,9 +7,8 @@ import dataclasses
 
 import tensorflow as tf
 
-from keras_spiking_bp.cells.affine import check_affine, why_not_affine
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
-from keras_spiking_bp.cells.batch_norm import learning_normalizations
+from keras_spiking_bp.cells.batch_norm import BatchStatistics, learning_normalizations
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.gradients.bptt import deliver_corrections
 from keras_spiking_bp.gradients.surrogates import Bounded
@@ -17,11 +16,9 @@ from keras_spiking_bp.gradients.totals import spike_total, total_over_steps
 from keras_spiking_bp.gradients.tracing import after_reads, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.connections import paths_of
 from keras_spiking_bp.rnn.time_loop import Window, run_window
 from keras_spiking_bp.utils.broadcasting import per_sample
-from keras_spiking_bp.utils.layer_kinds import SAME, parts_of
-from keras_spiking_bp.utils.validation import check_choice, named
+from keras_spiking_bp.utils.validation import check_choice
 
 
 def run(
@@ -35,8 +32,15 @@ def run(
     keep_outputs: bool = False,
     zero_output_for_mask: bool = False,
     unroll: bool = False,
+    block_size: int | None = None,
 ) -> Window:
-    """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none)."""
+    """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none).
+
+    In training, batch normalisation that learns has the statistics of the batch, and updates its moving ones.
+    """
+    statistics = None
+    if training and learning_normalizations(cell):
+        statistics = BatchStatistics(differentiable=gradient == "bptt")
     states = [
         neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=training)
         for neuron, state in zip(cell.neurons(), before.neurons, strict=True)
@@ -54,14 +58,15 @@ def run(
             zero_output_for_mask=zero_output_for_mask,
             unroll=unroll,
             differentiable=gradient == "bptt",
+            block_size=block_size,
+            statistics=statistics,
         )
     if gradient is None:
         return window
     if gradient == "accumulated":
         return on_totals(cell, window, sequences, mask, training)
-    if training and learning_normalizations(cell):  # to update them: the gradient goes through the loop
-        constant, num_steps = window.without_gradient(), tf.maximum(window.num_steps, 1.0)
-        cell.accumulate(constant.total_input, constant.states, num_steps, training)
+    if statistics is not None:
+        statistics.update()
     return through_the_loop(cell, window)
 
 
@@ -148,48 +153,3 @@ def check_rule(gradient: str, cell: Cell) -> None:
                 f"time have no derivative with respect to them. Received: gradient={gradient!r}. To keep values "
                 "that have been learned, give them to a new cell as numbers or arrays"
             )
-
-
-def check_built_rule(gradient: str, cell: Cell, step_shape: tuple[int, ...]) -> None:
-    """Rejects built cells whose layers do not work under this rule.
-
-    Raises:
-        ValueError: under `"bptt"` for a batch normalisation that learns behind a layer that is not affine; under the
-            other for any synapse that is not affine.
-    """
-    if gradient == "bptt":
-        _check_batch_statistics(cell, step_shape)
-    else:
-        check_affine(cell.affine_parts(), gradient)
-
-
-def _check_batch_statistics(cell: Cell, input_shape: tuple[int, ...]) -> None:
-    """Rejects a batch normalisation that learns behind a layer that is not affine, with no neurons between.
-
-    Its statistics are those of its mean input over the window, computed from mean spikes (`Cell.accumulate`): the mean
-    of a maximum, or of an activation, is not the maximum of the means. Paths in cells of an unknown kind are not known,
-    and are not checked.
-    """
-    learning = {id(layer) for layer in learning_normalizations(cell)}
-    try:
-        paths = [path for group in paths_of(cell, input_shape) for path in group] if learning else []
-    except TypeError:  # a kind of cell of the user's
-        return
-    on_sums = {id(layer) for layer in cell.affine_parts()}
-    for path in paths:
-        parts = [part for layer in path.layers if id(layer) in on_sums for part in parts_of(layer)]
-        last = max(
-            (i for i, part in enumerate(parts) if learning & {id(p) for p in part._flatten_layers()}), default=-1
-        )
-        for part in parts[: last + 1]:
-            if id(part) in learning or type(part) in SAME:  # dropout and noise, whose mean is their input
-                continue
-            why = why_not_affine(part)
-            if why is not None:
-                norm = next(inner for inner in parts[last]._flatten_layers() if id(inner) in learning)
-                place = "be inside of" if norm in part._flatten_layers() else "stand behind"
-                raise ValueError(
-                    f"The batch normalisation {norm.name!r} must not {place} {named(part)} without neurons between "
-                    f"them: {why}, and the statistics are computed from mean spikes. Put it before that layer, in a "
-                    "keras.Sequential, or set its trainable=False"
-                )

@@ -7,18 +7,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import check_nothing_shared, checked_names
 from keras_spiking_bp.cells.synapse import build_part
 from keras_spiking_bp.encoders import DeltaEncoder
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted
-from keras_spiking_bp.rnn import carried, derivative, statistics
+from keras_spiking_bp.rnn import carried, derivative
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.derivative import check_built_rule, check_rule
+from keras_spiking_bp.rnn.derivative import check_rule
 from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.rnn.window import at_each_step, at_the_end, of_shape, shape_of_step, without_masked
-from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, named
+from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, check_positive_int, named
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -48,6 +49,9 @@ class SpikingRNN(keras.layers.RNN):
     Args:
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.
         gradient: `"accumulated"` or `"bptt"`.
+        block_size: so many time steps go through a layer at once: memory and speed depend on it, results do not. None
+            chooses: all steps of a short window, or as many as keep the memory small. In training, batch normalisation
+            that learns always takes all.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Call `reset_state` of a stateful layer after loading weights, if its neurons start at a
             fraction of a learned threshold. Freeze the layer by `layer.trainable = False`: as an argument of the
@@ -89,6 +93,7 @@ class SpikingRNN(keras.layers.RNN):
         self,
         cell: Cell,
         gradient: str = "accumulated",
+        block_size: int | None = None,
         **kwargs: Any,
     ):
         if not isinstance(cell, Cell):
@@ -107,6 +112,7 @@ class SpikingRNN(keras.layers.RNN):
         super().__init__(cell, **kwargs)
         check_float32_policy("SpikingRNN", self.dtype_policy)
         self.gradient = gradient
+        self.block_size = None if block_size is None else check_positive_int("block_size", block_size)
 
     @property
     def gradient(self) -> str:
@@ -116,8 +122,8 @@ class SpikingRNN(keras.layers.RNN):
     @gradient.setter
     def gradient(self, gradient: str) -> None:
         check_rule(gradient, self.cell)
-        if self.built:
-            check_built_rule(gradient, self.cell, self._step_shape)
+        if self.built and gradient == "accumulated":
+            check_affine(self.cell.affine_parts(), gradient)
         self._gradient = gradient
 
     def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,8 +148,8 @@ class SpikingRNN(keras.layers.RNN):
         step_shape = shape_of_step(sequences_shape)
         build_part(self.cell, step_shape)  # here: Keras takes the cell for built, whatever the checks find
         carried.check_names(self.cell)
-        self._step_shape = step_shape
-        check_built_rule(self.gradient, self.cell, step_shape)
+        if self.gradient == "accumulated":
+            check_affine(self.cell.affine_parts(), self.gradient)
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
@@ -197,8 +203,6 @@ class SpikingRNN(keras.layers.RNN):
             return self._output(window, start, mask, gradient), carried.after(self.cell, window, start).flat()
 
         if gradient_wanted(training):
-            if training:
-                statistics.take_first(self.cell, sequences, before, mask)
             window = self._run(sequences, before, mask, training, self.gradient)
             if self.gradient == "accumulated":  # `check_rule` allows none else
                 derivative.add_penalties(self.cell, window)
@@ -251,7 +255,7 @@ class SpikingRNN(keras.layers.RNN):
     def _run(
         self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None, training: bool | None, gradient: str | None
     ) -> Window:
-        options = (self.return_sequences, self.zero_output_for_mask, self.unroll)
+        options = (self.return_sequences, self.zero_output_for_mask, self.unroll, self.block_size)
         return derivative.run(self.cell, sequences, before, mask, bool(training), gradient, False, *options)
 
     def _start(self, initial_state: list[tf.Tensor] | None, sequences: tf.Tensor) -> Carried:
@@ -292,4 +296,4 @@ class SpikingRNN(keras.layers.RNN):
 
     def config_of_uses(self) -> dict[str, Any]:
         """As `get_config`, but a layer that several cells use has an entry for each of them."""
-        return {**super().get_config(), "gradient": self.gradient}
+        return {**super().get_config(), "gradient": self.gradient, "block_size": self.block_size}

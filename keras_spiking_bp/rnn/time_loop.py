@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, State
+from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.batch_norm import BatchStatistics
+from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.gradients.bptt import already_cast
-from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
+
+#: A window of at most so many steps is one block.
+_FEW_STEPS = 8
+#: Most steps in a block of a longer window, and most neurons of a sample and layer, over these steps.
+_LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**15
 
 
 @dataclasses.dataclass
@@ -71,89 +78,138 @@ def run_window(
     zero_output_for_mask: bool,
     unroll: bool,
     differentiable: bool,
+    block_size: int | None = None,
+    statistics: BatchStatistics | None = None,
     trace: Trace | None = None,
 ) -> Window:
-    """Runs `cell` over the time steps of `sequences` (B, T, ...).
+    """Runs `cell` over the time steps of `sequences` (B, T, ...), in blocks.
 
     At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
     `zero_output_for_mask`; before the first step the potential of the readout, or no spikes. `differentiable` reads the
     inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy.
+    `statistics` are those of batch normalisation that learns: the whole window is then one block.
     """
-    static_steps = sequences.shape[1]
+    static_steps, spikes = sequences.shape[1], cell.emits == "spikes"
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
-    batch_size = tf.shape(sequences)[0]
-
-    if differentiable and sequences.dtype.is_floating and not unroll:
-        array = tf.TensorArray(sequences.dtype, num_steps, clear_after_read=False)
-        array = array.unstack(keras.ops.swapaxes(sequences, 0, 1))
-        read = array.read
-    elif unroll:
-        read = tf.unstack(sequences, axis=1).__getitem__
-    else:
-        read = lambda t: tf.gather(sequences, t, axis=1)  # noqa: E731
-
+    size = num_steps if statistics is not None else _block_size(cell, static_steps, block_size, one=trace is not None)
     weights_of_step = weights_cast_once(cell) if differentiable else contextlib.nullcontext
 
-    def step(inputs, states):
+    def one(inputs: tf.Tensor, block: Block, total: Any, total_input: tf.Tensor, states: list[State]) -> tuple:
         with weights_of_step():
-            return cell.step(inputs, states)
-
-    def body(t, output, total_output, total_input, states, *arrays):
-        inputs, before = read(t), states
-        if mask is None:
-            new_output, states = step(inputs, states)
-            output = tf.cast(new_output, tf.float32)
-            seen_output, seen_input = output, tf.cast(inputs, tf.float32)
-        else:
-            now = mask[:, t]
-            new_output, new_states = step(inputs, states)
-            new_output = tf.cast(new_output, tf.float32)
-            seen_output = _where(now, new_output, tf.zeros_like(new_output))
-            seen_input = tf.cast(inputs, tf.float32) * per_sample(tf.cast(now, tf.float32), inputs)
-            output = seen_output if zero_output_for_mask else _where(now, new_output, output)
-            states = [_held_back(now, new, old) for new, old in zip(new_states, states, strict=True)]
-        if cell.emits == "spikes":
-            total_output = total_output + seen_output
-        total_input = total_input + tf.stop_gradient(seen_input)
+            output, after = cell.run(inputs, states, block)
+        output = block.masked(tf.cast(output, tf.float32))
         kept = [output] if keep_outputs else []
-        kept += trace.of_step(inputs, before, states) if trace else []
-        written = [array.write(t, value) for array, value in zip(arrays, kept, strict=True)]
-        return (t + 1, output, total_output, total_input, states, *written)
+        kept += trace.of_step(inputs, states, after) if trace else []
+        total = total + block.sum(output) if spikes else total
+        return total, total_input + tf.stop_gradient(block.sum(inputs)), after, kept
 
-    zeros = tf.zeros((batch_size, *cell.output_shape_of_step))
-    loop_vars: tuple[Any, ...] = (
-        tf.constant(0),
-        zeros if cell.emits == "spikes" else states[-1]["membrane"],
-        zeros,
-        tf.zeros((batch_size, *sequences.shape[2:])),
-        states,
-    )
-    if keep_outputs:
-        loop_vars = (*loop_vars, tf.TensorArray(tf.float32, num_steps, element_shape=zeros.shape))
-    loop_vars += tuple(tf.TensorArray(dtype, num_steps) for dtype in (trace.dtypes if trace else ()))
-    with contextlib.nullcontext() if differentiable else weights_prepared(cell):
-        if unroll:
-            for t in range(num_steps):
-                loop_vars = body(t, *loop_vars[1:])
-        else:
-            loop_vars = tf.while_loop(
-                lambda t, *_: t < num_steps,
-                body,
-                loop_vars,
-                # the first layers proceed while the last ones still work on the previous step
-                parallel_iterations=1 if _may_add_inside(cell) else 4,
-                maximum_iterations=num_steps,
-            )
-    _, _, total_output, total_input, states, *arrays = loop_vars
-    over_time = [keras.ops.swapaxes(array.stack(), 0, 1) for array in arrays]
+    def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
+        """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
+        block = Block(size)
+        read = _reader(sequences, start, count, size, differentiable and not unroll)
+
+        def of(b: Any) -> Block:
+            first = start + b * size
+            return block if mask is None else dataclasses.replace(block, mask=mask[:, first : first + size])
+
+        if isinstance(count, int) and (count == 1 or unroll):
+            each = []
+            for b in range(count):
+                *carry, kept = one(read(b), of(b), *carry)
+                each.append(kept)
+            return tuple(carry), [_by_step(tf.stack(values), count, size) for values in zip(*each, strict=True)]
+
+        def body(b: tf.Tensor, carry: tuple, arrays: list[tf.TensorArray]) -> tuple:
+            *carry, kept = one(read(b), of(b), *carry)
+            return b + 1, tuple(carry), [array.write(b, value) for array, value in zip(arrays, kept, strict=True)]
+
+        shape = (None, *cell.output_shape_of_step)
+        arrays = [tf.TensorArray(tf.float32, count, element_shape=shape)] if keep_outputs else []
+        arrays += [tf.TensorArray(dtype, count) for dtype in (trace.dtypes if trace else ())]
+        _, carry, arrays = tf.while_loop(
+            lambda b, *_: b < count,
+            body,
+            (tf.constant(0), carry, arrays),
+            # the first layers proceed while the last ones still work on the previous block
+            parallel_iterations=1 if _may_add_inside(cell) else 4,
+            maximum_iterations=count,
+        )
+        return carry, [_by_step(array.stack(), count, size) for array in arrays]
+
+    batch_size = tf.shape(sequences)[0]
+    total = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else ()
+    carry: tuple = (total, tf.zeros((batch_size, *sequences.shape[2:])), states)
+    rest = num_steps % size
+    segments = [(0, num_steps // size, size)]
+    if static_steps is None and size is not num_steps:
+        segments.append((num_steps - rest, rest, 1))
+    elif static_steps is not None and rest:
+        segments.append((num_steps - rest, 1, rest))
+    parts = []
+    before = states
+    with contextlib.nullcontext() if differentiable else weights_prepared(cell, statistics is not None):
+        for start, count, steps in segments:
+            carry, kept = segment(start, count, steps, carry)
+            parts.append(kept)
+    total, total_input, states = carry
+    over_time = [keras.ops.swapaxes(tf.concat(values, 0), 0, 1) for values in zip(*parts, strict=True)]
+    outputs = over_time.pop(0) if keep_outputs else None
+    if outputs is not None and mask is not None and not zero_output_for_mask:
+        first = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else before[-1]["membrane"]
+        outputs = _held(outputs, first, mask)
     return Window(
-        total=total_output if cell.emits == "spikes" else states[-1]["membrane"],
-        outputs=over_time.pop(0) if keep_outputs else None,
+        total=total if spikes else states[-1]["membrane"],
+        outputs=outputs,
         total_input=total_input,
         states=states,
         num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
         traces=over_time,
     )
+
+
+def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
+    """Steps in a block: as wanted, else all of a few, else as many as keep the largest layer small."""
+    if one or changes_variables(cell):
+        return 1
+    if wanted is not None:
+        return wanted if num_steps is None else min(wanted, num_steps)
+    if num_steps is None:
+        return 1
+    if num_steps <= _FEW_STEPS:
+        return num_steps
+    largest = max(math.prod(neuron.output_shape_of_step) for neuron in cell.neurons())
+    return max(1, min(num_steps, _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK // largest))
+
+
+def _reader(
+    sequences: tf.Tensor, start: Any, count: Any, size: Any, differentiable: bool
+) -> Callable[[Any], tf.Tensor]:
+    """From the index of a block to its inputs, folded."""
+    one = isinstance(size, int) and size == 1
+    if isinstance(count, int) and count == 1 and not one:
+        return lambda _: Block(size).fold(sequences[:, start : start + size])
+    if differentiable and sequences.dtype.is_floating:
+        by_step = keras.ops.swapaxes(sequences[:, start : start + count * size], 0, 1)
+        blocks = tf.reshape(by_step, [count, -1, *sequences.shape[2:]])
+        array = tf.TensorArray(sequences.dtype, count, clear_after_read=False).unstack(blocks)
+        return array.read
+    if one:
+        return lambda b: tf.gather(sequences, start + b, axis=1)
+    return lambda b: Block(size).fold(sequences[:, start + b * size : start + (b + 1) * size])
+
+
+def _by_step(values: tf.Tensor, count: Any, size: Any) -> tf.Tensor:
+    """From (count, size * B, ...) to (count * size, B, ...)."""
+    if isinstance(size, int) and size == 1:
+        return values
+    return tf.reshape(values, [count * size, -1, *values.shape[2:]])
+
+
+def _held(outputs: tf.Tensor, first: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The outputs (B, T, ...), at masked steps those of the unmasked step before, or the `first` ones."""
+    steps = tf.where(mask, tf.range(1, tf.shape(mask)[1] + 1), 0)
+    last = tf.scan(tf.maximum, tf.transpose(steps))
+    return tf.gather(tf.concat([first[:, None], outputs], 1), tf.transpose(last), axis=1, batch_dims=1)
 
 
 def _may_add_inside(cell: Cell) -> bool:
@@ -166,30 +222,15 @@ def _may_add_inside(cell: Cell) -> bool:
     return any(models) or not all(map(is_of_keras, layers))
 
 
-def _held_back(now: tf.Tensor, new: State, old: State) -> State:
-    """The new state for samples that have this step, the old one for those whose step is masked.
-
-    Except `slot`, which stands for what comes from later steps, and what all steps share.
-    """
-    return {
-        name: new[name] if name in ("slot", "keep", "first_fed_back") else _where(now, new[name], old[name])
-        for name in new
-    }
-
-
-def _where(now: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-    return tf.where(per_sample(now, new), new, old)
-
-
 @contextlib.contextmanager
-def weights_prepared(cell: Cell) -> Iterator[None]:
-    """Within it, batch normalisation is folded into the preceding weights, and mixed-precision layers find their
-    weights already cast: once, not once per time step. Not for layers that change variables in a step.
+def weights_prepared(cell: Cell, learns: bool = False) -> Iterator[None]:
+    """Within it, batch normalisation is folded into the preceding weights, except one that `learns`, and layers of
+    mixed precision find their weights cast: once, not once per block. Not for layers that change variables in a step.
     """
     if changes_variables(cell):  # what they assign within a stateless scope would be lost
         yield
         return
-    folded, shifts = fold(cell.affine_parts())
+    folded, shifts = fold(cell.affine_parts(), learns)
     prepared = []
     for layer in cell._flatten_layers():
         for weight in layer._trainable_variables:

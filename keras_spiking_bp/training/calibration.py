@@ -111,9 +111,7 @@ def calibrate(
     spikes = encode(model, inputs)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
-    one_more = tf.function(
-        lambda x, mask: take_statistics(layer, x, layer.get_initial_state(tf.shape(x)[0]), mask, runs=1)
-    )
+    one_more = tf.function(lambda x, mask: take_statistics(layer, x, mask))
     constrained = [v for name in to_scale for source in sources[name] for v in source.trainable_weights]
     statistics = [v for norm in normalizations for v in norm.non_trainable_weights]
     with _restored_on_error([*constrained, *statistics]):
@@ -142,8 +140,6 @@ def calibrate(
 def update_statistics(model: keras.Model, inputs: Any) -> None:
     """Sets the moving statistics of batch normalisation in synapses to those of `inputs`, layer by layer.
 
-    The first training step does so on one device, and on several (each for its share of the batch), except there if a
-    layer has `synchronized=True`, or a custom layer changes variables in its call: then call it before training.
     They depend on the number of time steps: call it on a network with the weights of one that was trained with
     another, or before a test, with more samples than a batch of the training had.
 
@@ -164,15 +160,12 @@ def update_statistics(model: keras.Model, inputs: Any) -> None:
     layer = spiking_layer(model)
     check_finite_weights(model)
     _check_statistics_in_front(model)
-    sequences, mask = encode(model, inputs)
-    at_rest = layer.get_initial_state(len(sequences))
-    tf.function(take_statistics)(layer, sequences, at_rest, mask)
+    tf.function(take_statistics)(layer, *encode(model, inputs))
 
 
 def _check_statistics_in_front(model: keras.Model) -> None:
     """Rejects a batch normalisation whose outputs will be on another scale in training."""
-    learning = learning_normalizations(input_over_time(model))
-    missing = [norm for norm, new in zip(learning, untouched(learning).numpy(), strict=True) if new] if learning else []
+    missing = [norm for norm in learning_normalizations(input_over_time(model)) if untouched(norm)]
     if missing:
         raise ValueError(
             "`model` must not have a batch normalisation without statistics in front of its SpikingRNN. Received: "

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.cells.batch_norm import learning_normalizations, untouched
 from keras_spiking_bp.cells.composite import current_sources
@@ -108,18 +107,16 @@ class Health(keras.callbacks.Callback):
             for name, own in self._weights.items()
         }
         self._spread_at_first = {name: _spreads(own) for name, own in self._kernels.items()}
-        normalizations = learning_normalizations(layer.cell)
-        # the first step will take the statistics of those that have none
-        self._is_due = bool(normalizations) and bool(tf.reduce_any(untouched(normalizations)))
-        if not self._is_due:
+        # until its statistics follow the data, a network says nothing about its later activity
+        self._waits = any(map(untouched, learning_normalizations(layer.cell)))
+        if not self._waits:
             self._look()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not np.isfinite(loss):
             self._stop_for_nan(f"the loss is {loss} after batch {batch + 1}")
-        elif self._is_due or (batch + 1) // self.every > self._batches // self.every:  # Keras may leave batches out
-            self._is_due = False
+        elif not self._waits and (batch + 1) // self.every > self._batches // self.every:  # Keras may leave batches out
             self._look()
         self._batches = batch + 1
 
@@ -127,6 +124,7 @@ class Health(keras.callbacks.Callback):
         self._batches = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._waits = False
         self._look()
 
     def _look(self) -> None:
