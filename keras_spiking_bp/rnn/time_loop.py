@@ -105,7 +105,7 @@ def run_window(
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
-        block = Block(size)
+        block = Block(size, statistics=statistics)
         read = _reader(sequences, start, count, size, differentiable and not unroll)
 
         def of(b: Any) -> Block:
