@@ -66,7 +66,7 @@ def test_every_spike_of_every_neuron(name):
     states = [neuron.initial_state(len(inputs), recorded=True) for neuron in cell.neurons()]
     for t in range(inputs.shape[1]):
         before = states
-        _, states = cell.step(tf.constant(inputs[:, t]), states)
+        _, states = cell.run(tf.constant(inputs[:, t]), states)
         for neuron, old, new in zip(cell.neurons(), before, states, strict=True):
             if neuron.emits == "spikes":
                 spikes = new["spike_count"] - old["spike_count"]

@@ -6,10 +6,12 @@ from typing import Any
 
 import keras
 
+from keras_spiking_bp.cells.batch_norm import normalizes
 from keras_spiking_bp.cells.composite import CELL_INPUT, CompositeCell, Node
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import check_synapse
 from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp.utils.validation import named
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -30,7 +32,7 @@ class RecurrentCell(CompositeCell):
 
     Raises:
         TypeError: if `recurrent` is not a layer without neurons.
-        ValueError: if `recurrent` returns another shape.
+        ValueError: if `recurrent` returns another shape, or has a batch normalisation.
 
     Example:
         >>> cell = RecurrentCell(LIFCell(keras.layers.Dense(20)), keras.layers.Dense(20))
@@ -44,6 +46,11 @@ class RecurrentCell(CompositeCell):
     def __init__(self, cell: LIFCell, recurrent: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         check_synapse("recurrent", recurrent)
+        if normalizes(recurrent):
+            raise ValueError(
+                "`recurrent` must have no batch normalisation: the spikes that come back are not known before the "
+                f"steps that need its statistics. Received: {named(recurrent)}"
+            )
         self.cell, self.recurrent = cell, recurrent  # in this order, which is that of the weights
         self.cell.feeds_back = True
         self.cell.surrogate = cell.surrogate or surrogates.ATan()

@@ -80,7 +80,7 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
         # as the window casts them: normalisation folded first. In float32 both agree, and folding costs time
         with weights_prepared(cell) if network.not_in_float32() else contextlib.nullcontext():
-            outputs, after = cell.step(spikes, before)
+            outputs, after = cell.run(spikes, before)
         states = {
             name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
             for name, (i, entry) in entries.items()

@@ -92,6 +92,10 @@ def run_window(
     static_steps, spikes = sequences.shape[1], cell.emits == "spikes"
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
     size = num_steps if statistics is not None else _block_size(cell, static_steps, block_size, one=trace is not None)
+    counted, given_steps = num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), num_steps
+    if static_steps is None and isinstance(size, int) and size > 1:  # masked steps, up to a whole block
+        sequences, mask = _padded(sequences, mask, -num_steps % size)
+        num_steps += -num_steps % size
     weights_of_step = weights_cast_once(cell) if differentiable else contextlib.nullcontext
 
     def one(inputs: tf.Tensor, block: Block, total: Any, total_input: tf.Tensor, states: list[State]) -> tuple:
@@ -139,12 +143,9 @@ def run_window(
     batch_size = tf.shape(sequences)[0]
     total = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else ()
     carry: tuple = (total, tf.zeros((batch_size, *sequences.shape[2:])), states)
-    rest = num_steps % size
-    segments = [(0, num_steps // size, size)]
-    if static_steps is None and size is not num_steps:
-        segments.append((num_steps - rest, rest, 1))
-    elif static_steps is not None and rest:
-        segments.append((num_steps - rest, 1, rest))
+    segments = [(0, 1 if size is num_steps else num_steps // size, size)]
+    if static_steps is not None and num_steps % size:
+        segments.append((num_steps - num_steps % size, 1, num_steps % size))
     parts = []
     before = states
     with contextlib.nullcontext() if differentiable else weights_prepared(cell, statistics is not None):
@@ -157,19 +158,21 @@ def run_window(
     if outputs is not None and mask is not None and not zero_output_for_mask:
         first = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else before[-1]["membrane"]
         outputs = _held(outputs, first, mask)
+    if outputs is not None and static_steps is None:
+        outputs = outputs[:, :given_steps]
     return Window(
         total=total if spikes else states[-1]["membrane"],
         outputs=outputs,
         total_input=total_input,
         states=states,
-        num_steps=tf.cast(num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32),
+        num_steps=tf.cast(counted, tf.float32),
         traces=over_time,
     )
 
 
 def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
     """Steps in a block: as wanted, else all of a few, else as many as keep the largest layer small."""
-    if one or changes_variables(cell):
+    if one or num_steps == 0 or changes_variables(cell):
         return 1
     if wanted is not None:
         return wanted if num_steps is None else min(wanted, num_steps)
@@ -196,6 +199,13 @@ def _reader(
     if one:
         return lambda b: tf.gather(sequences, start + b, axis=1)
     return lambda b: Block(size).fold(sequences[:, start + b * size : start + (b + 1) * size])
+
+
+def _padded(sequences: tf.Tensor, mask: tf.Tensor | None, more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """With more steps, which are masked."""
+    mask = tf.ones(tf.shape(sequences)[:2], tf.bool) if mask is None else mask
+    no_more = [[0, 0]] * (sequences.shape.rank - 2)
+    return tf.pad(sequences, [[0, 0], [0, more], *no_more]), tf.pad(mask, [[0, 0], [0, more]])
 
 
 def _by_step(values: tf.Tensor, count: Any, size: Any) -> tf.Tensor:

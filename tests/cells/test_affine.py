@@ -89,7 +89,7 @@ def test_under_bptt_a_random_layer_draws_at_each_step_and_its_derivative_is_that
     masks = np.diff(np.arange(7)[None, :, None] * np.pad(outputs, ((0, 0), (1, 0), (0, 0))), axis=1)
     assert set(np.unique(masks.round(4))) == {0, 2}
     assert all((masks[:, t] != masks[:, 0]).any() for t in range(1, 6))
-    np.testing.assert_allclose(np.diag(gradient), masks.mean(1).sum(0), rtol=1e-5 if dtype == "float32" else 4e-3)
+    np.testing.assert_allclose(np.diag(gradient), masks.mean(1).sum(0), rtol=1e-5 if dtype == "float32" else 8e-3)
     assert np.any(run()[0] != outputs)  # the stream goes on
 
 

@@ -99,7 +99,7 @@ def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
     norm.moving_mean.assign([3.0, -2.0])
     states = [neuron.initial_state(3, gradient="accumulated") for neuron in cell.neurons()]
     for t in range(5):
-        _, states = cell.step(tf.constant(x[:, t]), states)
+        _, states = cell.run(tf.constant(x[:, t]), states)
     total = cell.accumulate(tf.constant(x.sum(1)), states, tf.constant(5.0), training=True)
     np.testing.assert_array_equal(total, states[0]["spike_count"])
 

@@ -105,8 +105,8 @@ def test_before_spiking_neurons(gradient, tmp_path):
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 def test_statistics_behind_it_are_those_of_its_mean_potential(gradient):
-    """Batch normalisation behind a readout sees V summed over the steps, in the first step of a training too."""
-    normalised = keras.layers.BatchNormalization(momentum=0.5)
+    """Batch normalisation behind a readout sees V summed over the steps."""
+    normalised = keras.layers.BatchNormalization(momentum=0.0)
     synapse = keras.Sequential([keras.layers.Dense(3, use_bias=False), normalised])
     cells = [
         ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=BETA),

@@ -209,7 +209,7 @@ def test_nothing_of_a_step_is_kept_for_the_backward_pass():
     found = []
     for gradient in ("accumulated", "bptt"):
         cell = ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), surrogate="atan")
-        layer = ksbp.SpikingRNN(cell, gradient=gradient)
+        layer = ksbp.SpikingRNN(cell, gradient=gradient, block_size=2)
         layer.build((None, None, 4))
 
         @tf.function
@@ -218,7 +218,7 @@ def test_nothing_of_a_step_is_kept_for_the_backward_pass():
                 loss = tf.reduce_sum(layer(x, training=True) ** 2)
             return tape.gradient(loss, layer.trainable_weights)
 
-        graph = step.get_concrete_function(tf.TensorSpec((2, 7, 4))).graph
+        graph = step.get_concrete_function(tf.TensorSpec((2, 8, 4))).graph
         loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
         stacks = [t for op in loops for t in op.outputs if t.dtype == tf.variant]  # one entry for each step
         found.append((len(loops), len(stacks) > 0))

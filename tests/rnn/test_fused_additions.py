@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells import composite, lif
+from keras_spiking_bp.cells import composite, neuron
 from tests.gradients.test_reads_before_updates import optimized_graphs
 from tests.kernels.test_kernels import with_compiler
 
@@ -46,7 +46,7 @@ def inner_model():
 
 def network(cell, shape):
     inputs = keras.Input(shape)
-    return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell, block_size=1)(ksbp.ConstantEncoder(5)(inputs)))
 
 
 def not_serial(model, images, training=False):
@@ -76,7 +76,7 @@ def test_the_addition_of_a_block_is_not_fused(monkeypatch):
     monkeypatch.setattr(ksbp.kernels.switch, "_on", None)  # as before, after the test
     ksbp.kernels.enable()
     assert not_serial(network(block(), (6, 6, 3)), IMAGES, training=True) == []
-    monkeypatch.setattr(lif, "sum_of_currents", operator.add)
+    monkeypatch.setattr(neuron, "sum_of_currents", operator.add)
     assert len(not_serial(network(block(), (6, 6, 3)), IMAGES, training=True)) == 1
 
 

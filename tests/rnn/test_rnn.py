@@ -306,7 +306,7 @@ def test_training_gives_the_outputs_and_states_of_the_loop(gradient, layer):
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(4), threshold=0.5), BEHIND_THE_SPIKES[layer]()])
     rnn = ksbp.SpikingRNN(cell, gradient=gradient, return_state=True)
     rng = np.random.default_rng(0)
-    _, *states = rnn(rng.integers(0, 2, (2, 11, 3)).astype("float32"), training=True)  # takes the first statistics
+    _, *states = rnn(rng.integers(0, 2, (2, 11, 3)).astype("float32"), training=True)
     exact_weights(cell.cells[0], seed=2)
     arguments = {"initial_state": states, "mask": np.array([[True] * 11, [False] * 11])}
     x = 2 * rng.integers(0, 2, (2, 11, 3)).astype("float32")
@@ -407,35 +407,25 @@ def test_a_mask_that_keras_attached_to_the_inputs_is_used_by_all():
 
 def watched_steps(layer, monkeypatch):
     """A list that gets an entry at each step of the cell: whether a tape records it."""
-    recorded, step = [], layer.cell.step
+    recorded, run = [], layer.cell.run
 
-    def watched(inputs, states):
+    def watched(inputs, states, block):
         recorded.append(could_possibly_record())
-        return step(inputs, states)
+        return run(inputs, states, block)
 
-    monkeypatch.setattr(layer.cell, "step", watched)
+    monkeypatch.setattr(layer.cell, "run", watched)
     return recorded
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_a_tape_records_no_step_of_a_rule_on_totals(gradient, monkeypatch):
     """In a custom training loop without `tf.function` too, memory does not grow with the number of steps."""
-    layer = conv_network(gradient=gradient)
+    layer = conv_network(gradient=gradient, block_size=2)
     recorded = watched_steps(layer, monkeypatch)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(spikes()) ** 2)
-    assert recorded == [gradient == "bptt"] * 8
+    assert recorded == [gradient == "bptt"] * 4
     assert all(np.abs(g).max() > 0 for g in tape.gradient(loss, layer.trainable_weights))
-
-
-def test_a_tape_records_no_step_of_the_first_statistics(monkeypatch):
-    synapses = [keras.Sequential([keras.layers.Dense(6), keras.layers.BatchNormalization()]) for _ in range(2)]
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(synapse) for synapse in synapses]))
-    layer.build((None, None, 5))
-    recorded = watched_steps(layer, monkeypatch)
-    with tf.GradientTape():
-        layer(np.ones((3, 8, 5), "float32"), training=True)
-    assert recorded == [False] * 8 * 3  # once for each normalisation, and the step itself
 
 
 def test_go_backwards():
@@ -491,8 +481,8 @@ def test_layers_of_cells_equal_one_cell_of_layers():
 
 
 def test_integer_spikes_stay_one_byte_each():
-    """In a training step no float tensor has all steps."""
-    rnn = conv_network(gradient="accumulated")
+    """In a training step no float tensor has all steps, but where they are one block."""
+    rnn = conv_network(gradient="accumulated", block_size=2)
 
     def train_step(x):
         with tf.GradientTape() as tape:
@@ -655,7 +645,7 @@ def test_random_layers_draw_in_training_only():
     assert np.abs(layer(x, training=True) - expected).max() > 0.1
     np.testing.assert_allclose(layer.observe(x)[0], expected, rtol=1e-6)
     state = [{"membrane": tf.zeros((2, 3))}]
-    np.testing.assert_allclose(cell.step(tf.constant(x[:, 0]), state)[0], expected[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(cell.run(tf.constant(x[:, 0]), state)[0], expected[:, 0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("gradient", "neuron"), _some("accumulated-bounded-zero", "bptt-atan-zero"))
@@ -676,12 +666,12 @@ def test_a_stateful_layer_traced_before_the_tape(gradient, neuron):
 @pytest.mark.parametrize(("gradient", "neuron"), DERIVATIVES)
 def test_inference_in_a_graph_keeps_no_record(gradient, neuron):
     """What a derivative needs is computed if one is asked for, and not before."""
-    rnn = conv_network(neuron=neuron, gradient=gradient)
+    rnn = conv_network(neuron=neuron, gradient=gradient, block_size=2)
     graph = tf.function(lambda x: rnn(x)).get_concrete_function(tf.TensorSpec((3, 8, 4, 4, 2))).graph
     (loop,) = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
     carried = [tensor for tensor in loop.outputs if tensor.dtype == tf.float32]
-    # the last output, the sums of outputs and inputs, the sequences; and one potential for each layer of neurons
-    assert len(carried) == 4 + len(rnn.cell.neurons())
+    # the sum of the inputs, the sequences; and one potential for each layer of neurons
+    assert len(carried) == 2 + len(rnn.cell.neurons())
 
 
 def kept_at_each_step(cell, units=32):
@@ -690,7 +680,7 @@ def kept_at_each_step(cell, units=32):
     A weight that is read, or given to all steps, is no copy.
     """
     rnn = ksbp.SpikingRNN(
-        ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False))]), gradient="bptt"
+        ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False))]), "bptt", block_size=1
     )
     rnn.build((10, 7, units))
 
