@@ -295,7 +295,7 @@ def test_a_sample_that_is_masked_throughout_has_no_gradient(gradient):
 
 BEHIND_THE_SPIKES = {  # layers behind the last neurons
     "bias": lambda: keras.layers.Dense(2, bias_initializer="ones"),
-    "batch normalisation": lambda: keras.layers.BatchNormalization(),
+    "batch normalisation": lambda: keras.layers.BatchNormalization(trainable=False),
     "low precision": lambda: keras.layers.Flatten(dtype="mixed_bfloat16"),
 }
 
