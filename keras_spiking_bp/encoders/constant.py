@@ -40,7 +40,9 @@ class ConstantEncoder(Encoder):
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         currents = self.scale * self._checked(images)
-        return tf.repeat(currents[:, None], self.num_steps, axis=1)
+        sequences = tf.repeat(currents[:, None], self.num_steps, axis=1)
+        sequences._of_each_step = currents  # as Keras does with masks: so the first layer computes them once
+        return sequences
 
     @property
     def output_dtype(self) -> str:

@@ -33,8 +33,11 @@ def run(
     zero_output_for_mask: bool = False,
     unroll: bool = False,
     block_size: int | None = None,
+    constant: tf.Tensor | None = None,
 ) -> Window:
     """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none).
+
+    `constant` is the input of each step, (B, ...), where all have the same.
 
     In training, batch normalisation that learns has the statistics of the batch, and updates its moving ones.
     """
@@ -59,6 +62,7 @@ def run(
             unroll=unroll,
             differentiable=gradient == "bptt",
             block_size=block_size,
+            constant=None if gradient == "bptt" else constant,  # the gradient would go around `sequences`
             statistics=statistics,
         )
     if gradient is None:

@@ -194,16 +194,17 @@ class SpikingRNN(keras.layers.RNN):
         training: bool | None = False,
     ) -> Any:
         at_rest = initial_state is None and not self.stateful
+        constant = getattr(sequences, "_of_each_step", None) if mask is None else None
         sequences, before, mask = self.checked_inputs(sequences, initial_state, mask)
 
         def run(sequences: tf.Tensor, gradient: str | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
             # made here again, where the derivative of a later tape sees a learned threshold
             start = self._start(None, sequences) if at_rest else before
-            window = self._run(sequences, start, mask, training, gradient)
+            window = self._run(sequences, start, mask, training, gradient, constant)
             return self._output(window, start, mask, gradient), carried.after(self.cell, window, start).flat()
 
         if gradient_wanted(training):
-            window = self._run(sequences, before, mask, training, self.gradient)
+            window = self._run(sequences, before, mask, training, self.gradient, constant)
             if self.gradient == "accumulated":  # `check_rule` allows none else
                 derivative.add_penalties(self.cell, window)
             output = self._output(window, before, mask, self.gradient)
@@ -253,9 +254,15 @@ class SpikingRNN(keras.layers.RNN):
         return self._output(window, before, mask, None), dict(zip(names, activities, strict=True))
 
     def _run(
-        self, sequences: tf.Tensor, before: Carried, mask: tf.Tensor | None, training: bool | None, gradient: str | None
+        self,
+        sequences: tf.Tensor,
+        before: Carried,
+        mask: tf.Tensor | None,
+        training: bool | None,
+        gradient: str | None,
+        constant: tf.Tensor | None = None,
     ) -> Window:
-        options = (self.return_sequences, self.zero_output_for_mask, self.unroll, self.block_size)
+        options = (self.return_sequences, self.zero_output_for_mask, self.unroll, self.block_size, constant)
         return derivative.run(self.cell, sequences, before, mask, bool(training), gradient, False, *options)
 
     def _start(self, initial_state: list[tf.Tensor] | None, sequences: tf.Tensor) -> Carried:

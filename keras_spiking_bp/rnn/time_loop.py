@@ -79,6 +79,7 @@ def run_window(
     unroll: bool,
     differentiable: bool,
     block_size: int | None = None,
+    constant: tf.Tensor | None = None,
     statistics: BatchStatistics | None = None,
     trace: Trace | None = None,
 ) -> Window:
@@ -86,7 +87,8 @@ def run_window(
 
     At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
     `zero_output_for_mask`; before the first step the potential of the readout, or no spikes. `differentiable` reads the
-    inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy.
+    inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy. `constant`
+    is the input (B, ...) of each step, where all have the same.
     `statistics` are those of batch normalisation that learns: the whole window is then one block.
     """
     static_steps, spikes = sequences.shape[1], cell.emits == "spikes"
@@ -109,8 +111,10 @@ def run_window(
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
-        block = Block(size, statistics=statistics)
+        block = Block(size, repeated=constant is not None, statistics=statistics)
         read = _reader(sequences, start, count, size, differentiable and not unroll)
+        if constant is not None:
+            read = lambda _: constant  # noqa: E731
 
         def of(b: Any) -> Block:
             first = start + b * size
