@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import record
-from keras_spiking_bp.cells.block import State
+from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import input_dtype, total_of
 from keras_spiking_bp.gradients import surrogates
@@ -176,6 +176,25 @@ class LIFCell(SavesItsSeed, NeuronCell):
 
     blank_record = record.start
 
+    def fire_at_once(self, current: tf.Tensor, state: State, block: Block) -> tuple[tf.Tensor, State] | None:
+        """By a kernel, if one is on; without a mask, and not in a subclass with a `fire` of its own."""
+        if type(self).fire is not LIFCell.fire or block.mask is not None or not isinstance(block.num_steps, int):
+            return None
+        return self._by_kernel(current, state, block.num_steps)
+
+    def _by_kernel(self, current: tf.Tensor, state: State, num_steps: int = 1) -> tuple[tf.Tensor, State] | None:
+        beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
+        resets_to_zero, dtype = self.reset_mechanism == "zero", input_dtype(self.synapse)
+        done = lif_step(
+            state, current, dtype, beta, threshold, resets_to_zero, self.synaptic_beta, self.surrogate, num_steps
+        )
+        if done is None:
+            return None
+        spikes, new = done
+        if "keep" in state:
+            spikes = spikes * Block(num_steps).repeat(state["keep"])
+        return tf.cast(spikes, dtype), new
+
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The neurons without their synapse: integrate, fire, reset, leak.
 
@@ -188,12 +207,11 @@ class LIFCell(SavesItsSeed, NeuronCell):
             unless `state` comes from `initial_state(..., gradient="bptt")`: call the cell, `cell(inputs, states)`, in
             a loop of your own that is trained.
         """
+        by_kernel = self._by_kernel(current, state)
+        if by_kernel is not None:
+            return by_kernel
         beta, threshold = parameters.now(self.beta), parameters.now(self.threshold)
         resets_to_zero, dtype = self.reset_mechanism == "zero", input_dtype(self.synapse)
-        by_kernel = lif_step(state, current, dtype, beta, threshold, resets_to_zero, self.synaptic_beta, self.surrogate)
-        if by_kernel is not None:
-            spikes, new = by_kernel
-            return tf.cast(spikes * state["keep"] if "keep" in state else spikes, dtype), new
         new, current = dict(state), tf.cast(current, tf.float32)
         if self.synaptic_beta is not None:
             new["current"] = current = self.synaptic_beta * state["current"] + current

@@ -107,6 +107,9 @@ class NeuronCell(CellOfParts):
         current = self.current(inputs, block)
         for other in currents:
             current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
+        at_once = None if back else self.fire_at_once(current, states[0], block)
+        if at_once is not None:
+            return at_once[0], [at_once[1]]
 
         def step(current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
             for layer in back:
@@ -119,6 +122,10 @@ class NeuronCell(CellOfParts):
     def current(self, inputs: tf.Tensor, block: Block) -> tf.Tensor:
         """The output of the synapse, for all steps of a block."""
         return output_of(self.synapse, inputs, block)
+
+    def fire_at_once(self, current: tf.Tensor, state: State, block: Block) -> tuple[tf.Tensor, State] | None:
+        """All steps of a block in one operation, where there is one."""
+        return None
 
     def fire(self, current: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """One time step of the neurons: from their current (B, ...) to their output, and the new state."""

@@ -63,20 +63,29 @@ class LifStep : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("fall", &fall_));
     OP_REQUIRES_OK(context, context->GetAttr("names", &names_));
     OP_REQUIRES_OK(context, context->GetAttr("potentials", &potentials_));
+    OP_REQUIRES_OK(context, context->GetAttr("steps", &steps_));
   }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &membrane = context->input(0), &current = context->input(1);
     const int states = context->num_inputs() - 2;
-    OP_REQUIRES_OK(context, SameSize(membrane, {&current}));
+    const int64_t neurons = membrane.NumElements();
+    const bool repeated = current.NumElements() == neurons;
+    OP_REQUIRES(context, repeated || current.NumElements() == steps_ * neurons,
+                absl::InvalidArgumentError("`current` must be of one step, or of all"));
     OP_REQUIRES(context, states == static_cast<int>(names_.size()),
                 absl::InvalidArgumentError("`names` must name the states"));
 
     keras_spiking_bp::LifStep<Stored<Current>, Stored<Spikes>> step{beta_,           threshold_, synaptic_beta_,
                                                                           resets_to_zero_, height_,    fall_};
     step.current = reinterpret_cast<const Stored<Current>*>(current.flat<Current>().data());
+    step.steps = steps_;
+    step.next_current = repeated ? 0 : neurons;
+    step.next_spikes = neurons;
+    tensorflow::TensorShape folded = membrane.shape();
+    folded.set_dim(0, steps_ * folded.dim_size(0));
     Tensor* spikes;
-    OP_REQUIRES_OK(context, context->allocate_output(0, membrane.shape(), &spikes));
+    OP_REQUIRES_OK(context, context->allocate_output(0, folded, &spikes));
     step.spikes = reinterpret_cast<Stored<Spikes>*>(spikes->flat<Spikes>().data());
     OP_REQUIRES_OK(context, Updated(context, 0, 1, &step.membrane));
     for (int i = 0; i < states; ++i) {
@@ -94,13 +103,13 @@ class LifStep : public OpKernel {
       OP_REQUIRES_OK(context, context->allocate_output(2 + states, membrane.shape(), &potential));
       step.potential = potential->flat<float>().data();
     }
-    OnAllThreads(context, membrane.NumElements(), step);
+    OnAllThreads(context, neurons, step);
   }
 
  private:
   float beta_, threshold_, synaptic_beta_, height_, fall_;
   bool resets_to_zero_;
-  int potentials_;
+  int potentials_, steps_;
   std::vector<std::string> names_;
 };
 
@@ -148,13 +157,25 @@ REGISTER_OP("KerasSpikingBpLifStep")
     .Attr("number: int >= 0")
     .Attr("names: list({'current', 'spike_count', 'silence', 'leaky_trace', 'slope_sum', 'eligibility'})")
     .Attr("potentials: int >= 0")  // 1 to have the potential before the reset
+    .Attr("steps: int >= 1 = 1")   // folded into the batch of `current` and `spikes`
     .Attr("beta: float")
     .Attr("threshold: float")
     .Attr("synaptic_beta: float")
     .Attr("height: float = 0")  // of a triangle as the surrogate
     .Attr("fall: float = 0")
     .Attr("resets_to_zero: bool")
-    .SetShapeFn(ShapeOfFirst);
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      TF_RETURN_IF_ERROR(ShapeOfFirst(context));
+      int steps;
+      tensorflow::shape_inference::DimensionHandle samples;
+      tensorflow::shape_inference::ShapeHandle folded = context->input(0);
+      TF_RETURN_IF_ERROR(context->GetAttr("steps", &steps));
+      if (!context->RankKnown(folded)) return absl::OkStatus();
+      TF_RETURN_IF_ERROR(context->Multiply(context->Dim(folded, 0), steps, &samples));
+      TF_RETURN_IF_ERROR(context->ReplaceDim(folded, 0, samples, &folded));
+      context->set_output(0, folded);
+      return absl::OkStatus();
+    });
 
 REGISTER_OP("KerasSpikingBpEligibilityStep")
     .Input("slope: float")

@@ -1,4 +1,4 @@
-"""One step of LIF neurons with the kernels, including its record."""
+"""LIF neurons with the kernels, one step or all of a block, including their record."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def lif_step(
     resets_to_zero: bool,
     synaptic_beta: Any,
     surrogate: Any,
+    num_steps: int = 1,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]] | None:
-    """The spikes of a step and the state after it; None if the kernels are off or not applicable.
+    """The spikes of a step (or of several, folded into the batch) and the state after; None if the kernels are off or
+    not applicable. `current` is that of all steps, or one that is the same at all of them.
 
     Only in training (`switch.in_training`), for states with a record and no `slot`: the gradient must not go through
     the loop. The parameters must be numbers, the same for all neurons.
@@ -51,6 +53,8 @@ def lif_step(
         return None
     slopes = "slope_sum" in state
     triangle = surrogate if slopes and type(surrogate) is Triangle else None
+    if slopes and not triangle and num_steps > 1:
+        return None
     names = [name for name in (*_STATES, *(_SLOPES if triangle else ())) if name in state]
     if synaptic_beta is not None:  # else a `current` is a further state of the user's cell
         names.append("current")
@@ -62,6 +66,7 @@ def lif_step(
         names=names,
         spikes_type=spikes_type,
         potentials=int(slopes and not triangle),
+        steps=num_steps,
         synaptic_beta=1.0 if synaptic_beta is None else synaptic_beta,
         **({"height": triangle.height, "fall": triangle.fall} if triangle else {}),
         **shared,

@@ -1,4 +1,4 @@
-// One time step of leaky integrate-and-fire neurons on plain arrays; nothing of TensorFlow.
+// Time steps of leaky integrate-and-fire neurons on plain arrays; nothing of TensorFlow.
 //
 // The equations are those of `cells/lif.py` and `cells/record.py`, operation by operation and in their order, so that the
 // results are the same to the last bit: compile without fast-math and without contraction to fused multiply-adds.
@@ -79,9 +79,25 @@ struct LifStep {
   float* potential = nullptr;  // before the reset
   Array membrane, synaptic, count, silence, trace, slope_sum, carried;
 
-  // The neurons from `begin` to `end`.
+  int64_t steps = 1;
+  int64_t next_current = 0, next_spikes = 0;  // from those of a step to those of the next
+
+  // All steps of the neurons from `begin` to `end`.
   void Run(int64_t begin, int64_t end) const {
-    for (int64_t at = begin; at < end; at += kBlock) Block(at, std::min(kBlock, end - at));
+    LifStep later = *this;
+    for (Array* array : {&later.membrane, &later.synaptic, &later.count, &later.silence, &later.trace, &later.slope_sum,
+                         &later.carried}) {
+      array->before = array->after;
+    }
+    for (int64_t at = begin; at < end; at += kBlock) {
+      const int64_t size = std::min(kBlock, end - at);
+      Block(at, size);
+      for (int64_t t = 1; t < steps; ++t) {
+        later.current = current + t * next_current;
+        later.spikes = spikes + t * next_spikes;
+        later.Block(at, size);
+      }
+    }
   }
 
  private:

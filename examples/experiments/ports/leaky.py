@@ -53,7 +53,6 @@ class PotentialCell(LeakyCell):
         if self.synaptic_beta is not None:
             raise ValueError(f"`synaptic_beta` must be None. Received: synaptic_beta={self.synaptic_beta!r}")
 
-    def step(self, inputs: tf.Tensor, states: list[dict[str, tf.Tensor]]):
-        current = self.synapse(inputs)
-        _, state = self.fire(current, states[0])
-        return states[0]["membrane"] + current, [state]
+    def fire(self, current: tf.Tensor, state: dict[str, tf.Tensor]):
+        _, after = super().fire(current, state)
+        return state["membrane"] + current, after
