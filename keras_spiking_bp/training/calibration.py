@@ -62,7 +62,7 @@ def calibrate(
     With batch normalisation in synapses, the moving statistics become those of `inputs`, layer by layer, as the
     preceding layers are scaled. Gamma and beta of the last one in a synapse are then scaled: anything before them would
     be normalised again; or, if weights stand behind it, those of the last layer. A frozen one (`trainable = False`) is
-    unchanged. `fit` takes the first statistics itself.
+    unchanged.
 
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
