@@ -27,8 +27,8 @@ class HealthWarning(UserWarning):
 class Health(keras.callbacks.Callback):
     """Warns of dead, saturated and exploding layers of a spiking network during `fit`, with a remedy for each.
 
-    On sample inputs, before the first batch (after the first epoch if a batch normalisation has no statistics yet), after every
-    `every` batches and after each epoch:
+    On sample inputs, before the first batch, after every `every` batches and after each epoch (the first time after an
+    epoch, if a batch normalisation has no statistics yet):
 
     * a layer is silent (dead) if more than 99 % of its neurons fire for no sample: with the paper's derivative no
       gradient passes it, and it rarely recovers;

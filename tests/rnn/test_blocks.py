@@ -1,0 +1,143 @@
+"""Blocks of time steps: their size changes no spike, and outputs, states and gradients by rounding alone."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_spiking_bp as ksbp
+
+STEPS = 11
+X = (np.random.default_rng(0).random((4, STEPS, 6, 6, 2)) < 0.4).astype("float32")
+MASK = np.arange(STEPS) < np.array([11, 7, 3, 0])[:, None]
+NEURONS = {
+    "paper": {},
+    "subtract": {"reset_mechanism": "subtract", "surrogate": "triangle", "initial_membrane": 0.5},
+    "synaptic": {"synaptic_beta": 0.5, "surrogate": "atan"},
+    "bounded": {"surrogate": "bounded", "reset_mechanism": "subtract"},
+}
+
+
+def network(gradient, neuron, recurrent=False, **arguments):
+    keras.utils.set_random_seed(1)
+
+    def conv(units, name):
+        layer = keras.layers.Conv2D(units, 3, padding="same", bias_initializer="normal")
+        return ksbp.LIFCell(layer, beta=0.9, threshold=0.3, name=name, **neuron)
+
+    hidden = ksbp.LIFCell(keras.layers.Dense(8), threshold=0.3, name="hidden", **neuron)
+    cells = [
+        conv(3, "conv"),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts"),
+        ksbp.ResidualCell(conv(3, "body"), conv(3, "junction")),
+        ksbp.PoolingCell(keras.layers.AveragePooling2D(3), threshold=0.25),
+        keras.layers.Flatten(),
+        ksbp.RecurrentCell(hidden, keras.layers.Dense(8)) if recurrent else hidden,
+        ksbp.ReadoutCell(keras.layers.Dense(3)),
+    ]
+    return ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient, return_state=True, **arguments)
+
+
+def results(layer, x=X, mask=None):
+    @tf.function
+    def compute(x):
+        with tf.GradientTape() as tape:
+            outputs, *states = layer(x, mask=mask, training=True)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        return outputs, states, tape.gradient(loss, layer.trainable_weights)
+
+    layer.build(x.shape)
+    return tf.nest.flatten(compute(tf.constant(x)))
+
+
+def assert_same(one, other, tolerance=3e-6):
+    for a, b in zip(one, other, strict=True):
+        scale = max(np.abs(a).max(), 1e-6)
+        np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(("mask", "sequences"), [(None, False), (MASK, True)], ids=["", "mask"])
+@pytest.mark.parametrize(("gradient", "neuron", "recurrent"), [
+    ("accumulated", "paper", False), ("accumulated", "bounded", False), ("accumulated", "synaptic", False),
+    ("accumulated", "subtract", False), ("bptt", "paper", False), ("bptt", "subtract", True),
+    ("bptt", "synaptic", True),
+])  # fmt: skip
+def test_their_size_changes_nothing(gradient, neuron, recurrent, mask, sequences):
+    def of(block_size, **arguments):
+        layer = network(gradient, NEURONS[neuron], recurrent, return_sequences=sequences, **arguments)
+        layer.block_size = block_size
+        return results(layer, mask=mask)
+
+    expected = of(1)
+    assert np.ptp(expected[0]) > 0.1 and np.abs(expected[-4]).max() > 0
+    for block_size in (3, 8, STEPS, None):
+        assert_same(expected, of(block_size))
+    assert_same(expected, of(4, unroll=True))
+
+
+@pytest.mark.parametrize("size", [4, 40])
+def test_with_an_unknown_number_of_steps(size):
+    """The last block is filled with steps that are masked; more than 32 steps go through neurons in a loop."""
+    x = np.tile(X, (1, 9, 1, 1, 1))[:, :90]
+    layers = [network("accumulated", NEURONS["subtract"], return_sequences=True, block_size=n) for n in (1, size)]
+    found = []
+    for layer in layers:
+        layer.build(x.shape)
+        run = tf.function(layer, input_signature=[tf.TensorSpec((None, None, *x.shape[2:]))])
+        found.append(tf.nest.flatten(run(x)))
+    assert found[0][0].shape == (4, 90, 3)
+    assert_same(*found)
+
+
+def test_a_stateful_layer_goes_on_in_chunks():
+    whole = network("accumulated", NEURONS["subtract"], block_size=1)
+    expected = results(whole)[: -len(whole.trainable_weights)]
+    chunks = network("accumulated", NEURONS["subtract"], stateful=True, block_size=3)
+    for start in (0, 2, 7):
+        end = {0: 2, 2: 7, 7: STEPS}[start]
+        found = chunks(X[:, start:end])
+    assert_same(expected, found)
+
+
+def test_xla_and_a_constant_input():
+    images = np.random.default_rng(1).uniform(size=(4, 6, 6, 2)).astype("float32")
+    layer = network("accumulated", NEURONS["subtract"])
+    sequences = ksbp.ConstantEncoder(STEPS)(images)
+    expected = layer(tf.identity(sequences), training=True)  # the identity is not known to be constant
+    assert_same(expected, layer(sequences, training=True))
+    compiled = tf.function(
+        lambda x: layer(ksbp.ConstantEncoder(STEPS, largest=None)(x), training=True), jit_compile=True
+    )
+    assert_same(expected, compiled(images))
+
+
+def test_normalised_by_the_batch_as_by_its_statistics():
+    """The loop of a training step is that of inference with the statistics of its batch."""
+    cells = [
+        ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization()]), **kwargs)
+        for kwargs in (NEURONS["bounded"], NEURONS["bounded"])
+    ]
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), return_sequences=True)
+    layer.build(X.shape)
+    for mask in (None, MASK):
+        trained = layer(X, mask=mask, training=True)
+        assert 0.02 < np.mean(trained) < 0.9
+        ksbp.rnn.statistics.take_statistics(layer, tf.constant(X), mask)
+        np.testing.assert_array_equal(trained, layer(X, mask=mask))
+
+
+def test_the_gradient_goes_through_the_statistics_of_bptt():
+    """That of a stock layer on the same spikes: a readout without leak is linear in the mean current."""
+    norm = keras.layers.BatchNormalization(momentum=0.5)
+    synapse = keras.Sequential([keras.layers.Dense(3, use_bias=False), norm])
+    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(synapse, beta=1.0), "bptt")
+    x = X.reshape(4, STEPS, -1)
+    layer.build(x.shape)
+    start = layer.get_weights()
+    found = []
+    for call in (lambda: layer(x, training=True), lambda: synapse(x.mean(1), training=True)):
+        layer.set_weights(start)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(call() ** 3)
+        found.append([*tape.gradient(loss, synapse.trainable_weights), *layer.get_weights()])
+    assert_same(*found, tolerance=2e-5)
