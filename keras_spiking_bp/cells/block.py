@@ -50,11 +50,14 @@ class Block:
         if self._is_one:
             return tf.squeeze(sequences, 1)
         by_step = tf.transpose(sequences, (1, 0, *range(2, sequences.shape.rank)))
-        return tf.reshape(by_step, (-1, *sequences.shape[2:]))
+        known = sequences.shape[0] is not None and isinstance(self.num_steps, int)
+        return tf.reshape(by_step, (sequences.shape[0] * self.num_steps if known else -1, *sequences.shape[2:]))
 
     def by_step(self, values: tf.Tensor) -> tf.Tensor:
         """From (C * B, ...) to (C, B, ...)."""
-        return tf.reshape(values, [self.num_steps, -1, *values.shape[1:]])
+        known = values.shape[0] is not None and isinstance(self.num_steps, int)
+        samples = values.shape[0] // self.num_steps if known else -1
+        return tf.reshape(values, [self.num_steps, samples, *values.shape[1:]])
 
     def repeat(self, values: tf.Tensor) -> tf.Tensor:
         """Values of one step, for all steps: (B, ...) to (C * B, ...)."""
@@ -110,7 +113,7 @@ class Block:
         inputs = None if steps is None else tf.TensorArray(values.dtype, self.num_steps).unstack(steps)
 
         def one(t: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-            now = values if inputs is None else tf.ensure_shape(inputs.read(t), (None, *values.shape[1:]))
+            now = values if inputs is None else tf.ensure_shape(inputs.read(t), steps.shape[1:])
             return self._one(step, now, state, None if masks is None else masks[t])
 
         def body(t, state, outputs):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells import LIFCell, MaxPoolingCell, ReadoutCell
+from keras_spiking_bp.cells.block import Block
 from keras_spiking_bp.cells.composite import JOINS
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.synapse import current_of, output_of
@@ -68,29 +68,29 @@ def correct_biases(
         expected: `means` of the same images.
         verbose: 1 shows a progress bar.
     """
-    batch, num_steps = currents.shape[:2]
-    values = {INPUT: _by_step(currents)}
+    batch, block = currents.shape[0], Block(currents.shape[1])
+    values = {INPUT: block.fold(tf.cast(currents, tf.float32))}
     waiting = [name for part in placed for name in part.sources]
     progress = keras.utils.Progbar(len(placed), verbose=verbose, unit_name="layer")
 
-    def apart(x: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(x, (num_steps, batch, *x.shape[1:]))
+    def fired(cell: LIFCell | MaxPoolingCell, current: tf.Tensor) -> tf.Tensor:
+        return tf.cast(block.run(cell.fire, current, cell.initial_state(batch))[0], tf.float32)
 
     for part in placed:
         inputs = [values[name] for name in part.sources]
         cell, holder = part.layer, None if part.node is None else _holder(graph, part.node)
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, inputs[0])
-            value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            value = fired(cell, current)
             if holder is not None and part.node is not None and part.node in expected:
                 missing = expected[part.node] - part.unit * _of_channels(value)
                 del value  # so that it is not held beside the spikes with the new bias
                 add_to_bias(holder.layer, missing / part.unit)
                 current += tf.cast(missing / part.unit, tf.float32)
-                value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+                value = fired(cell, current)
             del current
         elif isinstance(cell, MaxPoolingCell):
-            value = _over_time(cell.step, cell, apart(inputs[0]))
+            value = fired(cell, cell.current(inputs[0], block))
         elif isinstance(cell, ReadoutCell):
             value = current_of(cell.synapse, inputs[0])
             if holder is not None and part.node is not None:
@@ -105,22 +105,6 @@ def correct_biases(
             if name not in waiting:
                 del values[name]
         progress.add(1)
-
-
-def _by_step(currents: tf.Tensor) -> tf.Tensor:
-    """(B, T, ...) as (T * B, ...), in float32."""
-    by_step = keras.ops.swapaxes(currents, 0, 1)
-    return tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)
-
-
-def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
-    """Output of neurons for the inputs of all steps (T, B, ...), as (T * B, ...)."""
-    state, outputs = cell.initial_state(inputs.shape[1]), []
-    for x in inputs:
-        output, state = step(x, [state])
-        state = state[0] if isinstance(state, list) else state
-        outputs.append(tf.cast(output, tf.float32))
-    return tf.concat(outputs, 0)
 
 
 def _of_channels(value: tf.Tensor) -> np.ndarray:

@@ -361,8 +361,8 @@ def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
 def test_a_smaller_last_batch_is_not_traced_anew(small, monkeypatch):
     model, images, *_ = small
     traced, kind = [], type(model.layers[-1].cell.neurons()[-1])
-    step = kind.step
-    monkeypatch.setattr(kind, "step", lambda cell, *args: traced.append(cell) or step(cell, *args))
+    fire = kind.fire
+    monkeypatch.setattr(kind, "fire", lambda cell, *args: traced.append(cell) or fire(cell, *args))
     assert analysis.run(model, images, batch_size=3, verbose=0).samples == 7  # in batches of 3, 3 and 1
     assert len(traced) == 1
 

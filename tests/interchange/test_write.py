@@ -280,8 +280,8 @@ def test_a_residual_network_that_adds_spikes_comes_back(tmp_path):
 
 def test_cells_that_connect_their_parts_otherwise_are_refused():
     class Doubled(ksbp.SequentialCell):
-        def step(self, inputs, states):
-            return super().step(2 * inputs, states)
+        def run(self, inputs, states, block):
+            return super().run(2 * inputs, states, block)
 
     layer = ksbp.SpikingRNN(Doubled([lif(dense(3))], name="twofold"), "bptt")
     layer.build((None, None, 4))

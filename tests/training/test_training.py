@@ -170,6 +170,7 @@ def test_memory_of_the_backward_pass_does_not_grow_with_time():
 
     def loops(gradient):
         model = compiled(model_for_digits(gradient, encoder=None, num_steps=None, **ONE_LAYER))
+        model.get_layer("time").block_size = 3
         spikes, labels = tf.zeros((2, 12, 8, 8, 1)), tf.zeros((2,), tf.int32)
         model.train_on_batch(spikes, labels)
         graph = tf.function(model.train_step).get_concrete_function((spikes, labels)).graph
