@@ -93,7 +93,7 @@ def compare_with_simulation(model, network, shapes, gradient):
     names = list(shapes)
     for variable, name in zip(model.trainable_weights, names, strict=True):
         variable.assign(weights[name])
-    compare(model, names, inputs, simulation, gradient)
+    compare(model, names, inputs, simulation, gradient, tolerance=5e-6)
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
