@@ -106,7 +106,7 @@ def run_window(
         output = block.masked(tf.cast(output, tf.float32))
         kept = [output] if keep_outputs else []
         kept += trace.of_step(inputs, states, after) if trace else []
-        total = total + block.sum(output) if spikes else total
+        total = total + block.of(repeated=False).sum(output) if spikes else total
         return total, total_input + tf.stop_gradient(block.sum(inputs)), after, kept
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:

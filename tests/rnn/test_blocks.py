@@ -99,9 +99,11 @@ def test_a_stateful_layer_goes_on_in_chunks():
     assert_same(expected, found)
 
 
-def test_xla_and_a_constant_input():
+@pytest.mark.parametrize("end", [slice(None), slice(-1)], ids=["potentials", "spikes"])
+def test_xla_and_a_constant_input(end):
     images = np.random.default_rng(1).uniform(size=(4, 6, 6, 2)).astype("float32")
     layer = network("accumulated", NEURONS["subtract"])
+    layer.cell.cells = layer.cell.cells[end]
     sequences = ksbp.ConstantEncoder(STEPS)(images)
     expected = layer(tf.identity(sequences), training=True)  # the identity is not known to be constant
     assert_same(expected, layer(sequences, training=True))
