@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
+from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
 
 
@@ -79,6 +80,22 @@ class Cell(keras.layers.Layer):
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         raise NotImplementedError
+
+    def run_with_totals(
+        self,
+        inputs: tf.Tensor,
+        total_inputs: tf.Tensor,
+        states: list[State],
+        block: Block,
+        num_steps: tf.Tensor,
+        currents: Sequence[tf.Tensor] = (),
+        total_currents: Sequence[tf.Tensor] = (),
+    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
+        """`run`, without a derivative, and `accumulate` in training: for batch normalisation by the batch."""
+        more, total_more = ([of] if of else [] for of in (currents, total_currents))
+        with not_recorded():
+            outputs, after = constants(self.run(inputs, states, block, *more))
+        return outputs, after, self.accumulate(total_inputs, after, num_steps, True, *total_more)
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
 
@@ -186,6 +203,11 @@ class CellOfParts(Cell):
         if len(parts) == 1:  # a subclass may have another name for it
             return cls(*parts.values(), **config)
         return cls(**parts, **config)
+
+
+def constants(values: Any) -> Any:
+    """The same values without a derivative."""
+    return tf.nest.map_structure(tf.stop_gradient, values)
 
 
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.block import Block
+from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
@@ -121,35 +122,52 @@ def moving_statistics(layers: list[keras.layers.BatchNormalization]) -> list[ker
 
 
 class BatchStatistics:
-    """Batch normalisation of a whole window, by the statistics of its mean input over time, as in a pass over totals.
+    """Batch normalisation of a whole window by the statistics of the batch: those of its mean input over time.
 
     Args:
-        differentiable: whether the gradient goes through the window, and so through them.
+        momentum: of the moving statistics; None for that of each layer.
     """
 
-    def __init__(self, differentiable: bool = False):
-        self._differentiable = differentiable
-        self._batches: list[tuple[keras.layers.BatchNormalization, tf.Tensor, tf.Tensor]] = []
+    def __init__(self, momentum: float | None = None):
+        self._momentum = momentum
+        self._batch: dict[int, tf.Tensor] = {}  # by the id of a moving statistic
 
-    def normalize(self, layer: keras.layers.Layer, inputs: tf.Tensor, block: Block) -> tf.Tensor:
-        """Calls a layer that is, or contains, a batch normalisation that learns."""
+    @contextlib.contextmanager
+    def taken(self, layer: keras.layers.Layer) -> Iterator[None]:
+        """Within it, a call of a layer in training mode takes them, of all batch normalisation in it that learns.
+
+        The moving statistics are updated afterwards.
+        """
         norms = [norm for norm in normalizations(layer) if norm.trainable]
         variables = moving_statistics(norms)
         with _Held(variables, [variable.value for variable in variables]) as scope, _without_momentum(norms):
-            in_keras_own(layer, block.mean(inputs), training=True)
+            yield
             values = [scope.get_current_value(variable) for variable in variables]
-        self._batches += zip(norms, values[::2], values[1::2], strict=True)
-        with _Held(variables, values):
-            if not self._differentiable and has_one_pass(layer, inputs, training=False):
-                return in_one_pass(layer, inputs, training=False)  # has no derivative by the statistics
-            return layer(inputs, training=False)
+        for i, (variable, value) in enumerate(zip(variables, values, strict=True)):
+            self._batch[id(variable)] = value
+            momentum = norms[i // 2].momentum if self._momentum is None else self._momentum
+            variable.assign(momentum * variable + (1.0 - momentum) * tf.stop_gradient(value))
 
-    def update(self, momentum: float | None = None) -> None:
-        """Moves the moving statistics towards these; by their own momentum if none is given."""
-        for norm, *values in self._batches:
-            stays = norm.momentum if momentum is None else momentum
-            for moving, value in zip((norm.moving_mean, norm.moving_variance), values, strict=True):
-                moving.assign(stays * moving + (1.0 - stays) * tf.stop_gradient(value))
+    def in_place(self, layer: keras.layers.Layer) -> contextlib.AbstractContextManager:
+        """Within it, they are the moving statistics of a layer."""
+        variables = moving_statistics([norm for norm in normalizations(layer) if norm.trainable])
+        return _Held(variables, [self._batch[id(variable)] for variable in variables])
+
+    @contextlib.contextmanager
+    def folded(self, layer: keras.layers.Layer) -> Iterator[None]:
+        """The same, folded into the weights before them: without a derivative."""
+        with self.in_place(layer):
+            weights, shifts = fold([layer])
+            variables = [variable for variable in layer.trainable_variables if id(variable) in weights]
+            with _Held(variables, [weights[id(variable)] for variable in variables]), shifts_in_place(shifts):
+                yield
+
+    def normalize(self, layer: keras.layers.Layer, inputs: tf.Tensor, block: Block) -> tf.Tensor:
+        """Calls a layer that is, or contains, a batch normalisation, with a derivative by the statistics."""
+        with self.taken(layer):
+            in_keras_own(layer, block.mean(inputs), training=True)
+        with self.in_place(layer):
+            return layer(inputs, training=False)
 
 
 @contextlib.contextmanager

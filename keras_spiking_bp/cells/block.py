@@ -41,6 +41,10 @@ class Block:
         """The same steps, for a value that is repeated or not."""
         return self if repeated == self.repeated else dataclasses.replace(self, repeated=repeated)
 
+    def without_statistics(self) -> Block:
+        """The same steps; batch normalisation by what stands in its variables."""
+        return dataclasses.replace(self, statistics=None)
+
     @property
     def _is_one(self) -> bool:
         return isinstance(self.num_steps, int) and self.num_steps == 1

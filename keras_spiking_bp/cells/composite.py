@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts
+from keras_spiking_bp.cells.base import Cell, CellOfParts, constants
+from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import build_part, output_of, sum_of_currents, total_of
+from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.validation import check_static_shape, named
 
 #: In place of the index of a node: the input of the cell.
@@ -101,23 +103,19 @@ class CompositeCell(CellOfParts):
                 values.append(None)
                 repeated.append(False)
                 continue
-            taken = _inputs(node, inputs, values)
-            same = _inputs(node, block.repeated, repeated)
-            if len(taken) > 1:
-                taken = [block.repeat(value) if once else value for value, once in zip(taken, same, strict=True)]
-                same = [False]
+            taken, same = _operands(node, inputs, values, block, repeated)
             if isinstance(node.layer, Cell):
                 before = [next(left) for _ in node.layer.neurons()]
                 back = [other.layer for other in nodes if other.delayed_to == len(values)]
                 others = (taken[1:], back) if taken[1:] or back else ()
-                output, after = node.layer.run(taken[0], before, block.of(same[0]), *others)
+                output, after = node.layer.run(taken[0], before, block.of(same), *others)
                 new_states += after
             elif isinstance(node.layer, JOINS):
                 output = _joined(node.layer, taken)
             else:
-                output = output_of(node.layer, taken[0], block.of(same[0]))
+                output = output_of(node.layer, taken[0], block.of(same))
             values.append(output)
-            repeated.append(same[0] and not isinstance(node.layer, Cell))
+            repeated.append(same and not isinstance(node.layer, Cell))
         return output, new_states
 
     def accumulate(
@@ -136,6 +134,54 @@ class CompositeCell(CellOfParts):
                 total = total_of(node.layer, first, num_steps, training)
             totals.append(total)
         return totals[-1]
+
+    def run_with_totals(
+        self,
+        inputs: tf.Tensor,
+        total_inputs: tf.Tensor,
+        states: list[State],
+        block: Block,
+        num_steps: tf.Tensor,
+        currents: Sequence[tf.Tensor] = (),
+        total_currents: Sequence[tf.Tensor] = (),
+    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
+        """As in `Cell`, layer by layer: the statistics of a layer are known before its steps."""
+        left, new_states = iter(states), []  # type: ignore[var-annotated]
+        values, repeated, totals = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
+        for node in self.nodes():
+            taken, same = _operands(node, inputs, values, block, repeated)
+            totals_taken = _inputs(node, total_inputs, totals)
+            if isinstance(node.layer, Cell):
+                before = [next(left) for _ in node.layer.neurons()]
+                output, after, total = node.layer.run_with_totals(
+                    taken[0], totals_taken[0], before, block.of(same), num_steps, taken[1:], totals_taken[1:]
+                )
+                new_states += after
+            elif isinstance(node.layer, JOINS):
+                output, total = _joined(node.layer, taken), _joined(node.layer, totals_taken)
+            elif learns(node.layer):
+                with block.statistics.taken(node.layer):
+                    total = total_of(node.layer, totals_taken[0], num_steps, training=True)
+                with not_recorded(), block.statistics.folded(node.layer):
+                    output = constants(output_of(node.layer, taken[0], block.of(same).without_statistics()))
+            else:
+                total = total_of(node.layer, totals_taken[0], num_steps, training=True)
+                with not_recorded():
+                    output = constants(output_of(node.layer, taken[0], block.of(same)))
+            values.append(output)
+            totals.append(total)
+            repeated.append(same and not isinstance(node.layer, Cell))
+        return output, new_states, total
+
+
+def _operands(
+    node: Node, inputs: tf.Tensor, values: list, block: Block, repeated: list[bool]
+) -> tuple[list[tf.Tensor], bool]:
+    """What a node takes in a block, and whether that is the same at all steps: several inputs are repeated."""
+    taken, same = _inputs(node, inputs, values), _inputs(node, block.repeated, repeated)
+    if len(taken) == 1:
+        return taken, same[0]
+    return [block.repeat(value) if once else value for value, once in zip(taken, same, strict=True)], False
 
 
 def _output(nodes: list[Node]) -> int:

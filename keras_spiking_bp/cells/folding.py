@@ -32,7 +32,7 @@ def shifts_in_place(shifts: dict[int, tf.Tensor]) -> Iterator[None]:
         _shifts.reset(token)
 
 
-def fold(synapses: list[keras.layers.Layer], learns: bool = False) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
+def fold(synapses: list[keras.layers.Layer]) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
     """Folds batch normalisation, in inference mode, into the weights directly before it.
 
         gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta = (factor * W) x + factor * b + shift
@@ -40,7 +40,6 @@ def fold(synapses: list[keras.layers.Layer], learns: bool = False) -> tuple[dict
     Args:
         synapses: all layers that a network applies, each as often as it is applied; weights used more than once are not
             folded.
-        learns: whether a trainable one normalises by the batch: it is not folded.
 
     Returns:
         The new values of weights, by the id of the variable, and the shifts for `shifts_in_place`.
@@ -52,7 +51,7 @@ def fold(synapses: list[keras.layers.Layer], learns: bool = False) -> tuple[dict
     for row in rows:
         for before, norm in itertools.pairwise(row):
             once = all(uses[id(weight)] == 1 for weight in (*before.weights, *norm.weights))
-            if not (once and _folds(before, norm)) or (learns and norm.trainable):
+            if not (once and _folds(before, norm)):
                 continue
             factor, shifts[id(norm)] = factor_and_shift(norm)
             weights |= {id(weight): tf.cast(weight.value, tf.float32) * factor for weight in before.weights}

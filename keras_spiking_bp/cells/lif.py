@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import record
 from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import input_dtype, total_of
+from keras_spiking_bp.cells.synapse import input_dtype
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.gradients.bptt import lif_step_bptt, lif_step_surrogate
 from keras_spiking_bp.gradients.slopes import leak_correction
@@ -262,23 +262,8 @@ class LIFCell(SavesItsSeed, NeuronCell):
             return potential, fired, spikes, potential * (beta - beta * spikes)
         return potential, fired, spikes, membrane if parameters.is_one(beta) else beta * membrane
 
-    def accumulate(
-        self,
-        total_inputs: tf.Tensor,
-        states: list[State],
-        num_steps: tf.Tensor,
-        training: bool = False,
-        currents: Sequence[tf.Tensor] = (),
-    ) -> tf.Tensor:
-        """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`.
-
-        `currents`, summed over it, add to that of the synapse.
-        """
-        net = sum(currents, total_of(self.synapse, total_inputs, num_steps, training))
-        return self.count_spikes(net, states[0], num_steps)
-
-    def count_spikes(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
-        """The neurons without their synapse, over the window: `net` is the current summed over time."""
+    def total(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
+        """The spike counts of the window, with `d count / d net = slope`: see `keras_spiking_bp.gradients`."""
         count = spike_total(net, state["spike_count"], record.slope(self, state, num_steps))
         state["count"] = count
         return count * state["keep"] if "keep" in state else count

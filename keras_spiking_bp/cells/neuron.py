@@ -8,9 +8,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts
+from keras_spiking_bp.cells.base import CellOfParts, constants
+from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
-from keras_spiking_bp.cells.synapse import build_synapse, check_synapse, current_of, output_of, sum_of_currents
+from keras_spiking_bp.cells.synapse import (
+    build_synapse,
+    check_synapse,
+    current_of,
+    output_of,
+    sum_of_currents,
+    total_of,
+)
+from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 
 
@@ -118,6 +127,41 @@ class NeuronCell(CellOfParts):
 
         outputs, state = block.run(step, current, states[0])
         return outputs, [state]
+
+    def run_with_totals(
+        self,
+        inputs: tf.Tensor,
+        total_inputs: tf.Tensor,
+        states: list[State],
+        block: Block,
+        num_steps: tf.Tensor,
+        currents: Sequence[tf.Tensor] = (),
+        total_currents: Sequence[tf.Tensor] = (),
+    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
+        """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
+        if not (self.affine_parts() and learns(self.synapse)):
+            return super().run_with_totals(inputs, total_inputs, states, block, num_steps, currents, total_currents)
+        with block.statistics.taken(self.synapse):
+            net = total_of(self.synapse, total_inputs, num_steps, training=True)
+        with not_recorded(), block.statistics.folded(self.synapse):
+            outputs, after = constants(self.run(inputs, states, block.without_statistics(), currents))
+        return outputs, after, self.total(sum(total_currents, net), after[0], num_steps)
+
+    def accumulate(
+        self,
+        total_inputs: tf.Tensor,
+        states: list[State],
+        num_steps: tf.Tensor,
+        training: bool = False,
+        currents: Sequence[tf.Tensor] = (),
+    ) -> tf.Tensor:
+        """The chain rule on sums over time; `currents`, summed over it, add to that of the synapse."""
+        net = sum(currents, total_of(self.synapse, total_inputs, num_steps, training))
+        return self.total(net, states[0], num_steps)
+
+    def total(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
+        """The neurons without their synapse, over the window: from the current summed over time to their output."""
+        raise NotImplementedError
 
     def current(self, inputs: tf.Tensor, block: Block) -> tf.Tensor:
         """The output of the synapse, for all steps of a block."""

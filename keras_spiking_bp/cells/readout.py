@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.block import State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import total_of
 from keras_spiking_bp.gradients.bptt import leak_bptt
 from keras_spiking_bp.gradients.slopes import mean_decay, mean_gain
 from keras_spiking_bp.gradients.totals import spike_total
@@ -102,11 +101,8 @@ class ReadoutCell(NeuronCell):
             new["potential_sum"] += tf.stop_gradient(membrane)
         return membrane, new
 
-    def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
+    def total(self, net: tf.Tensor, state: State, num_steps: tf.Tensor) -> tf.Tensor:
         """The final potential V[T], or the sum over V[t] for later cells, with its derivative."""
-        net, (state,) = total_of(self.synapse, total_inputs, num_steps, training), states
         beta, steps = parameters.now(self.beta) if self.differentiate_leak else 1.0, per_sample(num_steps, net)
         if "potential_sum" in state:
             return spike_total(net, state["potential_sum"], beta * mean_gain(beta, steps))

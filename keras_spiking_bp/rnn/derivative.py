@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
 from keras_spiking_bp.cells.batch_norm import BatchStatistics, learning_normalizations
+from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.gradients.bptt import deliver_corrections
 from keras_spiking_bp.gradients.surrogates import Bounded
@@ -16,7 +18,7 @@ from keras_spiking_bp.gradients.totals import spike_total, total_over_steps
 from keras_spiking_bp.gradients.tracing import after_reads, not_recorded
 from keras_spiking_bp.kernels.switch import in_training
 from keras_spiking_bp.rnn.carried import Carried
-from keras_spiking_bp.rnn.time_loop import Window, run_window
+from keras_spiking_bp.rnn.time_loop import Window, run_window, run_with_totals
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.validation import check_choice
 
@@ -41,55 +43,75 @@ def run(
 
     In training, batch normalisation that learns has the statistics of the batch, and updates its moving ones.
     """
-    statistics = None
-    if training and learning_normalizations(cell):
-        statistics = BatchStatistics(differentiable=gradient == "bptt")
     states = [
         neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=training)
         for neuron, state in zip(cell.neurons(), before.neurons, strict=True)
     ]
     if cell.emits == "potential":
         states[-1].pop("potential_sum", None)  # no cell follows the last readout
-    # an eager tape would keep what each step computes, to throw it away
-    with in_training(training), not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
-        window = run_window(
-            cell,
-            sequences,
-            states,
-            mask=mask,
-            keep_outputs=keep_outputs,
-            zero_output_for_mask=zero_output_for_mask,
-            unroll=unroll,
-            differentiable=gradient == "bptt",
-            block_size=block_size,
-            constant=None if gradient == "bptt" else constant,  # the gradient would go around `sequences`
-            statistics=statistics,
-        )
+    statistics = BatchStatistics() if training and learning_normalizations(cell) else None
+    with in_training(training):
+        if statistics is not None and gradient == "accumulated":
+            options = (keep_outputs, zero_output_for_mask, constant, statistics)
+            return _normalized_by_the_batch(cell, sequences, states, mask, *options)
+        # an eager tape would keep what each step computes, to throw it away
+        with not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
+            window = run_window(
+                cell,
+                sequences,
+                states,
+                mask=mask,
+                keep_outputs=keep_outputs,
+                zero_output_for_mask=zero_output_for_mask,
+                unroll=unroll,
+                differentiable=gradient == "bptt",
+                block_size=block_size,
+                constant=None if gradient == "bptt" else constant,  # the gradient would go around `sequences`
+                statistics=statistics,
+            )
     if gradient is None:
         return window
-    if gradient == "accumulated":
-        return on_totals(cell, window, sequences, mask, training)
-    if statistics is not None:
-        statistics.update()
-    return through_the_loop(cell, window)
+    return (
+        on_totals(cell, window, sequences, mask, training)
+        if gradient == "accumulated"
+        else through_the_loop(cell, window)
+    )
 
 
 def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:
-    """The window, whose total has the derivative of a pass over totals. It updates batch normalisation.
-
-    Args:
-        cell, sequences, mask: as in `run_window`.
-        window: its result.
-        training: whether batch normalisation is in training mode.
-    """
+    """The window, whose total has the derivative of a pass over totals."""
     constant = window.without_gradient()
     num_steps = tf.maximum(window.num_steps, 1.0)
     total_input = total_over_steps(sequences, constant.total_input, mask)
     total = after_reads(lambda: cell.accumulate(total_input, constant.states, num_steps, training=training))
+    return _with_total(constant, total)
+
+
+def _normalized_by_the_batch(
+    cell: Cell, sequences: tf.Tensor, states: list[State], mask: tf.Tensor | None, *options: Any
+) -> Window:
+    """The same, the pass over totals and the loop side by side: the former has the statistics that the latter needs."""
+    block, windows = Block(sequences.shape[1] or tf.shape(sequences)[1], mask), []
+    total_input = tf.stop_gradient(block.sum(block.masked(block.fold(sequences))))
+    total_input = total_over_steps(sequences, total_input, mask)
+
+    def compute() -> tf.Tensor:
+        window, total = run_with_totals(cell, sequences, total_input, states, mask, *options)
+        windows.append(window)
+        return total
+
+    total = after_reads(compute)
+    return _with_total(windows[0], total)
+
+
+def _with_total(window: Window, total: tf.Tensor) -> Window:
+    """The window, whose total has the derivative of this one.
+
+    Layers behind the last neurons compute something else from totals: a bias in a window without steps, sums in low
+    precision.
+    """
     total = _of_steps_alone(total, window.num_steps)
-    # layers behind the last neurons compute something else from totals: batch normalisation, a bias in a window
-    # without steps, sums in low precision
-    return dataclasses.replace(constant, total=spike_total(total, constant.total, 1.0))
+    return dataclasses.replace(window, total=spike_total(total, window.total, 1.0))
 
 
 def through_the_loop(cell: Cell, window: Window) -> Window:

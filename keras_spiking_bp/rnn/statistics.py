@@ -19,7 +19,7 @@ def take_statistics(layer: Any, sequences: tf.Tensor, mask: tf.Tensor | None = N
     """
     sequences, before, mask = layer.checked_inputs(sequences, None, mask)
     if learning_normalizations(layer.cell):
-        statistics = BatchStatistics()
+        statistics = BatchStatistics(momentum=0.0)
         states = [
             neuron.initial_state(tf.shape(sequences)[0], state)
             for neuron, state in zip(layer.cell.neurons(), before.neurons, strict=True)
@@ -28,4 +28,3 @@ def take_statistics(layer: Any, sequences: tf.Tensor, mask: tf.Tensor | None = N
             layer.cell, sequences, states, mask,
             keep_outputs=False, zero_output_for_mask=False, unroll=False, differentiable=False, statistics=statistics,
         )  # fmt: skip
-        statistics.update(momentum=0.0)

@@ -24,7 +24,7 @@ from keras_spiking_bp.utils.scopes import VariableScope
 #: A window of at most so many steps is one block.
 _FEW_STEPS = 8
 #: Most steps in a block of a longer window, and most neurons of a sample and layer, over these steps.
-_LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**15
+_LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**13
 
 
 @dataclasses.dataclass
@@ -152,7 +152,7 @@ def run_window(
         segments.append((num_steps - num_steps % size, 1, num_steps % size))
     parts = []
     before = states
-    with contextlib.nullcontext() if differentiable else weights_prepared(cell, statistics is not None):
+    with contextlib.nullcontext() if differentiable or statistics is not None else weights_prepared(cell):
         for start, count, steps in segments:
             carry, kept = segment(start, count, steps, carry)
             parts.append(kept)
@@ -160,8 +160,7 @@ def run_window(
     over_time = [keras.ops.swapaxes(tf.concat(values, 0), 0, 1) for values in zip(*parts, strict=True)]
     outputs = over_time.pop(0) if keep_outputs else None
     if outputs is not None and mask is not None and not zero_output_for_mask:
-        first = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else before[-1]["membrane"]
-        outputs = _held(outputs, first, mask)
+        outputs = _held(outputs, cell, before, mask)
     if outputs is not None and static_steps is None:
         outputs = outputs[:, :given_steps]
     return Window(
@@ -172,6 +171,31 @@ def run_window(
         num_steps=tf.cast(counted, tf.float32),
         traces=over_time,
     )
+
+
+def run_with_totals(
+    cell: Cell,
+    sequences: tf.Tensor,
+    total_input: tf.Tensor,
+    states: list[State],
+    mask: tf.Tensor | None,
+    keep_outputs: bool,
+    zero_output_for_mask: bool,
+    constant: tf.Tensor | None,
+    statistics: BatchStatistics,
+) -> tuple[Window, tf.Tensor]:
+    """The window as one block, in training with batch normalisation that learns, and its total with a derivative."""
+    block = Block(sequences.shape[1] or tf.shape(sequences)[1], mask, constant is not None, statistics)
+    steps = tf.cast(block.num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
+    inputs = block.fold(sequences) if constant is None else constant
+    output, after, total = cell.run_with_totals(inputs, total_input, states, block, tf.maximum(steps, 1.0))
+    output = block.masked(tf.cast(output, tf.float32))
+    outputs = keras.ops.swapaxes(block.by_step(output), 0, 1) if keep_outputs else None
+    if outputs is not None and mask is not None and not zero_output_for_mask:
+        outputs = _held(outputs, cell, states, mask)
+    spikes = cell.emits == "spikes"
+    value = block.of(repeated=False).sum(output) if spikes else after[-1]["membrane"]
+    return Window(value, outputs, total_input, after, steps), total
 
 
 def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
@@ -219,8 +243,11 @@ def _by_step(values: tf.Tensor, count: Any, size: Any) -> tf.Tensor:
     return tf.reshape(values, [count * size, -1, *values.shape[2:]])
 
 
-def _held(outputs: tf.Tensor, first: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The outputs (B, T, ...), at masked steps those of the unmasked step before, or the `first` ones."""
+def _held(outputs: tf.Tensor, cell: Cell, before: list[State], mask: tf.Tensor) -> tf.Tensor:
+    """The outputs (B, T, ...), at masked steps those of the unmasked step before; at first no spikes, or the potential
+    before the window.
+    """
+    first = tf.zeros_like(outputs[:, 0]) if cell.emits == "spikes" else before[-1]["membrane"]
     steps = tf.where(mask, tf.range(1, tf.shape(mask)[1] + 1), 0)
     last = tf.scan(tf.maximum, tf.transpose(steps))
     return tf.gather(tf.concat([first[:, None], outputs], 1), tf.transpose(last), axis=1, batch_dims=1)
@@ -237,14 +264,14 @@ def _may_add_inside(cell: Cell) -> bool:
 
 
 @contextlib.contextmanager
-def weights_prepared(cell: Cell, learns: bool = False) -> Iterator[None]:
-    """Within it, batch normalisation is folded into the preceding weights, except one that `learns`, and layers of
-    mixed precision find their weights cast: once, not once per block. Not for layers that change variables in a step.
+def weights_prepared(cell: Cell) -> Iterator[None]:
+    """Within it, batch normalisation is folded into the preceding weights, and layers of mixed precision find their
+    weights cast: once, not once per block. Not for layers that change variables in a step.
     """
     if changes_variables(cell):  # what they assign within a stateless scope would be lost
         yield
         return
-    folded, shifts = fold(cell.affine_parts(), learns)
+    folded, shifts = fold(cell.affine_parts())
     prepared = []
     for layer in cell._flatten_layers():
         for weight in layer._trainable_variables:
