@@ -83,19 +83,34 @@ class Cell(keras.layers.Layer):
 
     def run_with_totals(
         self,
-        inputs: tf.Tensor,
+        inputs: list[tf.Tensor],
         total_inputs: tf.Tensor,
         states: list[State],
-        block: Block,
+        blocks: list[Block],
         num_steps: tf.Tensor,
-        currents: Sequence[tf.Tensor] = (),
+        currents: Sequence[list[tf.Tensor]] = (),
         total_currents: Sequence[tf.Tensor] = (),
-    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
-        """`run`, without a derivative, and `accumulate` in training: for batch normalisation by the batch."""
-        more, total_more = ([of] if of else [] for of in (currents, total_currents))
+    ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
+        """All blocks of a window by `run`, without a derivative, and the window at once by `accumulate`, in training."""
+        outputs, after = self.run_blocks(inputs, states, blocks, currents)
+        more = [total_currents] if total_currents else []
+        return outputs, after, self.accumulate(total_inputs, after, num_steps, True, *more)
+
+    def run_blocks(
+        self,
+        inputs: list[tf.Tensor],
+        states: list[State],
+        blocks: list[Block],
+        currents: Sequence[list[tf.Tensor]] = (),
+    ) -> tuple[list[tf.Tensor], list[State]]:
+        """All blocks of a window, one after the other, without a derivative."""
+        outputs = []
         with not_recorded():
-            outputs, after = constants(self.run(inputs, states, block, *more))
-        return outputs, after, self.accumulate(total_inputs, after, num_steps, True, *total_more)
+            for i, (block, of_block) in enumerate(zip(blocks, inputs, strict=True)):
+                more = [[current[i] for current in currents]] if currents else []
+                output, states = constants(self.run(of_block, states, block, *more))
+                outputs.append(output)
+        return outputs, states
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
 

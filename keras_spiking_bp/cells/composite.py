@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, CellOfParts, constants
-from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import build_part, output_of, sum_of_currents, total_of
@@ -137,41 +136,47 @@ class CompositeCell(CellOfParts):
 
     def run_with_totals(
         self,
-        inputs: tf.Tensor,
+        inputs: list[tf.Tensor],
         total_inputs: tf.Tensor,
         states: list[State],
-        block: Block,
+        blocks: list[Block],
         num_steps: tf.Tensor,
-        currents: Sequence[tf.Tensor] = (),
+        currents: Sequence[list[tf.Tensor]] = (),
         total_currents: Sequence[tf.Tensor] = (),
-    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`, layer by layer: the statistics of a layer are known before its steps."""
         left, new_states = iter(states), []  # type: ignore[var-annotated]
         values, repeated, totals = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
         for node in self.nodes():
-            taken, same = _operands(node, inputs, values, block, repeated)
-            totals_taken = _inputs(node, total_inputs, totals)
+            each = [
+                _operands(node, of_block, [value[i] for value in values], block, repeated)
+                for i, (of_block, block) in enumerate(zip(inputs, blocks, strict=True))
+            ]
+            same, here = each[0][1], [block.of(each[0][1]) for block in blocks]
+            taken = [[operands[k] for operands, _ in each] for k in range(len(node.inputs))]
+            total_taken = _inputs(node, total_inputs, totals)
             if isinstance(node.layer, Cell):
                 before = [next(left) for _ in node.layer.neurons()]
-                output, after, total = node.layer.run_with_totals(
-                    taken[0], totals_taken[0], before, block.of(same), num_steps, taken[1:], totals_taken[1:]
+                outputs, after, total = node.layer.run_with_totals(
+                    taken[0], total_taken[0], before, here, num_steps, taken[1:], total_taken[1:]
                 )
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                output, total = _joined(node.layer, taken), _joined(node.layer, totals_taken)
-            elif learns(node.layer):
-                with block.statistics.taken(node.layer):
-                    total = total_of(node.layer, totals_taken[0], num_steps, training=True)
-                with not_recorded(), block.statistics.folded(node.layer):
-                    output = constants(output_of(node.layer, taken[0], block.of(same).without_statistics()))
+                total = _joined(node.layer, total_taken)
+                outputs = [_joined(node.layer, operands) for operands, _ in each]
             else:
-                total = total_of(node.layer, totals_taken[0], num_steps, training=True)
-                with not_recorded():
-                    output = constants(output_of(node.layer, taken[0], block.of(same)))
-            values.append(output)
+                statistics = here[0].statistics
+                with statistics.taken(node.layer):
+                    total = total_of(node.layer, total_taken[0], num_steps, training=True)
+                with not_recorded(), statistics.folded(node.layer):
+                    outputs = [
+                        constants(output_of(node.layer, value, block.without_statistics()))
+                        for value, block in zip(taken[0], here, strict=True)
+                    ]
+            values.append(outputs)
             totals.append(total)
             repeated.append(same and not isinstance(node.layer, Cell))
-        return output, new_states, total
+        return outputs, new_states, total
 
 
 def _operands(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, constants
+from keras_spiking_bp.cells.base import CellOfParts
 from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.synapse import (
@@ -19,7 +19,6 @@ from keras_spiking_bp.cells.synapse import (
     sum_of_currents,
     total_of,
 )
-from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 
 
@@ -130,21 +129,23 @@ class NeuronCell(CellOfParts):
 
     def run_with_totals(
         self,
-        inputs: tf.Tensor,
+        inputs: list[tf.Tensor],
         total_inputs: tf.Tensor,
         states: list[State],
-        block: Block,
+        blocks: list[Block],
         num_steps: tf.Tensor,
-        currents: Sequence[tf.Tensor] = (),
+        currents: Sequence[list[tf.Tensor]] = (),
         total_currents: Sequence[tf.Tensor] = (),
-    ) -> tuple[tf.Tensor, list[State], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
         if not (self.affine_parts() and learns(self.synapse)):
-            return super().run_with_totals(inputs, total_inputs, states, block, num_steps, currents, total_currents)
-        with block.statistics.taken(self.synapse):
+            return super().run_with_totals(inputs, total_inputs, states, blocks, num_steps, currents, total_currents)
+        statistics = blocks[0].statistics
+        with statistics.taken(self.synapse):
             net = total_of(self.synapse, total_inputs, num_steps, training=True)
-        with not_recorded(), block.statistics.folded(self.synapse):
-            outputs, after = constants(self.run(inputs, states, block.without_statistics(), currents))
+        with statistics.folded(self.synapse):
+            plain = [block.without_statistics() for block in blocks]
+            outputs, after = self.run_blocks(inputs, states, plain, currents)
         return outputs, after, self.total(sum(total_currents, net), after[0], num_steps)
 
     def accumulate(

@@ -52,7 +52,7 @@ def run(
     statistics = BatchStatistics() if training and learning_normalizations(cell) else None
     with in_training(training):
         if statistics is not None and gradient == "accumulated":
-            options = (keep_outputs, zero_output_for_mask, constant, statistics)
+            options = (keep_outputs, zero_output_for_mask, block_size, constant)
             return _normalized_by_the_batch(cell, sequences, states, mask, *options)
         # an eager tape would keep what each step computes, to throw it away
         with not_recorded() if gradient == "accumulated" else contextlib.nullcontext():

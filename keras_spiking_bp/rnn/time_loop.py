@@ -22,7 +22,7 @@ from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
 
 #: A window of at most so many steps is one block.
-_FEW_STEPS = 8
+_FEW_STEPS = 1
 #: Most steps in a block of a longer window, and most neurons of a sample and layer, over these steps.
 _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**13
 
@@ -181,21 +181,38 @@ def run_with_totals(
     mask: tf.Tensor | None,
     keep_outputs: bool,
     zero_output_for_mask: bool,
+    block_size: int | None,
     constant: tf.Tensor | None,
-    statistics: BatchStatistics,
 ) -> tuple[Window, tf.Tensor]:
-    """The window as one block, in training with batch normalisation that learns, and its total with a derivative."""
-    block = Block(sequences.shape[1] or tf.shape(sequences)[1], mask, constant is not None, statistics)
-    steps = tf.cast(block.num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
-    inputs = block.fold(sequences) if constant is None else constant
-    output, after, total = cell.run_with_totals(inputs, total_input, states, block, tf.maximum(steps, 1.0))
-    output = block.masked(tf.cast(output, tf.float32))
-    outputs = keras.ops.swapaxes(block.by_step(output), 0, 1) if keep_outputs else None
-    if outputs is not None and mask is not None and not zero_output_for_mask:
-        outputs = _held(outputs, cell, states, mask)
-    spikes = cell.emits == "spikes"
-    value = block.of(repeated=False).sum(output) if spikes else after[-1]["membrane"]
-    return Window(value, outputs, total_input, after, steps), total
+    """The window in training with batch normalisation that learns, layer by layer, and its total with a derivative."""
+    statistics, num_steps = BatchStatistics(), sequences.shape[1]
+    if num_steps is None:
+        starts, size = [0], tf.shape(sequences)[1]
+    else:
+        size = _block_size(cell, num_steps, block_size, one=False)
+        starts = list(range(0, num_steps, size))
+    inputs, blocks = [], []
+    for start in starts:
+        steps = size if num_steps is None else min(size, num_steps - start)
+        of_block = None if mask is None else mask[:, start : start + steps]
+        blocks.append(Block(steps, of_block, constant is not None, statistics))
+        inputs.append(blocks[-1].fold(sequences[:, start : start + steps]) if constant is None else constant)
+    seen = tf.cast(tf.shape(sequences)[1] if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
+    outputs, after, total = cell.run_with_totals(inputs, total_input, states, blocks, tf.maximum(seen, 1.0))
+    outputs = [
+        block.of(repeated=False).masked(tf.cast(x, tf.float32)) for block, x in zip(blocks, outputs, strict=True)
+    ]
+    if cell.emits == "spikes":
+        value = tf.add_n([block.of(repeated=False).sum(x) for block, x in zip(blocks, outputs, strict=True)])
+    else:
+        value = after[-1]["membrane"]
+    over_time = None
+    if keep_outputs:
+        over_time = tf.concat([block.by_step(x) for block, x in zip(blocks, outputs, strict=True)], 0)
+        over_time = keras.ops.swapaxes(over_time, 0, 1)
+        if mask is not None and not zero_output_for_mask:
+            over_time = _held(over_time, cell, states, mask)
+    return Window(value, over_time, total_input, after, seen), total
 
 
 def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
