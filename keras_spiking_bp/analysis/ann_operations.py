@@ -14,7 +14,6 @@ from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_syn
 from keras_spiking_bp.rnn.connections import Connection
 from keras_spiking_bp.utils.layer_graph import calls
 from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, SAME, parts_of
-from keras_spiking_bp.utils.validation import check_static_shape
 
 
 class OperationCount(NamedTuple):
@@ -26,12 +25,10 @@ class OperationCount(NamedTuple):
     def plus(self, accumulates: int = 0, macs: int = 0) -> OperationCount:
         return OperationCount(self.accumulates + accumulates, self.macs + macs)
 
-    def plus_synapses(
-        self, layers: tuple[keras.layers.Layer, ...], shape: tuple[int, ...], layer: keras.layers.Layer
-    ) -> OperationCount:
-        """With one operation for each synapse of `layer`, the last of `layers`: pooling, without weights, only adds."""
+    def plus_synapses(self, layers: tuple[keras.layers.Layer, ...], shape: tuple[int, ...]) -> OperationCount:
+        """With one operation for each synapse of the last of `layers`: pooling, without weights, only adds."""
         synapses = round(fan_out(layers, shape).sum())
-        return self.plus(macs=synapses) if layer.weights else self.plus(accumulates=synapses)
+        return self.plus(macs=synapses) if layers[-1].weights else self.plus(accumulates=synapses)
 
 
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
@@ -67,7 +64,7 @@ def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
             if has_synapses(part):
                 exists, identity = value in counted, False
                 if not exists:
-                    cost = cost.plus_synapses(since, start, part)
+                    cost = cost.plus_synapses(since, start)
                 counted.add(value)
                 start, since = shape, ()
         if identity or (exists and len(ends[path.target]) > 1):
@@ -85,13 +82,7 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
     statistics, which can be folded into the weights.
 
     Raises:
-        TypeError: if it is neither Sequential nor functional.
-        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
-
-    Example:
-        >>> ann = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
-        >>> operations_of_model(ann)
-        OperationCount(accumulates=0, macs=72)
+        TypeError, ValueError: as `layer_graph.calls` and `fan_out`.
     """
     cost = OperationCount()
     of_layer = {call.layer.name: call for call in calls(ann)}
@@ -112,14 +103,13 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
         if isinstance(layer, keras.Model):
             cost = cost.plus(*operations_of_model(layer))
         elif isinstance(layer, keras.layers.Add):
-            shapes = [check_static_shape("the input of an Add", shape) for shape in call.shapes]
             unweighted = sum(not is_partial_sum(name) for name in call.sources)
-            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
+            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*call.shapes)))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
             padded = isinstance(before.layer, _PADDING)
             layers, shape = ((before.layer, layer), before.shapes[0]) if padded else ((layer,), call.shapes[0])
-            cost = cost.plus_synapses(layers, check_static_shape(f"the input of {layer.name!r}", shape), layer)
+            cost = cost.plus_synapses(layers, shape)
     return cost
 
 

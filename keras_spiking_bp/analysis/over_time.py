@@ -11,7 +11,7 @@ import numpy as np
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.utils.validation import check_share, is_number
+from keras_spiking_bp.utils.validation import check_share
 
 #: The columns of a run, in their order, where operations are not counted.
 _UNCOUNTED = dict.fromkeys(("spikes", "accumulates", "macs"))
@@ -62,18 +62,12 @@ class AccuracyOverTime(Table):
         the margin; if there is none, it takes all steps.
 
         Args:
-            margins: margins to try, each at least 0.
+            margins: margins to try.
 
         Returns:
             A table with a row for each margin: `margin`, `accuracy`, and the means over the samples of `steps`,
             `spikes`, `accumulates` and `macs`.
-
-        Raises:
-            ValueError: if `margins` is not a list of such numbers, or is empty.
         """
-        numbers = np.ndim(margins) == 1 and all(is_number(margin) or margin == np.inf for margin in margins)
-        if not (numbers and len(margins) and min(margins) >= 0):
-            raise ValueError(f"`margins` must be a list of numbers of at least 0. Received: margins={margins!r}")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
         correct, spent = self.run.correct(), self.run.so_far()
         samples = np.arange(self.run.samples)
@@ -105,8 +99,7 @@ def accuracy_over_time(
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
-        data, labels: inputs of the model and their classes, as in `analysis.run`.
-        batch_size, verbose: as in `analysis.run`.
+        data, labels, batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table with a row for each number of steps: `steps`, `accuracy`, and per sample `spikes` (of all neurons, not

@@ -31,10 +31,8 @@ def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
         given = inspect.signature(draw).bind(*args, **kwargs).arguments
         if given.get("axis") is not None or given.get("axes") is not None:
             return draw(*args, **kwargs)
-        try:
-            import matplotlib
-        except ImportError as error:
-            raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
+        import matplotlib
+
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
@@ -56,7 +54,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         TypeError, ValueError: as `spiking_model.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
     """
     number = check_positive_int("neurons", neurons)
-    of_layers = {n: t["spikes"] for n, t in traces(model, _one(model, inputs, sample)).items() if "spikes" in t}
+    of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
@@ -91,22 +89,21 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     """
     number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
-    trace = traces(model, _one(model, inputs, sample))[check_choice("layer", layer, tuple(cells))]
+    trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
     axis = _axes(axis)
     steps = np.arange(1, len(potential) + 1)
     drawn = np.argsort(-active, kind="stable")[:number]
-    if "spikes" in trace:
-        threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
-        spikes = trace["spikes"][0].reshape(potential.shape)
     for i, neuron in enumerate(drawn):
         style = {"color": COLORS[i % 7], "linestyle": LINES[i % 7], "linewidth": 1.5}
         axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", marker=_marker(steps), **style)
-        if "spikes" in trace:
-            fired = steps[spikes[:, neuron] > 0]
-            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
     if "spikes" in trace:
+        threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
+        spikes = trace["spikes"][0].reshape(potential.shape)
+        for i, neuron in enumerate(drawn):
+            fired = steps[spikes[:, neuron] > 0]
+            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=COLORS[i % 7], markersize=11)
         for value in np.unique(threshold[drawn]):
             axis.axhline(value, color=GREY, linewidth=1)
         axis.annotate("threshold, spikes above", (steps[-1], threshold[drawn].max()), ha="right", va="bottom",
@@ -220,10 +217,8 @@ def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any
     return axis
 
 
-def _one(model: keras.Model, inputs: Any, sample: int) -> Any:
-    if isinstance(inputs, dict) or len(getattr(model, "inputs", ())) > 1:
-        return keras.tree.map_structure(lambda x: np.asarray(x)[sample : sample + 1], inputs)
-    return inputs[sample : sample + 1]
+def _one(inputs: Any, sample: int) -> Any:
+    return keras.tree.map_structure(lambda x: x[sample : sample + 1], inputs)
 
 
 def _marker(points: Sequence[Any] | np.ndarray) -> str | None:

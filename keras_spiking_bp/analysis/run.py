@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.analysis.ann_operations import computes_sums
 from keras_spiking_bp.analysis.counter import counter
-from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
+from keras_spiking_bp.analysis.data import batches_of, checked_labels, class_indices
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.composite import checked_names
@@ -85,10 +85,8 @@ class Run:
             ValueError: if there are no labels, one is no class, or the outputs are not one number for each of two or
                 more classes.
         """
-        if self.labels is None:
-            raise ValueError(NO_LABELS)
-        check_classes(self.outputs.shape[2:])
-        return is_correct(self.outputs, self.labels[:, None])
+        labels = checked_labels(self.labels, self.outputs.shape[2:])
+        return self.outputs.argmax(-1) == labels[:, None]
 
     def multiplies(self, path: Connection) -> bool:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
@@ -150,21 +148,18 @@ def as_run(
 ) -> Run:
     """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
 
-    `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed;
-    `classified` whether labels are, which are then checked batch by batch.
+    `labelled`: whether the targets in `data` are labels. `counted`: whether operations are needed. `classified`:
+    whether labels are, which are then checked batch by batch.
     """
     if isinstance(model, Run):
         if counted and model.uncounted:
             raise ValueError(model.uncounted)
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
-        return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
+        return model if labels is None else dataclasses.replace(model, labels=class_indices(labels, model.samples))
     layer, paths, fans, uncounted = plan(model, counted)
-    front, classes = input_over_time(model), None
-    if classified:
-        check_classes(layer.cell.output_shape_of_step)
-        (classes,) = layer.cell.output_shape_of_step
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
+    front = input_over_time(model)
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
     encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
     encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
     if encoded:  # which eagerly would run image by image
@@ -183,6 +178,8 @@ def as_run(
             batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
             totals = batch.pop("totals")
             counts.append(batch)
+            if classified:
+                checked_labels(labels_of_batch, batch["outputs"].shape[2:])
             if labels_of_batch is not None:
                 targets.append(labels_of_batch)
             many = SATURATED_RATE * batch["steps"][:, -1:]

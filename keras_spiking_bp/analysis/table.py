@@ -26,11 +26,8 @@ class Table:
         number = [any(isinstance(row[name], (int, float)) for row in self.rows) for name in header]
 
         def line(cells):
-            return (
-                "| "
-                + " | ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, number, strict=True))
-                + " |"
-            )
+            padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, number, strict=True))
+            return f"| {' | '.join(padded)} |"
 
         rule = "|" + "|".join("-" * (w + 1) + (":" if n else "-") for w, n in zip(widths, number, strict=True)) + "|"
         return "\n".join([line(titles), rule, *(line(text) for text in texts)])

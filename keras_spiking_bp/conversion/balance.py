@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.graph import POOL, RELU, Graph, Node
 
-#: How the norm of a layer is chosen.
 METHODS = ("max", "percentile", "mse")
 _BATCH = 50
 _CANDIDATES = 400  # thresholds that `Histogram.least_error` tries
@@ -28,17 +27,7 @@ def balanced(
     reset_mechanism: str,
     verbose: int = 0,
 ) -> dict[str, float]:
-    """The norm of each layer of neurons, by the name of its node.
-
-    Args:
-        graph: in normal form.
-        images: as the ANN accepts them, (N, ...).
-        method, percentile, num_steps, initial_membrane, reset_mechanism: as in `convert_to_snn`.
-        verbose: 1 shows a progress bar over batches and layers.
-
-    Raises:
-        ValueError: if a layer is silent on all images, or has infinity or NaN.
-    """
+    """The norm of each layer of neurons, by the name of its node in a graph in normal form."""
     neurons = [node for node in graph if node.kind in (RELU, POOL)]
     exact = method == "percentile" and percentile < 100
     maxima = {node.name: 0.0 for node in neurons}
@@ -106,7 +95,7 @@ class Histogram:
     def least_error(
         self, maximum: float, num_steps: int, initial_membrane: float, reset_mechanism: str = "subtract"
     ) -> float:
-        """The threshold with which spike counts over `num_steps` represent the numbers with the least squared error.
+        """The best of 400 thresholds up to the largest number, by the squared error of spike counts over `num_steps`.
 
         A neuron with threshold `norm` that gets `x` at each step and starts at `initial_membrane * norm`, represents
 
@@ -114,8 +103,6 @@ class Histogram:
 
         with a reset by subtraction. With a reset to zero it first fires when `initial_membrane * norm` and its inputs
         reach `norm`, then each time that its inputs alone do.
-
-        The best of 400 values of `norm` up to the largest number; the numbers are rounded to 8 bits here.
         """
         bins = np.flatnonzero(self.bins)
         middle = np.where(bins == 0, 0, (bins << 16) + 2**15).astype(np.int32)
@@ -135,18 +122,19 @@ class Histogram:
         return float(min(candidates, key=error)) if maximum > 0 else 0.0
 
 
-def largest_input(graph: Graph, images: np.ndarray) -> float:
-    """The largest absolute value of the images that the first layer receives."""
-    starts = range(0, len(images), _BATCH)
-    return max(float(tf.reduce_max(tf.abs(graph.prepared(images[start : start + _BATCH])))) for start in starts)
-
-
 def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tensor]]:
     """The value of each node of the ANN for a batch, in order; values no longer needed are freed."""
     values = {INPUT: graph.prepared(images)}
     waiting = {name: len(graph.takers(name)) for name in (INPUT, *graph.nodes)}
     for node in graph:
-        value = values[node.name] = _value(node, [values[name] for name in node.sources])
+        inputs = [values[name] for name in node.sources]
+        if node.kind != RELU:
+            value = node.layer(inputs if len(inputs) > 1 else inputs[0])
+        elif math.isfinite(node.maximum):
+            value = tf.clip_by_value(inputs[0], 0.0, node.maximum)
+        else:
+            value = tf.nn.relu(inputs[0])
+        values[node.name] = value
         yield node, value
         for name in set(node.sources):
             waiting[name] -= 1
@@ -158,9 +146,3 @@ def name_of(graph: Graph, node: Node) -> str:
     """The name of the ANN layer to use in a message about a layer of neurons."""
     source = graph.source(node)
     return source.of if node.kind == RELU and source is not None else node.of
-
-
-def _value(node: Node, inputs: list[tf.Tensor]) -> tf.Tensor:
-    if node.kind == RELU:
-        return tf.clip_by_value(inputs[0], 0.0, node.maximum) if math.isfinite(node.maximum) else tf.nn.relu(inputs[0])
-    return node.layer(inputs if len(inputs) > 1 else inputs[0])

@@ -61,15 +61,11 @@ def correct_biases(
 
         bias <- bias + mean over images, places and steps of (activation of the ANN - norm * spikes)
 
-    Args:
-        placed: the layers of the spiking network, built.
-        graph: source of the layers.
-        currents: output of the encoder for the images, (B, T, ...).
-        expected: `means` of the same images.
-        verbose: 1 shows a progress bar.
+    `currents` (B, T, ...) are those of the encoder, and `expected` the `means`, both of the same images.
     """
     batch, num_steps = currents.shape[:2]
-    values = {INPUT: _by_step(currents)}
+    by_step = tf.reshape(keras.ops.swapaxes(currents, 0, 1), (-1, *currents.shape[2:]))
+    values = {INPUT: tf.cast(by_step, tf.float32)}
     waiting = [name for part in placed for name in part.sources]
     progress = keras.utils.Progbar(len(placed), verbose=verbose, unit_name="layer")
 
@@ -78,23 +74,24 @@ def correct_biases(
 
     for part in placed:
         inputs = [values[name] for name in part.sources]
-        cell, holder = part.layer, None if part.node is None else _holder(graph, part.node)
+        cell, node = part.layer, part.node
+        holder = None if node is None else _holder(graph, node)
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, inputs[0])
             value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
-            if holder is not None and part.node is not None and part.node in expected:
-                missing = expected[part.node] - part.unit * _of_channels(value)
+            if holder is not None and node in expected:
+                missing = expected[node] / part.unit - _of_channels(value)
                 del value  # so that it is not held beside the spikes with the new bias
-                add_to_bias(holder.layer, missing / part.unit)
-                current += tf.cast(missing / part.unit, tf.float32)
+                add_to_bias(holder.layer, missing)
+                current += tf.cast(missing, tf.float32)
                 value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
             del current
         elif isinstance(cell, MaxPoolingCell):
             value = _over_time(cell.step, cell, apart(inputs[0]))
         elif isinstance(cell, ReadoutCell):
             value = current_of(cell.synapse, inputs[0])
-            if holder is not None and part.node is not None:
-                add_to_bias(holder.layer, expected[part.node] - _of_channels(value))
+            if holder is not None:
+                add_to_bias(holder.layer, expected[node] - _of_channels(value))
         elif isinstance(cell, JOINS):
             value = cell(inputs)
         else:
@@ -105,12 +102,6 @@ def correct_biases(
             if name not in waiting:
                 del values[name]
         progress.add(1)
-
-
-def _by_step(currents: tf.Tensor) -> tf.Tensor:
-    """(B, T, ...) as (T * B, ...), in float32."""
-    by_step = keras.ops.swapaxes(currents, 0, 1)
-    return tf.cast(tf.reshape(by_step, (-1, *currents.shape[2:])), tf.float32)
 
 
 def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:

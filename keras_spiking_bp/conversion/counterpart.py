@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
-from keras_spiking_bp.cells.composite import CELL_INPUT, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT, Node, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layer_copies import use_assigned
@@ -99,36 +99,31 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             names and shapes; in either order.
 
     Raises:
-        ValueError: if both are spiking, or both ordinary, a layer of one is not in the other, or has another shape, or
-            cells of the spiking network share weights to which an ANN gives two values.
+        TypeError: if neither is spiking.
+        ValueError: if a layer of the spiking network is not in the other, or has another shape, or cells share weights
+            to which an ANN gives two values.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)
         >>> ann = ann_counterpart(snn)
         >>> copy_weights(ann, snn)
     """
-    spiking_source = is_spiking(source)
-    if spiking_source == is_spiking(target):
-        raise ValueError("One of `source` and `target` must be a spiking network, the other its ANN counterpart")
-    spiking, ordinary = (source, target) if spiking_source else (target, source)
-    there = {layer.name: layer for layer in ordinary.layers}
-    pairs: list[tuple[keras.Variable, keras.Variable]] = []
-    parts = _synapses(spiking_layer(spiking).cell)
-    name = _unused(_BEFORE, spiking_layer(spiking))
-    if name in there and encoder_of(spiking)[1] is not spiking.inputs[0]:
+    spiking, ordinary = (source, target) if is_spiking(source) else (target, source)
+    network = spiking_layer(spiking)
+    nodes = [node for node in flat(network.cell) if not isinstance(node.layer, NeuronCell) and node.layer.weights]
+    parts = [(_name(node), node.layer) for node in nodes]
+    name = _unused(_BEFORE, network)
+    if name in {layer.name for layer in ordinary.layers} and encoder_of(spiking)[1] is not spiking.inputs[0]:
         parts.append((name, _before_encoder(spiking)))
-    for name, synapse in parts:
-        if name not in there:
-            raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")
-        here, other = synapse.weights, there[name].weights
-        pairs += zip(other, here, strict=True) if spiking_source else zip(here, other, strict=True)
     values: dict[int, np.ndarray] = {}
-    for to, variable in pairs:
-        value = np.asarray(variable)
-        if not np.array_equal(values.setdefault(id(to), value), value, equal_nan=True):
-            raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
-    for to, _ in pairs:
-        to.assign(values[id(to)])
+    for name, part in parts:
+        there = ordinary.get_layer(name).weights
+        weights, targets = (part.weights, there) if spiking is source else (there, part.weights)
+        for weight, to in zip(weights, targets, strict=True):
+            value = np.asarray(weight)
+            if not np.array_equal(values.setdefault(id(to), value), value, equal_nan=True):
+                raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
+            to.assign(value)
     use_assigned(target)
 
 
@@ -153,8 +148,7 @@ def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTens
             current = inputs[0] if len(inputs) == 1 else keras.layers.Add(name=f"{node.name}_add")(inputs)
             values.append(_activated(node.layer, current))
         else:
-            name = node.name if node.cell is None else node.cell.name
-            values.append(synapse(node.layer, name)(inputs if len(inputs) > 1 else inputs[0]))
+            values.append(synapse(node.layer, _name(node))(inputs if len(inputs) > 1 else inputs[0]))
     return values[-1]
 
 
@@ -168,7 +162,6 @@ def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
 
 
-def _synapses(cell: Cell) -> list[tuple[str, keras.layers.Layer]]:
-    """All layers with weights, by their names in the counterpart."""
-    nodes = [node for node in flat(cell) if not isinstance(node.layer, NeuronCell) and node.layer.weights]
-    return [(node.name if node.cell is None else node.cell.name, node.layer) for node in nodes]
+def _name(node: Node) -> str:
+    """What a layer without neurons is called in the counterpart."""
+    return node.name if node.cell is None else node.cell.name

@@ -46,8 +46,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own.
-        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded; the error
-            names it.
+        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
@@ -59,14 +58,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     networks = spiking_layers(model)
     check_graph(model)
     check_finite_weights(model)
-    plain = {
-        id(layer): without_normalization(layer)
-        for network in networks
-        for layer in tree(network.cell)
-        if not isinstance(layer, Cell)
-    }
+    layers = [layer for network in networks for layer in tree(network.cell) if not isinstance(layer, Cell)]
+    plain = {id(layer): without_normalization(layer) for layer in layers}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-
     made: dict[int, keras.layers.Layer] = {}
 
     def clone(layer: keras.Operation) -> keras.Operation:
@@ -103,9 +97,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
 @contextlib.contextmanager
 def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Within it Keras takes a model, and those in it, for not compiled: else it compiles a clone as its model is, which
-    fails if the loss is a function that cannot be serialised.
-    """
+    """Within it Keras compiles no clone as its model is, which fails if the loss is a function without a config."""
     compiled = [part for part in model._flatten_layers() if isinstance(part, keras.Model) and part.compiled]
     for part in compiled:
         part.compiled = False
@@ -117,46 +109,35 @@ def _uncompiled(model: keras.Model) -> Iterator[None]:
 
 
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
-    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold.
-
-    Raises:
-        ValueError: if a batch normalisation does not directly follow a layer with weights.
-    """
+    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold."""
     norms = normalizations(synapse)
     if not norms:
         return synapse
     parts = parts_of(synapse)
-    folded: list[tuple[keras.layers.Layer, keras.layers.BatchNormalization | None]] = []
-    for before, part in zip([None, *parts], parts, strict=False):
-        if part not in norms:
-            folded.append((part, None))
-            continue
-        why = _why_not_foldable(before, part)
+    before = dict(zip(parts, [None, *parts], strict=False))
+    for norm in norms:
+        why = _why_not_foldable(before[norm], norm) if norm in parts else f"it is inside of {named(synapse)}"
         if why is not None:
             raise ValueError(
-                f"The batch normalisation {part.name!r} cannot be folded: {why}. It must stand right behind a Dense, "
+                f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a Dense, "
                 "Conv or DepthwiseConv layer without activation, in one keras.Sequential with it, and normalise "
                 "channels, the last axis"
             )
-        folded[-1] = (before, part)
-    if inside := [norm for norm in norms if norm not in parts]:
-        raise ValueError(
-            f"The batch normalisation {inside[0].name!r} cannot be folded: it is inside of {named(synapse)}, whose "
-            "parts are not known. Use a keras.Sequential"
-        )
+    norm_of = {before[norm]: norm for norm in norms}
+    olds = [part for part in parts if part not in norms]
     layers = [
-        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True, **free_weights(old)}))
-        for old, norm in folded
+        copy_of(old, dtype=old.dtype_policy, **({"use_bias": True, **free_weights(old)} if old in norm_of else {}))
+        for old in olds
     ]
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
     whole.build(synapse.input_shape)
-    for new, (old, norm) in zip(layers, folded, strict=True):
-        if norm is None:
+    for new, old in zip(layers, olds, strict=True):
+        if old not in norm_of:
             _copy_all(old, new)
         else:
             new.kernel.assign(old.kernel)
             new.bias.assign(old.bias if old.use_bias else np.zeros(new.bias.shape, "float32"))
-            fold_backwards(new, norm)
+            fold_backwards(new, norm_of[old])
     return whole
 
 
@@ -171,7 +152,7 @@ def _why_not_foldable(before: Any, norm: keras.layers.BatchNormalization) -> str
 
 
 def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
-    """The config of a cell tree with the layers of `plain` in place of its synapses, looked up by id."""
+    """The config of a cell tree with the layers of `plain` in place of its synapses."""
     if not isinstance(layer, Cell):
         config = keras.saving.serialize_keras_object(plain[id(layer)])
         config["config"]["name"] = layer.name  # by which other layers of a graph refer to it
@@ -194,13 +175,7 @@ def factor_and_shift_arrays(norm: keras.layers.BatchNormalization) -> tuple[np.n
 
 
 def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
-    """A built layer that computes `factor * x + shift` per channel: a frozen batch normalisation.
-
-    Args:
-        factor, shift: per channel, (C,).
-        shape: of the input, without the batch.
-        name: of the layer.
-    """
+    """A built layer that computes `factor * x + shift`, both (C,), on (..., C): a frozen batch normalisation."""
     layer = keras.layers.BatchNormalization(epsilon=_EPSILON, trainable=False, dtype="float32", name=name)
     layer.build((None, *shape))
     layer.moving_variance.assign(np.full(shape[-1], 1.0 - _EPSILON, "float32"))

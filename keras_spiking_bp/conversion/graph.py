@@ -39,8 +39,6 @@ class Node:
     """One operation.
 
     Attributes:
-        name: its name in the graph.
-        kind: one of the kinds above.
         layer: a layer with its own weights that computes it, None for a `RELU`; a `JOIN` has several sources.
         sources: names of the nodes whose values it takes, `INPUT` for the input.
         shape: of its value, without the batch.
@@ -60,13 +58,9 @@ class Node:
 
 
 class Graph:
-    """Nodes in execution order.
+    """Nodes in execution order, and the `front` layers before them, which prepare images.
 
-    Attributes:
-        shape: of the input of the first nodes, without the batch.
-        front: layers before all nodes, which prepare images; None if there are none.
-        nodes: the nodes, by name.
-        output: name of the node whose value is the result.
+    `shape` is that of the input of the first nodes; `output` the name of the node whose value is the result.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -86,7 +80,11 @@ class Graph:
     def add(self, kind: str, layer: Any, sources: list[str], of: str, **more: Any) -> Node:
         """Adds a node after all others; builds its layer."""
         shapes: list[Any] = [(None, *self.shape_of(name)) for name in sources]
-        shape: Any = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
+        shape = shapes if kind == JOIN else shapes[0]
+        if layer is not None:
+            if not layer.built:
+                layer.build(shape)
+            shape = layer.compute_output_shape(shape)
         name = unique_name(of, {INPUT, *self.nodes})
         self.nodes[name] = Node(name, kind, layer, list(sources), tuple(shape[1:]), of, **more)
         return self.nodes[name]
@@ -122,13 +120,6 @@ class Graph:
             return True
         passes = node.kind == MAXIMUM or isinstance(node.layer, (*MOVING, keras.layers.Concatenate))
         return passes and all(self.spikes(source) for source in node.sources)
-
-
-def built(layer: keras.layers.Layer, shape: Any) -> tuple:
-    """Builds a layer; the shape of its output."""
-    if not layer.built:
-        layer.build(shape)
-    return tuple(layer.compute_output_shape(shape))
 
 
 def normal_form(graph: Graph) -> None:

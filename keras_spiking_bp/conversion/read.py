@@ -27,7 +27,6 @@ _PREPARES = (
 )  # fmt: skip
 #: Layers that augment images, besides those called `Random...`.
 _AUGMENT = ("AugMix", "CutMix", "MixUp", "RandAugment")
-_ENDS = ("softmax", "sigmoid")
 #: Functions accepted as an activation, by its name: the name of a function alone proves nothing.
 _FUNCTIONS = {
     "linear": (None, keras.activations.linear),
@@ -39,12 +38,7 @@ _FUNCTIONS = {
 
 
 def read(ann: keras.Model) -> Graph:
-    """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end.
-
-    Raises:
-        TypeError, ValueError: as `layer_graph.calls`; ValueError too, with its name, if a layer cannot be converted, or
-            not there.
-    """
+    """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end."""
     found = calls(ann, layers_only=False)  # the first layer that cannot be converted is named first
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
@@ -121,7 +115,7 @@ def _nothing(layer, sources, graph):
 
 
 def _dropout(layer, sources, graph):
-    """The dropout of single values that `LIFCell` has too, behind a ReLU: `_give_dropout` gives it to the neurons."""
+    """That of single values behind a ReLU, which `LIFCell` has too: `_give_dropout` gives it to the neurons."""
     before = graph.nodes.get(sources[0])
     if layer.noise_shape is not None or before is None or before.kind != RELU:
         return sources[0]
@@ -149,18 +143,16 @@ def _weighted(layer, sources, graph):
 
 def _separable(layer, sources, graph):
     """A depthwise convolution, and a 1x1 convolution after it."""
-    one_axis = isinstance(layer, keras.layers.SeparableConv1D)
-    depthwise = keras.layers.DepthwiseConv1D if one_axis else keras.layers.DepthwiseConv2D
-    pointwise = keras.layers.Conv1D if one_axis else keras.layers.Conv2D
+    if isinstance(layer, keras.layers.SeparableConv1D):
+        depthwise, pointwise = keras.layers.DepthwiseConv1D, keras.layers.Conv1D
+    else:
+        depthwise, pointwise = keras.layers.DepthwiseConv2D, keras.layers.Conv2D
+    common = {"data_format": "channels_last", "dtype": "float32", "trainable": layer.trainable}
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
-        dilation_rate=layer.dilation_rate, data_format="channels_last", use_bias=False,
-        name=f"{layer.name}_depthwise", dtype="float32", trainable=layer.trainable,
+        dilation_rate=layer.dilation_rate, use_bias=False, name=f"{layer.name}_depthwise", **common,
     )  # fmt: skip
-    second = pointwise(
-        layer.filters, 1, data_format="channels_last", use_bias=layer.use_bias, name=layer.name, dtype="float32",
-        trainable=layer.trainable,
-    )  # fmt: skip
+    second = pointwise(layer.filters, 1, use_bias=layer.use_bias, name=layer.name, **common)
     between = graph.add(AFFINE, first, sources, first.name)
     node = graph.add(AFFINE, second, [between.name], layer.name)
     first.kernel.assign(layer.depthwise_kernel)
@@ -172,8 +164,7 @@ def _separable(layer, sources, graph):
 
 def _normalization(layer, sources, graph):
     shape = graph.shape_of(sources[0])
-    on_channels = layer.axis in (-1, len(shape))
-    _refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
+    _refuse_if(layer.axis not in (-1, len(shape)), layer, f"it must normalise channels, and has axis={layer.axis}")
     new = channel_affine(*factor_and_shift_arrays(layer), shape, layer.name)
     return graph.add(AFFINE, new, sources, layer.name).name
 
@@ -205,11 +196,15 @@ def _activated(layer, sources, graph):
     name = next(known, None)
     if name == "linear":
         return sources[0]
-    if name in _ENDS:
-        return graph.add(END, None, sources, layer.name).name
+    if name in ("softmax", "sigmoid"):
+        return _end(layer, sources, graph)
     why = f"its activation is {getattr(activation, '__name__', activation)!r}, no ReLU of Keras or TensorFlow"
     _refuse_if(name is None, layer, f"{why}, and only a ReLU is what a neuron does")
     return graph.add(RELU, None, sources, layer.name, maximum=6.0 if name == "relu6" else maximum).name
+
+
+def _end(layer, sources, graph):
+    return graph.add(END, None, sources, layer.name).name
 
 
 #: What adds a layer of each kind; of a subclass, the handler of its nearest base.
@@ -224,7 +219,7 @@ _HANDLERS: dict[type, Callable[[Any, list[str], Graph], str]] = {
     keras.layers.Dropout: _dropout,
     keras.layers.BatchNormalization: _normalization,
     keras.layers.Rescaling: _rescaling,
-    keras.layers.Softmax: lambda layer, sources, graph: graph.add(END, None, sources, layer.name).name,
+    keras.layers.Softmax: _end,
 }
 
 

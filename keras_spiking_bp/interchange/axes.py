@@ -22,12 +22,10 @@ class Scale(keras.layers.Rescaling):
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """What one step sends from a node to the next.
+    """What one step sends from a node to the next, in our order of axes: (H, W, C), (L, C) or (N,).
 
-    Attributes:
-        shape: in our order of axes, (H, W, C), (L, C) or (N,).
-        flattened_from: the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
-            entries are in another order in NIR, (C, H, W) or (C, L). None if that is the same order.
+    `flattened_from` is the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
+    entries are in another order in NIR, (C, H, W) or (C, L). None if that is the same order.
     """
 
     shape: tuple[int, ...]

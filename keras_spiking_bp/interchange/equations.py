@@ -43,11 +43,7 @@ Parameter = float | np.ndarray
 
 
 def leaks(name: str, beta: Parameter) -> bool:
-    """Whether the neurons, in float32, have a decay below 1. A mixture has no node.
-
-    Raises:
-        ValueError: if only some have one.
-    """
+    """Whether the neurons, in float32, have a decay below 1; a mixture is refused, as it has no node."""
     below = np.float32(beta) < 1
     if below.any() and not below.all():
         raise ValueError(f"The neurons of {name!r} must all leak, or none: a node of NIR is a LIF or an IF")
@@ -111,9 +107,7 @@ OF_SPIKING = {"CubaLIF": read_cuba_lif, "IF": read_if, "LIF": read_lif, "Thresho
 def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     """`beta` of an LI node, and the factor of its current: `v <- beta v + gain I = beta (v + gain / beta I)`."""
     _check_zero(name, node, "v_leak")
-    beta, gain = _decay_and_gain(name, node, dt)
-    if np.min(beta) <= NO_MEMORY:
-        raise _dt_too_long(name, dt, "tau", node.tau)
+    beta, gain = _decay_and_gain(name, node, dt, shortest=dt * (1 + _TOLERANCE))
     return beta, _one_if_close(gain / beta)
 
 
@@ -124,29 +118,18 @@ def read_i(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
 
 
 def _decay_and_gain(
-    name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r"
+    name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r", shortest: float | None = None
 ) -> tuple[Parameter, Parameter]:
     tau, r = _values(node, of_decay), _values(node, factor)
-    if np.min(tau) < dt * (1 - _TOLERANCE):
-        raise _dt_too_long(name, dt, of_decay, tau)
-    endless = np.isinf(tau)
-    if np.any(endless != np.isinf(r)):
+    if np.min(tau) < (dt * (1 - _TOLERANCE) if shortest is None else shortest):
         raise ValueError(
-            f"`{factor}` of node {name!r} must be infinite where `{of_decay}` is, and only there, for a neuron without "
-            f"leak. Received: {of_decay}={shown(tau)}, {factor}={shown(r)}"
+            f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
+            f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
         )
     with np.errstate(invalid="ignore"):
-        gain = np.where(endless, 1.0, np.multiply(r, dt) / tau)
+        gain = np.where(np.isinf(tau) & np.isinf(r), 1.0, np.multiply(r, dt) / tau)
     decay = np.maximum(1 - dt / tau, NO_MEMORY)
     return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain, _TOLERANCE))
-
-
-def _dt_too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
-    """The error of a step that is longer than a time constant."""
-    return ValueError(
-        f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-        f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
-    )
 
 
 def _threshold(name: str, node: Any) -> Parameter:
@@ -155,7 +138,7 @@ def _threshold(name: str, node: Any) -> Parameter:
 
 
 def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
-    r = np.asarray(node.r, "float64")
+    r = _values(node, "r")
     if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
         raise ValueError(
             f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1, as in other "
@@ -173,7 +156,7 @@ def _one_if_same(values: np.ndarray, tolerance: float = 0.0) -> Parameter:
 
 
 def _check_zero(name: str, node: Any, parameter: str) -> None:
-    values = np.asarray(getattr(node, parameter))
+    values = _values(node, parameter)
     if np.any(values != 0):
         raise ValueError(
             f"`{parameter}` of the {type(node).__name__} node {name!r} must be 0, where our neurons rest. "

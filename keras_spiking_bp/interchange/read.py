@@ -19,7 +19,6 @@ from keras_spiking_bp.cells import (
     SequentialCell,
 )
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients import surrogates
@@ -30,7 +29,7 @@ from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
 from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
 from keras_spiking_bp.models.parts import assemble
 from keras_spiking_bp.utils.layer_graph import unique_name
-from keras_spiking_bp.utils.validation import check_choice, check_positive
+from keras_spiking_bp.utils.validation import check_positive
 
 if TYPE_CHECKING:
     import nir
@@ -51,27 +50,24 @@ def from_nir(
     """A network from a NIR graph, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` an
-    `IFCell`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
-    a path from neurons back to themselves becomes a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md
-    has the table). Nodes in a row become a `SequentialCell`, a graph whose paths branch and meet a `GraphCell` in one.
-    Parameters may differ from neuron to neuron. Nested graphs are flattened. A `PoolingCell`, with the same spikes
-    but a derivative without `1 / threshold`, is created only where `to_nir` recorded one in the metadata of the `IF`.
-    Images are (H, W, C) here, series (L, C).
+    `IFCell` (a `PoolingCell` where `to_nir` recorded one), a `CubaLIF` a `LIFCell` with `synaptic_beta = 1 - dt /
+    tau_syn`, an `LI` or `I` a `ReadoutCell`; a path from neurons back to themselves becomes a `RecurrentCell`, whose
+    spikes arrive in the next step (docs/nir.md has the table). Nodes in a row become a `SequentialCell`, a graph whose
+    paths branch and meet a `GraphCell` in one. Images are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
     Args:
         graph: a `nir.NIRGraph` with one input and one output.
-        dt: length of a time step in seconds, > 0. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's
-            and SpikingJelly's; for Norse see docs/nir.md).
+        dt: length of a time step in seconds. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's and
+            SpikingJelly's).
         encoder, num_steps, name: as in `models.spiking_vgg`; without an encoder the input is spikes (B, T, ...).
         gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
             do not say so (snnTorch).
-        surrogate: `surrogate` of all neurons, as in `LIFCell`, a function of the potentials in the graph
-            (`Surrogate.scaled` where ours have another scale), to train further as in the library that wrote it: with
-            `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
-            `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
+        surrogate: of all neurons, as in `LIFCell`, a function of the potentials in the graph, to train further as in
+            the library that wrote it, with `gradient="bptt"`: readouts then differentiate their leak, too. None: the
+            paper's derivative; that of `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
@@ -79,7 +75,7 @@ def from_nir(
 
     Raises:
         TypeError: if `graph` is not a graph.
-        ValueError: if `graph` has a node, a parameter or a connection that no cell has; the error names it.
+        ValueError: if `graph` has a node, a parameter or a connection that no cell has.
 
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.75)
@@ -94,13 +90,14 @@ def from_nir(
         raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
     metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
-    check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
     surrogate = surrogates.get(surrogate)
     nodes = Nodes(graph)
     start, input_shape = nodes.input()
 
     def make_cell(name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
-        cell = _read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
+        if nodes.kind(name) in READOUTS:
+            return _readout(name, nodes.of[name], synapse, current, dt, differentiate_leak=surrogate is not None)
+        cell = _spiking(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
         return _recurrent(nodes, name, cell, current) if name in nodes.recurrent_paths else cell
 
     parts, signal = _read_graph(nodes, make_cell, start, Signal(input_shape))
@@ -165,19 +162,11 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     return RecurrentCell(cell, joined(layers), name=unique_name(f"{keras_name(name)}_recurrent", nodes.keras_names))
 
 
-def _read_neurons(
-    name: str,
-    node: Any,
-    synapse: keras.layers.Layer,
-    current: Signal,
-    dt: float,
-    reset_mechanism: str,
-    surrogate: Surrogate | None,
+def _spiking(
+    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, reset: str, surrogate: Any
 ) -> NeuronCell:
-    """The cell of the neurons of a node, whose synapse gives `current`."""
+    """The cell of the spiking neurons of a node, whose synapse gives `current`."""
     kind = type(node).__name__
-    if kind in READOUTS:
-        return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     parameters: dict[str, Any] = equations.OF_SPIKING[kind](name, node, dt)
     parameters = {key: _ours(name, value, current) for key, value in parameters.items()}
     gain = parameters.pop("gain", 1.0)
@@ -185,11 +174,11 @@ def _read_neurons(
         surrogate = surrogate.scaled(1.0 / gain)
     if np.min(parameters["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
         surrogate = surrogate or surrogates.ATan()
-    parameters |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
+    parameters |= {"reset_mechanism": reset, "surrogate": surrogate, "name": keras_name(name)}
     parameters["dropout"] = float(node.metadata.get("dropout", 0.0))
     if kind == "IF":
         del parameters["beta"]
-        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it: the derivative of a pooling neuron
+        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it
         return (PoolingCell if pools else IFCell)(synapse, **parameters)
     if kind == "LIF" and np.any(rest := _ours(name, equations.read_resting_current(node), current)):
         constant = np.broadcast_to(rest, current.shape).tolist()

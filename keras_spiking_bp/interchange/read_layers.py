@@ -16,12 +16,7 @@ Sizes = tuple[int, ...]
 
 def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
     """The layer of a node on `signal`, built and with its weights, and its output."""
-    try:
-        return READERS[type(node).__name__](name, node, signal)
-    except ValueError as error:
-        if repr(name) in str(error):
-            raise
-        raise ValueError(f"The node {name!r} ({type(node).__name__}) is no layer of Keras: {error}") from error
+    return READERS[type(node).__name__](name, node, signal)
 
 
 def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
@@ -67,18 +62,13 @@ def _conv(name, node, signal):
     axes = weight.ndim - 2
     strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
     padding = _padding(name, node, size)
+    padded = not isinstance(padding, str)
     layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
-        len(weight),
-        size,
-        strides=strides,
-        padding=padding if isinstance(padding, str) else "valid",
-        dilation_rate=dilation,
+        len(weight), size, strides=strides, padding="valid" if padded else padding, dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
-        data_format="channels_last",
-        name=keras_name(name) if isinstance(padding, str) else f"{keras_name(name)}_conv",
-        dtype="float32",
-    )
-    if not isinstance(padding, str):
+        data_format="channels_last", name=keras_name(name) + "_conv" * padded, dtype="float32",
+    )  # fmt: skip
+    if padded:
         pad, sides = (keras.layers.ZeroPadding2D, padding) if axes == 2 else (keras.layers.ZeroPadding1D, padding[0])
         around = pad(sides, data_format="channels_last", dtype="float32")
         layer = keras.Sequential([around, conv], name=keras_name(name))
@@ -89,7 +79,7 @@ def _conv(name, node, signal):
 
 
 def _padding(name: str, node: Any, size: Sizes) -> str | Sizes:
-    """The padding as Keras calls it, "same" or "valid"; or what is padded on both sides of each axis."""
+    """The padding as Keras calls it; or what is padded on both sides of each axis."""
     strides, dilation = _sizes(node.stride, len(size)), _sizes(node.dilation, len(size))
     if isinstance(node.padding, str):
         if node.padding == "same" and any(stride != 1 for stride in strides):
@@ -106,12 +96,9 @@ def _average_pooling(name, node, signal, suffix=""):
     if any(_sizes(node.padding, 2)):
         raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
     layer = keras.layers.AveragePooling2D(
-        _sizes(node.kernel_size, 2),
-        strides=_sizes(node.stride, 2),
-        data_format="channels_last",
-        name=f"{keras_name(name)}{suffix}",
-        dtype="float32",
-    )
+        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), data_format="channels_last",
+        name=f"{keras_name(name)}{suffix}", dtype="float32",
+    )  # fmt: skip
     return layer, _output(layer, signal)
 
 

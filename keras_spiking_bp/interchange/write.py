@@ -34,29 +34,23 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse its own node;
     a `RecurrentCell` has feedback edges (docs/nir.md has the table). Simulators with the rule
     `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR; weights are
-    transposed for it, also after a `Flatten`. Batch normalisation is folded into the weights, as in
-    `fold_batch_normalization`.
+    transposed for it. Batch normalisation is folded, as by `fold_batch_normalization`.
 
     Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
-    the gradient rule, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
-
-    `nir.write(path, graph)` saves it.
+    the gradient rule, surrogates. `nir.write(path, graph)` saves it.
 
     Args:
         model: a built `keras.Model` with one `SpikingRNN`, or such a layer.
-        dt: length of a time step in seconds, > 0. snnTorch reads with 1e-4.
+        dt: length of a time step in seconds. snnTorch reads with 1e-4.
 
     Returns:
         A `nir.NIRGraph` of float32 parameters, with one input and one output.
 
     Raises:
         ImportError: if the package nir is not installed.
-        TypeError: if there is no `SpikingRNN`, or one with a `call` of its own, or a cell of cells with a `step` of
-            its own.
-        ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
-            `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`, a sum
-            that takes one output twice, or outputs of several shapes), a batch normalisation that cannot be folded, or
-            weights that are not finite.
+        TypeError: if there is no `SpikingRNN`, or one with a `call`, or a cell of cells with a `step`, of its own.
+        ValueError: if the network has something that NIR cannot express, such as `reset_mechanism="subtract"` or a
+            `MaxPoolingCell`, a batch normalisation that cannot be folded, or weights that are not finite.
 
     Example:
         >>> cell = SequentialCell([
@@ -91,8 +85,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
     rnn = spiking_layer(model)
     check_stock_calls(model, rnn)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
-    others = [] if model is rnn else getattr(model, "operations", model.layers)
-    for other in others:
+    for other in [] if model is rnn else getattr(model, "operations", model.layers):
         if other is not rnn and not isinstance(other, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
             raise ValueError(
                 "`model` must have nothing but an encoder around its SpikingRNN. "
@@ -103,11 +96,7 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
 
 
 class _Writer:
-    """The nodes and edges so far.
-
-    A cell or layer takes the sum of the outputs of the nodes `sources`. Returned are, likewise, the nodes whose sum is
-    its output: one, unless a graph adds.
-    """
+    """The nodes and edges so far. What takes or gives `sources` takes or gives the sum of the outputs of these nodes."""
 
     def __init__(self, nir: ModuleType, dt: float):
         self.nir, self.dt = nir, dt
@@ -128,17 +117,16 @@ class _Writer:
             elif isinstance(node.layer, NeuronCell):
                 output = self.neurons(node.layer, [name for names, _ in inputs for name in names], inputs[0][1])
             elif isinstance(node.layer, keras.layers.Add):
-                output = self.sum(node.name, inputs)
+                terms = [name for names, _ in inputs for name in names]
+                if twice := sorted({term for term in terms if terms.count(term) > 1}):
+                    raise ValueError(
+                        f"The sum {node.name!r} takes an output twice, {twice}: NIR has one edge between two nodes"
+                    )
+                output = terms, inputs[0][1]
             else:
                 output = self.layers(node.layer, *inputs[0], node.name)
             ends.append(output)
         return output
-
-    def sum(self, name: str, inputs: list[tuple[list[str], Signal]]) -> tuple[list[str], Signal]:
-        terms = [source for sources, _ in inputs for source in sources]
-        if twice := sorted({source for source in terms if terms.count(source) > 1}):
-            raise ValueError(f"The sum {name!r} takes an output twice, {twice}: NIR has one edge between two nodes")
-        return terms, inputs[0][1]
 
     def layers(
         self, layer: keras.layers.Layer, sources: list[str], signal: Signal, name: str

@@ -71,21 +71,19 @@ def _conv(nir, layer, signal, padding):
             f"{layer.strides} on {signal.shape}), and NIR pads them equally. Use "
             "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')]), or ZeroPadding1D and Conv1D"
         )
-    weights = {
-        "weight": np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1)),
-        "bias": _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32"),
-        "groups": 1,
-    }
-    sizes = {
-        "input_shape": signal.shape[:-1],
-        "stride": layer.strides,
-        "padding": total,
-        "dilation": layer.dilation_rate,
-    }
+    weight = np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1))
+    bias = _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32")
+    sizes = {"input_shape": signal.shape[:-1], "stride": layer.strides, "dilation": layer.dilation_rate}
+    sizes["padding"] = total
     if len(padding) == 1:
         sizes = {key: size if isinstance(size, str) else int(size[0]) for key, size in sizes.items()}
-        return nir.Conv1d(**weights, **sizes), output
-    node = nir.Conv2d(**weights, **{key: size if isinstance(size, str) else tuple(size) for key, size in sizes.items()})
+        return nir.Conv1d(weight=weight, bias=bias, groups=1, **sizes), output
+    node = nir.Conv2d(
+        weight=weight,
+        bias=bias,
+        groups=1,
+        **{key: size if isinstance(size, str) else tuple(size) for key, size in sizes.items()},
+    )
     if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
         raise ValueError(
             f"The layer {layer.name!r} must have a square kernel: the package nir infers shapes from one side of it. "
@@ -142,10 +140,7 @@ _WRITERS: dict[type, Any] = {
     keras.layers.ZeroPadding1D: _identity,
     keras.layers.ZeroPadding2D: _identity,
 }
-_PADDED = {
-    keras.layers.ZeroPadding1D: keras.layers.Conv1D,
-    keras.layers.ZeroPadding2D: keras.layers.Conv2D,
-}
+_PADDED = {keras.layers.ZeroPadding1D: keras.layers.Conv1D, keras.layers.ZeroPadding2D: keras.layers.Conv2D}
 
 
 def _symmetric(layer: keras.layers.Layer) -> tuple[int, ...]:
