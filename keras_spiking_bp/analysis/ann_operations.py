@@ -13,7 +13,7 @@ import numpy as np
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.rnn.connections import Connection
 from keras_spiking_bp.utils.layer_graph import calls
-from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, PADDING, POOLING, SAME, parts_of
 
 
 class OperationCount(NamedTuple):
@@ -107,7 +107,7 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
             cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*call.shapes)))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
-            padded = isinstance(before.layer, _PADDING)
+            padded = isinstance(before.layer, PADDING)
             layers, shape = ((before.layer, layer), before.shapes[0]) if padded else ((layer,), call.shapes[0])
             cost = cost.plus_synapses(layers, shape)
     return cost
@@ -122,4 +122,3 @@ def computes_sums(layer: keras.layers.Layer) -> bool:
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.PReLU, keras.layers.Activation, keras.layers.Normalization, *ONE_TO_ONE, *PASSES_ON,
 )  # fmt: skip
-_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

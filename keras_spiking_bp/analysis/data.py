@@ -32,10 +32,7 @@ def batches_of(
             number if number >= 0 else None,
         )
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
-        raise TypeError(
-            "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "
-            f"datasets.Batches. Received: data of type {type(data).__name__}"
-        )
+        raise TypeError(f"`data` must be an array (N, ...), or a Dataset of batches. Received: {type(data).__name__}")
     labels = class_indices(labels, len(data))
     parts = [slice(i, i + batch_size) for i in range(0, len(data), batch_size)]
     return ((data[part], None if labels is None else labels[part]) for part in parts), len(parts)
@@ -54,8 +51,8 @@ def class_indices(labels: Any, samples: int) -> np.ndarray | None:
         fits = (indices % 1 == 0).all()  # False of NaN and infinity
     if not fits:
         raise ValueError(
-            "`labels` must be class indices (N,), whole numbers, or one-hot (N, classes), each row with one largest "
-            f"entry. Received: labels of shape {labels.shape}, which begin with {labels[:1]}"
+            "`labels` must be class indices (N,) or one-hot (N, classes), each row with one largest entry. Received: "
+            f"labels of shape {labels.shape}, which begin with {labels[:1]}"
         )
     if len(indices) != samples:
         raise ValueError(f"`labels` must be one for each sample. Received: {len(indices)} for {samples} samples")
@@ -71,10 +68,7 @@ def checked_labels(labels: np.ndarray | None, output_shape: Sequence[int]) -> np
     if labels is None:
         raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
     if len(output_shape) != 1 or output_shape[0] < 2:
-        raise ValueError(
-            "`model` must have one output for each class, of at least two classes, for an accuracy. Received: outputs "
-            f"of the shape {tuple(output_shape)}"
-        )
+        raise ValueError(f"`model` must have one output for each class. Received: the shape {tuple(output_shape)}")
     wrong = labels[(labels < 0) | (labels >= output_shape[0])]
     if wrong.size:
         raise ValueError(f"`labels` must be class indices from 0 to {output_shape[0] - 1}. Received: {wrong[0]}")

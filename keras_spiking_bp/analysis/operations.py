@@ -33,17 +33,15 @@ class Operations(Table):
 def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
     """Synaptic operations per sample, counted exactly, beside those of the same network as an ANN.
 
-    The ANN beside a network with an `Encoder` sees the sample once, without feedback. Beside one without, whose input
-    is a series, it computes each layer, feedback too, at each time step that no mask skips, as a recurrent layer of
-    Keras does.
-
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
     strides it reaches fewer (`analysis.synapse_counts.fan_out`). An input that is not spikes (a constant current) costs
     a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse.
     Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where no neurons follow
     average pooling, each spike goes through its window to the synapses of the next layer; the ANN computes the averages
-    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted (one addition
-    for each neuron and time step, in the ANN for each neuron).
+    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted.
+
+    The ANN beside a network with an `Encoder` sees the sample once, without feedback; beside one without, whose input
+    is a series, it computes each layer, feedback too, at each time step that no mask skips.
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
@@ -93,10 +91,10 @@ class Costs:
     """Energy per operation, in picojoules.
 
     The defaults are those of the paper's analysis: 45 nm CMOS, 0.9 V, 32-bit floating point (Horowitz, ISSCC 2014): an
-    addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more than
-    arithmetic: a 32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures
-    for 64 bits), so set `memory_access` before claiming an advantage, and consider that a device may read a weight or
-    an activation once for several products: this table does not.
+    addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more: a
+    32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures for 64 bits), so
+    set `memory_access` before claiming an advantage. A device may read a weight or an activation once for several
+    products: this table does not.
 
     Attributes:
         accumulate: of an AC (one addition).
@@ -160,9 +158,7 @@ def energy(
 
     `energy = accumulates * costs.accumulate + macs * costs.mac`, plus memory and neuron updates where `costs` has them.
     An estimate, not a measurement, of arithmetic in a device that computes only where there is a spike. (LiteRT, ONNX
-    Runtime and TensorFlow compute all products at each step, T times those of the ANN.) With data movement, a spiking
-    network needs less than an ANN of equally coarse activations only if it fires rarely (in about 6 % of neurons and
-    steps or less, for T = 5, arXiv 2409.08290).
+    Runtime and TensorFlow compute all products at each step, T times those of the ANN.)
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.run` or `analysis.operations` result.

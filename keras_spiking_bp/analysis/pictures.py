@@ -57,7 +57,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
-    axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
+    axis = _figure(1, height=1.0 + 0.75 * len(of_layers)) if axis is None else axis
     top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
@@ -66,8 +66,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         when, which = np.nonzero(flat[:, active[spread]] if len(active) else flat[:, :1])
         axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=2)
         rows = max(len(spread), number // 4)
-        share = f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"
-        ticks.append((top + rows / 2, share))
+        ticks.append((top + rows / 2, f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"))
         top += rows + 0.15 * number
     axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
     axis.set_yticks(*zip(*ticks, strict=True))
@@ -92,7 +91,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
-    axis = _axes(axis)
+    axis = _figure(1) if axis is None else axis
     steps = np.arange(1, len(potential) + 1)
     drawn = np.argsort(-active, kind="stable")[:number]
     for i, neuron in enumerate(drawn):
@@ -119,7 +118,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
 def firing_rates(activity: Table, axis: Any = None) -> Any:
     """Bars: spikes per neuron and time step of each layer, from the table of `analysis.activity`."""
     rows = [row for row in activity.rows if row["layer"] != "total"]
-    axis = _axes(axis, height=1.2 + 0.32 * len(rows))
+    axis = _figure(1, height=1.2 + 0.32 * len(rows)) if axis is None else axis
     colors = [GREY if row["layer"] == "input" else BLUE for row in rows]
     bars = axis.barh([row["layer"] for row in rows], [row["firing_rate"] for row in rows], color=colors)
     axis.bar_label(bars, [f"{row['firing_rate']:.3f}" for row in rows], padding=3, fontsize="small")
@@ -134,8 +133,7 @@ def operations(table: Table, axis: Any = None) -> Any:
     """Bars: operations of each connection, spiking and ANN, from the table of `analysis.operations`."""
     rows = table.rows[:-1]
     pairs = [(r["accumulates"] + r["macs"], r["ann_accumulates"] + r["ann_macs"]) for r in rows]
-    names = [row["connection"] for row in rows]
-    axis = _pairs(names, pairs, axis)
+    axis = _pairs([row["connection"] for row in rows], pairs, axis)
     axis.set(xlabel="operations per sample (thousands)", title="synaptic operations")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f}")
     return axis
@@ -164,8 +162,7 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
     lower.set(xlabel="time steps", ylabel="spikes per sample", ylim=(0, None))
     for axis in (upper, lower):
         axis.set_xlim(1, max(steps[-1], 2))
-        axis.grid(axis="y", color=STYLE["grid.color"])
-        _plain(axis)
+        axis.grid(axis="y")
     return upper, lower
 
 
@@ -196,8 +193,6 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     right.margins(x=0.14)
     right.tick_params(axis="y", length=0, labelsize="small")
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
-    _plain(left)
-    _plain(right)
     return left, right
 
 
@@ -207,7 +202,7 @@ def _short(value: float) -> str:
 
 def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any:
     """Two bars for each name: the spiking network, and the ANN (hatched)."""
-    axis = _axes(axis, height=1.5 + 0.45 * len(names))
+    axis = _figure(1, height=1.5 + 0.45 * len(names)) if axis is None else axis
     y = np.arange(len(names))
     axis.barh(y - 0.2, [pair[0] for pair in pairs], 0.38, color=BLUE, label="spiking network")
     axis.barh(y + 0.2, [pair[1] for pair in pairs], 0.38, color="#F0C9A8", edgecolor=ORANGE, hatch="////", label="ANN")
@@ -224,16 +219,6 @@ def _one(inputs: Any, sample: int) -> Any:
 def _marker(points: Sequence[Any] | np.ndarray) -> str | None:
     """A line of one point is not visible."""
     return "o" if len(points) == 1 else None
-
-
-def _axes(axis: Any, height: float = 3.6) -> Any:
-    axis = _figure(1, height=height) if axis is None else axis
-    _plain(axis)
-    return axis
-
-
-def _plain(axis: Any) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _figure(rows: int, columns: int = 1, width: float = 6.4, height: float = 3.6, **kwargs: Any) -> Any:

@@ -79,12 +79,7 @@ class Run:
         return len(self.outputs)
 
     def correct(self) -> np.ndarray:
-        """Whether the class with the largest output is right, at each step, boolean (N, T).
-
-        Raises:
-            ValueError: if there are no labels, one is no class, or the outputs are not one number for each of two or
-                more classes.
-        """
+        """Whether the class with the largest output is right, at each step, boolean (N, T); needs labels."""
         labels = checked_labels(self.labels, self.outputs.shape[2:])
         return self.outputs.argmax(-1) == labels[:, None]
 
@@ -112,19 +107,17 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
             encoder is restored: repeated calls return the same.
         data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
-            `datasets.Batches` of batches, of inputs or of `(inputs, labels)`. Of `Batches`, the first epoch: with its
-            augmentation, and without what is left over from whole batches. Several inputs, such as a series and its
-            mask, come in batches.
+            `datasets.Batches` (its first epoch) of batches, of inputs or of `(inputs, labels)`. Several inputs, such as
+            a series and its mask, come in batches.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or not needed.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
-            or if `data` has another type.
-        ValueError: if it is not built, does not end in that layer, or runs backwards; if it has no spiking neurons, two
-            cells of one name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is
-            empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
+        TypeError: if the model has no `SpikingRNN`, or a `call` of its own; or if `data` has another type.
+        ValueError: if the model does not end in that layer, runs backwards, or has no spiking neurons, two cells of one
+            name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is empty,
+            endless or not in batches, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -220,10 +213,7 @@ def as_run(
 def plan(
     model: keras.Model, counted: bool = False
 ) -> tuple[SpikingRNN, tuple[Connection, ...], tuple[np.ndarray, ...], str]:
-    """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why.
-
-    `counted`: an error where they have none.
-    """
+    """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why."""
     layer = output_layer(model)
     if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
         raise ValueError(f"`model` must have spiking neurons. Its layer {layer.name!r} has a readout only")
@@ -237,10 +227,7 @@ def plan(
     try:
         others = [part.name for part in model.layers if part is not layer and computes_sums(part)]
         if others:
-            raise ValueError(
-                f"The operations of `model` cannot be counted: its layers {others} are outside of the SpikingRNN. Put "
-                "them into its cell"
-            )
+            raise ValueError(f"Operations cannot be counted: its layers {others} are outside of the SpikingRNN")
         return layer, paths, tuple(fan_out(path.layers, path.source_shape) for path in paths), ""
     except ValueError as error:  # spikes can be counted all the same
         if counted:
@@ -257,7 +244,4 @@ def _check_max_pooling(layer: SpikingRNN, paths: tuple[Connection, ...], spiking
         before = [part for inner in path.layers[:-1] for part in parts_of(inner)]
         moves = all(isinstance(part, (*PASSES_ON, keras.layers.Concatenate)) for part in before)
         if path.target in pools and not (moves and emits[path.source] == "spikes"):
-            raise ValueError(
-                f"The max pooling {path.target!r} gets an input that is no spikes, so that what it gives cannot be "
-                "counted as spikes. Use a PoissonEncoder, or put neurons in front of it"
-            )
+            raise ValueError(f"The max pooling {path.target!r} gets an input that is no spikes. Use a PoissonEncoder")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -16,21 +15,19 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.synapse import current_of, output_of
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, MOVING, PADDING, RELU, Graph, Node
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, RELU, Graph, Node
 from keras_spiking_bp.conversion.write import Placed
+from keras_spiking_bp.utils.layer_kinds import MOVING, PADDING
 
 #: Layers that leave each channel where it is, and add nothing to it.
 _KEEPING = (*(kind for kind in MOVING if kind not in (*PADDING, keras.layers.Permute)), *AVERAGE)
 
 
 def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
-    """The first images, 128 at most, of which `correct_biases` holds 2 GiB or less over all steps; at least one.
-
-    Neurons hold their inputs, their current before and after the bias, and their spikes, step by step and joined; a
-    shortcut is held beside them.
-    """
+    """The first images, 128 at most, of which `correct_biases` holds 2 GiB or less over all steps; at least one."""
     size = {name: math.prod(graph.shape_of(name)) for name in (INPUT, *graph.nodes)}
-    held = size[INPUT] + 6 * max(size.values())  # numbers for each image and step
+    # numbers for each image and step: inputs, currents before and after the bias, spikes apart and joined, a shortcut
+    held = size[INPUT] + 6 * max(size.values())
     return images[: max(1, min(128, 2**29 // (num_steps * held)))]
 
 
@@ -78,16 +75,16 @@ def correct_biases(
         holder = None if node is None else _holder(graph, node)
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, inputs[0])
-            value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+            value = _over_time(cell, apart(current))
             if holder is not None and node in expected:
                 missing = expected[node] / part.unit - _of_channels(value)
                 del value  # so that it is not held beside the spikes with the new bias
                 add_to_bias(holder.layer, missing)
                 current += tf.cast(missing, tf.float32)
-                value = _over_time(lambda x, state, cell=cell: cell.fire(x, state[0]), cell, apart(current))
+                value = _over_time(cell, apart(current))
             del current
         elif isinstance(cell, MaxPoolingCell):
-            value = _over_time(cell.step, cell, apart(inputs[0]))
+            value = _over_time(cell, apart(inputs[0]))
         elif isinstance(cell, ReadoutCell):
             value = current_of(cell.synapse, inputs[0])
             if holder is not None:
@@ -104,12 +101,14 @@ def correct_biases(
         progress.add(1)
 
 
-def _over_time(step: Callable[..., Any], cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
-    """Output of neurons for the inputs of all steps (T, B, ...), as (T * B, ...)."""
+def _over_time(cell: LIFCell | MaxPoolingCell, inputs: tf.Tensor) -> tf.Tensor:
+    """Output of neurons for their currents at all steps (T, B, ...), as (T * B, ...)."""
     state, outputs = cell.initial_state(inputs.shape[1]), []
     for x in inputs:
-        output, state = step(x, [state])
-        state = state[0] if isinstance(state, list) else state
+        if isinstance(cell, LIFCell):
+            output, state = cell.fire(x, state)
+        else:
+            output, (state,) = cell.step(x, [state])
         outputs.append(tf.cast(output, tf.float32))
     return tf.concat(outputs, 0)
 

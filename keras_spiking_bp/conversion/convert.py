@@ -39,8 +39,7 @@ def convert_to_snn(
     """Converts a trained ordinary network to a spiking one: integrate-and-fire neurons for ReLU, balanced thresholds.
 
     For each layer, `norm`, the largest activation on the sample data (or another one, see `method`), is what one spike
-    represents, so that a neuron firing at each step represents `norm`. With `W`, `b` of the ANN, batch normalisation
-    folded in:
+    represents. With `W`, `b` of the ANN, batch normalisation folded in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
@@ -52,20 +51,19 @@ def convert_to_snn(
 
     Supported are Sequential and functional models (also nested) of
 
-    * Dense, Conv1D, Conv2D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
+    * Dense, Conv1D to Conv3D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
     * ReLU, with or without a maximum (ReLU6: rates saturate too);
     * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
     * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one after if that has no
       padding, else kept as a frozen layer;
     * Add, Concatenate of channels;
     * Dropout and others that do nothing in inference;
-    * Rescaling, Normalization, Resizing, CenterCrop, RandAugment, AugMix, CutMix, MixUp and Keras' layers `Random...`
-      at the start, which stay before the encoder;
+    * Rescaling, Normalization, Resizing, CenterCrop and layers that augment at the start: they stay before the encoder;
     * a softmax or sigmoid at the end, which is dropped.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` continues its training with spike-based
     backpropagation (hybrid training). Dropout directly after a ReLU is kept for this, except where that ReLU follows
-    max pooling or another ReLU; other dropout, constraints and regularizers are not.
+    max pooling or another ReLU; constraints and regularizers are not.
 
     For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`.
 
@@ -91,9 +89,8 @@ def convert_to_snn(
 
     Raises:
         TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
-        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
-            (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
-            infinity, or are all 0 (with `"percentile"`: that share of them).
+        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted, or
+            the activations of a layer on the sample data have NaN or infinity, or are all 0.
 
     Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
     al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
@@ -116,24 +113,26 @@ def convert_to_snn(
     if encoder is None:
         encoder = ConstantEncoder(100 if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
-        raise TypeError(
-            "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
-            f"encoder={encoder!r}"
-        )
+        raise TypeError(f"`encoder` must be a ConstantEncoder or PoissonEncoder. Received: encoder={encoder!r}")
     graph = read(ann)
     images, shape = np.asarray(sample_data, "float32"), tuple(ann.inputs[0].shape[1:])
     if not images.size or images.shape[1:] != shape:
         raise ValueError(f"`sample_data` must hold images of the shape {shape}. Received: shape {images.shape}")
     normal_form(graph)
-    if isinstance(encoder, PoissonEncoder):
-        _warn_of_cut_off(encoder, float(tf.reduce_max(tf.abs(graph.prepared(images)))))
+    most, largest = 1.0 / encoder.scale, float(tf.reduce_max(tf.abs(graph.prepared(images))))
+    if isinstance(encoder, PoissonEncoder) and largest > 1.01 * most:  # not the rounding of the advice
+        warnings.warn(
+            f"`encoder` cuts off values of images beyond {most:.3g}, and `sample_data` has values up to {largest:.3g}: "
+            f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
+            stacklevel=2,
+        )
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
     few, expected = images_for(graph, images, encoder.num_steps), {}
     if calibrate_biases:
         give_biases(graph)
         expected = means(graph, few, norms)
     neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane}
-    parts = written(graph, norms, 1.0 / encoder.scale, surrogate=surrogates.get(surrogate), **neuron)
+    parts = written(graph, norms, most, surrogate=surrogates.get(surrogate), **neuron)
     front = []
     for layer in graph.front.layers if graph.front else []:
         taken = layer.name in (*RESERVED, encoder.name)
@@ -142,14 +141,3 @@ def convert_to_snn(
     if calibrate_biases:
         correct_biases(parts, graph, encoder(graph.prepared(few)), expected, verbose)
     return snn
-
-
-def _warn_of_cut_off(encoder: PoissonEncoder, largest: float) -> None:
-    """Warns of images that it cannot represent: its spikes have a probability of at most 1."""
-    most = 1.0 / encoder.scale
-    if largest > 1.01 * most:  # not the rounding of the advice
-        warnings.warn(
-            f"`encoder` cuts off values of images beyond {most:.3g}, and `sample_data` has values up to {largest:.3g}: "
-            f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
-            stacklevel=3,
-        )

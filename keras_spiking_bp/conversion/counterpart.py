@@ -14,6 +14,7 @@ from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_la
 from keras_spiking_bp.utils.layer_copies import use_assigned
 from keras_spiking_bp.utils.layer_graph import unique_name
 
+#: Name of the layers before the encoder, as one, in the counterpart.
 _BEFORE = "before_encoder"
 
 
@@ -24,8 +25,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
     unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
     than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
-    (`ResidualCell`) has another weight beside it than in the spiking network: beside a batch-normalised current
-    `threshold` times as much. Pooling neurons are taken to get spikes, or rates.
+    (`ResidualCell`) has another weight beside it than in the spiking network.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
@@ -36,7 +36,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         name: name of the new model.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
+        TypeError: if the model has no `SpikingRNN`, or a cell without a counterpart, such as a `RecurrentCell`.
         ValueError: if it is not built, does not end in its `SpikingRNN`, has several inputs or layers between this and
             the encoder, or two layers to share have one name.
 
@@ -50,12 +50,11 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     encoder, encoded = encoder_of(model)
     if encoder is None and encoded is not model.inputs[0]:
         raise ValueError(
-            "`model` must have one input, and no layers right before its SpikingRNN other than an encoder: they see "
-            f"single time steps. Received: {encoded._keras_history.operation.name!r}"
+            "`model` must have one input, and no layers right before its SpikingRNN other than an encoder. "
+            f"Received: {encoded._keras_history.operation.name!r}"
         )
     shape = model.inputs[0].shape[1:] if encoder else encoded.shape[2:]
-    inputs = keras.Input(shape, name=_unused("images", layer))
-
+    images = inputs = keras.Input(shape)
     used: set[str] = set()
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
@@ -68,7 +67,6 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         config["config"]["name"] = called
         return keras.saving.deserialize_keras_object(config)
 
-    images = inputs
     if encoder and encoded is not model.inputs[0]:
         before = _before_encoder(model)
         if not share_weights:
@@ -79,7 +77,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         images = before(inputs)
     scale = getattr(encoder, "scale", 1.0)
     if scale != 1:
-        images = keras.layers.Rescaling(scale, dtype="float32", name=_unused("encoder_scale", layer))(images)
+        images = keras.layers.Rescaling(scale, dtype="float32", name="encoder_scale")(images)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
@@ -109,12 +107,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         >>> copy_weights(ann, snn)
     """
     spiking, ordinary = (source, target) if is_spiking(source) else (target, source)
-    network = spiking_layer(spiking)
-    nodes = [node for node in flat(network.cell) if not isinstance(node.layer, NeuronCell) and node.layer.weights]
+    nodes = flat(spiking_layer(spiking).cell)
+    nodes = [node for node in nodes if not isinstance(node.layer, NeuronCell) and node.layer.weights]
     parts = [(_name(node), node.layer) for node in nodes]
-    name = _unused(_BEFORE, network)
-    if name in {layer.name for layer in ordinary.layers} and encoder_of(spiking)[1] is not spiking.inputs[0]:
-        parts.append((name, _before_encoder(spiking)))
+    if _BEFORE in {layer.name for layer in ordinary.layers} and encoder_of(spiking)[1] is not spiking.inputs[0]:
+        parts.append((_BEFORE, _before_encoder(spiking)))
     values: dict[int, np.ndarray] = {}
     for name, part in parts:
         there = ordinary.get_layer(name).weights
@@ -129,12 +126,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 def _before_encoder(model: keras.Model) -> keras.Model:
     """The layers of a model before its encoder."""
-    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
-
-
-def _unused(name: str, layer: keras.layers.Layer) -> str:
-    """A name that no part of a layer has."""
-    return unique_name(name, {part.name for part in layer._flatten_layers()})
+    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
 
 
 def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:

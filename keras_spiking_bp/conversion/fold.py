@@ -18,7 +18,8 @@ from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, fre
 from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
 from keras_spiking_bp.utils.validation import check_finite_weights, named
 
-_WEIGHTED = (
+#: Affine layers with a kernel.
+WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
 )  # fmt: skip
@@ -31,18 +32,15 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
         kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
 
-    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same up to float32
-    rounding. Neuromorphic chips, and the simulators of other libraries, have no batch normalisation layer.
-
-    Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must directly follow a
-    `Dense`, `Conv` or `DepthwiseConv` layer, in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are
-    copied unchanged.
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. Each `keras.layers.BatchNormalization`
+    in the synapses and shortcuts of the `SpikingRNN` must directly follow a `Dense`, `Conv` or `DepthwiseConv` layer,
+    in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are copied unchanged.
 
     Args:
         model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
 
     Returns:
-        A new model with the same names, shapes and dtype policies, and its own weights. It is not compiled.
+        A new model with the same names, shapes and dtype policies, not compiled.
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own.
@@ -120,15 +118,12 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
         if why is not None:
             raise ValueError(
                 f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a Dense, "
-                "Conv or DepthwiseConv layer without activation, in one keras.Sequential with it, and normalise "
-                "channels, the last axis"
+                "Conv or DepthwiseConv layer without activation, in one keras.Sequential with it"
             )
     norm_of = {before[norm]: norm for norm in norms}
     olds = [part for part in parts if part not in norms]
-    layers = [
-        copy_of(old, dtype=old.dtype_policy, **({"use_bias": True, **free_weights(old)} if old in norm_of else {}))
-        for old in olds
-    ]
+    changes = [{"use_bias": True, **free_weights(old)} if old in norm_of else {} for old in olds]
+    layers = [copy_of(old, dtype=old.dtype_policy, **change) for old, change in zip(olds, changes, strict=True)]
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
     whole.build(synapse.input_shape)
     for new, old in zip(layers, olds, strict=True):
@@ -142,9 +137,9 @@ def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _why_not_foldable(before: Any, norm: keras.layers.BatchNormalization) -> str | None:
-    if not isinstance(before, _WEIGHTED):
+    if not isinstance(before, WEIGHTED):
         return "there is no layer before it" if before is None else f"it stands behind {before.name!r}"
-    for part, kinds in ((before, _WEIGHTED), (norm, (keras.layers.BatchNormalization,))):
+    for part, kinds in ((before, WEIGHTED), (norm, (keras.layers.BatchNormalization,))):
         otherwise = computes_otherwise(part, kinds)
         if otherwise is not None:
             return f"{part.name!r} is unknown: {otherwise}"
@@ -190,8 +185,7 @@ def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None
         layer.gamma.assign(np.asarray(layer.gamma) * factor)
         layer.beta.assign(np.asarray(layer.beta) * factor)
         return
-    kernel = np.asarray(layer.kernel)
-    layer.kernel.assign(kernel * _per_output(layer, factor))
+    layer.kernel.assign(np.asarray(layer.kernel) * _per_output(layer, factor))
     if layer.use_bias:
         layer.bias.assign(np.asarray(layer.bias) * factor)
 

@@ -12,26 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import fold_backwards, fold_forwards, with_bias
+from keras_spiking_bp.conversion.fold import WEIGHTED, fold_backwards, fold_forwards, with_bias
 from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_kinds import AVERAGE_POOLING, GLOBAL_AVERAGE_POOLING, MOVING
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
-#: Affine layers with a kernel.
-WEIGHTED = (
-    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)  # fmt: skip
-PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-AVERAGE = (
-    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-)  # fmt: skip
-#: Affine layers that pass values on unchanged, in place or moved.
-MOVING = (
-    *PADDING, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Flatten, keras.layers.Reshape,
-    keras.layers.Permute,
-)  # fmt: skip
+AVERAGE = (*AVERAGE_POOLING, *GLOBAL_AVERAGE_POOLING)
 
 
 @dataclasses.dataclass

@@ -11,17 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, factor_and_shift_arrays
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, RELU, Graph
 from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
 from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
-from keras_spiking_bp.utils.layer_kinds import SAME, computes_otherwise, is_of_keras
+from keras_spiking_bp.utils.layer_kinds import (
+    GLOBAL_MAX_POOLING,
+    MAX_POOLING,
+    MOVING,
+    SAME,
+    computes_otherwise,
+    is_of_keras,
+)
 from keras_spiking_bp.utils.validation import check_static_shape
 
-_MAXIMUM = (
-    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-)  # fmt: skip
 _PREPARES = (
     keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
 )  # fmt: skip
@@ -47,33 +50,26 @@ def read(ann: keras.Model) -> Graph:
     last = graph.nodes.get(graph.output)
     rectified = last is None or (graph.spikes(last.name) and not isinstance(last.layer, AVERAGE))
     if rectified or not any(isinstance(node.layer, WEIGHTED) for node in graph):
-        raise ValueError(
-            "`ann` must end in a Dense or convolutional layer, linear or with a softmax or sigmoid behind it (pooling "
-            "or reshaping may be between)"
-        )
+        raise ValueError("`ann` must end in a Dense or convolutional layer without a ReLU; pooling may follow it")
     return graph
 
 
 def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> tuple[str, bool]:
-    """Adds the layers of a model that takes `source`, `alone` if nothing else does.
-
-    Returns the name of its output, and whether nothing else takes that, if it is still `source`.
-    """
+    """Adds the layers of a model on `source`; returns its output, and whether all is one row (`alone`) until there."""
     ends = {INPUT: source}
-    alone_at = {INPUT: alone}  # those that nothing else takes, nor any value that they only pass on
     taken = [name for call in found for name in call.sources]
     for call in found:
         layer = call.layer
         check_is_layer(layer)
         if isinstance(layer, keras.layers.InputLayer):
-            ends[layer.name], alone_at[layer.name] = source, alone
+            ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
-        alone_here = alone_at[layer.name] = alone_at[call.sources[0]] and taken.count(call.sources[0]) == 1
+        alone = alone and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
-            ends[layer.name], alone_at[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
-        elif sources == [INPUT] and alone_here and (isinstance(layer, _PREPARES) or _augments(layer)):
+            ends[layer.name], alone = _walk(inner, name_of_output(layer), sources[0], graph, alone)
+        elif sources == [INPUT] and alone and (isinstance(layer, _PREPARES) or _augments(layer)):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
             name = unique_name(layer.name, {part.name for part in layers})
@@ -82,7 +78,7 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             ends[layer.name] = INPUT
         else:
             ends[layer.name] = _add(layer, sources, graph)
-    return ends[output], alone_at[output]
+    return ends[output], alone
 
 
 def _augments(layer: keras.layers.Layer) -> bool:
@@ -171,17 +167,9 @@ def _normalization(layer, sources, graph):
 
 def _rescaling(layer, sources, graph):
     shape = graph.shape_of(sources[0])
-    factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
+    channels = (*(1 for _ in shape), shape[-1])  # NumPy refuses all but one number, or one a channel
+    factor, shift = (np.broadcast_to(x, channels).astype("float32").ravel() for x in (layer.scale, layer.offset))
     return graph.add(AFFINE, channel_affine(factor, shift, shape, layer.name), sources, layer.name).name
-
-
-def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """A scale or offset of `Rescaling` as one number per channel; `shape` is the input's."""
-    array = np.asarray(value, "float32")
-    in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
-    why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
-    _refuse_if(not in_last or array.size not in (1, shape[-1]), layer, why)
-    return np.broadcast_to(array.reshape(-1), shape[-1:])
 
 
 def _activated(layer, sources, graph):
@@ -212,7 +200,7 @@ _HANDLERS: dict[type, Callable[[Any, list[str], Graph], str]] = {
     **dict.fromkeys(WEIGHTED, _weighted),
     **dict.fromkeys((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _separable),
     **dict.fromkeys((*MOVING, *AVERAGE), _affine),
-    **dict.fromkeys(_MAXIMUM, functools.partial(_affine, kind=MAXIMUM)),
+    **dict.fromkeys((*MAX_POOLING, *GLOBAL_MAX_POOLING), functools.partial(_affine, kind=MAXIMUM)),
     **dict.fromkeys((keras.layers.Add, keras.layers.Concatenate), _join),
     **dict.fromkeys((*SAME, keras.layers.ActivityRegularization), _nothing),
     **dict.fromkeys((keras.layers.Activation, keras.layers.ReLU), _activated),
@@ -245,6 +233,4 @@ def _drop_end(graph: Graph) -> None:
             break
     for node in graph:
         if node.kind == END:
-            raise ValueError(
-                f"The layer {node.of!r} cannot be converted: a softmax or sigmoid must be at the end of the network"
-            )
+            raise ValueError(f"The layer {node.of!r} cannot be converted: a softmax or sigmoid must be at the end")

@@ -11,9 +11,10 @@ import numpy as np
 
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, MaxPoolingCell, ReadoutCell, SequentialCell
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import channel_affine, scale_inputs, scale_outputs
-from keras_spiking_bp.conversion.graph import AFFINE, JOIN, MAXIMUM, PADDING, POOL, RELU, WEIGHTED, Graph, Node
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, scale_inputs, scale_outputs
+from keras_spiking_bp.conversion.graph import AFFINE, JOIN, MAXIMUM, POOL, RELU, Graph, Node
 from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_kinds import PADDING
 
 #: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any
@@ -36,8 +37,7 @@ class Placed:
 def written(graph: Graph, norms: Mapping[str, float], unit: float, **neuron: Any) -> list[Placed]:
     """The layers of the spiking network, in execution order; those of a graph in normal form are scaled for it.
 
-    `norms` are what one spike of each layer of neurons represents, `unit` what an encoder output of 1 does; `neuron` the
-    `reset_mechanism`, `initial_membrane` and `surrogate`.
+    `norms` are what one spike of each layer of neurons represents, `unit` what an encoder output of 1 does.
     """
     writer = _Writer(graph, norms, unit, neuron)
     for node in graph:

@@ -43,8 +43,7 @@ class Signal:
         if self.flattened_from is not None:
             raise ValueError(
                 f"{where} takes a flattened picture {self.flattened_from} without a dense layer in between, and NIR "
-                "flattens (C, H, W) where Keras flattens (H, W, C): its entries would be in another order. Leave the "
-                "flattening out, or put a dense layer behind it"
+                "flattens (C, H, W): its entries would be in another order"
             )
 
 

@@ -14,14 +14,10 @@ Ours integrate first and leak last: `m <- m + I`, fire at m > threshold, `m <- b
 
 A `CubaLIF` has its own current, `tau_syn dI/dt = w_in S - I`, which is updated before the potential.
 
-A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
-times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. Other libraries
-have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes tau and r of infinity for a neuron without
-leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each step: in our units a current of `v_leak / r`.
-
-A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay leaves
-nothing that float32 could add to a current (`forgets`). So is a spiking neuron, or its current, with a time constant of
-`dt`.
+Where `gain = r dt / tau` (of a CubaLIF times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold /
+gain our threshold. Other libraries have `r = 1` for an IF whose step adds I, whatever dt is; snnTorch writes tau and r
+of infinity for a neuron without leak. A `v_leak` of a LIF is in our units a current of `v_leak / r`. A `Threshold`
+remembers nothing: here a neuron whose decay leaves nothing that float32 could add to a current.
 
 A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
@@ -123,8 +119,8 @@ def _decay_and_gain(
     tau, r = _values(node, of_decay), _values(node, factor)
     if np.min(tau) < (dt * (1 - _TOLERANCE) if shortest is None else shortest):
         raise ValueError(
-            f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-            f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
+            f"`dt` must be smaller than the time constant of each neuron. Received: dt={dt!r}, {of_decay}="
+            f"{np.min(tau):g} of node {name!r}"
         )
     with np.errstate(invalid="ignore"):
         gain = np.where(np.isinf(tau) & np.isinf(r), 1.0, np.multiply(r, dt) / tau)
@@ -140,10 +136,7 @@ def _threshold(name: str, node: Any) -> Parameter:
 def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
     r = _values(node, "r")
     if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
-        raise ValueError(
-            f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1, as in other "
-            f"libraries. Received: r={shown(r)}"
-        )
+        raise ValueError(f"`r` of node {name!r} must be 1 / dt = {1 / dt:g}, or 1. Received: r={shown(r)}")
 
 
 def _values(node: Any, parameter: str) -> Parameter:
@@ -158,10 +151,8 @@ def _one_if_same(values: np.ndarray, tolerance: float = 0.0) -> Parameter:
 def _check_zero(name: str, node: Any, parameter: str) -> None:
     values = _values(node, parameter)
     if np.any(values != 0):
-        raise ValueError(
-            f"`{parameter}` of the {type(node).__name__} node {name!r} must be 0, where our neurons rest. "
-            f"Received: {shown(values)}"
-        )
+        kind = type(node).__name__
+        raise ValueError(f"`{parameter}` of the {kind} node {name!r} must be 0. Received: {shown(values)}")
 
 
 def _one_if_close(gain: Parameter) -> Parameter:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import swapped
-from keras_spiking_bp.interchange.read_layers import READERS, keras_name
+from keras_spiking_bp.interchange.read_layers import READERS
 
 SPIKING, READOUTS = tuple(equations.OF_SPIKING), ("I", "LI")
 _ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
@@ -24,14 +24,12 @@ class Nodes:
 
     def __init__(self, graph: Any):
         self.of, edges = flat(graph)
-        self.keras_names = {keras_name(name) for name in self.of}
         self.sources = {name: [a for a, b in edges if b == name] for name in self.of}
         self.followers = {name: [b for a, b in edges if a == name] for name in self.of}
         for name in self.of:
             if self.kind(name) not in _ALLOWED:
                 raise ValueError(
-                    f"`graph` has the node {name!r} of type {self.kind(name)}, for which there is no cell. "
-                    f"Allowed are {', '.join(_ALLOWED)}"
+                    f"`graph` has the node {name!r} of type {self.kind(name)}. Allowed are {', '.join(_ALLOWED)}"
                 )
             self._check_numbers(name)
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
@@ -54,8 +52,8 @@ class Nodes:
         shape = tuple(int(size) for size in self.of[name].input_type["input"])
         if len(shape) not in (1, 2, 3):
             raise ValueError(
-                "The input of `graph` must be one step of one sample, (N,), (C, L) or (C, H, W). In snnTorch, export "
-                f"with ignore_dims=[0], which leaves out the batch. Received: {shape}"
+                "The input of `graph` must be one step of one sample, (N,), (C, L) or (C, H, W). (snnTorch leaves out "
+                f"the batch with ignore_dims=[0].) Received: {shape}"
             )
         return name, swapped(shape, "last")
 

@@ -28,7 +28,6 @@ from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
 from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
 from keras_spiking_bp.models.parts import assemble
-from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.validation import check_positive
 
 if TYPE_CHECKING:
@@ -123,10 +122,8 @@ def _read_graph(
         for term in terms:
             term.check_order(f"The node {name!r}")
         if len(shapes := {term.shape for term in terms}) > 1:
-            raise ValueError(
-                f"The node {name!r} must get inputs of one shape, which are added. Received: {shapes}, channels last"
-            )
-        add = keras.layers.Add(name=unique_name(f"{keras_name(name)}_inputs", nodes.keras_names), dtype="float32")
+            raise ValueError(f"The node {name!r} must get inputs of one shape. Received: {shapes}, channels last")
+        add = keras.layers.Add(name=f"{keras_name(name)}_inputs", dtype="float32")
         parts[add.name] = (add, [names[source] for source in sources])
         return [add.name], signals[sources[0]]
 
@@ -159,7 +156,7 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     for part in nodes.recurrent_paths[name]:
         layer, back = read_layer(part, nodes.of[part], back)
         layers.append(layer)
-    return RecurrentCell(cell, joined(layers), name=unique_name(f"{keras_name(name)}_recurrent", nodes.keras_names))
+    return RecurrentCell(cell, joined(layers), name=f"{keras_name(name)}_recurrent")
 
 
 def _spiking(
@@ -203,7 +200,5 @@ def _ours(name: str, value: Any, signal: Signal) -> Any:
     wanted = swapped(signal.shape, "first")
     fits = value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True))
     if not fits:  # NumPy would align a vector with the last axis, the width of a picture
-        raise ValueError(
-            f"The parameters of node {name!r} must have the shape of its input, {wanted}. Received: {value.shape}"
-        )
+        raise ValueError(f"The parameters of node {name!r} must have the shape {wanted}. Received: {value.shape}")
     return neurons_from_nir(value, signal)

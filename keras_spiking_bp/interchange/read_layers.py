@@ -46,8 +46,7 @@ def _dense(name, node, signal):
     weight = np.asarray(node.weight, "float32")
     if weight.ndim != 2 or signal.shape != weight.shape[1:]:
         raise ValueError(
-            f"`weight` of node {name!r} must be (out, in) on a flat input. "
-            f"Received: weight of shape {weight.shape} on {signal.shape}"
+            f"`weight` of node {name!r} must be (out, in) on a flat input. Received: {weight.shape} on {signal.shape}"
         )
     bias = getattr(node, "bias", None)
     layer = keras.layers.Dense(len(weight), use_bias=bias is not None, name=keras_name(name), dtype="float32")
@@ -61,35 +60,26 @@ def _conv(name, node, signal):
     weight, bias = np.asarray(node.weight, "float32"), np.asarray(node.bias, "float32")
     axes = weight.ndim - 2
     strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
-    padding = _padding(name, node, size)
-    padded = not isinstance(padding, str)
+    padding, sides = node.padding, (0,) * axes
+    if padding == "same" and set(strides) != {1}:
+        raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
+    if not isinstance(padding, str):
+        padding, sides = "valid", _sizes(padding, axes)
+        if set(strides) == {1} and all(2 * p == d * (k - 1) for p, d, k in zip(sides, dilation, size, strict=True)):
+            padding, sides = "same", (0,) * axes
     layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
-        len(weight), size, strides=strides, padding="valid" if padded else padding, dilation_rate=dilation,
+        len(weight), size, strides=strides, padding=padding, dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
-        data_format="channels_last", name=keras_name(name) + "_conv" * padded, dtype="float32",
+        data_format="channels_last", name=keras_name(name) + "_conv" * any(sides), dtype="float32",
     )  # fmt: skip
-    if padded:
-        pad, sides = (keras.layers.ZeroPadding2D, padding) if axes == 2 else (keras.layers.ZeroPadding1D, padding[0])
-        around = pad(sides, data_format="channels_last", dtype="float32")
+    if any(sides):
+        pad, both = (keras.layers.ZeroPadding2D, sides) if axes == 2 else (keras.layers.ZeroPadding1D, sides[0])
+        around = pad(both, data_format="channels_last", dtype="float32")
         layer = keras.Sequential([around, conv], name=keras_name(name))
     layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     conv.set_weights([kernel, bias] if conv.use_bias else [kernel])
     return layer, _output(layer, signal)
-
-
-def _padding(name: str, node: Any, size: Sizes) -> str | Sizes:
-    """The padding as Keras calls it; or what is padded on both sides of each axis."""
-    strides, dilation = _sizes(node.stride, len(size)), _sizes(node.dilation, len(size))
-    if isinstance(node.padding, str):
-        if node.padding == "same" and any(stride != 1 for stride in strides):
-            raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
-        return node.padding
-    padding = _sizes(node.padding, len(size))
-    if not any(padding):
-        return "valid"
-    same = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
-    return "same" if same and all(stride == 1 for stride in strides) else padding
 
 
 def _average_pooling(name, node, signal, suffix=""):
@@ -117,8 +107,7 @@ def _scale(name, node, signal):
     signal.check_order(f"The node {name!r}")
     if scale.ndim and scale.shape != signal.shape:
         raise ValueError(
-            f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}, "
-            "channels last"
+            f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}"
         )
     return Scale(scale.tolist(), name=keras_name(name), dtype="float32"), signal
 
@@ -126,10 +115,7 @@ def _scale(name, node, signal):
 def _flatten(name, node, signal):
     rank = len(signal.shape)
     if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, rank - 1):
-        raise ValueError(
-            f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
-            f"Received: {int(node.start_dim)}, {int(node.end_dim)}"
-        )
+        raise ValueError(f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0, end_dim=-1")
     layer = keras.layers.Flatten(data_format="channels_last", name=keras_name(name), dtype="float32")
     return layer, signal.flat()
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     """A spiking network as a NIR graph, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
 
+    Needs the package nir: `pip install 'keras-spiking-bp[nir]'`.
+
     A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, one with a
     synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse its own node;
     a `RecurrentCell` has feedback edges (docs/nir.md has the table). Simulators with the rule
@@ -47,7 +49,6 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         A `nir.NIRGraph` of float32 parameters, with one input and one output.
 
     Raises:
-        ImportError: if the package nir is not installed.
         TypeError: if there is no `SpikingRNN`, or one with a `call`, or a cell of cells with a `step`, of its own.
         ValueError: if the network has something that NIR cannot express, such as `reset_mechanism="subtract"` or a
             `MaxPoolingCell`, a batch normalisation that cannot be folded, or weights that are not finite.
@@ -64,10 +65,8 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         {'input': 'Input', 'hidden_synapse': 'Linear', 'hidden': 'LIF', 'readout_synapse': 'Affine', 'readout': 'LI',
          'output': 'Output'}
     """
-    try:
-        import nir
-    except ImportError as error:
-        raise ImportError("`to_nir` needs the package nir: pip install 'keras-spiking-bp[nir]'") from error
+    import nir
+
     cell = _network(model)
     check_finite_weights(cell)
     graph = _Writer(nir, check_positive("dt", dt))
@@ -88,15 +87,15 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
     for other in [] if model is rnn else getattr(model, "operations", model.layers):
         if other is not rnn and not isinstance(other, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
             raise ValueError(
-                "`model` must have nothing but an encoder around its SpikingRNN. "
-                f"Received: {other.name!r} ({type(other).__name__}). Give the SpikingRNN alone"
+                "`model` must have nothing but an encoder around its SpikingRNN: give that alone. "
+                f"Received: {other.name!r} ({type(other).__name__})"
             )
     check_allowed(rnn, go_backwards=False)
     return rnn.cell
 
 
 class _Writer:
-    """The nodes and edges so far. What takes or gives `sources` takes or gives the sum of the outputs of these nodes."""
+    """The nodes and edges so far. `sources` are the nodes whose sum a cell or layer takes, or gives."""
 
     def __init__(self, nir: ModuleType, dt: float):
         self.nir, self.dt = nir, dt
@@ -156,10 +155,7 @@ class _Writer:
             tau, r = equations.leaky(beta, self.dt)
             return self.nir.LI(tau=tau, r=beta * r, v_leak=0 * ones)
         if type(cell) not in (LIFCell, IFCell, PoolingCell):
-            raise ValueError(
-                f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
-                "Allowed are LIFCell, IFCell, PoolingCell, ReadoutCell and cells of these"
-            )
+            raise ValueError(f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR")
         # the neurons of NIR are set to v_reset when they fire, and start at 0
         check_allowed(cell, reset_mechanism="zero", initial_membrane=0)
         beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
@@ -167,9 +163,7 @@ class _Writer:
         if cell.synaptic_beta is not None:
             synaptic_beta = of_each("synaptic_beta")
             if not (leaks and equations.leaks(cell.name, synaptic_beta)):
-                raise ValueError(
-                    f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants"
-                )
+                raise ValueError(f"The cell {cell.name!r} must have beta and synaptic_beta below 1, for NIR")
             (tau_syn, w_in), (tau, r) = (equations.leaky(b, self.dt) for b in (synaptic_beta, beta))
             return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)
         if not leaks:

@@ -25,7 +25,7 @@ def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> 
         if type(part) in _PADDED:
             if type(behind) is not _PADDED[type(part)]:
                 raise ValueError(
-                    f"The layer {named(part)} must stand right before a convolution, in one keras.Sequential with it"
+                    f"{named(part)} must stand right before a convolution, in one keras.Sequential with it"
                 )
             continue  # merged into the convolution
         padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
@@ -46,9 +46,7 @@ def check_allowed(layer: keras.layers.Layer, **allowed: Any) -> None:
 def _check_layer(layer: keras.layers.Layer) -> None:
     if type(layer) not in _WRITERS:
         raise ValueError(
-            f"The layer {named(layer)} has no node in NIR. Allowed are Dense, Conv1D and Conv2D (with zero padding "
-            "before them), BatchNormalization behind these, AveragePooling2D, Rescaling, Flatten, and "
-            "keras.Sequential of these"
+            f"The layer {named(layer)} has no node in NIR. Allowed are {[kind.__name__ for kind in _WRITERS]}"
         )
     check_allowed(
         layer, quantization_mode=None, data_format="channels_last", activation=keras.activations.linear, groups=1,
@@ -68,36 +66,22 @@ def _conv(nir, layer, signal, padding):
     else:
         raise ValueError(
             f"The layer {layer.name!r} pads its sides unequally (padding={layer.padding!r} with strides "
-            f"{layer.strides} on {signal.shape}), and NIR pads them equally. Use "
-            "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')]), or ZeroPadding1D and Conv1D"
+            f"{layer.strides}), which NIR cannot. Use keras.Sequential([ZeroPadding2D(...), Conv2D(...)])"
         )
     weight = np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1))
     bias = _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32")
-    sizes = {"input_shape": signal.shape[:-1], "stride": layer.strides, "dilation": layer.dilation_rate}
-    sizes["padding"] = total
-    if len(padding) == 1:
-        sizes = {key: size if isinstance(size, str) else int(size[0]) for key, size in sizes.items()}
-        return nir.Conv1d(weight=weight, bias=bias, groups=1, **sizes), output
-    node = nir.Conv2d(
-        weight=weight,
-        bias=bias,
-        groups=1,
-        **{key: size if isinstance(size, str) else tuple(size) for key, size in sizes.items()},
-    )
+    sizes = [signal.shape[:-1], layer.strides, total, layer.dilation_rate]
+    kind, of_axes = (nir.Conv1d, lambda size: int(size[0])) if len(padding) == 1 else (nir.Conv2d, tuple)
+    inputs, strides, padded, dilation = (size if isinstance(size, str) else of_axes(size) for size in sizes)
+    node = kind(inputs, weight, strides, padded, dilation, groups=1, bias=bias)
     if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
-        raise ValueError(
-            f"The layer {layer.name!r} must have a square kernel: the package nir infers shapes from one side of it. "
-            f"Received: kernel_size={layer.kernel_size}"
-        )
+        raise ValueError(f"The layer {layer.name!r} must have a square kernel, for nir. Received: {layer.kernel_size}")
     return node, output
 
 
 def _dense(nir, layer, signal, _):
     if len(signal.shape) != 1:
-        raise ValueError(
-            f"The layer {layer.name!r} must have a flat input. Received: {signal.shape}. Put a Flatten before it, or "
-            "use Conv2D with a kernel of 1"
-        )
+        raise ValueError(f"The layer {layer.name!r} must have a flat input. Received: {signal.shape}")
     weight = dense_to_nir(_float32(layer.kernel), signal)
     node = nir.Affine(weight, _float32(layer.bias)) if layer.use_bias else nir.Linear(weight)
     return node, _output(layer, signal.shape)
@@ -105,9 +89,7 @@ def _dense(nir, layer, signal, _):
 
 def _average_pooling(nir, layer, signal, _):
     if layer.padding == "same" and any(max(sides) for sides in _padding_of_same(layer, signal.shape)):
-        raise ValueError(
-            f"The layer {layer.name!r} must have padding='valid', since NIR's average counts what is padded"
-        )
+        raise ValueError(f"{layer.name!r} must have padding='valid', since NIR's average counts what is padded")
     node = nir.AvgPool2d(np.array(layer.pool_size), np.array(layer.strides), np.array((0, 0)))
     return node, _output(layer, signal.shape)
 
@@ -147,9 +129,7 @@ def _symmetric(layer: keras.layers.Layer) -> tuple[int, ...]:
     """The padding on both sides of each axis."""
     sides = layer.padding if isinstance(layer, keras.layers.ZeroPadding2D) else (layer.padding,)
     if any(before != after for before, after in sides):
-        raise ValueError(
-            f"The layer {layer.name!r} must pad opposite sides equally, as NIR does. Received: padding={layer.padding}"
-        )
+        raise ValueError(f"{layer.name!r} must pad opposite sides equally, as NIR does. Received: {layer.padding}")
     return tuple(before for before, _ in sides)
 
 
