@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ class OperationCount(NamedTuple):
     def plus(self, accumulates: int = 0, macs: int = 0) -> OperationCount:
         return OperationCount(self.accumulates + accumulates, self.macs + macs)
 
-    def plus_synapses(self, layers: tuple[keras.layers.Layer, ...], shape: tuple[int, ...]) -> OperationCount:
+    def plus_synapses(self, layers: tuple[keras.layers.Layer, ...], shape: tuple[Any, ...]) -> OperationCount:
         """With one operation for each synapse of the last of `layers`: pooling, without weights, only adds."""
         synapses = round(fan_out(layers, shape).sum())
         return self.plus(macs=synapses) if layers[-1].weights else self.plus(accumulates=synapses)
@@ -34,9 +34,8 @@ class OperationCount(NamedTuple):
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
     """Cost of each connection in one inference of the same network as an ANN.
 
-    As `operations_of_model` counts: one MAC for each synapse with a weight, one accumulate for each element of a
-    pooling window, and for each element of a summand that exists anyway, such as an identity shortcut. What several
-    paths share, such as the layers after an `Add`, is counted once, for the first.
+    Counted as by `operations_of_model`: a summand that exists anyway, such as an identity shortcut, by its elements.
+    What several paths share, such as the layers after an `Add`, is counted once, for the first.
     """
     ends = collections.defaultdict(set)
     for path in paths:
@@ -103,8 +102,9 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
         if isinstance(layer, keras.Model):
             cost = cost.plus(*operations_of_model(layer))
         elif isinstance(layer, keras.layers.Add):
+            shapes: Any = call.shapes
             unweighted = sum(not is_partial_sum(name) for name in call.sources)
-            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*call.shapes)))
+            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
             padded = isinstance(before.layer, PADDING)

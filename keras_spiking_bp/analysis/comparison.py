@@ -21,11 +21,9 @@ from keras_spiking_bp.utils.validation import check_positive_int, check_share
 
 
 class Comparison(Table):
-    """A row for each network at full length, and for each spiking network at equal accuracy.
+    """A row for each network at full length, and for each spiking network at equal accuracy, `target`.
 
-    Attributes:
-        curves: accuracy over time of each spiking network, by name (`AccuracyOverTime`).
-        target: the accuracy of the rows "at equal accuracy".
+    `curves` are the `AccuracyOverTime` of each spiking network, by name.
     """
 
     def __init__(self, rows: list[dict[str, Any]], curves: Mapping[str, Table], target: float | None):
@@ -64,8 +62,7 @@ def compare(
         one that never is has no row.
 
     Raises:
-        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`; ValueError too if `accuracy`
-            is not from 0 to 1.
+        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
@@ -82,10 +79,9 @@ def compare(
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
         of_network = None if isinstance(network, Run) else data
-        curves[name] = AccuracyOverTime(
-            as_run(network, of_network, labels, batch_size, verbose, counted=True, classified=True)
-        )
-        rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
+        done = as_run(network, of_network, labels, batch_size, verbose, counted=True, classified=True)
+        curves[name] = AccuracyOverTime(done)
+        rows.append(_row(name, "full length", curves[name], done.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
     for name, curve in curves.items():
@@ -110,13 +106,6 @@ def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Cos
         outputs = np.asarray(network(as_inputs(network, inputs), training=False))
         right += (outputs.argmax(-1) == checked_labels(labels_of_batch, outputs.shape[1:])).sum()
         samples += len(outputs)
-    return {
-        "network": name,
-        "at": "full length",
-        "accuracy": float(right / samples),
-        "steps": 1,
-        "spikes": None,
-        "accumulates": accumulates,
-        "macs": macs,
-        "energy_nj": costs.of_ann(accumulates, macs) / 1000,
-    }
+    row = {"network": name, "at": "full length", "accuracy": float(right / samples), "steps": 1, "spikes": None}
+    energy = costs.of_ann(accumulates, macs) / 1000
+    return {**row, "accumulates": accumulates, "macs": macs, "energy_nj": energy}

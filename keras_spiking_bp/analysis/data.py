@@ -62,8 +62,7 @@ def class_indices(labels: Any, samples: int) -> np.ndarray | None:
 def checked_labels(labels: np.ndarray | None, output_shape: Sequence[int]) -> np.ndarray:
     """Class indices for an accuracy of outputs, whose shape is that of one sample.
 
-    What one output says about two classes depends on the loss (a logit is compared with 0, a probability with 1/2),
-    which is unknown here.
+    What one output says about two classes depends on the loss, which is unknown here.
     """
     if labels is None:
         raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")

@@ -16,9 +16,7 @@ from keras_spiking_bp.analysis.table import Table
 class Operations(Table):
     """Operations of each connection, per sample; the last row is the whole network.
 
-    Attributes:
-        neuron_updates: potentials (including the readout's, and synaptic currents) times time steps: integrate, leak,
-            compare. Not counted in the rows.
+    Not in the rows: `neuron_updates`, potentials (the readout's too, and synaptic currents) times time steps.
     """
 
     def __init__(self, rows: list[dict[str, Any]], neuron_updates: float):
@@ -53,8 +51,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         summand: its synapses count once for each.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted, or layers with synapses
-            are outside of the `SpikingRNN`.
+        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -72,16 +69,9 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         ann = ann_counts.get(path.name, OperationCount())
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
-        rows.append(
-            {
-                "connection": path.name,
-                "synapses": synapses,
-                "accumulates": 0.0 if multiplies else counted,
-                "macs": counted if multiplies else 0.0,
-                "ann_accumulates": ann.accumulates * times,
-                "ann_macs": ann.macs * times,
-            }
-        )
+        spiking = {"accumulates": 0.0 if multiplies else counted, "macs": counted if multiplies else 0.0}
+        of_ann = {"ann_accumulates": ann.accumulates * times, "ann_macs": ann.macs * times}
+        rows.append({"connection": path.name, "synapses": synapses, **spiking, **of_ann})
     total = {name: sum(row[name] for row in rows) for name in list(rows[0])[1:]}
     return Operations([*rows, {"connection": "total", **total}], done.updates * done.mean_steps)
 
@@ -101,10 +91,9 @@ class Costs:
         mac: of a MAC (one multiplication, one addition).
         neuron_update: of one neuron in one time step (leak and comparison); the paper has none.
         memory_access: of reading or writing one 32-bit word. An AC of spikes takes three (weight; potential, read and
-            written), and so does a MAC of a spiking network, which skips zeros and therefore goes from input to input.
-            An ANN goes from output to output, so that a sum stays in a register: its MAC takes two (weight;
-            activation), its AC, as in pooling, one (activation). A neuron update takes two (potential, read and
-            written).
+            written), and so does a MAC of a spiking network, which goes from input to input. An ANN goes from output to
+            output, so that a sum stays in a register: its MAC takes two (weight; activation), its AC one (activation).
+            A neuron update takes two (potential, read and written).
         FLOAT32_45NM: the defaults, the paper's.
         INT32_45NM: of 32-bit integers, 45 nm CMOS: an addition 0.1 pJ, a multiplication 3.1 pJ.
 

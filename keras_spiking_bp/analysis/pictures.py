@@ -84,7 +84,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         neurons: how many to draw.
 
     Raises:
-        TypeError, ValueError: as `raster`; ValueError if there is no layer of this name.
+        TypeError, ValueError: as `raster`; ValueError too if there is no layer of this name.
     """
     number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
@@ -187,17 +187,15 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     left.legend(frameon=False, loc="lower right")
     labels = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
     colors = [styles[row["network"]]["color"] for row in table.rows]
-    bars = right.barh(labels, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white", color=colors)
-    right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize="small")
+    energies = [row["energy_nj"] / 1000 for row in table.rows]
+    texts = [f"{energy:,.0f}" if energy >= 100 else f"{energy:.3g}" for energy in energies]
+    bars = right.barh(labels, energies, edgecolor="white", color=colors)
+    right.bar_label(bars, texts, padding=3, fontsize="small")
     right.invert_yaxis()
     right.margins(x=0.14)
     right.tick_params(axis="y", length=0, labelsize="small")
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
     return left, right
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any:

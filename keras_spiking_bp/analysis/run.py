@@ -32,7 +32,7 @@ class Run:
     """Activity of a network on N samples over T time steps. Returned by `run`, used by all of `analysis`.
 
     Attributes:
-        outputs: `V[t] / t` at each step t (for a network that ends in spikes, its firing rates so far), (N, T, ...).
+        outputs: `V[t] / t` at each step t, or firing rates so far, (N, T, ...).
         steps: the number of steps t so far that no mask skips, (N, T).
         labels: class indices (N,), or None.
         neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
@@ -44,8 +44,7 @@ class Run:
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero
             value, if the input is not spikes) counts once for each synapse that it reaches. Empty likewise.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
-        updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
-            the counts of max pooling.
+        updates: number of potentials updated per step, with synaptic currents and the counts of max pooling.
         encoded: whether an encoder makes the time steps of one sample; if not, the sample is a series.
         uncounted: why operations cannot be counted; empty if they are.
     """
@@ -184,6 +183,7 @@ def as_run(
         raise ValueError("`data` must hold at least one sample. Received: no sample")
 
     whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
+    carried = [item for n in layer.cell.neurons() if n.carries_state for item in n.carried_shapes.items()]
     spiking_input = bool(whole["is_spikes"].all())
     sizes = {INPUT: math.prod(front.outputs[0].shape[2:]), **neurons} if spiking_input else neurons
     return Run(
@@ -198,13 +198,7 @@ def as_run(
         synapses=tuple(round(fan.sum()) for fan in fans),
         operations={path.name: whole["operations"][:, :, i] for i, path in enumerate(paths if fans else ())},
         spiking_input=spiking_input,
-        updates=sum(
-            math.prod(shape)
-            for neuron in layer.cell.neurons()
-            if neuron.carries_state
-            for entry, shape in neuron.carried_shapes.items()
-            if entry != "fed_back"  # kept, not computed
-        ),
+        updates=sum(math.prod(shape) for entry, shape in carried if entry != "fed_back"),  # kept, not computed
         encoded=encoded,
         uncounted=uncounted,
     )

@@ -6,12 +6,9 @@ from typing import Any
 
 
 class Table:
-    """Rows of one result.
+    """`rows` of one result, dictionaries with the same keys.
 
     `pandas.DataFrame(table.rows)` makes a data frame of it; printing it gives Markdown.
-
-    Attributes:
-        rows: a list of dictionaries with the same keys.
     """
 
     def __init__(self, rows: list[dict[str, Any]]):

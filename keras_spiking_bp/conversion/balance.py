@@ -46,11 +46,10 @@ def balanced(
             progress.add(1)
     norms = {}
     for node in neurons:
-        statistic = statistics[node.name]
         if method == "mse":
-            norm = statistic.least_error(num_steps, initial_membrane, reset_mechanism)
+            norm = statistics[node.name].least_error(num_steps, initial_membrane, reset_mechanism)
         else:
-            norm = statistic.percentile()
+            norm = statistics[node.name].percentile()
         if norm == 0:
             raise ValueError(
                 f"The layer {name_of(graph, node)!r} gives 0 for {percentile:g} % of its activations on `sample_data`. "

@@ -71,8 +71,8 @@ def correct_biases(
 
     for part in placed:
         inputs = [values[name] for name in part.sources]
-        cell, node = part.layer, part.node
-        holder = None if node is None else _holder(graph, node)
+        cell, node = part.layer, part.node or ""
+        holder = _holder(graph, node) if node else None
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, inputs[0])
             value = _over_time(cell, apart(current))

@@ -56,8 +56,7 @@ def convert_to_snn(
     * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
     * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one after if that has no
       padding, else kept as a frozen layer;
-    * Add, Concatenate of channels;
-    * Dropout and others that do nothing in inference;
+    * Add, Concatenate of channels, Dropout and others that do nothing in inference;
     * Rescaling, Normalization, Resizing, CenterCrop and layers that augment at the start: they stay before the encoder;
     * a softmax or sigmoid at the end, which is dropped.
 
@@ -92,9 +91,8 @@ def convert_to_snn(
         ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted, or
             the activations of a layer on the sample data have NaN or infinity, or are all 0.
 
-    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
-    al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
-    threshold).
+    Source: Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et al., "A Free Lunch
+    From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a threshold).
 
     Example:
         >>> ann = keras.Sequential([
@@ -127,8 +125,8 @@ def convert_to_snn(
             stacklevel=2,
         )
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
-    few, expected = images_for(graph, images, encoder.num_steps), {}
     if calibrate_biases:
+        few = images_for(graph, images, encoder.num_steps)
         give_biases(graph)
         expected = means(graph, few, norms)
     neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane}

@@ -31,8 +31,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
             Without an encoder, the counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
-            gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
-            direction).
+            gives the counterpart its own layers with the current weights (`copy_weights` copies them again).
         name: name of the new model.
 
     Raises:
@@ -88,9 +87,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of a spiking network to its counterpart, or back.
-
-    Those of the cells and, if both have layers before the encoder, of these.
+    """Copies the weights of a spiking network to its counterpart, or back, with those before the encoder.
 
     Args:
         source, target: a model with one `SpikingRNN` and its `ann_counterpart`, or that of a network with the same
@@ -107,9 +104,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         >>> copy_weights(ann, snn)
     """
     spiking, ordinary = (source, target) if is_spiking(source) else (target, source)
-    nodes = flat(spiking_layer(spiking).cell)
-    nodes = [node for node in nodes if not isinstance(node.layer, NeuronCell) and node.layer.weights]
-    parts = [(_name(node), node.layer) for node in nodes]
+    synapses = [node for node in flat(spiking_layer(spiking).cell) if not isinstance(node.layer, NeuronCell)]
+    parts = [(_name(node), node.layer) for node in synapses if node.layer.weights]
     if _BEFORE in {layer.name for layer in ordinary.layers} and encoder_of(spiking)[1] is not spiking.inputs[0]:
         parts.append((_BEFORE, _before_encoder(spiking)))
     values: dict[int, np.ndarray] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -70,7 +68,11 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None) and has_stock_call(layer):
-            return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
+            compiled, layer.compiled = layer.compiled, False  # Keras compiles clones, and needs a config of the loss
+            try:
+                return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
+            finally:
+                layer.compiled = compiled
         if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
             config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
         else:
@@ -78,8 +80,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         pairs.append((layer, type(layer).from_config(config)))
         return pairs[-1][1]
 
-    with _uncompiled(model):
-        folded = clone(model)
+    folded = clone(model)
     for old, new in pairs:
         if isinstance(old, SpikingRNN):
             copy_own_variables(old, new)
@@ -91,19 +92,6 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         else:
             _copy_all(old, new)
     return folded
-
-
-@contextlib.contextmanager
-def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Within it Keras compiles no clone as its model is, which fails if the loss is a function without a config."""
-    compiled = [part for part in model._flatten_layers() if isinstance(part, keras.Model) and part.compiled]
-    for part in compiled:
-        part.compiled = False
-    try:
-        yield
-    finally:
-        for part in compiled:
-            part.compiled = True
 
 
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
@@ -185,7 +173,10 @@ def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None
         layer.gamma.assign(np.asarray(layer.gamma) * factor)
         layer.beta.assign(np.asarray(layer.beta) * factor)
         return
-    layer.kernel.assign(np.asarray(layer.kernel) * _per_output(layer, factor))
+    of_kernel = np.asarray(factor)
+    if of_kernel.ndim and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
+        of_kernel = of_kernel.reshape(layer.kernel.shape[-2:])
+    layer.kernel.assign(np.asarray(layer.kernel) * of_kernel)
     if layer.use_bias:
         layer.bias.assign(np.asarray(layer.bias) * factor)
 
@@ -228,13 +219,6 @@ def with_bias(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.layers
     new.build((None, *shape))
     new.kernel.assign(layer.kernel)
     return new
-
-
-def _per_output(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
-    """A factor per output channel, shaped to multiply the kernel."""
-    if np.ndim(factor) and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
-        return np.reshape(factor, layer.kernel.shape[-2:])
-    return np.asarray(factor)
 
 
 def _per_input(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:

@@ -152,8 +152,8 @@ def relu_before_maximum(graph: Graph) -> None:
         rectified = takers and all(taker.kind == RELU for taker in takers) and node.name != graph.output
         if node.kind != MAXIMUM or not rectified or graph.spikes(node.name):
             continue
-        first, *others = takers
-        if any(other.maximum != first.maximum for other in others):
+        first = takers[0]
+        if any(taker.maximum != first.maximum for taker in takers):
             continue
         for taker in takers:
             graph.drop(taker)
@@ -162,10 +162,7 @@ def relu_before_maximum(graph: Graph) -> None:
 
 
 def fold_normalization_forwards(graph: Graph) -> None:
-    """Folds batch normalisation into the one layer with weights after it, if that has no padding.
-
-    Before padding it remains: zeros are padded after it, which no weights can represent.
-    """
+    """Folds batch normalisation into the one layer with weights after it, unless that pads with zeros first."""
     for node in graph:
         if not _normalizes(node) or not graph.taken_once(node.name):
             continue
@@ -177,10 +174,7 @@ def fold_normalization_forwards(graph: Graph) -> None:
 
 
 def neurons_for_averages(graph: Graph) -> None:
-    """Adds neurons to average pooling of spikes, so that its output is spikes.
-
-    None where all its values go to an `Add` as currents, as in a shortcut, or at the end.
-    """
+    """Adds neurons to average pooling of spikes, unless all its values go to an `Add` as currents, or to the end."""
     for node in graph:
         if isinstance(node.layer, AVERAGE) and graph.spikes(node.sources[0]) and not _is_added(graph, node.name):
             node.kind = POOL if node.name != graph.output else AFFINE

@@ -25,9 +25,7 @@ from keras_spiking_bp.utils.layer_kinds import (
 )
 from keras_spiking_bp.utils.validation import check_static_shape
 
-_PREPARES = (
-    keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
-)  # fmt: skip
+_PREPARES = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop)
 #: Layers that augment images, besides those called `Random...`.
 _AUGMENT = ("AugMix", "CutMix", "MixUp", "RandAugment")
 #: Functions accepted as an activation, by its name: the name of a function alone proves nothing.

@@ -86,8 +86,7 @@ class _Writer:
         layer, sources, unit = self._affine(last) if last.kind == AFFINE else self._nothing(last.name)
         if np.ndim(unit) or unit != 1:
             layer = keras.Sequential([layer, self._rescaling(unit, last.shape, "unit")], name=layer.name)
-        cell = ReadoutCell(layer, beta=1.0, name="readout")
-        self._place(cell, sources, last, 1.0)
+        self._place(ReadoutCell(layer, beta=1.0, name="readout"), sources, last, 1.0)
 
     def _place(self, layer: keras.layers.Layer, sources: list[str], node: Node | None, unit: Unit) -> str:
         layer.name = unique_name(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
@@ -101,11 +100,12 @@ class _Writer:
         norm = self.norms[node.name]
         threshold = norm / unit
         if synapse is None or not synapse.layer.weights:
-            # spikes alone may add up to the threshold exactly, as in a full window of saturated neurons, and it must be
-            # exceeded
+            # spikes of saturated neurons add up to the threshold exactly, and it must be exceeded
             threshold = threshold * (1 - 2**-20)
         threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
-        kind = "pool" if node.kind == POOL else _kind(synapse)
+        kind = "pool" if node.kind == POOL else "relu"
+        if synapse is not None and isinstance(synapse.layer, WEIGHTED):
+            kind = "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"
         surrogate = self.neurons["surrogate"]
         neurons = {**self.neurons, "surrogate": None if surrogate is None else surrogate.scaled(threshold)}
         cell = IFCell(layer, threshold, dropout=node.dropout, name=self._name(kind), **neurons)
@@ -130,8 +130,7 @@ class _Writer:
     def _moved(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
         """A layer without weights: units pass, those of channels to their new positions."""
         source, layer = node.sources[0], node.layer
-        unit = self.units[source]
-        called = self.called[source]
+        called, unit = self.called[source], self.units[source]
         if np.ndim(unit) and isinstance(layer, keras.layers.Flatten):
             unit = np.tile(unit, node.shape[0] // len(unit))
         elif np.ndim(unit) and isinstance(layer, (keras.layers.Reshape, keras.layers.Permute)):
@@ -144,8 +143,8 @@ class _Writer:
     def _join(self, node: Node) -> None:
         if self.graph.spikes(node.name):  # a concatenation
             units = [np.broadcast_to(self.units[name], self.graph.shape_of(name)[-1:]) for name in node.sources]
-            unit = np.concatenate(units).astype("float32")
-            one = float(unit[0]) if (unit == unit[0]).all() else unit
+            of_channels = np.concatenate(units).astype("float32")
+            one = float(of_channels[0]) if (of_channels == of_channels[0]).all() else of_channels
             self._place(node.layer, [self.called[name] for name in node.sources], node, one)
         else:
             unit = self.wanted(node)
@@ -187,10 +186,3 @@ class _Writer:
     def _name(self, kind: str) -> str:
         self.numbers[kind] = self.numbers.get(kind, 0) + 1
         return f"{kind}{self.numbers[kind]}"
-
-
-def _kind(synapse: Node | None) -> str:
-    """Name prefix of neurons with this synapse."""
-    if synapse is None or not isinstance(synapse.layer, WEIGHTED):
-        return "relu"
-    return "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"

@@ -52,12 +52,9 @@ def forgets(beta: Parameter) -> bool:
 
 
 def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
-
-    From beta as float32, as the neurons use it: a float32 reader recovers it exactly for beta >= 0.75.
-    """
-    tau = np.float32(dt) / (np.float32(1) - np.float32(beta))
-    return np.asarray(tau), np.asarray(tau / np.float32(dt))
+    """`tau` and `r = tau / dt` of a decay `beta` < 1 per step, which a float32 reader recovers exactly if >= 0.75."""
+    tau = np.asarray(np.float32(dt) / (np.float32(1) - np.float32(beta)))
+    return tau, np.asarray(tau / np.float32(dt))
 
 
 def without_leak(dt: float) -> np.ndarray:
@@ -124,8 +121,7 @@ def _decay_and_gain(
         )
     with np.errstate(invalid="ignore"):
         gain = np.where(np.isinf(tau) & np.isinf(r), 1.0, np.multiply(r, dt) / tau)
-    decay = np.maximum(1 - dt / tau, NO_MEMORY)
-    return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain, _TOLERANCE))
+    return _one_if_same(np.maximum(1 - dt / tau, NO_MEMORY)), _one_if_close(gain)
 
 
 def _threshold(name: str, node: Any) -> Parameter:
@@ -156,5 +152,4 @@ def _check_zero(name: str, node: Any, parameter: str) -> None:
 
 
 def _one_if_close(gain: Parameter) -> Parameter:
-    close = np.isclose(gain, 1, rtol=_TOLERANCE)
-    return np.where(close, 1.0, gain) if isinstance(gain, np.ndarray) else 1.0 if close else gain
+    return _one_if_same(np.where(np.isclose(gain, 1, rtol=_TOLERANCE), 1.0, gain), _TOLERANCE)

@@ -31,16 +31,12 @@ class Nodes:
                 raise ValueError(
                     f"`graph` has the node {name!r} of type {self.kind(name)}. Allowed are {', '.join(_ALLOWED)}"
                 )
-            self._check_numbers(name)
+            for parameter in ("bias", "scale", "v_leak", "weight"):  # NaN would become the absence of spikes
+                with np.errstate(over="ignore"):
+                    values = np.asarray(getattr(self.of[name], parameter, 0)).astype("float32")
+                if not np.isfinite(values).all():
+                    raise ValueError(f"`{parameter}` of the {self.kind(name)} node {name!r} must be finite in float32")
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
-
-    def _check_numbers(self, name: str) -> None:
-        """Rejects weights and currents that are not finite in float32: NaN would become the absence of spikes."""
-        for parameter in ("bias", "scale", "v_leak", "weight"):
-            with np.errstate(over="ignore"):
-                values = np.asarray(getattr(self.of[name], parameter, 0)).astype("float32")
-            if not np.isfinite(values).all():
-                raise ValueError(f"`{parameter}` of the {self.kind(name)} node {name!r} must be finite in float32")
 
     def kind(self, name: str) -> str:
         """The type of a node, such as `"LIF"`."""
@@ -87,10 +83,7 @@ class Nodes:
 
 
 def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`.
-
-    Edges to a graph then lead to what follows its input; edges to its output lead to what follows the graph.
-    """
+    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`."""
     nodes, edges = dict(graph.nodes), [(str(a), str(b)) for a, b in graph.edges]
     for name, node in graph.nodes.items():
         if not hasattr(node, "nodes"):

@@ -26,14 +26,12 @@ from keras_spiking_bp.gradients.surrogates import Surrogate
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
-from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
+from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, scaled
 from keras_spiking_bp.models.parts import assemble
 from keras_spiking_bp.utils.validation import check_positive
 
 if TYPE_CHECKING:
     import nir
-
-_DEFAULT_DT = 1e-4
 
 
 def from_nir(
@@ -85,10 +83,9 @@ def from_nir(
         >>> bool(np.all(model(spikes) == layer(spikes)))
         True
     """
-    if not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
+    if not hasattr(graph, "nodes"):
         raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
-    metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
-    dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
+    dt = check_positive("dt", float(graph.metadata.get("dt", 1e-4)) if dt is None else dt)
     surrogate = surrogates.get(surrogate)
     nodes = Nodes(graph)
     start, input_shape = nodes.input()
@@ -130,7 +127,7 @@ def _read_graph(
     for name in nodes.in_order():
         inputs, signal = take(name)
         if nodes.kind(name) in READERS:
-            layer, signal = read_layer(name, nodes.of[name], signal)
+            layer, signal = READERS[nodes.kind(name)](name, nodes.of[name], signal)
         else:
             synapse = keras.layers.Identity(dtype="float32")
             source = nodes.sources[name][0]
@@ -154,7 +151,7 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     signal.check_order(f"The way back to the node {name!r}")
     layers, back = [], signal
     for part in nodes.recurrent_paths[name]:
-        layer, back = read_layer(part, nodes.of[part], back)
+        layer, back = READERS[nodes.kind(part)](part, nodes.of[part], back)
         layers.append(layer)
     return RecurrentCell(cell, joined(layers), name=f"{keras_name(name)}_recurrent")
 

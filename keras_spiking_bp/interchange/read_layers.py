@@ -11,13 +11,6 @@ import numpy as np
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.interchange.axes import Scale, Signal, dense_from_nir
 
-Sizes = tuple[int, ...]
-
-
-def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
-    """The layer of a node on `signal`, built and with its weights, and its output."""
-    return READERS[type(node).__name__](name, node, signal)
-
 
 def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
     """`layer` with its output times `factor`, a number or one for each neuron: in its weights, or by another layer."""
@@ -95,8 +88,7 @@ def _average_pooling(name, node, signal, suffix=""):
 def _sum_pooling(name, node, signal):
     """The average, times the size of its window."""
     average, signal = _average_pooling(name, node, signal, "_average")
-    window = average.pool_size[0] * average.pool_size[1]
-    times = keras.layers.Rescaling(float(window), dtype="float32")
+    times = keras.layers.Rescaling(float(average.pool_size[0] * average.pool_size[1]), dtype="float32")
     return keras.Sequential([average, times], name=keras_name(name)), signal
 
 
@@ -120,6 +112,7 @@ def _flatten(name, node, signal):
     return layer, signal.flat()
 
 
+#: The layer of a node on a signal, with its weights, and its output: by the type of the node.
 READERS = {
     "Affine": _dense,
     "AvgPool2d": _average_pooling,
@@ -136,6 +129,6 @@ def _output(layer: keras.layers.Layer, signal: Signal) -> Signal:
     return Signal(tuple(layer.compute_output_shape((None, *signal.shape))[1:]))
 
 
-def _sizes(value: Any, axes: int) -> Sizes:
+def _sizes(value: Any, axes: int) -> tuple[int, ...]:
     """One integer for each axis."""
     return tuple(int(size) for size in np.broadcast_to(np.asarray(value), (axes,)))

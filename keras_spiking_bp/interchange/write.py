@@ -35,11 +35,9 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, one with a
     synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse its own node;
     a `RecurrentCell` has feedback edges (docs/nir.md has the table). Simulators with the rule
-    `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR; weights are
-    transposed for it. Batch normalisation is folded, as by `fold_batch_normalization`.
-
-    Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
-    the gradient rule, surrogates. `nir.write(path, graph)` saves it.
+    `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR. Batch normalisation
+    is folded. Not in the graph: the encoder (the input is that of one step), the division of the output by the number
+    of steps, the gradient rule, surrogates. `nir.write(path, graph)` saves it.
 
     Args:
         model: a built `keras.Model` with one `SpikingRNN`, or such a layer.
@@ -67,20 +65,6 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     """
     import nir
 
-    cell = _network(model)
-    check_finite_weights(cell)
-    graph = _Writer(nir, check_positive("dt", dt))
-    signal = Signal(tuple(cell.input_shape_of_step))
-    graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
-    (last,), signal = graph.network(cell, ["input"], signal)
-    signal.check_order("The output of the network")
-    graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
-    graph.edges.append((last, "output"))
-    return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
-
-
-def _network(model: keras.Model | SpikingRNN) -> Cell:
-    """The cell of the one `SpikingRNN` of a model with nothing else to write."""
     rnn = spiking_layer(model)
     check_stock_calls(model, rnn)
     # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
@@ -91,7 +75,15 @@ def _network(model: keras.Model | SpikingRNN) -> Cell:
                 f"Received: {other.name!r} ({type(other).__name__})"
             )
     check_allowed(rnn, go_backwards=False)
-    return rnn.cell
+    check_finite_weights(rnn.cell)
+    graph = _Writer(nir, check_positive("dt", dt))
+    signal = Signal(tuple(rnn.cell.input_shape_of_step))
+    graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
+    (last,), signal = graph.network(rnn.cell, ["input"], signal)
+    signal.check_order("The output of the network")
+    graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
+    graph.edges.append((last, "output"))
+    return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
 
 
 class _Writer:
@@ -107,6 +99,7 @@ class _Writer:
         output = (sources, signal)
         for node in flat(cell):
             inputs = [(sources, signal) if i == CELL_INPUT else ends[i] for i in node.inputs]
+            terms = [name for names, _ in inputs for name in names]
             if len(inputs) > 1 or node.delayed_to is not None:
                 for _, term in inputs:
                     term.check_order(f"The sum {node.name!r}")
@@ -114,9 +107,8 @@ class _Writer:
                 (back, *_), _ = self.layers(node.layer, *inputs[0], node.name)
                 self.edges.append((back, ends[node.delayed_to][0][0]))
             elif isinstance(node.layer, NeuronCell):
-                output = self.neurons(node.layer, [name for names, _ in inputs for name in names], inputs[0][1])
+                output = self.neurons(node.layer, terms, inputs[0][1])
             elif isinstance(node.layer, keras.layers.Add):
-                terms = [name for names, _ in inputs for name in names]
                 if twice := sorted({term for term in terms if terms.count(term) > 1}):
                     raise ValueError(
                         f"The sum {node.name!r} takes an output twice, {twice}: NIR has one edge between two nodes"
@@ -136,9 +128,7 @@ class _Writer:
 
     def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[list[str], Signal]:
         node = self._neurons(cell, current)
-        node.metadata = {"cell": type(cell).__name__}
-        if cell.dropout:
-            node.metadata["dropout"] = cell.dropout
+        node.metadata = {"cell": type(cell).__name__, "dropout": cell.dropout}
         return self.add(cell.name, node, sources), current
 
     def _neurons(self, cell: NeuronCell, current: Signal) -> Any:

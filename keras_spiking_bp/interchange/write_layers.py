@@ -14,19 +14,20 @@ from keras_spiking_bp.interchange.axes import Scale, Signal, dense_to_nir, neuro
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.validation import named
 
-Pair = tuple[int, int]
-
 
 def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> Iterator[tuple[Any, Signal]]:
     """The nodes of a synapse on `signal`, in order, each with its output. No node: the identity."""
     parts = parts_of(layer)
     for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
-        _check_layer(part)
+        if type(part) not in _WRITERS:
+            raise ValueError(
+                f"The layer {named(part)} has no node in NIR. Allowed are {[k.__name__ for k in _WRITERS]}"
+            )
+        linear = keras.activations.linear
+        check_allowed(part, quantization_mode=None, data_format="channels_last", activation=linear, groups=1, offset=0)
         if type(part) in _PADDED:
             if type(behind) is not _PADDED[type(part)]:
-                raise ValueError(
-                    f"{named(part)} must stand right before a convolution, in one keras.Sequential with it"
-                )
+                raise ValueError(f"{named(part)} must stand right before a convolution, in one Sequential with it")
             continue  # merged into the convolution
         padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)
@@ -41,17 +42,6 @@ def check_allowed(layer: keras.layers.Layer, **allowed: Any) -> None:
         if np.any(np.asarray(received) != value):
             value, received = (getattr(x, "__name__", x) for x in (value, received))
             raise ValueError(f"{named(layer)} must have {name}={value!r}, for NIR. Received: {received!r}")
-
-
-def _check_layer(layer: keras.layers.Layer) -> None:
-    if type(layer) not in _WRITERS:
-        raise ValueError(
-            f"The layer {named(layer)} has no node in NIR. Allowed are {[kind.__name__ for kind in _WRITERS]}"
-        )
-    check_allowed(
-        layer, quantization_mode=None, data_format="channels_last", activation=keras.activations.linear, groups=1,
-        offset=0,
-    )  # fmt: skip
 
 
 def _conv(nir, layer, signal, padding):
@@ -72,8 +62,8 @@ def _conv(nir, layer, signal, padding):
     bias = _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32")
     sizes = [signal.shape[:-1], layer.strides, total, layer.dilation_rate]
     kind, of_axes = (nir.Conv1d, lambda size: int(size[0])) if len(padding) == 1 else (nir.Conv2d, tuple)
-    inputs, strides, padded, dilation = (size if isinstance(size, str) else of_axes(size) for size in sizes)
-    node = kind(inputs, weight, strides, padded, dilation, groups=1, bias=bias)
+    inputs, strides, around, dilation = (size if isinstance(size, str) else of_axes(size) for size in sizes)
+    node = kind(inputs, weight, strides, around, dilation, groups=1, bias=bias)
     if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
         raise ValueError(f"The layer {layer.name!r} must have a square kernel, for nir. Received: {layer.kernel_size}")
     return node, output
@@ -137,7 +127,7 @@ def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
     return Signal(tuple(layer.compute_output_shape((None, *shape))[1:]))
 
 
-def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[Pair]:
+def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """What padding='same' puts before and after each axis but the channels."""
     window = getattr(layer, "pool_size", None) or layer.kernel_size
     sides = []
