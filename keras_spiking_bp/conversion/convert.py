@@ -117,10 +117,11 @@ def convert_to_snn(
     if not images.size or images.shape[1:] != shape:
         raise ValueError(f"`sample_data` must hold images of the shape {shape}. Received: shape {images.shape}")
     normal_form(graph)
-    most, largest = 1.0 / encoder.scale, float(tf.reduce_max(tf.abs(graph.prepared(images))))
-    if isinstance(encoder, PoissonEncoder) and largest > 1.01 * most:  # not the rounding of the advice
+    unit, cuts_off = 1.0 / encoder.scale, isinstance(encoder, PoissonEncoder)
+    largest = float(tf.reduce_max(tf.abs(graph.prepared(images)))) if cuts_off else 0.0
+    if largest > 1.01 * unit:  # not the rounding of the advice
         warnings.warn(
-            f"`encoder` cuts off values of images beyond {most:.3g}, and `sample_data` has values up to {largest:.3g}: "
+            f"`encoder` cuts off values of images beyond {unit:.3g}, and `sample_data` has values up to {largest:.3g}: "
             f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
             stacklevel=2,
         )
@@ -130,7 +131,7 @@ def convert_to_snn(
         give_biases(graph)
         expected = means(graph, few, norms)
     neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane}
-    parts = written(graph, norms, most, surrogate=surrogates.get(surrogate), **neuron)
+    parts = written(graph, norms, unit, surrogate=surrogates.get(surrogate), **neuron)
     front = []
     for layer in graph.front.layers if graph.front else []:
         taken = layer.name in (*RESERVED, encoder.name)

@@ -32,7 +32,6 @@ class Signal:
     flattened_from: tuple[int, ...] | None = None
 
     def flat(self) -> Signal:
-        """The same signal, flattened."""
         if len(self.shape) == 1:
             return self
         same_order = self.shape[-1] == 1 or math.prod(self.shape[:-1]) == 1

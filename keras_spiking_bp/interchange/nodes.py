@@ -56,9 +56,12 @@ class Nodes:
     def in_order(self) -> list[str]:
         """The nodes after the input, each after its sources, without those of a way back and the output."""
         looped = {part for path in self.recurrent_paths.values() for part in path}
-        ends = [the_only(kind, self.of) for kind in ("Input", "Output")]
+        start, end = (the_only(kind, self.of) for kind in ("Input", "Output"))
         sources = {name: names for name, names in self.sources.items() if name not in looped}
-        return [name for name in graphlib.TopologicalSorter(sources).static_order() if name not in ends]
+        for name, names in sources.items():
+            if not (names or name == start) or not (self.followers[name] or name == end):
+                raise ValueError(f"The node {name!r} must be between the input and the output of `graph`")
+        return [name for name in graphlib.TopologicalSorter(sources).static_order() if name not in (start, end)]
 
     def _cut_recurrent_path(self, name: str) -> list[str] | None:
         """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""

@@ -54,12 +54,12 @@ def _conv(name, node, signal):
     axes = weight.ndim - 2
     strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
     padding, sides = node.padding, (0,) * axes
-    if padding == "same" and set(strides) != {1}:
-        raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
     if not isinstance(padding, str):
         padding, sides = "valid", _sizes(padding, axes)
         if set(strides) == {1} and all(2 * p == d * (k - 1) for p, d, k in zip(sides, dilation, size, strict=True)):
             padding, sides = "same", (0,) * axes
+    elif padding == "same" and set(strides) != {1}:
+        raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
     layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
         len(weight), size, strides=strides, padding=padding, dilation_rate=dilation,
         use_bias=bool(np.any(bias)),  # NIR has no convolution without bias

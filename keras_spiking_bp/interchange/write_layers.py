@@ -63,10 +63,7 @@ def _conv(nir, layer, signal, padding):
     sizes = [signal.shape[:-1], layer.strides, total, layer.dilation_rate]
     kind, of_axes = (nir.Conv1d, lambda size: int(size[0])) if len(padding) == 1 else (nir.Conv2d, tuple)
     inputs, strides, around, dilation = (size if isinstance(size, str) else of_axes(size) for size in sizes)
-    node = kind(inputs, weight, strides, around, dilation, groups=1, bias=bias)
-    if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
-        raise ValueError(f"The layer {layer.name!r} must have a square kernel, for nir. Received: {layer.kernel_size}")
-    return node, output
+    return kind(inputs, weight, strides, around, dilation, groups=1, bias=bias), output
 
 
 def _dense(nir, layer, signal, _):

@@ -305,7 +305,7 @@ REFUSED = {
     "must end in a cell.*output_inputs": lambda: joined(
         "input-w w-n w-m n-output m-output", w=linear(), n=neurons(), m=neurons()
     ),
-    "must lead to the last one. Received: .'m_recurrent'": lambda: joined(
+    "'m' must be between the input and the output": lambda: joined(
         "input-w input-m m-m w-n n-output", w=linear(), m=neurons(), n=neurons()
     ),
     "one Input node.*'input', 'other'": lambda: joined(
