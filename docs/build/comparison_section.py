@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.plotting import plt
 from docs.build.blocks import command_of
 from docs.build.titles import TITLES
-from keras_spiking_bp.analysis import FLOAT32_45NM, Costs
+from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.analysis.comparison import Comparison
 from keras_spiking_bp.analysis.over_time import steps_to_reach
 from keras_spiking_bp.analysis.table import Table
@@ -129,7 +129,7 @@ def microjoules(row: dict, price: Price) -> str:
     """Energy of the operations in this row, in brackets that with memory accesses."""
     energies = microjoules_with_memory(row, price).items()
     with_memory = ", ".join(f"{energy:,.0f} with {cache}" for cache, energy in energies)
-    return f"{price(FLOAT32_45NM, row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
+    return f"{price(Costs.FLOAT32_45NM, row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
 
 
 def _statements(report: dict) -> list[tuple[str, str]]:
@@ -195,7 +195,7 @@ def _cheapest(report: dict, accuracy: float) -> tuple[str, dict, float] | None:
         steps = steps_to_reach(rows, accuracy)
         if steps is not None:
             row = rows[steps - 1]
-            ways.append((of, row, FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000))
+            ways.append((of, row, Costs.FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000))
     return min(ways, key=lambda way: way[2], default=None)
 
 

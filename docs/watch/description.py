@@ -21,7 +21,7 @@ def description(model: keras.Model) -> dict[str, Any]:
 
     `connections` hold for each element of their source the number of synapses that its spike reaches (`fan_out`: one
     number if that is the same for all), of which each costs an accumulate; `ann` the operations of one inference of the
-    same network as an ANN; `costs` picojoules (`FLOAT32_45NM`).
+    same network as an ANN; `costs` picojoules (`Costs.FLOAT32_45NM`).
 
     Args:
         model: images -> PoissonEncoder -> SpikingRNN that ends in a readout.
@@ -38,7 +38,7 @@ def description(model: keras.Model) -> dict[str, Any]:
     silent = [path.name for path in paths if path.source not in (INPUT, *fired)]
     if silent:
         raise ValueError(f"`model` must have spikes on all of its connections. Received: {silent}")
-    costs = ksbp.analysis.FLOAT32_45NM
+    costs = ksbp.analysis.Costs.FLOAT32_45NM
     accumulates, macs = np.sum(ann_operations(paths), axis=0)
     return {
         "num_steps": encoder.num_steps,

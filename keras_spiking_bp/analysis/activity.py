@@ -25,8 +25,7 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
-        data: inputs of the model, as in `analysis.run`.
-        batch_size, verbose: as in `analysis.run`.
+        data, batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table with a row for the input (if it is spikes), each layer of neurons and `"total"`:
@@ -49,12 +48,11 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
         ['conv1', 'fc1', 'total']
     """
     done = as_run(model, data, None, batch_size, verbose, labelled=False)
-    rows = []
-    for name, neurons in done.neurons.items():
-        rows.append(
-            _row(name, neurons, float(done.spikes[name].sum(1).mean()), done.mean_steps)
-            | {"silent": done.silent.get(name), "saturated": done.saturated.get(name)}
-        )
+    rows = [
+        _row(name, neurons, float(done.spikes[name].sum(1).mean()), done.mean_steps)
+        | {"silent": done.silent.get(name), "saturated": done.saturated.get(name)}
+        for name, neurons in done.neurons.items()
+    ]
     inner = [row for row in rows if row["layer"] != INPUT]
     neurons = sum(row["neurons"] for row in inner)
     total = _row("total", neurons, sum(row["spikes"] for row in inner), done.mean_steps)

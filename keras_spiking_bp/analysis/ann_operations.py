@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,8 +13,7 @@ import numpy as np
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.rnn.connections import Connection
 from keras_spiking_bp.utils.layer_graph import calls
-from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, SAME, parts_of
-from keras_spiking_bp.utils.validation import check_static_shape
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, PADDING, POOLING, SAME, parts_of
 
 
 class OperationCount(NamedTuple):
@@ -26,20 +25,17 @@ class OperationCount(NamedTuple):
     def plus(self, accumulates: int = 0, macs: int = 0) -> OperationCount:
         return OperationCount(self.accumulates + accumulates, self.macs + macs)
 
-    def plus_synapses(
-        self, layers: tuple[keras.layers.Layer, ...], shape: tuple[int, ...], layer: keras.layers.Layer
-    ) -> OperationCount:
-        """With one operation for each synapse of `layer`, the last of `layers`: pooling, without weights, only adds."""
+    def plus_synapses(self, layers: tuple[keras.layers.Layer, ...], shape: tuple[Any, ...]) -> OperationCount:
+        """With one operation for each synapse of the last of `layers`: pooling, without weights, only adds."""
         synapses = round(fan_out(layers, shape).sum())
-        return self.plus(macs=synapses) if layer.weights else self.plus(accumulates=synapses)
+        return self.plus(macs=synapses) if layers[-1].weights else self.plus(accumulates=synapses)
 
 
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
     """Cost of each connection in one inference of the same network as an ANN.
 
-    As `operations_of_model` counts: one MAC for each synapse with a weight, one accumulate for each element of a
-    pooling window, and for each element of a summand that exists anyway, such as an identity shortcut. What several
-    paths share, such as the layers after an `Add`, is counted once, for the first.
+    Counted as by `operations_of_model`: a summand that exists anyway, such as an identity shortcut, by its elements.
+    What several paths share, such as the layers after an `Add`, is counted once, for the first.
     """
     ends = collections.defaultdict(set)
     for path in paths:
@@ -67,7 +63,7 @@ def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
             if has_synapses(part):
                 exists, identity = value in counted, False
                 if not exists:
-                    cost = cost.plus_synapses(since, start, part)
+                    cost = cost.plus_synapses(since, start)
                 counted.add(value)
                 start, since = shape, ()
         if identity or (exists and len(ends[path.target]) > 1):
@@ -85,13 +81,7 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
     statistics, which can be folded into the weights.
 
     Raises:
-        TypeError: if it is neither Sequential nor functional.
-        ValueError: if it holds a layer whose synapses are not known, or cannot be followed (`layer_graph.calls`).
-
-    Example:
-        >>> ann = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()])
-        >>> operations_of_model(ann)
-        OperationCount(accumulates=0, macs=72)
+        TypeError, ValueError: as `layer_graph.calls` and `fan_out`.
     """
     cost = OperationCount()
     of_layer = {call.layer.name: call for call in calls(ann)}
@@ -112,14 +102,14 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
         if isinstance(layer, keras.Model):
             cost = cost.plus(*operations_of_model(layer))
         elif isinstance(layer, keras.layers.Add):
-            shapes = [check_static_shape("the input of an Add", shape) for shape in call.shapes]
+            shapes: Any = call.shapes
             unweighted = sum(not is_partial_sum(name) for name in call.sources)
             cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
-            padded = isinstance(before.layer, _PADDING)
+            padded = isinstance(before.layer, PADDING)
             layers, shape = ((before.layer, layer), before.shapes[0]) if padded else ((layer,), call.shapes[0])
-            cost = cost.plus_synapses(layers, check_static_shape(f"the input of {layer.name!r}", shape), layer)
+            cost = cost.plus_synapses(layers, shape)
     return cost
 
 
@@ -132,4 +122,3 @@ def computes_sums(layer: keras.layers.Layer) -> bool:
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.PReLU, keras.layers.Activation, keras.layers.Normalization, *ONE_TO_ONE, *PASSES_ON,
 )  # fmt: skip
-_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)

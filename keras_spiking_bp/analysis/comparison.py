@@ -10,22 +10,20 @@ import numpy as np
 
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.ann_operations import operations_of_model
-from keras_spiking_bp.analysis.data import batches_of, check_classes, is_correct
-from keras_spiking_bp.analysis.operations import FLOAT32_45NM, Costs
+from keras_spiking_bp.analysis.data import batches_of, checked_labels
+from keras_spiking_bp.analysis.operations import Costs
 from keras_spiking_bp.analysis.over_time import AccuracyOverTime
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.rnn.encoded_inputs import as_inputs
 from keras_spiking_bp.rnn.spiking_model import is_spiking
-from keras_spiking_bp.utils.validation import check_positive_int, is_number
+from keras_spiking_bp.utils.validation import check_positive_int, check_share
 
 
 class Comparison(Table):
-    """A row for each network at full length, and for each spiking network at equal accuracy.
+    """A row for each network at full length, and for each spiking network at equal accuracy, `target`.
 
-    Attributes:
-        curves: accuracy over time of each spiking network, by name (`AccuracyOverTime`).
-        target: the accuracy of the rows "at equal accuracy".
+    `curves` are the `AccuracyOverTime` of each spiking network, by name.
     """
 
     def __init__(self, rows: list[dict[str, Any]], curves: Mapping[str, Table], target: float | None):
@@ -43,7 +41,7 @@ def compare(
     data: Any = None,
     labels: Any = None,
     accuracy: float | None = None,
-    costs: Costs = FLOAT32_45NM,
+    costs: Costs = Costs.FLOAT32_45NM,
     batch_size: int = 50,
     verbose: int = 1,
 ) -> Comparison:
@@ -52,10 +50,10 @@ def compare(
     Args:
         networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions and pooling
             (ANNs); or `analysis.Run`s with labels.
-        data, labels: as in `analysis.run`, the same for all. Runs have their data; `labels` replace theirs.
+        data, labels, batch_size, verbose: as in `analysis.run`, the same for all. Runs have their data; `labels`
+            replace theirs.
         accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.
         costs: energy per operation.
-        batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table; in each row `network`, `at` (`"full length"` or `"equal accuracy"`), `accuracy`, `steps` (1 for an
@@ -64,8 +62,7 @@ def compare(
         one that never is has no row.
 
     Raises:
-        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`; TypeError too if `networks`
-            is no dictionary or empty, ValueError if `accuracy` is out of range.
+        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)
@@ -74,20 +71,17 @@ def compare(
         >>> [(row["network"], row["at"]) for row in table.rows[:2]]
         [('a', 'full length'), ('b', 'full length')]
     """
-    if not isinstance(networks, Mapping) or not networks:
-        raise TypeError(f'`networks` must be a dictionary, such as {{"a": model}}. Received: {networks!r}')
-    if accuracy is not None and not (is_number(accuracy) and 0 < accuracy <= 1):
-        raise ValueError(f"`accuracy` must be above 0 and at most 1. Received: accuracy={accuracy!r}")
+    if accuracy is not None:
+        check_share("accuracy", accuracy)
     rows, curves = [], {}
     for name, network in networks.items():
         if not isinstance(network, Run) and not is_spiking(network):
             rows.append(_ann_row(name, network, data, labels, costs, batch_size))
             continue
         of_network = None if isinstance(network, Run) else data
-        curves[name] = AccuracyOverTime(
-            as_run(network, of_network, labels, batch_size, verbose, counted=True, classified=True)
-        )
-        rows.append(_row(name, "full length", curves[name], curves[name].run.num_steps, costs))
+        done = as_run(network, of_network, labels, batch_size, verbose, counted=True, classified=True)
+        curves[name] = AccuracyOverTime(done)
+        rows.append(_row(name, "full length", curves[name], done.num_steps, costs))
     if accuracy is None and curves:
         accuracy = min(curve.rows[-1]["accuracy"] for curve in curves.values())
     for name, curve in curves.items():
@@ -106,22 +100,12 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
 
 def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
     accumulates, macs = operations_of_model(network)
-    check_classes(network.outputs[0].shape[1:])
     right = samples = 0
-    batch_size = check_positive_int("batch_size", batch_size)
-    batches, _ = batches_of(data, labels, batch_size, classes=network.outputs[0].shape[-1])
-    for inputs, classes in batches:
-        assert classes is not None  # `batches_of` raises
-        outputs = network(as_inputs(network, inputs), training=False)
-        right += is_correct(np.asarray(outputs), classes).sum()
+    batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
+    for inputs, labels_of_batch in batches:
+        outputs = np.asarray(network(as_inputs(network, inputs), training=False))
+        right += (outputs.argmax(-1) == checked_labels(labels_of_batch, outputs.shape[1:])).sum()
         samples += len(outputs)
-    return {
-        "network": name,
-        "at": "full length",
-        "accuracy": float(right / samples),
-        "steps": 1,
-        "spikes": None,
-        "accumulates": accumulates,
-        "macs": macs,
-        "energy_nj": costs.of_ann(accumulates, macs) / 1000,
-    }
+    row = {"network": name, "at": "full length", "accuracy": float(right / samples), "steps": 1, "spikes": None}
+    energy = costs.of_ann(accumulates, macs) / 1000
+    return {**row, "accumulates": accumulates, "macs": macs, "energy_nj": energy}

@@ -15,10 +15,10 @@ from keras_spiking_bp.utils.broadcasting import per_step
 def counter(
     layer: SpikingRNN, paths: tuple[Connection, ...], fans: tuple[np.ndarray, ...]
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A function from inputs over time, and their mask, to what happens in each step, and total spike counts.
+    """A function from inputs over time, and their mask, to what happens.
 
     In each step, (B, T, ...): `outputs`, `spikes`, `operations`, and `steps`, the number so far that no mask skips. For
-    each sample, (B, ...): `totals` of each layer, and whether its input `is_spikes`.
+    each sample, (B, ...): `totals` of the spikes of each layer, and whether its input `is_spikes`.
     """
     cell, neurons = layer.cell, layer.cell.neurons()
     spiking = [neuron.emits == "spikes" for neuron in neurons]
@@ -45,17 +45,9 @@ def counter(
             sequences = tf.cast(sequences, tf.float32)
         sequences, mask = without_masked(sequences, mask, layer.name)
         sums = cell.emits == "spikes"
-        window = run_window(
-            cell,
-            sequences,
-            [neuron.initial_state(tf.shape(sequences)[0], recorded=True) for neuron in neurons],
-            mask,
-            keep_outputs=True,
-            zero_output_for_mask=sums,
-            unroll=False,
-            differentiable=False,
-            trace=Trace(of_step, (tf.float32, tf.float64)),
-        )
+        start = [neuron.initial_state(tf.shape(sequences)[0], recorded=True) for neuron in neurons]
+        how = {"keep_outputs": True, "zero_output_for_mask": sums, "unroll": False, "differentiable": False}
+        window = run_window(cell, sequences, start, mask, trace=Trace(of_step, (tf.float32, tf.float64)), **how)
         exists = tf.ones(tf.shape(sequences)[:2], tf.int32) if mask is None else tf.cast(mask, tf.int32)
         steps = tf.cumsum(exists, axis=1)
         outputs = tf.cumsum(window.outputs, axis=1) if sums else window.outputs
@@ -67,14 +59,8 @@ def counter(
             if fires
         }
         is_spikes = tf.reshape((sequences == 0) | (tf.abs(sequences) == 1), (tf.shape(steps)[0], -1))
-        return {
-            "outputs": outputs,
-            "spikes": spikes,
-            "operations": operations,
-            "steps": steps,
-            "totals": totals,
-            "is_spikes": tf.reduce_all(is_spikes, 1),
-        }
+        of_steps = {"outputs": outputs, "spikes": spikes, "operations": operations, "steps": steps}
+        return {**of_steps, "totals": totals, "is_spikes": tf.reduce_all(is_spikes, 1)}
 
     return count
 

@@ -13,12 +13,9 @@ from keras_spiking_bp.datasets.batches import Batches
 
 
 def batches_of(
-    data: Any, labels: Any, batch_size: int, labelled: bool = True, classes: int | None = None
+    data: Any, labels: Any, batch_size: int, labelled: bool = True
 ) -> tuple[Iterator[tuple[Any, np.ndarray | None]], int | None]:
-    """Batches `(inputs, class indices or None)`, and their number, if it is known; `labelled`: with those of `data`.
-
-    `classes`: the number of classes, where labels are needed.
-    """
+    """Batches `(inputs, class indices or None)`, and their number, if it is known; `labelled`: with those of `data`."""
     if isinstance(data, Batches):
         data = data.epoch(0)
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
@@ -31,35 +28,20 @@ def batches_of(
         batches = (data[i] for i in range(number)) if of_keras else data
         pairs = (keras.utils.unpack_x_y_sample_weight(batch)[:2] for batch in batches)
         return (
-            ((x, checked_labels(y if labelled else None, len(keras.tree.flatten(x)[0]), classes)) for x, y in pairs),
+            ((x, class_indices(y if labelled else None, len(keras.tree.flatten(x)[0]))) for x, y in pairs),
             number if number >= 0 else None,
         )
     if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
-        raise TypeError(
-            "`data` must be an array (N, ...), a tf.data.Dataset or keras.utils.PyDataset of batches, or a "
-            f"datasets.Batches. Received: data of type {type(data).__name__}"
-        )
-    labels = checked_labels(labels, len(data), classes)
+        raise TypeError(f"`data` must be an array (N, ...), or a Dataset of batches. Received: {type(data).__name__}")
+    labels = class_indices(labels, len(data))
     parts = [slice(i, i + batch_size) for i in range(0, len(data), batch_size)]
     return ((data[part], None if labels is None else labels[part]) for part in parts), len(parts)
 
 
-def checked_labels(labels: Any, samples: int, classes: int | None = None) -> np.ndarray | None:
-    """Labels as class indices, one for each sample; None for none, unless the number of `classes` is given."""
+def class_indices(labels: Any, samples: int) -> np.ndarray | None:
+    """Class indices (N,), from indices or one-hot (N, classes) of any dtype, one for each sample; None for None."""
     if labels is None:
-        if classes is not None:
-            raise ValueError(NO_LABELS)
         return None
-    labels = _class_indices(labels)
-    if len(labels) != samples:
-        raise ValueError(f"`labels` must be one for each sample. Received: {len(labels)} for {samples} samples")
-    if classes is not None:
-        _check_range(labels, classes)
-    return labels
-
-
-def _class_indices(labels: Any) -> np.ndarray:
-    """Labels as class indices (N,), from indices or one-hot (N, classes), of any dtype."""
     labels = np.asarray(labels).astype("float64")
     if labels.ndim == 2 and labels.shape[1] > 1:  # the largest entry is that of the class
         fits = ((labels == labels.max(-1, keepdims=True)).sum(-1) == 1).all()
@@ -69,35 +51,24 @@ def _class_indices(labels: Any) -> np.ndarray:
         fits = (indices % 1 == 0).all()  # False of NaN and infinity
     if not fits:
         raise ValueError(
-            "`labels` must be class indices (N,), whole numbers, or one-hot (N, classes), each row with one largest "
-            f"entry. Received: labels of shape {labels.shape}, which begin with {labels[:1]}"
+            "`labels` must be class indices (N,) or one-hot (N, classes), each row with one largest entry. Received: "
+            f"labels of shape {labels.shape}, which begin with {labels[:1]}"
         )
+    if len(indices) != samples:
+        raise ValueError(f"`labels` must be one for each sample. Received: {len(indices)} for {samples} samples")
     return indices.astype("int64")
 
 
-NO_LABELS = "`labels` must be given: there is no accuracy without. Received: labels=None"
+def checked_labels(labels: np.ndarray | None, output_shape: Sequence[int]) -> np.ndarray:
+    """Class indices for an accuracy of outputs, whose shape is that of one sample.
 
-
-def is_correct(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether the largest of the outputs (..., classes) is that of the class index; these broadcast against (...)."""
-    _check_range(labels, outputs.shape[-1])
-    return outputs.argmax(-1) == labels
-
-
-def _check_range(labels: np.ndarray, classes: int) -> None:
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise ValueError(f"`labels` must be class indices from 0 to {classes - 1}. Received: {wrong[0]}")
-
-
-def check_classes(output_shape: Sequence[int]) -> None:
-    """Rejects outputs whose argmax is not a class; the shape is of one sample.
-
-    What one output says about two classes depends on the loss (a logit is compared with 0, a probability with 1/2),
-    which is unknown here.
+    What one output says about two classes depends on the loss, which is unknown here.
     """
+    if labels is None:
+        raise ValueError("`labels` must be given: there is no accuracy without. Received: labels=None")
     if len(output_shape) != 1 or output_shape[0] < 2:
-        raise ValueError(
-            "`model` must have one output for each class, of at least two classes, for an accuracy. Received: outputs "
-            f"of the shape {tuple(output_shape)}"
-        )
+        raise ValueError(f"`model` must have one output for each class. Received: the shape {tuple(output_shape)}")
+    wrong = labels[(labels < 0) | (labels >= output_shape[0])]
+    if wrong.size:
+        raise ValueError(f"`labels` must be class indices from 0 to {output_shape[0] - 1}. Received: {wrong[0]}")
+    return labels

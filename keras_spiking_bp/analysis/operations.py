@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -11,15 +11,12 @@ from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.ann_operations import OperationCount, ann_operations
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.utils.validation import is_number
 
 
 class Operations(Table):
     """Operations of each connection, per sample; the last row is the whole network.
 
-    Attributes:
-        neuron_updates: potentials (including the readout's, and synaptic currents) times time steps: integrate, leak,
-            compare. Not counted in the rows.
+    Not in the rows: `neuron_updates`, potentials (the readout's too, and synaptic currents) times time steps.
     """
 
     def __init__(self, rows: list[dict[str, Any]], neuron_updates: float):
@@ -34,22 +31,19 @@ class Operations(Table):
 def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
     """Synaptic operations per sample, counted exactly, beside those of the same network as an ANN.
 
-    The ANN beside a network with an `Encoder` sees the sample once, without feedback. Beside one without, whose input
-    is a series, it computes each layer, feedback too, at each time step that no mask skips, as a recurrent layer of
-    Keras does.
-
     A spike costs one accumulate (AC: an addition of a weight) for each synapse that it reaches; at borders and with
     strides it reaches fewer (`analysis.synapse_counts.fan_out`). An input that is not spikes (a constant current) costs
     a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse.
     Pooling windows and identity shortcuts have no weights: they accumulate, in the ANN too. Where no neurons follow
     average pooling, each spike goes through its window to the synapses of the next layer; the ANN computes the averages
-    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted (one addition
-    for each neuron and time step, in the ANN for each neuron).
+    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted.
+
+    The ANN beside a network with an `Encoder` sees the sample once, without feedback; beside one without, whose input
+    is a series, it computes each layer, feedback too, at each time step that no mask skips.
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
-        data: inputs of the model, as in `analysis.run`.
-        batch_size, verbose: as in `analysis.run`.
+        data, batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table with a row for each connection and `"total"`: `connection`, `synapses`, `accumulates` and `macs` of the
@@ -57,8 +51,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         summand: its synapses count once for each.
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted, or layers with synapses
-            are outside of the `SpikingRNN`.
+        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -76,16 +69,9 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         ann = ann_counts.get(path.name, OperationCount())
         counted = float(done.operations[path.name].sum(1).mean())
         multiplies = done.multiplies(path)
-        rows.append(
-            {
-                "connection": path.name,
-                "synapses": synapses,
-                "accumulates": 0.0 if multiplies else counted,
-                "macs": counted if multiplies else 0.0,
-                "ann_accumulates": ann.accumulates * times,
-                "ann_macs": ann.macs * times,
-            }
-        )
+        spiking = {"accumulates": 0.0 if multiplies else counted, "macs": counted if multiplies else 0.0}
+        of_ann = {"ann_accumulates": ann.accumulates * times, "ann_macs": ann.macs * times}
+        rows.append({"connection": path.name, "synapses": synapses, **spiking, **of_ann})
     total = {name: sum(row[name] for row in rows) for name in list(rows[0])[1:]}
     return Operations([*rows, {"connection": "total", **total}], done.updates * done.mean_steps)
 
@@ -95,23 +81,21 @@ class Costs:
     """Energy per operation, in picojoules.
 
     The defaults are those of the paper's analysis: 45 nm CMOS, 0.9 V, 32-bit floating point (Horowitz, ISSCC 2014): an
-    addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more than
-    arithmetic: a 32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures
-    for 64 bits), so set `memory_access` before claiming an advantage, and consider that a device may read a weight or
-    an activation once for several products: this table does not.
+    addition 0.9 pJ, a multiplication 3.7 pJ. It counts arithmetic in the synapses only. Memory often costs more: a
+    32-bit access to an 8 KiB cache about 5 pJ, to a 1 MiB cache about 50 pJ (half of Horowitz' figures for 64 bits), so
+    set `memory_access` before claiming an advantage. A device may read a weight or an activation once for several
+    products: this table does not.
 
     Attributes:
         accumulate: of an AC (one addition).
         mac: of a MAC (one multiplication, one addition).
         neuron_update: of one neuron in one time step (leak and comparison); the paper has none.
         memory_access: of reading or writing one 32-bit word. An AC of spikes takes three (weight; potential, read and
-            written), and so does a MAC of a spiking network, which skips zeros and therefore goes from input to input.
-            An ANN goes from output to output, so that a sum stays in a register: its MAC takes two (weight;
-            activation), its AC, as in pooling, one (activation). A neuron update takes two (potential, read and
-            written).
-
-    Raises:
-        ValueError: if one is negative or no number.
+            written), and so does a MAC of a spiking network, which goes from input to input. An ANN goes from output to
+            output, so that a sum stays in a register: its MAC takes two (weight; activation), its AC one (activation).
+            A neuron update takes two (potential, read and written).
+        FLOAT32_45NM: the defaults, the paper's.
+        INT32_45NM: of 32-bit integers, 45 nm CMOS: an addition 0.1 pJ, a multiplication 3.1 pJ.
 
     Example:
         >>> analysis.Costs(memory_access=5.0).of(accumulates=1, macs=0)
@@ -122,12 +106,8 @@ class Costs:
     mac: float = 4.6
     neuron_update: float = 0.0
     memory_access: float = 0.0
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not (is_number(value) and value >= 0):
-                raise ValueError(f"`{field.name}` must be a number of at least 0 (pJ). Received: {value!r}")
+    FLOAT32_45NM: ClassVar[Costs]
+    INT32_45NM: ClassVar[Costs]
 
     def of(self, accumulates: float, macs: float) -> float:
         """Energy of these operations of a spiking network, in pJ."""
@@ -144,10 +124,8 @@ class Costs:
         return number * (self.neuron_update + 2 * self.memory_access)
 
 
-#: 45 nm CMOS, 32-bit floating point, arithmetic only: the paper's.
-FLOAT32_45NM = Costs()
-#: The same with 32-bit integers: addition 0.1 pJ, multiplication 3.1 pJ.
-INT32_45NM = Costs(accumulate=0.1, mac=3.2)
+Costs.FLOAT32_45NM = Costs()
+Costs.INT32_45NM = Costs(accumulate=0.1, mac=3.2)
 
 
 class Energy(Table):
@@ -161,7 +139,7 @@ class Energy(Table):
 def energy(
     model: keras.Model | Run | Operations,
     data: Any = None,
-    costs: Costs = FLOAT32_45NM,
+    costs: Costs = Costs.FLOAT32_45NM,
     batch_size: int = 50,
     verbose: int = 1,
 ) -> Energy:
@@ -169,15 +147,12 @@ def energy(
 
     `energy = accumulates * costs.accumulate + macs * costs.mac`, plus memory and neuron updates where `costs` has them.
     An estimate, not a measurement, of arithmetic in a device that computes only where there is a spike. (LiteRT, ONNX
-    Runtime and TensorFlow compute all products at each step, T times those of the ANN.) With data movement, a spiking
-    network needs less than an ANN of equally coarse activations only if it fires rarely (in about 6 % of neurons and
-    steps or less, for T = 5, arXiv 2409.08290).
+    Runtime and TensorFlow compute all products at each step, T times those of the ANN.)
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.run` or `analysis.operations` result.
-        data: inputs of the model, as in `analysis.run`.
         costs: energy per operation.
-        batch_size, verbose: as in `analysis.run`.
+        data, batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table with a row for each connection, `"neurons"` (if updates cost anything) and `"total"`: `connection`,

@@ -11,10 +11,7 @@ import numpy as np
 from keras_spiking_bp.analysis import pictures
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
-from keras_spiking_bp.utils.validation import check_share, is_number
-
-#: The columns of a run, in their order, where operations are not counted.
-_UNCOUNTED = dict.fromkeys(("spikes", "accumulates", "macs"))
+from keras_spiking_bp.utils.validation import check_share
 
 
 def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | None:
@@ -27,31 +24,23 @@ def steps_to_reach(rows: Sequence[dict[str, Any]], accuracy: float) -> int | Non
 class AccuracyOverTime(Table):
     """A row for each number of time steps: the accuracy after them, and the mean spikes and operations so far.
 
-    Operations are None where they cannot be counted.
-
-    Attributes:
-        run: the pass that the rows come from.
+    Operations are None where they cannot be counted. `run` is the pass that the rows come from.
     """
 
     def __init__(self, run: Run):
         self.run = run
-        accuracy = run.correct().mean(0)
-        spent = {name: values.mean(0) for name, values in run.so_far().items()}
-        super().__init__(
-            [
-                {"steps": t + 1, "accuracy": float(accuracy[t])}
-                | _UNCOUNTED
-                | {name: float(values[t]) for name, values in spent.items()}
-                for t in range(run.num_steps)
-            ]
-        )
+        self._correct, self._spent = run.correct(), run.so_far()
+        super().__init__([{"steps": t + 1, **self._means(t)} for t in range(run.num_steps)])
+
+    def _means(self, at: np.ndarray | int) -> dict[str, Any]:
+        """Accuracy, spikes and operations if each sample stops at the step `at`, from 0."""
+        samples = np.arange(self.run.samples)
+        means = dict.fromkeys(("accuracy", "spikes", "accumulates", "macs"))
+        of_samples = {"accuracy": self._correct, **self._spent}
+        return means | {name: float(values[samples, at].mean()) for name, values in of_samples.items()}
 
     def steps_to_reach(self, accuracy: float) -> int | None:
-        """The smallest number of steps from which the accuracy stays at least `accuracy`; None if there is none.
-
-        Raises:
-            ValueError: if `accuracy` is not from 0 to 1.
-        """
+        """The smallest number of steps from which the accuracy stays at least this, from 0 to 1; None if none does."""
         check_share("accuracy", accuracy)
         return steps_to_reach(self.rows, accuracy)
 
@@ -61,34 +50,18 @@ class AccuracyOverTime(Table):
         A sample stops at the first step at which its largest output `V[t] / t` exceeds the second largest by more than
         the margin; if there is none, it takes all steps.
 
-        Args:
-            margins: margins to try, each at least 0.
-
         Returns:
-            A table with a row for each margin: `margin`, `accuracy`, and the means over the samples of `steps`,
+            A table with a row for each margin: `margin`, and the means over the samples of `steps`, `accuracy`,
             `spikes`, `accumulates` and `macs`.
-
-        Raises:
-            ValueError: if `margins` is not a list of such numbers, or is empty.
         """
-        numbers = np.ndim(margins) == 1 and all(is_number(margin) or margin == np.inf for margin in margins)
-        if not (numbers and len(margins) and min(margins) >= 0):
-            raise ValueError(f"`margins` must be a list of numbers of at least 0. Received: margins={margins!r}")
         second, first = np.moveaxis(np.partition(self.run.outputs, -2, axis=-1)[..., -2:], -1, 0)
-        correct, spent = self.run.correct(), self.run.so_far()
-        samples = np.arange(self.run.samples)
         rows = []
         for margin in margins:
             sure = first - second > margin
             sure[:, -1] = True
             at = sure.argmax(1)
-            row = {
-                "margin": float(margin),
-                "accuracy": float(correct[samples, at].mean()),
-                "steps": float(self.run.steps[samples, at].mean()),
-            }
-            means = {name: float(values[samples, at].mean()) for name, values in spent.items()}
-            rows.append(row | _UNCOUNTED | means)
+            steps = float(np.take_along_axis(self.run.steps, at[:, None], 1).mean())
+            rows.append({"margin": float(margin), "steps": steps, **self._means(at)})
         return Table(rows)
 
     def plot(self, axes: Any = None) -> Any:
@@ -105,17 +78,14 @@ def accuracy_over_time(
 
     Args:
         model: a built model with one `SpikingRNN`, or an `analysis.Run`.
-        data, labels: inputs of the model and their classes, as in `analysis.run`.
-        batch_size, verbose: as in `analysis.run`.
+        data, labels, batch_size, verbose: as in `analysis.run`.
 
     Returns:
         A table with a row for each number of steps: `steps`, `accuracy`, and per sample `spikes` (of all neurons, not
-        of the input), `accumulates` and `macs` (None if `analysis.operations` cannot count them); with methods
-        `steps_to_reach`, `early_exit` and `plot`.
+        of the input), `accumulates` and `macs` (None if `analysis.operations` cannot count them).
 
     Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or no output for each of two or
-            more classes.
+        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or there is one output only.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)

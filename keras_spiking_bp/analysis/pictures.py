@@ -31,10 +31,8 @@ def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
         given = inspect.signature(draw).bind(*args, **kwargs).arguments
         if given.get("axis") is not None or given.get("axes") is not None:
             return draw(*args, **kwargs)
-        try:
-            import matplotlib
-        except ImportError as error:
-            raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
+        import matplotlib
+
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
@@ -56,10 +54,10 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         TypeError, ValueError: as `spiking_model.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
     """
     number = check_positive_int("neurons", neurons)
-    of_layers = {n: t["spikes"] for n, t in traces(model, _one(model, inputs, sample)).items() if "spikes" in t}
+    of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
     if not of_layers:
         raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
-    axis = _axes(axis, height=1.0 + 0.75 * len(of_layers))
+    axis = _figure(1, height=1.0 + 0.75 * len(of_layers)) if axis is None else axis
     top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
@@ -68,8 +66,7 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         when, which = np.nonzero(flat[:, active[spread]] if len(active) else flat[:, :1])
         axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=2)
         rows = max(len(spread), number // 4)
-        share = f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"
-        ticks.append((top + rows / 2, share))
+        ticks.append((top + rows / 2, f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"))
         top += rows + 0.15 * number
     axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
     axis.set_yticks(*zip(*ticks, strict=True))
@@ -87,26 +84,25 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         neurons: how many to draw.
 
     Raises:
-        TypeError, ValueError: as `raster`; ValueError if there is no layer of this name.
+        TypeError, ValueError: as `raster`; ValueError too if there is no layer of this name.
     """
     number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
-    trace = traces(model, _one(model, inputs, sample))[check_choice("layer", layer, tuple(cells))]
+    trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
-    axis = _axes(axis)
+    axis = _figure(1) if axis is None else axis
     steps = np.arange(1, len(potential) + 1)
     drawn = np.argsort(-active, kind="stable")[:number]
-    if "spikes" in trace:
-        threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
-        spikes = trace["spikes"][0].reshape(potential.shape)
     for i, neuron in enumerate(drawn):
         style = {"color": COLORS[i % 7], "linestyle": LINES[i % 7], "linewidth": 1.5}
         axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", marker=_marker(steps), **style)
-        if "spikes" in trace:
-            fired = steps[spikes[:, neuron] > 0]
-            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=style["color"], markersize=11)
     if "spikes" in trace:
+        threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
+        spikes = trace["spikes"][0].reshape(potential.shape)
+        for i, neuron in enumerate(drawn):
+            fired = steps[spikes[:, neuron] > 0]
+            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=COLORS[i % 7], markersize=11)
         for value in np.unique(threshold[drawn]):
             axis.axhline(value, color=GREY, linewidth=1)
         axis.annotate("threshold, spikes above", (steps[-1], threshold[drawn].max()), ha="right", va="bottom",
@@ -122,7 +118,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
 def firing_rates(activity: Table, axis: Any = None) -> Any:
     """Bars: spikes per neuron and time step of each layer, from the table of `analysis.activity`."""
     rows = [row for row in activity.rows if row["layer"] != "total"]
-    axis = _axes(axis, height=1.2 + 0.32 * len(rows))
+    axis = _figure(1, height=1.2 + 0.32 * len(rows)) if axis is None else axis
     colors = [GREY if row["layer"] == "input" else BLUE for row in rows]
     bars = axis.barh([row["layer"] for row in rows], [row["firing_rate"] for row in rows], color=colors)
     axis.bar_label(bars, [f"{row['firing_rate']:.3f}" for row in rows], padding=3, fontsize="small")
@@ -137,8 +133,7 @@ def operations(table: Table, axis: Any = None) -> Any:
     """Bars: operations of each connection, spiking and ANN, from the table of `analysis.operations`."""
     rows = table.rows[:-1]
     pairs = [(r["accumulates"] + r["macs"], r["ann_accumulates"] + r["ann_macs"]) for r in rows]
-    names = [row["connection"] for row in rows]
-    axis = _pairs(names, pairs, axis)
+    axis = _pairs([row["connection"] for row in rows], pairs, axis)
     axis.set(xlabel="operations per sample (thousands)", title="synaptic operations")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f}")
     return axis
@@ -167,8 +162,7 @@ def accuracy_over_time(curve: Table, axes: Sequence[Any] | None = None) -> Any:
     lower.set(xlabel="time steps", ylabel="spikes per sample", ylim=(0, None))
     for axis in (upper, lower):
         axis.set_xlim(1, max(steps[-1], 2))
-        axis.grid(axis="y", color=STYLE["grid.color"])
-        _plain(axis)
+        axis.grid(axis="y")
     return upper, lower
 
 
@@ -193,24 +187,20 @@ def comparison(table: Any, axes: Sequence[Any] | None = None) -> Any:
     left.legend(frameon=False, loc="lower right")
     labels = [f"{r['network']}\n{r['at']}, {r['steps']} step{'s' * (r['steps'] > 1)}" for r in table.rows]
     colors = [styles[row["network"]]["color"] for row in table.rows]
-    bars = right.barh(labels, [row["energy_nj"] / 1000 for row in table.rows], edgecolor="white", color=colors)
-    right.bar_label(bars, [_short(row["energy_nj"] / 1000) for row in table.rows], padding=3, fontsize="small")
+    energies = [row["energy_nj"] / 1000 for row in table.rows]
+    texts = [f"{energy:,.0f}" if energy >= 100 else f"{energy:.3g}" for energy in energies]
+    bars = right.barh(labels, energies, edgecolor="white", color=colors)
+    right.bar_label(bars, texts, padding=3, fontsize="small")
     right.invert_yaxis()
     right.margins(x=0.14)
     right.tick_params(axis="y", length=0, labelsize="small")
     right.set(xlabel="energy per sample (µJ), estimated", title="energy")
-    _plain(left)
-    _plain(right)
     return left, right
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any:
     """Two bars for each name: the spiking network, and the ANN (hatched)."""
-    axis = _axes(axis, height=1.5 + 0.45 * len(names))
+    axis = _figure(1, height=1.5 + 0.45 * len(names)) if axis is None else axis
     y = np.arange(len(names))
     axis.barh(y - 0.2, [pair[0] for pair in pairs], 0.38, color=BLUE, label="spiking network")
     axis.barh(y + 0.2, [pair[1] for pair in pairs], 0.38, color="#F0C9A8", edgecolor=ORANGE, hatch="////", label="ANN")
@@ -220,25 +210,13 @@ def _pairs(names: list[str], pairs: list[tuple[float, float]], axis: Any) -> Any
     return axis
 
 
-def _one(model: keras.Model, inputs: Any, sample: int) -> Any:
-    if isinstance(inputs, dict) or len(getattr(model, "inputs", ())) > 1:
-        return keras.tree.map_structure(lambda x: np.asarray(x)[sample : sample + 1], inputs)
-    return inputs[sample : sample + 1]
+def _one(inputs: Any, sample: int) -> Any:
+    return keras.tree.map_structure(lambda x: x[sample : sample + 1], inputs)
 
 
 def _marker(points: Sequence[Any] | np.ndarray) -> str | None:
     """A line of one point is not visible."""
     return "o" if len(points) == 1 else None
-
-
-def _axes(axis: Any, height: float = 3.6) -> Any:
-    axis = _figure(1, height=height) if axis is None else axis
-    _plain(axis)
-    return axis
-
-
-def _plain(axis: Any) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _figure(rows: int, columns: int = 1, width: float = 6.4, height: float = 3.6, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.analysis.ann_operations import computes_sums
 from keras_spiking_bp.analysis.counter import counter
-from keras_spiking_bp.analysis.data import NO_LABELS, batches_of, check_classes, checked_labels, is_correct
+from keras_spiking_bp.analysis.data import batches_of, checked_labels, class_indices
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.cells.composite import checked_names
@@ -32,7 +32,7 @@ class Run:
     """Activity of a network on N samples over T time steps. Returned by `run`, used by all of `analysis`.
 
     Attributes:
-        outputs: `V[t] / t` at each step t (for a network that ends in spikes, its firing rates so far), (N, T, ...).
+        outputs: `V[t] / t` at each step t, or firing rates so far, (N, T, ...).
         steps: the number of steps t so far that no mask skips, (N, T).
         labels: class indices (N,), or None.
         neurons: number of neurons of each spiking layer, by name; `"input"` for the input, if it is spikes.
@@ -44,8 +44,7 @@ class Run:
         operations: synaptic operations of each connection, by name, in each step, (N, T): each spike (each nonzero
             value, if the input is not spikes) counts once for each synapse that it reaches. Empty likewise.
         spiking_input: whether the input consists of spikes (-1, 0 or 1).
-        updates: number of potentials updated per step: those of all neurons, the readout's too, synaptic currents, and
-            the counts of max pooling.
+        updates: number of potentials updated per step, with synaptic currents and the counts of max pooling.
         encoded: whether an encoder makes the time steps of one sample; if not, the sample is a series.
         uncounted: why operations cannot be counted; empty if they are.
     """
@@ -79,16 +78,9 @@ class Run:
         return len(self.outputs)
 
     def correct(self) -> np.ndarray:
-        """Whether the class with the largest output is right, at each step, boolean (N, T).
-
-        Raises:
-            ValueError: if there are no labels, one is no class, or the outputs are not one number for each of two or
-                more classes.
-        """
-        if self.labels is None:
-            raise ValueError(NO_LABELS)
-        check_classes(self.outputs.shape[2:])
-        return is_correct(self.outputs, self.labels[:, None])
+        """Whether the class with the largest output is right, at each step, boolean (N, T); needs labels."""
+        labels = checked_labels(self.labels, self.outputs.shape[2:])
+        return self.outputs.argmax(-1) == labels[:, None]
 
     def multiplies(self, path: Connection) -> bool:
         """Whether this connection multiplies: weights on a non-spiking input, or on potentials."""
@@ -114,19 +106,17 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
         model: a built functional or sequential model that ends in its one `SpikingRNN`. The random stream of its
             encoder is restored: repeated calls return the same.
         data: inputs of the model as an array, (N, ...); or a `tf.data.Dataset`, `keras.utils.PyDataset` or
-            `datasets.Batches` of batches, of inputs or of `(inputs, labels)`. Of `Batches`, the first epoch: with its
-            augmentation, and without what is left over from whole batches. Several inputs, such as a series and its
-            mask, come in batches.
+            `datasets.Batches` (its first epoch) of batches, of inputs or of `(inputs, labels)`. Several inputs, such as
+            a series and its mask, come in batches.
         labels: class indices (N,), or one-hot (N, classes); None if `data` has them, or not needed.
         batch_size: samples at a time, for an array.
         verbose: 1 shows a progress bar.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own;
-            or if `data` has another type.
-        ValueError: if it is not built, does not end in that layer, or runs backwards; if it has no spiking neurons, two
-            cells of one name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is
-            empty, endless, not in batches or of several numbers of time steps, or `labels` does not fit.
+        TypeError: if the model has no `SpikingRNN`, or a `call` of its own; or if `data` has another type.
+        ValueError: if the model does not end in that layer, runs backwards, or has no spiking neurons, two cells of one
+            name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is empty,
+            endless or not in batches, or `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -150,21 +140,18 @@ def as_run(
 ) -> Run:
     """`model` itself if it is a `Run` already (with `labels`, if there are any), else a run of it over `data`.
 
-    `labelled` says whether the targets in `data` are labels, and of interest; `counted` whether operations are needed;
-    `classified` whether labels are, which are then checked batch by batch.
+    `labelled`: whether the targets in `data` are labels. `counted`: whether operations are needed. `classified`:
+    whether labels are, which are then checked batch by batch.
     """
     if isinstance(model, Run):
         if counted and model.uncounted:
             raise ValueError(model.uncounted)
         if data is not None:
             raise ValueError("`data` must be None where a Run is given, which has seen its data already")
-        return model if labels is None else dataclasses.replace(model, labels=checked_labels(labels, model.samples))
+        return model if labels is None else dataclasses.replace(model, labels=class_indices(labels, model.samples))
     layer, paths, fans, uncounted = plan(model, counted)
-    front, classes = input_over_time(model), None
-    if classified:
-        check_classes(layer.cell.output_shape_of_step)
-        (classes,) = layer.cell.output_shape_of_step
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled, classes)
+    front = input_over_time(model)
+    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
     encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
     encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
     if encoded:  # which eagerly would run image by image
@@ -183,6 +170,8 @@ def as_run(
             batch = keras.tree.map_structure(np.asarray, count.get_concrete_function(*any_size)(*tensors))
             totals = batch.pop("totals")
             counts.append(batch)
+            if classified:
+                checked_labels(labels_of_batch, batch["outputs"].shape[2:])
             if labels_of_batch is not None:
                 targets.append(labels_of_batch)
             many = SATURATED_RATE * batch["steps"][:, -1:]
@@ -194,6 +183,7 @@ def as_run(
         raise ValueError("`data` must hold at least one sample. Received: no sample")
 
     whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
+    carried = [item for n in layer.cell.neurons() if n.carries_state for item in n.carried_shapes.items()]
     spiking_input = bool(whole["is_spikes"].all())
     sizes = {INPUT: math.prod(front.outputs[0].shape[2:]), **neurons} if spiking_input else neurons
     return Run(
@@ -208,13 +198,7 @@ def as_run(
         synapses=tuple(round(fan.sum()) for fan in fans),
         operations={path.name: whole["operations"][:, :, i] for i, path in enumerate(paths if fans else ())},
         spiking_input=spiking_input,
-        updates=sum(
-            math.prod(shape)
-            for neuron in layer.cell.neurons()
-            if neuron.carries_state
-            for entry, shape in neuron.carried_shapes.items()
-            if entry != "fed_back"  # kept, not computed
-        ),
+        updates=sum(math.prod(shape) for entry, shape in carried if entry != "fed_back"),  # kept, not computed
         encoded=encoded,
         uncounted=uncounted,
     )
@@ -223,10 +207,7 @@ def as_run(
 def plan(
     model: keras.Model, counted: bool = False
 ) -> tuple[SpikingRNN, tuple[Connection, ...], tuple[np.ndarray, ...], str]:
-    """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why.
-
-    `counted`: an error where they have none.
-    """
+    """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why."""
     layer = output_layer(model)
     if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
         raise ValueError(f"`model` must have spiking neurons. Its layer {layer.name!r} has a readout only")
@@ -240,10 +221,7 @@ def plan(
     try:
         others = [part.name for part in model.layers if part is not layer and computes_sums(part)]
         if others:
-            raise ValueError(
-                f"The operations of `model` cannot be counted: its layers {others} are outside of the SpikingRNN. Put "
-                "them into its cell"
-            )
+            raise ValueError(f"Operations cannot be counted: its layers {others} are outside of the SpikingRNN")
         return layer, paths, tuple(fan_out(path.layers, path.source_shape) for path in paths), ""
     except ValueError as error:  # spikes can be counted all the same
         if counted:
@@ -260,7 +238,4 @@ def _check_max_pooling(layer: SpikingRNN, paths: tuple[Connection, ...], spiking
         before = [part for inner in path.layers[:-1] for part in parts_of(inner)]
         moves = all(isinstance(part, (*PASSES_ON, keras.layers.Concatenate)) for part in before)
         if path.target in pools and not (moves and emits[path.source] == "spikes"):
-            raise ValueError(
-                f"The max pooling {path.target!r} gets an input that is no spikes, so that what it gives cannot be "
-                "counted as spikes. Use a PoissonEncoder, or put neurons in front of it"
-            )
+            raise ValueError(f"The max pooling {path.target!r} gets an input that is no spikes. Use a PoissonEncoder")

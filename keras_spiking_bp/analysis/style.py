@@ -24,7 +24,6 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
     "axes.labelcolor": "#222222",
-    "axes.labelsize": 10,
     "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -34,11 +33,9 @@ STYLE: Any = {
     "figure.constrained_layout.h_pad": 0.1,  # inches
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.1,
-    "figure.facecolor": "white",
     "figure.titlesize": 13,
     "figure.titleweight": "bold",
     "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
     "grid.color": "#E5E5E5",
     "legend.fontsize": 9,
     "legend.frameon": False,

@@ -12,6 +12,7 @@ from keras_spiking_bp.utils.layer_kinds import (
     AVERAGE_POOLING,
     GLOBAL_AVERAGE_POOLING,
     GLOBAL_POOLING,
+    MOVING,
     ONE_TO_ONE,
     SAME,
     parts_of,
@@ -19,23 +20,12 @@ from keras_spiking_bp.utils.layer_kinds import (
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
-    """The number of synapses that each element of the source reaches through `layers`.
+    """The number of synapses that each element of the source reaches through the layers of a `Connection`.
 
     Borders, strides, dilation and groups are counted exactly: a corner pixel reaches fewer synapses of a 3x3
     convolution than one in the middle. A pooling window counts as one synapse for each of its elements; the identity as
     one. Through average pooling not followed by neurons, a spike reaches the synapses that its window reaches; batch
     normalisation and joins add none.
-
-    Args:
-        layers: built layers, as in `Connection.layers`.
-        source_shape: shape of the source, without the batch.
-
-    Returns:
-        float64 array of the shape `source_shape`.
-
-    Raises:
-        ValueError: if the synapses of a kind of layer are unknown, or there are two layers of synapses with no neurons
-            between them, except for average pooling with non-overlapping windows before another layer.
 
     Example:
         >>> conv = keras.layers.Conv2D(1, 3, padding="same")
@@ -46,9 +36,8 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
     counted = [part for part in steps if has_synapses(part)]
     if not all(_averages_apart(part) for part in counted[:-1]):
         raise ValueError(
-            f"The layers {[part.name for part in counted]} follow each other with no neurons between them: a spike "
-            "has no count of synapses there. Put a cell around each; only average pooling may stand without neurons "
-            "before another layer, if its windows do not overlap"
+            f"The layers {[part.name for part in counted]} follow each other with no neurons between them: put a cell "
+            "around each. Only average pooling may stand there, if its windows do not overlap"
         )
     x = tf.zeros((1, *source_shape))
     with tf.GradientTape() as tape:
@@ -63,11 +52,7 @@ def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...
     return tape.gradient(reached, x)[0].numpy().astype("float64")
 
 
-PASSES_ON = (
-    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D, keras.layers.Cropping1D, keras.layers.Cropping2D,
-    keras.layers.Cropping3D, *SAME,
-)  # fmt: skip
+PASSES_ON = (*MOVING, *SAME)
 _WITH_WEIGHTS = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
@@ -102,16 +87,11 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(x, axis=list(range(1, x.shape.rank - 1)), keepdims=layer.keepdims)
     if kind in _POOLING:
         if layer.data_format != "channels_last":
-            raise ValueError(
-                f"The layer {layer.name!r} must have data_format='channels_last' for its synapses to count"
-            )
+            raise ValueError(f"The synapses of the layer {layer.name!r} cannot be counted: it is channels_first")
         windows = _POOLING[kind](
             1, layer.pool_size, strides=layer.strides, padding=layer.padding, use_bias=False, kernel_initializer="ones",
             data_format="channels_last", dtype="float32",
         )  # fmt: skip
         swap = [x.shape.rank - 1, *range(1, x.shape.rank - 1), 0]  # each channel by itself: one sample each
         return tf.transpose(windows(tf.transpose(x, swap)), swap)
-    raise ValueError(
-        f"The synapses of the layer {layer.name!r} ({kind.__name__}) cannot be counted: known are dense layers, "
-        "convolutions and pooling, and layers that only move or drop values"
-    )
+    raise ValueError(f"The synapses of the layer {layer.name!r} ({kind.__name__}) cannot be counted")

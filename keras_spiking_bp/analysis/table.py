@@ -6,12 +6,9 @@ from typing import Any
 
 
 class Table:
-    """Rows of one result.
+    """`rows` of one result, dictionaries with the same keys.
 
     `pandas.DataFrame(table.rows)` makes a data frame of it; printing it gives Markdown.
-
-    Attributes:
-        rows: a list of dictionaries with the same keys.
     """
 
     def __init__(self, rows: list[dict[str, Any]]):
@@ -26,11 +23,8 @@ class Table:
         number = [any(isinstance(row[name], (int, float)) for row in self.rows) for name in header]
 
         def line(cells):
-            return (
-                "| "
-                + " | ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, number, strict=True))
-                + " |"
-            )
+            padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, number, strict=True))
+            return f"| {' | '.join(padded)} |"
 
         rule = "|" + "|".join("-" * (w + 1) + (":" if n else "-") for w, n in zip(widths, number, strict=True)) + "|"
         return "\n".join([line(titles), rule, *(line(text) for text in texts)])

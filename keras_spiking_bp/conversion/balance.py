@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,10 +13,8 @@ import tensorflow as tf
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.graph import POOL, RELU, Graph, Node
 
-#: How the norm of a layer is chosen.
 METHODS = ("max", "percentile", "mse")
 _BATCH = 50
-_CANDIDATES = 400  # thresholds that `Histogram.least_error` tries
 
 
 def balanced(
@@ -28,51 +27,36 @@ def balanced(
     reset_mechanism: str,
     verbose: int = 0,
 ) -> dict[str, float]:
-    """The norm of each layer of neurons, by the name of its node.
-
-    Args:
-        graph: in normal form.
-        images: as the ANN accepts them, (N, ...).
-        method, percentile, num_steps, initial_membrane, reset_mechanism: as in `convert_to_snn`.
-        verbose: 1 shows a progress bar over batches and layers.
-
-    Raises:
-        ValueError: if a layer is silent on all images, or has infinity or NaN.
-    """
+    """The norm of each layer of neurons, by the name of its node in a graph in normal form."""
     neurons = [node for node in graph if node.kind in (RELU, POOL)]
-    exact = method == "percentile" and percentile < 100
-    maxima = {node.name: 0.0 for node in neurons}
-    largest = {node.name: Largest(percentile, len(images) * math.prod(node.shape)) for node in neurons if exact}
-    histograms = {node.name: Histogram() for node in neurons if method == "mse"}
+    percentile = percentile if method == "percentile" else 100.0
+    statistics: dict[str, Any] = {
+        node.name: Histogram() if method == "mse" else Largest(percentile, len(images) * math.prod(node.shape))
+        for node in neurons
+    }
     progress = keras.utils.Progbar(math.ceil(len(images) / _BATCH) * len(neurons), verbose=verbose, unit_name="layer")
     for start in range(0, len(images), _BATCH):
         for node, tensor in values_of(graph, images[start : start + _BATCH]):
-            if node.name not in maxima:
+            if node.name not in statistics:
                 continue
             values = np.abs(tensor.numpy().ravel(), dtype="float32")  # a zero may have a sign
-            maxima[node.name] = max(maxima[node.name], float(values.max()))
             if not math.isfinite(float(values.sum(dtype="float64"))):
                 raise ValueError(f"The layer {name_of(graph, node)!r} gives infinity or NaN on `sample_data`")
-            for statistic in (largest, histograms):
-                if node.name in statistic:
-                    statistic[node.name].add(values)
+            statistics[node.name].add(values)
             progress.add(1)
     norms = {}
     for node in neurons:
-        maximum = maxima[node.name]
-        if exact:
-            norm = largest[node.name].percentile()
-        elif method == "mse":
-            norm = histograms[node.name].least_error(maximum, num_steps, initial_membrane, reset_mechanism)
-        else:  # "max" is that of a ReLU, if it has one, whether the data reach it or not
-            norm = node.maximum if method == "max" and math.isfinite(node.maximum) else maximum
-        if not (norm > 0 and maximum > 0):
+        if method == "mse":
+            norm = statistics[node.name].least_error(num_steps, initial_membrane, reset_mechanism)
+        else:
+            norm = statistics[node.name].percentile()
+        if norm == 0:
             raise ValueError(
-                f"The layer {name_of(graph, node)!r} gives 0 for {f'{percentile:g} %' if exact else 'all'} of its "
-                "activations on `sample_data`: there is nothing to balance its threshold by. Give more data, or "
-                "method='max' if it fires on some"
+                f"The layer {name_of(graph, node)!r} gives 0 for {percentile:g} % of its activations on `sample_data`. "
+                "Give more data, or method='max' if it fires on some"
             )
-        norms[node.name] = norm
+        # "max" is that of a ReLU, if it has one, whether the data reach it or not
+        norms[node.name] = node.maximum if method == "max" and math.isfinite(node.maximum) else norm
     return norms
 
 
@@ -98,15 +82,14 @@ class Histogram:
     """Float32 numbers >= 0 by the upper 16 of their bits, which are in the order of the numbers."""
 
     def __init__(self):
-        self.bins = np.zeros(2**15, np.int64)
+        self.bins, self.maximum = np.zeros(2**15, np.int64), 0.0
 
     def add(self, values: np.ndarray) -> None:
+        self.maximum = max(self.maximum, float(values.max()))
         self.bins += np.bincount(values.view(np.int32) >> 16, minlength=len(self.bins))
 
-    def least_error(
-        self, maximum: float, num_steps: int, initial_membrane: float, reset_mechanism: str = "subtract"
-    ) -> float:
-        """The threshold with which spike counts over `num_steps` represent the numbers with the least squared error.
+    def least_error(self, num_steps: int, initial_membrane: float, reset_mechanism: str = "subtract") -> float:
+        """The best of 400 thresholds up to the largest number, by the squared error of spike counts over `num_steps`.
 
         A neuron with threshold `norm` that gets `x` at each step and starts at `initial_membrane * norm`, represents
 
@@ -114,13 +97,11 @@ class Histogram:
 
         with a reset by subtraction. With a reset to zero it first fires when `initial_membrane * norm` and its inputs
         reach `norm`, then each time that its inputs alone do.
-
-        The best of 400 values of `norm` up to the largest number; the numbers are rounded to 8 bits here.
         """
         bins = np.flatnonzero(self.bins)
         middle = np.where(bins == 0, 0, (bins << 16) + 2**15).astype(np.int32)
         numbers, counts = middle.view(np.float32).astype(float), self.bins[bins]
-        candidates = maximum * np.arange(1, _CANDIDATES + 1) / _CANDIDATES
+        candidates = self.maximum * np.arange(1, 401) / 400
 
         def counts_with(norm: float) -> np.ndarray:
             if reset_mechanism == "subtract":
@@ -132,13 +113,7 @@ class Histogram:
         def error(norm: float) -> float:
             return float((counts * (numbers - norm / num_steps * counts_with(norm)) ** 2).sum())
 
-        return float(min(candidates, key=error)) if maximum > 0 else 0.0
-
-
-def largest_input(graph: Graph, images: np.ndarray) -> float:
-    """The largest absolute value of the images that the first layer receives."""
-    starts = range(0, len(images), _BATCH)
-    return max(float(tf.reduce_max(tf.abs(graph.prepared(images[start : start + _BATCH])))) for start in starts)
+        return float(min(candidates, key=error)) if self.maximum > 0 else 0.0
 
 
 def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tensor]]:
@@ -146,7 +121,14 @@ def values_of(graph: Graph, images: np.ndarray) -> Iterator[tuple[Node, tf.Tenso
     values = {INPUT: graph.prepared(images)}
     waiting = {name: len(graph.takers(name)) for name in (INPUT, *graph.nodes)}
     for node in graph:
-        value = values[node.name] = _value(node, [values[name] for name in node.sources])
+        inputs = [values[name] for name in node.sources]
+        if node.kind != RELU:
+            value = node.layer(inputs if len(inputs) > 1 else inputs[0])
+        elif math.isfinite(node.maximum):
+            value = tf.clip_by_value(inputs[0], 0.0, node.maximum)
+        else:
+            value = tf.nn.relu(inputs[0])
+        values[node.name] = value
         yield node, value
         for name in set(node.sources):
             waiting[name] -= 1
@@ -158,9 +140,3 @@ def name_of(graph: Graph, node: Node) -> str:
     """The name of the ANN layer to use in a message about a layer of neurons."""
     source = graph.source(node)
     return source.of if node.kind == RELU and source is not None else node.of
-
-
-def _value(node: Node, inputs: list[tf.Tensor]) -> tf.Tensor:
-    if node.kind == RELU:
-        return tf.clip_by_value(inputs[0], 0.0, node.maximum) if math.isfinite(node.maximum) else tf.nn.relu(inputs[0])
-    return node.layer(inputs if len(inputs) > 1 else inputs[0])

@@ -16,21 +16,19 @@ from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.synapse import current_of, output_of
 from keras_spiking_bp.conversion.balance import values_of
 from keras_spiking_bp.conversion.fold import add_to_bias, with_bias
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, MOVING, PADDING, RELU, Graph, Node
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, RELU, Graph, Node
 from keras_spiking_bp.conversion.write import Placed
+from keras_spiking_bp.utils.layer_kinds import MOVING, PADDING
 
 #: Layers that leave each channel where it is, and add nothing to it.
 _KEEPING = (*(kind for kind in MOVING if kind not in (*PADDING, keras.layers.Permute)), *AVERAGE)
 
 
 def images_for(graph: Graph, images: np.ndarray, num_steps: int) -> np.ndarray:
-    """The first images, 128 at most, of which `correct_biases` holds 2 GiB or less over all steps; at least one.
-
-    Neurons hold their inputs, their current before and after the bias, and their spikes, step by step and joined; a
-    shortcut is held beside them.
-    """
+    """The first images, 128 at most, of which `correct_biases` holds 2 GiB or less over all steps; at least one."""
     size = {name: math.prod(graph.shape_of(name)) for name in (INPUT, *graph.nodes)}
-    held = size[INPUT] + 6 * max(size.values())  # numbers for each image and step
+    # numbers for each image and step: inputs, currents before and after the bias, spikes apart and joined, a shortcut
+    held = size[INPUT] + 6 * max(size.values())
     return images[: max(1, min(128, 2**29 // (num_steps * held)))]
 
 
@@ -61,12 +59,7 @@ def correct_biases(
 
         bias <- bias + mean over images, places and steps of (activation of the ANN - norm * spikes)
 
-    Args:
-        placed: the layers of the spiking network, built.
-        graph: source of the layers.
-        currents: output of the encoder for the images, (B, T, ...).
-        expected: `means` of the same images.
-        verbose: 1 shows a progress bar.
+    `currents` (B, T, ...) are those of the encoder, and `expected` the `means`, both of the same images.
     """
     batch, block = currents.shape[0], Block(currents.shape[1])
     values = {INPUT: block.fold(tf.cast(currents, tf.float32))}
@@ -78,23 +71,24 @@ def correct_biases(
 
     for part in placed:
         inputs = [values[name] for name in part.sources]
-        cell, holder = part.layer, None if part.node is None else _holder(graph, part.node)
+        cell, node = part.layer, part.node or ""
+        holder = _holder(graph, node) if node else None
         if isinstance(cell, LIFCell):
             current = current_of(cell.synapse, inputs[0])
             value = fired(cell, current)
-            if holder is not None and part.node is not None and part.node in expected:
-                missing = expected[part.node] - part.unit * _of_channels(value)
+            if holder is not None and node in expected:
+                missing = expected[node] / part.unit - _of_channels(value)
                 del value  # so that it is not held beside the spikes with the new bias
-                add_to_bias(holder.layer, missing / part.unit)
-                current += tf.cast(missing / part.unit, tf.float32)
+                add_to_bias(holder.layer, missing)
+                current += tf.cast(missing, tf.float32)
                 value = fired(cell, current)
             del current
         elif isinstance(cell, MaxPoolingCell):
             value = fired(cell, cell.current(inputs[0], block))
         elif isinstance(cell, ReadoutCell):
             value = current_of(cell.synapse, inputs[0])
-            if holder is not None and part.node is not None:
-                add_to_bias(holder.layer, expected[part.node] - _of_channels(value))
+            if holder is not None:
+                add_to_bias(holder.layer, expected[node] - _of_channels(value))
         elif isinstance(cell, JOINS):
             value = cell(inputs)
         else:

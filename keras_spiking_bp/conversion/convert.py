@@ -7,23 +7,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.conversion.balance import METHODS, balanced, largest_input
+from keras_spiking_bp.conversion.balance import METHODS, balanced
 from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
-from keras_spiking_bp.conversion.graph import Graph, normal_form
+from keras_spiking_bp.conversion.graph import normal_form
 from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.parts import (
-    RESERVED,
-    assemble,
-    checked_num_steps,
-)
-from keras_spiking_bp.rnn.derivative import GRADIENTS
+from keras_spiking_bp.models.parts import RESERVED, assemble, checked_num_steps
 from keras_spiking_bp.utils.layer_copies import copy_with_weights
-from keras_spiking_bp.utils.validation import check_choice, check_rate, check_static_shape, is_number
+from keras_spiking_bp.utils.validation import check_choice, is_number
 
 
 def convert_to_snn(
@@ -44,69 +39,60 @@ def convert_to_snn(
     """Converts a trained ordinary network to a spiking one: integrate-and-fire neurons for ReLU, balanced thresholds.
 
     For each layer, `norm`, the largest activation on the sample data (or another one, see `method`), is what one spike
-    represents, so that a neuron firing at each step represents `norm`. With `W`, `b` of the ANN, batch normalisation
-    folded in:
+    represents. With `W`, `b` of the ANN, batch normalisation folded in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
     An average pooling layer of spikes becomes neurons with the threshold `norm / norm_of_input`, except where its
-    values are added, or are the output; averages of currents are passed on as currents; max pooling a `MaxPoolingCell`;
-    the last layer a readout without leak, so that the output approximates the ANN's logits. What is not followed by a
-    ReLU is passed on as a current: the sum of branches, a linear bottleneck. A network with branches becomes a
-    `GraphCell`, any other a `SequentialCell`.
+    values are added, or are the output; max pooling a `MaxPoolingCell`; the last layer a readout without leak, so that
+    the output approximates the ANN's logits. What is not followed by a ReLU is passed on as a current: the sum of
+    branches, a linear bottleneck, an average of currents. A network with branches becomes a `GraphCell`, any other a
+    `SequentialCell`.
 
     Supported are Sequential and functional models (also nested) of
 
-    * Dense, Conv1D, Conv2D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
+    * Dense, Conv1D to Conv3D, DepthwiseConv, SeparableConv, with strides, dilation and groups;
     * ReLU, with or without a maximum (ReLU6: rates saturate too);
     * average and max pooling (global too), anywhere; padding, cropping, Flatten, Reshape, Permute;
     * BatchNormalization and Rescaling anywhere: folded into the layer before, or into the one after if that has no
       padding, else kept as a frozen layer;
-    * Add, Concatenate of channels;
-    * Dropout and others that do nothing in inference;
-    * Rescaling, Normalization, Resizing, CenterCrop, RandAugment, AugMix, CutMix, MixUp and Keras' layers `Random...`
-      at the start, which stay before the encoder;
+    * Add, Concatenate of channels, Dropout and others that do nothing in inference;
+    * Rescaling, Normalization, Resizing, CenterCrop and layers that augment at the start: they stay before the encoder;
     * a softmax or sigmoid at the end, which is dropped.
 
     The result is a model like those of `keras_spiking_bp.models`: `fit` continues its training with spike-based
     backpropagation (hybrid training). Dropout directly after a ReLU is kept for this, except where that ReLU follows
-    max pooling or another ReLU; other dropout, constraints and regularizers are not.
+    max pooling or another ReLU; constraints and regularizers are not.
 
-    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`. The page
-    "Conversion" of the documentation has results for each.
+    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`.
 
     Args:
         ann: the trained network.
         sample_data: a few hundred training images, as the ANN accepts them, (N, H, W, C) or (N, features).
         num_steps: time steps T; 100 if None and no encoder sets it.
         method: how `norm` is chosen. `"max"`: the largest activation, or the maximum of a ReLU that has one.
-            `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: for the given number of
-            time steps, the one with which spike counts represent the activations with the least squared error, if the
-            current of a neuron is constant.
-        percentile: of `"percentile"`: of all activations of a layer, in per cent, from 50 to 100.
+            `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: the one with which
+            spike counts represent the activations with the least squared error, if the current of a neuron is constant.
+        percentile: of all activations of a layer, in per cent, from 50 to 100.
         reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
-        encoder: how images become inputs over time, a `ConstantEncoder` or `PoissonEncoder`, whose mean over time is
-            `scale * image`; `ConstantEncoder(num_steps, largest=None)` if None. With a `PoissonEncoder`
-            `scale * |images|` should be at most 1: beyond it, it is cut off, with a warning.
+        encoder: how images become inputs over time; `ConstantEncoder(num_steps, largest=None)` if None. A
+            `PoissonEncoder` cuts off `scale * |images|` beyond 1, with a warning.
         gradient: of the result, `"accumulated"` or `"bptt"` (`SpikingRNN`).
         surrogate: of all neurons, as in `LIFCell`, for a threshold of 1 (`Surrogate.scaled` where it is another).
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
             counts are rounded to nearest, not down.
-        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer, but at least one, if the
-            tensors held at once would take more than 2 GiB) and to add to each bias the shortfall of its channel's mean
-            rate from the ANN's mean.
+        calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer if they would take more
+            than 2 GiB) and to add to each bias the shortfall of its channel's mean rate from the ANN's mean.
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
         TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
-        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted
-            (the error names it, before any computation), or the activations of a layer on the sample data have NaN or
-            infinity, or are all 0 (with `"percentile"`: that share of them).
+        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted, or
+            the activations of a layer on the sample data have NaN or infinity, or are all 0.
 
-    Source: threshold balancing, Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et
-    al., "A Free Lunch From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a
-    threshold).
+    Source: Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et al., "A Free Lunch
+    From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a threshold).
 
     Example:
         >>> ann = keras.Sequential([
@@ -119,60 +105,38 @@ def convert_to_snn(
         True
     """
     check_choice("method", method, METHODS)
-    check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
-    check_choice("gradient", gradient, GRADIENTS)
     if not (is_number(percentile) and 50 <= percentile <= 100):
         raise ValueError(f"`percentile` must be in per cent, from 50 to 100. Received: percentile={percentile!r}")
-    check_rate("initial_membrane", initial_membrane)
     num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
         encoder = ConstantEncoder(100 if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
-        raise TypeError(
-            "`encoder` must be a ConstantEncoder or PoissonEncoder, whose mean over time is `scale * image`. Received: "
-            f"encoder={encoder!r}"
-        )
+        raise TypeError(f"`encoder` must be a ConstantEncoder or PoissonEncoder. Received: encoder={encoder!r}")
     graph = read(ann)
-    images, shape = (
-        np.asarray(sample_data, "float32"),
-        check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]),
-    )
+    images, shape = np.asarray(sample_data, "float32"), tuple(ann.inputs[0].shape[1:])
     if not images.size or images.shape[1:] != shape:
         raise ValueError(f"`sample_data` must hold images of the shape {shape}. Received: shape {images.shape}")
     normal_form(graph)
-    _warn_of_cut_off(encoder, graph, images)
+    unit, cuts_off = 1.0 / encoder.scale, isinstance(encoder, PoissonEncoder)
+    largest = float(tf.reduce_max(tf.abs(graph.prepared(images)))) if cuts_off else 0.0
+    if largest > 1.01 * unit:  # not the rounding of the advice
+        warnings.warn(
+            f"`encoder` cuts off values of images beyond {unit:.3g}, and `sample_data` has values up to {largest:.3g}: "
+            f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
+            stacklevel=2,
+        )
     norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
-    few, expected = images_for(graph, images, encoder.num_steps), {}
     if calibrate_biases:
+        few = images_for(graph, images, encoder.num_steps)
         give_biases(graph)
         expected = means(graph, few, norms)
-    parts = written(
-        graph,
-        norms,
-        1.0 / encoder.scale,
-        reset_mechanism=reset_mechanism,
-        initial_membrane=initial_membrane,
-        surrogate=surrogates.get(surrogate),
-    )
+    neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane}
+    parts = written(graph, norms, unit, surrogate=surrogates.get(surrogate), **neuron)
     front = []
-    for layer in [] if graph.front is None else graph.front.layers:
+    for layer in graph.front.layers if graph.front else []:
         taken = layer.name in (*RESERVED, encoder.name)
         front.append(copy_with_weights(layer, f"{layer.name}_in_front" if taken else None))
-    name = name or f"{ann.name}_snn"
-    snn = assemble(network(parts), images.shape[1:], num_steps, encoder, gradient, None, name, front)
+    snn = assemble(network(parts), shape, num_steps, encoder, gradient, None, name or f"{ann.name}_snn", front)
     if calibrate_biases:
         correct_biases(parts, graph, encoder(graph.prepared(few)), expected, verbose)
     return snn
-
-
-def _warn_of_cut_off(encoder: ConstantEncoder | PoissonEncoder, graph: Graph, images: np.ndarray) -> None:
-    """Warns of images that a `PoissonEncoder` cannot represent: its spikes have a probability of at most 1."""
-    if not isinstance(encoder, PoissonEncoder):
-        return
-    most, largest = 1.0 / encoder.scale, largest_input(graph, images)
-    if largest > 1.01 * most:  # not the rounding of the advice
-        warnings.warn(
-            f"`encoder` cuts off values of images beyond {most:.3g}, and `sample_data` has values up to {largest:.3g}: "
-            f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
-            stacklevel=3,
-        )

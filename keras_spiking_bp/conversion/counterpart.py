@@ -8,12 +8,13 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
-from keras_spiking_bp.cells.composite import CELL_INPUT, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT, Node, flat
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layer_copies import use_assigned
 from keras_spiking_bp.utils.layer_graph import unique_name
 
+#: Name of the layers before the encoder, as one, in the counterpart.
 _BEFORE = "before_encoder"
 
 
@@ -24,19 +25,17 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
     unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
     than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
-    (`ResidualCell`) has another weight beside it than in the spiking network: beside a batch-normalised current
-    `threshold` times as much. Pooling neurons are taken to get spikes, or rates.
+    (`ResidualCell`) has another weight beside it than in the spiking network.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
             Without an encoder, the counterpart takes one time step of the input.
         share_weights: True makes both models share their synapse layers, so that training one trains the other; False
-            gives the counterpart its own layers with the current weights (`copy_weights` copies them again, in either
-            direction).
+            gives the counterpart its own layers with the current weights (`copy_weights` copies them again).
         name: name of the new model.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN`, or a cell of an unknown kind.
+        TypeError: if the model has no `SpikingRNN`, or a cell without a counterpart, such as a `RecurrentCell`.
         ValueError: if it is not built, does not end in its `SpikingRNN`, has several inputs or layers between this and
             the encoder, or two layers to share have one name.
 
@@ -50,12 +49,11 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     encoder, encoded = encoder_of(model)
     if encoder is None and encoded is not model.inputs[0]:
         raise ValueError(
-            "`model` must have one input, and no layers right before its SpikingRNN other than an encoder: they see "
-            f"single time steps. Received: {encoded._keras_history.operation.name!r}"
+            "`model` must have one input, and no layers right before its SpikingRNN other than an encoder. "
+            f"Received: {encoded._keras_history.operation.name!r}"
         )
     shape = model.inputs[0].shape[1:] if encoder else encoded.shape[2:]
-    inputs = keras.Input(shape, name=_unused("images", layer))
-
+    images = inputs = keras.Input(shape)
     used: set[str] = set()
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
@@ -68,7 +66,6 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         config["config"]["name"] = called
         return keras.saving.deserialize_keras_object(config)
 
-    images = inputs
     if encoder and encoded is not model.inputs[0]:
         before = _before_encoder(model)
         if not share_weights:
@@ -79,7 +76,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         images = before(inputs)
     scale = getattr(encoder, "scale", 1.0)
     if scale != 1:
-        images = keras.layers.Rescaling(scale, dtype="float32", name=_unused("encoder_scale", layer))(images)
+        images = keras.layers.Rescaling(scale, dtype="float32", name="encoder_scale")(images)
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
@@ -90,56 +87,42 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of a spiking network to its counterpart, or back.
-
-    Those of the cells and, if both have layers before the encoder, of these.
+    """Copies the weights of a spiking network to its counterpart, or back, with those before the encoder.
 
     Args:
         source, target: a model with one `SpikingRNN` and its `ann_counterpart`, or that of a network with the same
             names and shapes; in either order.
 
     Raises:
-        ValueError: if both are spiking, or both ordinary, a layer of one is not in the other, or has another shape, or
-            cells of the spiking network share weights to which an ANN gives two values.
+        TypeError: if neither is spiking.
+        ValueError: if a layer of the spiking network is not in the other, or has another shape, or cells share weights
+            to which an ANN gives two values.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10)
         >>> ann = ann_counterpart(snn)
         >>> copy_weights(ann, snn)
     """
-    spiking_source = is_spiking(source)
-    if spiking_source == is_spiking(target):
-        raise ValueError("One of `source` and `target` must be a spiking network, the other its ANN counterpart")
-    spiking, ordinary = (source, target) if spiking_source else (target, source)
-    there = {layer.name: layer for layer in ordinary.layers}
-    pairs: list[tuple[keras.Variable, keras.Variable]] = []
-    parts = _synapses(spiking_layer(spiking).cell)
-    name = _unused(_BEFORE, spiking_layer(spiking))
-    if name in there and encoder_of(spiking)[1] is not spiking.inputs[0]:
-        parts.append((name, _before_encoder(spiking)))
-    for name, synapse in parts:
-        if name not in there:
-            raise ValueError(f"`{'target' if spiking_source else 'source'}` has no layer {name!r}")
-        here, other = synapse.weights, there[name].weights
-        pairs += zip(other, here, strict=True) if spiking_source else zip(here, other, strict=True)
+    spiking, ordinary = (source, target) if is_spiking(source) else (target, source)
+    synapses = [node for node in flat(spiking_layer(spiking).cell) if not isinstance(node.layer, NeuronCell)]
+    parts = [(_name(node), node.layer) for node in synapses if node.layer.weights]
+    if _BEFORE in {layer.name for layer in ordinary.layers} and encoder_of(spiking)[1] is not spiking.inputs[0]:
+        parts.append((_BEFORE, _before_encoder(spiking)))
     values: dict[int, np.ndarray] = {}
-    for to, variable in pairs:
-        value = np.asarray(variable)
-        if not np.array_equal(values.setdefault(id(to), value), value, equal_nan=True):
-            raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
-    for to, _ in pairs:
-        to.assign(values[id(to)])
+    for name, part in parts:
+        there = ordinary.get_layer(name).weights
+        weights, targets = (part.weights, there) if spiking is source else (there, part.weights)
+        for weight, to in zip(weights, targets, strict=True):
+            value = np.asarray(weight)
+            if not np.array_equal(values.setdefault(id(to), value), value, equal_nan=True):
+                raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
+            to.assign(value)
     use_assigned(target)
 
 
 def _before_encoder(model: keras.Model) -> keras.Model:
     """The layers of a model before its encoder."""
-    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_unused(_BEFORE, spiking_layer(model)))
-
-
-def _unused(name: str, layer: keras.layers.Layer) -> str:
-    """A name that no part of a layer has."""
-    return unique_name(name, {part.name for part in layer._flatten_layers()})
+    return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
 
 
 def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTensor:
@@ -153,8 +136,7 @@ def _ann(cell: Cell, x: keras.KerasTensor, synapse: Callable) -> keras.KerasTens
             current = inputs[0] if len(inputs) == 1 else keras.layers.Add(name=f"{node.name}_add")(inputs)
             values.append(_activated(node.layer, current))
         else:
-            name = node.name if node.cell is None else node.cell.name
-            values.append(synapse(node.layer, name)(inputs if len(inputs) > 1 else inputs[0]))
+            values.append(synapse(node.layer, _name(node))(inputs if len(inputs) > 1 else inputs[0]))
     return values[-1]
 
 
@@ -168,7 +150,6 @@ def _activated(cell: NeuronCell, x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Dropout(cell.dropout, seed=cell.seed, name=f"{cell.name}_dropout")(x) if cell.dropout else x
 
 
-def _synapses(cell: Cell) -> list[tuple[str, keras.layers.Layer]]:
-    """All layers with weights, by their names in the counterpart."""
-    nodes = [node for node in flat(cell) if not isinstance(node.layer, NeuronCell) and node.layer.weights]
-    return [(node.name if node.cell is None else node.cell.name, node.layer) for node in nodes]
+def _name(node: Node) -> str:
+    """What a layer without neurons is called in the counterpart."""
+    return node.name if node.cell is None else node.cell.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -18,7 +16,8 @@ from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, fre
 from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
 from keras_spiking_bp.utils.validation import check_finite_weights, named
 
-_WEIGHTED = (
+#: Affine layers with a kernel.
+WEIGHTED = (
     keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
 )  # fmt: skip
@@ -31,23 +30,19 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
         kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
 
-    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. The currents are the same up to float32
-    rounding. Neuromorphic chips, and the simulators of other libraries, have no batch normalisation layer.
-
-    Each `keras.layers.BatchNormalization` in the synapses and shortcuts of the `SpikingRNN` must directly follow a
-    `Dense`, `Conv` or `DepthwiseConv` layer, in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are
-    copied unchanged.
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. Each `keras.layers.BatchNormalization`
+    in the synapses and shortcuts of the `SpikingRNN` must directly follow a `Dense`, `Conv` or `DepthwiseConv` layer,
+    in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are copied unchanged.
 
     Args:
         model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
 
     Returns:
-        A new model with the same names, shapes and dtype policies, and its own weights. It is not compiled.
+        A new model with the same names, shapes and dtype policies, not compiled.
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own.
-        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded; the error
-            names it.
+        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
@@ -59,14 +54,9 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     networks = spiking_layers(model)
     check_graph(model)
     check_finite_weights(model)
-    plain = {
-        id(layer): without_normalization(layer)
-        for network in networks
-        for layer in tree(network.cell)
-        if not isinstance(layer, Cell)
-    }
+    layers = [layer for network in networks for layer in tree(network.cell) if not isinstance(layer, Cell)]
+    plain = {id(layer): without_normalization(layer) for layer in layers}
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-
     made: dict[int, keras.layers.Layer] = {}
 
     def clone(layer: keras.Operation) -> keras.Operation:
@@ -78,7 +68,11 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
 
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model) and getattr(layer, "outputs", None) and has_stock_call(layer):
-            return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
+            compiled, layer.compiled = layer.compiled, False  # Keras compiles clones, and needs a config of the loss
+            try:
+                return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
+            finally:
+                layer.compiled = compiled
         if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
             config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
         else:
@@ -86,8 +80,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
         pairs.append((layer, type(layer).from_config(config)))
         return pairs[-1][1]
 
-    with _uncompiled(model):
-        folded = clone(model)
+    folded = clone(model)
     for old, new in pairs:
         if isinstance(old, SpikingRNN):
             copy_own_variables(old, new)
@@ -101,69 +94,40 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     return folded
 
 
-@contextlib.contextmanager
-def _uncompiled(model: keras.Model) -> Iterator[None]:
-    """Within it Keras takes a model, and those in it, for not compiled: else it compiles a clone as its model is, which
-    fails if the loss is a function that cannot be serialised.
-    """
-    compiled = [part for part in model._flatten_layers() if isinstance(part, keras.Model) and part.compiled]
-    for part in compiled:
-        part.compiled = False
-    try:
-        yield
-    finally:
-        for part in compiled:
-            part.compiled = True
-
-
 def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
-    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold.
-
-    Raises:
-        ValueError: if a batch normalisation does not directly follow a layer with weights.
-    """
+    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold."""
     norms = normalizations(synapse)
     if not norms:
         return synapse
     parts = parts_of(synapse)
-    folded: list[tuple[keras.layers.Layer, keras.layers.BatchNormalization | None]] = []
-    for before, part in zip([None, *parts], parts, strict=False):
-        if part not in norms:
-            folded.append((part, None))
-            continue
-        why = _why_not_foldable(before, part)
+    before = dict(zip(parts, [None, *parts], strict=False))
+    for norm in norms:
+        why = _why_not_foldable(before[norm], norm) if norm in parts else f"it is inside of {named(synapse)}"
         if why is not None:
             raise ValueError(
-                f"The batch normalisation {part.name!r} cannot be folded: {why}. It must stand right behind a Dense, "
-                "Conv or DepthwiseConv layer without activation, in one keras.Sequential with it, and normalise "
-                "channels, the last axis"
+                f"The batch normalisation {norm.name!r} cannot be folded: {why}. It must stand right behind a Dense, "
+                "Conv or DepthwiseConv layer without activation, in one keras.Sequential with it"
             )
-        folded[-1] = (before, part)
-    if inside := [norm for norm in norms if norm not in parts]:
-        raise ValueError(
-            f"The batch normalisation {inside[0].name!r} cannot be folded: it is inside of {named(synapse)}, whose "
-            "parts are not known. Use a keras.Sequential"
-        )
-    layers = [
-        copy_of(old, dtype=old.dtype_policy, **({} if norm is None else {"use_bias": True, **free_weights(old)}))
-        for old, norm in folded
-    ]
+    norm_of = {before[norm]: norm for norm in norms}
+    olds = [part for part in parts if part not in norms]
+    changes = [{"use_bias": True, **free_weights(old)} if old in norm_of else {} for old in olds]
+    layers = [copy_of(old, dtype=old.dtype_policy, **change) for old, change in zip(olds, changes, strict=True)]
     whole = layers[0] if len(layers) == 1 else keras.Sequential(layers, name=synapse.name)
     whole.build(synapse.input_shape)
-    for new, (old, norm) in zip(layers, folded, strict=True):
-        if norm is None:
+    for new, old in zip(layers, olds, strict=True):
+        if old not in norm_of:
             _copy_all(old, new)
         else:
             new.kernel.assign(old.kernel)
             new.bias.assign(old.bias if old.use_bias else np.zeros(new.bias.shape, "float32"))
-            fold_backwards(new, norm)
+            fold_backwards(new, norm_of[old])
     return whole
 
 
 def _why_not_foldable(before: Any, norm: keras.layers.BatchNormalization) -> str | None:
-    if not isinstance(before, _WEIGHTED):
+    if not isinstance(before, WEIGHTED):
         return "there is no layer before it" if before is None else f"it stands behind {before.name!r}"
-    for part, kinds in ((before, _WEIGHTED), (norm, (keras.layers.BatchNormalization,))):
+    for part, kinds in ((before, WEIGHTED), (norm, (keras.layers.BatchNormalization,))):
         otherwise = computes_otherwise(part, kinds)
         if otherwise is not None:
             return f"{part.name!r} is unknown: {otherwise}"
@@ -171,7 +135,7 @@ def _why_not_foldable(before: Any, norm: keras.layers.BatchNormalization) -> str
 
 
 def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
-    """The config of a cell tree with the layers of `plain` in place of its synapses, looked up by id."""
+    """The config of a cell tree with the layers of `plain` in place of its synapses."""
     if not isinstance(layer, Cell):
         config = keras.saving.serialize_keras_object(plain[id(layer)])
         config["config"]["name"] = layer.name  # by which other layers of a graph refer to it
@@ -194,13 +158,7 @@ def factor_and_shift_arrays(norm: keras.layers.BatchNormalization) -> tuple[np.n
 
 
 def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
-    """A built layer that computes `factor * x + shift` per channel: a frozen batch normalisation.
-
-    Args:
-        factor, shift: per channel, (C,).
-        shape: of the input, without the batch.
-        name: of the layer.
-    """
+    """A built layer that computes `factor * x + shift`, both (C,), on (..., C): a frozen batch normalisation."""
     layer = keras.layers.BatchNormalization(epsilon=_EPSILON, trainable=False, dtype="float32", name=name)
     layer.build((None, *shape))
     layer.moving_variance.assign(np.full(shape[-1], 1.0 - _EPSILON, "float32"))
@@ -215,8 +173,10 @@ def scale_outputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None
         layer.gamma.assign(np.asarray(layer.gamma) * factor)
         layer.beta.assign(np.asarray(layer.beta) * factor)
         return
-    kernel = np.asarray(layer.kernel)
-    layer.kernel.assign(kernel * _per_output(layer, factor))
+    of_kernel = np.asarray(factor)
+    if of_kernel.ndim and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
+        of_kernel = of_kernel.reshape(layer.kernel.shape[-2:])
+    layer.kernel.assign(np.asarray(layer.kernel) * of_kernel)
     if layer.use_bias:
         layer.bias.assign(np.asarray(layer.bias) * factor)
 
@@ -259,13 +219,6 @@ def with_bias(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.layers
     new.build((None, *shape))
     new.kernel.assign(layer.kernel)
     return new
-
-
-def _per_output(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:
-    """A factor per output channel, shaped to multiply the kernel."""
-    if np.ndim(factor) and isinstance(layer, _DEPTHWISE):  # their outputs are (input channel, multiplier)
-        return np.reshape(factor, layer.kernel.shape[-2:])
-    return np.asarray(factor)
 
 
 def _per_input(layer: keras.layers.Layer, factor: np.ndarray | float) -> np.ndarray:

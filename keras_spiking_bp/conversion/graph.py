@@ -12,26 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import fold_backwards, fold_forwards, with_bias
+from keras_spiking_bp.conversion.fold import WEIGHTED, fold_backwards, fold_forwards, with_bias
 from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_kinds import AVERAGE_POOLING, GLOBAL_AVERAGE_POOLING, MOVING
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
-#: Affine layers with a kernel.
-WEIGHTED = (
-    keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)  # fmt: skip
-PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-AVERAGE = (
-    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-)  # fmt: skip
-#: Affine layers that pass values on unchanged, in place or moved.
-MOVING = (
-    *PADDING, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Flatten, keras.layers.Reshape,
-    keras.layers.Permute,
-)  # fmt: skip
+AVERAGE = (*AVERAGE_POOLING, *GLOBAL_AVERAGE_POOLING)
 
 
 @dataclasses.dataclass
@@ -39,8 +26,6 @@ class Node:
     """One operation.
 
     Attributes:
-        name: its name in the graph.
-        kind: one of the kinds above.
         layer: a layer with its own weights that computes it, None for a `RELU`; a `JOIN` has several sources.
         sources: names of the nodes whose values it takes, `INPUT` for the input.
         shape: of its value, without the batch.
@@ -60,13 +45,9 @@ class Node:
 
 
 class Graph:
-    """Nodes in execution order.
+    """Nodes in execution order, and the `front` layers before them, which prepare images.
 
-    Attributes:
-        shape: of the input of the first nodes, without the batch.
-        front: layers before all nodes, which prepare images; None if there are none.
-        nodes: the nodes, by name.
-        output: name of the node whose value is the result.
+    `shape` is that of the input of the first nodes; `output` the name of the node whose value is the result.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -86,7 +67,11 @@ class Graph:
     def add(self, kind: str, layer: Any, sources: list[str], of: str, **more: Any) -> Node:
         """Adds a node after all others; builds its layer."""
         shapes: list[Any] = [(None, *self.shape_of(name)) for name in sources]
-        shape: Any = shapes[0] if kind in (RELU, END) else built(layer, shapes if kind == JOIN else shapes[0])
+        shape = shapes if kind == JOIN else shapes[0]
+        if layer is not None:
+            if not layer.built:
+                layer.build(shape)
+            shape = layer.compute_output_shape(shape)
         name = unique_name(of, {INPUT, *self.nodes})
         self.nodes[name] = Node(name, kind, layer, list(sources), tuple(shape[1:]), of, **more)
         return self.nodes[name]
@@ -122,13 +107,6 @@ class Graph:
             return True
         passes = node.kind == MAXIMUM or isinstance(node.layer, (*MOVING, keras.layers.Concatenate))
         return passes and all(self.spikes(source) for source in node.sources)
-
-
-def built(layer: keras.layers.Layer, shape: Any) -> tuple:
-    """Builds a layer; the shape of its output."""
-    if not layer.built:
-        layer.build(shape)
-    return tuple(layer.compute_output_shape(shape))
 
 
 def normal_form(graph: Graph) -> None:
@@ -174,8 +152,8 @@ def relu_before_maximum(graph: Graph) -> None:
         rectified = takers and all(taker.kind == RELU for taker in takers) and node.name != graph.output
         if node.kind != MAXIMUM or not rectified or graph.spikes(node.name):
             continue
-        first, *others = takers
-        if any(other.maximum != first.maximum for other in others):
+        first = takers[0]
+        if any(taker.maximum != first.maximum for taker in takers):
             continue
         for taker in takers:
             graph.drop(taker)
@@ -184,10 +162,7 @@ def relu_before_maximum(graph: Graph) -> None:
 
 
 def fold_normalization_forwards(graph: Graph) -> None:
-    """Folds batch normalisation into the one layer with weights after it, if that has no padding.
-
-    Before padding it remains: zeros are padded after it, which no weights can represent.
-    """
+    """Folds batch normalisation into the one layer with weights after it, unless that pads with zeros first."""
     for node in graph:
         if not _normalizes(node) or not graph.taken_once(node.name):
             continue
@@ -199,10 +174,7 @@ def fold_normalization_forwards(graph: Graph) -> None:
 
 
 def neurons_for_averages(graph: Graph) -> None:
-    """Adds neurons to average pooling of spikes, so that its output is spikes.
-
-    None where all its values go to an `Add` as currents, as in a shortcut, or at the end.
-    """
+    """Adds neurons to average pooling of spikes, unless all its values go to an `Add` as currents, or to the end."""
     for node in graph:
         if isinstance(node.layer, AVERAGE) and graph.spikes(node.sources[0]) and not _is_added(graph, node.name):
             node.kind = POOL if node.name != graph.output else AFFINE

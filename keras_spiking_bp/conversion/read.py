@@ -11,23 +11,23 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import channel_affine, factor_and_shift_arrays
-from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, MOVING, RELU, WEIGHTED, Graph
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, factor_and_shift_arrays
+from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, RELU, Graph
 from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
 from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
-from keras_spiking_bp.utils.layer_kinds import SAME, computes_otherwise, is_of_keras
+from keras_spiking_bp.utils.layer_kinds import (
+    GLOBAL_MAX_POOLING,
+    MAX_POOLING,
+    MOVING,
+    SAME,
+    computes_otherwise,
+    is_of_keras,
+)
 from keras_spiking_bp.utils.validation import check_static_shape
 
-_MAXIMUM = (
-    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-)  # fmt: skip
-_PREPARES = (
-    keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop,
-)  # fmt: skip
+_PREPARES = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing, keras.layers.CenterCrop)
 #: Layers that augment images, besides those called `Random...`.
 _AUGMENT = ("AugMix", "CutMix", "MixUp", "RandAugment")
-_ENDS = ("softmax", "sigmoid")
 #: Functions accepted as an activation, by its name: the name of a function alone proves nothing.
 _FUNCTIONS = {
     "linear": (None, keras.activations.linear),
@@ -39,12 +39,7 @@ _FUNCTIONS = {
 
 
 def read(ann: keras.Model) -> Graph:
-    """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end.
-
-    Raises:
-        TypeError, ValueError: as `layer_graph.calls`; ValueError too, with its name, if a layer cannot be converted, or
-            not there.
-    """
+    """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end."""
     found = calls(ann, layers_only=False)  # the first layer that cannot be converted is named first
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
@@ -53,33 +48,26 @@ def read(ann: keras.Model) -> Graph:
     last = graph.nodes.get(graph.output)
     rectified = last is None or (graph.spikes(last.name) and not isinstance(last.layer, AVERAGE))
     if rectified or not any(isinstance(node.layer, WEIGHTED) for node in graph):
-        raise ValueError(
-            "`ann` must end in a Dense or convolutional layer, linear or with a softmax or sigmoid behind it (pooling "
-            "or reshaping may be between)"
-        )
+        raise ValueError("`ann` must end in a Dense or convolutional layer without a ReLU; pooling may follow it")
     return graph
 
 
 def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool) -> tuple[str, bool]:
-    """Adds the layers of a model that takes `source`, `alone` if nothing else does.
-
-    Returns the name of its output, and whether nothing else takes that, if it is still `source`.
-    """
+    """Adds the layers of a model on `source`; returns its output, and whether all is one row (`alone`) until there."""
     ends = {INPUT: source}
-    alone_at = {INPUT: alone}  # those that nothing else takes, nor any value that they only pass on
     taken = [name for call in found for name in call.sources]
     for call in found:
         layer = call.layer
         check_is_layer(layer)
         if isinstance(layer, keras.layers.InputLayer):
-            ends[layer.name], alone_at[layer.name] = source, alone
+            ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
-        alone_here = alone_at[layer.name] = alone_at[call.sources[0]] and taken.count(call.sources[0]) == 1
+        alone = alone and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
             inner = calls(layer, layers_only=False)
-            ends[layer.name], alone_at[layer.name] = _walk(inner, name_of_output(layer), sources[0], graph, alone_here)
-        elif sources == [INPUT] and alone_here and (isinstance(layer, _PREPARES) or _augments(layer)):
+            ends[layer.name], alone = _walk(inner, name_of_output(layer), sources[0], graph, alone)
+        elif sources == [INPUT] and alone and (isinstance(layer, _PREPARES) or _augments(layer)):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)
             name = unique_name(layer.name, {part.name for part in layers})
@@ -88,7 +76,7 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
             ends[layer.name] = INPUT
         else:
             ends[layer.name] = _add(layer, sources, graph)
-    return ends[output], alone_at[output]
+    return ends[output], alone
 
 
 def _augments(layer: keras.layers.Layer) -> bool:
@@ -121,7 +109,7 @@ def _nothing(layer, sources, graph):
 
 
 def _dropout(layer, sources, graph):
-    """The dropout of single values that `LIFCell` has too, behind a ReLU: `_give_dropout` gives it to the neurons."""
+    """That of single values behind a ReLU, which `LIFCell` has too: `_give_dropout` gives it to the neurons."""
     before = graph.nodes.get(sources[0])
     if layer.noise_shape is not None or before is None or before.kind != RELU:
         return sources[0]
@@ -149,18 +137,16 @@ def _weighted(layer, sources, graph):
 
 def _separable(layer, sources, graph):
     """A depthwise convolution, and a 1x1 convolution after it."""
-    one_axis = isinstance(layer, keras.layers.SeparableConv1D)
-    depthwise = keras.layers.DepthwiseConv1D if one_axis else keras.layers.DepthwiseConv2D
-    pointwise = keras.layers.Conv1D if one_axis else keras.layers.Conv2D
+    if isinstance(layer, keras.layers.SeparableConv1D):
+        depthwise, pointwise = keras.layers.DepthwiseConv1D, keras.layers.Conv1D
+    else:
+        depthwise, pointwise = keras.layers.DepthwiseConv2D, keras.layers.Conv2D
+    common = {"data_format": "channels_last", "dtype": "float32", "trainable": layer.trainable}
     first = depthwise(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
-        dilation_rate=layer.dilation_rate, data_format="channels_last", use_bias=False,
-        name=f"{layer.name}_depthwise", dtype="float32", trainable=layer.trainable,
+        dilation_rate=layer.dilation_rate, use_bias=False, name=f"{layer.name}_depthwise", **common,
     )  # fmt: skip
-    second = pointwise(
-        layer.filters, 1, data_format="channels_last", use_bias=layer.use_bias, name=layer.name, dtype="float32",
-        trainable=layer.trainable,
-    )  # fmt: skip
+    second = pointwise(layer.filters, 1, use_bias=layer.use_bias, name=layer.name, **common)
     between = graph.add(AFFINE, first, sources, first.name)
     node = graph.add(AFFINE, second, [between.name], layer.name)
     first.kernel.assign(layer.depthwise_kernel)
@@ -172,25 +158,16 @@ def _separable(layer, sources, graph):
 
 def _normalization(layer, sources, graph):
     shape = graph.shape_of(sources[0])
-    on_channels = layer.axis in (-1, len(shape))
-    _refuse_if(not on_channels, layer, f"it must normalise channels, and has axis={layer.axis}")
+    _refuse_if(layer.axis not in (-1, len(shape)), layer, f"it must normalise channels, and has axis={layer.axis}")
     new = channel_affine(*factor_and_shift_arrays(layer), shape, layer.name)
     return graph.add(AFFINE, new, sources, layer.name).name
 
 
 def _rescaling(layer, sources, graph):
     shape = graph.shape_of(sources[0])
-    factor, shift = (_of_channels(name, getattr(layer, name), layer, shape) for name in ("scale", "offset"))
+    channels = (*(1 for _ in shape), shape[-1])  # NumPy refuses all but one number, or one a channel
+    factor, shift = (np.broadcast_to(x, channels).astype("float32").ravel() for x in (layer.scale, layer.offset))
     return graph.add(AFFINE, channel_affine(factor, shift, shape, layer.name), sources, layer.name).name
-
-
-def _of_channels(name: str, value: Any, layer: keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """A scale or offset of `Rescaling` as one number per channel; `shape` is the input's."""
-    array = np.asarray(value, "float32")
-    in_last = all(size == 1 for size in array.shape[:-1]) and array.ndim <= 1 + len(shape)
-    why = f"its {name} must be a number, or one a channel ({shape[-1]}). Received: {name} of shape {array.shape}"
-    _refuse_if(not in_last or array.size not in (1, shape[-1]), layer, why)
-    return np.broadcast_to(array.reshape(-1), shape[-1:])
 
 
 def _activated(layer, sources, graph):
@@ -205,11 +182,15 @@ def _activated(layer, sources, graph):
     name = next(known, None)
     if name == "linear":
         return sources[0]
-    if name in _ENDS:
-        return graph.add(END, None, sources, layer.name).name
+    if name in ("softmax", "sigmoid"):
+        return _end(layer, sources, graph)
     why = f"its activation is {getattr(activation, '__name__', activation)!r}, no ReLU of Keras or TensorFlow"
     _refuse_if(name is None, layer, f"{why}, and only a ReLU is what a neuron does")
     return graph.add(RELU, None, sources, layer.name, maximum=6.0 if name == "relu6" else maximum).name
+
+
+def _end(layer, sources, graph):
+    return graph.add(END, None, sources, layer.name).name
 
 
 #: What adds a layer of each kind; of a subclass, the handler of its nearest base.
@@ -217,14 +198,14 @@ _HANDLERS: dict[type, Callable[[Any, list[str], Graph], str]] = {
     **dict.fromkeys(WEIGHTED, _weighted),
     **dict.fromkeys((keras.layers.SeparableConv1D, keras.layers.SeparableConv2D), _separable),
     **dict.fromkeys((*MOVING, *AVERAGE), _affine),
-    **dict.fromkeys(_MAXIMUM, functools.partial(_affine, kind=MAXIMUM)),
+    **dict.fromkeys((*MAX_POOLING, *GLOBAL_MAX_POOLING), functools.partial(_affine, kind=MAXIMUM)),
     **dict.fromkeys((keras.layers.Add, keras.layers.Concatenate), _join),
     **dict.fromkeys((*SAME, keras.layers.ActivityRegularization), _nothing),
     **dict.fromkeys((keras.layers.Activation, keras.layers.ReLU), _activated),
     keras.layers.Dropout: _dropout,
     keras.layers.BatchNormalization: _normalization,
     keras.layers.Rescaling: _rescaling,
-    keras.layers.Softmax: lambda layer, sources, graph: graph.add(END, None, sources, layer.name).name,
+    keras.layers.Softmax: _end,
 }
 
 
@@ -250,6 +231,4 @@ def _drop_end(graph: Graph) -> None:
             break
     for node in graph:
         if node.kind == END:
-            raise ValueError(
-                f"The layer {node.of!r} cannot be converted: a softmax or sigmoid must be at the end of the network"
-            )
+            raise ValueError(f"The layer {node.of!r} cannot be converted: a softmax or sigmoid must be at the end")

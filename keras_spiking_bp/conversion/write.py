@@ -11,20 +11,10 @@ import numpy as np
 
 from keras_spiking_bp.cells import Cell, GraphCell, IFCell, MaxPoolingCell, ReadoutCell, SequentialCell
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import channel_affine, scale_inputs, scale_outputs
-from keras_spiking_bp.conversion.graph import (
-    AFFINE,
-    JOIN,
-    MAXIMUM,
-    PADDING,
-    POOL,
-    RELU,
-    WEIGHTED,
-    Graph,
-    Node,
-    built,
-)
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, scale_inputs, scale_outputs
+from keras_spiking_bp.conversion.graph import AFFINE, JOIN, MAXIMUM, POOL, RELU, Graph, Node
 from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layer_kinds import PADDING
 
 #: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any
@@ -32,13 +22,10 @@ Unit: TypeAlias = Any
 
 @dataclasses.dataclass
 class Placed:
-    """A cell or layer in its place in the spiking network.
+    """A cell, or a layer without neurons, in its place in the spiking network.
 
-    Attributes:
-        layer: the cell, or a layer without neurons.
-        sources: names of the layers whose outputs it takes.
-        node: the node of the graph whose value it gives; None if it only converts a value to another unit.
-        unit: what an output of 1 represents.
+    `sources` are the names of the layers whose outputs it takes. `node` is that of the graph whose value it gives, None
+    if it only converts a value to another unit. `unit` is what an output of 1 represents.
     """
 
     layer: keras.layers.Layer
@@ -48,13 +35,9 @@ class Placed:
 
 
 def written(graph: Graph, norms: Mapping[str, float], unit: float, **neuron: Any) -> list[Placed]:
-    """The layers of the spiking network, in execution order; the graph's own layers are scaled for it.
+    """The layers of the spiking network, in execution order; those of a graph in normal form are scaled for it.
 
-    Args:
-        graph: in normal form.
-        norms: what one spike of each layer of neurons represents, by node name.
-        unit: what an encoder output of 1 represents.
-        **neuron: `reset_mechanism`, `initial_membrane` and `surrogate` of the neurons.
+    `norms` are what one spike of each layer of neurons represents, `unit` what an encoder output of 1 does.
     """
     writer = _Writer(graph, norms, unit, neuron)
     for node in graph:
@@ -71,12 +54,6 @@ def network(placed: list[Placed]) -> Cell:
     return GraphCell([(part.layer, part.sources) for part in placed], name="network")
 
 
-def synapse_of(graph: Graph, node: Node) -> Node | None:
-    """The node before neurons or the result whose layer is their synapse, if nothing else uses its value."""
-    source = graph.source(node)
-    return source if source is not None and source.kind == AFFINE and graph.taken_once(source.name) else None
-
-
 class _Writer:
     def __init__(self, graph: Graph, norms: Mapping[str, float], unit: float, neurons: dict[str, Any]):
         self.graph, self.norms, self.neurons = graph, norms, neurons
@@ -90,7 +67,8 @@ class _Writer:
         if node.name in self.merged:
             return
         if node.kind == RELU:
-            self._place_neurons(node, synapse_of(self.graph, node))
+            source = node.sources[0]
+            self._place_neurons(node, self.graph.nodes[source] if source in self.merged else None)
         elif node.kind == POOL:
             self._place_neurons(node, node)
         elif node.kind == MAXIMUM:
@@ -108,8 +86,7 @@ class _Writer:
         layer, sources, unit = self._affine(last) if last.kind == AFFINE else self._nothing(last.name)
         if np.ndim(unit) or unit != 1:
             layer = keras.Sequential([layer, self._rescaling(unit, last.shape, "unit")], name=layer.name)
-        cell = ReadoutCell(layer, beta=1.0, name="readout")
-        self._place(cell, sources, last, 1.0)
+        self._place(ReadoutCell(layer, beta=1.0, name="readout"), sources, last, 1.0)
 
     def _place(self, layer: keras.layers.Layer, sources: list[str], node: Node | None, unit: Unit) -> str:
         layer.name = unique_name(layer.name, {INPUT, *(part.layer.name for part in self.placed)})
@@ -123,40 +100,37 @@ class _Writer:
         norm = self.norms[node.name]
         threshold = norm / unit
         if synapse is None or not synapse.layer.weights:
-            # spikes alone may add up to the threshold exactly, as in a full window of saturated neurons, and it must be
-            # exceeded
+            # spikes of saturated neurons add up to the threshold exactly, and it must be exceeded
             threshold = threshold * (1 - 2**-20)
         threshold = threshold.astype("float32") if np.ndim(threshold) else float(threshold)
-        kind = "pool" if node.kind == POOL else _kind(synapse)
-        neurons = {**self.neurons}
-        if neurons["surrogate"] is not None:
-            neurons["surrogate"] = neurons["surrogate"].scaled(threshold)
+        kind = "pool" if node.kind == POOL else "relu"
+        if synapse is not None and isinstance(synapse.layer, WEIGHTED):
+            kind = "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"
+        surrogate = self.neurons["surrogate"]
+        neurons = {**self.neurons, "surrogate": None if surrogate is None else surrogate.scaled(threshold)}
         cell = IFCell(layer, threshold, dropout=node.dropout, name=self._name(kind), **neurons)
         self._place(cell, sources, node, norm)
 
     def _affine(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
         """The layer of an affine node with padding before it; its sources; its unit."""
         layer, source = node.layer, node.sources[0]
-        padding = self.graph.nodes.get(source)
-        if source in self.merged and padding is not None and isinstance(padding.layer, PADDING) and layer.weights:
-            source = padding.sources[0]
-            whole = keras.Sequential([padding.layer, layer], name=layer.name)
-        else:
-            whole = layer
         if not layer.weights:
             return self._moved(node)
+        padding = self.graph.nodes[source] if source in self.merged else None
         unit = self.wanted(node)
+        if padding is not None:
+            source = padding.sources[0]
         scale_inputs(layer, self.units[source])
         scale_outputs(layer, 1 / unit)
-        if whole is not layer:
-            built(whole, (None, *self.graph.shape_of(source)))
-        return whole, [self.called[source]], unit
+        if padding is not None:
+            layer = keras.Sequential([padding.layer, layer], name=layer.name)
+            layer.build((None, *self.graph.shape_of(source)))
+        return layer, [self.called[source]], unit
 
     def _moved(self, node: Node) -> tuple[keras.layers.Layer, list[str], Unit]:
         """A layer without weights: units pass, those of channels to their new positions."""
         source, layer = node.sources[0], node.layer
-        unit = self.units[source]
-        called = self.called[source]
+        called, unit = self.called[source], self.units[source]
         if np.ndim(unit) and isinstance(layer, keras.layers.Flatten):
             unit = np.tile(unit, node.shape[0] // len(unit))
         elif np.ndim(unit) and isinstance(layer, (keras.layers.Reshape, keras.layers.Permute)):
@@ -168,10 +142,10 @@ class _Writer:
 
     def _join(self, node: Node) -> None:
         if self.graph.spikes(node.name):  # a concatenation
-            shapes = [self.graph.shape_of(name)[-1:] for name in node.sources]
-            units = [np.broadcast_to(self.units[name], shape) for name, shape in zip(node.sources, shapes, strict=True)]
-            of_channels = _as_number(np.concatenate(units).astype("float32"))
-            self._place(node.layer, [self.called[name] for name in node.sources], node, of_channels)
+            units = [np.broadcast_to(self.units[name], self.graph.shape_of(name)[-1:]) for name in node.sources]
+            of_channels = np.concatenate(units).astype("float32")
+            one = float(of_channels[0]) if (of_channels == of_channels[0]).all() else of_channels
+            self._place(node.layer, [self.called[name] for name in node.sources], node, one)
         else:
             unit = self.wanted(node)
             self._place(node.layer, [self._in_unit(name, unit) for name in node.sources], node, unit)
@@ -212,14 +186,3 @@ class _Writer:
     def _name(self, kind: str) -> str:
         self.numbers[kind] = self.numbers.get(kind, 0) + 1
         return f"{kind}{self.numbers[kind]}"
-
-
-def _kind(synapse: Node | None) -> str:
-    """Name prefix of neurons with this synapse."""
-    if synapse is None or not isinstance(synapse.layer, WEIGHTED):
-        return "relu"
-    return "fc" if isinstance(synapse.layer, keras.layers.Dense) else "conv"
-
-
-def _as_number(unit: np.ndarray) -> Unit:
-    return float(unit[0]) if (unit == unit[0]).all() else unit

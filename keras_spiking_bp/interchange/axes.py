@@ -22,19 +22,16 @@ class Scale(keras.layers.Rescaling):
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """What one step sends from a node to the next.
+    """What one step sends from a node to the next, in our order of axes: (H, W, C), (L, C) or (N,).
 
-    Attributes:
-        shape: in our order of axes, (H, W, C), (L, C) or (N,).
-        flattened_from: the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
-            entries are in another order in NIR, (C, H, W) or (C, L). None if that is the same order.
+    `flattened_from` is the (H, W, C) or (L, C) it was flattened from, until a dense layer mixes it: until then its
+    entries are in another order in NIR, (C, H, W) or (C, L). None if that is the same order.
     """
 
     shape: tuple[int, ...]
     flattened_from: tuple[int, ...] | None = None
 
     def flat(self) -> Signal:
-        """The same signal, flattened."""
         if len(self.shape) == 1:
             return self
         same_order = self.shape[-1] == 1 or math.prod(self.shape[:-1]) == 1
@@ -45,8 +42,7 @@ class Signal:
         if self.flattened_from is not None:
             raise ValueError(
                 f"{where} takes a flattened picture {self.flattened_from} without a dense layer in between, and NIR "
-                "flattens (C, H, W) where Keras flattens (H, W, C): its entries would be in another order. Leave the "
-                "flattening out, or put a dense layer behind it"
+                "flattens (C, H, W): its entries would be in another order"
             )
 
 

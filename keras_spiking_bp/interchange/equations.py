@@ -14,14 +14,10 @@ Ours integrate first and leak last: `m <- m + I`, fire at m > threshold, `m <- b
 
 A `CubaLIF` has its own current, `tau_syn dI/dt = w_in S - I`, which is updated before the potential.
 
-A neuron that resets to zero, or by subtraction of its threshold, may be scaled: where `gain = r dt / tau` (of a CubaLIF
-times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold / gain our threshold. Other libraries
-have `r = 1` for an IF whose step adds I, whatever dt is, and snnTorch writes tau and r of infinity for a neuron without
-leak. A `v_leak` of a LIF adds `dt / tau * v_leak` to v in each step: in our units a current of `v_leak / r`.
-
-A `Threshold` fires where its input is above a threshold, and remembers nothing: here a neuron whose decay leaves
-nothing that float32 could add to a current (`forgets`). So is a spiking neuron, or its current, with a time constant of
-`dt`.
+Where `gain = r dt / tau` (of a CubaLIF times `w_in dt / tau_syn`) is not 1, v / gain is our potential and v_threshold /
+gain our threshold. Other libraries have `r = 1` for an IF whose step adds I, whatever dt is; snnTorch writes tau and r
+of infinity for a neuron without leak. A `v_leak` of a LIF is in our units a current of `v_leak / r`. A `Threshold`
+remembers nothing: here a neuron whose decay leaves nothing that float32 could add to a current.
 
 A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
@@ -43,11 +39,7 @@ Parameter = float | np.ndarray
 
 
 def leaks(name: str, beta: Parameter) -> bool:
-    """Whether the neurons, in float32, have a decay below 1. A mixture has no node.
-
-    Raises:
-        ValueError: if only some have one.
-    """
+    """Whether the neurons, in float32, have a decay below 1; a mixture is refused, as it has no node."""
     below = np.float32(beta) < 1
     if below.any() and not below.all():
         raise ValueError(f"The neurons of {name!r} must all leak, or none: a node of NIR is a LIF or an IF")
@@ -60,12 +52,9 @@ def forgets(beta: Parameter) -> bool:
 
 
 def leaky(beta: Parameter, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """`tau` and `r = tau / dt` of a neuron with decay `beta` < 1 per step.
-
-    From beta as float32, as the neurons use it: a float32 reader recovers it exactly for beta >= 0.75.
-    """
-    tau = np.float32(dt) / (np.float32(1) - np.float32(beta))
-    return np.asarray(tau), np.asarray(tau / np.float32(dt))
+    """`tau` and `r = tau / dt` of a decay `beta` < 1 per step, which a float32 reader recovers exactly if >= 0.75."""
+    tau = np.asarray(np.float32(dt) / (np.float32(1) - np.float32(beta)))
+    return tau, np.asarray(tau / np.float32(dt))
 
 
 def without_leak(dt: float) -> np.ndarray:
@@ -111,9 +100,7 @@ OF_SPIKING = {"CubaLIF": read_cuba_lif, "IF": read_if, "LIF": read_lif, "Thresho
 def read_li(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
     """`beta` of an LI node, and the factor of its current: `v <- beta v + gain I = beta (v + gain / beta I)`."""
     _check_zero(name, node, "v_leak")
-    beta, gain = _decay_and_gain(name, node, dt)
-    if np.min(beta) <= NO_MEMORY:
-        raise _dt_too_long(name, dt, "tau", node.tau)
+    beta, gain = _decay_and_gain(name, node, dt, shortest=dt * (1 + _TOLERANCE))
     return beta, _one_if_close(gain / beta)
 
 
@@ -124,29 +111,17 @@ def read_i(name: str, node: Any, dt: float) -> tuple[Parameter, Parameter]:
 
 
 def _decay_and_gain(
-    name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r"
+    name: str, node: Any, dt: float, of_decay: str = "tau", factor: str = "r", shortest: float | None = None
 ) -> tuple[Parameter, Parameter]:
     tau, r = _values(node, of_decay), _values(node, factor)
-    if np.min(tau) < dt * (1 - _TOLERANCE):
-        raise _dt_too_long(name, dt, of_decay, tau)
-    endless = np.isinf(tau)
-    if np.any(endless != np.isinf(r)):
+    if np.min(tau) < (dt * (1 - _TOLERANCE) if shortest is None else shortest):
         raise ValueError(
-            f"`{factor}` of node {name!r} must be infinite where `{of_decay}` is, and only there, for a neuron without "
-            f"leak. Received: {of_decay}={shown(tau)}, {factor}={shown(r)}"
+            f"`dt` must be smaller than the time constant of each neuron. Received: dt={dt!r}, {of_decay}="
+            f"{np.min(tau):g} of node {name!r}"
         )
     with np.errstate(invalid="ignore"):
-        gain = np.where(endless, 1.0, np.multiply(r, dt) / tau)
-    decay = np.maximum(1 - dt / tau, NO_MEMORY)
-    return decay if decay.ndim else float(decay), _one_if_close(_one_if_same(gain, _TOLERANCE))
-
-
-def _dt_too_long(name: str, dt: float, of_decay: str, tau: Parameter) -> ValueError:
-    """The error of a step that is longer than a time constant."""
-    return ValueError(
-        f"`dt` must be smaller than the time constant of each neuron, since the decay per step is 1 - dt / tau. "
-        f"Received: dt={dt!r}, {of_decay}={np.min(tau):g} of node {name!r}"
-    )
+        gain = np.where(np.isinf(tau) & np.isinf(r), 1.0, np.multiply(r, dt) / tau)
+    return _one_if_same(np.maximum(1 - dt / tau, NO_MEMORY)), _one_if_close(gain)
 
 
 def _threshold(name: str, node: Any) -> Parameter:
@@ -155,12 +130,9 @@ def _threshold(name: str, node: Any) -> Parameter:
 
 
 def _check_r_without_leak(name: str, node: Any, dt: float) -> None:
-    r = np.asarray(node.r, "float64")
+    r = _values(node, "r")
     if not (np.allclose(r, 1) or np.allclose(r * dt, 1, rtol=_TOLERANCE)):
-        raise ValueError(
-            f"`r` of the {type(node).__name__} node {name!r} must be 1 / dt = {1 / dt:g}, or 1, as in other "
-            f"libraries. Received: r={shown(r)}"
-        )
+        raise ValueError(f"`r` of node {name!r} must be 1 / dt = {1 / dt:g}, or 1. Received: r={shown(r)}")
 
 
 def _values(node: Any, parameter: str) -> Parameter:
@@ -173,14 +145,11 @@ def _one_if_same(values: np.ndarray, tolerance: float = 0.0) -> Parameter:
 
 
 def _check_zero(name: str, node: Any, parameter: str) -> None:
-    values = np.asarray(getattr(node, parameter))
+    values = _values(node, parameter)
     if np.any(values != 0):
-        raise ValueError(
-            f"`{parameter}` of the {type(node).__name__} node {name!r} must be 0, where our neurons rest. "
-            f"Received: {shown(values)}"
-        )
+        kind = type(node).__name__
+        raise ValueError(f"`{parameter}` of the {kind} node {name!r} must be 0. Received: {shown(values)}")
 
 
 def _one_if_close(gain: Parameter) -> Parameter:
-    close = np.isclose(gain, 1, rtol=_TOLERANCE)
-    return np.where(close, 1.0, gain) if isinstance(gain, np.ndarray) else 1.0 if close else gain
+    return _one_if_same(np.where(np.isclose(gain, 1, rtol=_TOLERANCE), 1.0, gain), _TOLERANCE)

@@ -9,51 +9,34 @@ import numpy as np
 
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import swapped
-from keras_spiking_bp.interchange.read_layers import READERS, keras_name
+from keras_spiking_bp.interchange.read_layers import READERS
 
 SPIKING, READOUTS = tuple(equations.OF_SPIKING), ("I", "LI")
-_INFINITE_WITHOUT_LEAK = ("r", "tau", "tau_mem", "tau_syn", "w_in")
-_PARAMETERS = (
-    "bias", "scale", "threshold", "v_leak", "v_reset", "v_threshold", "weight", *_INFINITE_WITHOUT_LEAK,
-)  # fmt: skip
 _ALLOWED = sorted(["Input", "Output", *SPIKING, *READOUTS, *READERS])
 
 
 class Nodes:
-    """The nodes of a flattened graph, checked, with the edges of one time step.
+    """The nodes of a flattened graph by name, checked, with the edges of one time step.
 
-    Attributes:
-        of: the nodes by name.
-        keras_names: what their layers are called.
-        sources, followers: names of the nodes before and after each, without those of a way back.
-        recurrent_paths: for recurrent neurons, the names of the layers from them back to themselves.
+    `sources` and `followers` are the names before and after each, without those of a way back; `recurrent_paths`, for
+    recurrent neurons, the names of the layers from them back to themselves.
     """
 
     def __init__(self, graph: Any):
         self.of, edges = flat(graph)
-        self.keras_names = {keras_name(name) for name in self.of}
         self.sources = {name: [a for a, b in edges if b == name] for name in self.of}
         self.followers = {name: [b for a, b in edges if a == name] for name in self.of}
         for name in self.of:
             if self.kind(name) not in _ALLOWED:
                 raise ValueError(
-                    f"`graph` has the node {name!r} of type {self.kind(name)}, for which there is no cell. "
-                    f"Allowed are {', '.join(_ALLOWED)}"
+                    f"`graph` has the node {name!r} of type {self.kind(name)}. Allowed are {', '.join(_ALLOWED)}"
                 )
-            self._check_numbers(name)
+            for parameter in ("bias", "scale", "v_leak", "weight"):  # NaN would become the absence of spikes
+                with np.errstate(over="ignore"):
+                    values = np.asarray(getattr(self.of[name], parameter, 0)).astype("float32")
+                if not np.isfinite(values).all():
+                    raise ValueError(f"`{parameter}` of the {self.kind(name)} node {name!r} must be finite in float32")
         self.recurrent_paths = {name: back for name in self.of if (back := self._cut_recurrent_path(name)) is not None}
-
-    def _check_numbers(self, name: str) -> None:
-        """Rejects parameters that are not finite in float32; those of a neuron without leak may be infinite."""
-        for parameter in _PARAMETERS:
-            with np.errstate(over="ignore"):
-                values = np.asarray(getattr(self.of[name], parameter, 0)).astype("float32")
-            infinite = parameter in _INFINITE_WITHOUT_LEAK
-            if np.isnan(values).any() or not (infinite or np.isfinite(values).all()):
-                raise ValueError(
-                    f"`{parameter}` of the {self.kind(name)} node {name!r} must be "
-                    f"{'numbers' if infinite else 'finite numbers'} in float32. Received: NaN or infinity"
-                )
 
     def kind(self, name: str) -> str:
         """The type of a node, such as `"LIF"`."""
@@ -65,26 +48,20 @@ class Nodes:
         shape = tuple(int(size) for size in self.of[name].input_type["input"])
         if len(shape) not in (1, 2, 3):
             raise ValueError(
-                "The input of `graph` must be one step of one sample, (N,), (C, L) or (C, H, W). In snnTorch, export "
-                f"with ignore_dims=[0], which leaves out the batch. Received: {shape}"
+                "The input of `graph` must be one step of one sample, (N,), (C, L) or (C, H, W). (snnTorch leaves out "
+                f"the batch with ignore_dims=[0].) Received: {shape}"
             )
         return name, swapped(shape, "last")
 
     def in_order(self) -> list[str]:
         """The nodes after the input, each after its sources, without those of a way back and the output."""
         looped = {part for path in self.recurrent_paths.values() for part in path}
-        ends = {the_only(kind, self.of): kind for kind in ("Input", "Output")}
+        start, end = (the_only(kind, self.of) for kind in ("Input", "Output"))
         sources = {name: names for name, names in self.sources.items() if name not in looped}
         for name, names in sources.items():
-            if (not names and ends.get(name) != "Input") or (not self.followers[name] and ends.get(name) != "Output"):
+            if not (names or name == start) or not (self.followers[name] or name == end):
                 raise ValueError(f"The node {name!r} must be between the input and the output of `graph`")
-        try:
-            return [name for name in graphlib.TopologicalSorter(sources).static_order() if name not in ends]
-        except graphlib.CycleError as error:
-            raise ValueError(
-                f"The nodes {error.args[1]} wait for each other. The only way back that has a cell is that of neurons "
-                "to themselves, through layers of its own"
-            ) from error
+        return [name for name in graphlib.TopologicalSorter(sources).static_order() if name not in (start, end)]
 
     def _cut_recurrent_path(self, name: str) -> list[str] | None:
         """The layers from the neurons `name` back to themselves, whose edges are then removed; None if none."""
@@ -100,9 +77,8 @@ class Nodes:
         """The layers from the node `name` to `end`, without neurons or branches; None if there is no such path."""
         path = []
         while name != end:
-            if name in path or self.kind(name) not in READERS:
-                return None
-            if len(self.sources[name]) != 1 or len(self.followers[name]) != 1:
+            in_a_row = len(self.sources[name]) == len(self.followers[name]) == 1
+            if name in path or self.kind(name) not in READERS or not in_a_row:
                 return None
             path.append(name)
             name = self.followers[name][0]
@@ -110,10 +86,7 @@ class Nodes:
 
 
 def flat(graph: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`.
-
-    Edges to a graph then lead to what follows its input; edges to its output lead to what follows the graph.
-    """
+    """The nodes and edges of a graph with nested graphs flattened: inner nodes have the names `outer.inner`."""
     nodes, edges = dict(graph.nodes), [(str(a), str(b)) for a, b in graph.edges]
     for name, node in graph.nodes.items():
         if not hasattr(node, "nodes"):

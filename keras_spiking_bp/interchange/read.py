@@ -19,7 +19,6 @@ from keras_spiking_bp.cells import (
     SequentialCell,
 )
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients import surrogates
@@ -27,15 +26,12 @@ from keras_spiking_bp.gradients.surrogates import Surrogate
 from keras_spiking_bp.interchange import equations
 from keras_spiking_bp.interchange.axes import Signal, neurons_from_nir, swapped
 from keras_spiking_bp.interchange.nodes import READOUTS, Nodes, the_only
-from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, read_layer, scaled
+from keras_spiking_bp.interchange.read_layers import READERS, joined, keras_name, scaled
 from keras_spiking_bp.models.parts import assemble
-from keras_spiking_bp.utils.layer_graph import unique_name
-from keras_spiking_bp.utils.validation import check_choice, check_positive
+from keras_spiking_bp.utils.validation import check_positive
 
 if TYPE_CHECKING:
     import nir
-
-_DEFAULT_DT = 1e-4
 
 
 def from_nir(
@@ -51,27 +47,24 @@ def from_nir(
     """A network from a NIR graph, as `to_nir`, snnTorch, SpikingJelly and others write it.
 
     A `LIF` node becomes a `LIFCell` with `beta = 1 - dt / tau` and `threshold = v_threshold * tau / (r dt)`, an `IF` an
-    `IFCell`, a `CubaLIF` one with `synaptic_beta = 1 - dt / tau_syn`, an `LI` or `I` a `ReadoutCell`;
-    a path from neurons back to themselves becomes a `RecurrentCell`, whose spikes arrive in the next step (docs/nir.md
-    has the table). Nodes in a row become a `SequentialCell`, a graph whose paths branch and meet a `GraphCell` in one.
-    Parameters may differ from neuron to neuron. Nested graphs are flattened. A `PoolingCell`, with the same spikes
-    but a derivative without `1 / threshold`, is created only where `to_nir` recorded one in the metadata of the `IF`.
-    Images are (H, W, C) here, series (L, C).
+    `IFCell` (a `PoolingCell` where `to_nir` recorded one), a `CubaLIF` a `LIFCell` with `synaptic_beta = 1 - dt /
+    tau_syn`, an `LI` or `I` a `ReadoutCell`; a path from neurons back to themselves becomes a `RecurrentCell`, whose
+    spikes arrive in the next step (docs/nir.md has the table). Nodes in a row become a `SequentialCell`, a graph whose
+    paths branch and meet a `GraphCell` in one. Images are (H, W, C) here, series (L, C).
 
     `from_nir(nir.read(path))` loads a file.
 
     Args:
         graph: a `nir.NIRGraph` with one input and one output.
-        dt: length of a time step in seconds, > 0. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's
-            and SpikingJelly's; for Norse see docs/nir.md).
+        dt: length of a time step in seconds. None: the one in the metadata of the graph, or else 1e-4 (snnTorch's and
+            SpikingJelly's).
         encoder, num_steps, name: as in `models.spiking_vgg`; without an encoder the input is spikes (B, T, ...).
         gradient: `gradient` of the `SpikingRNN`. None: `"bptt"` for a recurrent network, else `"accumulated"`.
         reset_mechanism: `"zero"`, as in NIR, or `"subtract"`, for a network trained that way by a library whose files
             do not say so (snnTorch).
-        surrogate: `surrogate` of all neurons, as in `LIFCell`, a function of the potentials in the graph
-            (`Surrogate.scaled` where ours have another scale), to train further as in the library that wrote it: with
-            `gradient="bptt"`. Readouts then differentiate their leak, too. None: the paper's derivative; that of
-            `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
+        surrogate: of all neurons, as in `LIFCell`, a function of the potentials in the graph, to train further as in
+            the library that wrote it, with `gradient="bptt"`: readouts then differentiate their leak, too. None: the
+            paper's derivative; that of `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
@@ -79,7 +72,7 @@ def from_nir(
 
     Raises:
         TypeError: if `graph` is not a graph.
-        ValueError: if `graph` has a node, a parameter or a connection that no cell has; the error names it.
+        ValueError: if `graph` has a node, a parameter or a connection that no cell has.
 
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.75)
@@ -90,17 +83,17 @@ def from_nir(
         >>> bool(np.all(model(spikes) == layer(spikes)))
         True
     """
-    if not (hasattr(graph, "nodes") and hasattr(graph, "edges")):
+    if not hasattr(graph, "nodes"):
         raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
-    metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
-    dt = check_positive("dt", float(metadata.get("dt", _DEFAULT_DT)) if dt is None else dt)
-    check_choice("reset_mechanism", reset_mechanism, RESET_MECHANISMS)
+    dt = check_positive("dt", float(graph.metadata.get("dt", 1e-4)) if dt is None else dt)
     surrogate = surrogates.get(surrogate)
     nodes = Nodes(graph)
     start, input_shape = nodes.input()
 
     def make_cell(name: str, synapse: keras.layers.Layer, current: Signal) -> NeuronCell | RecurrentCell:
-        cell = _read_neurons(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
+        if nodes.kind(name) in READOUTS:
+            return _readout(name, nodes.of[name], synapse, current, dt, differentiate_leak=surrogate is not None)
+        cell = _spiking(name, nodes.of[name], synapse, current, dt, reset_mechanism, surrogate)
         return _recurrent(nodes, name, cell, current) if name in nodes.recurrent_paths else cell
 
     parts, signal = _read_graph(nodes, make_cell, start, Signal(input_shape))
@@ -126,17 +119,15 @@ def _read_graph(
         for term in terms:
             term.check_order(f"The node {name!r}")
         if len(shapes := {term.shape for term in terms}) > 1:
-            raise ValueError(
-                f"The node {name!r} must get inputs of one shape, which are added. Received: {shapes}, channels last"
-            )
-        add = keras.layers.Add(name=unique_name(f"{keras_name(name)}_inputs", nodes.keras_names), dtype="float32")
+            raise ValueError(f"The node {name!r} must get inputs of one shape. Received: {shapes}, channels last")
+        add = keras.layers.Add(name=f"{keras_name(name)}_inputs", dtype="float32")
         parts[add.name] = (add, [names[source] for source in sources])
         return [add.name], signals[sources[0]]
 
     for name in nodes.in_order():
         inputs, signal = take(name)
         if nodes.kind(name) in READERS:
-            layer, signal = read_layer(name, nodes.of[name], signal)
+            layer, signal = READERS[nodes.kind(name)](name, nodes.of[name], signal)
         else:
             synapse = keras.layers.Identity(dtype="float32")
             source = nodes.sources[name][0]
@@ -160,24 +151,16 @@ def _recurrent(nodes: Nodes, name: str, cell: NeuronCell, signal: Signal) -> Rec
     signal.check_order(f"The way back to the node {name!r}")
     layers, back = [], signal
     for part in nodes.recurrent_paths[name]:
-        layer, back = read_layer(part, nodes.of[part], back)
+        layer, back = READERS[nodes.kind(part)](part, nodes.of[part], back)
         layers.append(layer)
-    return RecurrentCell(cell, joined(layers), name=unique_name(f"{keras_name(name)}_recurrent", nodes.keras_names))
+    return RecurrentCell(cell, joined(layers), name=f"{keras_name(name)}_recurrent")
 
 
-def _read_neurons(
-    name: str,
-    node: Any,
-    synapse: keras.layers.Layer,
-    current: Signal,
-    dt: float,
-    reset_mechanism: str,
-    surrogate: Surrogate | None,
+def _spiking(
+    name: str, node: Any, synapse: keras.layers.Layer, current: Signal, dt: float, reset: str, surrogate: Any
 ) -> NeuronCell:
-    """The cell of the neurons of a node, whose synapse gives `current`."""
+    """The cell of the spiking neurons of a node, whose synapse gives `current`."""
     kind = type(node).__name__
-    if kind in READOUTS:
-        return _readout(name, node, synapse, current, dt, differentiate_leak=surrogate is not None)
     parameters: dict[str, Any] = equations.OF_SPIKING[kind](name, node, dt)
     parameters = {key: _ours(name, value, current) for key, value in parameters.items()}
     gain = parameters.pop("gain", 1.0)
@@ -185,11 +168,11 @@ def _read_neurons(
         surrogate = surrogate.scaled(1.0 / gain)
     if np.min(parameters["beta"]) <= equations.NO_MEMORY:  # the paper's derivative needs neurons with memory
         surrogate = surrogate or surrogates.ATan()
-    parameters |= {"reset_mechanism": reset_mechanism, "surrogate": surrogate, "name": keras_name(name)}
+    parameters |= {"reset_mechanism": reset, "surrogate": surrogate, "name": keras_name(name)}
     parameters["dropout"] = float(node.metadata.get("dropout", 0.0))
     if kind == "IF":
         del parameters["beta"]
-        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it: the derivative of a pooling neuron
+        pools = node.metadata.get("cell") == PoolingCell.__name__  # to_nir wrote it
         return (PoolingCell if pools else IFCell)(synapse, **parameters)
     if kind == "LIF" and np.any(rest := _ours(name, equations.read_resting_current(node), current)):
         constant = np.broadcast_to(rest, current.shape).tolist()
@@ -214,7 +197,5 @@ def _ours(name: str, value: Any, signal: Signal) -> Any:
     wanted = swapped(signal.shape, "first")
     fits = value.ndim == len(wanted) and all(n in (1, m) for n, m in zip(value.shape, wanted, strict=True))
     if not fits:  # NumPy would align a vector with the last axis, the width of a picture
-        raise ValueError(
-            f"The parameters of node {name!r} must have the shape of its input, {wanted}. Received: {value.shape}"
-        )
+        raise ValueError(f"The parameters of node {name!r} must have the shape {wanted}. Received: {value.shape}")
     return neurons_from_nir(value, signal)

@@ -11,18 +11,6 @@ import numpy as np
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.interchange.axes import Scale, Signal, dense_from_nir
 
-Sizes = tuple[int, ...]
-
-
-def read_layer(name: str, node: Any, signal: Signal) -> tuple[keras.layers.Layer, Signal]:
-    """The layer of a node on `signal`, built and with its weights, and its output."""
-    try:
-        return READERS[type(node).__name__](name, node, signal)
-    except ValueError as error:
-        if repr(name) in str(error):
-            raise
-        raise ValueError(f"The node {name!r} ({type(node).__name__}) is no layer of Keras: {error}") from error
-
 
 def scaled(layer: keras.layers.Layer, factor: float | np.ndarray) -> keras.layers.Layer:
     """`layer` with its output times `factor`, a number or one for each neuron: in its weights, or by another layer."""
@@ -51,8 +39,7 @@ def _dense(name, node, signal):
     weight = np.asarray(node.weight, "float32")
     if weight.ndim != 2 or signal.shape != weight.shape[1:]:
         raise ValueError(
-            f"`weight` of node {name!r} must be (out, in) on a flat input. "
-            f"Received: weight of shape {weight.shape} on {signal.shape}"
+            f"`weight` of node {name!r} must be (out, in) on a flat input. Received: {weight.shape} on {signal.shape}"
         )
     bias = getattr(node, "bias", None)
     layer = keras.layers.Dense(len(weight), use_bias=bias is not None, name=keras_name(name), dtype="float32")
@@ -66,21 +53,21 @@ def _conv(name, node, signal):
     weight, bias = np.asarray(node.weight, "float32"), np.asarray(node.bias, "float32")
     axes = weight.ndim - 2
     strides, dilation, size = _sizes(node.stride, axes), _sizes(node.dilation, axes), weight.shape[2:]
-    padding = _padding(name, node, size)
-    layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
-        len(weight),
-        size,
-        strides=strides,
-        padding=padding if isinstance(padding, str) else "valid",
-        dilation_rate=dilation,
-        use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
-        data_format="channels_last",
-        name=keras_name(name) if isinstance(padding, str) else f"{keras_name(name)}_conv",
-        dtype="float32",
-    )
+    padding, sides = node.padding, (0,) * axes
     if not isinstance(padding, str):
-        pad, sides = (keras.layers.ZeroPadding2D, padding) if axes == 2 else (keras.layers.ZeroPadding1D, padding[0])
-        around = pad(sides, data_format="channels_last", dtype="float32")
+        padding, sides = "valid", _sizes(padding, axes)
+        if set(strides) == {1} and all(2 * p == d * (k - 1) for p, d, k in zip(sides, dilation, size, strict=True)):
+            padding, sides = "same", (0,) * axes
+    elif padding == "same" and set(strides) != {1}:
+        raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
+    layer = conv = (keras.layers.Conv2D if axes == 2 else keras.layers.Conv1D)(
+        len(weight), size, strides=strides, padding=padding, dilation_rate=dilation,
+        use_bias=bool(np.any(bias)),  # NIR has no convolution without bias
+        data_format="channels_last", name=keras_name(name) + "_conv" * any(sides), dtype="float32",
+    )  # fmt: skip
+    if any(sides):
+        pad, both = (keras.layers.ZeroPadding2D, sides) if axes == 2 else (keras.layers.ZeroPadding1D, sides[0])
+        around = pad(both, data_format="channels_last", dtype="float32")
         layer = keras.Sequential([around, conv], name=keras_name(name))
     layer.build((None, *signal.shape))
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
@@ -88,38 +75,20 @@ def _conv(name, node, signal):
     return layer, _output(layer, signal)
 
 
-def _padding(name: str, node: Any, size: Sizes) -> str | Sizes:
-    """The padding as Keras calls it, "same" or "valid"; or what is padded on both sides of each axis."""
-    strides, dilation = _sizes(node.stride, len(size)), _sizes(node.dilation, len(size))
-    if isinstance(node.padding, str):
-        if node.padding == "same" and any(stride != 1 for stride in strides):
-            raise ValueError(f"`padding` of node {name!r} must be numbers, since it has strides. Received: 'same'")
-        return node.padding
-    padding = _sizes(node.padding, len(size))
-    if not any(padding):
-        return "valid"
-    same = all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
-    return "same" if same and all(stride == 1 for stride in strides) else padding
-
-
 def _average_pooling(name, node, signal, suffix=""):
     if any(_sizes(node.padding, 2)):
         raise ValueError(f"`padding` of node {name!r} must be 0. Received: padding={_sizes(node.padding, 2)}")
     layer = keras.layers.AveragePooling2D(
-        _sizes(node.kernel_size, 2),
-        strides=_sizes(node.stride, 2),
-        data_format="channels_last",
-        name=f"{keras_name(name)}{suffix}",
-        dtype="float32",
-    )
+        _sizes(node.kernel_size, 2), strides=_sizes(node.stride, 2), data_format="channels_last",
+        name=f"{keras_name(name)}{suffix}", dtype="float32",
+    )  # fmt: skip
     return layer, _output(layer, signal)
 
 
 def _sum_pooling(name, node, signal):
     """The average, times the size of its window."""
     average, signal = _average_pooling(name, node, signal, "_average")
-    window = average.pool_size[0] * average.pool_size[1]
-    times = keras.layers.Rescaling(float(window), dtype="float32")
+    times = keras.layers.Rescaling(float(average.pool_size[0] * average.pool_size[1]), dtype="float32")
     return keras.Sequential([average, times], name=keras_name(name)), signal
 
 
@@ -130,8 +99,7 @@ def _scale(name, node, signal):
     signal.check_order(f"The node {name!r}")
     if scale.ndim and scale.shape != signal.shape:
         raise ValueError(
-            f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}, "
-            "channels last"
+            f"`scale` of node {name!r} must have the shape of its input. Received: {scale.shape} on {signal.shape}"
         )
     return Scale(scale.tolist(), name=keras_name(name), dtype="float32"), signal
 
@@ -139,14 +107,12 @@ def _scale(name, node, signal):
 def _flatten(name, node, signal):
     rank = len(signal.shape)
     if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, rank - 1):
-        raise ValueError(
-            f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0 and end_dim=-1. "
-            f"Received: {int(node.start_dim)}, {int(node.end_dim)}"
-        )
+        raise ValueError(f"The Flatten node {name!r} must flatten the whole input of one step, start_dim=0, end_dim=-1")
     layer = keras.layers.Flatten(data_format="channels_last", name=keras_name(name), dtype="float32")
     return layer, signal.flat()
 
 
+#: The layer of a node on a signal, with its weights, and its output: by the type of the node.
 READERS = {
     "Affine": _dense,
     "AvgPool2d": _average_pooling,
@@ -163,6 +129,6 @@ def _output(layer: keras.layers.Layer, signal: Signal) -> Signal:
     return Signal(tuple(layer.compute_output_shape((None, *signal.shape))[1:]))
 
 
-def _sizes(value: Any, axes: int) -> Sizes:
+def _sizes(value: Any, axes: int) -> tuple[int, ...]:
     """One integer for each axis."""
     return tuple(int(size) for size in np.broadcast_to(np.asarray(value), (axes,)))

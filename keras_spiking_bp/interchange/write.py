@@ -30,33 +30,26 @@ if TYPE_CHECKING:
 def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
     """A spiking network as a NIR graph, the format that snnTorch, Norse, SpikingJelly, Sinabs, Lava and others read.
 
+    Needs the package nir: `pip install 'keras-spiking-bp[nir]'`.
+
     A LIF neuron becomes `LIF(tau = dt / (1 - beta), r = tau / dt, v_threshold = threshold, v_reset = 0)`, one with a
     synaptic current `CubaLIF`, a readout `LI`, a neuron without leak `IF` or `I`, each layer of a synapse its own node;
     a `RecurrentCell` has feedback edges (docs/nir.md has the table). Simulators with the rule
-    `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR; weights are
-    transposed for it, also after a `Flatten`. Batch normalisation is folded into the weights, as in
-    `fold_batch_normalization`.
-
-    Not in the graph: the encoder (the input is that of one step), the division of the output by the number of steps,
-    the gradient rule, surrogates. Dropout is kept in the metadata of its node; `dt` in that of the graph.
-
-    `nir.write(path, graph)` saves it.
+    `v <- v + dt / tau * (r I - v)` give the same spikes at each step. Images are (C, H, W) in NIR. Batch normalisation
+    is folded. Not in the graph: the encoder (the input is that of one step), the division of the output by the number
+    of steps, the gradient rule, surrogates. `nir.write(path, graph)` saves it.
 
     Args:
         model: a built `keras.Model` with one `SpikingRNN`, or such a layer.
-        dt: length of a time step in seconds, > 0. snnTorch reads with 1e-4.
+        dt: length of a time step in seconds. snnTorch reads with 1e-4.
 
     Returns:
         A `nir.NIRGraph` of float32 parameters, with one input and one output.
 
     Raises:
-        ImportError: if the package nir is not installed.
-        TypeError: if there is no `SpikingRNN`, or one with a `call` of its own, or a cell of cells with a `step` of
-            its own.
-        ValueError: if the network has something that NIR cannot express: `reset_mechanism="subtract"`,
-            `initial_membrane` above 0, `go_backwards=True`, a cell or layer without a node (`MaxPoolingCell`, a sum
-            that takes one output twice, or outputs of several shapes), a batch normalisation that cannot be folded, or
-            weights that are not finite.
+        TypeError: if there is no `SpikingRNN`, or one with a `call`, or a cell of cells with a `step`, of its own.
+        ValueError: if the network has something that NIR cannot express, such as `reset_mechanism="subtract"` or a
+            `MaxPoolingCell`, a batch normalisation that cannot be folded, or weights that are not finite.
 
     Example:
         >>> cell = SequentialCell([
@@ -70,44 +63,31 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         {'input': 'Input', 'hidden_synapse': 'Linear', 'hidden': 'LIF', 'readout_synapse': 'Affine', 'readout': 'LI',
          'output': 'Output'}
     """
-    try:
-        import nir
-    except ImportError as error:
-        raise ImportError("`to_nir` needs the package nir: pip install 'keras-spiking-bp[nir]'") from error
-    cell = _network(model)
-    check_finite_weights(cell)
+    import nir
+
+    rnn = spiking_layer(model)
+    check_stock_calls(model, rnn)
+    # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
+    for other in [] if model is rnn else getattr(model, "operations", model.layers):
+        if other is not rnn and not isinstance(other, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
+            raise ValueError(
+                "`model` must have nothing but an encoder around its SpikingRNN: give that alone. "
+                f"Received: {other.name!r} ({type(other).__name__})"
+            )
+    check_allowed(rnn, go_backwards=False)
+    check_finite_weights(rnn.cell)
     graph = _Writer(nir, check_positive("dt", dt))
-    signal = Signal(tuple(cell.input_shape_of_step))
+    signal = Signal(tuple(rnn.cell.input_shape_of_step))
     graph.nodes["input"] = nir.Input(np.array(swapped(signal.shape, "first")))
-    (last,), signal = graph.network(cell, ["input"], signal)
+    (last,), signal = graph.network(rnn.cell, ["input"], signal)
     signal.check_order("The output of the network")
     graph.nodes["output"] = nir.Output(np.array(swapped(signal.shape, "first")))
     graph.edges.append((last, "output"))
     return nir.NIRGraph(graph.nodes, graph.edges, metadata={"dt": float(dt)})
 
 
-def _network(model: keras.Model | SpikingRNN) -> Cell:
-    """The cell of the one `SpikingRNN` of a model with nothing else to write."""
-    rnn = spiking_layer(model)
-    check_stock_calls(model, rnn)
-    # `operations` of a functional model: its layers, and `keras.ops` and arithmetic between them
-    others = [] if model is rnn else getattr(model, "operations", model.layers)
-    for other in others:
-        if other is not rnn and not isinstance(other, (keras.layers.InputLayer, Encoder, DeltaEncoder)):
-            raise ValueError(
-                "`model` must have nothing but an encoder around its SpikingRNN. "
-                f"Received: {other.name!r} ({type(other).__name__}). Give the SpikingRNN alone"
-            )
-    check_allowed(rnn, go_backwards=False)
-    return rnn.cell
-
-
 class _Writer:
-    """The nodes and edges so far.
-
-    A cell or layer takes the sum of the outputs of the nodes `sources`. Returned are, likewise, the nodes whose sum is
-    its output: one, unless a graph adds.
-    """
+    """The nodes and edges so far. `sources` are the nodes whose sum a cell or layer takes, or gives."""
 
     def __init__(self, nir: ModuleType, dt: float):
         self.nir, self.dt = nir, dt
@@ -119,6 +99,7 @@ class _Writer:
         output = (sources, signal)
         for node in flat(cell):
             inputs = [(sources, signal) if i == CELL_INPUT else ends[i] for i in node.inputs]
+            terms = [name for names, _ in inputs for name in names]
             if len(inputs) > 1 or node.delayed_to is not None:
                 for _, term in inputs:
                     term.check_order(f"The sum {node.name!r}")
@@ -126,19 +107,17 @@ class _Writer:
                 (back, *_), _ = self.layers(node.layer, *inputs[0], node.name)
                 self.edges.append((back, ends[node.delayed_to][0][0]))
             elif isinstance(node.layer, NeuronCell):
-                output = self.neurons(node.layer, [name for names, _ in inputs for name in names], inputs[0][1])
+                output = self.neurons(node.layer, terms, inputs[0][1])
             elif isinstance(node.layer, keras.layers.Add):
-                output = self.sum(node.name, inputs)
+                if twice := sorted({term for term in terms if terms.count(term) > 1}):
+                    raise ValueError(
+                        f"The sum {node.name!r} takes an output twice, {twice}: NIR has one edge between two nodes"
+                    )
+                output = terms, inputs[0][1]
             else:
                 output = self.layers(node.layer, *inputs[0], node.name)
             ends.append(output)
         return output
-
-    def sum(self, name: str, inputs: list[tuple[list[str], Signal]]) -> tuple[list[str], Signal]:
-        terms = [source for sources, _ in inputs for source in sources]
-        if twice := sorted({source for source in terms if terms.count(source) > 1}):
-            raise ValueError(f"The sum {name!r} takes an output twice, {twice}: NIR has one edge between two nodes")
-        return terms, inputs[0][1]
 
     def layers(
         self, layer: keras.layers.Layer, sources: list[str], signal: Signal, name: str
@@ -149,9 +128,7 @@ class _Writer:
 
     def neurons(self, cell: NeuronCell, sources: list[str], current: Signal) -> tuple[list[str], Signal]:
         node = self._neurons(cell, current)
-        node.metadata = {"cell": type(cell).__name__}
-        if cell.dropout:
-            node.metadata["dropout"] = cell.dropout
+        node.metadata = {"cell": type(cell).__name__, "dropout": cell.dropout}
         return self.add(cell.name, node, sources), current
 
     def _neurons(self, cell: NeuronCell, current: Signal) -> Any:
@@ -168,10 +145,7 @@ class _Writer:
             tau, r = equations.leaky(beta, self.dt)
             return self.nir.LI(tau=tau, r=beta * r, v_leak=0 * ones)
         if type(cell) not in (LIFCell, IFCell, PoolingCell):
-            raise ValueError(
-                f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR. "
-                "Allowed are LIFCell, IFCell, PoolingCell, ReadoutCell and cells of these"
-            )
+            raise ValueError(f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR")
         # the neurons of NIR are set to v_reset when they fire, and start at 0
         check_allowed(cell, reset_mechanism="zero", initial_membrane=0)
         beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
@@ -179,9 +153,7 @@ class _Writer:
         if cell.synaptic_beta is not None:
             synaptic_beta = of_each("synaptic_beta")
             if not (leaks and equations.leaks(cell.name, synaptic_beta)):
-                raise ValueError(
-                    f"The cell {cell.name!r} must have beta and synaptic_beta below 1: a CubaLIF has time constants"
-                )
+                raise ValueError(f"The cell {cell.name!r} must have beta and synaptic_beta below 1, for NIR")
             (tau_syn, w_in), (tau, r) = (equations.leaky(b, self.dt) for b in (synaptic_beta, beta))
             return self.nir.CubaLIF(tau_syn=tau_syn, w_in=w_in, tau_mem=tau, r=r, v_leak=0 * ones, **common)
         if not leaks:

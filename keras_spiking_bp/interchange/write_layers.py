@@ -14,19 +14,20 @@ from keras_spiking_bp.interchange.axes import Scale, Signal, dense_to_nir, neuro
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.validation import named
 
-Pair = tuple[int, int]
-
 
 def write_layers(nir: ModuleType, layer: keras.layers.Layer, signal: Signal) -> Iterator[tuple[Any, Signal]]:
     """The nodes of a synapse on `signal`, in order, each with its output. No node: the identity."""
     parts = parts_of(layer)
     for before, part, behind in zip([None, *parts], parts, [*parts[1:], None], strict=False):
-        _check_layer(part)
+        if type(part) not in _WRITERS:
+            raise ValueError(
+                f"The layer {named(part)} has no node in NIR. Allowed are {[k.__name__ for k in _WRITERS]}"
+            )
+        linear = keras.activations.linear
+        check_allowed(part, quantization_mode=None, data_format="channels_last", activation=linear, groups=1, offset=0)
         if type(part) in _PADDED:
             if type(behind) is not _PADDED[type(part)]:
-                raise ValueError(
-                    f"The layer {named(part)} must stand right before a convolution, in one keras.Sequential with it"
-                )
+                raise ValueError(f"{named(part)} must stand right before a convolution, in one Sequential with it")
             continue  # merged into the convolution
         padding = _symmetric(before) if type(before) in _PADDED else (0,) * (len(signal.shape) - 1)
         node, signal = _WRITERS[type(part)](nir, part, signal, padding)
@@ -43,19 +44,6 @@ def check_allowed(layer: keras.layers.Layer, **allowed: Any) -> None:
             raise ValueError(f"{named(layer)} must have {name}={value!r}, for NIR. Received: {received!r}")
 
 
-def _check_layer(layer: keras.layers.Layer) -> None:
-    if type(layer) not in _WRITERS:
-        raise ValueError(
-            f"The layer {named(layer)} has no node in NIR. Allowed are Dense, Conv1D and Conv2D (with zero padding "
-            "before them), BatchNormalization behind these, AveragePooling2D, Rescaling, Flatten, and "
-            "keras.Sequential of these"
-        )
-    check_allowed(
-        layer, quantization_mode=None, data_format="channels_last", activation=keras.activations.linear, groups=1,
-        offset=0,
-    )  # fmt: skip
-
-
 def _conv(nir, layer, signal, padding):
     padded = (*(size + 2 * more for size, more in zip(signal.shape, padding, strict=False)), signal.shape[-1])
     output = _output(layer, padded)
@@ -68,38 +56,19 @@ def _conv(nir, layer, signal, padding):
     else:
         raise ValueError(
             f"The layer {layer.name!r} pads its sides unequally (padding={layer.padding!r} with strides "
-            f"{layer.strides} on {signal.shape}), and NIR pads them equally. Use "
-            "keras.Sequential([ZeroPadding2D(...), Conv2D(..., padding='valid')]), or ZeroPadding1D and Conv1D"
+            f"{layer.strides}), which NIR cannot. Use keras.Sequential([ZeroPadding2D(...), Conv2D(...)])"
         )
-    weights = {
-        "weight": np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1)),
-        "bias": _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32"),
-        "groups": 1,
-    }
-    sizes = {
-        "input_shape": signal.shape[:-1],
-        "stride": layer.strides,
-        "padding": total,
-        "dilation": layer.dilation_rate,
-    }
-    if len(padding) == 1:
-        sizes = {key: size if isinstance(size, str) else int(size[0]) for key, size in sizes.items()}
-        return nir.Conv1d(**weights, **sizes), output
-    node = nir.Conv2d(**weights, **{key: size if isinstance(size, str) else tuple(size) for key, size in sizes.items()})
-    if tuple(node.output_type["output"]) != swapped(output.shape, "first"):
-        raise ValueError(
-            f"The layer {layer.name!r} must have a square kernel: the package nir infers shapes from one side of it. "
-            f"Received: kernel_size={layer.kernel_size}"
-        )
-    return node, output
+    weight = np.moveaxis(_float32(layer.kernel), (-1, -2), (0, 1))
+    bias = _float32(layer.bias) if layer.use_bias else np.zeros(layer.filters, "float32")
+    sizes = [signal.shape[:-1], layer.strides, total, layer.dilation_rate]
+    kind, of_axes = (nir.Conv1d, lambda size: int(size[0])) if len(padding) == 1 else (nir.Conv2d, tuple)
+    inputs, strides, around, dilation = (size if isinstance(size, str) else of_axes(size) for size in sizes)
+    return kind(inputs, weight, strides, around, dilation, groups=1, bias=bias), output
 
 
 def _dense(nir, layer, signal, _):
     if len(signal.shape) != 1:
-        raise ValueError(
-            f"The layer {layer.name!r} must have a flat input. Received: {signal.shape}. Put a Flatten before it, or "
-            "use Conv2D with a kernel of 1"
-        )
+        raise ValueError(f"The layer {layer.name!r} must have a flat input. Received: {signal.shape}")
     weight = dense_to_nir(_float32(layer.kernel), signal)
     node = nir.Affine(weight, _float32(layer.bias)) if layer.use_bias else nir.Linear(weight)
     return node, _output(layer, signal.shape)
@@ -107,9 +76,7 @@ def _dense(nir, layer, signal, _):
 
 def _average_pooling(nir, layer, signal, _):
     if layer.padding == "same" and any(max(sides) for sides in _padding_of_same(layer, signal.shape)):
-        raise ValueError(
-            f"The layer {layer.name!r} must have padding='valid', since NIR's average counts what is padded"
-        )
+        raise ValueError(f"{layer.name!r} must have padding='valid', since NIR's average counts what is padded")
     node = nir.AvgPool2d(np.array(layer.pool_size), np.array(layer.strides), np.array((0, 0)))
     return node, _output(layer, signal.shape)
 
@@ -142,19 +109,14 @@ _WRITERS: dict[type, Any] = {
     keras.layers.ZeroPadding1D: _identity,
     keras.layers.ZeroPadding2D: _identity,
 }
-_PADDED = {
-    keras.layers.ZeroPadding1D: keras.layers.Conv1D,
-    keras.layers.ZeroPadding2D: keras.layers.Conv2D,
-}
+_PADDED = {keras.layers.ZeroPadding1D: keras.layers.Conv1D, keras.layers.ZeroPadding2D: keras.layers.Conv2D}
 
 
 def _symmetric(layer: keras.layers.Layer) -> tuple[int, ...]:
     """The padding on both sides of each axis."""
     sides = layer.padding if isinstance(layer, keras.layers.ZeroPadding2D) else (layer.padding,)
     if any(before != after for before, after in sides):
-        raise ValueError(
-            f"The layer {layer.name!r} must pad opposite sides equally, as NIR does. Received: padding={layer.padding}"
-        )
+        raise ValueError(f"{layer.name!r} must pad opposite sides equally, as NIR does. Received: {layer.padding}")
     return tuple(before for before, _ in sides)
 
 
@@ -162,7 +124,7 @@ def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
     return Signal(tuple(layer.compute_output_shape((None, *shape))[1:]))
 
 
-def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[Pair]:
+def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """What padding='same' puts before and after each axis but the channels."""
     window = getattr(layer, "pool_size", None) or layer.kernel_size
     sides = []

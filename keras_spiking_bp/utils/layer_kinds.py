@@ -17,6 +17,12 @@ GLOBAL_MAX_POOLING = (
 GLOBAL_POOLING = (*GLOBAL_AVERAGE_POOLING, *GLOBAL_MAX_POOLING)
 #: Layers whose synapses have no weights.
 POOLING = (*AVERAGE_POOLING, *MAX_POOLING, *GLOBAL_POOLING)
+PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
+#: They pass values on unchanged, in place or moved, or drop them.
+MOVING = (
+    *PADDING, keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.Flatten,
+    keras.layers.Reshape, keras.layers.Permute,
+)  # fmt: skip
 #: The identity in inference.
 SAME = (
     keras.layers.Identity, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,

@@ -112,8 +112,6 @@ def test_early_exit_stops_each_sample_when_it_is_sure(small):
         assert row["spikes"] == pytest.approx(np.mean(spikes)) and row["margin"] == margin
     assert table.rows[-1]["steps"] == 10
     assert analysis.accuracy_over_time(done).early_exit([np.inf]).rows[0]["steps"] == 10
-    with pytest.raises(ValueError, match="`margins` must be a list of numbers of at least 0"):
-        analysis.accuracy_over_time(done).early_exit([-1])
 
 
 def test_energy_is_operations_times_costs(small):
@@ -138,9 +136,6 @@ def test_energy_is_operations_times_costs(small):
     plain = analysis.energy(done).rows[-1]
     assert plain["energy_nj"] == pytest.approx(0.9 * counted.rows[-1]["accumulates"] / 1000)
     assert costs.of(0, 1) == 3 + 3 * 7 and costs.of_ann(0, 1) == 3 + 2 * 7
-    for bad in (-1, None, np.inf):
-        with pytest.raises(ValueError, match="`mac` must be a number of at least 0"):
-            analysis.Costs(mac=bad)
 
 
 def test_comparison_at_full_length_and_at_equal_accuracy(small):
@@ -294,9 +289,7 @@ BAD = {
         lambda m, x, y, r: analysis.compare({"a": _model(keras.layers.Flatten(), keras.layers.Dense(1))}, SERIES, SAME),
         ValueError, "one output for each",
     ),
-    "no networks": (lambda m, x, y, r: analysis.compare({}, x, y), TypeError, "`networks` must be a dictionary"),
-    "a list": (lambda m, x, y, r: analysis.compare([m], x, y), TypeError, "`networks` must be a dictionary"),
-    "accuracy": (lambda m, x, y, r: analysis.compare({"a": r}, accuracy=99), ValueError, "`accuracy` must be above 0"),
+    "accuracy": (lambda m, x, y, r: analysis.compare({"a": r}, accuracy=99), ValueError, "`accuracy` must be .*99"),
     "accuracy in percent": (
         lambda m, x, y, r: analysis.accuracy_over_time(r).steps_to_reach(97), ValueError, "`accuracy` must be .*97"
     ),

@@ -1,7 +1,5 @@
 """The pictures draw what the tables say (that they look well is judged by eye)."""
 
-import sys
-
 import keras
 import matplotlib
 import numpy as np
@@ -120,21 +118,6 @@ def test_bad_input_is_refused(setting):
     ):
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_says_what_to_install(setting, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="Pictures need matplotlib: pip install matplotlib"):
-        analysis.activity(setting[-1]).plot()
-
-
-def test_samples_in_a_list(setting):
-    model, spikes, _ = setting
-    drawn, expected = (
-        analysis.pictures.membranes(model, given, "readout", sample=3) for given in (list(spikes), spikes)
-    )
-    for one, other in zip(drawn.lines, expected.lines, strict=True):
-        np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
 
 
 def test_a_sample_of_several_inputs():

@@ -289,10 +289,10 @@ BAD = {
         lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Masking(), lif())), ValueError, "gets a mask"
     ),
     "two ordinary ones": (
-        lambda: ksbp.copy_weights(plain(), plain()), ValueError, "must be a spiking network, the other"
+        lambda: ksbp.copy_weights(plain(), plain()), TypeError, "must have a SpikingRNN"
     ),
     "deeper": (
-        lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(3, 3)), ValueError, "no layer 'fc1'"
+        lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(3, 3)), ValueError, "No such layer: fc1"
     ),
     "wider": (lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(4)), ValueError, "shape"),
     "shared": (lambda: ksbp.copy_weights(*weights_that_differ()), ValueError, "shared by layers that differ in"),

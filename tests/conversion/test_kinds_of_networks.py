@@ -47,6 +47,12 @@ def one_dimension(x):
     return layers.Dense(3, activation="sigmoid")(layers.GlobalMaxPooling1D()(x))
 
 
+def three_dimensions(x):
+    x = layers.Conv3D(4, 2, activation="relu")(layers.ZeroPadding3D(1)(layers.Reshape((8, 4, 2, 3))(x)))
+    x = layers.Conv3D(4, 2, activation="relu")(layers.AveragePooling3D((2, 1, 1))(x))
+    return head(layers.MaxPooling3D((2, 1, 1))(x))
+
+
 def separable(x):
     """Depthwise convolutions with nothing between them and the next; a multiplier, dilation, groups."""
     x = layers.SeparableConv2D(6, 3, depth_multiplier=2, padding="same", activation="relu")(x)
@@ -147,8 +153,8 @@ def all_convolutions(x):
 
 
 KINDS = [
-    saturating, one_dimension, separable, maximum_before_relu, maximum_of_currents, normalised_first, preactivated,
-    bottlenecks, dense_block, inception, many_branches, nested, all_convolutions,
+    saturating, one_dimension, three_dimensions, separable, maximum_before_relu, maximum_of_currents, normalised_first,
+    preactivated, bottlenecks, dense_block, inception, many_branches, nested, all_convolutions,
 ]  # fmt: skip
 
 

@@ -81,10 +81,10 @@ BAD = {
         lambda: chain(layers.Dense(3, activation="softmax", name="inside")), ValueError, "'inside'.*softmax"
     ),
     "a scale of each row": (
-        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((6, 1, 1)), name="own")), ValueError, "its scale must be"
+        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((6, 1, 1)), name="own")), ValueError, "broadcast"
     ),
     "a scale of each place": (
-        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((1, 6, 3)), name="own")), ValueError, "its scale must be"
+        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((1, 6, 3)), name="own")), ValueError, "broadcast"
     ),
     "random crop inside": (
         lambda: chain(layers.Conv2D(**CONV), layers.RandomCrop(2, 2, name="crop")), ValueError, "'crop' .RandomCrop."
@@ -120,7 +120,7 @@ def test_what_cannot_be_converted_is_refused_by_name(case):
     ({"percentile": 0}, ValueError, "`percentile` must be in per cent.*percentile=0"),
     ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
     ({"initial_membrane": 1}, ValueError, "`initial_membrane` must be .*initial_membrane=1"),
-    ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, r"mean over time is `scale \* image`.*LatencyEncoder"),
+    ({"encoder": ksbp.LatencyEncoder(5)}, TypeError, "must be a ConstantEncoder or PoissonEncoder.*LatencyEncoder"),
     ({"encoder": ksbp.ConstantEncoder(6), "num_steps": 5}, ValueError, "contradicts the encoder: num_steps=5.*=6"),
     ({"num_steps": 0}, ValueError, "`num_steps` must be an integer of at least 1"),
     ({"sample_data": IMAGES[:, :5]}, ValueError, r"`sample_data` must hold images of the shape \(6, 6, 3\)"),

@@ -53,9 +53,6 @@ def test_a_neuron_without_leak_may_have_infinite_parameters():
     found = equations.read_lif("n", node("LIF", tau=some, r=some / np.float32(DT), v_threshold=0.5), DT)
     np.testing.assert_allclose(found["beta"], [1.0, 0.99, 0.99], rtol=1e-6)
     np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
-    for wrong in ({"tau": np.inf}, {"r": np.inf}):
-        with pytest.raises(ValueError, match="`r` of node 'n' must be infinite where `tau` is, and only there"):
-            equations.read_lif("n", node("LIF", **wrong), DT)
 
 
 def test_one_number_where_all_neurons_have_it():
