@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.utils.validation import asserted, check_path, check_positive_int
+from keras_spiking_bp.utils.validation import asserted, check_positive_int
 
 #: The camera looks at each digit in three movements of 100 ms. Most recordings end a few ms
 #: later, with few of their events in these: a longer window would end in empty steps.
@@ -53,7 +53,7 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
     """
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
-    folder = Path(check_path("data_dir", data_dir))
+    folder = Path(data_dir)
     if (folder / "train1K.txt").exists():
         splits = [_listed(folder, name) for name in ("train1K.txt", "test100.txt")]
     else:

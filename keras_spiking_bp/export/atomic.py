@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_spiking_bp.utils.validation import check_path
-
 #: What TensorFlow and Keras write.
 _OF_SAVED_MODEL = {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets"}
 
@@ -22,12 +20,11 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
     The folder of that path is temporary.
 
     Raises:
-        ValueError: if `path` is no path.
         FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced if it holds a SavedModel
             and nothing else.
         OSError: if the folder of `path` is missing, or a file stands where a folder is to be, or the reverse.
     """
-    path = Path(check_path("path", path))
+    path = Path(path)
     _check(path, overwrite)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

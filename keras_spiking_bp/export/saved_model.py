@@ -66,7 +66,9 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
-    signatures = {form.name: form.traced() for form in forms}
+    signatures = {
+        form.name: tf.function(form.function, autograph=False).get_concrete_function(*form.inputs) for form in forms
+    }
     signatures["serving_default"] = signatures[forms[0].name]
     # the file is for serving: the derivative of the window, computed on demand, would be a third of graph and time
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

@@ -17,11 +17,7 @@ PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}
 
 
 def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
-    """Sets the weights of a network from `packed`; errors call them `name`.
-
-    Raises:
-        ValueError: if the network has other ones.
-    """
+    """Sets the weights of a network from arrays as examples/experiments/pretrained.py packs them."""
     stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
     own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
     if own != stored:
@@ -34,11 +30,7 @@ def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None
 
 
 def load_pretrained(model: keras.Model, name: str) -> None:
-    """Loads weights trained on data set `name` into a network.
-
-    Raises:
-        ValueError: if the network has other weights.
-    """
+    """Loads weights trained on data set `name` into a network."""
     with resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.npz").open("rb") as file:
         unpack(model, dict(np.load(file)), name)
 
@@ -61,11 +53,7 @@ def model_card(name: str) -> dict[str, Any]:
 
 
 def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_steps: int | None) -> dict[str, Any]:
-    """The arguments of a factory for trained weights: those given, and the settings of the training.
-
-    Raises:
-        ValueError: if there are no such weights, or an argument contradicts their settings.
-    """
+    """The arguments of a factory for trained weights: those given, and the settings of the training."""
     check_choice("weights", weights, tuple(name for name, file in PRETRAINED.items() if file.startswith(of_network)))
     card = model_card(weights)
     settings = dict(card["settings"])

@@ -63,8 +63,7 @@ def spiking_resnet(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    for block in blocks:
-        check_positive_ints("blocks", keras.tree.flatten(block))
+    check_positive_ints("blocks", keras.tree.flatten(list(blocks)))
     check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
@@ -149,15 +148,8 @@ def spiking_resnet7(
         >>> spiking_resnet7().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 2), (256, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 2), (256, 2)]
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, name=name, **settings)
 
 
 def spiking_resnet9(
@@ -178,15 +170,8 @@ def spiking_resnet9(
         >>> spiking_resnet9().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 1), (256, 2), (512, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 1), (256, 2), (512, 2)]
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, name=name, **settings)
 
 
 def spiking_resnet11(
@@ -207,15 +192,8 @@ def spiking_resnet11(
         >>> spiking_resnet11().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 1), (256, 2), (512, 1), (512, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 1), (256, 2), (512, 1), (512, 2)]
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, name=name, **settings)
 
 
 def spiking_resnet20(
@@ -241,12 +219,6 @@ def spiking_resnet20(
     """
     if settings.get("preset", "deep") == "deep":
         settings = {"surrogate": surrogates.Triangle().scaled(settings.get("threshold", 2.0)), **settings}
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(3)],
-        dense_units=[],
-        num_steps=num_steps,
-        name=name,
-        **{"residual": "spikes", "stem_filters": 32, **settings},
-    )
+    settings = {"residual": "spikes", "stem_filters": 32, **settings}
+    blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(3)]
+    return spiking_resnet(input_shape, classes, blocks, [], num_steps=num_steps, name=name, **settings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -78,25 +79,23 @@ def spiking_vgg(
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(preset, 2.0, seed, settings)
     cells: list[keras.layers.Layer] = []
-    convolutions = pools = 0
+    pools, convolutions = itertools.count(1), itertools.count(1)
     for stage in stages:
         if stage == "pool":
-            pools += 1
-            cells.append(parts.pool(f"pool{pools}"))
+            cells.append(parts.pool(f"pool{next(pools)}"))
         else:
-            convolutions += 1
-            cells.append(parts.lif(parts.convolution(*stage), f"conv{convolutions}"))
+            cells.append(parts.lif(parts.convolution(*stage), f"conv{next(convolutions)}"))
     cells += parts.head(dense_units, classes)
     return parts.model(SequentialCell(cells, name="network"), input_shape, num_steps, name)
 
 
 def _with_weights(
-    network: str, build: Callable, weights: str | None, num_steps: int | None, given: dict
+    weights: str | None, network: str, num_steps: int | None, settings: dict[str, Any], **layers: Any
 ) -> keras.Model:
-    """Calls `build` with the given arguments, or with trained weights and their settings."""
+    """A `spiking_vgg` of these layers; with trained weights, and the settings of their training, if there are any."""
     if weights is None:
-        return build(num_steps=num_steps, **given)
-    model = build(**trained_arguments(weights, network, given, num_steps))
+        return spiking_vgg(**layers, num_steps=num_steps, **settings)
+    model = spiking_vgg(**layers, **trained_arguments(weights, network, settings, num_steps))
     load_pretrained(model, weights)
     return model
 
@@ -130,13 +129,9 @@ def spiking_lenet(
         >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
         True
     """
-
-    def build(**arguments: Any) -> keras.Model:
-        stages: list[tuple[int, int] | str] = [(20, 5), "pool", (50, 5), "pool"]
-        arguments = {"preset": "paper", **arguments}
-        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
-
-    return _with_weights("lenet", build, weights, num_steps, settings)
+    stages = [(20, 5), "pool", (50, 5), "pool"]
+    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [200], "name": name}
+    return _with_weights(weights, "lenet", num_steps, {"preset": "paper", **settings}, **layers)
 
 
 def spiking_vgg7(
@@ -157,15 +152,8 @@ def spiking_vgg7(
         >>> spiking_vgg7().output_shape
         (None, 10)
     """
-    return spiking_vgg(
-        input_shape,
-        classes,
-        stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    stages = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
+    return spiking_vgg(input_shape, classes, stages, [1024], num_steps=num_steps, name=name, **settings)
 
 
 def spiking_vgg9(
@@ -185,8 +173,8 @@ def spiking_vgg9(
         input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.
         weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
             `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
-            The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
-            card if None. None for random ones.
+            The network is then built as it was trained; a `num_steps` of None is that of the card. None for random
+            ones.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -198,10 +186,7 @@ def spiking_vgg9(
         >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
         (1, 10)
     """
-
-    def build(**arguments: Any) -> keras.Model:
-        twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
-        stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
-        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
-
-    return _with_weights("vgg9", build, weights, num_steps, settings)
+    twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
+    stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
+    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [1024], "name": name}
+    return _with_weights(weights, "vgg9", num_steps, settings, **layers)

@@ -31,7 +31,6 @@ from keras_spiking_bp.training.state import (
     state_of,
     statistics_of_replicas,
 )
-from keras_spiking_bp.utils.validation import check_path
 
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
@@ -61,7 +60,7 @@ class Checkpoint:
     """
 
     def __init__(self, backup_dir: str | os.PathLike, data: Batches, writes: bool = True):
-        if "://" in check_path("backup_dir", backup_dir):
+        if "://" in os.fspath(backup_dir):
             raise ValueError(
                 f"`backup_dir` must be in a file system of this machine. Received: backup_dir={backup_dir!r}"
             )

@@ -42,10 +42,7 @@ def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float 
     """A number that passes `check(name, number)`, or an array (float32) of numbers that do."""
     if not isinstance(value, (list, tuple)) and np.ndim(value) == 0:
         return check(name, value.item() if isinstance(value, np.ndarray) else value)
-    array = np.array(value)
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"`{name}` must be a number, or an array of numbers. Received: {name}={value!r}")
-    array = array.astype("float32")
+    array = np.array(value, "float32")
     for extreme in (array.min(), array.max()):  # NaN is both
         check(name, float(extreme))
     return array
@@ -117,7 +114,7 @@ def shown(value: Parameter) -> str:
 
 
 def _bounds(value: keras.Variable) -> tuple[float, float]:
-    """Those of a learned parameter. The averages of `use_ema` are of values before the constraint."""
+    # a learned parameter may be beyond them: the averages of `use_ema` are of values before the constraint
     return value.constraint.low, value.constraint.high
 
 
@@ -149,10 +146,6 @@ def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> k
 
 def _weight(layer: keras.layers.Layer, name: str, start: float | np.ndarray, constraint: _Within) -> keras.Variable:
     value = np.asarray(start, "float32")
-    return layer.add_weight(
-        name=name,
-        shape=value.shape,
-        initializer=lambda *_, **__: value,
-        constraint=constraint,
-        autocast=False,  # float32 in a wrapper of mixed precision too, as the potentials
-    )
+    # without autocast: float32 in a wrapper of mixed precision too, as the potentials
+    how = {"initializer": lambda *_, **__: value, "constraint": constraint, "autocast": False}
+    return layer.add_weight(name=name, shape=value.shape, **how)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The states of the random streams that a layer itself holds, also in lists and dictionaries."""
+    """The states of the random streams that a layer itself holds."""
     return [generator.state for generator in layer._seed_generators]
 
 
@@ -34,7 +34,6 @@ class SavesItsSeed:
     seed: int | None
 
     def start_stream(self, seed: int | None) -> None:
-        """Creates the generator. Call in `__init__`."""
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def next_seed(self) -> tf.Tensor:

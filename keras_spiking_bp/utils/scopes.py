@@ -12,8 +12,8 @@ import tensorflow as tf
 class VariableScope(keras.StatelessScope):
     """A stateless scope that is one for some variables only: all others are read and assigned as outside of it.
 
-    A subclass overrides `get_current_value`, and `add_update` if its variables may be assigned, and calls these for
-    other variables. Losses are collected, so that `validation.check_no_added_loss` finds them.
+    A subclass overrides these methods for its own. Losses are collected, so that `validation.check_no_added_loss`
+    finds them.
     """
 
     def __init__(self, state_mapping: list[tuple[keras.Variable, tf.Tensor]] | None = None):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,22 +62,14 @@ def check_layer(name: str, value: Any, optional: bool = False) -> Any:
     if (value is None and optional) or isinstance(value, keras.layers.Layer):
         return value
     raise TypeError(
-        f"`{name}` must be an instance of keras.layers.Layer"
-        f"{' or None' if optional else ''}, such as keras.layers.Dense(10, use_bias=False). "
-        f"Received: {name}={value!r} (type {type(value).__name__})"
+        f"`{name}` must be an instance of keras.layers.Layer{' or None' if optional else ''}, such as "
+        f"keras.layers.Dense(10, use_bias=False). Received: {name}={value!r} (type {type(value).__name__})"
     )
 
 
 def named(layer: keras.layers.Layer) -> str:
     """A layer as errors call it: its name and its class."""
     return f"{layer.name!r} ({type(layer).__name__})"
-
-
-def check_path(name: str, value: Any) -> str:
-    """A path, as a string or as an object of `pathlib`."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
-    return os.fspath(value)
 
 
 def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:
@@ -131,26 +122,19 @@ def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...
     known = tuple(size for size in shape if size is not None)
     if len(known) < len(shape):
         raise ValueError(
-            f"`{name}` must be known in every dimension but the batch and the time steps, since each "
-            f"neuron has a membrane potential. Received: {name}={tuple(shape)}. Give the full shape, as in "
-            "keras.Input((28, 28, 1))"
+            f"`{name}` must be known in every dimension but the batch and the time steps, since each neuron has a "
+            f"membrane potential. Received: {name}={tuple(shape)}. Give the full shape, as in keras.Input((28, 28, 1))"
         )
     return known
 
 
 def check_image_shape(name: str, shape: Any, smallest: int) -> None:
     """Height, width and channels, the first two at least `smallest`."""
-    try:
-        height, width, _ = shape
-    except (TypeError, ValueError) as error:
+    sizes = check_positive_ints(name, shape)
+    if len(sizes) != 3 or min(sizes[:2]) < smallest:
         raise ValueError(
-            f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}"
-        ) from error
-    check_positive_ints(name, check_static_shape(name, shape))
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"`{name}` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
-            f"Received: {name}={tuple(shape)}"
+            f"`{name}` must be (height, width, channels), such as (28, 28, 1), of at least {smallest} x {smallest} "
+            f"pixels, since each pooling layer halves them. Received: {name}={shape!r}"
         )
 
 
@@ -169,9 +153,8 @@ def check_seed(seed: Any, optional: bool = True) -> int | None:
     if seed is None and optional:
         return None
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not -(2**63) <= int(seed) < 2**63:
-        raise ValueError(
-            f"`seed` must be an integer of 64 bits{' or None' if optional else ''}. Received: seed={seed!r}"
-        )
+        or_none = " or None" if optional else ""
+        raise ValueError(f"`seed` must be an integer of 64 bits{or_none}. Received: seed={seed!r}")
     return int(seed)
 
 
@@ -188,8 +171,8 @@ def check_float_dtype(name: str, dtype: Any) -> None:
     """Real-valued data, as an encoder takes it."""
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(
-            f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide "
-            f"8-bit images by 255 first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
+            f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide 8-bit images by 255 "
+            f"first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
         )
 
 

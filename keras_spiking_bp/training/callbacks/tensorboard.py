@@ -13,7 +13,7 @@ from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates, traces_of_spikes
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
-from keras_spiking_bp.utils.validation import check_path, check_positive_int
+from keras_spiking_bp.utils.validation import check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike
 
@@ -39,8 +39,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
 
     Raises:
         ImportError: if TensorBoard is not installed.
-        ValueError: if `log_dir` is no path, or `every` or `neurons` is out of range.
-        TypeError: (in `fit`) if the model has no `SpikingRNN`.
+        ValueError: if `every` or `neurons` is out of range.
+        TypeError: if `log_dir` is no path; (in `fit`) if the model has no `SpikingRNN`.
 
     Example:
         >>> import tempfile
@@ -55,7 +55,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         super().__init__()
         import tensorboard  # noqa: F401 - tf.summary writes by it
 
-        self.log_dir = check_path("log_dir", log_dir)
+        self.log_dir = os.fspath(log_dir)
         self.every = check_positive_int("every", every)
         self.neurons = check_positive_int("neurons", neurons)
         self._inputs = inputs
