@@ -17,12 +17,7 @@ _OF_SAVED_MODEL = {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "var
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file (or a `folder`) to, moved to `path` at the end of the block if it succeeds.
 
-    The folder of that path is temporary.
-
-    Raises:
-        FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced if it holds a SavedModel
-            and nothing else.
-        OSError: if the folder of `path` is missing, or a file stands where a folder is to be, or the reverse.
+    What is at `path` is replaced only with `overwrite`, and a folder if it holds a SavedModel and nothing else.
     """
     path = Path(path)
     _check(path, overwrite)

@@ -33,8 +33,7 @@ def export_litert(
     `images` for the window, `step` for one time step.
 
     Args:
-        model: as in `export_saved_model`.
-        path: the file to write. It appears only when it is complete.
+        model, path, overwrite: as in `export_saved_model`; `path` is a file.
         form: `"window"`, all time steps per call, or `"step"`, one.
         inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder is
             deterministic.
@@ -44,14 +43,11 @@ def export_litert(
         weights: `"float32"`, or `"int8"` for a quarter of the size: weights of at least 1,024 numbers are rounded to 8
             bits, per output channel. Inputs of these layers that are not spikes of 0 and 1 (images, averages, sums,
             signed spikes) are rounded to 8 bits too.
-        overwrite: replace an existing file.
 
     Raises:
-        TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`, except that a window may run backwards; also if an argument is out of
-            range, T is free and `num_steps` not given, or the format does not support it: random spikes inside; a
-            synapse, or for `inputs="images"` a layer before time, in another precision or quantised by Keras.
-        FileExistsError, FileNotFoundError: as `export_saved_model`.
+        ValueError: as `export_saved_model`, which has the other errors, but a window may run backwards; if an argument
+            is out of range, T is free and `num_steps` not given, or the format does not support it: random spikes
+            inside; a synapse, or for `inputs="images"` a layer before time, in another precision or quantised by Keras.
 
     Example:
         >>> import pathlib, tempfile

@@ -20,19 +20,14 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
     `fed_back_<cell>`.
 
     Args:
-        model: as in `export_saved_model`.
-        path: the file to write. It appears only when it is complete.
-        overwrite: replace an existing file.
+        model, path, overwrite: as in `export_saved_model`; `path` is a file.
         spikes: also output the spikes of the step, 0 or 1 (of max pooling also -1) float32, of each spiking layer of
-            neurons: `spikes_<cell>`, after the states. A potential of zero does not tell whether the neuron fired or
-            received nothing.
+            neurons: `spikes_<cell>`, after the states.
 
     Raises:
         ImportError: if tf2onnx is not installed.
-        TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`; if a synapse computes in a lower precision than float32, or has operations
-            that tf2onnx does not convert, such as convolutions with groups.
-        FileExistsError, FileNotFoundError: as `export_saved_model`.
+        ValueError: as `export_saved_model`, which has the other errors; if a synapse computes in a lower precision than
+            float32, or has operations that tf2onnx does not convert, such as convolutions with groups.
 
     Example:
         >>> import pathlib, tempfile

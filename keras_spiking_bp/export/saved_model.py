@@ -27,8 +27,8 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
     cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
     be divided by t, or its spikes. `images` exists if anything, such as an encoder, is before the `SpikingRNN`,
-    `images_with_seed` if a `PoissonEncoder` is directly before it (no subclass with a `call` of its own).
-    `serving_default` is `images`, or `spikes` if there are no images. The file supports no gradients.
+    `images_with_seed` if a `PoissonEncoder` is directly before it. `serving_default` is `images`, or `spikes` if there
+    are no images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether

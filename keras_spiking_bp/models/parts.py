@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -24,6 +24,8 @@ from keras_spiking_bp.utils.validation import (
     check_static_shape,
 )
 
+#: Height, width and channels of an image.
+Shape: TypeAlias = tuple[int, int, int]
 #: Pooling between the stages of a network.
 POOLINGS = ("neuron", "average", "max")
 #: Normalisation between a convolution or a fully connected layer and its neurons.
@@ -100,10 +102,7 @@ class Parts:
         return assemble(cell, input_shape, num_steps, self.encoder, self.gradient, self.seed, name)
 
     def convolution(self, filters: int, kernel_size: int, strides: int = 1, *, std: float = 1.0) -> keras.layers.Layer:
-        """A convolution that keeps the size, or divides it by `strides`, with symmetric padding.
-
-        `std` is the initial standard deviation of its current, if it is normalised.
-        """
+        """A convolution with symmetric padding; `std` is the initial deviation of its current, if it is normalised."""
         padded_by_keras = strides == 1 or kernel_size == 1  # "same" with strides pads right and bottom only
         padding = "same" if padded_by_keras else "valid"
         how = {"padding": padding, "use_bias": False, "kernel_initializer": self._initializer(), **self._of_images}
@@ -111,7 +110,7 @@ class Parts:
         before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, **self._of_images)]
         return self._normalized([*before, layer], std)
 
-    def subsampled(self, strides: int | tuple[int, int], name: str | None = None) -> keras.layers.Layer:
+    def subsampled(self, strides: int, name: str | None = None) -> keras.layers.Layer:
         """Every so many pixels, as they are."""
         return keras.layers.AveragePooling2D(1, strides=strides, name=name, **self._of_images)
 
@@ -181,10 +180,7 @@ def assemble(
     name: str,
     front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
-    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time.
-
-    The layers of `front` stand between the images and the encoder.
-    """
+    """A `keras.Model` from images, by `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
     input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):

@@ -22,8 +22,8 @@ def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None
     own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
     if own != stored:
         raise ValueError(
-            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. Leave `input_shape` and "
-            "`classes` as they are. For other classes, put its cells and a new ReadoutCell into a SequentialCell"
+            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. For other classes, put its "
+            "cells and a new ReadoutCell into a SequentialCell"
         )
     for key, variable in zip(own, model.weights, strict=True):
         variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))

@@ -7,11 +7,9 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.state import Callbacks
+from keras_spiking_bp.training.state import Callbacks, as_saved
 from keras_spiking_bp.utils.validation import is_finite
 
 
@@ -65,12 +63,11 @@ class Saver(keras.callbacks.Callback):
             self._checkpoint.save(self.model, self._position, self._callbacks)
         elif not self._diverged:
             self._diverged = True
-            warnings.warn(
+            message = (
                 "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
-                f"checkpoint stays in {str(self._checkpoint.folder)!r}",
-                RuntimeWarning,
-                stacklevel=2,
+                f"checkpoint stays in {str(self._checkpoint.folder)!r}"
             )
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class CallbacksFromBatch(keras.callbacks.CallbackList):
@@ -81,7 +78,7 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
     """
 
     def __init__(self, callbacks: Callbacks, first_batch: int, steps: int, **kwargs: Any):
-        super().__init__(callbacks, steps=steps, **kwargs)
+        super().__init__(callbacks, steps=steps, add_history=True, **kwargs)
         self._skipped = first_batch
         self._steps = steps
         self._epoch_ends = False
@@ -113,10 +110,8 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
     numbers = {}
     for name, value in logs.items():
-        with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
-            array = np.asarray(value.numpy() if isinstance(value, tf.Tensor) else value)  # alone a bfloat16 fails
-            if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
-                numbers[name] = array.astype(float).tolist()
+        with contextlib.suppress(TypeError, ValueError):  # text, or lists of different lengths
+            numbers[name] = as_saved(value).astype(float).tolist()
     return numbers
 
 

@@ -16,8 +16,8 @@ from keras_spiking_bp.utils.randomness import seeds_of
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
-# The state by which Keras' own callbacks decide. Listed by name, since some attributes of callbacks are tied to the
-# process (files, a profiler), some to others that cannot be saved (EarlyStopping flips the sign of `min_delta`).
+# The state by which Keras' own callbacks decide; other attributes are tied to the process (files, a profiler), or to
+# others that cannot be saved (EarlyStopping flips the sign of `min_delta`).
 _ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_weights", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -78,7 +78,7 @@ def learning_rate(model: keras.Model) -> tuple[float | None, bool]:
 
 
 def _inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer of a model, or the one within its `LossScaleOptimizer`."""
+    """Also the one within a `LossScaleOptimizer`."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 

@@ -1,8 +1,4 @@
-"""Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned.
-
-A fixed one is a Python float, or an array that broadcasts against the neurons. A learned one is a Keras variable once
-its cell is built.
-"""
+"""Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from keras_spiking_bp.utils.validation import check_positive
 #: Lower bound of a learned parameter.
 SMALLEST = 1e-3
 
-#: A parameter as a cell stores it.
+#: A parameter as a cell stores it: fixed, a float or an array that broadcasts against the neurons; or learned.
 Parameter: TypeAlias = float | np.ndarray | keras.Variable
 
 
@@ -52,11 +48,8 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
     """Raises a ValueError if an array does not broadcast to the shape of the neurons."""
     if not isinstance(value, np.ndarray):
         return
-    try:
-        fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    sizes = zip(reversed(value.shape), reversed(shape), strict=False)
+    if value.ndim > len(shape) or any(size not in (1, of_neurons) for size, of_neurons in sizes):
         raise ValueError(
             f"`{name}` of {cell!r} must be a number, or an array that broadcasts to the shape of its neurons, "
             f"{tuple(shape)}, whose channels are last. Received: an array of shape {value.shape}"

@@ -14,11 +14,7 @@ def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def draws_below(probability: Any, shape: Any, seed: tf.Tensor) -> tf.Tensor:
-    """Whether each of independent draws, uniform in [0, 1), is below `probability`, 0 to 1.
-
-    Equal to `tf.random.stateless_uniform(shape, seed) < probability`, but on the random bits, which are the same under
-    XLA: the floats that it makes of them are not.
-    """
+    """`tf.random.stateless_uniform(shape, seed) < probability`, on the bits: the floats of XLA are not the same."""
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
     limit = tf.cast(tf.math.ceil(probability * 2.0**23), tf.int32)
     return tf.bitwise.bitwise_and(bits, 2**23 - 1) < limit
@@ -27,8 +23,7 @@ def draws_below(probability: Any, shape: Any, seed: tf.Tensor) -> tf.Tensor:
 class SavesItsSeed:
     """Mixin for layers with a `seed`: the state of the stream is in `.keras` and weights files, but no weight.
 
-    (Keras saves the state of a `SeedGenerator` only if it is a weight of the layer; `model.count_params()` of a network
-    would then not match the paper.)
+    (Keras saves it only if it is one; `model.count_params()` would then not match the paper.)
     """
 
     seed: int | None

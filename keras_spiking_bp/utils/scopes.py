@@ -32,10 +32,8 @@ class VariableScope(keras.StatelessScope):
 
 @contextlib.contextmanager
 def training_flag_restored() -> Iterator[bool]:
-    """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again.
-
-    Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call.
-    """
+    """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again."""
+    # Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call
     flag = _Flag(name="training_flag")  # a name that a graph may begin with
     flag(tf.zeros(()))
     try:
@@ -45,8 +43,6 @@ def training_flag_restored() -> Iterator[bool]:
 
 
 class _Flag(keras.layers.Layer):
-    """Keeps the flag that Keras passes on."""
-
     passed_on: bool | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -76,8 +76,8 @@ def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:
     """Checks that a layer or cell knows the shape of its outputs; `build` is the call that tells it."""
     if shape is None:
         raise ValueError(
-            f"{named(layer)} must be built first: the number of its neurons follows from the shape of its inputs. Call "
-            f"it on them, or {build} with the shape of a step. Received: no shape"
+            f"{named(layer)} must be built first, since its neurons follow from the shape of its inputs. Call it on "
+            f"them, or {build} with the shape of a step. Received: no shape"
         )
 
 
@@ -88,8 +88,8 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
         if losses:
             raise ValueError(
                 f"The layer {named(part)} must not call `add_loss`: it is called at each time step. Received: "
-                f"{len(losses)} in one call. Penalties on firing rates are LIFCell(activity_regularizer=...), those "
-                "on weights the layer's own, such as kernel_regularizer"
+                f"{len(losses)} in one call. Penalties on firing rates are LIFCell(activity_regularizer=...), those on "
+                "weights the layer's own, such as kernel_regularizer"
             )
 
 
@@ -143,9 +143,8 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
     try:
         return [check_positive_int(name, value) for value in values]
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` must be a sequence of integers of at least 1. Received: {name}={values!r}"
-        ) from error
+        message = f"`{name}` must be a sequence of integers of at least 1. Received: {name}={values!r}"
+        raise ValueError(message) from error
 
 
 def check_seed(seed: Any, optional: bool = True) -> int | None:

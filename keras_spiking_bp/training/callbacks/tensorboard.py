@@ -25,20 +25,17 @@ class SpikingTensorBoard(keras.callbacks.Callback):
     * images `raster/LAYER`: the spikes of the first sample, a row for each neuron, time to the right;
     * histograms `membrane/LAYER`: the membrane potentials of the first sample, over all neurons and steps.
 
-    Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. TensorBoard
-    itself must be installed (`pip install tensorboard`). In a search of KerasTuner all trials write into this one
-    folder.
+    Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. In a search
+    of KerasTuner all trials write into this one folder.
 
     Args:
         log_dir: folder for the logs; they go to its subfolder `neurons`.
-        inputs: sample inputs of the model, (B, ...): about 16 images suffice. Encoded once, or at each record if
-            layers before the `SpikingRNN` learn; the random stream of the encoder is restored, so that training is the
-            same with and without the callback.
+        inputs: sample inputs of the model, as of `Health`: training is the same with and without the callback.
         every: epochs between two records.
         neurons: maximum number per layer in its raster, evenly spread over the layer.
 
     Raises:
-        ImportError: if TensorBoard is not installed.
+        ImportError: if TensorBoard is not installed (`pip install tensorboard`).
         ValueError: if `every` or `neurons` is out of range.
         TypeError: if `log_dir` is no path; (in `fit`) if the model has no `SpikingRNN`.
 
