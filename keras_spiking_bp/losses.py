@@ -1,7 +1,5 @@
 """The paper's loss, squared errors summed over classes and over the batch; and one on spike counts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """A penalty on firing rates, against dead and saturated channels of deep networks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

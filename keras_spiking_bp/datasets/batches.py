@@ -1,7 +1,5 @@
 """Batches whose order depends only on the seed and the epoch: a resumed run sees what it would have seen."""
 
-from __future__ import annotations
-
 import hashlib
 import numbers
 import os
@@ -137,7 +135,7 @@ def _fingerprint(tensor: tf.Tensor) -> str:
     content: Any
     if values.dtype == object:  # strings: of files, the names below their common folder, which may be moved
         names = [bytes(name) for name in values.ravel()]
-        same = os.path.commonprefix(names)  # noqa: RUF071 - of characters: cut at a separator below
+        same: Any = os.path.commonprefix(names)  # noqa: RUF071 - of characters: cut at a separator below
         below = max(same.rfind(separator) for separator in (b"/", b"\\")) + 1
         content = repr([name[below:] for name in names]).encode()
     else:

@@ -1,7 +1,5 @@
 """Recordings of events, binned into spikes batch by batch."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,7 +38,7 @@ class EventSet:
         """Shape of one time step, (height, width, polarities)."""
         return (*self.sensor_size, self.polarities)
 
-    def with_validation(self, size: int, seed: int = 0) -> EventSet:
+    def with_validation(self, size: int, seed: int = 0) -> "EventSet":
         """For choosing hyper-parameters: a copy with `size` recordings of the training set in place of the test set."""
         train, test = hold_out(self.train, size, seed)
         return dataclasses.replace(self, train=train, test=test)

@@ -1,7 +1,5 @@
 """N-MNIST: the digits of MNIST as an event camera saw them, binned into spikes file by file."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Data sets of the library tonic, brought by the user: nothing here imports it."""
 
-from __future__ import annotations
-
 import operator
 import threading
 from typing import Any

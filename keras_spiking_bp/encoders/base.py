@@ -1,7 +1,5 @@
 """The base of the encoders for images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

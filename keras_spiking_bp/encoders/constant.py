@@ -1,7 +1,5 @@
 """Constant current."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Changes of a series of values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

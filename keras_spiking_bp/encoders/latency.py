@@ -1,7 +1,5 @@
 """Time to first spike."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

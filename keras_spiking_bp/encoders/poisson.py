@@ -1,7 +1,5 @@
 """Poisson rate code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

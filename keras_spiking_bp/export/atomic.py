@@ -1,7 +1,5 @@
 """Whole files only: a failure leaves nothing behind, and no existing file is overwritten by accident."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The forms in which a network is exported: named tensors in, named tensors out, no Python left."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re
@@ -33,9 +31,8 @@ def spikes_form(network: Network, batch_size: int | None = None, num_steps: int 
 
 def images_form(network: Network, batch_size: int | None = None) -> Form:
     """The window from `images`, with the spikes drawn inside, to `outputs`."""
-    return Form(
-        "images", lambda x: {"outputs": network.layer(network.front(x, training=False))}, [_images(network, batch_size)]
-    )
+    outputs = lambda x: {"outputs": network.layer(network.front(x, training=False))}  # noqa: E731
+    return Form("images", outputs, [_images(network, batch_size)])
 
 
 def images_with_seed_form(network: Network) -> Form:
@@ -110,8 +107,8 @@ def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in named:
         if name.lower() in (other.lower() for other in found):  # TensorFlow ignores case
             raise ValueError(
-                "The cells of `model` must have names that differ in letters and digits, in more than their case. This "
-                f"stands for more than one: {name!r}"
+                "The cells of `model` must have names that differ in letters and digits, in more than their case. "
+                f"This stands for more than one: {name!r}"
             )
         found[name] = value
     return found

@@ -1,7 +1,5 @@
 """LiteRT (formerly TensorFlow Lite): the window or one step, for phones and other small devices."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

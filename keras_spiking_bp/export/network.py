@@ -1,7 +1,5 @@
 """A model split for export: the part before the time loop, and the layer that runs in time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -14,15 +12,9 @@ from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer
 class Network:
     """The parts of a built functional or sequential model that ends in its one `SpikingRNN`.
 
-    Attributes:
-        layer: runs the cell of the model over any number of steps, from rest at each call.
-        step_shape: shape of the inputs of one time step, without the batch.
-        num_steps: T of the model, or None if it is free.
-        images: the input of the model, symbolic: images, or the inputs of all steps.
-        front: from images to the inputs of all steps; None if the model starts with those.
-        encoder: the `PoissonEncoder` right before time, or None, also for one with a `call` of the user's.
-        before_encoder: from images to the input of `encoder`; None if there is none.
-        variables: all variables of the model.
+    `layer` runs its cell over any number of steps, of inputs of `step_shape`, from rest at each call; `num_steps` is T
+    of the model, or None if it is free. `front` leads from `images`, its input, to the inputs of all steps, None if it
+    starts with those; `before_encoder` to `encoder`, the `PoissonEncoder` right before time, both None without one.
     """
 
     def __init__(self, model: keras.Model):
@@ -33,7 +25,7 @@ class Network:
         if model.outputs[0] is not output:
             raise ValueError(
                 f"`model` must have the output of its SpikingRNN layer {layer.name!r} as its first one: no states are "
-                "exported. Received: a model with a state as its first output. Make one with the output first"
+                "exported. Received: a model with a state as its first output"
             )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,
@@ -47,7 +39,7 @@ class Network:
         self.variables = model.variables
         self.images = model.inputs[0]
         self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
-        encoder, encoded = encoder_of(model)
+        encoder, encoded = encoder_of(model)  # one with a `call` of the user's may do something else with a seed
         is_poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
         self.encoder: Any = encoder if is_poisson else None
         self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None

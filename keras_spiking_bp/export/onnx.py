@@ -1,7 +1,5 @@
 """ONNX: one time step, for any runtime of that format."""
 
-from __future__ import annotations
-
 import os
 
 import keras

@@ -1,7 +1,5 @@
 """SavedModel: serves without this library, with all forms of a network as signatures."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What all networks of the paper are made of: cells with the settings of one network, and the model around them."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 from collections.abc import Iterator, Sequence
@@ -71,8 +69,7 @@ class Parts:
     def __init__(self, preset: str, kappa: float, seed: int | None, settings: dict[str, Any]):
         if unknown := sorted(set(settings) - set(_SETTINGS) - _OF_LIF):
             raise TypeError(
-                f"The arguments {unknown} are none of this network, nor of its neurons. It takes {sorted(_SETTINGS)}, "
-                f"its neurons {sorted(_OF_LIF)}"
+                f"This network has no arguments {unknown}. It takes {sorted(_SETTINGS)}, its neurons {sorted(_OF_LIF)}"
             )
         chosen = {**_SETTINGS, "kappa": kappa, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
         self.num_steps = chosen.pop("num_steps")
@@ -180,7 +177,7 @@ def assemble(
     name: str,
     front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
-    """A `keras.Model` from images, by `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
+    """The model from images, through `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
     input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):

@@ -1,7 +1,5 @@
 """Trained weights that come with the package, as 8-bit integers."""
 
-from __future__ import annotations
-
 import json
 from importlib import resources
 from typing import Any

@@ -1,7 +1,5 @@
 """Residual convolutional spiking networks: a stem, residual blocks, fully connected layers, a readout."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Plain convolutional spiking networks: convolutions, pooling neurons, fully connected layers, a readout."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -145,7 +143,7 @@ def spiking_vgg7(
         >>> spiking_vgg7().output_shape
         (None, 10)
     """
-    stages = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
+    stages: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
     settings = {"name": "spiking_vgg7", **settings}
     return spiking_vgg(input_shape, classes, stages, [1024], num_steps=num_steps, **settings)
 

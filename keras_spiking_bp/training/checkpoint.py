@@ -1,7 +1,5 @@
 """State of a training run in a folder: weights, optimizer, random streams, callbacks, metrics, position, curve."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """`fit` that resumes exactly where an interrupted one stopped, even in the middle of an epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Callbacks that save and restore a training, and begin it in the middle of an epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from typing import Any

@@ -1,7 +1,5 @@
 """What the state of a training consists of, beside the weights that Keras saves."""
 
-from __future__ import annotations
-
 import collections
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +109,7 @@ def assign_to_replicas(model: keras.Model, pairs: Sequence[tuple[Any, np.ndarray
     model.distribute_strategy.run(assign)
 
 
-def state_of(callbacks: Callbacks) -> dict[str, np.ndarray]:
+def state_of(callbacks: Callbacks) -> dict[str, Any]:
     """The state of those callbacks that have one: a number for each attribute, or an array for each item of a list."""
     state = {}
     for callback, name, key in _attributes(callbacks):

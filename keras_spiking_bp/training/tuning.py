@@ -1,7 +1,5 @@
 """A search space of spiking networks for KerasTuner."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

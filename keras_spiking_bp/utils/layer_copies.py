@@ -1,7 +1,5 @@
 """Copies of Keras layers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """The layers of an ordinary Keras model as a graph."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import itertools
@@ -30,9 +28,8 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         )
     if isinstance(model, keras.Sequential):
         return _of_sequential(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        number = len(model.inputs), len(model.outputs)
-        raise ValueError(f"An ANN must have one input and one output. Received: {number[0]}, {number[1]}")
+    if (numbers := (len(model.inputs), len(model.outputs))) != (1, 1):
+        raise ValueError(f"An ANN must have one input and one output. Received: {numbers[0]}, {numbers[1]}")
     of_operations = collections.defaultdict(list)
     for node in itertools.chain.from_iterable(model._nodes_by_depth.values()):
         of_operations[node.operation.name].append(node)
@@ -53,8 +50,8 @@ def check_is_layer(operation: keras.Operation) -> None:
     """Rejects operations outside of layers, such as `x + 1`."""
     if not isinstance(operation, keras.layers.Layer):
         raise ValueError(
-            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
-            "for it, such as keras.layers.Add or keras.layers.ReLU"
+            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer for "
+            "it, such as keras.layers.Add or keras.layers.ReLU"
         )
 
 

@@ -1,7 +1,5 @@
 """Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

@@ -1,7 +1,5 @@
 """Random streams whose position is saved with the model, so that a resumed run continues as if uninterrupted."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Scopes in which variables have other values, or in which the `training` flag is known."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Firing rates, spike rasters and membrane potentials for TensorBoard."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
