@@ -91,7 +91,7 @@ class SpikeCountError(keras.losses.Loss):
         num_steps: T of the network, whose outputs are firing rates, `count / T`.
         correct_rate, incorrect_rate: target rates of the correct class and of the others, from 0 to 1.
         classes: number of classes; None for one output each.
-        reduction, name, dtype: Keras' own.
+        **kwargs: `reduction`, `name` and `dtype`, Keras' own.
 
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
@@ -111,11 +111,9 @@ class SpikeCountError(keras.losses.Loss):
         correct_rate: float = 1.0,
         incorrect_rate: float = 0.0,
         classes: int | None = None,
-        reduction: str = "sum_over_batch_size",
-        name: str = "spike_count_error",
-        dtype: Any = None,
+        **kwargs: Any,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(**{"name": "spike_count_error", **kwargs})
         self.num_steps = check_positive_int("num_steps", num_steps)
         self.correct_rate = check_share("correct_rate", correct_rate)
         self.incorrect_rate = check_share("incorrect_rate", incorrect_rate)

@@ -47,10 +47,7 @@ def images_with_seed_form(network: Network) -> Form:
 
 
 def step_form(network: Network, batch_size: int | None = None, with_spikes: bool = False) -> Form:
-    """One time step, a pure function: `spikes` (B, ...) and all states in, `outputs` and new states out.
-
-    What they are is in `export_saved_model`. Using `with_spikes`, the spikes of each layer are returned too.
-    """
+    """One time step, as `export_saved_model` describes it; using `with_spikes`, the spikes of each layer too."""
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
@@ -79,11 +76,7 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
 
 
 def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
-    """The states of a step: for each name the index of the layer of neurons, in execution order, and the entry.
-
-    `membrane_<name of the cell>`; `current_...` for one with `synaptic_beta`; `fed_back_...`, the previous spikes, for
-    one in a `RecurrentCell`.
-    """
+    """The states of a step: for each name, as of `export_saved_model`, the index of the neurons and the entry."""
     return _each_once(
         (f"{entry}_{_as_word(neuron.name)}", (i, entry))
         for i, neuron in enumerate(cell.neurons())

@@ -60,11 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Parts:
-    """Makes the layers and cells of one network; successive ones get successive seeds.
-
-    The derivative of the readout ignores its leak, as the paper's; with a surrogate and `gradient="bptt"` it includes
-    it, as in the libraries that train so.
-    """
+    """Makes the layers and cells of one network; successive ones get successive seeds."""
 
     def __init__(self, preset: str, kappa: float, seed: int | None, settings: dict[str, Any]):
         if unknown := sorted(set(settings) - set(_SETTINGS) - _OF_LIF):
@@ -83,6 +79,7 @@ class Parts:
         bptt = self.gradient == "bptt"
         if bptt and chosen.get("surrogate") == "bounded" and "surrogate" not in settings:
             chosen["surrogate"] = surrogates.Triangle().scaled(chosen["threshold"])
+        # the paper's derivative ignores the leak of the readout; libraries that train by surrogates include it
         self._readout = {"differentiate_leak": bptt and chosen.get("surrogate") is not None}
         if readout_beta is not None:
             self._readout["beta"] = check_beta("readout_beta", readout_beta)

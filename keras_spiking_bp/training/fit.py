@@ -114,8 +114,8 @@ def fit(
     else:
         if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
             kwargs.setdefault("validation_batch_size", data.batch_size)
-        kwargs |= {"epochs": end, "initial_epoch": first, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
-        model.fit(data.epochs(first, max(end, first + 1), position.batch), callbacks=calls, **kwargs)
+        part = {"epochs": end, "initial_epoch": first, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
+        model.fit(data.epochs(first, max(end, first + 1), position.batch), callbacks=calls, **part, **kwargs)
     history = keras.callbacks.History()
     history.set_model(model)
     history.on_train_begin()

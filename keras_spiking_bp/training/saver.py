@@ -12,11 +12,7 @@ from keras_spiking_bp.utils.validation import is_finite
 
 
 class Saver(keras.callbacks.Callback):
-    """Tracks the position, saves, and restores.
-
-    The last of the callbacks: what others change after a batch or an epoch is saved, and what they change as a resumed
-    run begins (they did so before the save) is undone.
-    """
+    """Tracks the position, saves, and restores; the last callback: what others change is saved, or undone on resume."""
 
     def __init__(
         self, checkpoint: Checkpoint, position: Position, steps_per_epoch: int, save_freq: Any, callbacks: Callbacks
@@ -114,8 +110,5 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_finite_state(model: keras.Model) -> bool:
-    """Whether the weights and the variables of the optimizer are finite.
-
-    Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
-    """
+    """Whether the weights and the optimizer are finite; not the loss, which a batch whose step was skipped makes NaN."""
     return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])

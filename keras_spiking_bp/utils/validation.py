@@ -92,10 +92,8 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
 
 
 def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
-    """The same values, available only after they are verified: a NaN would become the absence of spikes.
-
-    Gradients are not verified: a `LossScaleOptimizer` skips those that are not finite.
-    """
+    """The same values, available only after they are verified: a NaN would become the absence of spikes."""
+    # not the gradients: a `LossScaleOptimizer` skips those that are not finite
     message = f"`{name}` of {layer!r} has NaN or infinity"
     # an error in a graph begins with the name of the operation, and ends with the message
     verified = tf.debugging.check_numerics(tf.stop_gradient(values), message, name=f"{name}_has_NaN_or_infinity")
