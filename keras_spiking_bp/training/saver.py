@@ -110,5 +110,5 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_finite_state(model: keras.Model) -> bool:
-    """Whether the weights and the optimizer are finite; not the loss, which a batch whose step was skipped makes NaN."""
+    """Whether weights and optimizer are finite; not the loss, which a batch whose step was skipped makes NaN."""
     return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])
