@@ -1,7 +1,5 @@
 """The paper's loss, squared errors summed over classes and over the batch; and one on spike counts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -15,12 +13,11 @@ from keras_spiking_bp.utils.validation import asserted, check_positive_int, chec
 class SumSquaredError(keras.losses.Loss):
     """`sum((y_pred - y_true) ** 2)` over the classes, and over the batch (`reduction="sum"`).
 
-    Source: the authors' code (the paper has a factor 1/2). The paper's learning rates assume a sum over the batch. What
-    `fit` and `evaluate` show is the mean of these sums: compare losses of equal batch sizes only.
+    Source: the authors' code (the paper has a factor 1/2), whose learning rates assume a sum over the batch. What `fit`
+    and `evaluate` show is the mean of these sums: compare losses of equal batch sizes only.
 
     Args:
-        reduction: Keras' own; `"sum"` by default.
-        name, dtype: Keras' own.
+        reduction, name, dtype: Keras' own.
 
     Shapes: `y_true`, one-hot or any targets, and `y_pred` (B, classes); of a network with one output (B, 1), `y_true`
     may be (B,).
@@ -58,9 +55,7 @@ class SumSquaredError(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class SparseSumSquaredError(SumSquaredError):
-    """`SumSquaredError` for integer labels: `sum((y_pred - one_hot(y_true)) ** 2)`.
-
-    Args: as `SumSquaredError`.
+    """`SumSquaredError` for integer labels: `sum((y_pred - one_hot(y_true)) ** 2)`, with the same arguments.
 
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, classes).
 
@@ -89,24 +84,21 @@ class SpikeCountError(keras.losses.Loss):
 
     with `target = int(num_steps * correct_rate)` for the correct class, `int(num_steps * incorrect_rate)` for the
     others. With k outputs per class (population coding) the count of a class is the sum over its k adjacent outputs,
-    and the targets are `int(num_steps * rate * k)`. Source: snnTorch's `mse_count_loss`. (Cross-entropy on rates is
-    Keras' own `SparseCategoricalCrossentropy(from_logits=True)`.) With `classes`, the metric `"accuracy"` and the
-    accuracies of `analysis` are wrong: they compare single outputs. docs/howto/targets.md has a metric for them.
+    and the targets are `int(num_steps * rate * k)`; the metric `"accuracy"` and the accuracies of `analysis`, which
+    compare single outputs, are then wrong: docs/howto/targets.md has a metric. Source: snnTorch's `mse_count_loss`.
 
     Args:
         num_steps: T of the network, whose outputs are firing rates, `count / T`.
-        correct_rate: target rate of the correct class, from 0 to 1.
-        incorrect_rate: that of the others, from 0 to 1.
+        correct_rate, incorrect_rate: target rates of the correct class and of the others, from 0 to 1.
         classes: number of classes; None for one output each.
-        reduction, name, dtype: Keras' own.
+        **kwargs: `reduction`, `name` and `dtype`, Keras' own.
 
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
         ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, there is one class only, or
             the outputs cannot be divided by the classes.
-        tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is
-            NaN).
+        tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:
         >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
@@ -119,26 +111,17 @@ class SpikeCountError(keras.losses.Loss):
         correct_rate: float = 1.0,
         incorrect_rate: float = 0.0,
         classes: int | None = None,
-        reduction: str = "sum_over_batch_size",
-        name: str = "spike_count_error",
-        dtype: Any = None,
+        **kwargs: Any,
     ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        super().__init__(**{"name": "spike_count_error", **kwargs})
         self.num_steps = check_positive_int("num_steps", num_steps)
         self.correct_rate = check_share("correct_rate", correct_rate)
         self.incorrect_rate = check_share("incorrect_rate", incorrect_rate)
         self.classes = None if classes is None else check_positive_int("classes", classes)
-        if self.classes == 1:
-            raise ValueError("`classes` must be at least 2. Received: classes=1")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) != 2:
-            raise ValueError(
-                f"`y_pred` must be firing rates (B, outputs): of a SpikingRNN that ends in spikes, without "
-                f"return_sequences. Received: y_pred of shape {tuple(y_pred.shape)}"
-            )
-        outputs = y_pred.shape[-1]
+        _, outputs = y_pred.shape
         classes = outputs if self.classes is None else self.classes
         if outputs % classes:
             raise ValueError(
@@ -151,13 +134,8 @@ class SpikeCountError(keras.losses.Loss):
         return ops.mean(ops.square(counts - targets), axis=-1) / self.num_steps
 
     def get_config(self) -> dict[str, Any]:
-        own = {
-            "num_steps": self.num_steps,
-            "correct_rate": self.correct_rate,
-            "incorrect_rate": self.incorrect_rate,
-            "classes": self.classes,
-        }
-        return {**super().get_config(), **own}
+        own = ("num_steps", "correct_rate", "incorrect_rate", "classes")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:

@@ -1,7 +1,5 @@
 """A penalty on firing rates, against dead and saturated channels of deep networks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -23,8 +21,8 @@ class FiringRate(keras.regularizers.Regularizer):
 
     Use it as `activity_regularizer` of a `LIFCell`, or of a whole network through its factory. Calibrate to the same
     rate. The loss shown by `fit` includes the penalties. Like all activity regularizers of Keras it returns a sum over
-    the batch, which the layer divides by the number of samples (Keras' own layers do so since Keras 3.14). On several
-    devices each uses the rates of its share of the batch, and a fully masked sample counts as one without spikes.
+    the batch, which the layer divides by the number of samples. On several devices each uses the rates of its share of
+    the batch, and a fully masked sample counts as one without spikes.
 
     Args:
         firing_rate: spikes per neuron and time step, above 0 and below 1.
@@ -35,8 +33,7 @@ class FiringRate(keras.regularizers.Regularizer):
     Raises:
         ValueError: if an argument is out of range.
 
-    Source: ours; the paper has none. A firing-rate regularization with a target; that of Zenke and Vogels (Neural
-    Computation 33, 2021) has bounds.
+    Source: ours; the paper has none. That of Zenke and Vogels (Neural Computation 33, 2021) has bounds, no target.
 
     Example:
         >>> penalty = FiringRate(firing_rate=0.25, strength=10.0)

@@ -91,7 +91,7 @@ class Cell(keras.layers.Layer):
         currents: Sequence[list[tf.Tensor]] = (),
         total_currents: Sequence[tf.Tensor] = (),
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
-        """All blocks of a window by `run`, without a derivative, and the window at once by `accumulate`, in training."""
+        """All blocks by `run`, without a derivative, and the window at once by `accumulate`, in training."""
         outputs, after = self.run_blocks(inputs, states, blocks, currents)
         more = [total_currents] if total_currents else []
         return outputs, after, self.accumulate(total_inputs, after, num_steps, True, *more)

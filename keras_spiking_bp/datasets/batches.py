@@ -1,7 +1,5 @@
 """Batches whose order depends only on the seed and the epoch: a resumed run sees what it would have seen."""
 
-from __future__ import annotations
-
 import hashlib
 import numbers
 import os
@@ -27,12 +25,12 @@ class Batches:
     from `(seed, e, i)`: any batch of any epoch is available without the ones before. Examples left over after the last
     full batch are skipped in that epoch.
 
-    For `training.fit(model, batches, epochs, backup_dir)`; for `model.fit`, which takes no `Batches`:
-    `model.fit(batches.epochs(0, epochs), epochs=epochs, steps_per_epoch=batches.steps_per_epoch)`.
+    They are for `training.fit(model, batches, epochs, backup_dir)`; `model.fit` takes
+    `batches.epochs(0, epochs), epochs=epochs, steps_per_epoch=batches.steps_per_epoch`.
 
     Args:
-        x: (N, ...) array: images, or paths of files. For a model with several inputs, such as sequences and their mask,
-            a dictionary of such arrays by the names of the inputs.
+        x: (N, ...) array: images, or paths of files; for a model with several inputs a dictionary of such arrays by the
+            names of the inputs.
         y: (N, ...) array of labels.
         batch_size: examples in a batch, 1 to N.
         transform: makes the input of the network from one example, with a seed for random augmentation; None for the
@@ -78,12 +76,6 @@ class Batches:
         self.seed = check_seed(seed, optional=False)
         self._transform = transform
 
-    def __repr__(self) -> str:  # Keras shows it in its error for data of a kind that it does not take
-        return (
-            f"<Batches of {self.batch_size} of {self.num_examples} examples, for training.fit; for model.fit give "
-            f"batches.epochs(0, epochs) and steps_per_epoch={self.steps_per_epoch}>"
-        )
-
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch."""
@@ -91,9 +83,7 @@ class Batches:
 
     def epoch(self, epoch: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of one epoch from `first_batch` on: pairs (inputs, labels); the same in each iteration."""
-        dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, 0, 1)
-        cardinality = tf.data.experimental.assert_cardinality(self.steps_per_epoch - first_batch)
-        return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+        return self.epochs(epoch, epoch + 1, first_batch)
 
     def epochs(self, first: int, end: int, first_batch: int = 0) -> tf.data.Dataset:
         """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
@@ -106,31 +96,14 @@ class Batches:
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
     def shard(self, epoch: int, first_batch: int, index: int, of: int) -> tf.data.Dataset:
-        """The part of each batch of `epoch`, from `first_batch` on, that falls to worker `index` of `of` workers.
-
-        Raises:
-            ValueError: if `of` does not divide `batch_size`.
-        """
-        if self.batch_size % of:
-            raise ValueError(
-                f"`batch_size` must be a multiple of the number of workers, {of}. Received: {self.batch_size}"
-            )
-        dataset = self._epoch(tf.constant(epoch, tf.int64), first_batch, index, of)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        """The part of each batch of `epoch`, from `first_batch` on, that falls to worker `index` of `of` workers."""
+        return self._epoch(tf.constant(epoch), first_batch, index, of).prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
-        """What identifies the data of a training run, except for `transform` and file contents.
-
-        Examples and labels by their dtype, shape, and a hash of all their values; names of files without their common
-        folder.
-        """
-        return {
-            "num_examples": self.num_examples,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "examples": tf.nest.map_structure(_fingerprint, self._x),
-            "labels": _fingerprint(self._y),
-        }
+        """What identifies the data of a training run; not `transform`, the contents of files, and their folder."""
+        numbers = {"num_examples": self.num_examples, "batch_size": self.batch_size, "seed": self.seed}
+        examples = tf.nest.map_structure(_fingerprint, self._x)
+        return {**numbers, "examples": examples, "labels": _fingerprint(self._y)}
 
     def _epoch(self, epoch: tf.Tensor, first_batch: int | tf.Tensor, worker: int, workers: int) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)
@@ -162,9 +135,8 @@ def _fingerprint(tensor: tf.Tensor) -> str:
     content: Any
     if values.dtype == object:  # strings: of files, the names below their common folder, which may be moved
         names = [bytes(name) for name in values.ravel()]
-        first, last = min(names), max(names)
-        same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-        below = max(first.rfind(separator, 0, same) for separator in (b"/", b"\\")) + 1
+        same: Any = os.path.commonprefix(names)  # noqa: RUF071 - of characters: cut at a separator below
+        below = max(same.rfind(separator) for separator in (b"/", b"\\")) + 1
         content = repr([name[below:] for name in names]).encode()
     else:
         content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
@@ -188,16 +160,12 @@ def shuffled(number: int, seed: int) -> np.ndarray:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Rows (N, classes) float32, 1 at the label; of labels (N,) or (N, 1).
-
-    Raises:
-        ValueError: if the labels have another shape, or one is below 0, or not below `classes`.
-    """
+    """Rows (N, classes) float32, 1 at the label; of labels (N,) or (N, 1)."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise ValueError(f"Labels must be one integer for each example, (N,). Received: labels of shape {labels.shape}")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if len(wrong):
-        raise ValueError(f"Labels must be between 0 and {classes - 1}. Received: {np.unique(wrong)[:10].tolist()}")
+    if labels.ndim != 1 or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"Labels must be integers from 0 to {classes - 1}, one for each example. Received: labels of shape "
+            f"{labels.shape}, from {labels.min()} to {labels.max()}"
+        )
     return np.eye(classes, dtype="float32")[labels]

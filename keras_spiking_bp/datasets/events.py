@@ -1,9 +1,7 @@
 """Recordings of events, binned into spikes batch by batch."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,9 @@ class EventSet:
     """Event recordings with labels, from `load_nmnist` or `from_tonic`. Recordings are read batch by batch.
 
     Attributes:
-        train, test: recordings (N,), as `read` accepts them, and labels (N,) int32.
-        num_steps: time steps T of the spikes.
+        train, test: recordings (N,), as `read` accepts them, and labels (N,) int32, below `classes`.
         read: from one recording, a path or a number, to x, y, polarity and time of its events. Runs inside tf.data.
-        duration_us: total duration of the T steps, in microseconds; later events are dropped.
-        classes: number of classes.
-        sensor_size: (height, width) in pixels.
-        polarities: number of channels, 1 or 2.
+        num_steps, duration_us, sensor_size, polarities: as in `events_to_spikes`.
     """
 
     train: Split
@@ -44,11 +38,8 @@ class EventSet:
         """Shape of one time step, (height, width, polarities)."""
         return (*self.sensor_size, self.polarities)
 
-    def with_validation(self, size: int, seed: int = 0) -> EventSet:
-        """A copy with `size` recordings of the training set, drawn with `seed`, in place of the test set.
-
-        For choosing hyper-parameters: the test set is not touched.
-        """
+    def with_validation(self, size: int, seed: int = 0) -> "EventSet":
+        """For choosing hyper-parameters: a copy with `size` recordings of the training set in place of the test set."""
         train, test = hold_out(self.train, size, seed)
         return dataclasses.replace(self, train=train, test=test)
 
@@ -60,30 +51,20 @@ class EventSet:
 
         def transform(recording, random):
             events = self.read(recording)
-            if augment:
-                events = [_integers(*column) for column in zip(_COLUMNS, events, strict=True)]
-                height, width = self.sensor_size
-                x, y = _asserted_on_sensor(events[0], events[1], height, width)
-                events = _shifted([x, y, *events[2:]], random, height, width)
-            return self._spikes(events)
+            return self._spikes(_shifted(events, random, *self.sensor_size) if augment else events)
 
         recordings, labels = self.train
         return Batches(recordings, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The test set in order: spikes, one-hot labels, last batch smaller."""
-        check_positive_int("batch_size", batch_size)
-
-        def transform(recording, label):
-            return self._spikes(self.read(recording)), label
-
         recordings, labels = self.test
         dataset = tf.data.Dataset.from_tensor_slices((recordings, one_hot(labels, self.classes)))
-        return dataset.map(transform, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.map(lambda x, y: (self._spikes(self.read(x)), y), num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def _spikes(self, events: list[tf.Tensor]) -> tf.Tensor:
-        x, y, polarity, time = events
-        return _binned(x, y, polarity, time, self.num_steps, self.duration_us, self.sensor_size, self.polarities)
+        return _binned(events, self.num_steps, self.duration_us, self.sensor_size, self.polarities)
 
 
 def events_to_spikes(
@@ -99,13 +80,13 @@ def events_to_spikes(
     """Bins events into equal time steps: in a step, a pixel spikes at most once.
 
     Step t covers the times from `t * duration_us / num_steps` up to, but excluding, the next step's. Events outside the
-    window are dropped. Times count from the start of the recording: for a camera that gives those of its clock, pass
-    `time - time.min()`. Runs inside tf.data too.
+    window are dropped. Runs inside tf.data too.
 
     Args:
         x, y: pixels (N,), integers: column and row, from 0.
         polarity: (N,), the channel, 0 or 1; 0 if there is only one.
-        time: (N,) in microseconds, integers.
+        time: (N,) in microseconds, integers, from the start of the recording: pass `time - time.min()` if a camera
+            gives those of its clock.
         num_steps: time steps T, at least 1.
         duration_us: total duration of the T steps, in microseconds; the default is that of N-MNIST.
         sensor_size: (height, width) of the sensor in pixels; (34, 34) is that of N-MNIST, (128, 128) that of a DVS128.
@@ -126,7 +107,7 @@ def events_to_spikes(
         >>> np.argwhere(spikes).tolist()
         [[0, 4, 3, 1], [1, 0, 5, 0]]
     """
-    spikes = _binned(x, y, polarity, time, num_steps, duration_us, sensor_size, polarities)
+    spikes = _binned((x, y, polarity, time), num_steps, duration_us, sensor_size, polarities)
     time = _integers("time", time)
     message = (
         "`time` must be microseconds from the start of the recording, such as time - time.min(), not all after "
@@ -139,23 +120,14 @@ def events_to_spikes(
 
 
 def _binned(
-    x: Any,
-    y: Any,
-    polarity: Any,
-    time: Any,
-    num_steps: int,
-    duration_us: int,
-    sensor_size: tuple[int, int],
-    polarities: int,
+    events: Sequence[Any], num_steps: int, duration_us: int, sensor_size: tuple[int, int], polarities: int
 ) -> tf.Tensor:
     """`events_to_spikes`, also of recordings without an event in the window."""
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
     height, width = check_positive_ints("sensor_size", sensor_size)
     check_choice("polarities", polarities, (1, 2))
-    columns = zip(_COLUMNS, (x, y, polarity, time), strict=True)
-    x, y, polarity, time = (_integers(name, column) for name, column in columns)
-    x, y = _asserted_on_sensor(x, y, height, width)
+    x, y, polarity, time = _on_sensor(events, height, width)
     channels = (
         f"`polarity` must be {'0 or 1' if polarities == 2 else '0, the only channel'}: of events with -1 and 1, give "
         "polarity > 0. Received: polarity from, and to,"
@@ -179,27 +151,26 @@ def _integers(name: str, column: Any) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(column, tf.int64), (None,))  # a tf.numpy_function gives no shape
 
 
-def _on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Which events lie on a sensor of this size."""
-    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
-
-
-def _asserted_on_sensor(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
-    """`x` and `y`, available only after it is verified that all lie on the sensor."""
+def _on_sensor(events: Sequence[Any], height: int, width: int) -> list[tf.Tensor]:
+    """The columns as integers, available only after it is verified that all events lie on the sensor."""
+    x, y, *others = (_integers(name, column) for name, column in zip(_COLUMNS, events, strict=True))
     (x_from, x_to), (y_from, y_to) = ((tf.reduce_min(column), tf.reduce_max(column)) for column in (x, y))
     message = tf.strings.format(
         f"`x` and `y` must lie on the sensor, 0 <= x < {width} and 0 <= y < {height} for sensor_size=({height}, "
         f"{width}), (height, width). Received: x from {{}} to {{}}, y from {{}} to {{}}",
         (x_from, x_to, y_from, y_to),
     )
-    return asserted(_on_sensor(x, y, height, width), [message], x, y)
+    return [*asserted(_lie_on(x, y, height, width), [message], x, y), *others]
+
+
+def _lie_on(x: tf.Tensor, y: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def _shifted(events: list[tf.Tensor], random: tf.Tensor, height: int, width: int) -> list[tf.Tensor]:
     """The events of a recording, moved by up to 2 pixels; what leaves the sensor is dropped."""
-    x, y, polarity, time = events
-    x, y = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
-    shift = tf.random.stateless_uniform([2], random, -_SHIFT, _SHIFT + 1, tf.int32)
+    x, y, *others = _on_sensor(events, height, width)
+    shift = tf.cast(tf.random.stateless_uniform([2], random, -_SHIFT, _SHIFT + 1, tf.int32), x.dtype)
     x, y = (x + shift[0] if width > 1 else x), (y + shift[1] if height > 1 else y)
-    stays = _on_sensor(x, y, height, width)
-    return [tf.boolean_mask(column, stays) for column in (x, y, polarity, time)]
+    stays = _lie_on(x, y, height, width)
+    return [tf.boolean_mask(column, stays) for column in (x, y, *others)]

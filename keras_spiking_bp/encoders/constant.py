@@ -1,7 +1,5 @@
 """Constant current."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -16,18 +14,13 @@ class ConstantEncoder(Encoder):
     """Constant current: the image itself, times `scale`, at each step. No randomness.
 
     Args:
-        num_steps: number of time steps T, at least 1.
-        scale: factor on the intensity, > 0.
+        num_steps, scale: as of `PoissonEncoder`.
         largest: limit of the currents' absolute values, > 0: 8-bit images raise an error. None for no limit, as for
             measurements in units of their own.
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 
-    Raises:
-        ValueError: if `num_steps`, `scale` or `largest` is out of range.
-        TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
-        tf.errors.InvalidArgumentError: if the images have NaN, infinity or values above the limit (not under XLA, which
-            leaves checks out).
+    Raises: as `PoissonEncoder`, and a ValueError if `largest` is out of range.
 
     Example:
         >>> ConstantEncoder(num_steps=3)(np.array([[0.25]], "float32")).numpy().tolist()
@@ -36,6 +29,7 @@ class ConstantEncoder(Encoder):
 
     def __init__(self, num_steps: int, scale: float = 1.0, largest: float | None = LARGEST, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
+        self.output_dtype = self.compute_dtype  # currents
         self.largest = None if largest is None else check_positive("largest", largest)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
@@ -43,11 +37,6 @@ class ConstantEncoder(Encoder):
         sequences = tf.repeat(currents[:, None], self.num_steps, axis=1)
         sequences._of_each_step = currents  # as Keras does with masks: so the first layer computes them once
         return sequences
-
-    @property
-    def output_dtype(self) -> str:
-        """That of the layer: its outputs are currents."""
-        return self.compute_dtype
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "largest": self.largest}

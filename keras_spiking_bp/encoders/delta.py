@@ -1,7 +1,5 @@
 """Changes of a series of values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -28,10 +26,9 @@ class DeltaEncoder(keras.layers.Layer):
     these steps.
 
     Raises:
-        ValueError: if `threshold` is not above 0, the series has no time axis, or the mask is not (B, T).
+        ValueError: if `threshold` is not above 0, or the mask is not (B, T).
         TypeError: if the series is of integers.
-        tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked (not under XLA, which
-            leaves checks out).
+        tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked (not under XLA).
 
     Example:
         >>> DeltaEncoder(1.0, falls=True)(np.array([[1.0, 2.0, 0.0, 2.0, 2.5]], "float32")).numpy().tolist()
@@ -46,13 +43,13 @@ class DeltaEncoder(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, series: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        self._check(series)
+        check_float_dtype("series", series.dtype)
         if mask is None:
             return self._spikes(series)
         mask = tf.cast(mask, tf.bool)
         check_mask(mask, series)
         exists = per_step(mask, series)
-        existing_first = tf.argsort(tf.cast(tf.logical_not(mask), tf.int32), axis=1, stable=True)
+        existing_first = tf.argsort(tf.cast(~mask, tf.int32), axis=1, stable=True)
         series = tf.where(exists, series, tf.zeros_like(series))
         spikes = self._spikes(tf.gather(series, existing_first, axis=1, batch_dims=1))
         spikes = tf.gather(spikes, tf.argsort(existing_first, axis=1), axis=1, batch_dims=1)
@@ -68,17 +65,11 @@ class DeltaEncoder(keras.layers.Layer):
         return spikes
 
     def compute_output_spec(self, series: Any, mask: Any = None) -> keras.KerasTensor:
-        self._check(series)
+        check_float_dtype("series", series.dtype)
         return keras.KerasTensor(series.shape, dtype="int8")
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return tuple(input_shape)
-
-    @staticmethod
-    def _check(series: Any) -> None:
-        check_float_dtype("series", series.dtype)
-        if len(series.shape) < 2:
-            raise ValueError(f"`series` must have the shape (batch, time steps, ...). Received: {tuple(series.shape)}")
 
     def get_config(self) -> dict[str, Any]:
         own = {"threshold": self.threshold, "falls": self.falls, "from_zero": self.from_zero}

@@ -1,14 +1,12 @@
 """Time to first spike."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.encoders.base import LARGEST, Encoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.utils.validation import check_fraction, check_positive
 
 
@@ -26,21 +24,15 @@ class LatencyEncoder(Encoder):
     have a value at or below the threshold.
 
     Args:
-        num_steps: number of time steps T, at least 1.
-        scale: factor on the intensity, > 0.
+        num_steps, scale: as of `PoissonEncoder`.
         threshold: above 0 and below 1.
-        linear: which of the codes to use.
+        linear, clip: as above.
         tau: time constant in steps, > 0; None for the one with which the threshold fires in the last step; with
             `linear=True` a value of 0 would, but it is first raised to the threshold.
-        clip: whether values below the threshold never fire.
 
     Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
 
-    Raises:
-        ValueError: if an argument is out of its range.
-        TypeError: if the images are integers.
-        tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 15 / scale, such as
-            those of 8-bit images (not under XLA, which leaves checks out).
+    Raises: as `PoissonEncoder`, and a ValueError if another argument is out of range.
 
     Example:
         >>> spikes = LatencyEncoder(num_steps=5, linear=True)(np.array([[1.0, 0.5, 0.02]], "float32"))
@@ -48,7 +40,6 @@ class LatencyEncoder(Encoder):
         [[0, 2, 4]]
     """
 
-    largest = LARGEST
     _NEAR = 1e-7  # above the threshold
 
     def __init__(
@@ -63,9 +54,8 @@ class LatencyEncoder(Encoder):
     ):
         super().__init__(num_steps, scale, **kwargs)
         self.threshold = check_fraction("threshold", threshold)
-        self.linear = bool(linear)
+        self.linear, self.clip = bool(linear), bool(clip)
         self.tau = None if tau is None else check_positive("tau", tau)
-        self.clip = bool(clip)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         x = tf.clip_by_value(self.scale * tf.cast(self._checked(images), tf.float32), 0.0, 1.0)

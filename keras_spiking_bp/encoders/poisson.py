@@ -1,13 +1,11 @@
 """Poisson rate code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.encoders.base import LARGEST, Encoder
+from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.utils.randomness import SavesItsSeed, draws_below
 from keras_spiking_bp.utils.validation import check_seed
 
@@ -29,7 +27,7 @@ class PoissonEncoder(SavesItsSeed, Encoder):
 
     Raises:
         ValueError: if `num_steps` or `scale` is out of range.
-        TypeError: if the images are integers.
+        TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
         tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 15 / scale, such as
             those of 8-bit images (not under XLA, which leaves checks out).
 
@@ -38,8 +36,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         >>> spikes.numpy().sum(axis=1).tolist()
         [[0, 100, -100]]
     """
-
-    largest = LARGEST
 
     def __init__(self, num_steps: int, scale: float = 1.0, seed: int | None = None, **kwargs: Any):
         super().__init__(num_steps, scale, **kwargs)
@@ -50,17 +46,9 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         return self.encode(images, self.next_seed())
 
     def encode(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The spikes drawn with a given seed; the layer's own stream does not advance.
+        """The spikes drawn with a given seed, an integer pair; the layer's own stream does not advance.
 
-        Args:
-            images: as in the call of the layer.
-            seed: integer pair, shape (2,), as for `tf.random.stateless_uniform`.
-
-        Returns:
-            Spikes (B, T, ...) int8. Those of an image depend only on the seed and its batch position.
-
-        Raises:
-            ValueError: if `seed` is no pair.
+        Those of an image depend only on the seed and its batch position.
 
         Example:
             >>> encoder = PoissonEncoder(num_steps=5)
@@ -68,14 +56,11 @@ class PoissonEncoder(SavesItsSeed, Encoder):
             >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
             True
         """
-        pair = None if seed is None else tf.convert_to_tensor(seed)
-        if pair is None or not pair.shape.is_compatible_with((2,)):
-            raise ValueError(f"`seed` must be a pair of integers, such as (1, 2). Received: seed={seed!r}")
         images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)
 
         def spikes_of(image_and_index):
             image, index = image_and_index
-            own_seed = tf.random.experimental.stateless_fold_in(pair, index)
+            own_seed = tf.random.experimental.stateless_fold_in(seed, index)
             probability = tf.minimum(self.scale * tf.abs(image), 1.0)
             fired = draws_below(probability, tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
             return tf.cast(fired, tf.int8) * tf.cast(tf.sign(image), tf.int8)

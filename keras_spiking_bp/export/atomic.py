@@ -1,15 +1,11 @@
 """Whole files only: a failure leaves nothing behind, and no existing file is overwritten by accident."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-from keras_spiking_bp.utils.validation import check_path
 
 #: What TensorFlow and Keras write.
 _OF_SAVED_MODEL = {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets"}
@@ -19,15 +15,9 @@ _OF_SAVED_MODEL = {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "var
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file (or a `folder`) to, moved to `path` at the end of the block if it succeeds.
 
-    The folder of that path is temporary.
-
-    Raises:
-        ValueError: if `path` is no path.
-        FileExistsError: if something is at `path`, unless `overwrite`; a folder is replaced if it holds a SavedModel
-            and nothing else.
-        OSError: if the folder of `path` is missing, or a file stands where a folder is to be, or the reverse.
+    What is at `path` is replaced only with `overwrite`, and a folder if it holds a SavedModel and nothing else.
     """
-    path = Path(check_path("path", path))
+    path = Path(path)
     _check(path, overwrite)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

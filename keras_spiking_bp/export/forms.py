@@ -1,7 +1,5 @@
 """The forms in which a network is exported: named tensors in, named tensors out, no Python left."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re
@@ -12,27 +10,17 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
-from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.export.network import Network, not_in_float32
 from keras_spiking_bp.rnn.time_loop import weights_prepared
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """A function of tensors that becomes a signature of a file.
-
-    Attributes:
-        name: name of the signature.
-        function: from tensors in the order of `inputs` to a dictionary of tensors.
-        inputs: names, shapes and dtypes of the inputs.
-    """
+    """A function from tensors, as `inputs` describes them, to a dictionary of tensors: a signature of a file."""
 
     name: str
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: list[tf.TensorSpec]
-
-    def traced(self) -> tf.types.experimental.ConcreteFunction:
-        """The graph of the function."""
-        return tf.function(self.function, autograph=False).get_concrete_function(*self.inputs)
 
 
 def spikes_form(network: Network, batch_size: int | None = None, num_steps: int | None = None) -> Form:
@@ -43,9 +31,8 @@ def spikes_form(network: Network, batch_size: int | None = None, num_steps: int 
 
 def images_form(network: Network, batch_size: int | None = None) -> Form:
     """The window from `images`, with the spikes drawn inside, to `outputs`."""
-    return Form(
-        "images", lambda x: {"outputs": network.layer(network.front(x, training=False))}, [_images(network, batch_size)]
-    )
+    outputs = lambda x: {"outputs": network.layer(network.front(x, training=False))}  # noqa: E731
+    return Form("images", outputs, [_images(network, batch_size)])
 
 
 def images_with_seed_form(network: Network) -> Form:
@@ -60,12 +47,7 @@ def images_with_seed_form(network: Network) -> Form:
 
 
 def step_form(network: Network, batch_size: int | None = None, with_spikes: bool = False) -> Form:
-    """One time step, a pure function: `spikes` (B, ...) and all states in, `outputs` and new states out.
-
-    `outputs` are V[t], not divided, or the spikes of the step. The states are named as in `state_names`, in and out;
-    zeros are the state before the first step: for cells with an `initial_membrane`, the potential in and out is the
-    difference from it. Using `with_spikes`, the spikes of each layer of neurons are returned too (`spike_names`).
-    """
+    """One time step, as `export_saved_model` describes it; using `with_spikes`, the spikes of each layer too."""
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
@@ -79,7 +61,7 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
         for name, (i, entry) in entries.items():
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
         # as the window casts them: normalisation folded first. In float32 both agree, and folding costs time
-        with weights_prepared(cell) if network.not_in_float32() else contextlib.nullcontext():
+        with weights_prepared(cell) if not_in_float32(network.parts()) else contextlib.nullcontext():
             outputs, after = cell.run(spikes, before)
         states = {
             name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
@@ -94,14 +76,7 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
 
 
 def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
-    """The states of a step: for each name the index of the layer of neurons, in execution order, and the entry.
-
-    `membrane_<name of the cell>`; `current_...` for one with `synaptic_beta`; `fed_back_...`, the previous spikes, for
-    one in a `RecurrentCell`.
-
-    Raises:
-        ValueError: if two cells have the same name.
-    """
+    """The states of a step: for each name, as of `export_saved_model`, the index of the neurons and the entry."""
     return _each_once(
         (f"{entry}_{_as_word(neuron.name)}", (i, entry))
         for i, neuron in enumerate(cell.neurons())
@@ -110,11 +85,7 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
 
 
 def spike_names(cell: Cell) -> dict[str, int]:
-    """`spikes_<name of the cell>` of the layers of neurons that fire, and the index of each in execution order.
-
-    Raises:
-        ValueError: if two cells have the same name.
-    """
+    """`spikes_<name of the cell>` of the layers of neurons that fire, and the index of each in execution order."""
     return _each_once(
         (f"spikes_{_as_word(neuron.name)}", i) for i, neuron in enumerate(cell.neurons()) if neuron.emits == "spikes"
     )
@@ -129,8 +100,8 @@ def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in named:
         if name.lower() in (other.lower() for other in found):  # TensorFlow ignores case
             raise ValueError(
-                "The cells of `model` must have names that differ in letters and digits, in more than their case. This "
-                f"stands for more than one: {name!r}"
+                "The cells of `model` must have names that differ in letters and digits, in more than their case. "
+                f"This stands for more than one: {name!r}"
             )
         found[name] = value
     return found

@@ -1,7 +1,5 @@
 """LiteRT (formerly TensorFlow Lite): the window or one step, for phones and other small devices."""
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile
@@ -10,10 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.forms import Form, images_form, spikes_form, step_form
-from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.export.network import Network, check_float32
 from keras_spiking_bp.export.saved_model import write_signatures
 from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 
@@ -28,32 +25,27 @@ def export_litert(
     weights: str = "float32",
     overwrite: bool = False,
 ) -> None:
-    """Writes a LiteRT file with one signature of fixed shapes, built-in operations only.
+    """Writes a LiteRT file with one signature, built-in operations only.
 
     The signature has the inputs and outputs of the signature of the same name in `export_saved_model`: `spikes` or
     `images` for the window, `step` for one time step.
 
     Args:
-        model: as in `export_saved_model`.
-        path: the file to write. It appears only when it is complete.
+        model, path, overwrite: as in `export_saved_model`; `path` is a file.
         form: `"window"`, all time steps per call, or `"step"`, one.
         inputs: of the window: `"spikes"`, the inputs of each step, or `"images"` for a model whose encoder is
             deterministic.
-        num_steps: time steps of the window; None for those of the model. LiteRT does not check them: of a longer input
-            only the first `num_steps` count.
+        num_steps: time steps of a window of spikes; None for those of the model. LiteRT does not check them: of a
+            longer input only the first `num_steps` count.
         batch_size: samples per call.
         weights: `"float32"`, or `"int8"` for a quarter of the size: weights of at least 1,024 numbers are rounded to 8
             bits, per output channel. Inputs of these layers that are not spikes of 0 and 1 (images, averages, sums,
             signed spikes) are rounded to 8 bits too.
-        overwrite: replace an existing file.
 
     Raises:
-        TypeError: as `export_saved_model`.
-        ValueError: as `export_saved_model`, except that a window may run backwards, and any path will do; also if an
-            argument is out of range, T is free and `num_steps` not given, the shape of images is not known, or the
-            format does not support it: random spikes inside; a synapse, or for `inputs="images"` a layer before time,
-            in another precision or quantised by Keras.
-        FileExistsError, FileNotFoundError: as `export_saved_model`.
+        ValueError: as `export_saved_model`, which has the other errors, but a window may run backwards; if an argument
+            is out of range, T is free and `num_steps` not given, or the format does not support it: random spikes
+            inside; a synapse, or for `inputs="images"` a layer before time, in another precision or quantised by Keras.
 
     Example:
         >>> import pathlib, tempfile
@@ -68,10 +60,8 @@ def export_litert(
     check_choice("weights", weights, ("float32", "int8"))
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
-    network.check_float32("LiteRT", with_front=inputs == "images")
-    parts = network.layer._flatten_layers()
-    if inputs == "images" and network.front is not None:
-        parts = [*network.front._flatten_layers(), *parts]
+    parts = network.parts(with_front=inputs == "images")
+    check_float32(parts, "LiteRT")
     for layer in parts:
         if getattr(layer, "quantization_mode", None) is not None:
             raise ValueError(
@@ -90,17 +80,17 @@ def export_litert(
             lacking = re.search("(?:Select|Custom) ops: (.*)", str(error))
             if lacking is None:
                 raise
-            raise ValueError(f"`model` has operations that LiteRT cannot do: {lacking.group(1)}") from error
+            raise ValueError(
+                f"`model` has operations that LiteRT cannot do: {lacking.group(1)}. Random spikes are such: with "
+                "inputs='spikes' they are drawn outside"
+            ) from error
         file.write_bytes(converted)
 
 
 def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:
+    if num_steps is not None and (form == "step" or inputs == "images"):
+        raise ValueError(f"`num_steps` is that of a window of spikes. Received: num_steps={num_steps!r}")
     if form == "step":
-        if inputs == "images" or num_steps is not None:
-            raise ValueError(
-                "`form='step'` takes the inputs of one step: leave `inputs` and `num_steps` out. "
-                f"Received: inputs={inputs!r}, num_steps={num_steps!r}"
-            )
         return step_form(network, batch_size)
     if inputs == "spikes":
         num_steps = network.num_steps if num_steps is None else num_steps
@@ -109,20 +99,4 @@ def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None
         return spikes_form(network, batch_size, check_positive_int("num_steps", num_steps))
     if network.front is None:
         raise ValueError("`inputs='images'` needs a model that starts with images. Give inputs='spikes' for this one")
-    random = [layer for layer in network.front._flatten_layers() if isinstance(layer, PoissonEncoder)]
-    if random:
-        raise ValueError(
-            f"`inputs='images'` is not possible in LiteRT: the PoissonEncoder {random[0].name!r} draws random "
-            "numbers from a seed, and LiteRT has no operation for it. Use inputs='spikes' and draw the spikes outside, "
-            "or a ConstantEncoder"
-        )
-    if num_steps is not None:
-        raise ValueError(f"`num_steps` is that of the encoder with inputs='images'. Received: num_steps={num_steps!r}")
-    form_of_images = images_form(network, batch_size)
-    shape = form_of_images.inputs[0].shape
-    if not shape.is_fully_defined():
-        raise ValueError(
-            f"`inputs='images'` needs inputs of a known shape in LiteRT. Received: a model of inputs {tuple(shape)}. "
-            "Give its keras.Input the whole shape, or export the network alone: inputs='spikes' with `num_steps`"
-        )
-    return form_of_images
+    return images_form(network, batch_size)

@@ -1,7 +1,5 @@
 """A model split for export: the part before the time loop, and the layer that runs in time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -12,25 +10,11 @@ from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer
 
 
 class Network:
-    """The parts of a model that ends in its one `SpikingRNN`.
+    """The parts of a built functional or sequential model that ends in its one `SpikingRNN`.
 
-    Args:
-        model: a built functional or sequential model.
-
-    Attributes:
-        layer: runs the cell of the model over any number of steps, from rest at each call.
-        step_shape: shape of the inputs of one time step, without the batch.
-        num_steps: T of the model, or None if it is free.
-        images: the input of the model, symbolic: images, or the inputs of all steps.
-        front: from images to the inputs of all steps; None if the model starts with those.
-        encoder: the `PoissonEncoder` right before time, or None, also for one with a `call` of the user's.
-        before_encoder: from images to the input of `encoder`; None if there is none.
-        variables: all variables of the model.
-
-    Raises:
-        TypeError: if `model` is not such a model, or has no `SpikingRNN`.
-        ValueError: if it has several, several inputs, layers after it, or a state as its first output; or weights that
-            are not finite.
+    `layer` runs its cell over any number of steps, of inputs of `step_shape`, from rest at each call; `num_steps` is T
+    of the model, or None if it is free. `front` leads from `images`, its input, to the inputs of all steps, None if it
+    starts with those; `before_encoder` to `encoder`, the `PoissonEncoder` right before time, both None without one.
     """
 
     def __init__(self, model: keras.Model):
@@ -41,7 +25,7 @@ class Network:
         if model.outputs[0] is not output:
             raise ValueError(
                 f"`model` must have the output of its SpikingRNN layer {layer.name!r} as its first one: no states are "
-                "exported. Received: a model with a state as its first output. Make one with the output first"
+                "exported. Received: a model with a state as its first output"
             )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,
@@ -55,34 +39,28 @@ class Network:
         self.variables = model.variables
         self.images = model.inputs[0]
         self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
-        encoder, encoded = encoder_of(model)
+        encoder, encoded = encoder_of(model)  # one with a `call` of the user's may do something else with a seed
         is_poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
         self.encoder: Any = encoder if is_poisson else None
         self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 
-    def not_in_float32(self) -> list[keras.layers.Layer]:
-        """The layers of a step that compute in another precision."""
-        return _not_in_float32(self.layer)
-
-    def check_float32(self, file_format: str, with_front: bool = False) -> None:
-        """Rejects synapses, and `with_front` layers before time, in a precision that the format lacks.
-
-        Layers of integers, such as a `Reshape` of 8-bit images, have none.
-
-        Raises:
-            ValueError: if a layer does not compute in float32.
-        """
-        others = self.not_in_float32()
-        if with_front and self.front is not None:
-            others = [*_not_in_float32(self.front), *others]
-        if others:
-            raise ValueError(
-                f"`model` must compute in float32 for {file_format}. Received: layer {others[0].name!r} of dtype "
-                f"policy {others[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the "
-                "weights: new_model.set_weights(model.get_weights())"
-            )
+    def parts(self, with_front: bool = False) -> list[keras.layers.Layer]:
+        """All layers of a step, and `with_front` those before time."""
+        front = [] if self.front is None or not with_front else self.front._flatten_layers()
+        return [*front, *self.layer._flatten_layers()]
 
 
-def _not_in_float32(part: keras.layers.Layer) -> list[keras.layers.Layer]:
-    dtypes = ((layer, layer.compute_dtype) for layer in part._flatten_layers())
+def not_in_float32(layers: list[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """Those that compute in another precision; layers of integers, such as a `Reshape` of 8-bit images, have none."""
+    dtypes = ((layer, layer.compute_dtype) for layer in layers)
     return [layer for layer, dtype in dtypes if dtype not in ("float32", None) and keras.backend.is_float_dtype(dtype)]
+
+
+def check_float32(layers: list[keras.layers.Layer], file_format: str) -> None:
+    """Rejects a precision that the format lacks."""
+    if others := not_in_float32(layers):
+        raise ValueError(
+            f"`model` must compute in float32 for {file_format}. Received: layer {others[0].name!r} of dtype policy "
+            f"{others[0].dtype_policy.name!r}. Make the same model with float32 layers, and give it the weights: "
+            "new_model.set_weights(model.get_weights())"
+        )

@@ -1,7 +1,5 @@
 """SavedModel: serves without this library, with all forms of a network as signatures."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -27,8 +25,8 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
     cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
     be divided by t, or its spikes. `images` exists if anything, such as an encoder, is before the `SpikingRNN`,
-    `images_with_seed` if a `PoissonEncoder` is directly before it (no subclass with a `call` of its own).
-    `serving_default` is `images`, or `spikes` if there are no images. The file supports no gradients.
+    `images_with_seed` if a `PoissonEncoder` is directly before it. `serving_default` is `images`, or `spikes` if there
+    are no images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
@@ -66,7 +64,9 @@ def write_signatures(network: Network, forms: list[Form], folder: Path) -> None:
     """Writes a SavedModel with a signature for each form; the first is also `serving_default`."""
     module = tf.Module()
     module.model_variables = [variable.value for variable in network.variables]
-    signatures = {form.name: form.traced() for form in forms}
+    signatures = {
+        form.name: tf.function(form.function, autograph=False).get_concrete_function(*form.inputs) for form in forms
+    }
     signatures["serving_default"] = signatures[forms[0].name]
     # the file is for serving: the derivative of the window, computed on demand, would be a third of graph and time
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

@@ -1,11 +1,9 @@
 """What all networks of the paper are made of: cells with the settings of one network, and the model around them."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -24,6 +22,8 @@ from keras_spiking_bp.utils.validation import (
     check_static_shape,
 )
 
+#: Height, width and channels of an image.
+Shape: TypeAlias = tuple[int, int, int]
 #: Pooling between the stages of a network.
 POOLINGS = ("neuron", "average", "max")
 #: Normalisation between a convolution or a fully connected layer and its neurons.
@@ -60,74 +60,52 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Parts:
-    """Makes the layers and cells of one network; successive ones get successive seeds.
-
-    Initial weights are normal with standard deviation `sqrt(kappa / fan_in)`; no biases (arXiv 1903.06379). The
-    derivative of the readout ignores its leak, as the paper's; with a surrogate and `gradient="bptt"` it includes it,
-    as in the libraries that train so.
-
-    Args:
-        preset: a name of `PRESETS`.
-        kappa: for a `kappa` of None.
-        seed: of weights, dropout and a Poisson encoder.
-        settings: those of `_SETTINGS`, and of all LIF cells, that override the preset.
-    """
+    """Makes the layers and cells of one network; successive ones get successive seeds."""
 
     def __init__(self, preset: str, kappa: float, seed: int | None, settings: dict[str, Any]):
         if unknown := sorted(set(settings) - set(_SETTINGS) - _OF_LIF):
             raise TypeError(
-                f"The arguments {unknown} are none of this network, nor of its neurons. It takes {sorted(_SETTINGS)}, "
-                f"its neurons {sorted(_OF_LIF)}"
+                f"This network has no arguments {unknown}. It takes {sorted(_SETTINGS)}, its neurons {sorted(_OF_LIF)}"
             )
-        neuron = {**_SETTINGS, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
-        self.num_steps = neuron.pop("num_steps")
-        self.gradient, self.encoder, self.dtype = (neuron.pop(name) for name in ("gradient", "encoder", "dtype"))
-        self.kappa = check_positive("kappa", {"kappa": kappa, **settings}["kappa"])
-        del neuron["kappa"]
-        self.pooling = check_choice("pooling", neuron.pop("pooling"), POOLINGS)
-        self.pool_threshold = check_positive("pool_threshold", neuron.pop("pool_threshold"))
-        self.normalization = check_choice("normalization", neuron.pop("normalization"), NORMALIZATIONS)
-        if self.gradient == "bptt" and neuron.get("surrogate") == "bounded" and "surrogate" not in settings:
-            neuron["surrogate"] = surrogates.Triangle().scaled(neuron["threshold"])
-        readout_beta = neuron.pop("readout_beta")
-        self._readout: dict[str, Any] = {
-            "differentiate_leak": self.gradient == "bptt" and neuron.get("surrogate") is not None,
-        }
+        chosen = {**_SETTINGS, "kappa": kappa, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
+        self.num_steps = chosen.pop("num_steps")
+        self.gradient, self.encoder, self.dtype = (chosen.pop(name) for name in ("gradient", "encoder", "dtype"))
+        self.kappa = check_positive("kappa", chosen.pop("kappa"))
+        self.pooling = check_choice("pooling", chosen.pop("pooling"), POOLINGS)
+        self.pool_threshold = check_positive("pool_threshold", chosen.pop("pool_threshold"))
+        self.normalization = check_choice("normalization", chosen.pop("normalization"), NORMALIZATIONS)
+        readout_beta = chosen.pop("readout_beta")
+        self.neuron = chosen
+        bptt = self.gradient == "bptt"
+        if bptt and chosen.get("surrogate") == "bounded" and "surrogate" not in settings:
+            chosen["surrogate"] = surrogates.Triangle().scaled(chosen["threshold"])
+        # the paper's derivative ignores the leak of the readout; libraries that train by surrogates include it
+        self._readout = {"differentiate_leak": bptt and chosen.get("surrogate") is not None}
         if readout_beta is not None:
             self._readout["beta"] = check_beta("readout_beta", readout_beta)
-        elif "beta" in neuron:
-            self._readout["beta"] = neuron["beta"]
-        self.neuron = neuron
+        elif "beta" in chosen:
+            self._readout["beta"] = chosen["beta"]
         self.seed = seed = check_seed(seed)
         self._weight_seeds = _seeds(None if seed is None else 1000 * seed)
         self._dropout_seeds = _seeds(None if seed is None else seed + 1)
 
     def model(self, cell: Cell, input_shape: tuple[int, ...], num_steps: int | None, name: str) -> keras.Model:
-        """The network of `cell`, one time step of it."""
+        """The network whose time step is `cell`."""
         if num_steps is None and isinstance(self.encoder, str):
             num_steps = self.num_steps
         return assemble(cell, input_shape, num_steps, self.encoder, self.gradient, self.seed, name)
 
     def convolution(self, filters: int, kernel_size: int, strides: int = 1, *, std: float = 1.0) -> keras.layers.Layer:
-        """A convolution that keeps the size, or divides it by `strides`, with symmetric padding.
-
-        `std` is the initial standard deviation of its current, if it is normalised.
-        """
+        """A convolution with symmetric padding; `std` is the initial deviation of its current, if it is normalised."""
         padded_by_keras = strides == 1 or kernel_size == 1  # "same" with strides pads right and bottom only
-        layer = keras.layers.Conv2D(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding="same" if padded_by_keras else "valid",
-            use_bias=False,
-            kernel_initializer=self._initializer(),
-            **self._of_images,
-        )
+        padding = "same" if padded_by_keras else "valid"
+        how = {"padding": padding, "use_bias": False, "kernel_initializer": self._initializer(), **self._of_images}
+        layer = keras.layers.Conv2D(filters, kernel_size, strides, **how)
         before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, **self._of_images)]
         return self._normalized([*before, layer], std)
 
-    def subsampled(self, strides: int | tuple[int, int], name: str | None = None) -> keras.layers.Layer:
-        """The identity on every so many pixels."""
+    def subsampled(self, strides: int, name: str | None = None) -> keras.layers.Layer:
+        """Every so many pixels, as they are."""
         return keras.layers.AveragePooling2D(1, strides=strides, name=name, **self._of_images)
 
     @property
@@ -136,11 +114,9 @@ class Parts:
         return {"data_format": "channels_last", "dtype": self.dtype}
 
     def dense(self, units: int) -> keras.layers.Layer:
-        """A fully connected layer."""
         return self._normalized([self._dense(units)])
 
     def lif(self, synapse: keras.layers.Layer, name: str) -> LIFCell:
-        """LIF neurons with a synapse."""
         return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **self.neuron)
 
     def pool(self, name: str) -> keras.layers.Layer:
@@ -149,8 +125,8 @@ class Parts:
             return MaxPoolingCell(keras.layers.MaxPooling2D(2, **self._of_images), name=name)
         if self.pooling == "average":
             return keras.layers.AveragePooling2D(2, name=name, **self._of_images)
-        neuron = {key: value for key, value in self.neuron.items() if key in _OF_POOLING_NEURONS}
         pooling = keras.layers.AveragePooling2D(2, **self._of_images)
+        neuron = {key: value for key, value in self.neuron.items() if key in _OF_POOLING_NEURONS}
         return PoolingCell(pooling, threshold=self.pool_threshold, name=name, **neuron)
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
@@ -198,10 +174,7 @@ def assemble(
     name: str,
     front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
-    """A `keras.Model` from images, or from spikes if `encoder` is None, to the output of `cell` over time.
-
-    The layers of `front` stand between the images and the encoder.
-    """
+    """The model from images, through `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
     input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
@@ -228,10 +201,9 @@ def checked_num_steps(num_steps: int | None, encoder: Any) -> int | None:
     """`num_steps`, an integer of at least 1 or None, if no encoder contradicts it."""
     if num_steps is None:
         return None
-    num_steps = check_positive_int("num_steps", num_steps)
     if isinstance(encoder, Encoder) and num_steps != encoder.num_steps:
         raise ValueError(
             f"`num_steps` contradicts the encoder: num_steps={num_steps}, encoder.num_steps={encoder.num_steps}. "
             "Give it to the encoder only"
         )
-    return num_steps
+    return check_positive_int("num_steps", num_steps)

@@ -1,7 +1,5 @@
 """Trained weights that come with the package, as 8-bit integers."""
 
-from __future__ import annotations
-
 import json
 from importlib import resources
 from typing import Any
@@ -17,28 +15,20 @@ PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}
 
 
 def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
-    """Sets the weights of a network from `packed`; errors call them `name`.
-
-    Raises:
-        ValueError: if the network has other ones.
-    """
+    """Sets the weights of a network from arrays as examples/experiments/pretrained.py packs them."""
     stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
     own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
     if own != stored:
         raise ValueError(
-            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. Leave `input_shape` and "
-            "`classes` as they are. For other classes, put its cells and a new ReadoutCell into a SequentialCell"
+            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. For other classes, put its "
+            "cells and a new ReadoutCell into a SequentialCell"
         )
     for key, variable in zip(own, model.weights, strict=True):
         variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))
 
 
 def load_pretrained(model: keras.Model, name: str) -> None:
-    """Loads weights trained on data set `name` into a network.
-
-    Raises:
-        ValueError: if the network has other weights.
-    """
+    """Loads weights trained on data set `name` into a network."""
     with resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.npz").open("rb") as file:
         unpack(model, dict(np.load(file)), name)
 
@@ -61,11 +51,7 @@ def model_card(name: str) -> dict[str, Any]:
 
 
 def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_steps: int | None) -> dict[str, Any]:
-    """The arguments of a factory for trained weights: those given, and the settings of the training.
-
-    Raises:
-        ValueError: if there are no such weights, or an argument contradicts their settings.
-    """
+    """The arguments of a factory for trained weights: those given, and the settings of the training."""
     check_choice("weights", weights, tuple(name for name, file in PRETRAINED.items() if file.startswith(of_network)))
     card = model_card(weights)
     settings = dict(card["settings"])

@@ -1,7 +1,5 @@
 """Residual convolutional spiking networks: a stem, residual blocks, fully connected layers, a readout."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +8,7 @@ import keras
 
 from keras_spiking_bp.cells import Cell, GraphCell, ResidualCell, SequentialCell
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.parts import Parts
+from keras_spiking_bp.models.parts import Parts, Shape
 from keras_spiking_bp.utils.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
 
 #: What a shortcut adds to, in a residual block.
@@ -18,7 +16,7 @@ RESIDUALS = ("current", "spikes")
 
 
 def spiking_resnet(
-    input_shape: tuple[int, int, int],
+    input_shape: Shape,
     classes: int,
     blocks: Sequence[tuple[int, int]],
     dense_units: Sequence[int],
@@ -36,25 +34,22 @@ def spiking_resnet(
     A 3x3 convolution and a pooling layer as the stem, then the blocks. A block `(filters, strides)` is a 3x3
     convolution with LIF neurons and a second one with `strides`, whose current is added to that of the shortcut and
     drives one layer of LIF neurons, the junction. The shortcut is a 1x1 convolution with the same strides; if the
-    number of channels stays, it takes every `strides`-th pixel (as the authors' code), or is the identity. Strided
-    convolutions are padded on all sides.
+    number of channels stays, every `strides`-th pixel (as the authors' code). Strided convolutions are padded on all
+    sides.
 
     With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus the
     output of the shortcut, as in SEW ResNet with ADD (Fang et al. 2021, arXiv 2102.04159). For more blocks than the
     paper's: `spiking_resnet20`, and docs/training.md, "Deeper residual networks".
 
     Args:
-        input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
-        classes: number of classes, at least 1.
+        input_shape, classes, dense_units, preset, num_steps, seed, name: as in `spiking_vgg`.
         blocks: `(filters, strides)` of each residual block.
-        dense_units: sizes of the fully connected LIF layers between the blocks and the readout.
-        preset, num_steps, seed, name: as in `spiking_vgg`.
-        residual: what a shortcut adds to: `"current"` (the paper: the current of the junction) or `"spikes"` (the
-            spikes of the second convolution; a 1x1 convolution on the shortcut then has neurons, too).
+        residual: what a shortcut adds to: `"current"` (the paper) or `"spikes"` (a 1x1 convolution on the shortcut then
+            has neurons, too).
         stem_filters: filters of the first convolution.
         **settings: as in `spiking_vgg`, but `kappa` is 1 with `residual="current"`, since two currents meet in a
-            junction. With `normalization="batch"` shortcuts with weights are normalised too, and where two normalised
-            currents meet, their gamma is `sqrt(1 / 2)` at the start: their sum has unit variance.
+            junction. With `normalization="batch"` shortcuts with weights are normalised too; where two normalised
+            currents meet, their gamma is `sqrt(1 / 2)` at the start.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -64,7 +59,7 @@ def spiking_resnet(
         (2, 3)
     """
     for block in blocks:
-        check_positive_ints("blocks", keras.tree.flatten(block))
+        check_positive_ints("blocks", block)
     check_choice("residual", residual, RESIDUALS)
     check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
@@ -88,12 +83,9 @@ def _blocks_adding_currents(parts: Parts, channels: int, blocks: Sequence[tuple[
         body = parts.lif(parts.convolution(filters, 3), f"{block}_body")
         std = math.sqrt(0.5) if filters != channels else 1.0  # two normalised currents: their sum has 1
         junction = parts.lif(parts.convolution(filters, 3, strides, std=std), f"{block}_junction")
+        shortcut = parts.subsampled(strides) if strides > 1 else None
         if filters != channels:
             shortcut = parts.convolution(filters, 1, strides, std=std)
-        elif _strided(strides):
-            shortcut = parts.subsampled(strides)
-        else:
-            shortcut = None
         cells.append(ResidualCell(body, junction, shortcut, name=block))
         channels = filters
     return cells
@@ -112,7 +104,7 @@ def _blocks_adding_spikes(
         shortcut = f"{block}_shortcut"
         if filters != channels:
             nodes.append((parts.lif(parts.convolution(filters, 1, strides), shortcut), [before]))
-        elif _strided(strides):
+        elif strides > 1:
             nodes.append((parts.subsampled(strides, shortcut), [before]))
         else:
             shortcut = before
@@ -127,17 +119,8 @@ def _chain(layers: Sequence[keras.layers.Layer], before: str) -> list[tuple[kera
     return [(layer, [source]) for layer, source in zip(layers, sources, strict=False)]
 
 
-def _strided(strides: int | tuple[int, int]) -> bool:
-    return max(keras.tree.flatten(strides)) > 1
-
-
 def spiking_resnet7(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    classes: int = 10,
-    num_steps: int | None = None,
-    *,
-    name: str = "spiking_resnet7",
-    **settings: Any,
+    input_shape: Shape = (32, 32, 3), classes: int = 10, num_steps: int | None = None, **settings: Any
 ) -> keras.Model:
     """The paper's spiking ResNet7 (SVHN): 64 - pool - [128, strides 2] - [256, strides 2] - 1024 - classes.
 
@@ -149,24 +132,13 @@ def spiking_resnet7(
         >>> spiking_resnet7().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 2), (256, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 2), (256, 2)]
+    settings = {"name": "spiking_resnet7", **settings}
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, **settings)
 
 
 def spiking_resnet9(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    classes: int = 10,
-    num_steps: int | None = None,
-    *,
-    name: str = "spiking_resnet9",
-    **settings: Any,
+    input_shape: Shape = (32, 32, 3), classes: int = 10, num_steps: int | None = None, **settings: Any
 ) -> keras.Model:
     """The paper's spiking ResNet9 (CIFAR-10): 64 - pool - [128] - [256, strides 2] - [512, strides 2] - 1024 - classes.
 
@@ -178,24 +150,13 @@ def spiking_resnet9(
         >>> spiking_resnet9().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 1), (256, 2), (512, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 1), (256, 2), (512, 2)]
+    settings = {"name": "spiking_resnet9", **settings}
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, **settings)
 
 
 def spiking_resnet11(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    classes: int = 10,
-    num_steps: int | None = None,
-    *,
-    name: str = "spiking_resnet11",
-    **settings: Any,
+    input_shape: Shape = (32, 32, 3), classes: int = 10, num_steps: int | None = None, **settings: Any
 ) -> keras.Model:
     """The paper's spiking ResNet11: 64 - pool - [128] - [256, strides 2] - [512] - [512, strides 2] - 1024 - classes.
 
@@ -207,31 +168,20 @@ def spiking_resnet11(
         >>> spiking_resnet11().output_shape
         (None, 10)
     """
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(128, 1), (256, 2), (512, 1), (512, 2)],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    blocks = [(128, 1), (256, 2), (512, 1), (512, 2)]
+    settings = {"name": "spiking_resnet11", **settings}
+    return spiking_resnet(input_shape, classes, blocks, [1024], num_steps=num_steps, **settings)
 
 
 def spiking_resnet20(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    classes: int = 10,
-    num_steps: int | None = None,
-    *,
-    name: str = "spiking_resnet20",
-    **settings: Any,
+    input_shape: Shape = (32, 32, 3), classes: int = 10, num_steps: int | None = None, **settings: Any
 ) -> keras.Model:
     """A deep spiking ResNet20: 32 - pool - 3 x [32] - 3 x [64] - 3 x [128] - classes, with `residual="spikes"`.
 
     Not of the paper: the layers of the ResNet20 for CIFAR-10 (He et al. 2015, arXiv 1512.03385), with twice the
-    filters, pooling after the stem, spikes added in the blocks (`spiking_resnet`), and a readout of all positions of
-    the last block. The first blocks with 64 and with 128 filters have strides 2 in the second convolution, and a 1x1
-    convolution on the shortcut. With `preset="deep"`, its default the surrogate is a triangle as wide as the threshold.
+    filters, pooling after the stem, spikes added in the blocks, and a readout of all positions of the last block. The
+    first blocks with 64 and with 128 filters have strides 2. With `preset="deep"` the surrogate is by default a
+    triangle as wide as the threshold.
 
     Arguments, result and errors: as `spiking_resnet`.
 
@@ -241,12 +191,6 @@ def spiking_resnet20(
     """
     if settings.get("preset", "deep") == "deep":
         settings = {"surrogate": surrogates.Triangle().scaled(settings.get("threshold", 2.0)), **settings}
-    return spiking_resnet(
-        input_shape,
-        classes,
-        blocks=[(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(3)],
-        dense_units=[],
-        num_steps=num_steps,
-        name=name,
-        **{"residual": "spikes", "stem_filters": 32, **settings},
-    )
+    settings = {"residual": "spikes", "stem_filters": 32, "name": "spiking_resnet20", **settings}
+    blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(3)]
+    return spiking_resnet(input_shape, classes, blocks, [], num_steps=num_steps, **settings)

@@ -1,20 +1,19 @@
 """Plain convolutional spiking networks: convolutions, pooling neurons, fully connected layers, a readout."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_spiking_bp.cells import SequentialCell
-from keras_spiking_bp.models.parts import Parts
+from keras_spiking_bp.models.parts import Parts, Shape
 from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
 from keras_spiking_bp.utils.validation import check_image_shape, check_positive_ints
 
 
 def spiking_vgg(
-    input_shape: tuple[int, int, int],
+    input_shape: Shape,
     classes: int,
     stages: Sequence[tuple[int, int] | str],
     dense_units: Sequence[int],
@@ -39,7 +38,7 @@ def spiking_vgg(
         num_steps: time steps T of the encoder; None for those of the preset. With `encoder=None` the length of the
             input, or None for any length.
         seed: integer that fixes weights, dropout and the spikes of the encoder, or None.
-        name: name of the model.
+        name: of the model.
         **settings: override the preset:
 
             * `gradient`: `"accumulated"` or `"bptt"` (`SpikingRNN`).
@@ -55,13 +54,12 @@ def spiking_vgg(
             * `dtype`: of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one. With `"mixed_float16"`,
               compile with `keras.optimizers.LossScaleOptimizer(optimizer)`.
             * of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
-              `initial_membrane`, `synaptic_beta`, `learn_beta`, `learn_threshold`, `activity_regularizer`. Pooling
-              neurons have the same `reset_mechanism`, `surrogate` and `initial_membrane`. With a `surrogate` and
-              `gradient="bptt"` the derivative of the readout includes its leak (`ReadoutCell`).
+              `initial_membrane` (these three also of pooling neurons), `synaptic_beta`, `learn_beta`,
+              `learn_threshold`, `activity_regularizer`. With a `surrogate` and `gradient="bptt"` the derivative of the
+              readout includes its leak (`ReadoutCell`).
 
     Returns:
-        A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32. For a cross-entropy these are
-            logits (`from_logits=True`).
+        A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32; logits for a cross-entropy.
 
     Raises:
         ValueError: if an argument is out of range, or `num_steps` contradicts the encoder.
@@ -74,40 +72,36 @@ def spiking_vgg(
     """
     for stage in stages:
         if stage != "pool":
-            check_positive_ints("stages", keras.tree.flatten(stage))
+            check_positive_ints("stages", stage)
     check_image_shape("input_shape", input_shape, smallest=2 ** sum(stage == "pool" for stage in stages))
     parts = Parts(preset, 2.0, seed, settings)
     cells: list[keras.layers.Layer] = []
-    convolutions = pools = 0
+    pools, convolutions = itertools.count(1), itertools.count(1)
     for stage in stages:
         if stage == "pool":
-            pools += 1
-            cells.append(parts.pool(f"pool{pools}"))
+            cells.append(parts.pool(f"pool{next(pools)}"))
         else:
-            convolutions += 1
-            cells.append(parts.lif(parts.convolution(*stage), f"conv{convolutions}"))
+            cells.append(parts.lif(parts.convolution(*stage), f"conv{next(convolutions)}"))
     cells += parts.head(dense_units, classes)
     return parts.model(SequentialCell(cells, name="network"), input_shape, num_steps, name)
 
 
 def _with_weights(
-    network: str, build: Callable, weights: str | None, num_steps: int | None, given: dict
+    weights: str | None, network: str, num_steps: int | None, settings: dict[str, Any], **layers: Any
 ) -> keras.Model:
-    """Calls `build` with the given arguments, or with trained weights and their settings."""
+    """A `spiking_vgg` of these layers; with trained weights, and the settings of their training, if there are any."""
     if weights is None:
-        return build(num_steps=num_steps, **given)
-    model = build(**trained_arguments(weights, network, given, num_steps))
+        return spiking_vgg(**layers, num_steps=num_steps, **settings)
+    model = spiking_vgg(**layers, **trained_arguments(weights, network, settings, num_steps))
     load_pretrained(model, weights)
     return model
 
 
 def spiking_lenet(
-    input_shape: tuple[int, int, int] = (28, 28, 1),
+    input_shape: Shape = (28, 28, 1),
     classes: int = 10,
     num_steps: int | None = None,
     weights: str | None = None,
-    *,
-    name: str = "spiking_lenet",
     **settings: Any,
 ) -> keras.Model:
     """The paper's spiking LeNet: 5x5x20 - pool - 5x5x50 - pool - 200 - classes (517,500 weights on 28x28x1).
@@ -115,7 +109,7 @@ def spiking_lenet(
     With `preset="paper"`, if no other is given.
 
     Args:
-        input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.
+        input_shape, classes, num_steps, **settings: as in `spiking_vgg`.
         weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
             describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
@@ -130,22 +124,14 @@ def spiking_lenet(
         >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
         True
     """
-
-    def build(**arguments: Any) -> keras.Model:
-        stages: list[tuple[int, int] | str] = [(20, 5), "pool", (50, 5), "pool"]
-        arguments = {"preset": "paper", **arguments}
-        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[200], name=name, **arguments)
-
-    return _with_weights("lenet", build, weights, num_steps, settings)
+    stages = [(20, 5), "pool", (50, 5), "pool"]
+    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [200]}
+    settings = {"name": "spiking_lenet", "preset": "paper", **settings}
+    return _with_weights(weights, "lenet", num_steps, settings, **layers)
 
 
 def spiking_vgg7(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    classes: int = 10,
-    num_steps: int | None = None,
-    *,
-    name: str = "spiking_vgg7",
-    **settings: Any,
+    input_shape: Shape = (32, 32, 3), classes: int = 10, num_steps: int | None = None, **settings: Any
 ) -> keras.Model:
     """The paper's spiking VGG7 (SVHN): 64 - 64 - pool - 128 - 128 - pool - 256 - pool - 1024 - classes.
 
@@ -157,24 +143,16 @@ def spiking_vgg7(
         >>> spiking_vgg7().output_shape
         (None, 10)
     """
-    return spiking_vgg(
-        input_shape,
-        classes,
-        stages=[(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"],
-        dense_units=[1024],
-        num_steps=num_steps,
-        name=name,
-        **settings,
-    )
+    stages: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
+    settings = {"name": "spiking_vgg7", **settings}
+    return spiking_vgg(input_shape, classes, stages, [1024], num_steps=num_steps, **settings)
 
 
 def spiking_vgg9(
-    input_shape: tuple[int, int, int] = (32, 32, 3),
+    input_shape: Shape = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
     weights: str | None = None,
-    *,
-    name: str = "spiking_vgg9",
     **settings: Any,
 ) -> keras.Model:
     """The paper's spiking VGG9 (CIFAR-10): 64 - 64 - pool - 128 - 128 - pool - 256 - 256 - 256 - pool - 1024 - classes.
@@ -182,11 +160,11 @@ def spiking_vgg9(
     With `preset="paper"` it has 5,938,880 weights on 32x32x3 and 10 classes.
 
     Args:
-        input_shape, classes, num_steps, name, **settings: as in `spiking_vgg`.
+        input_shape, classes, num_steps, **settings: as in `spiking_vgg`.
         weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
             `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
-            The network is then built as it was trained, with batch normalisation, and `num_steps` is the one of the
-            card if None. None for random ones.
+            The network is then built as it was trained; a `num_steps` of None is that of the card. None for random
+            ones.
 
     Returns, raises: as `spiking_vgg`.
 
@@ -198,10 +176,7 @@ def spiking_vgg9(
         >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
         (1, 10)
     """
-
-    def build(**arguments: Any) -> keras.Model:
-        twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
-        stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
-        return spiking_vgg(input_shape, classes, stages=stages, dense_units=[1024], name=name, **arguments)
-
-    return _with_weights("vgg9", build, weights, num_steps, settings)
+    twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
+    stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
+    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [1024]}
+    return _with_weights(weights, "vgg9", num_steps, {"name": "spiking_vgg9", **settings}, **layers)

@@ -21,9 +21,9 @@ from keras_spiking_bp.utils.layer_kinds import is_of_keras
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
 
-#: A window of at most so many steps is one block.
-_FEW_STEPS = 1
-#: Most steps in a block of a longer window, and most neurons of a sample and layer, over these steps.
+#: On a GPU a window of at most so many steps is one block.
+_FEW_STEPS = 16
+#: Else the most steps of a block, and the most neurons of a sample and layer, over these steps: what fits a cache.
 _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**13
 
 
@@ -199,11 +199,10 @@ def run_with_totals(
         inputs.append(blocks[-1].fold(sequences[:, start : start + steps]) if constant is None else constant)
     seen = tf.cast(tf.shape(sequences)[1] if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
     outputs, after, total = cell.run_with_totals(inputs, total_input, states, blocks, tf.maximum(seen, 1.0))
-    outputs = [
-        block.of(repeated=False).masked(tf.cast(x, tf.float32)) for block, x in zip(blocks, outputs, strict=True)
-    ]
+    blocks = [block.of(repeated=False) for block in blocks]
+    outputs = [block.masked(tf.cast(x, tf.float32)) for block, x in zip(blocks, outputs, strict=True)]
     if cell.emits == "spikes":
-        value = tf.add_n([block.of(repeated=False).sum(x) for block, x in zip(blocks, outputs, strict=True)])
+        value = tf.add_n([block.sum(x) for block, x in zip(blocks, outputs, strict=True)])
     else:
         value = after[-1]["membrane"]
     over_time = None
@@ -216,14 +215,14 @@ def run_with_totals(
 
 
 def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
-    """Steps in a block: as wanted, else all of a few, else as many as keep the largest layer small."""
+    """Steps in a block: as wanted, else as many as keep the largest layer small."""
     if one or num_steps == 0 or changes_variables(cell):
         return 1
     if wanted is not None:
         return wanted if num_steps is None else min(wanted, num_steps)
     if num_steps is None:
         return 1
-    if num_steps <= _FEW_STEPS:
+    if num_steps <= _FEW_STEPS and tf.config.list_logical_devices("GPU"):
         return num_steps
     largest = max(math.prod(neuron.output_shape_of_step) for neuron in cell.neurons())
     return max(1, min(num_steps, _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK // largest))

@@ -1,7 +1,5 @@
 """State of a training run in a folder: weights, optimizer, random streams, callbacks, metrics, position, curve."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json
@@ -31,7 +29,6 @@ from keras_spiking_bp.training.state import (
     state_of,
     statistics_of_replicas,
 )
-from keras_spiking_bp.utils.validation import check_path
 
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
@@ -40,13 +37,7 @@ FORMAT = 5
 
 @dataclasses.dataclass
 class Position:
-    """Position in a training.
-
-    Attributes:
-        epoch: the current epoch, from 0.
-        batch: batches of that epoch already seen.
-        curve: the logs of each finished epoch, numbers or lists of numbers.
-    """
+    """Position in a training: the epoch, from 0, the batches of it already seen, and the logs of the epochs before."""
 
     epoch: int = 0
     batch: int = 0
@@ -54,17 +45,15 @@ class Position:
 
 
 class Checkpoint:
-    """Saves a training run to a folder, and restores it.
+    """Saves a training run to a folder, and restores it; with `writes=False` (all workers but the first) read-only.
 
     A checkpoint is written beside the last one and then replaces it: a process killed at any moment, or a machine that
-    stops, leaves a complete checkpoint. With `writes=False` (all workers but the first) it is read-only.
+    stops, leaves a complete one.
     """
 
     def __init__(self, backup_dir: str | os.PathLike, data: Batches, writes: bool = True):
-        if "://" in check_path("backup_dir", backup_dir):
-            raise ValueError(
-                f"`backup_dir` must be in a file system of this machine. Received: backup_dir={backup_dir!r}"
-            )
+        if "://" in os.fspath(backup_dir):
+            raise ValueError(f"`backup_dir` must be in a file system of this machine. Received: {backup_dir!r}")
         self.folder = Path(backup_dir).expanduser().absolute()
         self.writes = writes
         self._data = data.description()
@@ -72,12 +61,9 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: keras.Model, position: Position, callbacks: Callbacks = ()) -> None:
-        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`.
-
-        Raises:
-            RuntimeError: if there is a later checkpoint: of another process that trains in this folder.
-        """
-        metrics, statistics = self._gather_metrics(), self._gather_statistics()
+        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
+        arrays = {"metrics": self._gather_metrics(), "statistics": self._gather_statistics()}
+        arrays["variables"] = saved_apart(model)
         if not self.writes:
             return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
@@ -93,11 +79,9 @@ class Checkpoint:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
-        np.savez(unfinished / "metrics.npz", *(as_saved(values) for values in metrics))
-        np.savez(unfinished / "statistics.npz", *(as_saved(values) for values in statistics))
-        np.savez(unfinished / "variables.npz", *(as_saved(variable) for variable in saved_apart(model)))
-        arrays: dict[str, Any] = {**state_of(callbacks)}
-        np.savez(unfinished / "callbacks.npz", **arrays)
+        for of, values in arrays.items():
+            np.savez(unfinished / f"{of}.npz", *(as_saved(value) for value in values))
+        np.savez(unfinished / "callbacks.npz", **state_of(callbacks))
         rate, scheduled = learning_rate(model)
         state = {"format": FORMAT, "data": self._data, "learning_rate": rate if scheduled else self._learning_rate}
         state |= {"model": described(model), **dataclasses.asdict(position)}
@@ -111,16 +95,7 @@ class Checkpoint:
                 _remove(old)
 
     def restore(self, model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor], callbacks: Callbacks = ()) -> Position:
-        """Restores model and callbacks from the last save, if any. Builds metrics and optimizer in any case.
-
-        Args:
-            model: built and compiled as the saved one; with any number of replicas.
-            batch: any (inputs, labels), for the shapes of the metrics.
-            callbacks: those of the training.
-
-        Raises:
-            ValueError: if the checkpoint is of other data, another model, or another `FORMAT`.
-        """
+        """Restores model and callbacks from the last save, if any; builds metrics and optimizer, for any `batch`."""
         build_metrics_and_optimizer(model, batch)
         self._learning_rate, scheduled = learning_rate(model)  # a constant one is saved as it was compiled
         variables, statistics = metric_variables(model), statistics_of_replicas(model)
@@ -132,8 +107,8 @@ class Checkpoint:
         state = json.loads((self._restored / "position.json").read_text())
         if state.pop("format", 1) != FORMAT:
             raise ValueError(
-                f"`backup_dir` must have a checkpoint of this version of the library, or none. Received: "
-                f"backup_dir={str(self.folder)!r}, whose checkpoint another version wrote"
+                "`backup_dir` must have a checkpoint of this version of the library, or none. Received: "
+                f"{str(self.folder)!r}, which another version wrote"
             )
         saved, here = {"data": state.pop("data"), **state.pop("model")}, {"data": self._data, **described(model)}
         if not state["batch"]:
@@ -150,15 +125,12 @@ class Checkpoint:
         expected = [self._learning_rate] if scheduled else [self._learning_rate, restored]
         known = [rate for rate in expected if rate is not None]
         if compiled is not None and known and not np.isclose(compiled, known, atol=0.0).any():
-            warnings.warn(
+            message = (
                 f"The model was compiled with another learning rate, {compiled:g} at this step, than the checkpoint in "
-                f"{str(self.folder)!r}, {known[-1]:g}. A constant rate goes on as in the checkpoint, a "
-                "schedule as compiled: the result is then that of neither. To train with another constant rate, load "
-                "the model.weights.h5 of the checkpoint into a network that is not compiled yet, compile that, and "
-                "train into another folder",
-                UserWarning,
-                stacklevel=3,
+                f"{str(self.folder)!r}, {known[-1]:g}. A constant rate goes on as in the checkpoint, a schedule as "
+                "compiled: the result is then that of neither. docs/howto/resume.md tells how to train with another one"
             )
+            warnings.warn(message, stacklevel=3)
         return Position(**state)
 
     def load(self, model: keras.Model, callbacks: Callbacks = ()) -> None:
@@ -177,10 +149,7 @@ class Checkpoint:
                 restore_state(callbacks, dict(state))
 
     def restore_metrics(self, model: keras.Model) -> None:
-        """Restores the metric sums in the middle of an epoch; `fit` starts each epoch at zero.
-
-        Those of a metric that a batch has made NaN stay at zero, so that the rest of the epoch has a mean.
-        """
+        """Restores the metric sums in the middle of an epoch; those that a batch has made NaN stay at zero."""
         replicas = model.distribute_strategy.num_replicas_in_sync
         assert self._restored is not None, "restore() found no checkpoint"
         with np.load(self._restored / "metrics.npz") as file:

@@ -1,7 +1,5 @@
 """`fit` that resumes exactly where an interrupted one stopped, even in the middle of an epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import warnings
@@ -30,26 +28,19 @@ def fit(
 ) -> keras.callbacks.History:
     """`model.fit` with exact resume: the same call, repeated after a kill, continues as if uninterrupted.
 
-    Restored are
-
-    * the weights, the optimizer with its steps, averages (`use_ema`) and learning rate. A `LearningRateSchedule` is
-      that of the new call, at the saved step; a warning says so if its rate is another one there;
-    * the random streams of encoders and dropout;
-    * the position in the data, and the metric sums;
-    * the internal state of `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` (`wait`, `best`, ...; not their
-      arguments: those of the new call apply). Callbacks are matched by class, by what they monitor, and by order.
-
-    Not restored: the internal state of other callbacks and of layers of other libraries, and what a layer with
-    `stateful=True` carries from batch to batch. A run ended by `EarlyStopping` is finished, unless it is given more
-    patience. A run interrupted before its first save starts from the beginning: in the same process, build a new model
-    first. Weights and optimizer that are not finite are not saved (a warning says so).
+    Restored are the weights, the optimizer with its learning rate (a `LearningRateSchedule` is that of the new call),
+    the random streams of encoders and dropout, the position in the data, the metric sums, and the internal state of
+    `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` (not their arguments); not that of other callbacks, nor
+    what a layer with `stateful=True` carries from batch to batch. A run ended by `EarlyStopping` is finished, unless it
+    is given more patience. A run interrupted before its first save starts from the beginning: in the same process,
+    build a new model first. Weights and optimizer that are not finite are not saved (a warning says so). More is in
+    docs/howto/resume.md.
 
     Several devices or machines: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy` or
     `MultiWorkerMirroredStrategy`. Each device takes its share of a batch, with its own dropout and Poisson spikes;
     without these the result is that of one device, up to rounding, except with batch normalisation and `FiringRate`,
     which use the statistics and rates of the share. Of the moving statistics, files hold those of the first device. A
-    custom `train_step` must scale the loss as Keras does. Several machines run the same program: see
-    docs/howto/several-machines.md.
+    custom `train_step` must scale the loss as Keras does. Several machines: docs/howto/several-machines.md.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
@@ -59,8 +50,8 @@ def fit(
         save_freq: batches between two saves; `"epoch"`: at the end of each epoch, and where a callback stops.
         callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
-            state. The batches of such an epoch are counted from its first one. On several machines those that change
-            the model or its optimizer, or stop, must be passed on all, and act the same there; batches have no logs.
+            state. On several machines those that change the model or its optimizer, or stop, must be passed on all, and
+            act the same there; batches have no logs.
         **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `data`), `class_weight`
             (of all classes), `verbose`, ... On several machines `verbose` alone.
 
@@ -71,9 +62,8 @@ def fit(
         TypeError: if `data` is not a `Batches`.
         ValueError: if there is a `BackupAndRestore`, the model is not built and compiled, or compiled with
             `steps_per_execution`, the number of devices does not divide the batch size, `epochs` is below an epoch that
-            was begun, machines find different checkpoints, or `backup_dir` has another run: other data (by value, see
-            `Batches.description`), weights of other shapes, another kind of optimizer, another number of random
-            streams, in the middle of an epoch other metrics; or the format of another version of this library.
+            was begun, machines find different checkpoints, or `backup_dir` has another run: of other data, another
+            model or optimizer, in the middle of an epoch other metrics; or of another version of this library.
         RuntimeError: if another process has saved a later state in `backup_dir`.
 
     Example:
@@ -109,38 +99,23 @@ def fit(
         )
     end = first if stopped_early(callbacks, first) else epochs
     if first >= end:
-        warnings.warn(
+        message = (
             f"{str(checkpoint.folder)!r} holds a finished training of {first} epochs: nothing is trained. Give more "
-            "`epochs` (or EarlyStopping, if it ended the run, more patience), or another `backup_dir`",
-            UserWarning,
-            stacklevel=2,
+            "`epochs` (or EarlyStopping, if it ended the run, more patience), or another `backup_dir`"
         )
+        warnings.warn(message, stacklevel=2)
     saver = Saver(checkpoint, position, data.steps_per_epoch, save_freq, callbacks)
     verbose = kwargs.get("verbose", "auto")
-    calls = CallbacksFromBatch(
-        [*callbacks, saver],
-        first_batch=0 if machines else position.batch,
-        add_history=True,
-        add_progbar=verbose != 0 and checkpoint.writes,
-        model=model,
-        verbose=verbose,
-        epochs=epochs,
-        steps=data.steps_per_epoch,
-    )
+    shown = {"verbose": verbose, "epochs": epochs, "add_progbar": verbose != 0 and checkpoint.writes}
+    skipped = 0 if machines else position.batch
+    calls = CallbacksFromBatch([*callbacks, saver], skipped, data.steps_per_epoch, model=model, **shown)
     if machines:
         _fit_on_machines(model, data, position, end, calls)
     else:
         if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
             kwargs.setdefault("validation_batch_size", data.batch_size)
-        model.fit(
-            data.epochs(first, max(end, first + 1), position.batch),
-            epochs=end,
-            initial_epoch=first,
-            steps_per_epoch=data.steps_per_epoch,
-            callbacks=calls,
-            shuffle=False,
-            **kwargs,
-        )
+        part = {"epochs": end, "initial_epoch": first, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
+        model.fit(data.epochs(first, max(end, first + 1), position.batch), callbacks=calls, **part, **kwargs)
     history = keras.callbacks.History()
     history.set_model(model)
     history.on_train_begin()
@@ -152,8 +127,8 @@ def fit(
 def _check(model: keras.Model, data: Batches, callbacks: Callbacks) -> None:
     if not isinstance(data, Batches):
         raise TypeError(
-            "`data` must be keras_spiking_bp.datasets.Batches, whose order can be had again from the middle of an "
-            f"epoch on: of arrays, or of the names of files, read by its `transform`. Received: data={data!r}"
+            "`data` must be keras_spiking_bp.datasets.Batches: of arrays, or of the names of files, read by its "
+            f"`transform`. Received: data={data!r}"
         )
     if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
         raise ValueError("`callbacks` must have no BackupAndRestore, since this function resumes by itself")
@@ -161,8 +136,8 @@ def _check(model: keras.Model, data: Batches, callbacks: Callbacks) -> None:
         raise ValueError("`model` must be built (give it a keras.Input, or call it once) and compiled")
     if model.steps_per_execution != 1:
         raise ValueError(
-            "`model` must be compiled with steps_per_execution=1: Keras does not tell callbacks which batch of a "
-            f"longer execution it is at, so the place in the data would be lost. Received: {model.steps_per_execution}"
+            "`model` must be compiled with steps_per_execution=1: else Keras does not tell callbacks at which batch it "
+            f"is. Received: {model.steps_per_execution}"
         )
     replicas = model.distribute_strategy.num_replicas_in_sync
     if data.batch_size % replicas:
@@ -193,11 +168,7 @@ def _fit_on_machines(
 ) -> None:
     """The loop over the batches for several machines, where that of Keras fails (keras issue 20585)."""
     strategy = model.distribute_strategy
-
-    def step(batch):
-        strategy.run(model.train_step, args=(batch,))
-
-    step = tf.function(step, autograph=False)
+    step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), autograph=False)
     model.stop_training = False
     calls.on_train_begin()
     for epoch in range(position.epoch, end):

@@ -1,26 +1,18 @@
 """Callbacks that save and restore a training, and begin it in the middle of an epoch."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
-from keras_spiking_bp.training.state import Callbacks
+from keras_spiking_bp.training.state import Callbacks, as_saved
 from keras_spiking_bp.utils.validation import is_finite
 
 
 class Saver(keras.callbacks.Callback):
-    """Tracks the position, saves, and restores.
-
-    The last of the callbacks: what others change after a batch or an epoch is saved, and what they change as a resumed
-    run begins (they did so before the save) is undone.
-    """
+    """Tracks the position, saves, and restores; the last callback: what others change is saved, or undone on resume."""
 
     def __init__(
         self, checkpoint: Checkpoint, position: Position, steps_per_epoch: int, save_freq: Any, callbacks: Callbacks
@@ -65,12 +57,11 @@ class Saver(keras.callbacks.Callback):
             self._checkpoint.save(self.model, self._position, self._callbacks)
         elif not self._diverged:
             self._diverged = True
-            warnings.warn(
+            message = (
                 "The weights, or the variables of the optimizer, are no longer finite, and are not saved. The last "
-                f"checkpoint stays in {str(self._checkpoint.folder)!r}",
-                RuntimeWarning,
-                stacklevel=2,
+                f"checkpoint stays in {str(self._checkpoint.folder)!r}"
             )
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class CallbacksFromBatch(keras.callbacks.CallbackList):
@@ -81,7 +72,7 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
     """
 
     def __init__(self, callbacks: Callbacks, first_batch: int, steps: int, **kwargs: Any):
-        super().__init__(callbacks, steps=steps, **kwargs)
+        super().__init__(callbacks, steps=steps, add_history=True, **kwargs)
         self._skipped = first_batch
         self._steps = steps
         self._epoch_ends = False
@@ -113,16 +104,11 @@ def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
     """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
     numbers = {}
     for name, value in logs.items():
-        with contextlib.suppress(TypeError, ValueError):  # such as lists of different lengths
-            array = np.asarray(value.numpy() if isinstance(value, tf.Tensor) else value)  # alone a bfloat16 fails
-            if array.dtype.kind in "biuf" or array.dtype.name == "bfloat16":
-                numbers[name] = array.astype(float).tolist()
+        with contextlib.suppress(TypeError, ValueError):  # text, or lists of different lengths
+            numbers[name] = as_saved(value).astype(float).tolist()
     return numbers
 
 
 def has_finite_state(model: keras.Model) -> bool:
-    """Whether the weights and the variables of the optimizer are finite.
-
-    Not the loss: it is a mean over the epoch, and one bad batch, whose step a `LossScaleOptimizer` skips, makes it NaN.
-    """
+    """Whether weights and optimizer are finite; not the loss, which a batch whose step was skipped makes NaN."""
     return all(is_finite(variable) for variable in [*model.variables, *model.optimizer.variables])

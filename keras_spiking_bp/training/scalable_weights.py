@@ -1,7 +1,5 @@
 """The trainable weights that the current of a layer is in proportion to, for `calibrate`."""
 
-from __future__ import annotations
-
 import keras
 
 from keras_spiking_bp.cells import Cell

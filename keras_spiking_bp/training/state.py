@@ -1,7 +1,5 @@
 """What the state of a training consists of, beside the weights that Keras saves."""
 
-from __future__ import annotations
-
 import collections
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +14,8 @@ from keras_spiking_bp.utils.randomness import seeds_of
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
-# The state by which Keras' own callbacks decide. Listed by name, since some attributes of callbacks are tied to the
-# process (files, a profiler), some to others that cannot be saved (EarlyStopping flips the sign of `min_delta`).
+# The state by which Keras' own callbacks decide; other attributes are tied to the process (files, a profiler), or to
+# others that cannot be saved (EarlyStopping flips the sign of `min_delta`).
 _ATTRIBUTES = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_weights", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -78,7 +76,7 @@ def learning_rate(model: keras.Model) -> tuple[float | None, bool]:
 
 
 def _inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """The optimizer of a model, or the one within its `LossScaleOptimizer`."""
+    """Also the one within a `LossScaleOptimizer`."""
     return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
@@ -111,7 +109,7 @@ def assign_to_replicas(model: keras.Model, pairs: Sequence[tuple[Any, np.ndarray
     model.distribute_strategy.run(assign)
 
 
-def state_of(callbacks: Callbacks) -> dict[str, np.ndarray]:
+def state_of(callbacks: Callbacks) -> dict[str, Any]:
     """The state of those callbacks that have one: a number for each attribute, or an array for each item of a list."""
     state = {}
     for callback, name, key in _attributes(callbacks):

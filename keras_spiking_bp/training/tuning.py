@@ -1,7 +1,5 @@
 """A search space of spiking networks for KerasTuner."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +16,7 @@ from keras_spiking_bp.utils.validation import check_positive, check_seed
 
 
 class SpikingHyperModel(keras_tuner.HyperModel):
-    """Plain convolutional spiking networks, for every tuner of KerasTuner.
-
-    The space (each entry can be fixed or narrowed by the tuner's `hyperparameters`):
+    """Plain convolutional spiking networks, for every tuner of KerasTuner, which can narrow this space.
 
     | name | values | what |
     | --- | --- | --- |
@@ -32,13 +28,10 @@ class SpikingHyperModel(keras_tuner.HyperModel):
     | `width` | 0.5, 1, 2 | factor on filters and units |
 
     A trial reports the training metrics of the last epoch of `fit`, and after it those of the validation data, with
-    `spikes` (per sample, all layers) and `operations` (synaptic operations per sample) on its inputs, so that accuracy
-    and cost can be weighed against each other.
+    `spikes` (per sample, all layers) and `operations` (synaptic operations per sample) on its inputs.
 
     Args:
-        input_shape: shape of one image, (H, W, C).
-        classes: number of classes.
-        stages, dense_units: as in `models.spiking_vgg`, at width 1; the default is LeNet.
+        input_shape, classes, stages, dense_units: as in `models.spiking_vgg`, at width 1; the default is LeNet.
         encoder_scale: of the Poisson encoder.
         seed: integer that fixes weights, dropout and input spikes of each trial, or None.
 
@@ -63,10 +56,8 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         seed: int | None = None,
     ):
         super().__init__()
-        self.input_shape = input_shape
-        self.classes = classes
-        self.stages = stages
-        self.dense_units = dense_units
+        self.input_shape, self.classes = input_shape, classes
+        self.stages, self.dense_units = stages, dense_units
         self.encoder_scale = check_positive("encoder_scale", encoder_scale)
         self.seed = check_seed(seed)
 
@@ -96,10 +87,7 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         """Trains one network; returns its metrics, those of `validation_data` and its cost there after the training.
 
         KerasTuner keeps the same weights for `get_best_models` (with several executions of a trial, whose metrics it
-        averages, those of the last). The history has one entry, of the last epoch.
-
-        Raises:
-            ValueError: if there is no `validation_data=(inputs, labels)`; it ends the search.
+        averages, those of the last). Without `validation_data=(inputs, labels)` a ValueError ends the search.
         """
         validation = kwargs.get("validation_data")
         if not isinstance(validation, tuple):

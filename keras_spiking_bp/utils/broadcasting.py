@@ -1,7 +1,5 @@
 """Numbers of samples and of steps, shaped to broadcast against tensors that have more axes."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 

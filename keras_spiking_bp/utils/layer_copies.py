@@ -1,7 +1,5 @@
 """Copies of Keras layers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -13,10 +11,7 @@ def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
 
 
 def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
-    """Changes for `copy_of`, where the copy gets its weights later: without initial values, constraints, regularizers.
-
-    They may be functions of the user's, which a config cannot give back.
-    """
+    """Changes for `copy_of`, where the copy gets its weights later: none of what may be a function of the user's."""
     ends = ("_constraint", "_initializer", "_regularizer")
     return {key: None for key in layer.get_config() if key.endswith(ends)}
 

@@ -1,7 +1,5 @@
 """The layers of an ordinary Keras model as a graph."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import itertools
@@ -14,13 +12,7 @@ from keras_spiking_bp.utils.layer_kinds import has_stock_call
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A layer as called in a model.
-
-    Attributes:
-        layer: the layer.
-        sources: names of the layers whose outputs it takes, in order.
-        shapes: shapes of these, without the batch.
-    """
+    """A layer as called in a model: the names of the layers whose outputs it takes, and their shapes for one sample."""
 
     layer: keras.layers.Layer
     sources: tuple[str, ...]
@@ -28,32 +20,16 @@ class Call:
 
 
 def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
-    """The layers of a Sequential or functional model in model order.
-
-    Args:
-        model: the model.
-        layers_only: whether to reject operations outside of layers; False returns them too.
-
-    Raises:
-        TypeError: if `model` is neither, or has a `call` of its own.
-        ValueError: if it is not built, has several inputs or outputs, uses a layer twice, or computes something outside
-            of a layer.
-    """
-    if getattr(model, "outputs", None) and not has_stock_call(model):
+    """The layers of a built Sequential or functional model in model order; `layers_only` rejects other operations."""
+    if not isinstance(model, keras.Model) or not has_stock_call(model):
         raise TypeError(
-            f"The model {model.name!r} ({type(model).__name__}) has a `call` of its own, which may compute something "
-            "else than its layers. Use a Sequential or functional model"
+            "An ANN must be a Sequential or functional Keras model without a `call` of its own, whose layers can be "
+            f"followed. Received: {model!r} (type {type(model).__name__})"
         )
     if isinstance(model, keras.Sequential):
         return _of_sequential(model)
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise TypeError(
-            "An ANN must be a Sequential or functional Keras model, whose layers can be followed. "
-            f"Received: {model!r} (type {type(model).__name__})"
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        number = len(model.inputs), len(model.outputs)
-        raise ValueError(f"An ANN must have one input and one output. Received: {number[0]}, {number[1]}")
+    if (numbers := (len(model.inputs), len(model.outputs))) != (1, 1):
+        raise ValueError(f"An ANN must have one input and one output. Received: {numbers[0]}, {numbers[1]}")
     of_operations = collections.defaultdict(list)
     for node in itertools.chain.from_iterable(model._nodes_by_depth.values()):
         of_operations[node.operation.name].append(node)
@@ -74,8 +50,8 @@ def check_is_layer(operation: keras.Operation) -> None:
     """Rejects operations outside of layers, such as `x + 1`."""
     if not isinstance(operation, keras.layers.Layer):
         raise ValueError(
-            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer "
-            "for it, such as keras.layers.Add or keras.layers.ReLU"
+            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer for "
+            "it, such as keras.layers.Add or keras.layers.ReLU"
         )
 
 
@@ -87,8 +63,6 @@ def name_of_output(model: keras.Model) -> str:
 
 
 def _of_sequential(model: keras.Sequential) -> list[Call]:
-    if not model.built:
-        raise ValueError("An ANN must be built: give it a keras.Input, or call it once")
     found, shape, source = [], tuple(model.inputs[0].shape), "input"
     for layer in model.layers:
         found.append(Call(layer, (source,), (shape[1:],)))

@@ -1,7 +1,5 @@
 """Kinds of Keras layers, and whether a layer computes what its kind does."""
 
-from __future__ import annotations
-
 import keras
 
 #: A factor for each element: part of a weight on the path, which moves no values.

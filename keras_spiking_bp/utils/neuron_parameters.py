@@ -1,10 +1,4 @@
-"""Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned.
-
-A fixed one is a Python float, or an array that broadcasts against the neurons. A learned one is a Keras variable once
-its cell is built.
-"""
-
-from __future__ import annotations
+"""Parameters of neurons, such as `beta`: one number for a layer, or one for each of its neurons; fixed, or learned."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +13,7 @@ from keras_spiking_bp.utils.validation import check_positive
 #: Lower bound of a learned parameter.
 SMALLEST = 1e-3
 
-#: A parameter as a cell stores it.
+#: A parameter as a cell stores it: fixed, a float or an array that broadcasts against the neurons; or learned.
 Parameter: TypeAlias = float | np.ndarray | keras.Variable
 
 
@@ -42,10 +36,7 @@ def checked(check: Callable[[str, Any], float], name: str, value: Any) -> float 
     """A number that passes `check(name, number)`, or an array (float32) of numbers that do."""
     if not isinstance(value, (list, tuple)) and np.ndim(value) == 0:
         return check(name, value.item() if isinstance(value, np.ndarray) else value)
-    array = np.array(value)
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"`{name}` must be a number, or an array of numbers. Received: {name}={value!r}")
-    array = array.astype("float32")
+    array = np.array(value, "float32")
     for extreme in (array.min(), array.max()):  # NaN is both
         check(name, float(extreme))
     return array
@@ -55,11 +46,8 @@ def check_fits(cell: str, name: str, value: Parameter, shape: Sequence[int]) -> 
     """Raises a ValueError if an array does not broadcast to the shape of the neurons."""
     if not isinstance(value, np.ndarray):
         return
-    try:
-        fits = np.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    sizes = zip(reversed(value.shape), reversed(shape), strict=False)
+    if value.ndim > len(shape) or any(size not in (1, of_neurons) for size, of_neurons in sizes):
         raise ValueError(
             f"`{name}` of {cell!r} must be a number, or an array that broadcasts to the shape of its neurons, "
             f"{tuple(shape)}, whose channels are last. Received: an array of shape {value.shape}"
@@ -117,7 +105,7 @@ def shown(value: Parameter) -> str:
 
 
 def _bounds(value: keras.Variable) -> tuple[float, float]:
-    """Those of a learned parameter. The averages of `use_ema` are of values before the constraint."""
+    # a learned parameter may be beyond them: the averages of `use_ema` are of values before the constraint
     return value.constraint.low, value.constraint.high
 
 
@@ -149,10 +137,6 @@ def learned_threshold(layer: keras.layers.Layer, start: float | np.ndarray) -> k
 
 def _weight(layer: keras.layers.Layer, name: str, start: float | np.ndarray, constraint: _Within) -> keras.Variable:
     value = np.asarray(start, "float32")
-    return layer.add_weight(
-        name=name,
-        shape=value.shape,
-        initializer=lambda *_, **__: value,
-        constraint=constraint,
-        autocast=False,  # float32 in a wrapper of mixed precision too, as the potentials
-    )
+    # without autocast: float32 in a wrapper of mixed precision too, as the potentials
+    how = {"initializer": lambda *_, **__: value, "constraint": constraint, "autocast": False}
+    return layer.add_weight(name=name, shape=value.shape, **how)

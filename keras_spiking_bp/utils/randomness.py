@@ -1,7 +1,5 @@
 """Random streams whose position is saved with the model, so that a resumed run continues as if uninterrupted."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -9,16 +7,12 @@ import tensorflow as tf
 
 
 def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The states of the random streams that a layer itself holds, also in lists and dictionaries."""
+    """The states of the random streams that a layer itself holds."""
     return [generator.state for generator in layer._seed_generators]
 
 
 def draws_below(probability: Any, shape: Any, seed: tf.Tensor) -> tf.Tensor:
-    """Whether each of independent draws, uniform in [0, 1), is below `probability`, 0 to 1.
-
-    Equal to `tf.random.stateless_uniform(shape, seed) < probability`, but on the random bits, which are the same under
-    XLA: the floats that it makes of them are not.
-    """
+    """`tf.random.stateless_uniform(shape, seed) < probability`, on the bits: the floats of XLA are not the same."""
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
     limit = tf.cast(tf.math.ceil(probability * 2.0**23), tf.int32)
     return tf.bitwise.bitwise_and(bits, 2**23 - 1) < limit
@@ -27,14 +21,12 @@ def draws_below(probability: Any, shape: Any, seed: tf.Tensor) -> tf.Tensor:
 class SavesItsSeed:
     """Mixin for layers with a `seed`: the state of the stream is in `.keras` and weights files, but no weight.
 
-    (Keras saves the state of a `SeedGenerator` only if it is a weight of the layer; `model.count_params()` of a network
-    would then not match the paper.)
+    (Keras saves it only if it is one; `model.count_params()` would then not match the paper.)
     """
 
     seed: int | None
 
     def start_stream(self, seed: int | None) -> None:
-        """Creates the generator. Call in `__init__`."""
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def next_seed(self) -> tf.Tensor:

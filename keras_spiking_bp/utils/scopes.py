@@ -1,7 +1,5 @@
 """Scopes in which variables have other values, or in which the `training` flag is known."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 
@@ -12,8 +10,8 @@ import tensorflow as tf
 class VariableScope(keras.StatelessScope):
     """A stateless scope that is one for some variables only: all others are read and assigned as outside of it.
 
-    A subclass overrides `get_current_value`, and `add_update` if its variables may be assigned, and calls these for
-    other variables. Losses are collected, so that `validation.check_no_added_loss` finds them.
+    A subclass overrides these methods for its own. Losses are collected, so that `validation.check_no_added_loss`
+    finds them.
     """
 
     def __init__(self, state_mapping: list[tuple[keras.Variable, tf.Tensor]] | None = None):
@@ -32,10 +30,8 @@ class VariableScope(keras.StatelessScope):
 
 @contextlib.contextmanager
 def training_flag_restored() -> Iterator[bool]:
-    """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again.
-
-    Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call.
-    """
+    """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again."""
+    # Keras passes a flag that one layer is called with on to all that are called after it, in the same outer call
     flag = _Flag(name="training_flag")  # a name that a graph may begin with
     flag(tf.zeros(()))
     try:
@@ -45,8 +41,6 @@ def training_flag_restored() -> Iterator[bool]:
 
 
 class _Flag(keras.layers.Layer):
-    """Keeps the flag that Keras passes on."""
-
     passed_on: bool | None = None
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -1,10 +1,7 @@
 """Checks of arguments: each error names the argument, the value and what is allowed."""
 
-from __future__ import annotations
-
 import math
 import numbers
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,9 +60,8 @@ def check_layer(name: str, value: Any, optional: bool = False) -> Any:
     if (value is None and optional) or isinstance(value, keras.layers.Layer):
         return value
     raise TypeError(
-        f"`{name}` must be an instance of keras.layers.Layer"
-        f"{' or None' if optional else ''}, such as keras.layers.Dense(10, use_bias=False). "
-        f"Received: {name}={value!r} (type {type(value).__name__})"
+        f"`{name}` must be an instance of keras.layers.Layer{' or None' if optional else ''}, such as "
+        f"keras.layers.Dense(10, use_bias=False). Received: {name}={value!r} (type {type(value).__name__})"
     )
 
 
@@ -74,19 +70,12 @@ def named(layer: keras.layers.Layer) -> str:
     return f"{layer.name!r} ({type(layer).__name__})"
 
 
-def check_path(name: str, value: Any) -> str:
-    """A path, as a string or as an object of `pathlib`."""
-    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
-        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
-    return os.fspath(value)
-
-
 def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:
     """Checks that a layer or cell knows the shape of its outputs; `build` is the call that tells it."""
     if shape is None:
         raise ValueError(
-            f"{named(layer)} must be built first: the number of its neurons follows from the shape of its inputs. Call "
-            f"it on them, or {build} with the shape of a step. Received: no shape"
+            f"{named(layer)} must be built first, since its neurons follow from the shape of its inputs. Call it on "
+            f"them, or {build} with the shape of a step. Received: no shape"
         )
 
 
@@ -97,16 +86,14 @@ def check_no_added_loss(layer: keras.layers.Layer) -> None:
         if losses:
             raise ValueError(
                 f"The layer {named(part)} must not call `add_loss`: it is called at each time step. Received: "
-                f"{len(losses)} in one call. Penalties on firing rates are LIFCell(activity_regularizer=...), those "
-                "on weights the layer's own, such as kernel_regularizer"
+                f"{len(losses)} in one call. Penalties on firing rates are LIFCell(activity_regularizer=...), those on "
+                "weights the layer's own, such as kernel_regularizer"
             )
 
 
 def finite(name: str, values: tf.Tensor, layer: str) -> tf.Tensor:
-    """The same values, available only after they are verified: a NaN would become the absence of spikes.
-
-    Gradients are not verified: a `LossScaleOptimizer` skips those that are not finite.
-    """
+    """The same values, available only after they are verified: a NaN would become the absence of spikes."""
+    # not the gradients: a `LossScaleOptimizer` skips those that are not finite
     message = f"`{name}` of {layer!r} has NaN or infinity"
     # an error in a graph begins with the name of the operation, and ends with the message
     verified = tf.debugging.check_numerics(tf.stop_gradient(values), message, name=f"{name}_has_NaN_or_infinity")
@@ -131,26 +118,19 @@ def check_static_shape(name: str, shape: Sequence[int | None]) -> tuple[int, ...
     known = tuple(size for size in shape if size is not None)
     if len(known) < len(shape):
         raise ValueError(
-            f"`{name}` must be known in every dimension but the batch and the time steps, since each "
-            f"neuron has a membrane potential. Received: {name}={tuple(shape)}. Give the full shape, as in "
-            "keras.Input((28, 28, 1))"
+            f"`{name}` must be known in every dimension but the batch and the time steps, since each neuron has a "
+            f"membrane potential. Received: {name}={tuple(shape)}. Give the full shape, as in keras.Input((28, 28, 1))"
         )
     return known
 
 
 def check_image_shape(name: str, shape: Any, smallest: int) -> None:
     """Height, width and channels, the first two at least `smallest`."""
-    try:
-        height, width, _ = shape
-    except (TypeError, ValueError) as error:
+    sizes = check_positive_ints(name, shape)
+    if len(sizes) != 3 or min(sizes[:2]) < smallest:
         raise ValueError(
-            f"`{name}` must be (height, width, channels), such as (28, 28, 1). Received: {name}={shape!r}"
-        ) from error
-    check_positive_ints(name, check_static_shape(name, shape))
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"`{name}` must be at least {smallest} x {smallest} pixels, since each pooling layer halves it. "
-            f"Received: {name}={tuple(shape)}"
+            f"`{name}` must be (height, width, channels), such as (28, 28, 1), of at least {smallest} x {smallest} "
+            f"pixels, since each pooling layer halves them. Received: {name}={shape!r}"
         )
 
 
@@ -159,9 +139,8 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
     try:
         return [check_positive_int(name, value) for value in values]
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` must be a sequence of integers of at least 1. Received: {name}={values!r}"
-        ) from error
+        message = f"`{name}` must be a sequence of integers of at least 1. Received: {name}={values!r}"
+        raise ValueError(message) from error
 
 
 def check_seed(seed: Any, optional: bool = True) -> int | None:
@@ -169,9 +148,8 @@ def check_seed(seed: Any, optional: bool = True) -> int | None:
     if seed is None and optional:
         return None
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not -(2**63) <= int(seed) < 2**63:
-        raise ValueError(
-            f"`seed` must be an integer of 64 bits{' or None' if optional else ''}. Received: seed={seed!r}"
-        )
+        or_none = " or None" if optional else ""
+        raise ValueError(f"`seed` must be an integer of 64 bits{or_none}. Received: seed={seed!r}")
     return int(seed)
 
 
@@ -188,8 +166,8 @@ def check_float_dtype(name: str, dtype: Any) -> None:
     """Real-valued data, as an encoder takes it."""
     if not keras.backend.is_float_dtype(dtype):
         raise TypeError(
-            f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide "
-            f"8-bit images by 255 first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
+            f"`{name}` must have a floating-point dtype, scaled to about [0, 1] or [-1, 1]: divide 8-bit images by 255 "
+            f"first. Received: {name} of dtype {keras.backend.standardize_dtype(dtype)}"
         )
 
 

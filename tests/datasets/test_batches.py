@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,15 +142,6 @@ def test_the_shares_of_several_inputs(workers):
         np.testing.assert_array_equal(np.concatenate([share[number]["b"] for share in shares]), -batch)
 
 
-def test_model_fit_says_what_to_give():
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    batches = numbers()
-    with pytest.raises(ValueError, match=r"batches\.epochs\(0, epochs\) and steps_per_epoch=3"):
-        model.fit(batches, epochs=2)
-    model.fit(batches.epochs(0, 2), epochs=2, steps_per_epoch=3, verbose=0)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -164,7 +154,6 @@ def test_model_fit_says_what_to_give():
         (lambda: numbers(batch_size=13), "`batch_size` must be at most the number of examples, 12. Received: 13"),
         (lambda: numbers(batch_size=0), "`batch_size` must be an integer of at least 1"),
         (lambda: numbers(seed=None), "`seed` must be an integer"),
-        (lambda: numbers().shard(0, 0, 0, 3), "`batch_size` must be a multiple of the number of workers, 3"),
     ],
 )
 def test_bad_arguments(make, message):

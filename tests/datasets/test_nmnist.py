@@ -363,7 +363,7 @@ def test_bad_arguments_and_columns(change, error, message):
 @pytest.mark.parametrize(
     ("folder", "error", "message"),
     [
-        (None, ValueError, "`data_dir` must be a path. Received: data_dir=None"),
+        (None, TypeError, "PathLike"),
         ("no", FileNotFoundError, r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for"),
     ],
 )

@@ -65,15 +65,10 @@ def test_spikes_of_every_layer(tmp_path, network):
     assert all(0 < of_layer.mean() < 1 for of_layer in expected.values())
 
 
-@pytest.mark.parametrize(("layer", "match"), [
-    (keras.layers.Conv2D(4, 3, groups=2), "that tf2onnx cannot convert: .*Convolutions with groups are such"),
-    # tf2onnx writes this one with negative padding
-    (keras.layers.Conv2DTranspose(3, 2, strides=3), "(?s)converts to one that is not valid.*negative.*export_litert"),
-], ids=["no counterpart", "no runtime takes it"])  # fmt: skip
-def test_operations_that_onnx_lacks(tmp_path, layer, match):
+def test_operations_that_onnx_lacks(tmp_path):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
-    inputs = keras.Input((5, 6, 6, 4))
-    with pytest.raises(ValueError, match=match):
+    inputs, layer = keras.Input((5, 6, 6, 4)), keras.layers.Conv2D(4, 3, groups=2)
+    with pytest.raises(ValueError, match="that tf2onnx cannot convert, such as a convolution with groups"):
         ksbp.export.export_onnx(keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(layer))(inputs)), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 

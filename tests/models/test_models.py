@@ -180,13 +180,13 @@ def test_blocks_that_add_spikes_with_batch_normalisation(blocks):
 
 def test_a_shortcut_of_spikes_takes_every_so_many_pixels():
     model = ksbp.models.spiking_resnet(
-        (8, 8, 1), 3, [(4, (2, 1))], [], residual="spikes", stem_filters=4, num_steps=3, preset="paper"
+        (8, 8, 1), 3, [(4, 2)], [], residual="spikes", stem_filters=4, num_steps=3, preset="paper"
     )
     cell = model.get_layer("time").cell
     sources = dict(zip([layer.name for layer in cell.layers], cell.sources, strict=True))
     shortcut = next(layer for layer in cell.layers if layer.name == "block1_shortcut")
     pixels = np.arange(64, dtype="float32").reshape(1, 8, 8, 1)
-    np.testing.assert_array_equal(shortcut(pixels), pixels[:, ::2])
+    np.testing.assert_array_equal(shortcut(pixels), pixels[:, ::2, ::2])
     assert sources["block1_shortcut"] == ["pool1"] and sources["block1"] == ["block1_second", "block1_shortcut"]
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
-from keras_spiking_bp.training.callbacks import Health, HealthWarning
+from keras_spiking_bp.training.callbacks import Health
 from tests.networks import noisy_patterns
 
 X, Y = noisy_patterns(32)
@@ -50,7 +50,7 @@ def warnings_of(network, *callbacks, x=X, y=Y, **kwargs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         network.fit(x, y, batch_size=8, verbose=0, callbacks=callbacks, **kwargs)
-    return [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+    return [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
 
 
 def test_a_healthy_network():
@@ -66,7 +66,7 @@ def test_currents_beyond_float16():
     network.stop_training = False
     health = Health(X[:8])
     health.set_model(network)
-    with pytest.warns(HealthWarning) as caught:
+    with pytest.warns(RuntimeWarning) as caught:
         health.on_train_begin()
     assert np.isfinite(network.predict(X[:8], verbose=0)).all()
     assert "'conv2' has potentials that are NaN" in str(caught[0].message)
@@ -79,7 +79,7 @@ def test_nan_in_the_loss_alone_stops_the_training():
     health.on_train_begin()
     health.on_train_batch_end(0, {"loss": 1.0})
     assert not network.stop_training
-    with pytest.warns(HealthWarning, match="the loss is nan after batch 4.*The weights are still finite"):
+    with pytest.warns(RuntimeWarning, match="the loss is nan after batch 4.*The weights are still finite"):
         health.on_train_batch_end(3, {"loss": float("nan")})
     assert network.stop_training
 
@@ -102,7 +102,7 @@ def test_a_loss_that_takes_probabilities(loss, warned):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         health.on_train_begin()
-    said = [str(w.message) for w in caught if issubclass(w.category, HealthWarning)]
+    said = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert len(said) == warned and all("potentials, which it takes for logits with from_logits=True" in s for s in said)
 
 
@@ -332,7 +332,7 @@ def test_what_layers_in_front_learn_is_seen():
     health.set_model(network)
     health.on_train_begin()
     assert health.firing_rates["hidden"] > 0
-    with pytest.warns(HealthWarning, match="'hidden' is silent"):
+    with pytest.warns(RuntimeWarning, match="'hidden' is silent"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Silence(), health])
     assert health.firing_rates["hidden"] == 0
 
@@ -396,5 +396,5 @@ def test_nan_beside_the_spiking_layer_is_named(place):
         def on_train_batch_end(self, batch, logs=None):
             dense.kernel.assign(np.full(dense.kernel.shape, np.nan))
 
-    with pytest.warns(HealthWarning, match=rf"Training is stopped: .*NaN or infinity: \['.*{dense.name}/kernel'\]"):
+    with pytest.warns(RuntimeWarning, match=rf"Training is stopped: .*NaN or infinity: \['.*{dense.name}/kernel'\]"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Spoil(), Health(SPIKES)])

@@ -1,6 +1,6 @@
 """What to watch while a spiking network trains."""
 
-from keras_spiking_bp.training.callbacks.health import Health, HealthWarning
+from keras_spiking_bp.training.callbacks.health import Health
 from keras_spiking_bp.training.callbacks.tensorboard import SpikingTensorBoard
 
-__all__ = ["Health", "HealthWarning", "SpikingTensorBoard"]
+__all__ = ["Health", "SpikingTensorBoard"]

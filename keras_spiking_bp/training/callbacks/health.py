@@ -20,10 +20,6 @@ _SILENT_SHARE = 0.99
 _SATURATED_SHARE = 0.5
 
 
-class HealthWarning(UserWarning):
-    """A problem in training: a dead, saturated or exploding layer, NaN in loss or weights, a loss for probabilities."""
-
-
 class Health(keras.callbacks.Callback):
     """Warns of dead, saturated and exploding layers of a spiking network during `fit`, with a remedy for each.
 
@@ -40,7 +36,7 @@ class Health(keras.callbacks.Callback):
       as biases start equal: a small change is a large factor).
 
     It also warns of a cross-entropy of Keras without `from_logits=True`, for probabilities, where the outputs are the
-    potentials of a readout. Each finding is a `HealthWarning`, once per layer of a model. NaN in the loss or the
+    potentials of a readout. Each finding is a `RuntimeWarning`, once per layer of a model. NaN in the loss or the
     weights stops training; the warning names the layers.
 
     Args:
@@ -205,7 +201,7 @@ def _takes_probabilities(loss: Any) -> bool:
 
 def _warn(text: str) -> None:
     """Also if the same was said of another model: `warnings.warn` shows a text once."""
-    warnings.warn_explicit(text, HealthWarning, __file__, _warn.__code__.co_firstlineno, __name__)
+    warnings.warn_explicit(text, RuntimeWarning, __file__, _warn.__code__.co_firstlineno, __name__)
 
 
 def _spreads(variables: list[Any]) -> list[float]:

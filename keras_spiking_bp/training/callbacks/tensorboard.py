@@ -1,7 +1,5 @@
 """Firing rates, spike rasters and membrane potentials for TensorBoard."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 
@@ -13,7 +11,7 @@ from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates, traces_of_spikes
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
-from keras_spiking_bp.utils.validation import check_path, check_positive_int
+from keras_spiking_bp.utils.validation import check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike
 
@@ -25,22 +23,19 @@ class SpikingTensorBoard(keras.callbacks.Callback):
     * images `raster/LAYER`: the spikes of the first sample, a row for each neuron, time to the right;
     * histograms `membrane/LAYER`: the membrane potentials of the first sample, over all neurons and steps.
 
-    Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. TensorBoard
-    itself must be installed (`pip install tensorboard`). In a search of KerasTuner all trials write into this one
-    folder.
+    Use it beside `keras.callbacks.TensorBoard`, which writes loss and metrics; give both the same folder. In a search
+    of KerasTuner all trials write into this one folder.
 
     Args:
         log_dir: folder for the logs; they go to its subfolder `neurons`.
-        inputs: sample inputs of the model, (B, ...): about 16 images suffice. Encoded once, or at each record if
-            layers before the `SpikingRNN` learn; the random stream of the encoder is restored, so that training is the
-            same with and without the callback.
+        inputs: sample inputs of the model, as of `Health`: training is the same with and without the callback.
         every: epochs between two records.
         neurons: maximum number per layer in its raster, evenly spread over the layer.
 
     Raises:
-        ImportError: if TensorBoard is not installed.
-        ValueError: if `log_dir` is no path, or `every` or `neurons` is out of range.
-        TypeError: (in `fit`) if the model has no `SpikingRNN`.
+        ImportError: if TensorBoard is not installed (`pip install tensorboard`).
+        ValueError: if `every` or `neurons` is out of range.
+        TypeError: if `log_dir` is no path; (in `fit`) if the model has no `SpikingRNN`.
 
     Example:
         >>> import tempfile
@@ -55,7 +50,7 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         super().__init__()
         import tensorboard  # noqa: F401 - tf.summary writes by it
 
-        self.log_dir = check_path("log_dir", log_dir)
+        self.log_dir = os.fspath(log_dir)
         self.every = check_positive_int("every", every)
         self.neurons = check_positive_int("neurons", neurons)
         self._inputs = inputs
