@@ -113,11 +113,13 @@ class Block:
     def _loop(self, step: Step, values: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """The first step, whose output shows the shape and the dtype, and a loop over the others."""
         masks = None if self.mask is None else tf.transpose(self.mask)
-        steps = None if self.repeated else self.by_step(values)
-        inputs = None if steps is None else tf.TensorArray(values.dtype, self.num_steps).unstack(steps)
+        inputs, shape = None, values.shape
+        if not self.repeated:
+            by_step = self.by_step(values)
+            inputs, shape = tf.TensorArray(values.dtype, self.num_steps).unstack(by_step), by_step.shape[1:]
 
         def one(t: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-            now = values if inputs is None else tf.ensure_shape(inputs.read(t), steps.shape[1:])
+            now = values if inputs is None else tf.ensure_shape(inputs.read(t), shape)
             return self._one(step, now, state, None if masks is None else masks[t])
 
         def body(t, state, outputs):

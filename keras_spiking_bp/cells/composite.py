@@ -94,7 +94,7 @@ class CompositeCell(CellOfParts):
 
     def run(self, inputs: tf.Tensor, states: list[State], block: Block = ONE_STEP) -> tuple[tf.Tensor, list[State]]:
         """The steps of a block, layer by layer; a recurrent synapse within the loop of its neurons."""
-        nodes, left, new_states = self.nodes(), iter(states), []  # type: ignore[var-annotated]
+        nodes, left, new_states = self.nodes(), iter(states), []
         values, repeated = [], []  # type: list[Any], list[bool]
         output = inputs
         for node in nodes:
@@ -145,7 +145,7 @@ class CompositeCell(CellOfParts):
         total_currents: Sequence[tf.Tensor] = (),
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`, layer by layer: the statistics of a layer are known before its steps."""
-        left, new_states = iter(states), []  # type: ignore[var-annotated]
+        left, new_states = iter(states), []
         values, repeated, totals = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
         for node in self.nodes():
             each = [

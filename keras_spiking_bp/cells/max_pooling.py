@@ -113,7 +113,7 @@ class MaxPoolingCell(NeuronCell):
         return spikes, new
 
     def accumulate(
-        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
+        self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False, *_: Any
     ) -> tf.Tensor:
         """The spikes of the window, with the derivative of the maximum of the inputs' counts."""
         if self.of == "spikes":

@@ -107,7 +107,7 @@ def run_window(
         kept = [output] if keep_outputs else []
         kept += trace.of_step(inputs, states, after) if trace else []
         total = total + block.of(repeated=False).sum(output) if spikes else total
-        return total, total_input + tf.stop_gradient(block.sum(inputs)), after, kept
+        return (total, total_input + tf.stop_gradient(block.sum(inputs)), after), kept
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
@@ -123,13 +123,13 @@ def run_window(
         if isinstance(count, int) and (count == 1 or unroll):
             each = []
             for b in range(count):
-                *carry, kept = one(read(b), of(b), *carry)
+                carry, kept = one(read(b), of(b), *carry)
                 each.append(kept)
-            return tuple(carry), [_by_step(tf.stack(values), count, size) for values in zip(*each, strict=True)]
+            return carry, [_by_step(tf.stack(values), count, size) for values in zip(*each, strict=True)]
 
         def body(b: tf.Tensor, carry: tuple, arrays: list[tf.TensorArray]) -> tuple:
-            *carry, kept = one(read(b), of(b), *carry)
-            return b + 1, tuple(carry), [array.write(b, value) for array, value in zip(arrays, kept, strict=True)]
+            carry, kept = one(read(b), of(b), *carry)
+            return b + 1, carry, [array.write(b, value) for array, value in zip(arrays, kept, strict=True)]
 
         shape = (None, *cell.output_shape_of_step)
         arrays = [tf.TensorArray(tf.float32, count, element_shape=shape)] if keep_outputs else []
