@@ -16,7 +16,7 @@ from keras_spiking_bp.analysis.counter import counter
 from keras_spiking_bp.analysis.data import batches_of, checked_labels, class_indices
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out
 from keras_spiking_bp.cells import MaxPoolingCell
-from keras_spiking_bp.cells.composite import checked_names
+from keras_spiking_bp.cells.walk import checked_names
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.rnn.connections import INPUT, Connection, connections
 from keras_spiking_bp.rnn.encoded_inputs import as_inputs, encoded_by, stream_restored

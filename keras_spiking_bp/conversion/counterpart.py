@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
-from keras_spiking_bp.cells.composite import CELL_INPUT, Node, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT, Node
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layer_copies import use_assigned
 from keras_spiking_bp.utils.layer_graph import unique_name

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_spiking_bp.cells import Cell, folding
 from keras_spiking_bp.cells.batch_norm import normalizations
-from keras_spiking_bp.cells.composite import tree
+from keras_spiking_bp.cells.walk import tree
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import check_graph, spiking_layers
 from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
 from keras_spiking_bp.export.network import Network, not_in_float32
-from keras_spiking_bp.rnn.time_loop import weights_prepared
+from keras_spiking_bp.rnn.weights import weights_prepared
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, IFCell, LIFCell, PoolingCell, ReadoutCell
-from keras_spiking_bp.cells.composite import CELL_INPUT, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.conversion.fold import without_normalization
 from keras_spiking_bp.encoders import DeltaEncoder
 from keras_spiking_bp.encoders.base import Encoder

@@ -8,9 +8,10 @@ import dataclasses
 import keras
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.composite import CELL_INPUT, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, POOLING, parts_of
 
 #: The target of the paths that leave the last neurons.

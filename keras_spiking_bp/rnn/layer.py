@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.affine import check_affine
 from keras_spiking_bp.cells.base import Cell
-from keras_spiking_bp.cells.composite import check_nothing_shared, checked_names
 from keras_spiking_bp.cells.synapse import build_part
+from keras_spiking_bp.cells.walk import check_nothing_shared, checked_names
 from keras_spiking_bp.encoders import DeltaEncoder
 from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients.tracing import derived_on_demand, gradient_wanted
@@ -72,8 +72,8 @@ class SpikingRNN(keras.layers.RNN):
         TypeError: if `cell` is not a cell of this library.
         ValueError: if `gradient` is unknown or a layer of `cell` does not work under it (a synapse that is not affine,
             a `RecurrentCell` or a learned parameter under `"accumulated"`; `surrogate="bounded"` or an
-            `activity_regularizer` under `"bptt"`; a batch normalisation behind a layer that is not affine), the dtype
-            policy is not float32, or `sequences`, `mask` or a state have another shape than the layer takes.
+            `activity_regularizer` under `"bptt"`), the dtype policy is not float32, or `sequences`, `mask` or a state
+            have another shape than the layer takes.
         tf.errors.InvalidArgumentError: if `sequences` have NaN or infinity, or, where their batch size is unknown in
             the graph, another one than the states, or no step with `return_sequences` (not under XLA, which leaves
             checks out).
@@ -88,13 +88,7 @@ class SpikingRNN(keras.layers.RNN):
         TensorShape([2, 3])
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        gradient: str = "accumulated",
-        block_size: int | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, cell: Cell, gradient: str = "accumulated", block_size: int | None = None, **kwargs: Any):
         if not isinstance(cell, Cell):
             raise TypeError(
                 "`cell` must be a cell of keras_spiking_bp, such as LIFCell or SequentialCell. "

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.cells.composite import checked_names
+from keras_spiking_bp.cells.walk import checked_names
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 from keras_spiking_bp.rnn.time_loop import Trace, run_window

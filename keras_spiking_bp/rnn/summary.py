@@ -8,8 +8,9 @@ from collections.abc import Callable
 import keras
 
 from keras_spiking_bp.cells import Cell
-from keras_spiking_bp.cells.composite import CELL_INPUT, flat
+from keras_spiking_bp.cells.composite import CELL_INPUT
 from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import spiking_layers
 

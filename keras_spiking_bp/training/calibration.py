@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.batch_norm import learning_normalizations, untouched
-from keras_spiking_bp.cells.composite import checked_names
+from keras_spiking_bp.cells.walk import checked_names
+from keras_spiking_bp.rnn.derivative import take_statistics
 from keras_spiking_bp.rnn.encoded_inputs import Encoded, encode
 from keras_spiking_bp.rnn.observe import Activity, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import check_graph, input_over_time, spiking_layer
-from keras_spiking_bp.rnn.statistics import take_statistics
 from keras_spiking_bp.training.scalable_weights import last_weights_of, sources_of, weights_of
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.validation import check_finite_weights, check_fraction, check_positive, named

@@ -4,7 +4,7 @@ import keras
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.batch_norm import normalizations
-from keras_spiking_bp.cells.composite import current_sources
+from keras_spiking_bp.cells.walk import current_sources
 from keras_spiking_bp.utils.layer_kinds import parts_of
 
 Sources = list[keras.layers.Layer]

@@ -15,7 +15,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.batch_norm import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
-from keras_spiking_bp.rnn.statistics import take_statistics
+from keras_spiking_bp.rnn.derivative import take_statistics
 from tests.pages import ROOT
 
 STEPS, MOMENTUM = 10, 0.8

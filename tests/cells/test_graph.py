@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells.composite import current_sources
 from keras_spiking_bp.cells.graph import GraphCell
+from keras_spiking_bp.cells.walk import current_sources
 from tests.networks import exact_with_statistics
 from tests.slow import slow
 

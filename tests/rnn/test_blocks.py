@@ -124,7 +124,7 @@ def test_normalised_by_the_batch_as_by_its_statistics():
     for mask in (None, MASK):
         trained = layer(X, mask=mask, training=True)
         assert 0.02 < np.mean(trained) < 0.9
-        ksbp.rnn.statistics.take_statistics(layer, tf.constant(X), mask)
+        ksbp.rnn.derivative.take_statistics(layer, tf.constant(X), mask)
         np.testing.assert_array_equal(trained, layer(X, mask=mask))
 
 

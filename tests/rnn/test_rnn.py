@@ -10,7 +10,7 @@ from tensorflow.python.framework.function_def_to_graph import function_def_to_gr
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.gradients.tracing import could_possibly_record
-from keras_spiking_bp.rnn.statistics import take_statistics
+from keras_spiking_bp.rnn.derivative import take_statistics
 from tests.slow import slow, slow_except
 
 GRADIENTS = ["accumulated", "bptt"]

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells.composite import current_sources
+from keras_spiking_bp.cells.walk import current_sources
+from keras_spiking_bp.rnn.derivative import take_statistics
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
-from keras_spiking_bp.rnn.statistics import take_statistics
 from tests.networks import noisy_patterns
 from tests.slow import slow
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from examples.experiments import reproduce
-from keras_spiking_bp.rnn.statistics import take_statistics
+from keras_spiking_bp.rnn.derivative import take_statistics
 from tests.networks import made_up_images, with_other_weights
 
 SIZE, STEPS, BATCH, EPOCHS = (6, 6, 1), 5, 8, 3

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells.batch_norm import learning_normalizations, untouched
-from keras_spiking_bp.cells.composite import current_sources
+from keras_spiking_bp.cells.walk import current_sources
 from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.rnn.observe import SATURATED_RATE, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
