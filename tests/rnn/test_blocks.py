@@ -143,3 +143,28 @@ def test_the_gradient_goes_through_the_statistics_of_bptt():
             loss = tf.reduce_sum(call() ** 3)
         found.append([*tape.gradient(loss, synapse.trainable_weights), *layer.get_weights()])
     assert_same(*found, tolerance=2e-5)
+
+
+def test_the_synapses_of_a_block_are_one_operation():
+    """The operations of a training step grow with the steps of a block by those of its neurons alone."""
+
+    def synapses(steps):
+        cell = ksbp.SequentialCell([
+            ksbp.LIFCell(keras.Sequential([keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization()])),
+            keras.layers.Flatten(),
+            ksbp.ReadoutCell(keras.layers.Dense(3)),
+        ])  # fmt: skip
+        layer = ksbp.SpikingRNN(cell, block_size=steps)
+        layer.build((4, steps, 6, 6, 2))
+
+        def step(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(layer(x, training=True))
+            return tape.gradient(loss, layer.trainable_weights)
+
+        graph = tf.function(step).get_concrete_function(tf.TensorSpec((4, steps, 6, 6, 2))).graph
+        types = [op.type for op in graph.get_operations()]
+        assert "While" not in types and "StatelessWhile" not in types
+        return [name for name in types if "Conv2D" in name or name == "MatMul" or "BatchNorm" in name]
+
+    assert synapses(4) == synapses(16)
