@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import case, fit, machine, report, run, sections, time_to_accuracy, tuned_steps
+from benchmarks import case, fit, report, run, sections, time_to_accuracy, tuned_steps
 from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
@@ -54,27 +53,6 @@ def test_only_a_benchmark_hides_the_gpus(monkeypatch):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_of_the_measured_code(tmp_path):
-    def git(*arguments):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
-
-    assert machine.commit(tmp_path) == ""
-    code, page = tmp_path / "benchmarks" / "case.py", tmp_path / "README.md"
-    code.parent.mkdir()
-    git("init")
-    seen = []
-    for path, text in ((code, "1"), (page, "1"), (code, "2"), (code, "3"), (code.with_name("new.py"), "4")):
-        path.write_text(text)
-        if text == "1":
-            git("add", ".")
-            git("commit", "-m", "change")
-        seen.append(machine.commit(tmp_path))
-    assert seen[0] == seen[1] and "+" not in seen[0]  # a page does not matter
-    assert len(set(seen)) == 4 and all(name.startswith(f"{seen[0]}+") for name in seen[2:])
-
-
 @pytest.mark.parametrize(
     "module, smaller", [(run, "--quick"), (time_to_accuracy, "--quick"), (fit, "--steps=5"), (tuned_steps, "--quick")]
 )
@@ -86,16 +64,6 @@ def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch,
         module.main()
     assert f"{smaller.split('=')[0]} measures" in (said := capsys.readouterr().err) and "another --output" in said
     assert output.read_bytes() == before
-
-
-@pytest.mark.parametrize("module", [fit, tuned_steps])
-def test_a_new_measurement_replaces_no_figures(module, tmp_path, monkeypatch, capsys):
-    (tmp_path / "figures.json").write_text("{}")
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--output", str(tmp_path / "figures.json")])
-    with pytest.raises(SystemExit):
-        module.main()
-    assert "a new run would replace" in capsys.readouterr().err
-    assert (tmp_path / "figures.json").read_text() == "{}"
 
 
 def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):

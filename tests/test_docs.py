@@ -22,27 +22,10 @@ ELSEWHERE = {"nir.md", "export.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md", "analysis.md"))
+@pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md"))
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("library", ["snnTorch", "keras-spiking"])
-def test_the_networks_of_the_migration_page_learn(library):
-    """Real digits, not the random images of the page."""
-    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
-    flat = [images.reshape(len(images), -1) for images in (x[:2000], x_test)]
-    section = PAGES["migration.md"].split(f"## From {library}\n")[1]
-    code = re.search(r"```python\n(.*?)model\.compile", section, re.DOTALL)[1]
-    names = {"ksbp": ksbp, "keras": keras, "np": np}
-    keras.utils.set_random_seed(1)
-    exec(code, names)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    names["model"].compile("adam", loss, metrics=["accuracy"])
-    names["model"].fit(flat[0], y[:2000], epochs=4, verbose=0)
-    assert names["model"].evaluate(flat[1], y_test, verbose=0)[1] > 0.84
 
 
 def test_weights_of_snntorch_compute_the_same_here():

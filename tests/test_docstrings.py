@@ -11,12 +11,21 @@ import pytest
 import keras_spiking_bp as ksbp
 from tests.slow import slow_except
 
-LARGE = {"keras_spiking_bp.models.resnet", "keras_spiking_bp.models.vgg"}  # networks for CIFAR-10
+SLOW = {  # networks for CIFAR-10, trainings
+    f"keras_spiking_bp.{name}"
+    for name in (
+        "models.resnet",
+        "models.vgg",
+        "training.calibration",
+        "training.callbacks.tensorboard",
+        "training.fit",
+    )
+}
 MODULES = [m.name for m in pkgutil.walk_packages(ksbp.__path__, "keras_spiking_bp.")]
 NAMES = {name: getattr(ksbp, name) for name in ksbp.__all__} | {"keras": keras, "np": np}
 
 
-@pytest.mark.parametrize("name", slow_except(MODULES, *(name for name in MODULES if name not in LARGE)))
+@pytest.mark.parametrize("name", slow_except(MODULES, *(name for name in MODULES if name not in SLOW)))
 def test_examples(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, extraglobs=NAMES, optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -34,6 +34,7 @@ def test_demo(few_digits, monkeypatch, tmp_path, capsys):
     assert (tmp_path / "spiking_lenet.keras").stat().st_size > 1e6 and (tmp_path / "demo.png").stat().st_size > 1e4
 
 
+@pytest.mark.slow
 def test_convert_and_compare(few_digits, capsys):
     accuracy, curve = convert.main(["--epochs", "1", "--num-steps", "4"])
     assert len(curve) == 4 and f"ANN: {accuracy:.3f}" in capsys.readouterr().out
@@ -41,6 +42,7 @@ def test_convert_and_compare(few_digits, capsys):
     assert {row["network"] for row in comparison.rows} == {"ANN", "converted", "direct"}
 
 
+@pytest.mark.slow
 def test_reproduce_goes_on(few_images, tmp_path, monkeypatch):
     options = ["--epochs", "1", "--num-steps", "3", "--output", str(tmp_path)]
     monkeypatch.setattr(reproduce, "BATCH_SIZE", 8)

@@ -27,12 +27,10 @@ from examples.experiments import (
 from examples.experiments.ports import __main__ as ports
 from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.experiments.ports.data import load
-from examples.experiments.recipes import Recipe
 from examples.experiments.report import command, wilson_interval
 from examples.experiments.rounded import RoundedReLU, rounded_counterpart
 from tests.networks import made_up_images
 from tests.pages import ROOT
-from tests.slow import slow
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
 
@@ -118,17 +116,6 @@ def test_statistics_are_taken_anew_before_the_test(few_images, tmp_path, monkeyp
     np.testing.assert_allclose(norm.moving_mean, currents.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, currents.var((0, 1, 2)), rtol=1e-3)
 
-    def of_network(num_steps):
-        fields = json.loads((tmp_path / "report.json").read_text())["recipe"]
-        other = Recipe.from_dict(fields).build(images.shape[1:], 10, num_steps, seed=0)
-        other.set_weights(model.get_weights())
-        ksbp.training.update_statistics(other, images)
-        return other.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
-
-    saved = model.get_layer("time").cell.cells[2].synapse.layers[1].moving_mean
-    np.testing.assert_allclose(of_network(4), saved, rtol=1e-4, atol=1e-5)  # the steps of the test
-    assert np.abs(of_network(5) - saved).max() > 1e-3
-
 
 class StopInSecondEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
@@ -163,6 +150,7 @@ def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_validation_split_is_no_test_set(few_images, tmp_path):
     options = ["--validation", "6", "--data-note", "made up", "--momentum", "0.5", "--encoder", "constant"]
     report = run(tmp_path, *options, epochs=1)
@@ -214,14 +202,13 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["lenet", "vgg_bn"])
-def test_conversion_curves(few_images, tmp_path, network):
-    options = f"--network {network} --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
+def test_conversion_curves(few_images, tmp_path):
+    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
     report = convert.main([*options.split(), "--output", str(tmp_path)])
     *names, hybrid = report["curves"]
     assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
     assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
-    assert json.loads((tmp_path / f"{network}-mnist.json").read_text()) == report
+    assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
 
 
 @pytest.mark.slow
@@ -246,7 +233,7 @@ def test_a_network_of_keras_applications(tmp_path):
     assert "| refused: The layer" in "\n".join(conversion_page.applications(report))
 
 
-@pytest.mark.parametrize("num_steps, threshold, initial_membrane", [(4, 2.0, 0.5), (8, 1.0, 0.0), (5, 0.75, 0.25)])
+@pytest.mark.parametrize("num_steps, threshold, initial_membrane", [(4, 2.0, 0.5), (5, 0.75, 0.25)])
 def test_a_rounded_relu_is_the_rate_of_neurons_with_a_constant_current(num_steps, threshold, initial_membrane):
     currents = np.random.default_rng(0).uniform(-1.5, 1.5, (50, 40)).astype("float32") * threshold
     currents[0, :3] = [0.0, threshold / 2, threshold]  # exactly on a bound
@@ -286,7 +273,7 @@ def test_the_rounded_network_has_the_weights_and_one_rounding_for_each_layer_of_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["", "--ann", "--rounded", "--residual sequences", "--shift 2"])
+@pytest.mark.parametrize("options", ["--shift 2", "--ann", "--rounded", "--residual sequences"])
 def test_a_short_training(options, monkeypatch):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), "uint8"), np.arange(40, dtype="int32") % 10
@@ -300,41 +287,9 @@ def test_a_short_training(options, monkeypatch):
     assert (first["seed"], second["seed"]) == (0, 1)
     assert report["accuracy"] == pytest.approx((first["accuracy"] + second["accuracy"]) / 2)
     assert 0 <= first["training_accuracy"] <= 1
-    if options in ("", "--shift 2"):  # cells, which `analysis` counts
+    if options == "--shift 2":  # cells, which `analysis` counts
         assert 0 < first["firing_rate"] < 1 and first["accumulates"] > 0
         assert first["macs"] == pytest.approx(2 * 32 * 94**2 * 3, rel=0.01)  # 2 steps, 3x3 windows padded with zeros
-
-
-def test_layers_on_sequences_are_the_same_network():
-    """With the same weights and moving statistics, the outputs of both are equal; they start alike."""
-    options = ["--blocks", "1", "--gradient", "bptt", "--surrogate", "atan", "--policy", "float32"]
-    cells = deep_residual.network(deep_residual.TRAININGS.parse(options), seed=0)
-    layers = deep_residual.network(deep_residual.TRAININGS.parse([*options, "--residual", "sequences"]), seed=0)
-    assert layers.count_params() == cells.count_params()
-
-    def weighted(model):  # in the order in which they were made
-        kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization, keras.layers.Dense)
-        return [
-            sorted((part for part in model._flatten_layers() if isinstance(part, kind)), key=number_of)
-            for kind in kinds
-        ]
-
-    def number_of(layer):
-        return int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() and "_" in layer.name else 0
-
-    rng = np.random.default_rng(0)
-    for ours, theirs in zip(weighted(cells), weighted(layers), strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            assert one.compute_dtype == other.compute_dtype
-            if hasattr(one, "kernel"):
-                np.testing.assert_array_equal(other.kernel, one.kernel)
-            if isinstance(one, keras.layers.BatchNormalization):
-                one.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in one.weights])
-            other.set_weights(one.get_weights())
-    images = rng.normal(size=(2, 32, 32, 3)).astype("float32")
-    outputs = cells.predict(images, verbose=0)
-    assert np.abs(outputs).max() > 0.01
-    np.testing.assert_allclose(layers.predict(images, verbose=0), outputs, atol=1e-4)
 
 
 def digits(samples):
@@ -345,14 +300,11 @@ def digits(samples):
 @pytest.mark.parametrize(
     ("port", "options", "batch_size", "samples"),
     [
-        (snntorch5, {"num_steps": 10}, 64, 1280),
         (snntorch5, {"num_steps": 10, "readout": True, "gradient": "accumulated"}, 64, 1280),
         (snntorch6, {"num_steps": 8}, 32, 1600),
-        slow((conv_fashion_mnist, {"channels": 8}, 32, 1600)),
-        slow((conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600)),
-        (conv_fashion_mnist, {"channels": 8, "gradient": "accumulated"}, 32, 1600),
+        (conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600),
     ],
-    ids=["snntorch5", "readout", "snntorch6", "cells", "layers", "accumulated"],
+    ids=["snntorch5", "snntorch6", "conv_fashion_mnist"],
 )
 def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
     """A tenth would be chance."""
@@ -361,24 +313,10 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
     assert accuracy > 0.35
 
 
-def test_potentials_are_those_of_the_neurons():
-    """Above the threshold where the same neurons fire; `mem` of snnTorch before the reset."""
-    model = snntorch5.network(num_steps=6, reset_delay=False)
-    x = digits(20).train[0] * 2
-    hidden, output = next(layer for layer in model.layers if isinstance(layer, ksbp.SpikingRNN)).cell.cells
-    spiking = ksbp.LIFCell(output.synapse, output.beta, reset_mechanism="subtract", surrogate="atan")
-    currents = ksbp.ConstantEncoder(6)(x.reshape(len(x), -1))
-    spikes = ksbp.SpikingRNN(ksbp.SequentialCell([hidden, spiking]), return_sequences=True)(currents)
-    assert 0 < np.mean(spikes) < 1
-    np.testing.assert_array_equal(model(x) > 1.0, spikes > 0)
-
-
 @pytest.mark.parametrize("main, arguments, match", [
     (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
-    (compare_gradients.main, ["--epochs", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
     (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
     (calibrate_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
-    (calibrate_vgg9.main, ["--steps", "0", "--output", "page.md"], "must be a multiple of 50. Received: 0"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
@@ -397,9 +335,8 @@ def small_vgg(input_shape, classes, **kwargs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("factory", [small_vgg, ksbp.models.spiking_vgg9])
-def test_calibrate_vgg9(factory, monkeypatch, tmp_path):
-    monkeypatch.setattr(ksbp.models, "spiking_vgg9", factory)
+def test_calibrate_vgg9(monkeypatch, tmp_path):
+    monkeypatch.setattr(ksbp.models, "spiking_vgg9", small_vgg)
     rng = np.random.default_rng(0)
     split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
     images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)

@@ -54,13 +54,8 @@ def test_links(source):
         assert (FOLDER / target).exists(), target
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem[0] == "2" else pytest.mark.slow)  # the cheapest one
-        for path in SOURCES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_runs(source, few_digits, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib", reason="needs pip install 'keras-spiking-bp[data]'")
     if "ai_edge_litert" in source.read_text():

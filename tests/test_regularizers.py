@@ -7,8 +7,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.regularizers import FiringRate
-from tests.networks import noisy_patterns
-from tests.slow import slow
 
 
 def network(gradient="accumulated", **kwargs):
@@ -28,13 +26,12 @@ def penalty_of(rates, target, strength):
     return strength * np.mean((of_channels - target) ** 2)
 
 
-@pytest.mark.parametrize("shape", [(6, 3), (6, 4, 4, 3)])
-@pytest.mark.parametrize("copies", [1, 2])
-def test_the_penalty(shape, copies):
+def test_the_penalty():
     """It returns the sum over the batch: each sample has the same share of it, whatever the size of the batch."""
-    rates = np.concatenate([np.random.default_rng(1).uniform(0, 1, shape).astype("float32")] * copies)
-    expected = penalty_of(rates[:6], 0.3, 2.0)
-    assert float(FiringRate(0.3, 2.0)(rates)) / len(rates) == pytest.approx(expected, rel=1e-5)
+    rates = np.random.default_rng(1).uniform(0, 1, (6, 4, 4, 3)).astype("float32")
+    for copies in (1, 2):
+        loss = float(FiringRate(0.3, 2.0)(np.concatenate([rates] * copies)))
+        assert loss / (6 * copies) == pytest.approx(penalty_of(rates, 0.3, 2.0), rel=1e-5)
 
 
 def test_the_loss_of_fit_contains_the_penalty_of_each_layer():
@@ -54,11 +51,11 @@ def test_the_loss_of_fit_contains_the_penalty_of_each_layer():
     assert len(model.losses) == 3
 
 
-@pytest.mark.parametrize("steps_seen", [8, 5])
-def test_its_gradient_is_that_of_the_counts(steps_seen):
+def test_its_gradient_is_that_of_the_counts():
     """Against NumPy, for integrate-and-fire neurons that reset by subtraction: d count / d net = 1 where it fired."""
     dense = keras.layers.Dense(5, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(0.2, 0.3, seed=1))
     cell = ksbp.LIFCell(dense, beta=1.0, reset_mechanism="subtract", activity_regularizer=FiringRate(0.3, 2.0))
+    steps_seen = 5  # of 8
     layer = ksbp.SpikingRNN(cell)
     spikes = np.random.default_rng(1).integers(0, 2, (6, 8, 4)).astype("float32")
     mask = np.broadcast_to(np.arange(8) < steps_seen, (6, 8))
@@ -88,17 +85,8 @@ def test_dropout_does_not_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network_of", ["vgg", "resnet"])
-def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
-    keras.utils.set_random_seed(0)  # the order of the batches
-    penalty = FiringRate(0.3, 10.0)
-    if network_of == "vgg":
-        model = network(activity_regularizer=penalty)
-    else:
-        model = ksbp.models.spiking_resnet(
-            (8, 8, 2), 4, [(8, 1), (12, 2)], [], num_steps=8, stem_filters=8, seed=0, reset_mechanism="subtract",
-            surrogate="bounded", encoder=ksbp.ConstantEncoder(8), activity_regularizer=penalty, preset="paper",
-        )  # fmt: skip
+def test_it_brings_a_network_to_the_rate_and_keeps_it_there():
+    model = network(activity_regularizer=FiringRate(0.3, 10.0))
     x = images(32)
     ksbp.calibrate(model, x, 0.1)
 
@@ -114,26 +102,8 @@ def test_it_brings_a_network_to_the_rate_and_keeps_it_there(network_of):
     assert max(distances()) < 0.1, distances()
 
 
-@pytest.mark.slow
-def test_a_penalty_of_keras_itself_silences():
-    x, y = noisy_patterns(64)
-    spikes = []
-    for regularizer in (None, keras.regularizers.L1(0.05)):
-        keras.utils.set_random_seed(0)
-        model = network(activity_regularizer=regularizer)
-        ksbp.calibrate(model, x, 0.3)
-        model.compile(keras.optimizers.Adam(0.005), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        model.fit(x, y, batch_size=16, epochs=5, verbose=0)
-        rows = ksbp.analysis.activity(ksbp.analysis.run(model, x, verbose=0)).rows
-        spikes.append({row["layer"]: row["spikes"] for row in rows})
-    assert spikes[1]["total"] < 0.75 * spikes[0]["total"]
-    for name in ("conv2", "fc1"):
-        assert spikes[1][name] < 0.8 * spikes[0][name]
-
-
-@pytest.mark.parametrize("policy", [None, slow("mixed_bfloat16")])
-def test_round_trips(tmp_path, policy):
-    model = network(activity_regularizer=FiringRate(0.2, 3.0), dtype=policy)
+def test_round_trips(tmp_path):
+    model = network(activity_regularizer=FiringRate(0.2, 3.0))
     x, y = images(), np.eye(4, dtype="float32")[np.random.default_rng(1).integers(0, 4, 8)]
     model.compile(keras.optimizers.SGD(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     model.save(tmp_path / "model.keras")
@@ -143,16 +113,12 @@ def test_round_trips(tmp_path, policy):
         cells = {neuron.name: neuron for neuron in loaded.layers[-1].cell.neurons()}
         assert cells[name].activity_regularizer.get_config() == {"firing_rate": 0.2, "strength": 3.0}
         assert cells["pool1"].activity_regularizer is None
-    ksbp.export.export_saved_model(model, tmp_path / "saved")
-    served = tf.saved_model.load(tmp_path / "saved").signatures["images"](images=tf.constant(x))["outputs"]
-    np.testing.assert_allclose(served, model(x), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
-        ({"firing_rate": 1.0}, "`firing_rate` must be a number above 0 and below 1"),
         ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
     ],
 )
@@ -207,16 +173,6 @@ def gradient_of_penalty(layer, spikes, kernel):
     return tape.gradient(loss, kernel)
 
 
-@pytest.mark.parametrize("neuron", [{}, {"surrogate": "atan"}])
-def test_a_neuron_that_fires_at_every_step_comes_back(neuron):
-    """By the paper's derivative, and by a surrogate."""
-    layer, spikes, kernel = always_firing(penalty=FiringRate(0.3, 3.0), **neuron)
-    optimizer = keras.optimizers.SGD(0.05)
-    for _ in range(50):
-        optimizer.apply([gradient_of_penalty(layer, spikes, kernel)], [kernel])
-    np.testing.assert_allclose(layer(spikes), 0.3, atol=0.1)
-
-
 def test_a_penalty_has_the_derivative_of_the_loss():
     """On the count of an integrate-and-fire neuron at its upper bound: 1 by the paper, none of `bounded`."""
     penalty = FiringRate(0.3, 1.0)
@@ -240,11 +196,10 @@ def test_it_asks_neurons_that_got_no_charge_for_nothing():
     np.testing.assert_array_equal(tape.gradient(loss, kernel), np.zeros((2, 1)))
 
 
-@pytest.mark.parametrize("surrogate", ["bounded", "atan"])
-def test_a_silent_neuron_that_is_on_its_way_is_raised(surrogate):
+def test_a_silent_neuron_that_is_on_its_way_is_raised():
     """Surrogates have a derivative there; the paper's has none."""
     ends = []
-    for derivative in (surrogate, None):
+    for derivative in ("atan", None):
         layer, spikes, kernel = always_firing(FiringRate(0.3, 3.0), surrogate=derivative)
         kernel.assign(np.full((2, 1), 0.02))
         assert not layer(spikes).numpy().any()
@@ -254,18 +209,3 @@ def test_a_silent_neuron_that_is_on_its_way_is_raised(surrogate):
         ends.append(float(layer(spikes)[0, 0]))
     assert ends[0] == pytest.approx(0.3, abs=0.1)
     assert ends[1] == 0
-
-
-def test_a_sample_without_a_step_gets_no_gradient():
-    """Its initial potential is between the bounds, and a bias would count as one step."""
-    dense = keras.layers.Dense(3, bias_initializer="ones", kernel_initializer="zeros")
-    cell = ksbp.LIFCell(
-        dense, initial_membrane=0.5, reset_mechanism="subtract", surrogate="bounded",
-        activity_regularizer=FiringRate(0.3, 2.0),
-    )  # fmt: skip
-    layer = ksbp.SpikingRNN(cell)
-    with tf.GradientTape() as tape:
-        layer(np.ones((2, 4, 5), "float32"), mask=tf.zeros((2, 4), tf.bool))
-        (loss,) = layer.losses
-    assert float(loss) > 0
-    np.testing.assert_array_equal(tape.gradient(loss, dense.bias), np.zeros(3))

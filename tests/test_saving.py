@@ -43,16 +43,16 @@ def network(**kwargs):
 X = np.random.default_rng(0).integers(-1, 2, (2, 6, 8, 8, 2)).astype("float32")
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
+@pytest.mark.parametrize("gradient", slow_except(["accumulated", "bptt"], "accumulated"))
 def test_keras_file(tmp_path, gradient):
     y, model = np.ones((2, 6, 3), "float32"), network(gradient=gradient, return_sequences=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss="mse")
-    model.fit(X, y, epochs=2, verbose=0)
+    model.fit(X, y, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert np.abs(model(X)).max() > 0.1  # not a silent network
-    np.testing.assert_array_equal(loaded(X), model(X))
-    np.testing.assert_array_equal(loaded(X, training=True), model(X, training=True))
+    outputs = model.predict(X, verbose=0)
+    assert np.abs(outputs).max() > 0.1  # not a silent network
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), outputs)
     assert loaded.layers[1].gradient == gradient
     losses = [m.fit(X, y, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, loaded)]
     assert losses[0] == losses[1]
@@ -96,16 +96,8 @@ def test_cells_of_the_users_keep_their_arguments():
     assert OfNoLayers.from_config(OfNoLayers(gain=3.0).get_config()).gain == 3.0
 
 
-def graph_network():
-    cells = [(ksbp.LIFCell(keras.layers.Conv2D(2, 3), name=name), "input") for name in "ab"]
-    join = (keras.layers.Add(name="sum"), ["a", "b"])
-    cell = ksbp.GraphCell([*cells, join, (ksbp.ReadoutCell(keras.layers.Conv2D(3, 3)), "sum")])
-    return keras.Sequential([keras.Input((5, 8, 8, 2)), ksbp.SpikingRNN(cell)])
-
-
-@pytest.mark.parametrize("make", [network, graph_network])
-def test_a_checkpoint_of_tensorflow(make, tmp_path):
-    model, fresh = make(), make()
+def test_a_checkpoint_of_tensorflow(tmp_path):
+    model, fresh = network(), network()
     for variable in model.weights:
         variable.assign(variable + 1)
     path = tf.train.Checkpoint(model=model).save(tmp_path / "checkpoint")
@@ -157,16 +149,11 @@ def test_another_seed_stays_another_seed(tmp_path):
 
 
 def test_in_a_fresh_process(tmp_path):
-    """`model.export` without the library: any batch size, any number of steps, and Poisson spikes drawn inside. Then
-    the `.keras` file with it."""
+    """`model.export` without the library, any batch size and number of steps; then the `.keras` file with it."""
     model = network()
     model.compile(keras.optimizers.SGD(0.01), ksbp.losses.SumSquaredError())
     model.save(tmp_path / "model.keras")
-    images = keras.Input((8,))
-    readout = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
-    with_encoder = keras.Model(images, readout(ksbp.PoissonEncoder(num_steps=50, seed=0)(images)))
     model.export(tmp_path / "spikes", verbose=False)
-    with_encoder.export(tmp_path / "images", verbose=False)
     np.save(tmp_path / "x.npy", X)
     program = (
         "import sys, numpy as np, tensorflow as tf\n"
@@ -174,9 +161,6 @@ def test_in_a_fresh_process(tmp_path):
         "x = np.load(folder + '/x.npy')\n"
         "spikes = tf.saved_model.load(folder + '/spikes')\n"
         "np.savez(folder + '/y.npz', a=spikes.serve(x), b=spikes.serve(x[:1, :4]))\n"
-        "images = tf.saved_model.load(folder + '/images')\n"
-        "y = images.serve(np.full((3, 8), 0.5, 'float32')).numpy()\n"
-        "assert y.shape == (3, 3) and np.isfinite(y).all() and (y[0] != y[1]).any()\n"
         "assert 'keras_spiking_bp' not in sys.modules\n"
         "import keras, keras_spiking_bp\n"
         "model = keras.models.load_model(folder + '/model.keras')\n"

@@ -8,7 +8,6 @@ import types
 import numpy as np
 import pytest
 
-from benchmarks import sections
 from benchmarks import time_to_accuracy as bench
 
 KEY = ("fake", 4, "fp32")
@@ -93,60 +92,3 @@ def test_it_ends_when_the_last_accuracy_is_reached(begun):
     assert len(library.steps) == 2 * len(case["curve"]) < 24
     assert bench.reached(case["curve"], 0.25) == case["curve"][-1]["seconds"]
     assert bench.reached(case["curve"], 0.9) is None
-
-
-def test_the_page(begun):
-    report = begun(Fake(), "page", targets=(0.1, 0.99))
-    case = report["cases"][0]
-    for row in case["curve"]:
-        row["seconds"] *= 0
-        row["seconds"] += 100 * row["epoch"]
-    slower = json.loads(json.dumps(case)) | {"library": "other", "finished": False, "seconds": 2.5 * case["seconds"]}
-    for row in slower["curve"]:
-        row["seconds"] *= 2.5
-    slowest = json.loads(json.dumps(case)) | {"library": "slowest", "seconds": 1234.5, "others": 0.0}
-    slowest["curve"] = [case["curve"][0] | {"accuracy": 0.05}]
-    halted = slowest | {"library": "halted", "finished": False}
-    report["cases"] = [slower | {"others": 0.125}, case | {"library": "ours", "others": 0.0}, slowest, halted]
-    page = "\n".join(sections.time_to_accuracy(report))
-    first = bench.reached(case["curve"], 0.1)
-    assert f"| ours, T = 4, fp32 | {first:.0f} (1.00 x) | not in {case['seconds']:.0f} |" in page
-    assert f"| other, T = 4, fp32 | {2.5 * first:.0f} (2.50 x) | > {slower['seconds']:.0f} |" in page
-    assert "| slowest, T = 4, fp32 | not in 1234 | not in 1234 |" in page
-    assert f"| halted, T = 4, fp32 | > 1234 (> {1234.5 / first:.2f} x) | > 1234 |" in page
-    assert "a processor, 2 cores; other processes took at most 12.5% of them" in page
-    options = (
-        "--epochs 3 --targets 0.1 0.99 --libraries other ours slowest halted --num-steps 4 --precisions fp32 "
-        "--data-dir FOLDER --output FILE"
-    )
-    assert f"python -m benchmarks.time_to_accuracy {options}`" in page
-    usual = report | {"settings": report["settings"] | {"targets": [0.6, 0.7, 0.8]}}
-    assert "--epochs 3 --libraries other" in "\n".join(sections.time_to_accuracy(usual))
-    again = "\n".join(sections.on_another_processor(report | {"remark": "Ours was first"}))
-    assert again.startswith("### On another processor\n\nThe same. Ours was first. a processor, 2 cores; other")
-    rows = [line for line in page.splitlines() if line.startswith("| ")]
-    assert rows == [line for line in again.splitlines() if line.startswith("| ")] and len(rows) == 6
-    assert "took at most 12.5% of them" in again and f"python -m benchmarks.time_to_accuracy {options}`" in again
-
-
-def test_images_are_moved_and_flipped_and_never_scaled():
-    """Each crop is a window of the padded image, or its mirror image."""
-    rng = np.random.default_rng(1)
-    images, labels = rng.normal(size=(70, 8, 8, 3)).astype("float32"), np.arange(70)
-    ((crops, chosen),) = bench.batches(images, labels, epoch=3)
-    moved = set()
-    for crop, label in zip(crops, chosen, strict=True):
-        padded = np.pad(images[label], ((4, 4), (4, 4), (0, 0)))
-        found = [
-            (row, column, flip)
-            for row in range(9)
-            for column in range(9)
-            for flip in (1, -1)
-            if np.array_equal(padded[row : row + 8, column : column + 8][:, ::flip], crop)
-        ]
-        assert found
-        moved.add(found[0])
-    assert len(moved) > 30
-    again, other = next(bench.batches(images, labels, 3)), next(bench.batches(images, labels, 4))
-    np.testing.assert_array_equal(again[0], crops)
-    assert not np.array_equal(other[1], chosen)

@@ -40,27 +40,6 @@ def test_bars_are_as_long_as_the_figures(setting):
     assert operations.plot().patches[0].get_width() == operations.rows[0]["accumulates"]
 
 
-def test_curves_are_the_rows(setting):
-    curve = analysis.accuracy_over_time(setting[-1])
-    upper, lower = curve.plot()
-    np.testing.assert_allclose(upper.lines[0].get_ydata(), [100 * row["accuracy"] for row in curve.rows])
-    np.testing.assert_allclose(lower.lines[0].get_ydata(), [row["spikes"] for row in curve.rows])
-
-
-def test_curves_of_one_step_are_points(setting):
-    model = ksbp.models.spiking_vgg(
-        (8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=1, encoder=None, seed=0, preset="paper"
-    )
-    spikes = setting[1][:, :1]
-    done = analysis.run(model, spikes, np.arange(5) % 3, verbose=0)
-    upper, lower = analysis.accuracy_over_time(done).plot()
-    left, _ = analysis.compare({"one": done}).plot()
-    potentials = analysis.pictures.membranes(model, spikes, "conv1")
-    for line in (upper.lines[0], lower.lines[0], left.lines[0], potentials.lines[0]):
-        assert len(line.get_xdata()) == 1 and line.get_marker() == "o"
-    assert analysis.accuracy_over_time(setting[-1]).plot()[0].lines[0].get_marker() == "None"
-
-
 def test_raster_has_a_mark_for_each_spike_and_traces_are_potentials(setting):
     model, spikes, _ = setting
     found = traces(model, spikes[1:2])
@@ -76,14 +55,6 @@ def test_raster_has_a_mark_for_each_spike_and_traces_are_potentials(setting):
     axis = analysis.pictures.membranes(model, spikes, "readout", sample=1, neurons=1)
     potentials = found["readout"]["membrane"][0]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), potentials[:, potentials[-1].argmax()], rtol=1e-6)
-
-
-def test_comparison_shows_each_row(setting):
-    done = setting[-1]
-    table = analysis.compare({"a": done, "b": done})
-    left, right = table.plot()
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a", "b"]
-    assert [bar.get_width() for bar in right.patches] == [row["energy_nj"] / 1000 for row in table.rows]
 
 
 def test_given_axes_are_drawn_on_and_keep_their_style(setting):
@@ -118,16 +89,3 @@ def test_bad_input_is_refused(setting):
     ):
         with pytest.raises(ValueError, match=message):
             call()
-
-
-def test_a_sample_of_several_inputs():
-    inputs = [keras.Input((5, 4), name=name) for name in "ab"]
-    cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3), name="hidden")])
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(keras.layers.Add()(inputs)))
-    of_a, of_b = np.random.default_rng(0).integers(0, 2, (2, 3, 5, 4)).astype("float32")
-    for given in ([of_a, of_b], {"a": of_a, "b": of_b}):
-        axis = analysis.pictures.membranes(model, given, "hidden", sample=2)
-        hidden = traces(model, keras.tree.map_structure(lambda x: x[2:], given))["hidden"]
-        counts = hidden["spikes"][0].sum(0)
-        assert counts.max() > counts.min()
-        np.testing.assert_allclose(axis.lines[0].get_ydata(), hidden["membrane"][0][:, counts.argmax()], rtol=1e-6)

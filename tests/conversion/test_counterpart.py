@@ -39,15 +39,6 @@ def test_is_the_stock_network_with_the_same_weights():
     assert ann.count_params() == snn.count_params()
 
 
-def test_a_layer_without_weights_at_two_places():
-    pool, inputs = keras.layers.AveragePooling2D(2), keras.Input((8, 8, 1))
-    parts = [ksbp.LIFCell(keras.layers.Conv2D(2, 1)), pool, ksbp.LIFCell(keras.layers.Conv2D(3, 1)), pool]
-    cell = ksbp.SequentialCell([*parts, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
-    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(4)(inputs)))
-    expected = ksbp.ann_counterpart(model, share_weights=True)(images())
-    np.testing.assert_allclose(ksbp.ann_counterpart(model)(images()), expected, rtol=1e-6)
-
-
 def test_residual_network_adds_currents_before_the_activation():
     snn = ksbp.models.spiking_resnet(
         (8, 8, 2), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[], num_steps=3, seed=0, preset="paper"
@@ -71,12 +62,11 @@ def test_shared_weights_are_the_same_variables():
     assert [id(v) for v in ann.trainable_weights] == [id(v) for v in snn.trainable_weights]
 
 
-@pytest.mark.parametrize("make", [
-    lambda seed: ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=seed, preset="paper"),
-    lambda seed: ksbp.models.spiking_resnet((8, 8, 1), 3, stem_filters=4, blocks=[(4, 1), (6, 2)], dense_units=[5],
-                                            num_steps=4, seed=seed, preset="paper"),
-])  # fmt: skip
-def test_weights_are_copied_both_ways(make):
+def test_weights_are_copied_both_ways():
+    def make(seed):
+        blocks = {"stem_filters": 4, "blocks": [(4, 1), (6, 2)], "dense_units": [5]}
+        return ksbp.models.spiking_resnet((8, 8, 1), 3, **blocks, num_steps=4, seed=seed, preset="paper")
+
     snn, other = make(0), make(1)
     ann = ksbp.ann_counterpart(snn)
     ann.compile("sgd", "mse")
@@ -105,24 +95,6 @@ def test_trains_saves_and_takes_low_precision(tmp_path):
     assert ann(x).dtype == "float32"
 
 
-@pytest.mark.parametrize("behind", [
-    [keras.layers.AveragePooling2D(2), keras.layers.ReLU(), keras.layers.Flatten()],
-    [keras.layers.Flatten(), keras.layers.ReLU()],
-])  # fmt: skip
-def test_neurons_without_weights_of_their_own_are_rectified_too(behind):
-    """As in a network converted from an ANN that averages, or moves, currents."""
-    ann = keras.Sequential(
-        [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), *behind, keras.layers.Dense(6, activation="relu"),
-         keras.layers.Dense(3)]
-    )  # fmt: skip
-    images = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
-    again = ksbp.ann_counterpart(ksbp.convert_to_snn(ann, images))
-    assert np.min(keras.Sequential(ann.layers[:2])(images)) < -0.5  # else there would be nothing to rectify
-    logits, expected = again(images).numpy(), ann(images).numpy()
-    unit = np.linalg.norm(logits) / np.linalg.norm(expected)  # conversion scales the outputs
-    np.testing.assert_allclose(logits / unit, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
-
-
 @pytest.mark.parametrize("offset", ["bias", "normalization"])
 def test_the_scale_of_the_encoder_is_kept(offset):
     ann = keras.Sequential([keras.Input((8,)), keras.layers.Dense(6, activation="relu", use_bias=offset == "bias")])
@@ -144,38 +116,6 @@ def test_the_scale_of_the_encoder_is_kept(offset):
         np.testing.assert_array_equal(now, weight)
 
 
-def test_layers_before_the_encoder_are_copied():
-    def made():
-        inputs = keras.Input((6, 6, 1))
-        currents = keras.layers.Conv2D(2, 3, name="stem")(inputs)
-        cell = ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
-        return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(4)(currents)))
-
-    images = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype("float32")
-    for share_weights in (False, True):
-        snn = made()
-        ann = ksbp.ann_counterpart(snn, share_weights=share_weights)
-        stem, before, outputs = snn.get_layer("stem"), snn.get_weights()[0], snn(images)
-        np.testing.assert_allclose(ann(images), 4 * outputs / np.sum(0.99 ** np.arange(1, 5)), rtol=1e-4, atol=1e-5)
-        ann.compile("sgd", "mse")
-        ann.fit(images, np.ones((8, 3), "float32"), verbose=0)
-        assert np.array_equal(stem.kernel, before) is not share_weights
-
-
-def test_an_adapted_normalization_before_the_encoder_and_in_a_synapse():
-    """Keras' layer computes with constants that it takes from its weights when it is built, adapted or loaded."""
-    x = (5 * np.random.default_rng(0).normal(3, 2, (8, 6))).astype("float32")
-    first = keras.layers.Normalization()
-    first.adapt(x)
-    inputs = keras.Input((6,))
-    synapse = keras.Sequential([keras.layers.Normalization(mean=1.0, variance=4.0), keras.layers.Dense(3)])
-    snn = keras.Model(
-        inputs, ksbp.SpikingRNN(ksbp.ReadoutCell(synapse, beta=1.0))(ksbp.ConstantEncoder(4)(first(inputs)))
-    )
-    for model in (ksbp.ann_counterpart(snn), ksbp.fold_batch_normalization(snn)):
-        np.testing.assert_allclose(model(x), snn(x), rtol=1e-4, atol=1e-5)
-
-
 def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused():
     inputs = keras.Input((8, 8, 1))
     encoded = ksbp.ConstantEncoder(3)(keras.layers.Rescaling(1 / 255)(inputs))
@@ -189,8 +129,9 @@ def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused(
         ksbp.ann_counterpart(behind)
 
 
-@pytest.mark.parametrize("pooling", [slow(keras.layers.AveragePooling2D), keras.layers.MaxPooling2D])
-@pytest.mark.parametrize("share_weights", [slow(True), False])
+@pytest.mark.parametrize(
+    ("pooling", "share_weights"), [slow((keras.layers.AveragePooling2D, True)), (keras.layers.MaxPooling2D, False)]
+)
 def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights):
     """As a stock network: a normalised shortcut, plain averages or maxima, and statistics that are copied both ways."""
     kind = "max" if pooling is keras.layers.MaxPooling2D else "average"
@@ -234,19 +175,6 @@ def test_weights_before_the_encoder_are_copied_too():
     snn.get_layer("front").kernel.assign(snn.get_layer("front").kernel - 2.0)
     ksbp.copy_weights(snn, ann)
     np.testing.assert_array_equal(snn.get_layer("front").kernel, ann.get_layer("before_encoder").layers[-1].kernel)
-
-
-def test_names_of_the_counterpart():
-    def network(*names):
-        cells = [ksbp.LIFCell(keras.layers.Dense(4, name="same"), name=name) for name in names]
-        inputs = keras.Input((4,))
-        cell = ksbp.SequentialCell([*cells, ksbp.ReadoutCell(keras.layers.Dense(3))])
-        return keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
-
-    ann = ksbp.ann_counterpart(network("images", "other"), name="mine")
-    assert ann.name == "mine" and {"images", "other"} < {layer.name for layer in ann.layers}
-    with pytest.raises(ValueError, match="unique"):
-        ksbp.ann_counterpart(network("one", "other"), share_weights=True)
 
 
 def on_sequences(*layers):

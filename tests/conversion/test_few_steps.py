@@ -22,7 +22,7 @@ def least_error(*args):
     return histogram.least_error(*args)
 
 
-@pytest.mark.parametrize("percentile", [99.99, 99.9, 75, 50.01])
+@pytest.mark.parametrize("percentile", [99.9, 50.01])
 def test_percentiles_of_batches_are_those_of_all_numbers(percentile):
     largest = Largest(percentile, NUMBERS.size)
     for batch in NUMBERS:
@@ -41,7 +41,7 @@ def counted(values, norm, steps, start):
     return norm * count / steps
 
 
-@pytest.mark.parametrize("steps, start", [(4, 0.5), (16, 0.5), (16, 0.0)])
+@pytest.mark.parametrize("steps, start", [(4, 0.5), (16, 0.0)])
 def test_the_threshold_of_least_error(steps, start):
     norm = least_error(steps, start)
     errors = {
@@ -108,14 +108,6 @@ def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
     misses = [np.abs(found.mean(0) - expected.mean(0)).max() for found in (plain, calibrated)]
     assert misses[0] > 20 * misses[1]
     assert ((calibrated - expected) ** 2).mean() < ((plain - expected) ** 2).mean()
-
-
-def test_progress_is_shown(capsys):
-    ksbp.convert_to_snn(one_layer(), np.ones((60, 5), "float32"), 4, calibrate_biases=True, verbose=1)
-    shown = capsys.readouterr().out
-    assert "2/2" in shown  # two batches, one layer of neurons
-    ksbp.convert_to_snn(one_layer(), np.ones((60, 5), "float32"), 4, calibrate_biases=True)
-    assert not capsys.readouterr().out
 
 
 def test_a_maximum_is_the_scale_of_its_layer():

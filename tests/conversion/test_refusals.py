@@ -1,7 +1,5 @@
 """What only looks as a layer that can be converted is refused by name; what only looks otherwise is not."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from keras_spiking_bp.conversion.graph import RELU
 from keras_spiking_bp.conversion.read import read
 from tests.conversion.limit import in_the_limit
 from tests.conversion.test_convert import trained_looking
-from tests.slow import slow_except
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 6, 6, 3)).astype("float32")
 
@@ -80,9 +77,6 @@ BAD = {
     "a softmax inside": (
         lambda: chain(layers.Dense(3, activation="softmax", name="inside")), ValueError, "'inside'.*softmax"
     ),
-    "a scale of each row": (
-        lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((6, 1, 1)), name="own")), ValueError, "broadcast"
-    ),
     "a scale of each place": (
         lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((1, 6, 3)), name="own")), ValueError, "broadcast"
     ),
@@ -144,13 +138,7 @@ def test_a_subclass_that_computes_as_its_base_is_converted():
     agrees(ann, ann.predict(IMAGES, verbose=0))
 
 
-@pytest.mark.parametrize(("relu", "softmax"), slow_except(
-    itertools.product(
-        (tf.nn.relu, keras.ops.relu), (tf.nn.softmax, keras.ops.softmax, "softmax", tf.nn.sigmoid)
-    ),
-    (tf.nn.relu, tf.nn.softmax), (keras.ops.relu, keras.ops.softmax), (tf.nn.relu, "softmax"),
-    (keras.ops.relu, tf.nn.sigmoid),
-))  # fmt: skip
+@pytest.mark.parametrize(("relu", "softmax"), [(tf.nn.relu, keras.ops.softmax), (keras.ops.relu, tf.nn.sigmoid)])
 def test_functions_of_tensorflow_and_keras_are_known(softmax, relu):
     ann = trained_looking(chain(layers.Conv2D(4, 3, activation=relu), end=layers.Dense(3, activation=softmax)))
     logits = keras.Sequential([*ann.layers[:-1], layers.Dense(3)])
@@ -159,7 +147,7 @@ def test_functions_of_tensorflow_and_keras_are_known(softmax, relu):
     agrees(ann, logits.predict(IMAGES, verbose=0))
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (4,), (1, 1, 4), (1, 1, 1, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("shape", [(), (4,), (1, 1, 1, 4)])
 def test_rescaling_between_layers_takes_one_number_or_one_a_channel(shape):
     scale, offset = np.random.default_rng(3).uniform(0.5, 1.5, (2, *shape))
     rescaling = layers.Rescaling(scale, offset)
@@ -199,13 +187,3 @@ def test_what_one_branch_prepares_is_not_prepared_for_the_other():
     outputs = layers.Dense(3)(layers.Flatten()(layers.Concatenate()([left, right])))
     graph = read(keras.Model(inputs, outputs))
     assert graph.front is None
-
-
-@pytest.mark.parametrize(
-    "dropout", [layers.SpatialDropout2D(0.3), layers.Dropout(0.3, noise_shape=(None, 1, 1, 4)), layers.Dropout(0.3)]
-)
-def test_dropout_of_whole_channels_is_not_that_of_neurons(dropout):
-    graph = read(chain(layers.Conv2D(4, 3, activation="relu"), dropout))
-    rate = 0.3 if type(dropout) is layers.Dropout and dropout.noise_shape is None else 0.0
-    assert [node.dropout for node in graph if node.kind == RELU] == [rate]
-    assert not any(isinstance(node.layer, layers.Dropout) for node in graph)

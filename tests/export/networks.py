@@ -104,7 +104,7 @@ def small(**kwargs):
     return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs, preset="paper")
 
 
-def spikes(samples=3, num_steps=100, shape=(12, 12, 1), low=-1):
+def spikes(samples=3, num_steps=40, shape=(12, 12, 1), low=-1):
     """Spikes (B, T, ...): -1 (or `low`), 0 and 1."""
     return np.random.default_rng(0).integers(low, 2, (samples, num_steps, *shape)).astype("float32")
 

@@ -8,6 +8,7 @@ from tests.pages import ROOT, run, snippets
 PAGE = ROOT / "docs" / "export.md"
 
 
+@pytest.mark.slow
 def test_snippets(monkeypatch, tmp_path):
     for package in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
         pytest.importorskip(package, reason="needs the packages of the extra `export`")

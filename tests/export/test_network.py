@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from tests.export.networks import lenet
 
 
 def small(**kwargs):
@@ -95,29 +94,12 @@ def test_what_cannot_be_exported(case, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_trains_otherwise(tmp_path):
-    class TrainedOtherwise(keras.Model):
-        def train_step(self, data):
-            return super().train_step(data)
-
-    inputs = keras.Input((5, 4))
-    ksbp.export.export_saved_model(TrainedOtherwise(inputs, small()(inputs)), tmp_path / "a")
-
-
 def test_a_sequential_model(tmp_path):
     model = keras.Sequential([keras.Input((4,)), ksbp.PoissonEncoder(5), small()])
     ksbp.export.export_saved_model(model, tmp_path / "saved_model")
     serve = tf.saved_model.load(tmp_path / "saved_model").signatures["images"]
     images = np.random.default_rng(0).random((2, 4), "float32")
     np.testing.assert_allclose(serve(images=tf.constant(images))["outputs"], model(images), atol=1e-5)
-
-
-@pytest.mark.parametrize("arguments", [{}, {"form": "step"}])
-def test_lower_precision_in_litert(tmp_path, arguments):
-    model = lenet(num_steps=5, dtype="mixed_bfloat16")
-    with pytest.raises(ValueError, match=r"float32 for LiteRT.*'mixed_bfloat16'.*set_weights"):
-        ksbp.export.export_litert(model, tmp_path / "x.tflite", **arguments)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_spiking_layer_with_a_call_of_its_own(tmp_path):

@@ -15,13 +15,12 @@ from tests.export.networks import (
     lenet,
     maxima,
     recurrent,
-    resnet,
     spikes,
 )
 from tests.slow import slow
 
 
-@pytest.mark.parametrize("network", [lenet, recurrent, *(slow(n) for n in (maxima, resnet))])
+@pytest.mark.parametrize("network", [recurrent, slow(lenet), slow(maxima)])
 def test_step_by_step_in_a_fresh_process(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
@@ -43,7 +42,7 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
     np.testing.assert_allclose(outputs, expected["outputs"][:1, -1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", [lenet, maxima, recurrent, ends_in_spikes])
+@pytest.mark.parametrize("network", [maxima, ends_in_spikes])
 def test_spikes_of_every_layer(tmp_path, network):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")

@@ -55,15 +55,6 @@ def test_a_neuron_without_leak_may_have_infinite_parameters():
     np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
 
 
-def test_one_number_where_all_neurons_have_it():
-    tau = np.float32([1e-2, 2e-2, 1e-2])
-    found = equations.read_lif("n", node("LIF", tau=tau, r=tau / np.float32(DT), v_threshold=0.5), DT)
-    np.testing.assert_allclose(found["beta"], 1 - DT / tau)
-    np.testing.assert_allclose(found["threshold"], 0.5)
-    found = equations.read_lif("n", node("LIF"), DT)
-    assert all(isinstance(value, float) for value in found.values())
-
-
 def test_a_resting_potential_is_a_current():
     assert equations.read_resting_current(node("LIF", v_leak=2.0)) == pytest.approx(2.0 / 100)
 
@@ -101,9 +92,3 @@ def test_a_time_constant_of_one_step_leaves_no_memory():
     found = equations.read_lif("n", node("LIF", tau=np.float32(DT), r=1.0), DT)
     assert float(np.float32(DT)) < DT
     assert found == {"beta": equations.NO_MEMORY, "threshold": pytest.approx(1.0), "gain": 1.0}
-
-
-def test_thresholds_that_hardly_differ_are_kept():
-    wanted = np.float32([1.0, np.nextafter(np.float32(1), np.float32(0)), 1.0])
-    found = equations.read_lif("n", node("LIF", tau=1e-2, r=1e-2 / DT, v_threshold=wanted), DT)
-    np.testing.assert_array_equal(np.float32(found["threshold"]), wanted)

@@ -152,42 +152,6 @@ def test_a_network_of_snntorch_trains_on_with_its_gradients(snntorch, name):
         np.testing.assert_allclose(ours, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_a_network_of_spikingjelly_trains_on_with_its_gradients(nir_exchange):
-    """Its neurons divide the input by tau: their potentials are not ours."""
-    import torch
-    from spikingjelly.activation_based import layer, neuron, surrogate
-
-    rng = np.random.default_rng(0)
-    arguments = {"surrogate_function": surrogate.ATan(), "detach_reset": True, "v_reset": 0.0}
-    module = torch.nn.Sequential(
-        layer.Linear(12, 20, bias=False),
-        neuron.LIFNode(tau=2.0, v_threshold=0.5210585, **arguments),
-        layer.Linear(20, 10, bias=False),
-        neuron.LIFNode(tau=5.0, v_threshold=0.3210585, **arguments),
-    )
-    weights = [module[0].weight, module[2].weight]
-    for weight in weights:
-        weight.data = torch.from_numpy(rng.normal(0.2, 0.6, tuple(weight.shape)).astype("float32"))
-    graph = nir_exchange.export_to_nir(module, torch.zeros(1, 12))
-    for part in module:
-        if hasattr(part, "reset"):
-            part.reset()
-    x, target = (rng.random((4, 12, 12)) < 0.3).astype("float32"), rng.random((4, 10)).astype("float32")
-    rates = sum(module(torch.from_numpy(x[:, t])) for t in range(12)) / 12
-    ((rates - torch.from_numpy(target)) ** 2).mean().backward()
-
-    model = ksbp.from_nir(graph, surrogate="atan", gradient="bptt")
-    with tf.GradientTape() as tape:
-        outputs = model(x, training=True)
-        loss = tf.reduce_mean((outputs - target) ** 2)
-    assert 0.1 < np.mean(outputs) < 0.9
-    np.testing.assert_allclose(outputs, rates.detach().numpy(), atol=1e-6)
-    for gradient, weight in zip(tape.gradient(loss, model.trainable_weights), weights, strict=True):
-        wanted = weight.grad.numpy().T
-        assert np.abs(wanted).max() > 1e-4
-        np.testing.assert_allclose(gradient, wanted, atol=1e-5 * np.abs(wanted).max())
-
-
 def test_ours_reads_spikingjelly(nir_exchange):
     import torch
     from spikingjelly.activation_based import layer, neuron

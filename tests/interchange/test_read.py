@@ -1,6 +1,5 @@
 """`from_nir`: our own graphs and those of others, by hand; what has no cell is refused by name."""
 
-import functools
 import itertools
 
 import keras
@@ -37,9 +36,8 @@ def test_round_trip_through_a_file(name, tmp_path):
     same_graph(ksbp.to_nir(model, dt=1e-3), graph)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_global_policy_of_low_precision_changes_nothing(name):
-    layer, x = network(name)
+def test_a_global_policy_of_low_precision_changes_nothing():
+    layer, x = network("residual")
     graph = ksbp.to_nir(layer, dt=1e-3)
     keras.config.set_dtype_policy("mixed_bfloat16")
     np.testing.assert_array_equal(every_step(ksbp.from_nir(graph))(x), layer(x))
@@ -79,13 +77,11 @@ def gradient_of(layer, x):
     return tape.gradient(rates, layer.trainable_variables[0])
 
 
-@pytest.mark.parametrize(("gradient", "surrogate"), [("accumulated", None), ("accumulated", "bounded"), ("bptt", None)])
-def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak(gradient, surrogate):
+def test_an_if_of_others_has_the_derivative_of_a_neuron_without_leak():
     x = (np.random.default_rng(1).random((3, 40, 4)) < 0.4).astype("float32")
     spikes = nir.IF(r=full(1.0), v_threshold=full(4.0), v_reset=full(0.0))
-    model = ksbp.from_nir(graph_of(nir.Linear(abs(weight(3, 4))), spikes), gradient=gradient, surrogate=surrogate)
-    cell = ksbp.IFCell(keras.layers.Dense(3, use_bias=False), threshold=4.0, surrogate=surrogate)
-    layer = ksbp.SpikingRNN(cell, gradient=gradient)
+    model = ksbp.from_nir(graph_of(nir.Linear(abs(weight(3, 4))), spikes), surrogate="bounded")
+    layer = ksbp.SpikingRNN(ksbp.IFCell(keras.layers.Dense(3, use_bias=False), threshold=4.0, surrogate="bounded"))
     layer.build(x.shape)
     layer.set_weights(model.get_weights())
     np.testing.assert_array_equal(model(x), layer(x))
@@ -133,7 +129,6 @@ def weight(*shape):
 
 
 HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
-    "scaled current": lambda: graph_of(nir.Affine(weight(3, 4), weight(3)), neurons()),
     "scaled readout": lambda: graph_of(
         nir.Linear(weight(3, 4)),
         neurons(),
@@ -182,21 +177,21 @@ def test_graphs_of_others(name):
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["_fc", "größe", "a.b"])
-def test_names_that_keras_does_not_accept(name):
-    nodes = {"input": nir.Input(np.array([4])), name: nir.Linear(weight(3, 4)), "output": nir.Output(np.array([3]))}
-    nodes["lif"] = neurons()
-    model = ksbp.from_nir(nir.NIRGraph(nodes, [("input", name), (name, "lif"), ("lif", "output")]), dt=1e-3)
-    assert model.predict(np.ones((1, 5, 4), "float32"), verbose=0).shape == (1, 3)
+def test_names_that_keras_does_not_accept():
+    names = ["_fc", "größe", "a.b"]
+    nodes = {"input": nir.Input(np.array([3])), "output": nir.Output(np.array([3]))}
+    nodes |= {names[0]: linear(), names[1]: neurons(), names[2]: linear(), "lif": neurons()}
+    edges = list(itertools.pairwise(["input", *names, "lif", "output"]))
+    model = ksbp.from_nir(nir.NIRGraph(nodes, edges), dt=1e-3)
+    assert model.predict(np.ones((1, 5, 3), "float32"), verbose=0).shape == (1, 3)
 
 
-@pytest.mark.parametrize("name", ["pictures", "a series shorter than the kernel", "a vector of factors"])
-def test_images_are_channels_last_whatever_the_default_of_keras(name):
+def test_images_are_channels_last_whatever_the_default_of_keras():
     def read():
-        return every_step(ksbp.from_nir(HAND_WRITTEN[name](), dt=1e-3))
+        return every_step(ksbp.from_nir(HAND_WRITTEN["pictures"](), dt=1e-3))
 
     expected = read()
-    shape = tuple(HAND_WRITTEN[name]().nodes["input"].input_type["input"])
+    shape = tuple(HAND_WRITTEN["pictures"]().nodes["input"].input_type["input"])
     x = np.moveaxis((np.random.default_rng(1).random((3, 30, *shape)) < 0.4).astype("float32"), 2, -1)
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
@@ -291,22 +286,8 @@ REFUSED = {
             "input-l input-w l-n n-w w-n n-output", l=linear(), w=linear(), n=neurons()
         )
     ),
-    "'n' must get inputs of one shape.*Received: .*\\(1,\\)": lambda: nir.NIRGraph(
-        {
-            "input": nir.Input(np.array([3])),
-            "w": linear(),
-            "u": nir.Linear(weight(1, 3)),
-            "n": neurons(),
-            "output": nir.Output(np.array([3])),
-        },
-        [("input", "w"), ("input", "u"), ("w", "n"), ("u", "n"), ("n", "output")],
-        type_check=False,
-    ),
     "must end in a cell.*output_inputs": lambda: joined(
         "input-w w-n w-m n-output m-output", w=linear(), n=neurons(), m=neurons()
-    ),
-    "'m' must be between the input and the output": lambda: joined(
-        "input-w input-m m-m w-n n-output", w=linear(), m=neurons(), n=neurons()
     ),
     "one Input node.*'input', 'other'": lambda: joined(
         "input-n other-n n-output", other=nir.Input(np.array([3])), n=neurons()
@@ -315,9 +296,6 @@ REFUSED = {
     "flatten the whole input": lambda: graph_of(nir.Flatten({"input": np.array([2, 3, 3])}, 1), neurons((2, 9))),
     "Layer c weight shape": lambda: alone(
         (2, 6, 6), (2, 6, 6), c=nir.Conv2d((6, 6), weight(2, 1, 3, 3), 1, 1, 1, 2, weight(2))
-    ),
-    "Kernel shape must have the same length as input": lambda: alone(
-        d=nir.Conv1d(3, weight(3, 2, 5), 1, 0, 1, 1, weight(3))
     ),
     "`strides > 1` not supported.*dilation_rate": lambda: alone(
         (2, 6, 6), (3, 1, 1), e=nir.Conv2d((6, 6), weight(3, 2, 3, 3), 2, 0, 2, 1, weight(3))
@@ -335,9 +313,6 @@ REFUSED = {
         w=nir.Linear(weight(3, 4))
     ),
     "`weight` of the Linear node 'v' must be finite": lambda: alone(v=nir.Linear(np.nan * weight(3, 3))),
-    "`weight` of the Linear node 'x' must be finite": lambda: alone(
-        x=nir.Linear(np.full((3, 3), 1e300, dtype="object"))
-    ),
     "`v_leak` of the LIF node 'lif' must be finite": lambda: graph_of(
         linear(), neurons(tau=np.inf, r=np.inf, v_leak=np.inf)
     ),
@@ -391,13 +366,10 @@ def taken_apart(graph):
     return nir.NIRGraph(nodes, [*graph.edges, ("lif1", "w_rec"), ("w_rec", "lif1")], type_check=False)
 
 
-@pytest.mark.parametrize(("bias", "reset"), [(True, "zero"), (False, "subtract"), (False, "zero")])
-@pytest.mark.parametrize("in_a_file", [slow(False), True])
-def test_recurrent_current_based_networks(bias, reset, in_a_file, tmp_path):
-    graph = braille(bias)
-    if in_a_file:
-        nir.write(tmp_path / "network.nir", graph)
-        graph = nir.read(tmp_path / "network.nir", type_check=False)
+@pytest.mark.parametrize(("bias", "reset"), [(True, "zero"), slow((False, "subtract"))])
+def test_recurrent_current_based_networks(bias, reset, tmp_path):
+    nir.write(tmp_path / "network.nir", braille(bias))
+    graph = nir.read(tmp_path / "network.nir", type_check=False)
     x = (np.random.default_rng(1).random((5, 60, 12)) < 0.2).astype("float32")
     model = ksbp.from_nir(graph, reset_mechanism=reset)
     assert model.layers[-1].gradient == "bptt"
@@ -465,20 +437,10 @@ PARAMETERS_OF_EACH = {
         nir.Linear(weight(3, 24)),
         neurons(),
     ),
-    "LI between neurons": lambda: graph_of(
-        nir.Linear(weight(3, 4)), neurons(),
-        nir.Linear(weight(3, 3)), nir.LI(5e-3 * varied(3), varied(3, seed=2), full(0.0)),
-        nir.Linear(weight(3, 3)), neurons(),
-    ),
     "LI of pictures": lambda: graph_of(
         nir.Conv2d((4, 3), weight(2, 2, 3, 3), 1, "same", 1, 1, weight(2)),
         nir.LI(5e-3 * varied(2, 4, 3), varied(2, 4, 3, seed=2), full(0.0, (2, 4, 3))),
         nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24)), neurons(),
-    ),
-    "LI of channels": lambda: graph_of(
-        nir.Conv1d(6, weight(2, 6, 3), 1, "same", 1, 1, weight(2)),
-        nir.LI(full(5e-3, (2, 6)), np.float32([[2.0], [0.5]]) * full(1.0, (2, 6)), full(0.0, (2, 6))),
-        nir.Flatten({"input": np.array([2, 6])}, 0), nir.Linear(weight(3, 12)), neurons(),
     ),
     "a resting potential": lambda: graph_of(
         neurons((2, 4, 3)), nir.Flatten({"input": np.array([2, 4, 3])}, 0), nir.Linear(weight(3, 24) / 8),
@@ -521,7 +483,7 @@ def test_neurons_with_parameters_of_their_own(name, tmp_path):
     np.testing.assert_allclose(every_step(back)(ours), outputs, atol=1e-6)
 
 
-@pytest.mark.parametrize("beta", [np.finfo("float32").tiny, 2.9e-8, 3.1e-8])
+@pytest.mark.parametrize("beta", [2.9e-8, 3.1e-8])
 def test_which_neurons_are_thresholds(beta):
     model = ksbp.from_nir(graph_of(nir.Linear(weight(3, 4)), nir.Threshold(full(0.5))))
     cell = ksbp.SequentialCell([ksbp.LIFCell(keras.layers.Dense(3, use_bias=False), beta=beta, threshold=0.5)])
@@ -565,21 +527,13 @@ def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     assert (rates.argmax(-1) == data.test[1]).mean() >= 0.97
 
 
-def test_infinite_time_constants_are_no_leak():
-    graph = joined("input-w w-n n-output", w=linear(), n=neurons(tau=np.inf, r=np.inf))
-    assert ksbp.from_nir(graph, dt=1e-3).layers[-1].cell.cells[0].beta == 1
-
-
 def test_refuses_what_is_no_graph():
     with pytest.raises(TypeError, match="`graph` must be a nir.NIRGraph.*nir.read"):
         ksbp.from_nir("network.nir")
 
 
 BRANCHED = {
-    "two weights of the input": "input-w input-u w-n u-n n-output",
-    "neurons on both paths": "input-w w-a w-b a-s s-n b-t t-n n-output",
     "three paths, of several lengths": "input-w w-a a-b a-c a-s b-t t-n c-n s-n n-output",
-    "a sum into weights": "input-w input-u w-a u-b a-s b-s s-n n-output",
     "paths meet in neurons that come back": "input-w w-a a-b a-c b-s s-n c-t t-n n-n n-output",
     "a block in a block": "input-w w-a a-b b-c b-t c-s s-m t-m m-x x-n a-u u-n n-output",
     "weights behind": "input-w input-u w-a u-a a-s a-t s-b t-b b-x x-output",
@@ -608,34 +562,6 @@ def test_paths_that_meet_elsewhere_than_in_residual_blocks(name):
         assert 0.02 < sent[node].mean() < 0.95
 
 
-def test_a_graph_that_was_written_is_read():
-    """One of pictures: currents of several layers, spikes of several neurons, and their sum."""
-    lif, conv = ksbp.LIFCell, functools.partial(keras.layers.Conv2D, padding="same", use_bias=False)
-    cell = ksbp.GraphCell(
-        [
-            (lif(conv(4, 3), name="a"), "input"),
-            (lif(conv(4, 3), name="b"), "a"),
-            (conv(4, 1, name="way"), "b"),
-            (conv(4, 1, name="other"), "input"),
-            (keras.layers.Add(name="sum"), ["way", "a", "other"]),
-            (lif(keras.layers.Identity(), name="c"), "sum"),
-            (ksbp.SequentialCell([keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3), name="d")]), "c"),
-        ]
-    )
-    layer = ksbp.SpikingRNN(cell)
-    x = (np.random.default_rng(1).random((3, 20, 6, 6, 2)) < 0.5).astype("float32")
-    layer(x)
-    for weights in layer.weights:
-        weights.assign(3 * weights)
-    read = ksbp.from_nir(ksbp.to_nir(layer))
-    assert {type(part).__name__ for part in read.layers[-1].cell.cells} == {"GraphCell"}
-    activity = layer.observe(x)[1]
-    assert all(0.05 < activity[name]["spike_count"].numpy().mean() / 20 < 0.95 for name in "abc")
-    np.testing.assert_allclose(read(x), layer(x), rtol=1e-5, atol=1e-6)
-    again = ksbp.from_nir(ksbp.to_nir(read))
-    np.testing.assert_array_equal(again(x), read(x))
-
-
 @pytest.mark.parametrize("message", REFUSED)
 def test_refusals(message):
     with pytest.raises(ValueError, match=message):
@@ -651,13 +577,3 @@ def test_neurons_that_forget_come_back(beta):
     assert 0.02 < layer(x).numpy().mean() < 0.98
     np.testing.assert_array_equal(every_step(back)(x), layer(x))
     assert isinstance(back.layers[-1].cell.neurons()[0].surrogate, ksbp.surrogates.ATan)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 6), (2, 3, 1), (1, 6), (6, 1)])
-def test_a_flattened_signal_whose_order_is_the_same_may_end_a_network(shape):
-    convolution = keras.layers.Conv2D if len(shape) == 3 else keras.layers.Conv1D
-    cells = [lif(convolution(shape[-1], 1, kernel_initializer="ones")), keras.layers.Flatten()]
-    layer, x = built(cells, shape)
-    graph = ksbp.to_nir(layer)
-    assert 0.02 < layer(x).numpy().mean() < 0.98
-    np.testing.assert_array_equal(every_step(ksbp.from_nir(graph))(x), layer(x))

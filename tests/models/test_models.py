@@ -12,7 +12,7 @@ import keras_spiking_bp as ksbp
 from tests.networks import noisy_patterns
 from tests.oracle import SAFE_MARGIN, compare, draw, node
 from tests.reference import Simulation
-from tests.slow import slow_except
+from tests.slow import slow
 
 WEIGHTS = {  # those of LeNet, VGG9 and ResNet11 follow from the paper; the others are summed by hand from the layers
     "spiking_lenet": 25 * 20 + 25 * 20 * 50 + 7 * 7 * 50 * 200 + 200 * 10,
@@ -51,10 +51,10 @@ def test_number_of_weights_and_their_initial_values(name):
 # small relatives of all: narrow, on small images
 SMALL = {
     "plain": lambda **kwargs: ksbp.models.spiking_vgg(
-        (8, 8, 2), 4, stages=[(6, 3), (6, 3), "pool", (8, 3), "pool"], dense_units=[12], **kwargs, preset="paper"
+        (8, 8, 2), 4, stages=[(6, 3), "pool", (8, 3)], dense_units=[12], **kwargs, preset="paper"
     ),
     "residual": lambda **kwargs: ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, blocks=[(6, 1), (8, 2), (8, 2)], dense_units=[12], stem_filters=4, **kwargs, preset="paper"
+        (8, 8, 2), 4, blocks=[(6, 1), (8, 2)], dense_units=[], stem_filters=4, **kwargs, preset="paper"
     ),
     "residual, spikes": lambda **kwargs: SMALL["residual"](residual="spikes", **kwargs),
 }
@@ -62,19 +62,18 @@ SMALL = {
 
 @pytest.mark.parametrize(
     ("make", "gradient", "policy"),
-    slow_except(
-        itertools.product(SMALL, ("accumulated", "bptt"), (None, "mixed_bfloat16")),
-        ("plain", "bptt", None),
+    [
+        slow(("plain", "bptt", None)),
         ("residual, spikes", "accumulated", "mixed_bfloat16"),
-    ),
+        slow(("residual", "bptt", "mixed_bfloat16")),
+    ],
 )
 def test_they_train_save_and_reload(make, gradient, policy, tmp_path):
-    x, y = noisy_patterns(96)
-    model = SMALL[make](num_steps=12, seed=1, dropout=0.1, gradient=gradient, dtype=policy)
-    ksbp.calibrate(model, x[:16], 0.15)
+    x, y = noisy_patterns(64)
+    model = SMALL[make](num_steps=8, seed=1, dropout=0.1, gradient=gradient, dtype=policy, kappa=6.0)
     model.compile(keras.optimizers.SGD(0.004, momentum=0.9), ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
     before = model.get_weights()
-    history = model.fit(x, y, batch_size=8, epochs=6, verbose=0).history
+    history = model.fit(x, y, batch_size=8, epochs=4, verbose=0).history
     assert history["loss"][-1] < 0.95 * history["loss"][0]
     assert all((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     model.save(tmp_path / "model.keras")
@@ -96,8 +95,7 @@ def compare_with_simulation(model, network, shapes, gradient):
     compare(model, names, inputs, simulation, gradient, tolerance=5e-6)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_gradients_of_a_residual_network(gradient):
+def test_gradients_of_a_residual_network():
     """Stem, pool, [6, stride 1], [6, stride 2, sub-sampling shortcut], [8, stride 2], readout; against the oracle."""
     network = {
         "beta": 0.95,
@@ -120,13 +118,12 @@ def test_gradients_of_a_residual_network(gradient):
     }  # fmt: skip
     model = ksbp.models.spiking_resnet(
         (12, 12, 2), 4, [(6, 1), (6, 2), (8, 2)], [], stem_filters=4, encoder=None, num_steps=20,
-        beta=0.95, threshold=0.9, gradient=gradient, preset="paper",
+        beta=0.95, threshold=0.9, preset="paper",
     )  # fmt: skip
-    compare_with_simulation(model, network, shapes, gradient)
+    compare_with_simulation(model, network, shapes, "accumulated")
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_gradients_of_blocks_that_add_spikes(gradient):
+def test_gradients_of_blocks_that_add_spikes():
     """A kernel after a sum sees the spikes of all its terms: in the oracle, one synapse from each, of one kernel."""
     sums = {"block1": ("b1", "s1"), "block2": ("b1", "s1", "b2"), "block3": ("b3", "s3")}
     network = {
@@ -152,22 +149,21 @@ def test_gradients_of_blocks_that_add_spikes(gradient):
     }  # fmt: skip
     model = ksbp.models.spiking_resnet(
         (12, 12, 2), 4, [(6, 1), (6, 1), (8, 2)], [], residual="spikes", stem_filters=4, encoder=None, num_steps=20,
-        beta=0.95, threshold=0.9, gradient=gradient, preset="paper",
+        beta=0.95, threshold=0.9, gradient="bptt", preset="paper",
     )  # fmt: skip
-    compare_with_simulation(model, network, shapes, gradient)
+    compare_with_simulation(model, network, shapes, "bptt")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks", [2, 3])
-def test_blocks_that_add_spikes_with_batch_normalisation(blocks):
+def test_blocks_that_add_spikes_with_batch_normalisation():
     x, y = noisy_patterns(64)
     model = ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, [(6, 1), (8, 2), (8, 2)][:blocks], [12], residual="spikes", stem_filters=4, num_steps=4, seed=1,
+        (8, 8, 2), 4, [(6, 1), (8, 2)], [12], residual="spikes", stem_filters=4, num_steps=4, seed=1,
         surrogate="bounded", encoder=ksbp.ConstantEncoder(4), normalization="batch", pooling="average", threshold=2.0,
         initial_membrane=0.5, reset_mechanism="subtract", preset="paper",
     )  # fmt: skip
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    assert len(norms) == 1 + blocks * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
+    assert len(norms) == 1 + 2 * 2 + 2 + 1 and all((norm.gamma.numpy() == 1).all() for norm in norms)
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     before = [weight.numpy() for weight in model.trainable_weights]
     history = model.fit(x, y, batch_size=16, epochs=3, verbose=0).history
@@ -207,11 +203,6 @@ def test_the_sum_of_two_normalised_currents_has_unit_variance_at_the_start():
     assert [isinstance(block.shortcut, keras.Sequential) for block in blocks] == [True, False, True]
 
 
-def test_any_input_size_and_class_count():
-    assert ksbp.models.spiking_vgg9((17, 24, 1), 3, num_steps=2, preset="paper").output_shape == (None, 3)
-    assert ksbp.models.spiking_resnet7((19, 16, 2), 5, num_steps=2, preset="paper").output_shape == (None, 5)
-
-
 @pytest.mark.parametrize("make", [ksbp.models.spiking_vgg, ksbp.models.spiking_resnet])
 def test_the_readout(make):
     def readout(**arguments):
@@ -228,9 +219,9 @@ def test_the_readout(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ["spiking_vgg9", "spiking_resnet11", "spiking_resnet20"])
 def test_full_size(name, tmp_path):
-    """Each of the six, as it is: builds, is calibrated, trains, is saved, reloaded, and exported to a fresh process."""
+    """As it is: builds, is calibrated, trains, is saved, reloaded, and exported to a fresh process."""
     model = FACTORIES[name](encoder=None, num_steps=12, seed=0, dropout=0.1, dtype="mixed_bfloat16")
     spikes = np.random.default_rng(0).integers(-1, 2, (4, *model.input_shape[1:])).astype("float32")
     ksbp.calibrate(model, spikes, 0.15)
@@ -274,11 +265,9 @@ def resnet(blocks, **arguments):
     (lambda: vgg9(input_shape=(4, 4, 3)), ValueError, "input_shape"),
     (lambda: vgg9(input_shape=(None, 32, 3)), ValueError, "input_shape"),
     (lambda: vgg9(input_shape=(28, 28)), ValueError, "input_shape"),
-    (lambda: vgg9(input_shape=(32, 32, 0)), ValueError, "input_shape"),
     (lambda: vgg9(pool_threshold=-1.0), ValueError, "pool_threshold"),
     (lambda: vgg9(seed="a"), ValueError, "seed"),
     (lambda: vgg9(classes=0), ValueError, "classes"),
-    (lambda: vgg9(num_steps=0), ValueError, "num_steps"),
     (lambda: vgg9(readout_beta=0.0), ValueError, "readout_beta"),
     (lambda: vgg9(kappa=0.0), ValueError, "kappa"),
     (lambda: vgg9(encoder=keras.layers.Flatten()), TypeError, "encoder"),
@@ -289,7 +278,6 @@ def resnet(blocks, **arguments):
     (lambda: resnet([(4, (2, 0))]), ValueError, "blocks"),
     (lambda: vgg(["pooling"]), ValueError, "stages"),
     (lambda: vgg([("a", 3)]), ValueError, "stages"),
-    (lambda: vgg(dense_units=16), ValueError, "dense_units"),
     (lambda: vgg(dense_units=[0]), ValueError, "dense_units"),
 ])  # fmt: skip
 def test_refused(call, error, argument):

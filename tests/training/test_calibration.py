@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.cells.walk import current_sources
 from keras_spiking_bp.rnn.derivative import take_statistics
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.networks import noisy_patterns
-from tests.slow import slow
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 2)).astype("float32")
 
@@ -40,12 +38,11 @@ def rates(model, seed=5):
     return firing_rates(activity_of(model)(ksbp.PoissonEncoder(steps, seed=seed)(IMAGES)), steps)
 
 
-@pytest.mark.parametrize("target", [slow(0.05), 0.2])
-def test_each_layer_fires_at_the_rate(target):
-    model = deep(num_steps=25)
+def test_each_layer_fires_at_the_rate():
+    model, target = small(num_steps=25), 0.2
     done = ksbp.calibrate(model, IMAGES, target)
     now = rates(model)
-    assert [layer.name for layer in done] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc1"]
+    assert [layer.name for layer in done] == ["conv1", "conv2", "fc1"]
     for layer in done:
         assert layer.rate == pytest.approx(target, rel=0.05)
         assert now[layer.name] == pytest.approx(target, rel=0.3)  # other spikes of the same images
@@ -71,26 +68,15 @@ def test_the_rate_before_is_that_with_the_preceding_layers_scaled(capsys):
     assert done["conv2"].rate_before != pytest.approx(done["conv2"].rate, rel=0.1)
 
 
-def test_the_spread_of_the_outputs():
-    model = small(encoder=ksbp.ConstantEncoder(12), num_steps=None)
-    ksbp.calibrate(model, IMAGES, 0.1, output_std=0.7)
-    assert model(IMAGES).numpy().std() == pytest.approx(0.7, rel=1e-4)
-
-
 def functional_block(inputs, outputs):
     x = keras.Input((inputs,))
     return keras.Model(x, keras.layers.BatchNormalization()(keras.layers.Dense(outputs)(x)))
 
 
 @pytest.mark.parametrize("make", [
-    lambda: [keras.layers.Dense(8), keras.layers.Dense(3, bias_initializer="ones")],
-    slow(lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(),
-                  keras.layers.Dense(3, bias_initializer="ones")]),
-    slow(lambda: [keras.layers.Reshape((5, 4)), keras.layers.SeparableConv1D(3, 3, bias_initializer="ones")]),
     lambda: [keras.layers.Dense(3), keras.layers.BatchNormalization()],
-    slow(lambda: [functional_block(20, 3)]),
-    slow(lambda: [keras.layers.Dense(8), keras.layers.Dense(3, use_bias=False, trainable=False)]),
-    lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(scale=False), keras.layers.Dense(3)],
+    lambda: [keras.layers.Dense(8), keras.layers.BatchNormalization(scale=False),
+             keras.layers.Dense(3, bias_initializer="ones")],
 ])  # fmt: skip
 def test_the_spread_with_several_weights_in_the_readout(make):
     model = network([ksbp.LIFCell(keras.layers.Dense(20)), ksbp.ReadoutCell(keras.Sequential(make()))], 6, 7)
@@ -99,67 +85,10 @@ def test_the_spread_with_several_weights_in_the_readout(make):
     assert np.std(model(spikes)) == pytest.approx(0.7, rel=1e-3)
 
 
-def test_statistics_behind_the_last_scaled_layer():
-    norm = keras.layers.BatchNormalization()
-    behind = keras.Sequential([keras.layers.Dense(4), norm])
-    model = network([ksbp.LIFCell(keras.layers.Dense(20)), behind], 6, 7)
-    spikes = spikes_of(32, 6, 7, below=4)
-    ksbp.calibrate(model, spikes, 0.4, tolerance=0.3)
-    after = norm.moving_mean.numpy(), norm.moving_variance.numpy()
-    ksbp.training.update_statistics(model, spikes)
-    np.testing.assert_allclose(after[0], norm.moving_mean, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(after[1], norm.moving_variance, rtol=1e-3, atol=1e-4)
-
-
-def sources_of_last(*cells):
-    cell = ksbp.SequentialCell([*cells, ksbp.LIFCell(keras.layers.Identity())])
-    cell.build((None, 8, 8, 4))
-    return current_sources(cell)[-1]
-
-
-def test_layers_within_an_inner_cell_are_those_of_the_neurons_behind_it():
-    def pool():
-        return ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts")
-
-    conv, second = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1)
-    assert sources_of_last(ksbp.SequentialCell([conv, pool(), second])) == [second]
-    assert sources_of_last(ksbp.GraphCell([(conv, "input"), (pool(), conv.name)])) == [conv]
-    body, around = ksbp.SequentialCell([conv, pool()]), keras.layers.AveragePooling2D(2)
-    block = ksbp.ResidualCell(body, ksbp.LIFCell(keras.layers.Identity()), around)
-    block.build((None, 8, 8, 4))
-    assert current_sources(block)[-1] == [conv]
-
-
-def test_a_readout_that_two_paths_reach_from_one_layer():
-    cell = ksbp.GraphCell(
-        [
-            (ksbp.LIFCell(keras.layers.Dense(20), name="hidden"), "input"),
-            (keras.layers.Dense(3, name="scores"), "hidden"),
-            (keras.layers.Rescaling(0.5, name="half"), "scores"),
-            (keras.layers.Add(name="sum"), ["scores", "half"]),
-            (ksbp.ReadoutCell(keras.layers.Identity()), "sum"),
-        ]
-    )
-    model, spikes = network(cell, 10, 6), spikes_of(16, 10, 6)
-    ksbp.calibrate(model, spikes, 0.2, output_std=0.7)
-    assert np.std(model(spikes)) == pytest.approx(0.7, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("between", "graph"),
-    [
-        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts", name="pool"), False),
-        (lambda: ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts", name="pool"), True),
-        (lambda: ksbp.ReadoutCell(keras.layers.AveragePooling2D(2), beta=0.5, name="pool"), False),
-        (lambda: keras.layers.AveragePooling2D(2), False),
-    ],
-)
-def test_layers_before_pooling_or_a_potential_are_those_of_the_neurons_behind_it(between, graph):
-    parts = [keras.layers.Conv2D(4, 3), between(), ksbp.LIFCell(keras.layers.Identity(), name="hidden")]
-    cell = ksbp.SequentialCell([*parts, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))])
-    if graph:
-        cell = ksbp.GraphCell(list(zip(cell.cells, [["input"], *([c.name] for c in cell.cells)], strict=False)))
-    model = network(cell, 20, 8, 8, 1)
+def test_layers_before_a_potential_are_those_of_the_neurons_behind_it():
+    pool = ksbp.ReadoutCell(keras.layers.AveragePooling2D(2), beta=0.5, name="pool")
+    parts = [keras.layers.Conv2D(4, 3), pool, ksbp.LIFCell(keras.layers.Identity(), name="hidden")]
+    model = network([*parts, keras.layers.Flatten(), ksbp.ReadoutCell(keras.layers.Dense(3))], 20, 8, 8, 1)
     images = np.random.default_rng(0).uniform(0, 1, (8, 20, 8, 8, 1)).astype("float32")
     (done,) = ksbp.calibrate(model, images, 0.2)
     assert done.name == "hidden" and done.factor != 1 and done.rate == pytest.approx(0.2, rel=0.05)
@@ -198,16 +127,9 @@ def test_an_interruption_restores(monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "norm",
-    [
-        lambda: keras.layers.BatchNormalization(trainable=False),
-        lambda: keras.layers.BatchNormalization(),
-        lambda: keras.layers.BatchNormalization(scale=False),
-    ],
-)
-def test_weights_behind_a_normalisation_are_scaled(norm):
-    synapse = keras.Sequential([norm(), keras.layers.Dense(20, bias_initializer="ones")])
+def test_weights_behind_a_normalisation_are_scaled():
+    norm = keras.layers.BatchNormalization()
+    synapse = keras.Sequential([norm, keras.layers.Dense(20, bias_initializer="ones")])
     model = network([ksbp.LIFCell(synapse, name="hidden"), ksbp.ReadoutCell(keras.layers.Dense(3))], 20, 8)
     dense = synapse.layers[1].get_weights()
     (done,) = ksbp.calibrate(model, np.random.default_rng(0).uniform(0, 1, (8, 20, 8)).astype("float32"), 0.05)
@@ -261,13 +183,12 @@ def test_a_network_that_is_dead_learns_with_it():
     assert alive > 0.8
 
 
-@pytest.mark.parametrize("weight", [slow(9.8e-4), 32.11])
-def test_a_factor_between_the_last_two_that_are_allowed(weight):
-    """The rate 0.4, two spikes in five steps, only with weights near 0.18: times 181, and 1 / 181."""
-    dense = keras.layers.Dense(8, use_bias=False, kernel_initializer=keras.initializers.Constant(weight))
+def test_a_factor_between_the_last_two_that_are_allowed():
+    """The rate 0.4, two spikes in five steps, only with weights near 0.18: 1 / 181."""
+    dense = keras.layers.Dense(8, use_bias=False, kernel_initializer=keras.initializers.Constant(32.11))
     model = network(ksbp.LIFCell(dense, name="hidden"), 5, 4)
     (done,) = ksbp.calibrate(model, np.ones((8, 5, 4), "float32"), 0.4, verbose=0)
-    assert done.rate == pytest.approx(0.4) and max(done.factor, 1 / done.factor) == pytest.approx(181, rel=0.1)
+    assert done.rate == pytest.approx(0.4) and 1 / done.factor == pytest.approx(181, rel=0.1)
 
 
 def test_a_network_inside_of_a_model():
@@ -281,13 +202,6 @@ def test_a_network_inside_of_a_model():
     np.testing.assert_allclose(input_over_time(model)(2 * IMAGES), input_over_time(alone)(IMAGES))
     expected, done = ksbp.calibrate(alone, IMAGES, 0.2), ksbp.calibrate(model, 2 * IMAGES, 0.2)
     assert done == expected and len(done) == 3
-
-
-def test_what_is_in_front_of_the_network():
-    model = small(num_steps=7)
-    assert input_over_time(model)(IMAGES).shape == (8, 7, 8, 8, 2)
-    spikes_in, spikes = small(encoder=None), np.repeat(IMAGES[:, None], 12, axis=1)
-    np.testing.assert_array_equal(input_over_time(spikes_in)(spikes), spikes)
 
 
 def normalized(num_steps=12, **kwargs):
@@ -340,18 +254,6 @@ def test_only_the_statistics():
     assert not np.allclose(norms_of(model)[-1].moving_variance, 1)
 
 
-def test_batch_normalization_in_both_currents_of_a_junction():
-    model = ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, [(6, 2)], [], num_steps=15, stem_filters=4, seed=0, normalization="batch", preset="paper"
-    )
-    done = {layer.name: layer for layer in ksbp.calibrate(model, IMAGES, 0.1)}
-    assert done["block1_junction"].rate == pytest.approx(0.1, rel=0.05)
-    block = model.get_layer("time").cell.cells[2]
-    for synapse in (block.junction.synapse, block.shortcut):
-        gamma = 0.5**0.5 * done["block1_junction"].factor
-        np.testing.assert_allclose(synapse.layers[-1].gamma, gamma, rtol=1e-6)
-
-
 def test_batch_normalization_that_is_frozen():
     model = normalized()
     norms = norms_of(model)
@@ -362,73 +264,20 @@ def test_batch_normalization_that_is_frozen():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_stateful_layer_is_calibrated_from_rest():
-    def network():
-        cell = ksbp.SequentialCell(
-            [ksbp.LIFCell(keras.layers.Dense(8), name="a"), ksbp.ReadoutCell(keras.layers.Dense(3))]
-        )
-        inputs = keras.Input(batch_shape=(8, 12, 6))
-        return keras.Model(inputs, ksbp.SpikingRNN(cell, stateful=True)(inputs))
-
-    spikes = np.random.default_rng(0).integers(0, 2, (8, 12, 6)).astype("float32")
-    keras.utils.set_random_seed(0)
-    fresh = network()
-    used = network()
-    used.set_weights(fresh.get_weights())
-    used.predict(2 * spikes, verbose=0)
-    carried = [np.asarray(state) for state in used.layers[-1].states]
-    first, second = (ksbp.calibrate(model, spikes, 0.2, output_std=0.7) for model in (fresh, used))
-    assert first == second
-    for before, after in zip(carried, used.layers[-1].states, strict=True):
-        np.testing.assert_array_equal(before, after)
-    ksbp.calibrate(used, spikes[:3], 0.2)  # samples of any number: the carried states are not used
-
-
-def one_layer(weight=1.0, synapse=None):
+def one_layer(synapse=None):
     """A model from spikes to the firing rates of one layer, all of whose neurons are alike."""
-    initializer = keras.initializers.Constant(weight)
-    synapse = synapse or keras.layers.Dense(8, kernel_initializer=initializer, use_bias=False)
+    synapse = synapse or keras.layers.Dense(8, kernel_initializer="ones", use_bias=False)
     return network(ksbp.LIFCell(synapse, name="hidden"), 5, 4)
 
 
-def without_gamma(center):
-    norm = keras.layers.BatchNormalization(scale=False, center=center)
+def without_gamma():
+    norm = keras.layers.BatchNormalization(scale=False)
     return one_layer(synapse=keras.Sequential([keras.layers.Dense(8), norm]))
 
 
-def with_readout(synapse, hidden=None):
-    return network([ksbp.LIFCell(hidden or keras.layers.Dense(20)), ksbp.ReadoutCell(synapse, name="out")], 6, 7)
-
-
 def unweighted():
-    return with_readout(keras.layers.Identity())
-
-
-def two_products():
-    class Product(keras.layers.Layer):
-        is_affine = True
-
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = keras.layers.Dense(6), keras.layers.Dense(3)
-
-        def call(self, inputs):
-            return self.second(self.first(inputs))
-
-    return with_readout(Product())
-
-
-def tied(last=ksbp.LIFCell):
-    """The weights of the first layer are those of the last; the rate of the one between depends on them."""
-    shared, own = (
-        keras.layers.Dense(6, use_bias=False, kernel_initializer=keras.initializers.RandomUniform(0, 1, seed=seed))
-        for seed in (0, 1)
-    )
-    return network([ksbp.LIFCell(shared, name="a"), ksbp.LIFCell(own, name="b"), last(shared, name="c")], 6, 6)
-
-
-def tied_readout():
-    return tied(ksbp.ReadoutCell)
+    hidden, readout = ksbp.LIFCell(keras.layers.Dense(20)), ksbp.ReadoutCell(keras.layers.Identity(), name="out")
+    return network([hidden, readout], 6, 7)
 
 
 def not_finite():
@@ -446,12 +295,6 @@ def two_of_one_name():
     return network([ksbp.LIFCell(functional_block(size, 4), name="lif") for size in (4, 4)], 5, 4)
 
 
-def both_ways():
-    inputs = keras.Input((6, 7))
-    layer = keras.layers.Bidirectional(ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3))), name="both")
-    return keras.Model(inputs, layer(inputs))
-
-
 def two_of_them():
     layers = [ksbp.SpikingRNN(ksbp.LIFCell(keras.layers.Dense(3)), return_sequences=True) for _ in range(2)]
     return keras.Sequential([keras.Input((6, 7)), *layers])
@@ -466,28 +309,21 @@ FEW[:2] = 1
     ("make", "inputs", "arguments", "message"),
     [
         (small, IMAGES, {"firing_rate": "high"}, "`firing_rate` must be a number above 0 and below 1"),
-        (small, IMAGES, {"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1"),
         (small, IMAGES, {"firing_rate": {"conv1": 1.0}}, r"`firing_rate\['conv1'\]` must be a number above 0"),
         (small, IMAGES, {"firing_rate": {"pool1": 0.1}}, r"must name spiking layers .* Received: \['pool1'\]"),
         (small, IMAGES, {"tolerance": 1.0}, "`tolerance` must be"),
         (small, IMAGES, {"output_std": 0.0}, "`output_std` must be a number above 0"),
         (small, IMAGES[0], {}, r"The inputs must have the shape .* Received: \(8, 8, 2\).*a batch of one"),
-        (small, IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought"),
         (small, 0 * IMAGES, {}, r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: it fires at 0 with"),
         (small, 0 * IMAGES, {"firing_rate": {}, "output_std": 0.7}, "`output_std` cannot be reached"),
         (not_finite, IMAGES, {}, "must have finite weights.*conv1.*kernel"),
         (lambda: normalized(), IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought"),
         (one_layer, FEW, {"firing_rate": 0.5}, r"'hidden' cannot be brought to .* 0.5: it fires at 0\.25 "),
-        (lambda: one_layer(1e4), ONES, {"firing_rate": 0.5}, r"`firing_rate` 0.5: it fires at 1 "),
         (one_layer, ONES, {"firing_rate": 0.3}, "`firing_rate` 0.3: it fires at 0.[24] .*, 0.[24] .* of 5 time steps"),
         (one_layer, ONES, {"firing_rate": 0.2, "output_std": 1.0}, "`output_std` needs a network that ends in a Read"),
-        (lambda: without_gamma(True), spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
-        (lambda: without_gamma(False), spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
+        (without_gamma, spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
         (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
         (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
-        (two_products, SEQUENCES, {"firing_rate": {}, "output_std": 50.0}, "not in proportion to these weights.*=50"),
-        (tied, spikes_of(16, 6, 6), {"firing_rate": {"b": 0.15, "c": 0.05}}, "'b' cannot be brought .* shares weights"),
-        (tied_readout, spikes_of(16, 6, 6), {"firing_rate": {"a": 0.15}, "output_std": 9.0}, "be (brought|reached)"),
         (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),
         (two_of_them, SEQUENCES, {}, "must have one SpikingRNN layer"),
     ],
@@ -501,25 +337,11 @@ def test_what_is_refused_leaves_weights_and_statistics_as_they_were(make, inputs
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    ("make", "inputs", "message"),
-    [
-        (lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), IMAGES, "must have a SpikingRNN"),
-        (both_ways, SEQUENCES, "must have a SpikingRNN among its layers"),
-    ],
-)
-def test_models_and_inputs_of_another_kind(make, inputs, message):
-    with pytest.raises(TypeError, match=message):
-        ksbp.calibrate(make(), inputs, 0.1)
+def test_a_model_without_spikes_is_refused():
+    with pytest.raises(TypeError, match="must have a SpikingRNN"):
+        ksbp.calibrate(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), np.ones((4, 3)), 0.1)
 
 
 def test_the_highest_rate_can_be_reached():
     (done,) = ksbp.calibrate(one_layer(), FEW, 0.25)
     assert done.rate == pytest.approx(0.25, rel=0.05)
-
-
-def test_one_layer_of_those_with_the_same_weights():
-    model, x = tied(), spikes_of(16, 6, 6)
-    (done,) = ksbp.calibrate(model, x, {"c": 0.15})
-    assert done.rate == pytest.approx(0.15, rel=0.05)
-    assert firing_rates(activity_of(model)(x), 6)["c"] == pytest.approx(done.rate)

@@ -6,11 +6,8 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
-from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.training.callbacks import Health
 from tests.networks import noisy_patterns
 
@@ -53,9 +50,13 @@ def warnings_of(network, *callbacks, x=X, y=Y, **kwargs):
     return [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
 
 
-def test_a_healthy_network():
+def test_a_healthy_network_trains_as_without_it():
     health = Health(X[:8], every=2)
-    assert warnings_of(model(), health, epochs=2) == []
+    watched, other = model(dropout=0.2), model(dropout=0.2)
+    assert warnings_of(watched, health, epochs=2) == []
+    other.fit(X, Y, batch_size=8, verbose=0, epochs=2)
+    for a, b in zip(watched.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
     assert list(health.firing_rates) == ["conv1", "pool1", "conv2", "fc1"]
     assert all(0.01 < rate < 0.6 for rate in health.firing_rates.values())
 
@@ -88,15 +89,13 @@ def test_nan_in_the_loss_alone_stops_the_training():
     ("loss", "warned"),
     [
         ("sparse_categorical_crossentropy", True),
-        (keras.losses.sparse_categorical_crossentropy, True),
         (keras.losses.SparseCategoricalCrossentropy(), True),
         (keras.losses.SparseCategoricalCrossentropy(from_logits=True), False),
-        (ksbp.losses.SparseSumSquaredError(), False),
         ("mse", False),
     ],
 )
 def test_a_loss_that_takes_probabilities(loss, warned):
-    network, health = model(), Health(X[:8], every=1000)
+    network, health = alone(), Health(SPIKES, every=1000)
     network.compile("sgd", loss)
     health.set_model(network)
     with warnings.catch_warnings(record=True) as caught:
@@ -107,75 +106,9 @@ def test_a_loss_that_takes_probabilities(loss, warned):
 
 
 def test_probabilities_behind_the_network_are_what_such_a_loss_takes():
-    network = model()
-    ending = keras.Model(network.inputs, keras.layers.Softmax()(network.outputs[0]))
-    ending.compile("sgd", "sparse_categorical_crossentropy")
-    assert warnings_of(ending, Health(X[:8], every=1000)) == []
-
-
-@pytest.mark.slow
-def test_equal_weights_that_are_no_whole_numbers():
-    """The gamma of a junction: the standard deviation of equal numbers is not 0 in float32."""
-    network = ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, [(96, 1)], [], stem_filters=8, encoder=ksbp.ConstantEncoder(4), normalization="batch",
-        pooling="average", seed=0, preset="paper",
-    )  # fmt: skip
-    gammas = [weight for weight in network.trainable_weights if weight.name == "gamma"]
-    assert max(np.std(gamma) for gamma in gammas) > 0
-    network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
-    assert not [text for text in warnings_of(network, Health(X[:8], every=1)) if "explode" in text]
-
-
-@pytest.mark.slow
-def test_biases_that_have_hardly_learned_do_not_explode():
-    """In a later training their small standard deviation grows by a large factor."""
-    cell = ksbp.LIFCell(keras.layers.Dense(6), surrogate="triangle", name="hidden")
-    cell = ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(4), name="readout")])
-    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell, name="time")])
-    spreads = []
-    for rate in (1e-6, 1e-2):
-        network.compile(keras.optimizers.Adam(rate), "mse")
-        told = warnings_of(network, Health(SPIKES, every=1), x=SPIKES, y=np.ones((8, 4)))
-        assert not [text for text in told if "explode" in text]
-        spreads.append(np.std(layer(network, "hidden").synapse.bias))
-    assert spreads[1] > 100 * spreads[0] > 0
-
-
-def normalised(convolutions=6):
-    network = ksbp.models.spiking_vgg(
-        (8, 8, 2), 4, [(16, 3)] * convolutions, [12], encoder=ksbp.ConstantEncoder(4), normalization="batch",
-        threshold=2.0, seed=0, preset="paper",
-    )  # fmt: skip
-    network.compile(keras.optimizers.Adam(1e-3), ksbp.losses.SparseSumSquaredError())
-    return network
-
-
-@pytest.mark.slow
-def test_batch_normalisation_without_statistics_is_not_looked_at():
-    """With mean 0 and variance 1 the last layers fire for no sample; the first step takes the statistics."""
-    network, health = normalised(), Health(X[:8], every=100)
-    observed = ksbp.SpikingRNN.observe(network.layers[-1], network.layers[1](X[:8]))[1]
-    assert float(tf.reduce_max(observed["conv6"]["spike_count"])) == 0
-    assert warnings_of(network, health, steps_per_epoch=1) == []
-    assert health.firing_rates["conv6"] > 0.01
-
-
-@pytest.mark.slow
-def test_a_silent_layer_of_a_normalised_network_is_named_after_the_first_batch():
-    network = normalised(convolutions=3)
-    norm = next(part for part in layer(network, "conv3").synapse._flatten_layers() if hasattr(part, "gamma"))
-    norm.gamma.assign(1e-3 * norm.gamma)
-    assert "'conv3' is silent" in warnings_of(network, Health(X[:8], every=100), steps_per_epoch=1)[0]
-
-
-def test_training_is_the_same_with_it_and_without():
-    runs = []
-    for callbacks in ([], [Health(X[:8], every=1)]):
-        network = model(dropout=0.2)
-        network.fit(X, Y, batch_size=8, verbose=0, epochs=2, callbacks=callbacks)
-        runs.append(network.get_weights())
-    for a, b in zip(*runs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    network = keras.Sequential([keras.Input((10, 6)), small(), keras.layers.Softmax()])
+    network.compile("sgd", "sparse_categorical_crossentropy")
+    assert warnings_of(network, Health(SPIKES, every=1000), x=SPIKES, y=np.zeros(8)) == []
 
 
 def test_a_silent_layer_is_named_once():
@@ -188,23 +121,9 @@ def test_a_silent_layer_is_named_once():
     assert told[1].startswith("Layer 'fc1' is silent")
 
 
-def test_a_large_learning_rate():
-    told = warnings_of(model(rate=1.0), Health(X[:8], every=1), epochs=2)
-    assert any("explode" in text and "smaller learning rate" in text for text in told)
-
-
-def test_a_saturated_layer():
-    network = model(rate=1e-9)
-    scale(network, "conv1", 4.0)
-    kernel = layer(network, "conv2").synapse.weights[0]
-    kernel.assign(np.full(kernel.shape, 5.0))
-    told = warnings_of(network, Health(X[:8]))
-    assert any(text.startswith("Layer 'conv2' is saturated: ") for text in told)
-
-
 @pytest.mark.parametrize(
     ("factor", "arguments", "reported"),
-    [(1000.0, {}, 1), (50.0, {}, 0), (3.0, {"growth": 2}, 1), (3.0, {"growth": 4}, 0)],
+    [(50.0, {}, 0), (3.0, {"growth": 2}, 1)],
 )
 def test_exploding_weights(factor, arguments, reported):
     hidden = ksbp.LIFCell(keras.layers.Dense(5, use_bias=False), name="fc1")
@@ -223,7 +142,7 @@ def test_exploding_weights(factor, arguments, reported):
     assert all(text.startswith(beginning) for text in told)
 
 
-@pytest.mark.parametrize(("firing", "told"), [(1, "silent"), (2, None), (100, None), (101, "saturated")])
+@pytest.mark.parametrize(("firing", "told"), [(1, "silent"), (2, None), (101, "saturated")])
 def test_the_share_of_neurons_from_which_on_a_layer_is_named(firing, told):
     """More than 99 % of 200 are silent, or more than half fire in each step."""
     dense = keras.layers.Dense(200, use_bias=False)
@@ -337,19 +256,6 @@ def test_what_layers_in_front_learn_is_seen():
     assert health.firing_rates["hidden"] == 0
 
 
-def test_statistics_in_front_are_those_of_the_training():
-    front = keras.layers.BatchNormalization(center=False, scale=False, momentum=0.0)
-    network = keras.Sequential([keras.Input((10, 6)), front, small()])
-    network.compile(keras.optimizers.SGD(1e-9), "mse")
-    health = Health(SPIKES)
-    network.fit(SPIKES, TARGETS, verbose=0, callbacks=[health])
-    activity = activity_of(network)(*encode_repeatably(network, SPIKES))
-    assert health.firing_rates == pytest.approx(firing_rates(activity, 10))
-    front.set_weights([np.zeros(6), np.ones(6)])
-    other = firing_rates(activity_of(network)(*encode_repeatably(network, SPIKES)), 10)
-    assert health.firing_rates["hidden"] != pytest.approx(other["hidden"], rel=0.05)
-
-
 class Subclassed(keras.Model):
     """Without a graph to follow."""
 
@@ -385,16 +291,14 @@ def test_what_is_refused(make, inputs, arguments, error, message):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Health(inputs, **arguments)])
 
 
-@pytest.mark.parametrize("place", ["in front", "behind"])
-def test_nan_beside_the_spiking_layer_is_named(place):
-    front, behind = keras.layers.Dense(6, name="front"), keras.layers.Dense(3, name="behind")
-    network = keras.Sequential([keras.Input((10, 6)), front, small(), behind])
+def test_nan_beside_the_spiking_layer_is_named():
+    dense = keras.layers.Dense(3, name="behind")
+    network = keras.Sequential([keras.Input((10, 6)), small(), dense])
     network.compile("sgd", "mse")
-    dense = front if place == "in front" else behind
 
     class Spoil(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             dense.kernel.assign(np.full(dense.kernel.shape, np.nan))
 
-    with pytest.warns(RuntimeWarning, match=rf"Training is stopped: .*NaN or infinity: \['.*{dense.name}/kernel'\]"):
+    with pytest.warns(RuntimeWarning, match=r"Training is stopped: .*NaN or infinity: \['.*behind/kernel'\]"):
         network.fit(SPIKES, TARGETS, verbose=0, callbacks=[Spoil(), Health(SPIKES)])

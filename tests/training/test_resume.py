@@ -13,7 +13,6 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.training.checkpoint import Checkpoint, Position
 from tests.networks import with_other_weights
-from tests.slow import slow
 
 SCRIPT = """
 import os, sys
@@ -69,10 +68,17 @@ def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
-def small_model():
+def small_model(**kwargs):
     """Without spikes, which take seconds to compile: for what concerns the checkpoints alone."""
-    dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=0))
+    dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=0), **kwargs)
     return compiled(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense]))
+
+
+def averaging_model():
+    """Its weights at the end are averages over the training."""
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5), model.loss)
+    return model
 
 
 def spiking_model():
@@ -89,7 +95,7 @@ def batches(seed=0, size=4):
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
-    first, again, calls = small_model(), with_other_weights(small_model()), []
+    first, again, calls = averaging_model(), with_other_weights(averaging_model()), []
     history = ksbp.training.fit(first, batches(), 2, tmp_path, verbose=0)
     assert history.epoch == [0, 1] and history.model is first and first.history is history
     record = keras.callbacks.LambdaCallback(
@@ -119,10 +125,6 @@ def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
     see = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
     history = ksbp.training.fit(model, batches(), 2, tmp_path, callbacks=see, verbose=0)
     assert seen == [1] and history.epoch == [0, 1]  # it goes on from the checkpoint of the first epoch
-    whole = small_model()
-    assert history.history == ksbp.training.fit(whole, batches(), 2, tmp_path / "whole", verbose=0).history
-    for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
@@ -142,28 +144,17 @@ def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        slow(lambda: keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=3)),
-        slow(lambda: keras.optimizers.Adam(0.01, use_ema=True)),
+        lambda: keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=3),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), dynamic_growth_steps=3),
     ],
-    ids=["accumulated gradients", "averaged weights", "scaled loss"],
+    ids=["accumulated gradients", "scaled loss"],
 )
 def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer):
     rng = np.random.default_rng(0)
     images, labels = rng.uniform(0, 1, (16, 4, 4, 1)).astype("float32"), rng.integers(0, 2, 16)
 
     def train(folder, callbacks=(), start=lambda model: model):
-        model = ksbp.models.spiking_vgg(
-            (4, 4, 1),
-            2,
-            [(4, 3)],
-            [],
-            num_steps=3,
-            encoder=ksbp.ConstantEncoder(3, 3.0),
-            dtype="mixed_float16",
-            seed=0,
-            preset="paper",
-        )
+        model = small_model(dtype="mixed_float16")
         model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         data, model = ksbp.datasets.Batches(images, labels, 4, seed=1), start(model)
         return model, ksbp.training.fit(model, data, 2, folder, callbacks=callbacks, verbose=0).history
@@ -204,29 +195,6 @@ def test_a_bad_batch_in_the_middle_of_an_epoch_leaves_the_rest_a_mean(tmp_path):
     ksbp.training.fit(again, with_nan, 1, tmp_path, callbacks=[callback], verbose=0)
     assert len(losses) == 2 and np.isfinite(losses).all()
     assert again.metrics[1].name == "compile_metrics" and counts[-1] == 8  # of all batches
-
-
-@pytest.mark.parametrize("spiking", [False, slow(True)])
-def test_inputs_that_keras_casts_and_images_without_channels(tmp_path, spiking):
-    images = np.random.default_rng(0).integers(0, 2, (8, 4, 4))
-    labels = np.arange(8) % 2
-    kernel = keras.initializers.GlorotUniform(seed=0)
-
-    def model():
-        if spiking:
-            return spiking_model()
-        layers = [keras.layers.Conv2D(2, 4, kernel_initializer=kernel), keras.layers.Flatten()]
-        return compiled(keras.Sequential([keras.Input((4, 4, 1)), *layers]))
-
-    found = []
-    for x in (images[..., None].astype("float32"), images.astype("uint8"), images.astype(bool)):
-        one, folder = model(), tmp_path / str(len(found))
-        data = ksbp.datasets.Batches(x, labels, 4)
-        ksbp.training.fit(one, data, 1, folder, verbose=0)
-        found.append(one.get_weights())
-    for weights in zip(*found, strict=True):
-        for other in weights[1:]:
-            np.testing.assert_array_equal(weights[0], other)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -22,11 +21,10 @@ def plain_model(optimizer, **kwargs):
     return model
 
 
-def plain_batches(reverse=False, change=0.0, size=4, seed=0):
+def plain_batches(change=0.0, seed=0):
     examples = np.random.default_rng(0).uniform(size=(24, 4)).astype("float32")
     examples[-1, -1] += change
-    labels = np.arange(24) % 3
-    return ksbp.datasets.Batches(examples, labels[::-1] if reverse else labels, size, seed=seed)
+    return ksbp.datasets.Batches(examples, np.arange(24) % 3, 4, seed=seed)
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -42,25 +40,6 @@ class Interrupt(keras.callbacks.Callback):
             if not self.politely:
                 raise KeyboardInterrupt
             self.model.stop_training = True
-
-
-def test_the_best_by_batches_goes_on(tmp_path):
-    """Keras chooses only as an epoch ends whether less is better; here a batch is compared before."""
-
-    def train(folder, epochs, name):
-        best = keras.callbacks.ModelCheckpoint(
-            tmp_path / f"{name}.weights.h5", "loss", save_best_only=True, save_weights_only=True, save_freq=6
-        )
-        model = plain_model(adam())
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / folder, callbacks=[best], verbose=0)
-        return model, best
-
-    train("stopped", 2, "a")
-    resumed, best = train("stopped", 3, "a")
-    straight, of_straight = train("straight", 3, "b")
-    assert best.best == of_straight.best and best.min_delta == of_straight.min_delta
-    for one, other in zip(resumed.get_weights(), straight.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_a_save_waits_for_the_disk_before_it_removes_the_last_one(tmp_path, monkeypatch):
@@ -90,10 +69,6 @@ def averaging():
     return adam(use_ema=True, ema_momentum=0.5)
 
 
-def reduce_on_plateau():
-    return keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10, factor=0.5, cooldown=1)
-
-
 class WarmUp(keras.callbacks.Callback):
     """Starts a training with a small rate; the next epoch has the usual one."""
 
@@ -106,12 +81,8 @@ class WarmUp(keras.callbacks.Callback):
 
 CALLBACKS = {
     "none": lambda folder: [],
-    "decay": lambda folder: [
-        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate if epoch < 1 else rate / 2)
-    ],
-    "plateau": lambda folder: [reduce_on_plateau()],
     "two plateaus": lambda folder: [
-        reduce_on_plateau(),
+        keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10, factor=0.5, cooldown=1),
         keras.callbacks.ReduceLROnPlateau("loss", patience=2, min_delta=10, factor=0.9),
     ],
     "early": lambda folder: [
@@ -125,20 +96,16 @@ CALLBACKS = {
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "callbacks", "after", "politely", "save_freq"),
+    ("optimizer", "callbacks", "after", "save_freq"),
     [
-        (averaging, "none", 9, False, 2),
-        slow((adam, "decay", 9, False, 2)),
-        slow((adam, "plateau", 14, False, "epoch")),  # in the epoch after the rate was reduced
-        slow((adam, "plateau", 9, True, "epoch")),
-        slow((adam, "two plateaus", 14, False, "epoch")),  # the second has waited for one epoch
-        (adam, "early", 20, False, 1),
-        slow((adam, "best", 9, False, 1)),
-        slow((adam, "warm-up", 14, False, "epoch")),
-        (adam, "warm-up", 9, False, 2),
+        (averaging, "none", 9, 2),
+        slow((adam, "two plateaus", 14, "epoch")),  # the second has waited for one epoch
+        (adam, "early", 20, 1),
+        slow((adam, "best", 9, 1)),
+        slow((adam, "warm-up", 9, 2)),
     ],
 )
-def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, after, politely, save_freq):
+def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, after, save_freq):
     def train(name, *more):
         (tmp_path / name).mkdir(exist_ok=True)
         how = {"save_freq": save_freq, "callbacks": [CALLBACKS[callbacks](tmp_path / name), *more], "verbose": 0}
@@ -148,8 +115,8 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
         return ksbp.training.fit(model, plain_batches(), 5, tmp_path / name / "checkpoint", **how).history, model
 
     curve, whole = train("whole")
-    with nullcontext() if politely else pytest.raises(KeyboardInterrupt):
-        train("resumed", Interrupt(after, politely))
+    with pytest.raises(KeyboardInterrupt):
+        train("resumed", Interrupt(after))
     resumed_curve, resumed = train("resumed")
     assert resumed_curve == curve
     for a, b in zip(
@@ -162,49 +129,6 @@ def test_averages_and_callbacks_go_on_exactly(tmp_path, optimizer, callbacks, af
     assert files[0] == files[1]
 
 
-@pytest.mark.slow
-def test_callbacks_of_a_resumed_epoch_see_its_batches_and_one_training(tmp_path):
-    class Record(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.seen, self.beginnings = [], []
-
-        def on_train_begin(self, logs=None):
-            self.beginnings.append("training")
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epoch = epoch
-
-        def on_train_batch_begin(self, batch, logs=None):
-            self.seen.append((self.epoch, "begin", batch))
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.seen.append((self.epoch, "end", batch))
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seen.append((epoch, self.model.stop_training))
-
-    def train(name, *callbacks):
-        how = {"save_freq": 2, "callbacks": callbacks, "verbose": 0, "validation_data": (np.ones((4, 4)), np.zeros(4))}
-        ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, tmp_path / name, **how)
-
-    whole, resumed = Record(), Record()
-    train("whole", whole)
-    with pytest.raises(KeyboardInterrupt):
-        train("resumed", Interrupt(9))
-    train("resumed", resumed)
-    assert resumed.seen == whole.seen[whole.seen.index((1, "begin", 2)) :]
-    assert resumed.beginnings == ["training"]
-
-
-def test_a_finished_training_called_again_has_the_averaged_weights(tmp_path):
-    first, again = plain_model(averaging()), with_other_weights(plain_model(averaging()))
-    for model in (first, again):
-        ksbp.training.fit(model, plain_batches(), 2, tmp_path, verbose=0)
-    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_a_training_that_early_stopping_ended_goes_on_with_more_patience_only(tmp_path):
     def epochs(*callbacks):
         history = ksbp.training.fit(plain_model("sgd"), plain_batches(), 6, tmp_path, callbacks=callbacks, verbose=0)
@@ -214,71 +138,6 @@ def test_a_training_that_early_stopping_ended_goes_on_with_more_patience_only(tm
         return keras.callbacks.EarlyStopping("loss", min_delta=10, patience=patience)
 
     assert [epochs(patience(1)), epochs(patience(1)), epochs(patience(3)), epochs()] == [2, 2, 4, 6]
-
-
-@pytest.mark.slow
-def test_random_layers_of_keras_go_on_where_they_were(tmp_path):
-    """Keras does not save their streams."""
-
-    def model():
-        keras.utils.set_random_seed(0)
-        inputs = keras.Input((4, 4, 1))
-        augmented = keras.layers.GaussianNoise(0.5, seed=1)(keras.layers.RandomFlip(seed=2)(inputs))
-        synapse = keras.Sequential([keras.layers.Flatten(), keras.layers.Dropout(0.5, seed=3), keras.layers.Dense(2)])
-        layer = ksbp.SpikingRNN(ksbp.ReadoutCell(synapse), gradient="bptt")
-        made = keras.Model(inputs, layer(ksbp.ConstantEncoder(3)(augmented)))
-        made.compile("sgd", "mse")
-        return made
-
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = batch == 1
-
-    images = np.random.default_rng(0).normal(size=(16, 4, 4, 1)).astype("float32")
-    batches = ksbp.datasets.Batches(images, np.ones((16, 2), "float32"), 4)
-    whole, parts = model(), model()
-    ksbp.training.fit(whole, batches, 2, tmp_path / "whole", verbose=0)
-    ksbp.training.fit(parts, batches, 2, tmp_path / "parts", callbacks=[Stop()], verbose=0)
-    resumed = with_other_weights(model())
-    ksbp.training.fit(resumed, batches, 2, tmp_path / "parts", verbose=0)
-    for a, b, c in zip(whole.get_weights(), resumed.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert np.abs(a - c).max() > 0
-
-
-def test_the_state_of_callbacks_goes_to_those_that_monitor_the_same(tmp_path):
-    def best(quantity):
-        path = tmp_path / f"{quantity}.weights.h5"
-        return keras.callbacks.ModelCheckpoint(path, quantity, save_best_only=True, save_weights_only=True)
-
-    def train(epochs, *callbacks):
-        model = plain_model("sgd", metrics=["accuracy"])
-        ksbp.training.fit(model, plain_batches(), epochs, tmp_path / "run", callbacks=callbacks, verbose=0)
-
-    first = {quantity: best(quantity) for quantity in ("loss", "accuracy")}
-    train(1, keras.callbacks.EarlyStopping("loss", patience=9), *first.values())
-    assert first["loss"].best != first["accuracy"].best
-    again = {quantity: best(quantity) for quantity in ("accuracy", "loss")}
-    with pytest.warns(UserWarning, match="finished"):
-        train(1, *again.values())
-    assert {quantity: callback.best for quantity, callback in again.items()} == {
-        quantity: callback.best for quantity, callback in first.items()
-    }
-    stop = keras.callbacks.EarlyStopping("accuracy", patience=9)
-    with pytest.warns(UserWarning, match="finished"):
-        train(1, stop)  # there was one that monitors the loss
-    assert stop.best is None
-
-
-def test_a_copy_that_the_user_keeps_is_not_gone_on_with(tmp_path):
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 1, tmp_path, verbose=0)
-    shutil.copytree(tmp_path / "epoch-0001-batch-000000", tmp_path / "epoch-best")
-    seen = []
-    record = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
-    for epochs in (2, 3):
-        ksbp.training.fit(plain_model("sgd"), plain_batches(), epochs, tmp_path, callbacks=[record], verbose=0)
-    assert seen == [1, 2]
-    assert {path.name for path in tmp_path.iterdir()} == {"epoch-0003-batch-000000", "epoch-best"}
 
 
 def test_the_latest_by_number(tmp_path):
@@ -319,19 +178,18 @@ def test_another_learning_rate_than_that_of_the_checkpoint(tmp_path, recwarn):
     halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     assert not told(0.5, 1, callbacks=[halved])
     assert not told(0.5, 3)
-    message, again = told(0.25, 5)[0], told(0.01, 7)[0]
-    assert "rate, 0.25 at this step" in message and ", 0.125. A constant" in message and ", 0.125. A constant" in again
+    message = told(0.25, 5)[0]
+    assert "rate, 0.25 at this step" in message and ", 0.125. A constant" in message
 
 
-@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
-def test_a_schedule_is_that_of_the_new_call(tmp_path, recwarn, wrap):
+def test_a_schedule_is_that_of_the_new_call(tmp_path, recwarn):
     steps = plain_batches().steps_per_epoch
 
     def told(epochs, *rates):
         recwarn.clear()
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay([steps - 1, 2 * steps - 1], list(rates))
         optimizer = keras.optimizers.SGD(schedule)
-        ksbp.training.fit(plain_model(wrap(optimizer)), plain_batches(), epochs, tmp_path, verbose=0)
+        ksbp.training.fit(plain_model(optimizer), plain_batches(), epochs, tmp_path, verbose=0)
         assert float(optimizer.learning_rate) == pytest.approx(rates[min(epochs, 2)])
         return [str(warning.message) for warning in recwarn if "learning rate" in str(warning.message)]
 
@@ -383,18 +241,6 @@ def scaled_nadam():
     return plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
 
 
-def test_saved_weights_with_another_learning_rate(tmp_path):
-    """As docs/howto/resume.md has it; SGD, whose variables fit those of any other."""
-    ksbp.training.fit(plain_model(keras.optimizers.SGD(0.5)), plain_batches(), 1, tmp_path, verbose=0)
-    (saved,) = tmp_path.glob("*/model.weights.h5")
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model.load_weights(saved)
-    model.compile(keras.optimizers.SGD(0.001), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    ksbp.training.fit(model, plain_batches(), 1, tmp_path / "slower", verbose=0)
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.001)
-    assert int(model.optimizer.iterations) == plain_batches().steps_per_epoch
-
-
 def wider_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -406,13 +252,19 @@ def other_version(folder):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT - 1}))
 
 
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a training that was interrupted after two batches of the second epoch."""
+    folder, stop = tmp_path_factory.mktemp("interrupted"), Interrupt(8, politely=True)
+    ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, folder, callbacks=[stop], verbose=0)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"data": lambda: plain_batches(change=1e-6)}, "belongs to another training: its data is"),
-        ({"data": lambda: plain_batches(reverse=True)}, "belongs to another training: its data is"),
         ({"data": lambda: plain_batches(seed=1)}, "belongs to another training: .*'seed': 0.*'seed': 1"),
-        ({"data": lambda: plain_batches(size=2)}, "belongs to another training: .*'batch_size': 4.*'batch_size': 2"),
         ({"model": lambda: plain_model("adam")}, r"its optimizer is \['SGD', .* Received: .*\['Adam', "),
         ({"model": wider_model}, r"its weights is .*\[4, 3\].* Received: .*\[4, 5\]"),
         ({"model": lambda: plain_model("sgd", metrics=["accuracy"])}, "its metrics is .*loss.* .*accuracy"),
@@ -421,16 +273,13 @@ def other_version(folder):
         ({"version": other_version}, "`backup_dir` must have a checkpoint of this version of the library"),
     ],
 )  # fmt: skip
-def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
-    """It was interrupted after two batches of the second epoch."""
-    how = {"backup_dir": tmp_path, "verbose": 0}
-    stopped = [Interrupt(8, politely=True)]
-    ksbp.training.fit(plain_model("sgd"), plain_batches(), 3, callbacks=stopped, **how)
+def test_a_checkpoint_of_another_training_is_refused(interrupted, tmp_path, change, message):
+    shutil.copytree(interrupted, tmp_path, dirs_exist_ok=True)
     change = dict(change)
     change.pop("version", lambda folder: None)(tmp_path)
     arguments = {"model": lambda: plain_model("sgd"), "data": plain_batches, "epochs": lambda: 3, **change}
     with pytest.raises(ValueError, match=message):
-        ksbp.training.fit(**{name: make() for name, make in arguments.items()}, **how)
+        ksbp.training.fit(**{name: make() for name, make in arguments.items()}, backup_dir=tmp_path, verbose=0)
 
 
 def test_other_metrics_from_the_next_epoch_on(tmp_path):
@@ -451,27 +300,20 @@ def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
     assert first[0] != again[0] and again[1].epoch == [0]
 
 
-def lora_model():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
+def low_rank_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones", dtype="bfloat16")])
     model.layers[-1].enable_lora(2)
-    model.layers[-1].lora_kernel_a.assign(np.ones((4, 2)))
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
-
-
-def bfloat16_model():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, dtype="bfloat16")])
     metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
     return model
 
 
-@pytest.mark.parametrize("make", [noisy_model, scaled_nadam, lora_model, bfloat16_model])
+@pytest.mark.parametrize("make", [noisy_model, slow(scaled_nadam), slow(low_rank_model)])
 def test_what_keras_does_not_save_goes_on(tmp_path, make):
     """Streams in a list, a variable of Nadam, weights with LoRA; and bfloat16, which NumPy does not."""
 
     def train(folder, *callbacks):
+        keras.utils.set_random_seed(0)
         stop = keras.callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
         model = make()
         callbacks = [stop, *callbacks]

@@ -51,15 +51,6 @@ def test_a_trial_reports_what_the_network_spends():
         SpikingHyperModel((8, 8, 1), 3, encoder_scale=0)
 
 
-def test_without_validation_data_a_search_ends(tmp_path):
-    """KerasTuner would count other errors as failed trials."""
-    search = keras_tuner.RandomSearch(small(), "val_loss", max_trials=2, directory=str(tmp_path))
-    x, y = np.zeros((4, 8, 8, 1), "float32"), np.zeros((4, 3))
-    with pytest.raises(ValueError, match="`validation_data` must be given"):
-        search.search(x, y, validation_split=0.5, verbose=0)
-    assert not any(trial.status in ("FAILED", "INVALID") for trial in search.oracle.trials.values())
-
-
 @pytest.mark.slow
 def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     """KerasTuner would keep those of the best epoch."""
@@ -79,35 +70,6 @@ def test_the_weights_of_a_trial_are_those_of_its_metrics(tmp_path):
     assert analysis.activity(model, x, verbose=0).rows[-1]["spikes"] == trial.metrics.get_best_value("spikes")
     loss = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(trial.metrics.get_best_value("val_loss"), rel=0.05)  # other spikes
-
-
-@pytest.mark.slow
-def test_the_metrics_are_those_of_restored_weights():
-    """As EarlyStopping restores the best ones."""
-    x, y = np.ones((16, 8, 8, 1), "float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
-
-    class Restoring(keras.callbacks.Callback):
-        def on_train_end(self, logs=None):
-            self.model.set_weights([0 * weights for weights in self.model.get_weights()])
-
-    space, hp = small(), keras_tuner.HyperParameters()
-    model = space.build(hp)
-    history = space.fit(hp, model, x, y, validation_data=(x, y), epochs=1, verbose=0, callbacks=[Restoring()]).history
-    assert history["spikes"] == [0]
-    assert history["val_loss"] == [model.evaluate(x, y, verbose=0)[0]] != history["loss"]
-
-
-@pytest.mark.slow
-def test_several_objectives(tmp_path):
-    """A list of objectives is how KerasTuner weighs accuracy and cost."""
-    rng = np.random.default_rng(0)
-    x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
-    objective = [keras_tuner.Objective("val_accuracy", "max"), keras_tuner.Objective("spikes", "min")]
-    search = keras_tuner.RandomSearch(small(), objective, max_trials=1, directory=str(tmp_path), overwrite=True, seed=0)
-    search.search(x, y, epochs=1, validation_data=(x, y), verbose=0)
-    (trial,) = search.oracle.get_best_trials()
-    accuracy, spikes = (trial.metrics.get_best_value(name) for name in ("val_accuracy", "spikes"))
-    assert trial.score == pytest.approx(spikes - accuracy) and spikes > 0
 
 
 def test_the_front_is_what_nothing_beats():
