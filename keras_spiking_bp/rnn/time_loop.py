@@ -127,7 +127,8 @@ def run_window(
             carry, kept = one(read(b), of(b), *carry)
             return b + 1, carry, [array.write(b, value) for array, value in zip(arrays, kept, strict=True)]
 
-        shape = (None, *cell.output_shape_of_step)
+        known = sequences.shape[0] is not None and isinstance(size, int)
+        shape = (sequences.shape[0] * size if known else None, *cell.output_shape_of_step)
         arrays = [tf.TensorArray(tf.float32, count, element_shape=shape)] if keep_outputs else []
         arrays += [tf.TensorArray(dtype, count) for dtype in (trace.dtypes if trace else ())]
         _, carry, arrays = tf.while_loop(
