@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.utils.broadcasting import per_sample, per_step
 
 #: Up to so many steps, neurons go through a block without a loop of TensorFlow.
-_UNROLLED = 32
+_UNROLLED = 16
 
 #: The state of one layer of neurons: what it carries, and any requested record (`NeuronCell.initial_state`).
 State = dict[str, tf.Tensor]

@@ -20,7 +20,7 @@ from keras_spiking_bp.utils.layer_kinds import is_of_keras
 #: On a GPU a window of at most so many steps is one block.
 _FEW_STEPS = 16
 #: Else the most steps of a block, and the most neurons of a sample and layer, over these steps: what fits a cache.
-_LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 32, 2**13
+_LARGEST_BLOCK, _NEURONS_OF_A_BLOCK = 8, 2**13
 
 
 @dataclasses.dataclass

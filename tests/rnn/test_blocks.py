@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from tests.slow import slow_except
 
 STEPS = 11
 X = (np.random.default_rng(0).random((4, STEPS, 6, 6, 2)) < 0.4).astype("float32")
@@ -56,28 +57,35 @@ def assert_same(one, other, tolerance=3e-6):
         np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize(("mask", "sequences"), [(None, False), (MASK, True)], ids=["", "mask"])
-@pytest.mark.parametrize(("gradient", "neuron", "recurrent"), [
-    ("accumulated", "paper", False), ("accumulated", "bounded", False), ("accumulated", "synaptic", False),
-    ("accumulated", "subtract", False), ("bptt", "paper", False), ("bptt", "subtract", True),
-    ("bptt", "synaptic", True),
-])  # fmt: skip
-def test_their_size_changes_nothing(gradient, neuron, recurrent, mask, sequences):
-    def of(block_size, **arguments):
-        layer = network(gradient, NEURONS[neuron], recurrent, return_sequences=sequences, **arguments)
-        layer.block_size = block_size
-        return results(layer, mask=mask)
+CASES = [
+    (*case, *ends)
+    for case in [
+        ("accumulated", "paper", False), ("accumulated", "bounded", False), ("accumulated", "synaptic", False),
+        ("accumulated", "subtract", False), ("bptt", "paper", False), ("bptt", "subtract", True),
+        ("bptt", "synaptic", True),
+    ]
+    for ends in [(False, False), (True, True)]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gradient", "neuron", "recurrent", "masked", "sequences"),
+    slow_except(CASES, ("accumulated", "subtract", False, True, True), ("bptt", "subtract", True, True, True)),
+)
+def test_their_size_changes_nothing(gradient, neuron, recurrent, masked, sequences):
+    def of(block_size):
+        layer = network(gradient, NEURONS[neuron], recurrent, return_sequences=sequences, block_size=block_size)
+        return results(layer, mask=MASK if masked else None)
 
     expected = of(1)
     assert np.ptp(expected[0]) > 0.1 and np.abs(expected[-4]).max() > 0
-    for block_size in (3, 8, STEPS, None):
+    for block_size in (3, STEPS):
         assert_same(expected, of(block_size))
-    assert_same(expected, of(4, unroll=True))
 
 
 @pytest.mark.parametrize("size", [4, 40])
 def test_with_an_unknown_number_of_steps(size):
-    """The last block is filled with steps that are masked; more than 32 steps go through neurons in a loop."""
+    """The last block is filled with steps that are masked; more than 16 steps go through neurons in a loop."""
     x = np.tile(X, (1, 9, 1, 1, 1))[:, :90]
     layers = [network("accumulated", NEURONS["subtract"], return_sequences=True, block_size=n) for n in (1, size)]
     found = []
