@@ -114,7 +114,7 @@ def run_window(
 
         def of(b: Any) -> Block:
             first = start + b * size
-            return block if mask is None else dataclasses.replace(block, mask=mask[:, first : first + size])
+            return block if mask is None else dataclasses.replace(block, mask=_steps(mask, first, size))
 
         if isinstance(count, int) and (count == 1 or unroll):
             each = []
@@ -239,7 +239,12 @@ def _reader(
         return array.read
     if one:
         return lambda b: tf.gather(sequences, start + b, axis=1)
-    return lambda b: Block(size).fold(sequences[:, start + b * size : start + (b + 1) * size])
+    return lambda b: Block(size).fold(_steps(sequences, start + b * size, size))
+
+
+def _steps(sequences: tf.Tensor, first: Any, size: Any) -> tf.Tensor:
+    """`size` steps of (B, T, ...) from the first one on: XLA knows no slice whose two ends are computed."""
+    return tf.gather(sequences, first + tf.range(size), axis=1)
 
 
 def _padded(sequences: tf.Tensor, mask: tf.Tensor | None, more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

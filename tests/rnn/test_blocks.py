@@ -115,6 +115,7 @@ def test_xla_and_a_constant_input(end):
     sequences = ksbp.ConstantEncoder(STEPS)(images)
     expected = layer(tf.identity(sequences), training=True)  # the identity is not known to be constant
     assert_same(expected, layer(sequences, training=True))
+    layer.block_size = 4
     compiled = tf.function(
         lambda x: layer(ksbp.ConstantEncoder(STEPS, largest=None)(x), training=True), jit_compile=True
     )
