@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell, check_no_activity_regularizer
 from keras_spiking_bp.cells.batch_norm import BatchStatistics, learning_normalizations
-from keras_spiking_bp.cells.block import Block, State
+from keras_spiking_bp.cells.block import State
 from keras_spiking_bp.cells.recurrent import recurrent_cells
 from keras_spiking_bp.gradients.bptt import deliver_corrections
 from keras_spiking_bp.gradients.surrogates import Bounded
@@ -52,7 +52,7 @@ def run(
     statistics = BatchStatistics() if training and learning_normalizations(cell) else None
     with in_training(training):
         if statistics is not None and gradient == "accumulated":
-            options = (keep_outputs, zero_output_for_mask, block_size, constant)
+            options = (statistics, keep_outputs, zero_output_for_mask, block_size, constant)
             return _normalized_by_the_batch(cell, sequences, states, mask, *options)
         # an eager tape would keep what each step computes, to throw it away
         with not_recorded() if gradient == "accumulated" else contextlib.nullcontext():
@@ -91,12 +91,10 @@ def _normalized_by_the_batch(
     cell: Cell, sequences: tf.Tensor, states: list[State], mask: tf.Tensor | None, *options: Any
 ) -> Window:
     """The same, the pass over totals and the loop side by side: the former has the statistics that the latter needs."""
-    block, windows = Block(sequences.shape[1] or tf.shape(sequences)[1], mask), []
-    total_input = tf.stop_gradient(block.sum(block.masked(block.fold(sequences))))
-    total_input = total_over_steps(sequences, total_input, mask)
+    windows = []
 
     def compute() -> tf.Tensor:
-        window, total = run_with_totals(cell, sequences, total_input, states, mask, *options)
+        window, total = run_with_totals(cell, sequences, states, mask, *options)
         windows.append(window)
         return total
 
@@ -155,12 +153,16 @@ def take_statistics(layer: Any, sequences: tf.Tensor, mask: tf.Tensor | None = N
         sequences, mask: as in the call of the layer.
     """
     sequences, before, mask = layer.checked_inputs(sequences, None, mask)
-    if learning_normalizations(layer.cell):
-        statistics = BatchStatistics(momentum=0.0)
-        states = [
-            neuron.initial_state(tf.shape(sequences)[0], state)
-            for neuron, state in zip(layer.cell.neurons(), before.neurons, strict=True)
-        ]
+    if not learning_normalizations(layer.cell):
+        return
+    gradient, statistics = layer.gradient if layer.gradient == "accumulated" else None, BatchStatistics(momentum=0.0)
+    states = [
+        neuron.initial_state(tf.shape(sequences)[0], state, gradient)
+        for neuron, state in zip(layer.cell.neurons(), before.neurons, strict=True)
+    ]
+    if gradient == "accumulated":
+        run_with_totals(layer.cell, sequences, states, mask, statistics)
+    else:
         run_window(
             layer.cell, sequences, states, mask,
             keep_outputs=False, zero_output_for_mask=False, unroll=False, differentiable=False, statistics=statistics,

@@ -14,7 +14,9 @@ import tensorflow as tf
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.batch_norm import BatchStatistics
 from keras_spiking_bp.cells.block import Block, State
+from keras_spiking_bp.gradients.totals import total_over_steps
 from keras_spiking_bp.rnn.weights import changes_variables, weights_cast_once, weights_prepared
+from keras_spiking_bp.utils.broadcasting import per_step
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 
 #: On a GPU a window of at most so many steps is one block.
@@ -173,16 +175,19 @@ def run_window(
 def run_with_totals(
     cell: Cell,
     sequences: tf.Tensor,
-    total_input: tf.Tensor,
     states: list[State],
     mask: tf.Tensor | None,
-    keep_outputs: bool,
-    zero_output_for_mask: bool,
-    block_size: int | None,
-    constant: tf.Tensor | None,
+    statistics: BatchStatistics,
+    keep_outputs: bool = False,
+    zero_output_for_mask: bool = False,
+    block_size: int | None = None,
+    constant: tf.Tensor | None = None,
 ) -> tuple[Window, tf.Tensor]:
     """The window in training with batch normalisation that learns, layer by layer, and its total with a derivative."""
-    statistics, num_steps = BatchStatistics(), sequences.shape[1]
+    num_steps = sequences.shape[1]
+    each = tf.cast(sequences, tf.float32)
+    each = each if mask is None else each * per_step(tf.cast(mask, tf.float32), each)
+    total_input = total_over_steps(sequences, tf.stop_gradient(tf.reduce_sum(each, 1)), mask)
     if num_steps is None:
         starts, size = [0], tf.shape(sequences)[1]
     else:
