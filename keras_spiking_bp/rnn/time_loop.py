@@ -105,7 +105,7 @@ def run_window(
         kept = [output] if keep_outputs else []
         kept += trace.of_step(inputs, states, after) if trace else []
         total = total + block.of(repeated=False).sum(output) if spikes else total
-        return (total, total_input + tf.stop_gradient(block.sum(inputs)), after), kept
+        return (total, total_input + tf.stop_gradient(block.sum(block.masked(inputs))), after), kept
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""

@@ -83,6 +83,11 @@ def test_their_size_changes_nothing(gradient, neuron, recurrent, masked, sequenc
         assert_same(expected, of(block_size))
 
 
+def test_masked_spikes_are_masked_whatever_their_dtype():
+    layer = network("accumulated", NEURONS["paper"])
+    assert_same(results(layer, X, MASK), results(layer, X.astype("int8"), MASK))
+
+
 @pytest.mark.parametrize("size", [4, 40])
 def test_with_an_unknown_number_of_steps(size):
     """The last block is filled with steps that are masked; more than 16 steps go through neurons in a loop."""
