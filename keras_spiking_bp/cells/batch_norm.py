@@ -102,13 +102,13 @@ def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
 
 
 def learns(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is, or contains, a batch normalisation that normalises by the batch in training."""
-    return any(norm.trainable for norm in normalizations(layer))
+    """Whether a layer is, or contains, a batch normalisation that learns."""
+    return bool(learning_normalizations(layer))
 
 
-def learning_normalizations(cell: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
-    """The batch normalisations of a cell tree whose moving statistics follow the data, in traversal order."""
-    return [norm for norm in normalizations(cell) if norm.trainable and norm.momentum < 1]
+def learning_normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:
+    """The batch normalisations in a layer that normalise by the batch in training, in traversal order."""
+    return [norm for norm in normalizations(layer) if norm.trainable]
 
 
 def untouched(norm: keras.layers.BatchNormalization) -> bool:
@@ -134,11 +134,8 @@ class BatchStatistics:
 
     @contextlib.contextmanager
     def taken(self, layer: keras.layers.Layer) -> Iterator[None]:
-        """Within it, a call of a layer in training mode takes them, of all batch normalisation in it that learns.
-
-        The moving statistics are updated afterwards.
-        """
-        norms = [norm for norm in normalizations(layer) if norm.trainable]
+        """Within it, a call of a layer in training mode takes them; then the moving statistics are updated."""
+        norms = learning_normalizations(layer)
         variables = moving_statistics(norms)
         with _Held(variables, [variable.value for variable in variables]) as scope, _without_momentum(norms):
             yield
@@ -150,7 +147,7 @@ class BatchStatistics:
 
     def in_place(self, layer: keras.layers.Layer) -> contextlib.AbstractContextManager:
         """Within it, they are the moving statistics of a layer."""
-        variables = moving_statistics([norm for norm in normalizations(layer) if norm.trainable])
+        variables = moving_statistics(learning_normalizations(layer))
         return _Held(variables, [self._batch[id(variable)] for variable in variables])
 
     @contextlib.contextmanager
