@@ -13,6 +13,9 @@ from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
 
+#: For each block of a window the input of a cell, and the currents that add to that of its synapse.
+Operands = list[list[tf.Tensor]]
+
 
 class Cell(keras.layers.Layer):
     """Base class of all cells: a network without its loop over time, which is that of `SpikingRNN`.
@@ -82,35 +85,23 @@ class Cell(keras.layers.Layer):
         raise NotImplementedError
 
     def run_with_totals(
-        self,
-        inputs: list[tf.Tensor],
-        total_inputs: tf.Tensor,
-        states: list[State],
-        blocks: list[Block],
-        num_steps: tf.Tensor,
-        currents: Sequence[list[tf.Tensor]] = (),
-        total_currents: Sequence[tf.Tensor] = (),
+        self, inputs: Operands, totals: list[tf.Tensor], states: list[State], blocks: list[Block], num_steps: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """All blocks by `run`, without a derivative, and the window at once by `accumulate`, in training."""
-        outputs, after = self.run_blocks(inputs, states, blocks, currents)
-        more = [total_currents] if total_currents else []
-        return outputs, after, self.accumulate(total_inputs, after, num_steps, True, *more)
+        outputs, after = self.run_blocks(inputs, states, blocks)
+        currents = [totals[1:]] if totals[1:] else []
+        return outputs, after, self.accumulate(totals[0], after, num_steps, True, *currents)
 
     def run_blocks(
-        self,
-        inputs: list[tf.Tensor],
-        states: list[State],
-        blocks: list[Block],
-        currents: Sequence[list[tf.Tensor]] = (),
+        self, inputs: Operands, states: list[State], blocks: list[Block]
     ) -> tuple[list[tf.Tensor], list[State]]:
         """All blocks of a window, one after the other, without a derivative."""
         outputs = []
         with not_recorded():
-            for i, (block, of_block) in enumerate(zip(blocks, inputs, strict=True)):
-                more = [[current[i] for current in currents]] if currents else []
-                output, states = constants(self.run(of_block, states, block, *more))
+            for block, (first, *currents) in zip(blocks, inputs, strict=True):
+                output, states = self.run(first, states, block, *([currents] if currents else []))
                 outputs.append(output)
-        return outputs, states
+        return constants((outputs, states))
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Block:
     repeated: bool = False
     statistics: Any = None
 
-    def of(self, repeated: bool) -> Block:
+    def for_value(self, repeated: bool) -> Block:
         """The same steps, for a value that is repeated or not."""
         return self if repeated == self.repeated else dataclasses.replace(self, repeated=repeated)
 

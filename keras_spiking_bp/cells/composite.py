@@ -1,16 +1,15 @@
-"""Cells and layers connected within one time step: how they are built, stepped, summed over time and listed."""
+"""Cells and layers connected within one time step: how they are built, run and summed over time."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, constants
+from keras_spiking_bp.cells.base import Cell, CellOfParts, Operands, constants
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import build_part, output_of, sum_of_currents, total_of
@@ -102,17 +101,17 @@ class CompositeCell(CellOfParts):
                 values.append(None)
                 repeated.append(False)
                 continue
-            taken, same = _operands(node, inputs, values, block, repeated)
+            operands, same = _operands(node, inputs, values, block, repeated)
             if isinstance(node.layer, Cell):
                 before = [next(left) for _ in node.layer.neurons()]
                 back = [other.layer for other in nodes if other.delayed_to == len(values)]
-                others = (taken[1:], back) if taken[1:] or back else ()
-                output, after = node.layer.run(taken[0], before, block.of(same), *others)
+                others = (operands[1:], back) if operands[1:] or back else ()
+                output, after = node.layer.run(operands[0], before, block.for_value(same), *others)
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                output = _joined(node.layer, taken)
+                output = _joined(node.layer, operands)
             else:
-                output = output_of(node.layer, taken[0], block.of(same))
+                output = output_of(node.layer, operands[0], block.for_value(same))
             values.append(output)
             repeated.append(same and not isinstance(node.layer, Cell))
         return output, new_states
@@ -135,46 +134,36 @@ class CompositeCell(CellOfParts):
         return totals[-1]
 
     def run_with_totals(
-        self,
-        inputs: list[tf.Tensor],
-        total_inputs: tf.Tensor,
-        states: list[State],
-        blocks: list[Block],
-        num_steps: tf.Tensor,
-        currents: Sequence[list[tf.Tensor]] = (),
-        total_currents: Sequence[tf.Tensor] = (),
+        self, inputs: Operands, totals: list[tf.Tensor], states: list[State], blocks: list[Block], num_steps: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`, layer by layer: the statistics of a layer are known before its steps."""
         left, new_states = iter(states), []
-        values, repeated, totals = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
+        values, repeated, sums = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
         for node in self.nodes():
-            each = [
-                _operands(node, of_block, [value[i] for value in values], block, repeated)
-                for i, (of_block, block) in enumerate(zip(inputs, blocks, strict=True))
+            of_blocks = [
+                _operands(node, first, [value[i] for value in values], block, repeated)
+                for i, ((first,), block) in enumerate(zip(inputs, blocks, strict=True))
             ]
-            same, here = each[0][1], [block.of(each[0][1]) for block in blocks]
-            taken = [[operands[k] for operands, _ in each] for k in range(len(node.inputs))]
-            total_taken = _inputs(node, total_inputs, totals)
+            operands, same = [tensors for tensors, _ in of_blocks], of_blocks[0][1]
+            here, total_operands = [block.for_value(same) for block in blocks], _inputs(node, totals[0], sums)
             if isinstance(node.layer, Cell):
                 before = [next(left) for _ in node.layer.neurons()]
-                outputs, after, total = node.layer.run_with_totals(
-                    taken[0], total_taken[0], before, here, num_steps, taken[1:], total_taken[1:]
-                )
+                outputs, after, total = node.layer.run_with_totals(operands, total_operands, before, here, num_steps)
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                total = _joined(node.layer, total_taken)
-                outputs = [_joined(node.layer, operands) for operands, _ in each]
+                total = _joined(node.layer, total_operands)
+                outputs = [_joined(node.layer, tensors) for tensors in operands]
             else:
                 statistics = here[0].statistics
                 with statistics.taken(node.layer):
-                    total = total_of(node.layer, total_taken[0], num_steps, training=True)
+                    total = total_of(node.layer, total_operands[0], num_steps, training=True)
                 with not_recorded(), statistics.folded(node.layer):
                     outputs = [
                         constants(output_of(node.layer, value, block.without_statistics()))
-                        for value, block in zip(taken[0], here, strict=True)
+                        for (value,), block in zip(operands, here, strict=True)
                     ]
             values.append(outputs)
-            totals.append(total)
+            sums.append(total)
             repeated.append(same and not isinstance(node.layer, Cell))
         return outputs, new_states, total
 
@@ -183,10 +172,10 @@ def _operands(
     node: Node, inputs: tf.Tensor, values: list, block: Block, repeated: list[bool]
 ) -> tuple[list[tf.Tensor], bool]:
     """What a node takes in a block, and whether that is the same at all steps: several inputs are repeated."""
-    taken, same = _inputs(node, inputs, values), _inputs(node, block.repeated, repeated)
-    if len(taken) == 1:
-        return taken, same[0]
-    return [block.repeat(value) if once else value for value, once in zip(taken, same, strict=True)], False
+    operands, same = _inputs(node, inputs, values), _inputs(node, block.repeated, repeated)
+    if len(operands) == 1:
+        return operands, same[0]
+    return [block.repeat(value) if once else value for value, once in zip(operands, same, strict=True)], False
 
 
 def last_node(nodes: list[Node]) -> int:

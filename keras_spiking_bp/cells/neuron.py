@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts
+from keras_spiking_bp.cells.base import CellOfParts, Operands
 from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.synapse import (
@@ -128,25 +128,18 @@ class NeuronCell(CellOfParts):
         return outputs, [state]
 
     def run_with_totals(
-        self,
-        inputs: list[tf.Tensor],
-        total_inputs: tf.Tensor,
-        states: list[State],
-        blocks: list[Block],
-        num_steps: tf.Tensor,
-        currents: Sequence[list[tf.Tensor]] = (),
-        total_currents: Sequence[tf.Tensor] = (),
+        self, inputs: Operands, totals: list[tf.Tensor], states: list[State], blocks: list[Block], num_steps: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
         if not (self.affine_parts() and learns(self.synapse)):
-            return super().run_with_totals(inputs, total_inputs, states, blocks, num_steps, currents, total_currents)
+            return super().run_with_totals(inputs, totals, states, blocks, num_steps)
         statistics = blocks[0].statistics
         with statistics.taken(self.synapse):
-            net = total_of(self.synapse, total_inputs, num_steps, training=True)
+            net = total_of(self.synapse, totals[0], num_steps, training=True)
         with statistics.folded(self.synapse):
             plain = [block.without_statistics() for block in blocks]
-            outputs, after = self.run_blocks(inputs, states, plain, currents)
-        return outputs, after, self.total(sum(total_currents, net), after[0], num_steps)
+            outputs, after = self.run_blocks(inputs, states, plain)
+        return outputs, after, self.total(sum(totals[1:], net), after[0], num_steps)
 
     def accumulate(
         self,

@@ -39,9 +39,8 @@ def run(
 ) -> Window:
     """The loop over time; its total (or outputs) has the derivative of `gradient` (None: none).
 
-    `constant` is the input of each step, (B, ...), where all have the same.
-
-    In training, batch normalisation that learns has the statistics of the batch, and updates its moving ones.
+    `constant` is the input of each step, (B, ...), where all have the same. In training, batch normalisation that
+    learns has the statistics of the batch, and updates its moving ones.
     """
     states = [
         neuron.initial_state(tf.shape(sequences)[0], state, gradient, recorded, dropout=training)
@@ -65,17 +64,16 @@ def run(
                 zero_output_for_mask=zero_output_for_mask,
                 unroll=unroll,
                 differentiable=gradient == "bptt",
+                sum_inputs=gradient == "accumulated",
                 block_size=block_size,
                 constant=None if gradient == "bptt" else constant,  # the gradient would go around `sequences`
                 statistics=statistics,
             )
     if gradient is None:
         return window
-    return (
-        on_totals(cell, window, sequences, mask, training)
-        if gradient == "accumulated"
-        else through_the_loop(cell, window)
-    )
+    if gradient == "accumulated":
+        return on_totals(cell, window, sequences, mask, training)
+    return through_the_loop(cell, window)
 
 
 def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:

@@ -16,7 +16,6 @@ from keras_spiking_bp.cells.batch_norm import BatchStatistics
 from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.gradients.totals import total_over_steps
 from keras_spiking_bp.rnn.weights import changes_variables, weights_cast_once, weights_prepared
-from keras_spiking_bp.utils.broadcasting import per_step
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 
 #: On a GPU a window of at most so many steps is one block.
@@ -32,7 +31,7 @@ class Window:
     Attributes:
         total: sum of the output spikes over the unmasked steps, or the final potential of a readout, (B, ...).
         outputs: output of each step, (B, T, ...), or None if not requested.
-        total_input: sum of the inputs over the unmasked steps, (B, ...).
+        total_input: sum of the inputs over the unmasked steps, (B, ...), or None if not requested.
         states: states of all neurons after the last step.
         num_steps: unmasked steps of this window: a scalar, or (B,) with a mask; float32.
         traces: what the `Trace` returned in each step, (B, T, ...).
@@ -40,7 +39,7 @@ class Window:
 
     total: tf.Tensor
     outputs: tf.Tensor | None
-    total_input: tf.Tensor
+    total_input: tf.Tensor | None
     states: list[State]
     num_steps: tf.Tensor
     traces: Sequence[tf.Tensor] = ()
@@ -76,6 +75,7 @@ def run_window(
     zero_output_for_mask: bool,
     unroll: bool,
     differentiable: bool,
+    sum_inputs: bool = False,
     block_size: int | None = None,
     constant: tf.Tensor | None = None,
     statistics: BatchStatistics | None = None,
@@ -86,26 +86,27 @@ def run_window(
     At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
     `zero_output_for_mask`; before the first step the potential of the readout, or no spikes. `differentiable` reads the
     inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy. `constant`
-    is the input (B, ...) of each step, where all have the same.
-    `statistics` are those of batch normalisation that learns: the whole window is then one block.
+    is the input (B, ...) of each step, where all have the same. `statistics` are those of batch normalisation that
+    learns: the whole window is then one block.
     """
     static_steps, spikes = sequences.shape[1], cell.emits == "spikes"
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
     size = num_steps if statistics is not None else _block_size(cell, static_steps, block_size, one=trace is not None)
-    counted, given_steps = num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), num_steps
+    counted, unpadded_steps = num_steps if mask is None else tf.math.count_nonzero(mask, axis=1), num_steps
     if static_steps is None and isinstance(size, int) and size > 1:  # masked steps, up to a whole block
         sequences, mask = _padded(sequences, mask, -num_steps % size)
         num_steps += -num_steps % size
     weights_of_step = weights_cast_once(cell) if differentiable else contextlib.nullcontext
 
-    def one(inputs: tf.Tensor, block: Block, total: Any, total_input: tf.Tensor, states: list[State]) -> tuple:
+    def one(inputs: tf.Tensor, block: Block, total: Any, total_input: Any, states: list[State]) -> tuple:
         with weights_of_step():
             output, after = cell.run(inputs, states, block)
         output = block.masked(tf.cast(output, tf.float32))
         kept = [output] if keep_outputs else []
         kept += trace.of_step(inputs, states, after) if trace else []
-        total = total + block.of(repeated=False).sum(output) if spikes else total
-        return (total, total_input + tf.stop_gradient(block.sum(block.masked(inputs))), after), kept
+        total = total + block.for_value(repeated=False).sum(output) if spikes else total
+        total_input = total_input + block.sum(block.masked(inputs)) if sum_inputs else total_input
+        return (total, total_input, after), kept
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
@@ -114,19 +115,19 @@ def run_window(
         if constant is not None:
             read = lambda _: constant  # noqa: E731
 
-        def of(b: Any) -> Block:
+        def block_at(b: Any) -> Block:
             first = start + b * size
             return block if mask is None else dataclasses.replace(block, mask=_steps(mask, first, size))
 
         if isinstance(count, int) and (count == 1 or unroll):
             each = []
             for b in range(count):
-                carry, kept = one(read(b), of(b), *carry)
+                carry, kept = one(read(b), block_at(b), *carry)
                 each.append(kept)
             return carry, [_by_step(tf.stack(values), count, size) for values in zip(*each, strict=True)]
 
         def body(b: tf.Tensor, carry: tuple, arrays: list[tf.TensorArray]) -> tuple:
-            carry, kept = one(read(b), of(b), *carry)
+            carry, kept = one(read(b), block_at(b), *carry)
             return b + 1, carry, [array.write(b, value) for array, value in zip(arrays, kept, strict=True)]
 
         known = sequences.shape[0] is not None and isinstance(size, int)
@@ -145,7 +146,8 @@ def run_window(
 
     batch_size = tf.shape(sequences)[0]
     total = tf.zeros((batch_size, *cell.output_shape_of_step)) if spikes else ()
-    carry: tuple = (total, tf.zeros((batch_size, *sequences.shape[2:])), states)
+    total_input = tf.zeros((batch_size, *sequences.shape[2:])) if sum_inputs else ()
+    carry: tuple = (total, total_input, states)
     segments = [(0, 1 if size is num_steps else num_steps // size, size)]
     if static_steps is not None and num_steps % size:
         segments.append((num_steps - num_steps % size, 1, num_steps % size))
@@ -161,11 +163,11 @@ def run_window(
     if outputs is not None and mask is not None and not zero_output_for_mask:
         outputs = _held(outputs, cell, before, mask)
     if outputs is not None and static_steps is None:
-        outputs = outputs[:, :given_steps]
+        outputs = outputs[:, :unpadded_steps]
     return Window(
         total=total if spikes else states[-1]["membrane"],
         outputs=outputs,
-        total_input=total_input,
+        total_input=total_input if sum_inputs else None,
         states=states,
         num_steps=tf.cast(counted, tf.float32),
         traces=over_time,
@@ -185,9 +187,6 @@ def run_with_totals(
 ) -> tuple[Window, tf.Tensor]:
     """The window in training with batch normalisation that learns, layer by layer, and its total with a derivative."""
     num_steps = sequences.shape[1]
-    each = tf.cast(sequences, tf.float32)
-    each = each if mask is None else each * per_step(tf.cast(mask, tf.float32), each)
-    total_input = total_over_steps(sequences, tf.stop_gradient(tf.reduce_sum(each, 1)), mask)
     if num_steps is None:
         starts, size = [0], tf.shape(sequences)[1]
     else:
@@ -199,9 +198,13 @@ def run_with_totals(
         of_block = None if mask is None else mask[:, start : start + steps]
         blocks.append(Block(steps, of_block, constant is not None, statistics))
         inputs.append(blocks[-1].fold(sequences[:, start : start + steps]) if constant is None else constant)
+    total_input = tf.add_n([block.sum(block.masked(x)) for block, x in zip(blocks, inputs, strict=True)])
+    total_input = total_over_steps(sequences, tf.stop_gradient(total_input), mask)
     seen = tf.cast(tf.shape(sequences)[1] if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
-    outputs, after, total = cell.run_with_totals(inputs, total_input, states, blocks, tf.maximum(seen, 1.0))
-    blocks = [block.of(repeated=False) for block in blocks]
+    outputs, after, total = cell.run_with_totals(
+        [[x] for x in inputs], [total_input], states, blocks, tf.maximum(seen, 1.0)
+    )
+    blocks = [block.for_value(repeated=False) for block in blocks]
     outputs = [block.masked(tf.cast(x, tf.float32)) for block, x in zip(blocks, outputs, strict=True)]
     if cell.emits == "spikes":
         value = tf.add_n([block.sum(x) for block, x in zip(blocks, outputs, strict=True)])

@@ -79,8 +79,8 @@ class Checkpoint:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         model.save_weights(unfinished / "model.weights.h5")
-        for of, values in arrays.items():
-            np.savez(unfinished / f"{of}.npz", *(as_saved(value) for value in values))
+        for name, values in arrays.items():
+            np.savez(unfinished / f"{name}.npz", *(as_saved(value) for value in values))
         np.savez(unfinished / "callbacks.npz", **state_of(callbacks))
         rate, scheduled = learning_rate(model)
         state = {"format": FORMAT, "data": self._data, "learning_rate": rate if scheduled else self._learning_rate}
