@@ -49,7 +49,7 @@ class SpikingRNN(keras.layers.RNN):
     Args:
         cell: a cell, such as `SequentialCell([...])`: one time step of the whole network.
         gradient: `"accumulated"` or `"bptt"`.
-        block_size: so many time steps go through a layer at once: memory and speed depend on it, results do not. None
+        block_size: so many time steps go through a layer at once: memory and speed depend on it, spikes do not. None
             chooses: as many as fit a cache, or on a GPU all of a short window.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Call `reset_state` of a stateful layer after loading weights, if its neurons start at a
