@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.block import Block
-from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
 from keras_spiking_bp.utils.scopes import VariableScope
@@ -137,7 +136,7 @@ class BatchStatistics:
         """Within it, a call of a layer in training mode takes them; then the moving statistics are updated."""
         norms = learning_normalizations(layer)
         variables = moving_statistics(norms)
-        with _Held(variables, [variable.value for variable in variables]) as scope, _without_momentum(norms):
+        with Held(variables, [variable.value for variable in variables]) as scope, _without_momentum(norms):
             yield
             values = [scope.get_current_value(variable) for variable in variables]
         for i, (variable, value) in enumerate(zip(variables, values, strict=True)):
@@ -148,16 +147,7 @@ class BatchStatistics:
     def in_place(self, layer: keras.layers.Layer) -> contextlib.AbstractContextManager:
         """Within it, they are the moving statistics of a layer."""
         variables = moving_statistics(learning_normalizations(layer))
-        return _Held(variables, [self._batch[id(variable)] for variable in variables])
-
-    @contextlib.contextmanager
-    def folded(self, layer: keras.layers.Layer) -> Iterator[None]:
-        """The same, folded into the weights before them: without a derivative."""
-        with self.in_place(layer):
-            weights, shifts = fold([layer])
-            variables = [variable for variable in layer.trainable_variables if id(variable) in weights]
-            with _Held(variables, [weights[id(variable)] for variable in variables]), shifts_in_place(shifts):
-                yield
+        return Held(variables, [self._batch[id(variable)] for variable in variables])
 
     def normalize(self, layer: keras.layers.Layer, inputs: tf.Tensor, block: Block) -> tf.Tensor:
         """Calls a layer that is, or contains, a batch normalisation, with a derivative by the statistics."""
@@ -180,7 +170,7 @@ def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator
             layer.momentum = momentum
 
 
-class _Held(VariableScope):
+class Held(VariableScope):
     """Within it, these variables have these values and keep their updates for `get_current_value`."""
 
     def __init__(self, variables: list[keras.Variable], values: list[tf.Tensor]):

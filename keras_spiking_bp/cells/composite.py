@@ -9,11 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import Cell, CellOfParts, Operands, constants
+from keras_spiking_bp.cells.base import Cell, CellOfParts, Operands
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.neuron import NeuronCell
-from keras_spiking_bp.cells.synapse import build_part, output_of, sum_of_currents, total_of
-from keras_spiking_bp.gradients.tracing import not_recorded
+from keras_spiking_bp.cells.synapse import build_part, by_the_batch, output_of, sum_of_currents, total_of
 from keras_spiking_bp.utils.validation import check_static_shape
 
 #: In place of the index of a node: the input of the cell.
@@ -154,14 +153,8 @@ class CompositeCell(CellOfParts):
                 total = _joined(node.layer, total_operands)
                 outputs = [_joined(node.layer, tensors) for tensors in operands]
             else:
-                statistics = here[0].statistics
-                with statistics.taken(node.layer):
-                    total = total_of(node.layer, total_operands[0], num_steps, training=True)
-                with not_recorded(), statistics.folded(node.layer):
-                    outputs = [
-                        constants(output_of(node.layer, value, block.without_statistics()))
-                        for (value,), block in zip(operands, here, strict=True)
-                    ]
+                firsts = [value for (value,) in operands]
+                outputs, total = by_the_batch(node.layer, firsts, total_operands[0], here, num_steps)
             values.append(outputs)
             sums.append(total)
             repeated.append(same and not isinstance(node.layer, Cell))

@@ -8,17 +8,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, Operands
+from keras_spiking_bp.cells.base import CellOfParts, Operands, constants
 from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.synapse import (
     build_synapse,
+    by_the_batch,
     check_synapse,
     current_of,
     output_of,
     sum_of_currents,
     total_of,
 )
+from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 
 
@@ -112,7 +114,17 @@ class NeuronCell(CellOfParts):
 
         `currents` add to that of the synapse, and those of the layers `back`, from the spikes of the previous step.
         """
-        current = self.current(inputs, block)
+        return self.fire_all(self.current(inputs, block), states, block, currents, back)
+
+    def fire_all(
+        self,
+        current: tf.Tensor,
+        states: list[State],
+        block: Block,
+        currents: Sequence[tf.Tensor] = (),
+        back: Sequence[keras.layers.Layer] = (),
+    ) -> tuple[tf.Tensor, list[State]]:
+        """The neurons without their synapse, through all steps of a block."""
         for other in currents:
             current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
         at_once = None if back else self.fire_at_once(current, states[0], block)
@@ -133,13 +145,15 @@ class NeuronCell(CellOfParts):
         """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
         if not (self.affine_parts() and learns(self.synapse)):
             return super().run_with_totals(inputs, totals, states, blocks, num_steps)
-        statistics = blocks[0].statistics
-        with statistics.taken(self.synapse):
-            net = total_of(self.synapse, totals[0], num_steps, training=True)
-        with statistics.folded(self.synapse):
-            plain = [block.without_statistics() for block in blocks]
-            outputs, after = self.run_blocks(inputs, states, plain)
-        return outputs, after, self.total(sum(totals[1:], net), after[0], num_steps)
+        firsts = [first for first, *_ in inputs]
+        synaptic, net = by_the_batch(self.synapse, firsts, totals[0], blocks, num_steps)
+        outputs = []
+        with not_recorded():
+            for block, current, (_, *currents) in zip(blocks, synaptic, inputs, strict=True):
+                output, states = self.fire_all(current, states, block.without_statistics(), currents)
+                outputs.append(output)
+        outputs, states = constants((outputs, states))
+        return outputs, states, self.total(sum(totals[1:], net), states[0], num_steps)
 
     def accumulate(
         self,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.batch_norm import (
+    Held,
     check_normalizations,
     has_one_pass,
     in_keras_own,
@@ -19,6 +20,7 @@ from keras_spiking_bp.cells.batch_norm import (
 )
 from keras_spiking_bp.cells.block import ONE_STEP, Block
 from keras_spiking_bp.cells.folding import shift_of
+from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
@@ -108,8 +110,16 @@ def output_of(
     one draw for all steps would not be the mean of a draw for each. Else they get the flag of the call, and outside of
     one that of inference, where some would be in training mode.
     """
+    outputs = _through(parts_of(layer), inputs, block, training)
+    check_no_added_loss(layer)
+    return outputs
+
+
+def _through(
+    parts: list[keras.layers.Layer], inputs: tf.Tensor, block: Block = ONE_STEP, training: bool = False
+) -> tf.Tensor:
     outputs = inputs
-    for part in parts_of(layer):
+    for part in parts:
         outputs = tf.cast(outputs, part.compute_dtype)
         shift = None if training else shift_of(part)
         if block.statistics is not None and learns(part):
@@ -127,7 +137,6 @@ def output_of(
                 outputs = part(outputs, training=flag and not training)
         else:
             outputs = part(outputs)
-    check_no_added_loss(layer)
     return outputs
 
 
@@ -160,3 +169,54 @@ def total_of(
     """
     mean = current_of(layer, total_inputs / per_sample(num_steps, total_inputs), training)
     return per_sample(num_steps, mean) * mean
+
+
+def by_the_batch(
+    layer: keras.layers.Layer,
+    inputs: list[tf.Tensor],
+    total_inputs: tf.Tensor,
+    blocks: list[Block],
+    num_steps: tf.Tensor,
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The outputs of an affine layer for each block, without a derivative, and their sum over the window, with one.
+
+    Batch normalisation that learns has the statistics of this sum. The parts before it are not applied to sums: what
+    they give for a sum is the sum of what they give at the steps.
+    """
+    statistics, parts = blocks[0].statistics, parts_of(layer)
+    first = next((i for i, part in enumerate(parts) if learns(part)), len(parts))
+    once = blocks[0].repeated and not any(map(seeds_of, layer._flatten_layers()))
+
+    def at_steps(parts: list[keras.layers.Layer], values: list[tf.Tensor]) -> list[tf.Tensor]:
+        with not_recorded():
+            outputs = [tf.stop_gradient(_through(parts, value)) for value in (values[:1] if once else values)]
+        return outputs * len(blocks) if once else outputs
+
+    outputs, mean = at_steps(parts[:first], inputs), total_inputs / per_sample(num_steps, total_inputs)
+    if first:
+        total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(blocks, outputs, strict=True)])
+        mean = _derived(parts[:first], mean, total / per_sample(num_steps, total))
+    with statistics.taken(layer):
+        mean = tf.cast(_through(parts[first:], mean, training=True), tf.float32)
+    with statistics.in_place(layer):
+        outputs = at_steps(parts[first:], outputs)
+    check_no_added_loss(layer)
+    return outputs, per_sample(num_steps, mean) * mean
+
+
+def _derived(parts: list[keras.layers.Layer], inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """`outputs`, those of `parts` for `inputs`, with their derivative: what it does not need is not computed."""
+    variables = [variable for part in parts for variable in part.trainable_variables]
+
+    @tf.custom_gradient
+    def known(inputs, outputs, *weights):
+        def grad(upstream):
+            with tf.GradientTape() as tape, Held(variables, list(weights)):
+                tape.watch([inputs, *weights])
+                again = _through(parts, inputs, training=True)
+            by_inputs, *by_weights = tape.gradient(again, [inputs, *weights], tf.cast(upstream, again.dtype))
+            return by_inputs, None, *by_weights
+
+        return tf.identity(outputs), grad
+
+    return known(inputs, outputs, *[variable.value for variable in variables])

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
+from tests.gradients.test_reads_before_updates import optimized_graphs
 from tests.slow import slow_except
 
 STEPS = 11
@@ -176,9 +177,13 @@ def test_the_synapses_of_a_block_are_one_operation():
                 loss = tf.reduce_sum(layer(x, training=True))
             return tape.gradient(loss, layer.trainable_weights)
 
-        graph = tf.function(step).get_concrete_function(tf.TensorSpec((4, steps, 6, 6, 2))).graph
+        call = tf.function(step)
+        graph = call.get_concrete_function(tf.TensorSpec((4, steps, 6, 6, 2))).graph
         types = [op.type for op in graph.get_operations()]
         assert "While" not in types and "StatelessWhile" not in types
+        x = np.ones((4, steps, 6, 6, 2), "float32")
+        in_use = [node.op for optimized in optimized_graphs(lambda: call(x)) for node in optimized.node]
+        assert sum("Conv2D" in name and "Backprop" not in name for name in in_use) == 1  # none for the sum over time
         return [name for name in types if "Conv2D" in name or name == "MatMul" or "BatchNorm" in name]
 
     assert synapses(4) == synapses(16)
