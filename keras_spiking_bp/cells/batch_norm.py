@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.block import Block
 from keras_spiking_bp.utils.layer_kinds import parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
-from keras_spiking_bp.utils.scopes import VariableScope
+from keras_spiking_bp.utils.scopes import Held
 from keras_spiking_bp.utils.validation import named
 
 
@@ -168,22 +168,3 @@ def _without_momentum(layers: list[keras.layers.BatchNormalization]) -> Iterator
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-class Held(VariableScope):
-    """Within it, these variables have these values and keep their updates for `get_current_value`."""
-
-    def __init__(self, variables: list[keras.Variable], values: list[tf.Tensor]):
-        super().__init__(list(zip(variables, values, strict=True)))
-        self._held = {id(variable) for variable in variables}
-
-    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
-        if id(variable) in self._held:
-            return keras.StatelessScope.get_current_value(self, variable)
-        return super().get_current_value(variable)
-
-    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        if id(update[0]) in self._held:
-            keras.StatelessScope.add_update(self, update)
-        else:
-            super().add_update(update)

@@ -30,12 +30,14 @@ class Block:
         mask: (B, C), False for steps to skip; None for none.
         repeated: whether a value is the same at all steps, and has the shape (B, ...).
         statistics: of batch normalisation that learns; None for the moving ones.
+        once: the outputs of layers that are the same in all blocks, by the id of the layer.
     """
 
     num_steps: int | tf.Tensor = 1
     mask: tf.Tensor | None = None
     repeated: bool = False
     statistics: Any = None
+    once: dict[int, tf.Tensor] = dataclasses.field(default_factory=dict)
 
     def for_value(self, repeated: bool) -> Block:
         """The same steps, for a value that is repeated or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -10,7 +11,6 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.batch_norm import (
-    Held,
     check_normalizations,
     has_one_pass,
     in_keras_own,
@@ -20,6 +20,7 @@ from keras_spiking_bp.cells.batch_norm import (
 )
 from keras_spiking_bp.cells.block import ONE_STEP, Block
 from keras_spiking_bp.cells.folding import shift_of
+from keras_spiking_bp.gradients.totals import derived_later
 from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
@@ -110,6 +111,8 @@ def output_of(
     one draw for all steps would not be the mean of a draw for each. Else they get the flag of the call, and outside of
     one that of inference, where some would be in training mode.
     """
+    if block.repeated and id(layer) in block.once:
+        return block.once[id(layer)]
     outputs = _through(parts_of(layer), inputs, block, training)
     check_no_added_loss(layer)
     return outputs
@@ -195,28 +198,12 @@ def by_the_batch(
     outputs, mean = at_steps(parts[:first], inputs), total_inputs / per_sample(num_steps, total_inputs)
     if first:
         total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(blocks, outputs, strict=True)])
-        mean = _derived(parts[:first], mean, total / per_sample(num_steps, total))
+        variables = [variable for part in parts[:first] for variable in part.trainable_variables]
+        again = functools.partial(_through, parts[:first], training=True)
+        mean = derived_later(again, mean, total / per_sample(num_steps, total), variables)
     with statistics.taken(layer):
         mean = tf.cast(_through(parts[first:], mean, training=True), tf.float32)
     with statistics.in_place(layer):
         outputs = at_steps(parts[first:], outputs)
     check_no_added_loss(layer)
     return outputs, per_sample(num_steps, mean) * mean
-
-
-def _derived(parts: list[keras.layers.Layer], inputs: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """`outputs`, those of `parts` for `inputs`, with their derivative: what it does not need is not computed."""
-    variables = [variable for part in parts for variable in part.trainable_variables]
-
-    @tf.custom_gradient
-    def known(inputs, outputs, *weights):
-        def grad(upstream):
-            with tf.GradientTape() as tape, Held(variables, list(weights)):
-                tape.watch([inputs, *weights])
-                again = _through(parts, inputs, training=True)
-            by_inputs, *by_weights = tape.gradient(again, [inputs, *weights], tf.cast(upstream, again.dtype))
-            return by_inputs, None, *by_weights
-
-        return tf.identity(outputs), grad
-
-    return known(inputs, outputs, *[variable.value for variable in variables])

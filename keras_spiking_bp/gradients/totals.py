@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import keras
 import tensorflow as tf
 
 from keras_spiking_bp.utils.broadcasting import per_sample, per_step
+from keras_spiking_bp.utils.scopes import Held
 
 
 def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
@@ -44,6 +48,28 @@ def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | N
         return tf.identity(total), grad
 
     return with_steps(sequences, total)
+
+
+def derived_later(
+    layer: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor, outputs: tf.Tensor, variables: list[keras.Variable]
+) -> tf.Tensor:
+    """`outputs`, which are known to be those of `layer` for `inputs`, with its derivative.
+
+    In a graph, the backward pass computes of `layer(inputs)` only what its derivative needs: nothing of a convolution.
+    """
+
+    @tf.custom_gradient
+    def known(inputs, outputs, *weights):
+        def grad(*upstream):
+            with tf.GradientTape() as tape, Held(variables, list(weights)):
+                tape.watch([inputs, *weights])
+                again = layer(inputs)
+            of_inputs, *of_weights = tape.gradient(again, [inputs, *weights], tf.cast(upstream[0], again.dtype))
+            return of_inputs, None, *of_weights
+
+        return tf.identity(outputs), grad
+
+    return known(inputs, outputs, *[variable.value for variable in variables])
 
 
 def spread_over_steps(

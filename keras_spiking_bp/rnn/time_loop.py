@@ -15,7 +15,7 @@ from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.batch_norm import BatchStatistics
 from keras_spiking_bp.cells.block import Block, State
 from keras_spiking_bp.gradients.totals import total_over_steps
-from keras_spiking_bp.rnn.weights import changes_variables, weights_cast_once, weights_prepared
+from keras_spiking_bp.rnn.weights import changes_variables, computed_once, weights_cast_once, weights_prepared
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 
 #: On a GPU a window of at most so many steps is one block.
@@ -110,7 +110,7 @@ def run_window(
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
-        block = Block(size, repeated=constant is not None, statistics=statistics)
+        block = Block(size, repeated=constant is not None, statistics=statistics, once=once)
         read = _reader(sequences, start, count, size, differentiable and not unroll)
         if constant is not None:
             read = lambda _: constant  # noqa: E731
@@ -154,6 +154,7 @@ def run_window(
     parts = []
     before = states
     with contextlib.nullcontext() if differentiable or statistics is not None else weights_prepared(cell):
+        once = {} if constant is None or statistics is not None else computed_once(cell, constant)
         for start, count, steps in segments:
             carry, kept = segment(start, count, steps, carry)
             parts.append(kept)

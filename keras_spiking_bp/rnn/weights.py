@@ -1,4 +1,4 @@
-"""The weights of all steps of a window, prepared before the first; which cells change theirs in a step."""
+"""What is the same at all steps of a window, prepared before the first: weights, currents of a constant input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import Cell
+from keras_spiking_bp.cells.composite import CELL_INPUT
 from keras_spiking_bp.cells.folding import fold, shifts_in_place
+from keras_spiking_bp.cells.neuron import NeuronCell
+from keras_spiking_bp.cells.synapse import output_of
+from keras_spiking_bp.cells.walk import flat, used_twice
 from keras_spiking_bp.gradients.bptt import already_cast
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 from keras_spiking_bp.utils.randomness import seeds_of
@@ -41,6 +45,22 @@ def weights_prepared(cell: Cell) -> Iterator[None]:
         scope.add_update(update)
     with scope, shifts_in_place(shifts):
         yield
+
+
+def computed_once(cell: Cell, constant: tf.Tensor) -> dict[int, tf.Tensor]:
+    """The outputs of the layers between an input that all steps have and the first neurons, by the id of the layer."""
+    try:
+        if changes_variables(cell) or used_twice(cell):
+            return {}
+        nodes = flat(cell)
+    except TypeError:  # a kind of cell of the user's
+        return {}
+    outputs: list[tf.Tensor | None] = []
+    for node in nodes:
+        values = [constant if i == CELL_INPUT else outputs[i] for i in node.inputs]
+        known = len(values) == 1 and values[0] is not None and not isinstance(node.layer, NeuronCell)
+        outputs.append(output_of(node.layer, values[0]) if known else None)
+    return {id(node.layer): output for node, output in zip(nodes, outputs, strict=True) if output is not None}
 
 
 def weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextManager]:

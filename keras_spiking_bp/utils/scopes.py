@@ -28,6 +28,25 @@ class VariableScope(keras.StatelessScope):
             variable._direct_assign(value)
 
 
+class Held(VariableScope):
+    """Within it, these variables have these values and keep their updates for `get_current_value`."""
+
+    def __init__(self, variables: list[keras.Variable], values: list[tf.Tensor]):
+        super().__init__(list(zip(variables, values, strict=True)))
+        self._held = {id(variable) for variable in variables}
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        if id(variable) in self._held:
+            return keras.StatelessScope.get_current_value(self, variable)
+        return super().get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        if id(update[0]) in self._held:
+            keras.StatelessScope.add_update(self, update)
+        else:
+            super().add_update(update)
+
+
 @contextlib.contextmanager
 def training_flag_restored() -> Iterator[bool]:
     """The current flag, False outside of a call. Afterwards layers that are called without `training` get it again."""

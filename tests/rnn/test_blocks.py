@@ -128,6 +128,14 @@ def test_xla_and_a_constant_input(end):
     assert_same(expected, compiled(images))
 
 
+def test_the_first_layer_sees_a_constant_input_once():
+    layer = network("accumulated", NEURONS["paper"])
+    layer.block_size = 4
+    call = tf.function(lambda x: layer(ksbp.ConstantEncoder(8)(x)))
+    graph = call.get_concrete_function(tf.TensorSpec((4, 6, 6, 2))).graph
+    assert [op.type for op in graph.get_operations()].count("Conv2D") == 1  # the others are in the loop
+
+
 def test_normalised_by_the_batch_as_by_its_statistics():
     """The loop of a training step is that of inference with the statistics of its batch."""
     cells = [

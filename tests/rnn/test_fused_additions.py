@@ -46,7 +46,7 @@ def inner_model():
 
 def network(cell, shape):
     inputs = keras.Input(shape)
-    return keras.Model(inputs, ksbp.SpikingRNN(cell, block_size=1)(ksbp.ConstantEncoder(5)(inputs)))
+    return keras.Model(inputs, ksbp.SpikingRNN(cell, block_size=1)(ksbp.PoissonEncoder(5)(inputs)))
 
 
 def not_serial(model, images, training=False):
