@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests compare bits, of a CPU, and switch the kernels on
+if "TESTS_ON_GPU" not in os.environ:  # as `benchmarks.gpu` sets it: some tests compare bits, or need the kernels
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.pop("KERAS_SPIKING_BP_KERNELS", None)
 # not in the home folder, which may be read-only, and is not of this checkout
 os.environ.setdefault("KERAS_SPIKING_BP_CACHE", str(Path(__file__).parents[1] / "build" / "kernels"))

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import case, fit, report, run, sections, time_to_accuracy, tuned_steps
+from benchmarks import case, fit, gpu, report, run, sections, time_to_accuracy, tuned_steps
 from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
@@ -64,6 +65,19 @@ def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch,
         module.main()
     assert f"{smaller.split('=')[0]} measures" in (said := capsys.readouterr().err) and "another --output" in said
     assert output.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_table_of_a_gpu(monkeypatch, capfd):
+    """Tried on the CPU; without a GPU it says so."""
+    options = ["gpu", "--no-tests", "--libraries", "ours", "--num-steps", "1", "--batch", "2", "--precisions", "fp32"]
+    monkeypatch.setattr(sys, "argv", options)
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert "TensorFlow sees no GPU here" in capfd.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*options, "--device", "cpu"])
+    gpu.main()
+    assert re.search(r"\| fp32 \| 1 \| \d", capfd.readouterr().out)
 
 
 def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):

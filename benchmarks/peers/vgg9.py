@@ -13,6 +13,7 @@ step compiled by `torch.compile` (SpikingJelly in multi-step mode is one graph o
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,10 +103,17 @@ class SnnTorchVGG9(nn.Module):
 
 
 def build(
-    library: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], tuned: bool = False
+    library: str,
+    num_steps: int,
+    bf16: bool,
+    learning_rate: Callable[[int], float],
+    tuned: bool = False,
+    device: str = "cpu",
 ) -> Training:
     torch.manual_seed(0)
-    model = (SpikingJellyVGG9 if library == "spikingjelly" else SnnTorchVGG9)(num_steps)
+    model = (SpikingJellyVGG9 if library == "spikingjelly" else SnnTorchVGG9)(num_steps).to(device)
+    if library == "spikingjelly" and device == "cuda" and importlib.util.find_spec("cupy"):
+        functional.set_backend(model, "cupy", neuron.LIFNode)
     for part in model.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
@@ -117,21 +125,21 @@ def build(
     memory_format = torch.channels_last if tuned else torch.contiguous_format
 
     def outputs(images: np.ndarray) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            channels_first = torch.from_numpy(images).permute(0, 3, 1, 2)
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            channels_first = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
             return model(channels_first.contiguous(memory_format=memory_format)).float()
 
     def train(images: np.ndarray, labels: np.ndarray, step: int) -> None:
         model.train()
         optimizer.param_groups[0]["lr"] = learning_rate(step)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(outputs(images), torch.from_numpy(labels)).backward()
+        nn.functional.cross_entropy(outputs(images), torch.from_numpy(labels).to(device)).backward()
         optimizer.step()
 
     def predict(images: np.ndarray) -> np.ndarray:
         model.eval()
         with torch.inference_mode():
-            return outputs(images).argmax(-1).numpy()
+            return outputs(images).argmax(-1).cpu().numpy()
 
     def save(path: Path) -> None:
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
