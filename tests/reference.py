@@ -81,12 +81,13 @@ class Simulation:
 
     `keep` maps node names to dropout masks (B, ...), `reset` is "zero" or "subtract", `surrogate` a function of
     potential - threshold (None: the paper's derivative), `start` the share of the threshold at which potentials start,
-    or the potentials by the name of the node.
+    or the potentials by the name of the node; `signed` neurons take spikes back.
     """
 
     def __init__(
-        self, network, weights, inputs, keep=None, reset="zero", surrogate=None, start=0.0, readout_leak=False
-    ):
+        self, network, weights, inputs, keep=None, reset="zero", surrogate=None, start=0.0, readout_leak=False,
+        signed=False,
+    ):  # fmt: skip
         self.nodes, self.beta, self.synaptic_beta = network["nodes"], network["beta"], network.get("synaptic_beta", 0.0)
         self.weights = {k: np.asarray(w, "float64") for k, w in weights.items()}
         self.reset, self.keep, self.surrogate, self.readout_leak = reset, keep or {}, surrogate, readout_leak
@@ -121,6 +122,10 @@ class Simulation:
                     s = (v > node["threshold"]).astype("float64")
                     if node["kind"] == "LIF":  # quarters of spikes, without leak, are exact in any precision
                         self.margin = min(self.margin, np.abs(v - node["threshold"]).min())
+                    if signed:
+                        net_count = sum(self.spikes[name], np.zeros_like(v))
+                        self.margin = min(self.margin, np.abs(v[net_count > 0]).min(initial=np.inf))
+                        s = s - ((v < 0) & (net_count > 0))
                     v = v * (1 - s) if reset == "zero" else v - node["threshold"] * s
                     v = self._beta_of(node) * v
                 membranes[name] = v
@@ -229,7 +234,7 @@ class Simulation:
     def _through_step(self, node, t, g_spikes, g_membrane):
         """From the spikes of step t and the potential after it, to the potential before it, and to the current."""
         name = node["name"]
-        s = self.spikes[name][:, t]
+        s = np.abs(self.spikes[name][:, t])
         through_reset = 1 - s if self.reset == "zero" or self.surrogate is None else 1.0
         if self.surrogate is None:  # the leak counts as 1
             return g_membrane * through_reset + g_spikes * s * self.leak_correction(node) * self._scale(node)

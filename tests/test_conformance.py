@@ -136,7 +136,7 @@ class TestLayers(TestCase):
 def test_a_cell_keeps_its_settings():
     settings = {
         "beta": 0.9, "threshold": 1.5, "reset_mechanism": "subtract", "dropout": 0.25, "seed": 3,
-        "initial_membrane": 0.25, "synaptic_beta": 0.8, "learn_beta": True, "learn_threshold": True,
+        "initial_membrane": 0.25, "signed": True, "synaptic_beta": 0.8, "learn_beta": True, "learn_threshold": True,
     }  # fmt: skip
     cell = ksbp.LIFCell(conv(), surrogate=ksbp.surrogates.Sigmoid(4.0), **settings)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(cell))

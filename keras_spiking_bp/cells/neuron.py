@@ -22,6 +22,7 @@ from keras_spiking_bp.cells.synapse import (
 )
 from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
+from keras_spiking_bp.utils.neuron_parameters import is_one
 
 
 class NeuronCell(CellOfParts):
@@ -220,3 +221,29 @@ class NeuronCell(CellOfParts):
 
 def _filled(shape: tuple, value: Any) -> tf.Tensor:
     return tf.fill(shape, value) if isinstance(value, float) else tf.zeros(shape) + value
+
+
+def integrate(
+    membrane: tf.Tensor,
+    current: tf.Tensor,
+    beta: Any,
+    threshold: Any,
+    resets_to_zero: bool,
+    net_count: tf.Tensor | None = None,
+    for_training: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One step of LIF neurons: the potential before the reset, which of them fired (boolean, or signed), the same as
+    spikes (float32), the potential of the next step. `net_count` is that of signed neurons.
+    """
+    potential = membrane + current
+    fired = potential > threshold
+    spikes = tf.cast(fired, tf.float32)
+    if net_count is not None:
+        fired = spikes = spikes - tf.cast((potential < 0.0) & (net_count > 0.0), tf.float32)
+    if not resets_to_zero:
+        membrane = potential - threshold * spikes
+    elif for_training:  # potential * (1 - spikes ** 2) in one pass over memory; device formats lack this op
+        membrane = tf.raw_ops.TanhGrad(y=spikes, dy=potential)
+    else:  # a factor computed from the spikes: a select with a scalar costs twice as much
+        return potential, fired, spikes, potential * (beta - beta * spikes)
+    return potential, fired, spikes, membrane if is_one(beta) else beta * membrane

@@ -5,6 +5,7 @@
     silence     <- (silence + 1) * (1 - spikes[t])         steps since the last spike, or since the start
     slope_sum, eligibility                                 with a surrogate: `gradients.eligibility_step`
     drive       <- synaptic_beta * drive + 1               with these, for neurons with a synaptic current
+    fired       <- fired + |spikes[t]|                     of signed neurons, for the analysis
 
 Each is float32 and shaped like the membrane potential; `drive` is (B, 1, ...) if all neurons share one `synaptic_beta`.
 The derivative determines which are kept (`needed`): all keep the count, some only that. The time of the last spike
@@ -49,6 +50,8 @@ def start(cell: Any, carried: dict[str, tf.Tensor], gradient: str | None, record
     blank = {name: tf.zeros_like(membrane) for name in names if name != "leaky_trace" or leaks}
     if gradient == "bptt" and cell.surrogate is None:
         blank["slot"] = tf.zeros_like(membrane)  # each neuron has its own correction
+    if recorded and cell.signed:
+        blank["fired"] = tf.zeros_like(membrane)
     if "slope_sum" in blank and cell.synaptic_beta is not None:
         shape = tf.shape(membrane)
         if isinstance(cell.synaptic_beta, float):  # the same for all neurons
@@ -66,7 +69,7 @@ def update(
     resets_to_zero: bool,
     synaptic_beta: Any,
 ) -> dict[str, tf.Tensor]:
-    """The entries of the record of `state` after one more step, with its spikes (0 or 1, float32).
+    """The entries of the record of `state` after one more step, with its spikes (0 or 1, or -1, float32).
 
     `slope` returns the surrogate derivative of this step, if any.
     """
@@ -74,6 +77,8 @@ def update(
     new = {}
     if "spike_count" in state:
         new["spike_count"] = state["spike_count"] + spikes
+    if "fired" in state:
+        new["fired"] = state["fired"] + tf.abs(spikes)
     if "silence" in state:  # (silence + 1) * (1 - spikes ** 2) in one pass over memory
         new["silence"] = tf.raw_ops.TanhGrad(y=spikes, dy=state["silence"] + 1.0)
     if "leaky_trace" in state:

@@ -33,6 +33,7 @@ def convert_to_snn(
     surrogate: surrogates.Surrogate | str | None = None,
     name: str | None = None,
     initial_membrane: float = 0.0,
+    signed: bool = False,
     calibrate_biases: bool = False,
     verbose: int = 0,
 ) -> keras.Model:
@@ -64,7 +65,7 @@ def convert_to_snn(
     backpropagation (hybrid training). Dropout directly after a ReLU is kept for this, except where that ReLU follows
     max pooling or another ReLU; constraints and regularizers are not.
 
-    For few time steps: `initial_membrane=0.5, calibrate_biases=True`; for very few, also `method="mse"`.
+    For few time steps: `initial_membrane=0.5, signed=True, calibrate_biases=True`; for very few, also `method="mse"`.
 
     Args:
         ann: the trained network.
@@ -82,6 +83,7 @@ def convert_to_snn(
         name: of the result.
         initial_membrane: the membrane potential before the first step, as a fraction of the threshold. At a half,
             counts are rounded to nearest, not down.
+        signed: whether neurons take spikes back (`LIFCell`): fewer steps for the same accuracy.
         calibrate_biases: whether to run the spiking network on up to 128 of the images (fewer if they would take more
             than 2 GiB) and to add to each bias the shortfall of its channel's mean rate from the ANN's mean.
         verbose: 1 shows progress bars over batches and layers.
@@ -130,7 +132,7 @@ def convert_to_snn(
         few = images_for(graph, images, encoder.num_steps)
         give_biases(graph)
         expected = means(graph, few, norms)
-    neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane}
+    neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane, "signed": signed}
     parts = written(graph, norms, unit, surrogate=surrogates.get(surrogate), **neuron)
     front = []
     for layer in graph.front.layers if graph.front else []:

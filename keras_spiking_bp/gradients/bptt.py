@@ -32,7 +32,7 @@ def lif_step_bptt(
     Backward, with `(g_spikes, g_membrane, g_slot)` from later: the correction is known only after the last step, so the
     adjoint of `slot` carries it (set by `deliver_corrections`); without a slot it is 1:
 
-        g = g_spikes * spikes * g_slot * slope_scale + g_membrane * (1 - spikes)
+        g = g_spikes * |spikes| * g_slot * slope_scale + g_membrane * (1 - |spikes|)
 
     goes to both `membrane` and `current` (the leak counts as 1); `g_slot` is passed on to earlier steps. With a reset
     by subtraction, which the authors do not have, `1 - spikes` is the derivative of `potential - threshold * spikes`
@@ -46,7 +46,8 @@ def lif_step_bptt(
         def grad(*upstream):
             g_spikes, g_membrane, *g_slot = upstream
             correction = g_slot[0] if g_slot else 1.0
-            g = g_membrane * (1.0 - spikes) + g_spikes * spikes * (correction * slope_scale)
+            events = tf.abs(spikes)
+            g = g_membrane * (1.0 - events) + g_spikes * events * (correction * slope_scale)
             return g, g, *g_slot
 
         return (spikes, next_membrane, *[tf.identity(s) for s in slot]), grad
@@ -58,7 +59,7 @@ def lif_step_bptt(
 def lif_step_surrogate(
     membrane: tf.Tensor,
     current: tf.Tensor,
-    forward: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    forward: Callable[[tf.Tensor, tf.Tensor | float], tuple[tf.Tensor, tf.Tensor]],
     surrogate: Callable[[tf.Tensor], tf.Tensor],
     beta: Any,
     threshold: Any,
@@ -98,7 +99,7 @@ def lif_step_surrogate(
         def grad(*upstream):
             g_spikes, g_membrane = upstream
             passed = beta * g_membrane
-            spikes = tf.cast(potential > threshold, tf.float32)  # computed again: kept, they are one more array a step
+            spikes, _ = forward(potential, 0.0)  # computed again: kept, they are one more array a step
             if resets_to_zero:
                 passed = passed * (1.0 - spikes)
             fires = g_spikes * surrogate(potential - threshold)

@@ -148,7 +148,7 @@ class _Writer:
         if type(cell) not in (LIFCell, IFCell, PoolingCell):
             raise ValueError(f"The cell {cell.name!r} ({type(cell).__name__}) has no node in NIR")
         # the neurons of NIR are set to v_reset when they fire, and start at 0
-        check_allowed(cell, reset_mechanism="zero", initial_membrane=0)
+        check_allowed(cell, signed=False, reset_mechanism="zero", initial_membrane=0)
         beta, common = of_each("beta"), {"v_threshold": of_each("threshold"), "v_reset": 0 * ones}
         leaks = equations.leaks(cell.name, beta)
         if cell.synaptic_beta is not None:

@@ -95,6 +95,7 @@ class LifStep : public OpKernel {
                      : names_[i] == "silence"     ? step.silence
                      : names_[i] == "leaky_trace" ? step.trace
                      : names_[i] == "slope_sum"   ? step.slope_sum
+                     : names_[i] == "net_count"   ? step.net
                                                   : step.carried;
       OP_REQUIRES_OK(context, Updated(context, 2 + i, 2 + i, &array));
     }
@@ -155,7 +156,8 @@ REGISTER_OP("KerasSpikingBpLifStep")
     .Attr("current_type: {float, bfloat16}")
     .Attr("spikes_type: {float, bfloat16}")
     .Attr("number: int >= 0")
-    .Attr("names: list({'current', 'spike_count', 'silence', 'leaky_trace', 'slope_sum', 'eligibility'})")
+    .Attr("names: list({'current', 'spike_count', 'silence', 'leaky_trace', 'slope_sum', 'eligibility', "
+          "'net_count'})")
     .Attr("potentials: int >= 0")  // 1 to have the potential before the reset
     .Attr("steps: int >= 1 = 1")   // folded into the batch of `current` and `spikes`
     .Attr("beta: float")

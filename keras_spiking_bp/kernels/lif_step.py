@@ -26,6 +26,7 @@ def lif_step(
     synaptic_beta: Any,
     surrogate: Any,
     num_steps: int = 1,
+    signed: bool = False,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]] | None:
     """The spikes of a step (or of several, folded into the batch) and the state after; None if the kernels are off or
     not applicable. `current` is that of all steps, or one that is the same at all of them.
@@ -44,6 +45,7 @@ def lif_step(
         or "drive" in state
         or "fed_back" in state
         or "spikes" in state
+        or "fired" in state
         or current.dtype not in _TYPES
         or spikes_type not in _TYPES
     ):
@@ -58,6 +60,8 @@ def lif_step(
     names = [name for name in (*_STATES, *(_SLOPES if triangle else ())) if name in state]
     if synaptic_beta is not None:  # else a `current` is a further state of the user's cell
         names.append("current")
+    if signed:
+        names.append("net_count")
     shared = {"beta": beta, "threshold": threshold, "resets_to_zero": resets_to_zero}
     spikes, membrane, states, potential = library.keras_spiking_bp_lif_step(
         membrane=state["membrane"],

@@ -31,7 +31,7 @@ inline void Load(const BFloat16* from, float* to, int64_t size) {
 
 inline void Store(const float* spikes, float* to, int64_t size) { std::copy(spikes, spikes + size, to); }
 
-inline void Store(const float* spikes, BFloat16* to, int64_t size) {  // they are 0 or 1: nothing is rounded
+inline void Store(const float* spikes, BFloat16* to, int64_t size) {  // they are -1, 0 or 1: nothing is rounded
   const FloatBits* bits = reinterpret_cast<const FloatBits*>(spikes);
 #pragma GCC ivdep
   for (int64_t i = 0; i < size; ++i) to[i] = static_cast<uint16_t>(bits[i] >> 16);
@@ -77,7 +77,7 @@ struct LifStep {
   const Current* current;
   Spikes* spikes;
   float* potential = nullptr;  // before the reset
-  Array membrane, synaptic, count, silence, trace, slope_sum, carried;
+  Array membrane, synaptic, count, silence, trace, slope_sum, carried, net;
 
   int64_t steps = 1;
   int64_t next_current = 0, next_spikes = 0;  // from those of a step to those of the next
@@ -86,7 +86,7 @@ struct LifStep {
   void Run(int64_t begin, int64_t end) const {
     LifStep later = *this;
     for (Array* array : {&later.membrane, &later.synaptic, &later.count, &later.silence, &later.trace, &later.slope_sum,
-                         &later.carried}) {
+                         &later.carried, &later.net}) {
       array->before = array->after;
     }
     for (int64_t at = begin; at < end; at += kBlock) {
@@ -115,6 +115,15 @@ struct LifStep {
     for (int64_t i = 0; i < size; ++i) p[i] = m[i] + p[i];
 #pragma GCC ivdep
     for (int64_t i = 0; i < size; ++i) s[i] = p[i] > threshold ? 1.0f : 0.0f;
+    if (net.after != nullptr) {
+      const float* before = net.before + at;
+      float* after = net.after + at;
+#pragma GCC ivdep
+      for (int64_t i = 0; i < size; ++i) {
+        s[i] = s[i] - (p[i] < 0.0f && before[i] > 0.0f ? 1.0f : 0.0f);
+        after[i] = before[i] + s[i];
+      }
+    }
     if (potential != nullptr) std::copy(p, p + size, potential + at);
     if (slope_sum.after != nullptr) {
       alignas(64) float slope[kBlock];

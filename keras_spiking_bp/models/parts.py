@@ -30,7 +30,7 @@ POOLINGS = ("neuron", "average", "max")
 NORMALIZATIONS = (None, "batch")
 
 _OF_LIF = set(inspect.signature(LIFCell).parameters) - {"synapse", "seed", "kwargs"} | {"activity_regularizer"}
-_OF_POOLING_NEURONS = {"reset_mechanism", "surrogate", "initial_membrane"}
+_OF_POOLING_NEURONS = {"reset_mechanism", "surrogate", "initial_membrane", "signed"}
 
 #: The settings of a network, as in the paper; `PRESETS` and arguments override them.
 _SETTINGS: dict[str, Any] = {

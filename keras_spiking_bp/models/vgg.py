@@ -54,7 +54,7 @@ def spiking_vgg(
             * `dtype`: of the synapses, such as `"mixed_bfloat16"`; None for Keras' global one. With `"mixed_float16"`,
               compile with `keras.optimizers.LossScaleOptimizer(optimizer)`.
             * of all LIF neurons, as in `LIFCell`: `beta`, `threshold`, `dropout`, `reset_mechanism`, `surrogate`,
-              `initial_membrane` (these three also of pooling neurons), `synaptic_beta`, `learn_beta`,
+              `initial_membrane`, `signed` (these four also of pooling neurons), `synaptic_beta`, `learn_beta`,
               `learn_threshold`, `activity_regularizer`. With a `surrogate` and `gradient="bptt"` the derivative of the
               readout includes its leak (`ReadoutCell`).
 

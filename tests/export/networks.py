@@ -63,12 +63,13 @@ def maxima(**kwargs):
 
 
 def recurrent(num_steps):
-    """Spikes that come back through a convolution and all to all, synaptic currents, a start at half the threshold."""
+    """Signed spikes that come back through a convolution and all to all, synaptic currents, a start at a half."""
 
     def weights(seed):
         return {"use_bias": False, "kernel_initializer": keras.initializers.HeNormal(seed=seed)}
 
     neuron = {"beta": 0.5, "synaptic_beta": 0.5, "initial_membrane": 0.5, "surrogate": "atan"}
+    neuron |= {"reset_mechanism": "subtract", "signed": True}
     cells = [
         ksbp.RecurrentCell(
             ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", **weights(1)), name="conv", **neuron),

@@ -96,6 +96,25 @@ def test_networks_against_the_oracle(make, gradient, surrogate, reset, beta):
         compare(rnn, names, inputs, simulation, gradient, tolerance=5e-5 if steep else TOLERANCE)
 
 
+@pytest.mark.parametrize("beta", [1.0, 0.9])
+@pytest.mark.parametrize("make", [plain, slow(strided_residual)])
+@pytest.mark.parametrize(("gradient", "surrogate"), [
+    ("accumulated", None), ("bounded", None), ("bptt", None), ("accumulated", Triangle()), ("bptt", ATan()),
+])  # fmt: skip
+def test_signed_neurons(gradient, surrogate, make, beta):
+    neuron, of_oracle = both(surrogate, 0.5)
+    network, weights, inputs, simulation = safe_case(make, beta, 8, reset="subtract", signed=True, **of_oracle)
+    assert all((simulation.spikes[n["name"]] < 0).any() for n in network["nodes"] if n["kind"] == "LIF")
+    rnn, names = build_rnn(network, weights, reset="subtract", neuron=neuron | {"signed": True}, gradient=gradient)
+    compare(rnn, names, inputs, simulation, gradient, tolerance=TOLERANCE)
+    for name, of_neuron in rnn.observe(inputs)[1].items():
+        if "spike_count" in of_neuron:  # events of both signs
+            np.testing.assert_array_equal(of_neuron["spike_count"], np.abs(simulation.spikes[name]).sum(1))
+    first = rnn.__class__(rnn.cell, gradient=rnn.gradient, return_state=True)
+    _, *states = first(inputs[:, :3])
+    assert_close(first(inputs[:, 3:], initial_state=states)[0], simulation.outputs)
+
+
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
 @pytest.mark.parametrize("make", [plain, slow(strided_residual)])

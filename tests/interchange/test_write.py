@@ -129,6 +129,7 @@ REFUSED = {
         lif(conv(2), initial_membrane=0.5, name="n")
     ],
     "normalisation 'norm' cannot be folded": [lif(normalized(keras.layers.AveragePooling2D(2), "norm"))],
+    "signed=False.*Received: True": [lif(conv(2), signed=True, reset_mechanism="subtract", name="n")],
     "reset_mechanism='zero'": [lif(conv(2), reset_mechanism="subtract", name="n")],
     "'n' must have beta and synaptic_beta below 1": [lif(conv(2), synaptic_beta=1.0, name="n")],
     "'n' .MaxPooling2D. has no node": [lif(keras.layers.MaxPooling2D(2, name="n"))],

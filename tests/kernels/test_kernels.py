@@ -39,9 +39,8 @@ def on():
 
 def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, dtype=None):
     synapse = keras.layers.Identity(dtype=dtype)
-    return ksbp.LIFCell(
-        synapse, beta, threshold, reset_mechanism=reset, surrogate=surrogate, synaptic_beta=synaptic_beta
-    )
+    resets = {"reset_mechanism": "subtract", "signed": True} if reset == "signed" else {"reset_mechanism": reset}
+    return ksbp.LIFCell(synapse, beta, threshold, surrogate=surrogate, synaptic_beta=synaptic_beta, **resets)
 
 
 RULES = [
@@ -115,7 +114,7 @@ def assert_same(cell, current, state):
 @pytest.mark.parametrize("dtype", ["float32", slow("mixed_bfloat16")])
 @pytest.mark.parametrize("synaptic_beta", [None, slow(0.6)])
 @pytest.mark.parametrize("beta", [0.9, slow(1.0)])
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("reset", ["zero", "subtract", "signed"])
 @pytest.mark.parametrize(("rule", "surrogate"), RULES)
 def test_a_step_is_the_same_to_the_last_bit(rule, surrogate, reset, beta, synaptic_beta, dtype):
     """Sizes below, at and above a block, none of them a multiple of a vector."""

@@ -15,6 +15,7 @@ MASK = np.arange(STEPS) < np.array([11, 7, 3, 0])[:, None]
 NEURONS = {
     "paper": {},
     "subtract": {"reset_mechanism": "subtract", "surrogate": "triangle", "initial_membrane": 0.5},
+    "signed": {"reset_mechanism": "subtract", "surrogate": "bounded", "signed": True},
     "synaptic": {"synaptic_beta": 0.5, "surrogate": "atan"},
     "bounded": {"surrogate": "bounded", "reset_mechanism": "subtract"},
 }
