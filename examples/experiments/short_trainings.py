@@ -54,6 +54,7 @@ def neuron_settings(args: argparse.Namespace) -> dict[str, Any]:
         "threshold": args.threshold,
         "initial_membrane": args.initial_membrane,
         "reset_mechanism": "subtract",
+        "signed": args.signed,
         "surrogate": surrogate,
     }
 
@@ -153,6 +154,7 @@ class ShortTrainings:
         parser.add_argument("--beta", type=float, default=1.0)
         parser.add_argument("--threshold", type=float, default=2.0, help="with normalisation: in standard deviations")
         parser.add_argument("--initial-membrane", type=float, default=0.5)
+        parser.add_argument("--signed", action="store_true", help="neurons that take spikes back")
         parser.add_argument("--batch-size", type=count, default=64)
         parser.add_argument("--learning-rate", type=float, default=1.5e-3)
         parser.add_argument("--weight-decay", type=float, default=0.02)
