@@ -116,3 +116,20 @@ def test_a_maximum_is_the_scale_of_its_layer():
     snn = ksbp.convert_to_snn(ann, np.random.default_rng(2).uniform(0, 0.1, (20, 5)).astype("float32"), 4, method="max")
     kernel = np.asarray(snn.get_layer("time").cell.cells[0].synapse.kernel)
     np.testing.assert_allclose(6 * kernel, np.asarray(ann.layers[0].kernel), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_deep_network_needs_fewer_steps_with_signed_neurons():
+    """Six convolutions, trained on real digits: at eight steps the currents of deep layers come unevenly."""
+    keras.utils.set_random_seed(0)
+    (x, y), (x_test, y_test) = ksbp.datasets.mnist_5k()
+    inputs = current = keras.Input(x.shape[1:])
+    for filters, strides in ((8, 1), (8, 2), (16, 1), (16, 2), (32, 1), (32, 1)):
+        conv = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)
+        current = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(conv(current)))
+    ann = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(current)))
+    ann.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ann.fit(x, y, batch_size=64, epochs=6, verbose=0)
+    converted = [ksbp.convert_to_snn(ann, x[:300], 8, initial_membrane=0.5, signed=s) for s in (False, True)]
+    plain, signed = ((snn.predict(x_test, verbose=0).argmax(-1) == y_test).mean() for snn in converted)
+    assert signed > 0.85 and signed > plain + 0.2
