@@ -1,7 +1,9 @@
 """The code of the README runs as it stands, and the README is short."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
@@ -35,6 +37,25 @@ def test_figures_by_another_way():
     tests = ksbp.models.model_card("cifar10")["test_by_num_steps"]
     accuracies = ", ".join(f"{100 * test['accuracy']:.2f} % (T = {steps})" for steps, test in tests.items())
     assert any(f"| {accuracies} |" in row for row in rows)
+    compared = json.loads((ROOT / "docs/comparison/vgg9-cifar10.json").read_text())["rows"]
+    for row in compared:
+        words = (3 * row["accumulates"] + 3 * row["macs"]) if row["spikes"] else row["accumulates"] + 2 * row["macs"]
+        arithmetic = 0.9 * row["accumulates"] + 4.6 * row["macs"]
+        cached = [
+            f"{(arithmetic + cost * words) / 1e6:,.0f} µJ ({size} cache)" for size, cost in figures.CACHES.items()
+        ]
+        of_these = (row["network"], row["at"]) in {("direct", "equal accuracy"), ("ANN", "full length")}
+        assert any(", ".join(cached) in shown for shown in rows) is of_these
+        assert any(f"| {arithmetic / 1e6:,.0f} µJ (" in shown for shown in rows) is of_these
+    runs = json.loads((ROOT / "docs/benchmarks.json").read_text())["results"]
+    step = {"section": "main", "network": "vgg9", "steps": 100, "batch": 16, "mode": "train"}
+    seconds = {
+        record["case"]: np.median([time for run in record["runs"] for time in run["times"]])
+        for record in runs
+        if step.items() <= record.items()
+    }
+    tuned = min(time for case, time in seconds.items() if case.endswith("_tuned"))
+    assert any(f"| {seconds['ours']:.2f} s | {tuned:.2f} s (" in row for row in rows)
 
 
 @pytest.mark.parametrize("page", figures.PAGES)

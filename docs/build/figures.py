@@ -2,8 +2,8 @@
 
 python -m docs.build.figures
 
-Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`) and in the model card of the packaged weights;
-speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
+Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`) and in the model card of the packaged
+weights; speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
 (`python -m benchmarks.tuned_steps`); energy in `docs/comparison` (`python -m examples.experiments.compare`).
 """
 
@@ -123,7 +123,7 @@ def of_network(name: str, network: str, at: str) -> dict:
 
 
 def energy(name: str, accesses: dict[str, float]) -> tuple[str, str]:
-    """Microjoules of the directly trained network at equal accuracy and of the ANN, for each cost of a memory access."""
+    """Microjoules of the directly trained network at equal accuracy and of the ANN, at each cost of an access."""
 
     def shown(row: dict, of: str) -> str:
         found = (
