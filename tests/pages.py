@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?")
 
 
@@ -48,7 +49,18 @@ def assert_printed(printed, shown):
 
 
 def words(path):
-    """How many words a reader of a page sees: without addresses, comments and generated parts; with code."""
-    text = re.sub(r"<!-- made by .*?<!-- end -->", "", Path(path).read_text(), flags=re.DOTALL)
-    text = re.sub(r"<[^>]*>", "", re.sub(r"\]\([^)\s]*\)", "]", text))
+    """How many words a reader of a page sees, code among them; without addresses and comments."""
+    text = re.sub(r"\]\([^)\s]*\)|<!--.*?-->|</?[a-z][^<>]*>", "", Path(path).read_text())
     return len(re.findall(r"\S*\w\S*", text))
+
+
+def site():
+    """Words of each page of the site that people write, without those that commands write; of the API its frame."""
+    pages = (path for path in sorted(DOCS.rglob("*.md")) if not {"log", "node_modules"} & set(path.parts))
+    return {path.relative_to(DOCS).as_posix(): words(path) for path in pages}
+
+
+if __name__ == "__main__":  # python -m tests.pages
+    found = site()
+    print(*(f"{count:6,} {name}" for name, count in found.items()), sep="\n")
+    print(f"{sum(found.values()):6,} the site\n{words(ROOT / 'README.md'):6,} README.md")

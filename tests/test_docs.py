@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from tests.pages import ROOT, blocks, run, snippets, words
+from tests.pages import DOCS, blocks, run, site, snippets
 from tests.slow import slow_except
 
-DOCS = ROOT / "docs"
 PAGES = {
     path.relative_to(DOCS).as_posix(): path.read_text()
     for path in sorted(DOCS.rglob("*.md"))
@@ -76,13 +75,7 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_the_site_is_short():
-    """python -c "from tests.test_docs import *; print(site())" """
-    assert site() <= 22_000
-
-
-def site():
-    """Words of the pages that people write; those of the API are the docstrings."""
-    return sum(words(DOCS / name) for name in PAGES if not name.startswith(LOG))
+    assert sum(site().values()) <= 22_000
 
 
 def test_every_public_name_is_on_an_api_page():
