@@ -50,7 +50,7 @@ def table(docs: str) -> str:
         ("Energy of a CIFAR-10 image, arithmetic", *energy("vgg9-cifar10", {"": 0.0})),
         ("The same, with memory accesses", *energy("vgg9-cifar10", CACHES)),
     ]
-    lines = ["| | this library | beside it |", "| --- | --- | --- |"]
+    lines = ["| | this library | for comparison |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
