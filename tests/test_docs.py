@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from tests.pages import ROOT, run, snippets
+from tests.pages import DOCS, blocks, run, site, snippets
 from tests.slow import slow_except
 
-DOCS = ROOT / "docs"
 PAGES = {
     path.relative_to(DOCS).as_posix(): path.read_text()
     for path in sorted(DOCS.rglob("*.md"))
     if "node_modules" not in path.parts
 }
+#: Pages that commands write, outside of the navigation.
+LOG = "log/"
 #: Pages whose snippets need packages that not everybody has are run by tests of their own.
 ELSEWHERE = {"nir.md", "export.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
@@ -24,15 +25,20 @@ WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELS
 
 @pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md"))
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
+    """What index.md prints is compared in tests/test_readme.py, with all digits."""
     monkeypatch.chdir(tmp_path)
-    run(DOCS / name)
+    run(DOCS / name, compare=name != "index.md")
+
+
+def test_output_is_shown_and_compared():
+    assert sum(bool(shown) for name in WITH_CODE for _, shown in blocks(DOCS / name)) > 3
 
 
 def test_weights_of_snntorch_compute_the_same_here():
-    """The expressions of the migration page, for a layer behind a flattened (C, H, W) and for a convolution."""
+    """The expressions of the page, for a layer behind a flattened (C, H, W) and for a convolution."""
     rng = np.random.default_rng(0)
     of_dense, of_conv = (
-        re.search(rf"`({start}[^`]*)`", PAGES["migration.md"])[1]
+        re.search(rf"`({start}[^`]*)`", PAGES["from-snntorch.md"])[1]
         for start in (r"weight\.T\.reshape", r"weight\.transpose\(2")
     )
     C, H, W = 2, 3, 4
@@ -60,8 +66,16 @@ def test_links(name):
 
 def test_every_page_is_in_the_navigation():
     navigation = (DOCS.parent / "mkdocs.yml").read_text()
-    missing = [name for name in PAGES if not re.search(rf"[ :]{re.escape(name)}$", navigation, re.MULTILINE)]
+    missing = [
+        name
+        for name in PAGES
+        if not (name.startswith(LOG) or re.search(rf"[ :]{re.escape(name)}$", navigation, re.MULTILINE))
+    ]
     assert not missing
+
+
+def test_the_site_is_short():
+    assert sum(site().values()) <= 22_000
 
 
 def test_every_public_name_is_on_an_api_page():

@@ -1,12 +1,10 @@
-"""Writes the table of figures in README.md and docs/index.md from the reports of the measurements.
+"""Writes the table of figures in README.md from the reports of the measurements.
 
 python -m docs.build.figures
 
-Speed and memory are in `docs/benchmarks.json` (`python -m benchmarks.run --output PAGE`), the time to an accuracy is in
-`docs/time_to_accuracy.json` (`python -m benchmarks.time_to_accuracy`), and what tuning would change in it in
-`docs/tuned_steps.json` (`python -m benchmarks.tuned_steps`), accuracies are in `docs/results`
-(`python -m examples.experiments.reproduce`) and in the model cards of the packaged weights,
-spikes and energy in `docs/comparison` (`python -m examples.experiments.compare`).
+Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`) and in the model card of the packaged
+weights; speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
+(`python -m benchmarks.tuned_steps`); energy in `docs/comparison` (`python -m examples.experiments.compare`).
 """
 
 from __future__ import annotations
@@ -16,198 +14,129 @@ from pathlib import Path
 
 from benchmarks.registry import CASES, MAIN, PEER, TRAIN, TUNED
 from benchmarks.results import Results
-from benchmarks.sections import command
-from benchmarks.time_to_accuracy import reached
-from docs.build.blocks import command_of, replaced
-from docs.build.comparison_section import microjoules
+from docs.build.blocks import replaced
 from docs.build.results_page import REPORTED
 from docs.build.titles import TITLES
-from examples.experiments.recipes import PAPER
 from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.models import model_card
 
 ROOT = Path(__file__).parents[2]
 #: Each page, and the path from it to the documentation folder.
-PAGES = {"README.md": "docs/", "docs/index.md": ""}
+PAGES = {"README.md": "docs/"}
 MAKER = "python -m docs.build.figures"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
-FEW_STEPS, PRECISION = 4, "bf16"  # of the time to an accuracy
-ESTIMATE = "arithmetic of the synapses alone, 45 nm, estimate; in brackets with their accesses to a cache"
+FEW_STEPS, PRECISION = 4, "bf16"  # of the training step with batch normalisation
+CACHES = {"8 KiB": 5.0, "1 MiB": 50.0}  # pJ for 32 bits
 
 
 def table(docs: str) -> str:
     """The table as Markdown; `docs` is the path to the documentation folder."""
-    data = json.loads((ROOT / "docs/benchmarks.json").read_text())
-    results = Results(data)
-    cores = data["machine"]["cores"]
-    rounds = data["settings"]["rounds"]
-    benchmarks = f"[benchmarks]({docs}benchmarks.md): `python -m benchmarks.run --rounds {rounds} --output PAGE`"
-    reproduced = f"[results]({docs}results.md): `{command_of(best_report('mnist'))}`"
-    packed = f"[results]({docs}results.md): `python -m examples.pretrained --dataset cifar10`"
+    results = Results(report("benchmarks"))
+    longest = results.settings["sweep_steps"][-1]
+    size = f"{TITLES[NETWORK]}, T = {STEPS}"
+    few = f"{TITLES[NETWORK]}, batch normalisation, T = {FEW_STEPS}"
 
-    def compared(name: str) -> str:
-        return f"[results]({docs}results.md#the-papers-comparison): `{command_of(comparison(name))}`"
+    def gigabytes(steps: int) -> str:
+        return f"{results.peak('sweep', 'ours', NETWORK, steps, BATCH, TRAIN) / 1e9:.2f} GB"
 
-    size = f"{TITLES[NETWORK]}, T = {STEPS}, batch {BATCH}, {cores} CPU cores"
     rows = [
-        (f"Training step ({size})", *training_step(results), benchmarks),
-        ("Its peak memory", *memory(results), benchmarks),
-        time_to_accuracy(docs),
-        ("CIFAR-10, test accuracy", *packaged("cifar10"), packed),
-        ("MNIST, test accuracy", *trained("mnist"), reproduced),
-        *(
-            (f"Spikes and energy per {image} ({ESTIMATE})", *energy(comparison(name)), compared(name))
-            for image, name in (("CIFAR-10 image", "vgg9-cifar10"), ("MNIST digit", "lenet-mnist"))
-        ),
-        (
-            "Files that run without this library",
-            "SavedModel and LiteRT for the whole window or one time step, ONNX for one; NIR by `to_nir`",
-            "",
-            f"[export]({docs}export.md), [NIR]({docs}nir.md): "
-            "`python -m examples.export --model MODEL --output EXPORTED`",
-        ),
+        ("LeNet on MNIST, accuracy", *beside_the_paper("lenet", "mnist")),
+        ("ResNet9 on CIFAR-10, accuracy", *beside_the_paper("resnet9", "cifar10")),
+        ("VGG9 on CIFAR-10, accuracy", *beside_the_ann("vgg9-cifar10")),
+        (f"Training step ({size})", *training_step(results)),
+        (f"Training step ({few})", *training_step_with_few_steps()),
+        (f"Memory of a training step ({size})", gigabytes(STEPS), least_memory(results)),
+        (f"The same with T = {longest}", gigabytes(longest), memory_of_untuned(results, longest)),
+        ("Energy of a CIFAR-10 image, arithmetic", *energy("vgg9-cifar10", {"": 0.0})),
+        ("The same, with memory accesses", *energy("vgg9-cifar10", CACHES)),
     ]
-    lines = ["| | this library | others | measured by |", "| --- | --- | --- | --- |"]
+    lines = ["| | this library | for comparison |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def best_report(dataset: str) -> dict:
-    """The report of `examples.experiments.reproduce` with the highest accuracy on this data set."""
-    reports = [json.loads(path.read_text()) for path in (ROOT / "docs/results").glob(f"*-{dataset}.json")]
-    return max(reports, key=lambda report: report["test"]["accuracy"])
+def report(name: str) -> dict:
+    """A report in the documentation folder."""
+    return json.loads((ROOT / f"docs/{name}.json").read_text())
+
+
+def percent(accuracy: float) -> str:
+    return f"{100 * accuracy:.2f} %"
+
+
+def beside_the_paper(network: str, dataset: str) -> tuple[str, str]:
+    """Test accuracy of our network, and of the same one in the paper."""
+    ours = report(f"results/{network}-{dataset}")
+    shown = f"{percent(ours['test']['accuracy'])} (T = {ours['recipe']['test_steps']})"
+    return shown, f"{REPORTED[network, dataset]:.2f} % (the paper's {TITLES[network]})"
+
+
+def beside_the_ann(name: str) -> tuple[str, str]:
+    """Test accuracy of the packaged network at each T of its card, and of the same network as an ANN."""
+    tests = model_card(name.split("-")[1])["test_by_num_steps"]
+    ours = ", ".join(f"{percent(test['accuracy'])} (T = {steps})" for steps, test in tests.items())
+    return ours, f"{percent(of_network(name, 'ANN', 'full length')['accuracy'])} (itself as an ANN)"
 
 
 def training_step(results: Results) -> tuple[str, str]:
-    """Seconds of ours, and of the two fastest peers; of the fastest one if tuned."""
-
-    def seconds(name: str) -> float | None:
-        return results.time("main", name, NETWORK, STEPS, BATCH, TRAIN)
-
-    others = sorted((seconds(case.name), case.title) for case in peers() if seconds(case.name) is not None)
-    ours = f"**{seconds('ours'):.2f} s**, {seconds('ours_bf16'):.2f} s with bfloat16 synapses"
-    shown = ", ".join(f"{time:.2f} s ({title})" for time, title in others[:2])
-    title, tuned = results.fastest(TUNED, "main", NETWORK, STEPS, BATCH, TRAIN)
-    if tuned is not None:
-        shown += f"; beyond their documentation {tuned:.2f} s ({title})"
-    return ours, f"{shown}; in float32"
+    """Seconds of ours, and of the fastest tuned peer."""
+    title, seconds = results.fastest(TUNED, MAIN, NETWORK, STEPS, BATCH, TRAIN)
+    return f"{results.time(MAIN, 'ours', NETWORK, STEPS, BATCH, TRAIN):.2f} s", f"{seconds:.2f} s ({title})"
 
 
-def memory(results: Results) -> tuple[str, str]:
-    """GB of ours and of the lowest peer, also at the largest T of the sweep."""
-    longest = results.settings["sweep_steps"][-1]
-
-    def gigabytes(name: str, steps: int) -> float | None:
-        peak = results.peak("sweep", name, NETWORK, steps, BATCH, TRAIN)
-        return None if peak is None else peak / 1e9
-
-    def least(steps: int) -> str:
-        found = [(gigabytes(case.name, steps), case.title) for case in peers()]
-        found = [(peak, title) for peak, title in found if peak is not None]
-        if found:
-            return f"{min(found)[0]:.2f} GB ({min(found)[1]})"
-        records = [results.find("sweep", case.name, NETWORK, steps, BATCH, TRAIN) for case in peers()]
-        statuses = {"not measured" if record is None else results.status(record) for record in records}
-        limit = "" if "not measured" in statuses else ", the limit of the benchmark"
-        return f"all {' or '.join(sorted(statuses))}{limit}"
-
-    ours = f"**{gigabytes('ours', STEPS):.2f} GB**; {gigabytes('ours', longest):.2f} GB at T = {longest}"
-    return ours, f"{least(STEPS)}; at T = {longest} {least(longest)}"
+def training_step_with_few_steps() -> tuple[str, str]:
+    """The same, with batch normalisation."""
+    cases = report("tuned_steps")["cases"]
+    cases = [case for case in cases if (case["num_steps"], case["precision"]) == (FEW_STEPS, PRECISION)]
+    (ours,) = (case["seconds"] for case in cases if case["library"] == "ours")
+    fastest = min((case for case in cases if "seconds_tuned" in case), key=lambda case: case["seconds_tuned"])
+    return f"{ours:.2f} s", f"{fastest['seconds_tuned']:.2f} s ({CASES[fastest['library']].title}, tuned)"
 
 
-def time_to_accuracy(docs: str) -> tuple[str, str, str, str]:
-    """Seconds to the highest accuracy that all libraries reached; ours, and the fastest of the others."""
-    report = json.loads((ROOT / "docs/time_to_accuracy.json").read_text())
-    curves = {
-        case["library"]: case["curve"]
-        for case in report["cases"]
-        if (case["num_steps"], case["precision"]) == (FEW_STEPS, PRECISION)
-    }
-    target = max(t for t in report["settings"]["targets"] if all(reached(curve, t) for curve in curves.values()))
-    seconds = {library: reached(curve, target) for library, curve in curves.items()}
-    ours = seconds.pop("ours")
-    fastest = min(seconds, key=seconds.get)
-    cores = report["machine"]["cores"]
-    where = f"{TITLES[NETWORK]} with batch normalisation, T = {FEW_STEPS}, {PRECISION}, {cores} CPU cores"
-    return (
-        f"Training to {100 * target:.0f} % accuracy on held-out CIFAR-10 images ({where})",
-        f"**{ours:.0f} s**",
-        f"{seconds[fastest]:.0f} s, {CASES[fastest].title}{if_tuned(fastest)}",
-        f"[benchmarks]({docs}benchmarks.md#time-to-accuracy): `{command(report)}`",
-    )
+def least_memory(results: Results) -> str:
+    """GB of the tuned peer that needs the least."""
+    found = [(results.peak(MAIN, case.name, NETWORK, STEPS, BATCH, TRAIN), case.title) for case in of_group(TUNED)]
+    peak, title = min((peak, title) for peak, title in found if peak is not None)
+    return f"{peak / 1e9:.2f} GB ({title})"
 
 
-def if_tuned(library: str) -> str:
-    """What tuning would change in the time of another library to an accuracy."""
-    for case in json.loads((ROOT / "docs/tuned_steps.json").read_text())["cases"]:
-        if (case["library"], case["num_steps"], case["precision"]) == (library, FEW_STEPS, PRECISION):
-            share = case["seconds_tuned"] / case["seconds"]
-            return f"; tuned beyond its documentation, its training step takes {100 * share:.0f} % as long"
-    return ""
+def memory_of_untuned(results: Results, steps: int) -> str:
+    """What became of the peers, each as its documentation recommends, with many steps.
+
+    Raises:
+        ValueError: if any of them was measured.
+    """
+    records = [results.find("sweep", case.name, NETWORK, steps, BATCH, TRAIN) for case in of_group(PEER)]
+    if any(record is None or not results.status(record).startswith("out of memory") for record in records):
+        raise ValueError(f"Not all peers are out of memory at T = {steps}")
+    return f"over {results.settings['memory_limit']:.0f} GB ({len(records)} others, not tuned)"
 
 
-def peers() -> list:
-    """The other libraries, each used as its documentation recommends."""
-    return [case for case in CASES.values() if case.group == PEER and case.section == MAIN]
+def of_group(group: str) -> list:
+    """The cases of the main tables of a group."""
+    return [case for case in CASES.values() if case.group == group and case.section == MAIN]
 
 
-def packaged(dataset: str) -> tuple[str, str]:
-    """The packaged weights at each number of time steps on their card, and the paper's best."""
-    card = model_card(dataset)
-    network = TITLES[card["network"]]
-    reached = [
-        f"**{100 * test['accuracy']:.2f} %** ({network}, T = {steps}; {interval(test)})"
-        for steps, test in card["test_by_num_steps"].items()
-    ]
-    return f"{', '.join(reached)}, with the packaged weights (stored in 8 bits, computed in float32)", of_paper(dataset)
+def of_network(name: str, network: str, at: str) -> dict:
+    """A row of the report of a comparison."""
+    (row,) = (row for row in report(f"comparison/{name}")["rows"] if (row["network"], row["at"]) == (network, at))
+    return row
 
 
-def trained(dataset: str) -> tuple[str, str]:
-    """Our most accurate network on this data set, and the paper's best."""
-    report = best_report(dataset)
-    recipe = report["recipe"]
-    test, network = report["test"], TITLES[recipe["network"]]
-    ours = f"**{100 * test['accuracy']:.2f} %** ({network}, T = {recipe['test_steps']}; {interval(test)})"
-    return ours, of_paper(dataset)
+def energy(name: str, accesses: dict[str, float]) -> tuple[str, str]:
+    """Microjoules of the directly trained network at equal accuracy and of the ANN, at each cost of an access."""
 
-
-def interval(test: dict) -> str:
-    """The 95 % interval of a test accuracy."""
-    low, high = (100 * bound for bound in test["interval_95"])
-    return f"95 %: {low:.2f} to {high:.2f}"
-
-
-def of_paper(dataset: str) -> str:
-    """The best accuracy that the paper reports for this data set and others confirm."""
-    confirmed = {pair: value for pair, value in REPORTED.items() if value and pair[1] == dataset}
-    best = max(confirmed, key=confirmed.get)
-    return f"{confirmed[best]:.2f} % (the paper: {TITLES[best[0]]}, T = {PAPER[best].num_steps} in its code)"
-
-
-def comparison(name: str) -> dict:
-    """A report of `examples.experiments.compare`."""
-    return json.loads((ROOT / f"docs/comparison/{name}.json").read_text())
-
-
-def energy(report: dict) -> tuple[str, str]:
-    """The directly trained network at equal accuracy and at full length; the ANN, and the network converted from it."""
-    rows = {(row["network"], row["at"]): row for row in report["rows"]}
-
-    def shown(network: str, at: str) -> tuple[str, str]:
-        row, of_all = rows[network, at], rows[network, "full length"]["steps"]
-        named = "" if network == "direct" else f"{network} for {of_all} steps, read at "
-        spikes = "" if row["spikes"] is None else f"{row['spikes']:,.0f} spikes, "
-        return (
-            f"{spikes}{microjoules(row, Costs.of_ann if row['spikes'] is None else Costs.of)}",
-            f"{100 * row['accuracy']:.2f} % ({named}T = {row['steps']})",
+    def shown(row: dict, of: str) -> str:
+        found = (
+            f"{getattr(Costs(memory_access=cost), of)(row['accumulates'], row['macs']) / 1e6:,.0f} µJ"
+            + f" ({cache} cache)" * bool(cache)
+            for cache, cost in accesses.items()
         )
+        return ", ".join(found)
 
-    (early, for_early), (full, for_full) = (shown("direct", at) for at in ("equal accuracy", "full length"))
-    (converted, for_converted), (ann, _) = shown("converted", "equal accuracy"), shown("ANN", "full length")
-    of_ann = 100 * rows["ANN", "full length"]["accuracy"]
-    return (
-        f"**{early}** for {for_early}; {full} for {for_full}",
-        f"{ann} for {of_ann:.2f} % (the same network as an ANN); {converted} for {for_converted}",
-    )
+    direct, ann = of_network(name, "direct", "equal accuracy"), of_network(name, "ANN", "full length")
+    if len(accesses) > 1:
+        return shown(direct, "of"), shown(ann, "of_ann")
+    return f"{shown(direct, 'of')} (T = {direct['steps']})", f"{shown(ann, 'of_ann')} (itself as an ANN)"
 
 
 def main() -> None:
