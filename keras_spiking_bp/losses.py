@@ -23,7 +23,6 @@ class SumSquaredError(keras.losses.Loss):
     may be (B,).
 
     Raises:
-        ValueError: if the shapes of `y_true` and `y_pred` differ.
         tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity, or, where its shape is unknown in the graph,
             another one than `y_pred` (not in a graph that XLA compiles).
 
@@ -60,7 +59,6 @@ class SparseSumSquaredError(SumSquaredError):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, classes).
 
     Raises:
-        ValueError: if `y_true` has another shape, or `y_pred` only one output.
         tf.errors.InvalidArgumentError: if it has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:
@@ -96,8 +94,6 @@ class SpikeCountError(keras.losses.Loss):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
-        ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, there is one class only, or
-            the outputs cannot be divided by the classes.
         tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.composite import JOINS
-from keras_spiking_bp.utils.layer_copies import copy_of, free_weights
 from keras_spiking_bp.utils.layer_kinds import (
     AVERAGE_POOLING,
     GLOBAL_AVERAGE_POOLING,
@@ -17,6 +16,7 @@ from keras_spiking_bp.utils.layer_kinds import (
     SAME,
     parts_of,
 )
+from keras_spiking_bp.utils.layers import copy_of, free_weights
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import WEIGHTED, fold_backwards, fold_forwards, with_bias
-from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.layer_kinds import AVERAGE_POOLING, GLOBAL_AVERAGE_POOLING, MOVING
+from keras_spiking_bp.utils.layers import unique_name
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"

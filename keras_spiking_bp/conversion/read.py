@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells.folding import factor_and_shift
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, factor_and_shift_arrays
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, RELU, Graph
-from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
-from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
 from keras_spiking_bp.utils.layer_kinds import (
     GLOBAL_MAX_POOLING,
     MAX_POOLING,
@@ -22,6 +21,15 @@ from keras_spiking_bp.utils.layer_kinds import (
     SAME,
     computes_otherwise,
     is_of_keras,
+)
+from keras_spiking_bp.utils.layers import (
+    Call,
+    calls,
+    copy_of,
+    copy_with_weights,
+    free_weights,
+    name_of_output,
+    unique_name,
 )
 from keras_spiking_bp.utils.validation import check_static_shape
 
@@ -40,7 +48,7 @@ _FUNCTIONS = {
 
 def read(ann: keras.Model) -> Graph:
     """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end."""
-    found = calls(ann, layers_only=False)  # the first layer that cannot be converted is named first
+    found = calls(ann)
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
     _give_dropout(graph)
@@ -58,14 +66,13 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
     taken = [name for call in found for name in call.sources]
     for call in found:
         layer = call.layer
-        check_is_layer(layer)
         if isinstance(layer, keras.layers.InputLayer):
             ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
         alone = alone and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
-            inner = calls(layer, layers_only=False)
+            inner = calls(layer)
             ends[layer.name], alone = _walk(inner, name_of_output(layer), sources[0], graph, alone)
         elif sources == [INPUT] and alone and (isinstance(layer, _PREPARES) or _augments(layer)):
             before = graph.front
@@ -159,7 +166,7 @@ def _separable(layer, sources, graph):
 def _normalization(layer, sources, graph):
     shape = graph.shape_of(sources[0])
     _refuse_if(layer.axis not in (-1, len(shape)), layer, f"it must normalise channels, and has axis={layer.axis}")
-    new = channel_affine(*factor_and_shift_arrays(layer), shape, layer.name)
+    new = channel_affine(*factor_and_shift(layer), shape, layer.name)
     return graph.add(AFFINE, new, sources, layer.name).name
 
 

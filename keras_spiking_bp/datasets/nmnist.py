@@ -28,10 +28,6 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
             subset of 1,000 and 100 recordings: `train1K.txt`, `test100.txt` (number and label per line) and `*.bs2`.
         num_steps, duration_us: as in `events_to_spikes`.
 
-    Raises:
-        ValueError: if `num_steps` or `duration_us` is out of range.
-        FileNotFoundError: if the folder has neither layout.
-
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
     layers of Keras outside of cells need floats: put `keras.layers.Rescaling(1.0)` in between.
 
     Raises:
-        ValueError: if `num_steps` or `scale` is out of range.
         TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
         tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 15 / scale, such as
             those of 8-bit images (not under XLA, which leaves checks out).

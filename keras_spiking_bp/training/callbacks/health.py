@@ -50,11 +50,6 @@ class Health(keras.callbacks.Callback):
     Attributes:
         firing_rates: spikes per neuron and step of each layer at the last check.
 
-    Raises:
-        ValueError: if `every` or `growth` is out of range; (in `fit`) if `inputs` are not those of the model.
-        TypeError: (in `fit`) if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are
-            not arrays.
-
     Example:
         >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)
         >>> model.compile(keras.optimizers.SGD(0.01), losses.SparseSumSquaredError())

@@ -1,9 +1,10 @@
-"""The layers of an ordinary Keras model as a graph."""
+"""Layers of Keras: copies, and those of an ordinary model as a graph."""
 
 import collections
 import dataclasses
 import itertools
 from collections.abc import Collection
+from typing import Any
 
 import keras
 
@@ -19,8 +20,8 @@ class Call:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
-    """The layers of a built Sequential or functional model in model order; `layers_only` rejects other operations."""
+def calls(model: keras.Model) -> list[Call]:
+    """The layers of a built Sequential or functional model in model order; other operations are rejected."""
     if not isinstance(model, keras.Model) or not has_stock_call(model):
         raise TypeError(
             "An ANN must be a Sequential or functional Keras model without a `call` of its own, whose layers can be "
@@ -35,8 +36,11 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         of_operations[node.operation.name].append(node)
     found = []
     for operation in model.operations:
-        if layers_only:
-            check_is_layer(operation)
+        if not isinstance(operation, keras.layers.Layer):
+            raise ValueError(
+                f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a "
+                "layer for it, such as keras.layers.Add or keras.layers.ReLU"
+            )
         uses = of_operations[operation.name]
         if len(uses) > 1:
             raise ValueError(f"The layer {operation.name!r} is used {len(uses)} times, which cannot be followed")
@@ -44,15 +48,6 @@ def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
         names = tuple(tensor._keras_history.operation.name for tensor in tensors)
         found.append(Call(operation, names, tuple(tuple(tensor.shape[1:]) for tensor in tensors)))
     return found
-
-
-def check_is_layer(operation: keras.Operation) -> None:
-    """Rejects operations outside of layers, such as `x + 1`."""
-    if not isinstance(operation, keras.layers.Layer):
-        raise ValueError(
-            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer for "
-            "it, such as keras.layers.Add or keras.layers.ReLU"
-        )
 
 
 def name_of_output(model: keras.Model) -> str:
@@ -76,3 +71,37 @@ def unique_name(name: str, taken: Collection[str]) -> str:
     while found in taken:
         number, found = number + 1, f"{name}_{number}"
     return found
+
+
+def copy_of(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+    """An unbuilt float32 layer with the same config, except for `changes`."""
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32", **changes})
+
+
+def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
+    """Changes for `copy_of`, where the copy gets its weights later: none of what may be a function of the user's."""
+    ends = ("_constraint", "_initializer", "_regularizer")
+    return {key: None for key in layer.get_config() if key.endswith(ends)}
+
+
+def copy_own_variables(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Copies the variables of a layer, not of layers in it; random streams too."""
+    store: dict[str, Any] = {}
+    source.save_own_variables(store)
+    target.load_own_variables(store)
+
+
+def use_assigned(layer: keras.layers.Layer) -> None:
+    """Makes each `Normalization` in a layer compute with the statistics assigned to it: Keras reads them in advance."""
+    for part in layer._flatten_layers():
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()
+
+
+def copy_with_weights(layer: keras.layers.Layer, name: str | None = None) -> keras.layers.Layer:
+    """A new layer with the same config and weights, in float32; None keeps its name."""
+    new = copy_of(layer, name=name or layer.name)
+    if layer.weights:
+        new.build(layer.input.shape)
+        copy_own_variables(layer, new)  # so that a Normalization uses what it loads
+    return new
