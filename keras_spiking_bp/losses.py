@@ -16,9 +16,6 @@ class SumSquaredError(keras.losses.Loss):
     Source: the authors' code (the paper has a factor 1/2), whose learning rates assume a sum over the batch. What `fit`
     and `evaluate` show is the mean of these sums: compare losses of equal batch sizes only.
 
-    Args:
-        reduction, name, dtype: Keras' own.
-
     Shapes: `y_true`, one-hot or any targets, and `y_pred` (B, classes); of a network with one output (B, 1), `y_true`
     may be (B,).
 

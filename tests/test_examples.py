@@ -52,6 +52,7 @@ def test_reproduce_goes_on(few_images, tmp_path, monkeypatch):
         assert reproduce.main(options).correct().tolist() == run.correct().tolist()
 
 
+@pytest.mark.slow
 def test_export(tmp_path, capsys):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
     network = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0, preset="paper")

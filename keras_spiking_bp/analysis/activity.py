@@ -1,7 +1,5 @@
 """How much each layer fires."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Several networks side by side: spiking ones, and ANNs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Accuracy, spikes and operations against the number of time steps, from one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

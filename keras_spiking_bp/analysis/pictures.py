@@ -4,8 +4,6 @@ Each function draws on the given matplotlib axes, or on a new figure in the styl
 axes. They need matplotlib (`pip install matplotlib`).
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Sequence

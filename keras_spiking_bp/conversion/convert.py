@@ -1,7 +1,5 @@
 """From a trained ordinary network to a spiking one."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The ordinary (ANN) counterpart of a spiking network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras
@@ -120,7 +118,6 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def _before_encoder(model: keras.Model) -> keras.Model:
-    """The layers of a model before its encoder."""
     return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
 
 

@@ -1,7 +1,5 @@
 """Affine layers with new weights: batch normalisation folded in, inputs and outputs in other units."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

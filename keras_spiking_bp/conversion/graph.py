@@ -1,7 +1,5 @@
 """An ordinary network as a graph of affine maps, rectifications, maxima and joins, and its normal form for neurons."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -194,7 +192,6 @@ def _normalizes(node: Node) -> bool:
 
 
 def _insert_before(graph: Graph, node: Node, new: Node) -> None:
-    """Inserts `new` before `node`."""
     new.sources, new.shape = list(node.sources), graph.shape_of(node.sources[0])
     node.sources = [new.name]
     nodes = {}

@@ -1,7 +1,5 @@
 """Reads an ordinary Keras model as a `Graph`; rejects unsupported parts."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """From a graph with norms to the cells of a spiking network."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeAlias

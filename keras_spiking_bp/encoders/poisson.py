@@ -48,12 +48,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         """The spikes drawn with a given seed, an integer pair; the layer's own stream does not advance.
 
         Those of an image depend only on the seed and its batch position.
-
-        Example:
-            >>> encoder = PoissonEncoder(num_steps=5)
-            >>> images = np.full((2, 3), 0.5, "float32")
-            >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
-            True
         """
         images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)
 

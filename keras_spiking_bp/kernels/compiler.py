@@ -1,7 +1,5 @@
 """Compiles the kernels, and locates compiled ones."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

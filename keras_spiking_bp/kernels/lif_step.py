@@ -1,7 +1,5 @@
 """LIF neurons with the kernels, one step or all of a block, including their record."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import tensorflow as tf

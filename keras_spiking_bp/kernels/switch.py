@@ -1,7 +1,5 @@
 """Whether the kernels are used, and where they cannot be."""
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import os

@@ -1,7 +1,5 @@
 """Scales the weights of a network on sample data, so that each layer fires before training begins."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping

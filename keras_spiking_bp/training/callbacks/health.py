@@ -1,7 +1,5 @@
 """Reports unhealthy layers during training."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -64,8 +62,6 @@ class Health(keras.callbacks.Callback):
         super().__init__()
         self.every = check_positive_int("every", every)
         self.growth = check_positive("growth", growth)
-        if self.growth <= 1:
-            raise ValueError(f"`growth` must be above 1. Received: growth={growth!r}")
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
