@@ -20,8 +20,8 @@ class Call:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def calls(model: keras.Model) -> list[Call]:
-    """The layers of a built Sequential or functional model in model order; other operations are rejected."""
+def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
+    """The layers of a built Sequential or functional model in model order; `layers_only` rejects other operations."""
     if not isinstance(model, keras.Model) or not has_stock_call(model):
         raise TypeError(
             "An ANN must be a Sequential or functional Keras model without a `call` of its own, whose layers can be "
@@ -36,11 +36,8 @@ def calls(model: keras.Model) -> list[Call]:
         of_operations[node.operation.name].append(node)
     found = []
     for operation in model.operations:
-        if not isinstance(operation, keras.layers.Layer):
-            raise ValueError(
-                f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a "
-                "layer for it, such as keras.layers.Add or keras.layers.ReLU"
-            )
+        if layers_only:
+            check_is_layer(operation)
         uses = of_operations[operation.name]
         if len(uses) > 1:
             raise ValueError(f"The layer {operation.name!r} is used {len(uses)} times, which cannot be followed")
@@ -48,6 +45,15 @@ def calls(model: keras.Model) -> list[Call]:
         names = tuple(tensor._keras_history.operation.name for tensor in tensors)
         found.append(Call(operation, names, tuple(tuple(tensor.shape[1:]) for tensor in tensors)))
     return found
+
+
+def check_is_layer(operation: keras.Operation) -> None:
+    """Rejects operations outside of layers, such as `x + 1`."""
+    if not isinstance(operation, keras.layers.Layer):
+        raise ValueError(
+            f"The model computes {operation.name!r} ({type(operation).__name__}) outside of a layer. Use a layer for "
+            "it, such as keras.layers.Add or keras.layers.ReLU"
+        )
 
 
 def name_of_output(model: keras.Model) -> str:
