@@ -25,6 +25,7 @@ def test_examples_are_few_and_short_and_listed():
         assert f"python -m examples.{path.stem}" in readme
 
 
+@pytest.mark.slow
 def test_demo(few_digits, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["demo", "--epochs", "1", "--num-steps", "4", "--output", str(tmp_path)])
     demo.main()

@@ -10,6 +10,7 @@ from tests.pages import ROOT, snippets
 README = ROOT / "README.md"
 
 
+@pytest.mark.slow
 def test_snippets(monkeypatch, tmp_path):
     """The first is that of docs/index.md, which tests/test_docs.py runs."""
     first, *others = snippets(README)

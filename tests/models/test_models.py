@@ -64,7 +64,7 @@ SMALL = {
     ("make", "gradient", "policy"),
     [
         slow(("plain", "bptt", None)),
-        ("residual, spikes", "accumulated", "mixed_bfloat16"),
+        slow(("residual, spikes", "accumulated", "mixed_bfloat16")),
         slow(("residual", "bptt", "mixed_bfloat16")),
     ],
 )
