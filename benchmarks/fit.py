@@ -32,7 +32,7 @@ SMALL_STEPS, SMALL_BATCH = 960, 64
 
 def vgg9(data_dir: str | None, kernels: bool, steps: int | None) -> dict:
     """An epoch of CIFAR-10."""
-    (ksbp.kernels.enable if kernels else ksbp.kernels.disable)()  # whatever the environment says
+    ksbp.kernels.enable(kernels)  # whatever the environment says
     keras.utils.set_random_seed(0)
     chosen = dataclasses.replace(recipe("vgg9", "cifar10"), policy="mixed_bfloat16")
     batches = ksbp.datasets.load_images("cifar10", data_dir).batches(chosen.batch_size, chosen.augment, 0)
@@ -46,7 +46,7 @@ def vgg9(data_dir: str | None, kernels: bool, steps: int | None) -> dict:
 
 def small(how: str) -> dict:
     """`SMALL_STEPS` steps of a small network."""
-    ksbp.kernels.disable()  # whatever the environment says
+    ksbp.kernels.enable(False)  # whatever the environment says
     keras.utils.set_random_seed(0)
     cells = [ksbp.LIFCell(keras.layers.Dense(100)), ksbp.ReadoutCell(keras.layers.Dense(10))]
     images = keras.Input((784,))

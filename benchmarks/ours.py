@@ -57,7 +57,7 @@ def build(
     kernels: bool = False,
 ) -> Callable[[], float]:
     """The step to be timed."""
-    (ksbp.kernels.enable if kernels else ksbp.kernels.disable)()  # whatever the environment says
+    ksbp.kernels.enable(kernels)  # whatever the environment says
     if mode == INFER_SPIKES:
         x = keras.Input((num_steps, *network.input_shape), dtype="int8")
         spikes = x

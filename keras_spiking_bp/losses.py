@@ -16,14 +16,10 @@ class SumSquaredError(keras.losses.Loss):
     Source: the authors' code (the paper has a factor 1/2), whose learning rates assume a sum over the batch. What `fit`
     and `evaluate` show is the mean of these sums: compare losses of equal batch sizes only.
 
-    Args:
-        reduction, name, dtype: Keras' own.
-
     Shapes: `y_true`, one-hot or any targets, and `y_pred` (B, classes); of a network with one output (B, 1), `y_true`
     may be (B,).
 
     Raises:
-        ValueError: if the shapes of `y_true` and `y_pred` differ.
         tf.errors.InvalidArgumentError: if `y_true` has NaN or infinity, or, where its shape is unknown in the graph,
             another one than `y_pred` (not in a graph that XLA compiles).
 
@@ -60,7 +56,6 @@ class SparseSumSquaredError(SumSquaredError):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, classes).
 
     Raises:
-        ValueError: if `y_true` has another shape, or `y_pred` only one output.
         tf.errors.InvalidArgumentError: if it has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:
@@ -96,8 +91,6 @@ class SpikeCountError(keras.losses.Loss):
     Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
 
     Raises:
-        ValueError: if an argument is out of range, `y_true` or `y_pred` has another shape, there is one class only, or
-            the outputs cannot be divided by the classes.
         tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is NaN).
 
     Example:

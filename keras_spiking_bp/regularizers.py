@@ -30,9 +30,6 @@ class FiringRate(keras.regularizers.Regularizer):
 
     Shapes: rates (B, ..., channels); returns a scalar of the same dtype.
 
-    Raises:
-        ValueError: if an argument is out of range.
-
     Source: ours; the paper has none. That of Zenke and Vogels (Neural Computation 33, 2021) has bounds, no target.
 
     Example:

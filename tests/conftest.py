@@ -35,6 +35,19 @@ def frozen():
     pytest_collection_finish()
 
 
+#: Tests of the loop and of neurons, and those against an oracle: with blocks of the usual size.
+USUAL_BLOCKS = ("cells", "gradients", "interchange", "kernels", "rnn", "test_golden.py", "test_conformance.py")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks(request):
+    """Blocks of two steps for all other tests: traced in half the time, and no spike depends on their size."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.relative_to(Path(__file__).parent).parts[0] not in USUAL_BLOCKS:
+            patch.setattr("keras_spiking_bp.rnn.time_loop._LARGEST_BLOCK", 2)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_keras():
     import keras

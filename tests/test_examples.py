@@ -25,6 +25,7 @@ def test_examples_are_few_and_short_and_listed():
         assert f"python -m examples.{path.stem}" in readme
 
 
+@pytest.mark.slow
 def test_demo(few_digits, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["demo", "--epochs", "1", "--num-steps", "4", "--output", str(tmp_path)])
     demo.main()
@@ -52,6 +53,7 @@ def test_reproduce_goes_on(few_images, tmp_path, monkeypatch):
         assert reproduce.main(options).correct().tolist() == run.correct().tolist()
 
 
+@pytest.mark.slow
 def test_export(tmp_path, capsys):
     pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
     network = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0, preset="paper")

@@ -64,6 +64,7 @@ def finished(once, few_images, tmp_path):
     return report
 
 
+@pytest.mark.slow
 def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
     report = finished
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES

@@ -62,7 +62,7 @@ def test_the_recipe_of_a_report(restart):
         assert Recipe.from_dict(fields) == chosen
 
 
-@pytest.mark.parametrize("recipes", [PAPER, FAST], ids=["paper", "fast"])
+@pytest.mark.parametrize("recipes", [pytest.param(PAPER, marks=pytest.mark.slow), FAST], ids=["paper", "fast"])
 def test_each_builds_its_network(recipes):
     shapes = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "nmnist": (34, 34, 2)}
     for (network, dataset), own in recipes.items():

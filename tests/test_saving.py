@@ -50,9 +50,9 @@ def test_keras_file(tmp_path, gradient):
     model.fit(X, y, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    outputs = model.predict(X, verbose=0)
+    outputs = model(X)
     assert np.abs(outputs).max() > 0.1  # not a silent network
-    np.testing.assert_array_equal(loaded.predict(X, verbose=0), outputs)
+    np.testing.assert_array_equal(loaded(X), outputs)
     assert loaded.layers[1].gradient == gradient
     losses = [m.fit(X, y, epochs=2, shuffle=False, verbose=0).history["loss"] for m in (model, loaded)]
     assert losses[0] == losses[1]
@@ -148,6 +148,7 @@ def test_another_seed_stays_another_seed(tmp_path):
         assert streams(other) == expected
 
 
+@pytest.mark.slow
 def test_in_a_fresh_process(tmp_path):
     """`model.export` without the library, any batch size and number of steps; then the `.keras` file with it."""
     model = network()

@@ -1,7 +1,5 @@
 """How much each layer fires."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -15,9 +13,7 @@ from keras_spiking_bp.rnn.connections import INPUT
 class Activity(Table):
     """Spikes of each layer; the last row is the whole network (without the input)."""
 
-    def plot(self, axis: Any = None) -> Any:
-        """Draws the firing rate of each layer; returns the matplotlib axes."""
-        return pictures.firing_rates(self, axis)
+    plot = pictures.firing_rates
 
 
 def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Activity:
@@ -36,9 +32,6 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
         * `firing_rate`: spikes per neuron and time step;
         * `silent`: share of dead neurons, which fired for no sample;
         * `saturated`: share of samples and neurons with a spike in more than 90 % of the steps.
-
-    Raises:
-        TypeError, ValueError: as `analysis.run`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)

@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.rnn.connections import Connection
-from keras_spiking_bp.utils.layer_graph import calls
 from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, PADDING, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.layers import calls
 
 
 class OperationCount(NamedTuple):
@@ -79,9 +79,6 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
     before it), one accumulate for each element of a pooling window, and of an unweighted input of an `Add`, such as an
     identity shortcut. Other layers without weights, such as activations, cost nothing, nor does normalisation by fixed
     statistics, which can be folded into the weights.
-
-    Raises:
-        TypeError, ValueError: as `layer_graph.calls` and `fan_out`.
     """
     cost = OperationCount()
     of_layer = {call.layer.name: call for call in calls(ann)}

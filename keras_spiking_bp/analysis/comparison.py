@@ -1,7 +1,5 @@
 """Several networks side by side: spiking ones, and ANNs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,9 +29,7 @@ class Comparison(Table):
         self.curves = curves
         self.target = target
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draws accuracy over time and energy of all networks; returns the two matplotlib axes."""
-        return pictures.comparison(self, axes)
+    plot = pictures.comparison
 
 
 def compare(
@@ -60,9 +56,6 @@ def compare(
         ANN), and per sample `spikes`, `accumulates`, `macs`, `energy_nj` (neuron updates included where they cost
         anything). At equal accuracy, a spiking network takes the fewest steps from which it stays at least as accurate;
         one that never is has no row.
-
-    Raises:
-        TypeError, ValueError: as `analysis.accuracy_over_time` and `analysis.operations`.
 
     Example:
         >>> make = lambda seed: models.spiking_vgg((8, 8, 1), 3, [(4, 3)], [], num_steps=10, seed=seed)

@@ -1,7 +1,5 @@
 """Spikes and operations of each step, counted while a network runs."""
 
-from __future__ import annotations
-
 import numpy as np
 import tensorflow as tf
 

@@ -1,7 +1,5 @@
 """Data of any kind as batches of inputs and class indices."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

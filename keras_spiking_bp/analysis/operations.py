@@ -23,9 +23,7 @@ class Operations(Table):
         super().__init__(rows)
         self.neuron_updates = neuron_updates
 
-    def plot(self, axis: Any = None) -> Any:
-        """Draws the operations of each connection beside those of the ANN; returns the matplotlib axes."""
-        return pictures.operations(self, axis)
+    plot = pictures.operations
 
 
 def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50, verbose: int = 1) -> Operations:
@@ -49,9 +47,6 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
         A table with a row for each connection and `"total"`: `connection`, `synapses`, `accumulates` and `macs` of the
         spiking network, `ann_accumulates` and `ann_macs`; all per sample. What follows an `Add` is in the row of each
         summand: its synapses count once for each.
-
-    Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if synapses cannot be counted.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -131,9 +126,7 @@ Costs.INT32_45NM = Costs(accumulate=0.1, mac=3.2)
 class Energy(Table):
     """Energy of each connection, per sample, in nanojoules; the last row is the whole network."""
 
-    def plot(self, axis: Any = None) -> Any:
-        """Draws the energy of each connection beside that of the ANN; returns the matplotlib axes."""
-        return pictures.energy(self, axis)
+    plot = pictures.energy
 
 
 def energy(
@@ -157,15 +150,6 @@ def energy(
     Returns:
         A table with a row for each connection, `"neurons"` (if updates cost anything) and `"total"`: `connection`,
         `energy_nj`, `ann_energy_nj`, `ratio` (ANN / spiking: above 1, the spiking network needs less).
-
-    Raises:
-        TypeError, ValueError: as `analysis.operations`.
-
-    Example:
-        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
-        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
-        >>> analysis.energy(model, images, verbose=0).rows[-1]["connection"]
-        'total'
     """
     counted = model if isinstance(model, Operations) else operations(model, data, batch_size, verbose)
     rows = []

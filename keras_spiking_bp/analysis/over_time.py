@@ -1,7 +1,5 @@
 """Accuracy, spikes and operations against the number of time steps, from one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,9 +62,7 @@ class AccuracyOverTime(Table):
             rows.append({"margin": float(margin), "steps": steps, **self._means(at)})
         return Table(rows)
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draws accuracy and spikes against time steps; takes and returns the two matplotlib axes."""
-        return pictures.accuracy_over_time(self, axes)
+    plot = pictures.accuracy_over_time
 
 
 def accuracy_over_time(
@@ -83,9 +79,6 @@ def accuracy_over_time(
     Returns:
         A table with a row for each number of steps: `steps`, `accuracy`, and per sample `spikes` (of all neurons, not
         of the input), `accumulates` and `macs` (None if `analysis.operations` cannot count them).
-
-    Raises:
-        TypeError, ValueError: as `analysis.run`; ValueError too if there are no labels, or there is one output only.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)

@@ -4,8 +4,6 @@ Each function draws on the given matplotlib axes, or on a new figure in the styl
 axes. They need matplotlib (`pip install matplotlib`).
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -29,11 +27,9 @@ def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(draw)
     def drawn(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(draw).bind(*args, **kwargs).arguments
-        if given.get("axis") is not None or given.get("axes") is not None:
-            return draw(*args, **kwargs)
         import matplotlib
 
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE if given.get("axis", given.get("axes")) is None else None):
             return draw(*args, **kwargs)
 
     return drawn
@@ -49,9 +45,6 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         sample: which of them to draw.
         neurons: maximum number drawn per layer, evenly spread over those that fire.
         axis: matplotlib axes; None for a new figure.
-
-    Raises:
-        TypeError, ValueError: as `spiking_model.spiking_layer`; ValueError if `sample` or `neurons` is out of range.
     """
     number = check_positive_int("neurons", neurons)
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
@@ -82,9 +75,6 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         model, inputs, sample, axis: as in `raster`.
         layer: name of the layer of neurons, such as `"conv1"`.
         neurons: how many to draw.
-
-    Raises:
-        TypeError, ValueError: as `raster`; ValueError too if there is no layer of this name.
     """
     number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}

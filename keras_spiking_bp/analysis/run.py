@@ -1,7 +1,5 @@
 """One pass of a network over data, counting everything that the analysis needs."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

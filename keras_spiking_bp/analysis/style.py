@@ -4,8 +4,6 @@
 `COLORS[i]` and `LINES[i]`, so that lines differ without colour, too.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 # Okabe and Ito's palette: distinguishable for the colour-blind, and by lightness in print

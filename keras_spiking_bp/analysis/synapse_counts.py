@@ -1,22 +1,21 @@
 """How many synapses each spike reaches."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.composite import JOINS
-from keras_spiking_bp.utils.layer_copies import copy_of, free_weights
 from keras_spiking_bp.utils.layer_kinds import (
     AVERAGE_POOLING,
     GLOBAL_AVERAGE_POOLING,
     GLOBAL_POOLING,
+    MAX_POOLING,
     MOVING,
     ONE_TO_ONE,
     SAME,
     parts_of,
 )
+from keras_spiking_bp.utils.layers import copy_of, free_weights
 
 
 def fan_out(layers: tuple[keras.layers.Layer, ...], source_shape: tuple[int, ...]) -> np.ndarray:
@@ -58,11 +57,7 @@ _WITH_WEIGHTS = (
     keras.layers.DepthwiseConv2D, keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )  # fmt: skip
-_POOLING = {  # the convolution with the same windows
-    keras.layers.AveragePooling1D: keras.layers.Conv1D, keras.layers.MaxPooling1D: keras.layers.Conv1D,
-    keras.layers.AveragePooling2D: keras.layers.Conv2D, keras.layers.MaxPooling2D: keras.layers.Conv2D,
-    keras.layers.AveragePooling3D: keras.layers.Conv3D, keras.layers.MaxPooling3D: keras.layers.Conv3D,
-}  # fmt: skip
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 def has_synapses(part: keras.layers.Layer) -> bool:
@@ -85,10 +80,10 @@ def _with_ones(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
         return copy_of(layer, **{**free_weights(layer), **ones}, use_bias=False, activation=None)(x)
     if kind in GLOBAL_POOLING:
         return tf.reduce_sum(x, axis=list(range(1, x.shape.rank - 1)), keepdims=layer.keepdims)
-    if kind in _POOLING:
+    if kind in (*AVERAGE_POOLING, *MAX_POOLING):
         if layer.data_format != "channels_last":
             raise ValueError(f"The synapses of the layer {layer.name!r} cannot be counted: it is channels_first")
-        windows = _POOLING[kind](
+        windows = _CONVOLUTIONS[x.shape.rank - 3](
             1, layer.pool_size, strides=layer.strides, padding=layer.padding, use_bias=False, kernel_initializer="ones",
             data_format="channels_last", dtype="float32",
         )  # fmt: skip

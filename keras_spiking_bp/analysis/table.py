@@ -1,7 +1,5 @@
 """Results as rows: for pandas, for Markdown, for a picture."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

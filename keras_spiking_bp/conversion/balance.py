@@ -1,7 +1,5 @@
 """What one spike of each layer of neurons represents, from the activations of the ANN on sample data."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

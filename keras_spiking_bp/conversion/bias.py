@@ -1,7 +1,5 @@
 """Calibration of biases: each layer of neurons is matched to the mean activations of the ANN."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """From a trained ordinary network to a spiking one."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -17,7 +15,7 @@ from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import RESERVED, assemble, checked_num_steps
-from keras_spiking_bp.utils.layer_copies import copy_with_weights
+from keras_spiking_bp.utils.layers import copy_with_weights
 from keras_spiking_bp.utils.validation import check_choice, is_number
 
 
@@ -89,9 +87,8 @@ def convert_to_snn(
         verbose: 1 shows progress bars over batches and layers.
 
     Raises:
-        TypeError: if `ann` is not a Sequential or functional model, or `encoder` is none of these.
-        ValueError: if an argument is out of range, `num_steps` contradicts the encoder, a layer cannot be converted, or
-            the activations of a layer on the sample data have NaN or infinity, or are all 0.
+        ValueError: if a layer cannot be converted, or its activations on the sample data have NaN or infinity, or are
+            all 0.
 
     Source: Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et al., "A Free Lunch
     From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a threshold).

@@ -1,7 +1,5 @@
 """The ordinary (ANN) counterpart of a spiking network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras
@@ -12,8 +10,7 @@ from keras_spiking_bp.cells.composite import CELL_INPUT, Node
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
-from keras_spiking_bp.utils.layer_copies import use_assigned
-from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layers import unique_name, use_assigned
 
 #: Name of the layers before the encoder, as one, in the counterpart.
 _BEFORE = "before_encoder"
@@ -95,7 +92,6 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             names and shapes; in either order.
 
     Raises:
-        TypeError: if neither is spiking.
         ValueError: if a layer of the spiking network is not in the other, or has another shape, or cells share weights
             to which an ANN gives two values.
 
@@ -122,7 +118,6 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def _before_encoder(model: keras.Model) -> keras.Model:
-    """The layers of a model before its encoder."""
     return keras.Model(model.inputs[0], encoder_of(model)[1], name=_BEFORE)
 
 

@@ -1,7 +1,5 @@
 """Affine layers with new weights: batch normalisation folded in, inputs and outputs in other units."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -12,8 +10,8 @@ from keras_spiking_bp.cells.batch_norm import normalizations
 from keras_spiking_bp.cells.walk import tree
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import check_graph, spiking_layers
-from keras_spiking_bp.utils.layer_copies import copy_of, copy_own_variables, free_weights, use_assigned
 from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
+from keras_spiking_bp.utils.layers import copy_of, copy_own_variables, free_weights, use_assigned
 from keras_spiking_bp.utils.validation import check_finite_weights, named
 
 #: Affine layers with a kernel.
@@ -151,12 +149,6 @@ def _copy_all(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     use_assigned(target)
 
 
-def factor_and_shift_arrays(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """`folding.factor_and_shift` as arrays."""
-    factor, shift = folding.factor_and_shift(norm)
-    return factor.numpy(), shift.numpy()
-
-
 def channel_affine(factor: np.ndarray, shift: np.ndarray, shape: tuple[int, ...], name: str) -> keras.layers.Layer:
     """A built layer that computes `factor * x + shift`, both (C,), on (..., C): a frozen batch normalisation."""
     layer = keras.layers.BatchNormalization(epsilon=_EPSILON, trainable=False, dtype="float32", name=name)
@@ -191,14 +183,14 @@ def scale_inputs(layer: keras.layers.Layer, factor: np.ndarray | float) -> None:
 
 def fold_backwards(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> None:
     """Folds `norm` into the layer before it, which has a bias."""
-    factor, shift = factor_and_shift_arrays(norm)
+    factor, shift = folding.factor_and_shift(norm)
     scale_outputs(layer, factor)
     add_to_bias(layer, shift)
 
 
 def fold_forwards(norm: keras.layers.BatchNormalization, layer: keras.layers.Layer) -> None:
     """Folds `norm` into the layer after it, which has a bias and no padding."""
-    factor, shift = factor_and_shift_arrays(norm)
+    factor, shift = folding.factor_and_shift(norm)
     products = np.asarray(layer.kernel) * _per_input(layer, shift)
     inputs = tuple(range(products.ndim - (2 if isinstance(layer, _DEPTHWISE) else 1)))
     add_to_bias(layer, products.sum(inputs).reshape(-1))

@@ -1,7 +1,5 @@
 """An ordinary network as a graph of affine maps, rectifications, maxima and joins, and its normal form for neurons."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -13,8 +11,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import WEIGHTED, fold_backwards, fold_forwards, with_bias
-from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.layer_kinds import AVERAGE_POOLING, GLOBAL_AVERAGE_POOLING, MOVING
+from keras_spiking_bp.utils.layers import unique_name
 
 #: Kinds of nodes. An average with its own neurons is `POOL`; `END` is a softmax or sigmoid.
 AFFINE, RELU, MAXIMUM, JOIN, POOL, END = "affine", "relu", "maximum", "join", "pool", "end"
@@ -194,7 +192,6 @@ def _normalizes(node: Node) -> bool:
 
 
 def _insert_before(graph: Graph, node: Node, new: Node) -> None:
-    """Inserts `new` before `node`."""
     new.sources, new.shape = list(node.sources), graph.shape_of(node.sources[0])
     node.sources = [new.name]
     nodes = {}

@@ -1,7 +1,5 @@
 """Reads an ordinary Keras model as a `Graph`; rejects unsupported parts."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_spiking_bp.cells.folding import factor_and_shift
 from keras_spiking_bp.cells.graph import INPUT
-from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, factor_and_shift_arrays
+from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine
 from keras_spiking_bp.conversion.graph import AFFINE, AVERAGE, END, JOIN, MAXIMUM, RELU, Graph
-from keras_spiking_bp.utils.layer_copies import copy_of, copy_with_weights, free_weights
-from keras_spiking_bp.utils.layer_graph import Call, calls, check_is_layer, name_of_output, unique_name
 from keras_spiking_bp.utils.layer_kinds import (
     GLOBAL_MAX_POOLING,
     MAX_POOLING,
@@ -22,6 +19,16 @@ from keras_spiking_bp.utils.layer_kinds import (
     SAME,
     computes_otherwise,
     is_of_keras,
+)
+from keras_spiking_bp.utils.layers import (
+    Call,
+    calls,
+    check_is_layer,
+    copy_of,
+    copy_with_weights,
+    free_weights,
+    name_of_output,
+    unique_name,
 )
 from keras_spiking_bp.utils.validation import check_static_shape
 
@@ -159,7 +166,7 @@ def _separable(layer, sources, graph):
 def _normalization(layer, sources, graph):
     shape = graph.shape_of(sources[0])
     _refuse_if(layer.axis not in (-1, len(shape)), layer, f"it must normalise channels, and has axis={layer.axis}")
-    new = channel_affine(*factor_and_shift_arrays(layer), shape, layer.name)
+    new = channel_affine(*factor_and_shift(layer), shape, layer.name)
     return graph.add(AFFINE, new, sources, layer.name).name
 
 

@@ -1,7 +1,5 @@
 """From a graph with norms to the cells of a spiking network."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -13,8 +11,8 @@ from keras_spiking_bp.cells import Cell, GraphCell, IFCell, MaxPoolingCell, Read
 from keras_spiking_bp.cells.graph import INPUT
 from keras_spiking_bp.conversion.fold import WEIGHTED, channel_affine, scale_inputs, scale_outputs
 from keras_spiking_bp.conversion.graph import AFFINE, JOIN, MAXIMUM, POOL, RELU, Graph, Node
-from keras_spiking_bp.utils.layer_graph import unique_name
 from keras_spiking_bp.utils.layer_kinds import PADDING
+from keras_spiking_bp.utils.layers import unique_name
 
 #: What a value of 1 represents: a number, or one per channel.
 Unit: TypeAlias = Any

@@ -37,9 +37,6 @@ class Batches:
             example itself. Runs inside tf.data.
         seed: integer.
 
-    Raises:
-        ValueError: if there are not as many labels as examples, or fewer examples than a batch.
-
     Example:
         >>> batches = Batches(np.arange(10), np.arange(10), batch_size=4, seed=3)
         >>> [x.shape[0] for x, y in batches.epoch(0)]

@@ -96,7 +96,6 @@ def events_to_spikes(
         Spikes (num_steps, height, width, polarities) int8, each 0 or 1, at `[step, y, x, polarity]`.
 
     Raises:
-        ValueError: if `num_steps`, `duration_us`, `sensor_size` or `polarities` is out of range.
         TypeError: if a column has numbers that are not whole, such as times in seconds; in a graph, if its dtype is
             floating.
         tf.errors.InvalidArgumentError: if an event, in the window or not, lies outside the sensor, a polarity is not a

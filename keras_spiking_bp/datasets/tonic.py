@@ -31,10 +31,6 @@ def from_tonic(
         sensor_size: (height, width) in pixels. None: that of `train.sensor_size`, (width, height, polarities) in tonic.
         polarities: number of channels, 2, or 1 to ignore `p`. None: that of `train.sensor_size`.
 
-    Raises:
-        TypeError: if x, y or t of a recording, or a label, is not an integer.
-        ValueError: if an argument is out of range, or the sensor size is not known.
-
     Example:
         >>> fields = [("x", "i2"), ("y", "i2"), ("t", "i4"), ("p", "?")]
         >>> recordings = [(np.array([(i, 0, 5, True), (3, 2, 90, False)], fields), i % 2) for i in range(4)]

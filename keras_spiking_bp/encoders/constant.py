@@ -20,8 +20,6 @@ class ConstantEncoder(Encoder):
 
     Shapes: images (B, ...) of a floating dtype; currents (B, T, ...) float32.
 
-    Raises: as `PoissonEncoder`, and a ValueError if `largest` is out of range.
-
     Example:
         >>> ConstantEncoder(num_steps=3)(np.array([[0.25]], "float32")).numpy().tolist()
         [[[0.25], [0.25], [0.25]]]

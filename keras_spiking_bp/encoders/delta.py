@@ -26,8 +26,6 @@ class DeltaEncoder(keras.layers.Layer):
     these steps.
 
     Raises:
-        ValueError: if `threshold` is not above 0, or the mask is not (B, T).
-        TypeError: if the series is of integers.
         tf.errors.InvalidArgumentError: if it has NaN or infinity in steps that are not masked (not under XLA).
 
     Example:

@@ -32,8 +32,6 @@ class LatencyEncoder(Encoder):
 
     Shapes: images (B, ...) of a floating dtype; spikes (B, T, ...) int8, 0 or 1.
 
-    Raises: as `PoissonEncoder`, and a ValueError if another argument is out of range.
-
     Example:
         >>> spikes = LatencyEncoder(num_steps=5, linear=True)(np.array([[1.0, 0.5, 0.02]], "float32"))
         >>> spikes.numpy().argmax(axis=1).tolist()

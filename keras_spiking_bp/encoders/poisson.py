@@ -26,7 +26,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
     layers of Keras outside of cells need floats: put `keras.layers.Rescaling(1.0)` in between.
 
     Raises:
-        ValueError: if `num_steps` or `scale` is out of range.
         TypeError: if the images are integers. (A model casts them to floats before any layer sees them.)
         tf.errors.InvalidArgumentError: if the images have NaN or infinity, or values above 15 / scale, such as
             those of 8-bit images (not under XLA, which leaves checks out).
@@ -49,12 +48,6 @@ class PoissonEncoder(SavesItsSeed, Encoder):
         """The spikes drawn with a given seed, an integer pair; the layer's own stream does not advance.
 
         Those of an image depend only on the seed and its batch position.
-
-        Example:
-            >>> encoder = PoissonEncoder(num_steps=5)
-            >>> images = np.full((2, 3), 0.5, "float32")
-            >>> bool(np.all(encoder.encode(images, (1, 2)) == encoder.encode(images, (1, 2))))
-            True
         """
         images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)
 

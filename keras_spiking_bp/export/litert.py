@@ -9,8 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import Form, images_form, spikes_form, step_form
-from keras_spiking_bp.export.network import Network, check_float32
+from keras_spiking_bp.export.forms import Form, Network, check_float32, images_form, spikes_form, step_form
 from keras_spiking_bp.export.saved_model import write_signatures
 from keras_spiking_bp.utils.validation import check_choice, check_positive_int
 

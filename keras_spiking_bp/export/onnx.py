@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import spike_names, step_form
-from keras_spiking_bp.export.network import Network, check_float32
+from keras_spiking_bp.export.forms import Network, check_float32, spike_names, step_form
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False, spikes: bool = False) -> None:
@@ -23,7 +22,6 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
             neurons: `spikes_<cell>`, after the states.
 
     Raises:
-        ImportError: if tf2onnx is not installed.
         ValueError: as `export_saved_model`, which has the other errors; if a synapse computes in a lower precision than
             float32, or has operations that tf2onnx does not convert, such as convolutions with groups.
 

@@ -7,8 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import Form, images_form, images_with_seed_form, spikes_form, step_form
-from keras_spiking_bp.export.network import Network
+from keras_spiking_bp.export.forms import Form, Network, images_form, images_with_seed_form, spikes_form, step_form
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -35,11 +34,9 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
         overwrite: replace an existing SavedModel, if its folder holds nothing else.
 
     Raises:
-        TypeError: if `model` is not such a model.
         ValueError: if `model` has several inputs, several `SpikingRNN`, layers after it, runs backwards, or has two
             cells of one name; if weights are not finite, or a layer has a name that TensorFlow cannot write.
         FileExistsError: if `path` exists, unless `overwrite` is given and it is the folder of a SavedModel alone.
-        FileNotFoundError: if the folder of `path` is missing.
 
     Example:
         >>> import tempfile, tensorflow as tf

@@ -22,8 +22,6 @@ remembers nothing: here a neuron whose decay leaves nothing that float32 could a
 A value common to all neurons of a node is a float here, else an array of the node's own shape.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The nodes and edges of a NIR graph."""
 
-from __future__ import annotations
-
 import graphlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Nodes of NIR as the layers of a synapse."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -20,7 +20,7 @@ from keras_spiking_bp.interchange.axes import Signal, neurons_to_nir, swapped
 from keras_spiking_bp.interchange.write_layers import check_allowed, write_layers
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.spiking_model import check_stock_calls, spiking_layer
-from keras_spiking_bp.utils.layer_graph import unique_name
+from keras_spiking_bp.utils.layers import unique_name
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
 from keras_spiking_bp.utils.validation import check_finite_weights, check_positive
 
@@ -48,7 +48,6 @@ def to_nir(model: keras.Model | SpikingRNN, dt: float = 1e-4) -> nir.NIRGraph:
         A `nir.NIRGraph` of float32 parameters, with one input and one output.
 
     Raises:
-        TypeError: if there is no `SpikingRNN`, or one with a `call`, or a cell of cells with a `step`, of its own.
         ValueError: if the network has something that NIR cannot express, such as `reset_mechanism="subtract"` or a
             `MaxPoolingCell`, a batch normalisation that cannot be folded, or weights that are not finite.
 

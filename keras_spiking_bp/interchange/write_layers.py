@@ -1,7 +1,5 @@
 """Synapses as nodes of NIR."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from types import ModuleType

@@ -6,6 +6,6 @@ after training are the same up to rounding. Everything else is unchanged: infere
 only TensorFlow operations.
 """
 
-from keras_spiking_bp.kernels.switch import disable, enable, enabled
+from keras_spiking_bp.kernels.switch import enable
 
-__all__ = ["disable", "enable", "enabled"]
+__all__ = ["enable"]

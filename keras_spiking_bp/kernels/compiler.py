@@ -1,7 +1,5 @@
 """Compiles the kernels, and locates compiled ones."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform
@@ -61,12 +59,6 @@ def build() -> Path:
             "slowly"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _compile(compiler, path)
-    return path
-
-
-def _compile(compiler: list[str], path: Path) -> None:
-    """Compiles atomically."""
     with (
         tempfile.TemporaryDirectory(dir=path.parent) as folder,
         resources.as_file(resources.files(__package__)) as here,
@@ -77,7 +69,8 @@ def _compile(compiler: list[str], path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"The kernels could not be compiled by {' '.join(command)}:\n{done.stderr[-3000:]}")
-        built.replace(path)
+        built.replace(path)  # at once: another process never finds a part of it
+    return path
 
 
 def _processor() -> str:

@@ -1,7 +1,5 @@
 """LIF neurons with the kernels, one step or all of a block, including their record."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import tensorflow as tf
@@ -34,18 +32,14 @@ def lif_step(
     Only in training (`switch.in_training`), for states with a record and no `slot`: the gradient must not go through
     the loop. The parameters must be numbers, the same for all neurons.
     """
-    if "spike_count" not in state or "slot" in state:
-        return None
     numbers = all(
         isinstance(value, float) for value in (beta, threshold, 1.0 if synaptic_beta is None else synaptic_beta)
     )
     spikes_type = tf.as_dtype("float32" if "keep" in state else spikes_type)
     if (
         not numbers
-        or "drive" in state
-        or "fed_back" in state
-        or "spikes" in state
-        or "fired" in state
+        or "spike_count" not in state
+        or not state.keys().isdisjoint(("drive", "fed_back", "fired", "slot", "spikes"))
         or current.dtype not in _TYPES
         or spikes_type not in _TYPES
     ):

@@ -1,7 +1,5 @@
 """Whether the kernels are used, and where they cannot be."""
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import os
@@ -21,10 +19,11 @@ _said: set[str] = set()
 _in_training = contextvars.ContextVar("in_training", default=False)
 
 
-def enable() -> None:
-    """Uses the kernels in training from now on; compiles them if needed.
+def enable(on: bool = True) -> None:
+    """Uses the kernels in training from now on; compiles them if needed. `enable(False)` ends this.
 
-    Functions traced before, as by an earlier `fit`, are unchanged: `compile` the model again.
+    Functions traced before, as by an earlier `fit`, are unchanged: `compile` the model again. With a GPU or XLA,
+    TensorFlow's operations are used all the same, with a warning.
 
     Raises:
         RuntimeError: if they cannot be compiled or loaded.
@@ -33,26 +32,9 @@ def enable() -> None:
         >>> kernels.enable()  # doctest: +SKIP
     """
     global _on
-    _load()
-    _on = True
-
-
-def disable() -> None:
-    """Uses TensorFlow's operations from now on."""
-    global _on
-    _on = False
-
-
-def enabled() -> bool:
-    """Whether the kernels are switched on.
-
-    With a GPU or XLA, TensorFlow's operations are used all the same, with a warning.
-
-    Example:
-        >>> kernels.enabled()
-        False
-    """
-    return bool(_switched_on())
+    if on:
+        _load()
+    _on = on
 
 
 @contextlib.contextmanager
@@ -67,7 +49,7 @@ def in_training(training: bool) -> Iterator[None]:
 
 def usable() -> ModuleType | None:
     """The operations, if the current computation can use them; else None, with a warning why, once."""
-    if not (_in_training.get() and _switched_on()):
+    if not (_in_training.get() and is_on()):
         return None
     if not tf.executing_eagerly() and in_xla(tf.compat.v1.get_default_graph()):
         _without("XLA does not know them (jit_compile=True)")
@@ -78,7 +60,8 @@ def usable() -> ModuleType | None:
     return _loaded
 
 
-def _switched_on() -> bool:
+def is_on() -> bool:
+    """Whether they are switched on, by `enable` or by the environment."""
     global _on
     if _on is None:
         on = os.environ.get(VARIABLE) == "1"
@@ -98,13 +81,10 @@ def _load() -> None:
         return
     path = library_path()
     if os.path.exists(path):  # False also without permission, which `build` reports
-        try:
+        with contextlib.suppress(tf.errors.OpError):  # truncated, or of another compiler
             _loaded = tf.load_op_library(str(path))
             return
-        except tf.errors.OpError:  # truncated, or of another compiler
-            build()  # here: an error of it shows the other one too
-    else:
-        build()
+    build()
     try:
         _loaded = tf.load_op_library(str(path))
     except tf.errors.OpError as error:

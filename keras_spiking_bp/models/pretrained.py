@@ -39,9 +39,6 @@ def model_card(name: str) -> dict[str, Any]:
     The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
     `test_by_num_steps` holds its accuracy, `settings` how it is built, `sha256` the hash of the file of its weights.
 
-    Raises:
-        ValueError: if there are none.
-
     Example:
         >>> model_card("mnist")["network"]
         'lenet'

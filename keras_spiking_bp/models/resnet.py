@@ -51,7 +51,7 @@ def spiking_resnet(
             junction. With `normalization="batch"` shortcuts with weights are normalised too; where two normalised
             currents meet, their gamma is `sqrt(1 / 2)` at the start.
 
-    Returns, raises: as `spiking_vgg`.
+    Returns: as `spiking_vgg`.
 
     Example:
         >>> model = spiking_resnet((8, 8, 1), 3, blocks=[(8, 2)], dense_units=[], stem_filters=4)
@@ -126,11 +126,7 @@ def spiking_resnet7(
 
     The authors' code of this network is not public; the blocks are our reading.
 
-    Arguments, result and errors: as `spiking_resnet`.
-
-    Example:
-        >>> spiking_resnet7().output_shape
-        (None, 10)
+    Arguments and result: as `spiking_resnet`.
     """
     blocks = [(128, 2), (256, 2)]
     settings = {"name": "spiking_resnet7", **settings}
@@ -144,11 +140,7 @@ def spiking_resnet9(
 
     The authors' code of this network is not public; the blocks are our reading.
 
-    Arguments, result and errors: as `spiking_resnet`.
-
-    Example:
-        >>> spiking_resnet9().output_shape
-        (None, 10)
+    Arguments and result: as `spiking_resnet`.
     """
     blocks = [(128, 1), (256, 2), (512, 2)]
     settings = {"name": "spiking_resnet9", **settings}
@@ -162,11 +154,7 @@ def spiking_resnet11(
 
     With `preset="paper"` it has 17,936,064 weights on 32x32x3 and 10 classes.
 
-    Arguments, result and errors: as `spiking_resnet`.
-
-    Example:
-        >>> spiking_resnet11().output_shape
-        (None, 10)
+    Arguments and result: as `spiking_resnet`.
     """
     blocks = [(128, 1), (256, 2), (512, 1), (512, 2)]
     settings = {"name": "spiking_resnet11", **settings}
@@ -183,11 +171,7 @@ def spiking_resnet20(
     first blocks with 64 and with 128 filters have strides 2. With `preset="deep"` the surrogate is by default a
     triangle as wide as the threshold.
 
-    Arguments, result and errors: as `spiking_resnet`.
-
-    Example:
-        >>> spiking_resnet20().output_shape
-        (None, 10)
+    Arguments and result: as `spiking_resnet`.
     """
     if settings.get("preset", "deep") == "deep":
         settings = {"surrogate": surrogates.Triangle().scaled(settings.get("threshold", 2.0)), **settings}

@@ -61,10 +61,6 @@ def spiking_vgg(
     Returns:
         A `keras.Model` from images (B, H, W, C) to `V[T] / T`, (B, classes) float32; logits for a cross-entropy.
 
-    Raises:
-        ValueError: if an argument is out of range, or `num_steps` contradicts the encoder.
-        TypeError: if `encoder` is neither of the above, or an argument is unknown.
-
     Example:
         >>> model = spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[16])
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
@@ -114,7 +110,7 @@ def spiking_lenet(
             describes them); images in [0, 1], white digits on black. The encoder is then
             `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
 
-    Returns, raises: as `spiking_vgg`.
+    Returns: as `spiking_vgg`.
 
     Example:
         >>> spiking_lenet(num_steps=50).count_params()
@@ -137,11 +133,7 @@ def spiking_vgg7(
 
     The authors' code of this network is not public; five convolutions and two fully connected layers are our reading.
 
-    Arguments, result and errors: as `spiking_vgg`.
-
-    Example:
-        >>> spiking_vgg7().output_shape
-        (None, 10)
+    Arguments and result: as `spiking_vgg`.
     """
     stages: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
     settings = {"name": "spiking_vgg7", **settings}
@@ -166,7 +158,7 @@ def spiking_vgg9(
             The network is then built as it was trained; a `num_steps` of None is that of the card. None for random
             ones.
 
-    Returns, raises: as `spiking_vgg`.
+    Returns: as `spiking_vgg`.
 
     Example:
         >>> spiking_vgg9().output_shape

@@ -1,7 +1,5 @@
 """Scales the weights of a network on sample data, so that each layer fires before training begins."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -81,11 +79,9 @@ def calibrate(
         What was done to each layer that was scaled to a `firing_rate`.
 
     Raises:
-        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
-        ValueError: if a rate, `output_std` or `tolerance` is out of range, a name is unknown, there is no readout to
-            scale, a batch normalisation in front of the `SpikingRNN` has no statistics yet, a layer cannot reach its
-            rate (the error gives the nearest ones) or loses it when later ones are scaled (such as those with the same
-            weights), or weights are not finite. All weights are then restored.
+        ValueError: if a batch normalisation in front of the `SpikingRNN` has no statistics yet, or a layer cannot reach
+            its rate (the error gives the nearest ones) or loses it when later ones are scaled (such as those with the
+            same weights). All weights are then restored.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=20, seed=0)
@@ -146,11 +142,6 @@ def update_statistics(model: keras.Model, inputs: Any) -> None:
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
         inputs: sample inputs of the model, as of `calibrate`; encoded once.
-
-    Raises:
-        TypeError: if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are not arrays.
-        ValueError: if a batch normalisation in front of the `SpikingRNN` has no statistics yet, or weights are not
-            finite.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [])

@@ -59,7 +59,6 @@ def fit(
         A `History` of all epochs from the first one, also of those before the interruption.
 
     Raises:
-        TypeError: if `data` is not a `Batches`.
         ValueError: if there is a `BackupAndRestore`, the model is not built and compiled, or compiled with
             `steps_per_execution`, the number of devices does not divide the batch size, `epochs` is below an epoch that
             was begun, machines find different checkpoints, or `backup_dir` has another run: of other data, another

@@ -27,11 +27,11 @@ def last_weights_of(sources: Sources) -> list:
 
 
 def _of_synapse(source: keras.layers.Layer) -> list:
-    norm = _last_normalization(source)
-    if norm is not None and (behind := _behind(norm, source)):
+    norms = normalizations(source)
+    if norms and (behind := _behind(norms[-1], source)):
         return _of_one_layer(behind[-1])
-    if norm is not None and (norm.scale or not norm.trainable):
-        return norm.trainable_weights
+    if norms and (norms[-1].scale or not norms[-1].trainable):
+        return norms[-1].trainable_weights
     return source.trainable_weights
 
 
@@ -42,11 +42,6 @@ def _of_one_layer(layer: keras.layers.Layer) -> list:
     if not hasattr(layer, "pointwise_kernel"):
         return layer.trainable_weights
     return [variable for variable in layer.trainable_weights if variable.name != "depthwise_kernel"]
-
-
-def _last_normalization(source: keras.layers.Layer) -> keras.layers.BatchNormalization | None:
-    norms = normalizations(source)
-    return norms[-1] if norms else None
 
 
 def _behind(norm: keras.layers.BatchNormalization, source: keras.layers.Layer) -> Sources:

@@ -35,9 +35,6 @@ class SpikingHyperModel(keras_tuner.HyperModel):
         encoder_scale: of the Poisson encoder.
         seed: integer that fixes weights, dropout and input spikes of each trial, or None.
 
-    Raises:
-        ValueError: if `encoder_scale` is not above 0, or `seed` no integer of 64 bits.
-
     Example:
         >>> from keras_spiking_bp.training.tuning import SpikingHyperModel
         >>> import keras_tuner

@@ -22,9 +22,6 @@ def beta_from_tau(tau: float) -> float:
 
     The paper's `tau_m = 100` gives 0.990.
 
-    Raises:
-        ValueError: if `tau` is not above 0.
-
     Example:
         >>> round(beta_from_tau(100.0), 5)
         0.99005

@@ -92,7 +92,7 @@ def test_masked_steps_are_left_out(make, gradient, surrogate):
         (synaptic, "accumulated", "unrolled"),
         slow((synaptic, "accumulated", "xla")),
         (both, "bptt", "unrolled"),
-        (both, "bptt", "xla"),
+        slow((both, "bptt", "xla")),
         (both, "bptt", "each step"),
     ],
 )

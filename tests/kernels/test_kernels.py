@@ -34,7 +34,7 @@ with_compiler = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no
 def on():
     kernels.enable()
     yield
-    kernels.disable()
+    kernels.enable(False)
 
 
 def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, dtype=None):
@@ -92,12 +92,12 @@ def both(cell, current, state):
     results = []
     with watched() as used:
         try:
-            for switched in (kernels.disable, kernels.enable):
-                switched()
+            for on in (False, True):
+                kernels.enable(on)
                 with switch.in_training(True):
                     results.append(cell.fire(current, state))
         finally:
-            kernels.disable()
+            kernels.enable(False)
     assert used == [False, "drive" not in state]  # none for a surrogate with a synaptic current
     return results
 
@@ -195,7 +195,7 @@ def test_a_training_is_the_same(name):
         with watched() as used:
             with_kernels = trained(**TRAININGS[name])
     finally:
-        kernels.disable()
+        kernels.enable(False)
     assert any(used)
     for a, b in zip(without, with_kernels, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 if "surrogate" in name or name == "triangle" else 0)
@@ -230,11 +230,11 @@ def test_masked_steps(on):
     inputs = figures["inputs"].astype("float32")
     mask = np.random.default_rng(0).random(inputs.shape[:2]) < 0.7
     results = []
-    for switched in (kernels.disable, kernels.enable):
-        switched()
+    for with_kernels in (False, True):
+        kernels.enable(with_kernels)
         rnn, _ = build_rnn(network, weights, gradient="accumulated")
         used = kernels_in(lambda x, layer=rnn: layer(x, mask=tf.constant(mask), training=True), inputs)
-        assert used == (switched is kernels.enable)
+        assert used == with_kernels
         with tf.GradientTape() as tape:
             outputs = rnn(inputs, mask=tf.constant(mask), training=True)
             loss = tf.reduce_sum(outputs**2)
@@ -354,15 +354,15 @@ def test_wrong_sizes_are_refused(on):
 @with_compiler
 @pytest.mark.parametrize("value, expected", [("1", True), ("0", False), ("", False), (None, False)])
 def test_the_environment_switches_them_on(monkeypatch, value, expected):
-    monkeypatch.setattr(switch, "_on", None)  # neither `enable` nor `disable` has been called
+    monkeypatch.setattr(switch, "_on", None)  # `enable` has not been called
     monkeypatch.delenv(switch.VARIABLE, raising=False)
     if value is not None:
         monkeypatch.setenv(switch.VARIABLE, value)
-    assert kernels.enabled() == expected
+    assert switch.is_on() == expected
     with switch.in_training(True):
         assert (switch.usable() is not None) == expected
-    kernels.disable()
-    assert not kernels.enabled()
+    kernels.enable(False)
+    assert not switch.is_on()
 
 
 def in_a_process(code, *arguments, **environment):
@@ -383,7 +383,7 @@ def test_without_a_compiler(tmp_path):
 import warnings, numpy as np, keras_spiking_bp as ksbp
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    on = ksbp.kernels.enabled()
+    on = ksbp.kernels.switch.is_on()
 print(on, [str(w.message) for w in told])
 try:
     ksbp.kernels.enable()
@@ -410,7 +410,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.kernels.compiler import library_path
 library_path().touch()
 ksbp.kernels.enable()
-print(ksbp.kernels.enabled(), library_path().stat().st_size > 10_000)
+print(ksbp.kernels.switch.is_on(), library_path().stat().st_size > 10_000)
 """
     done = in_a_process(code, KERAS_SPIKING_BP_CACHE=str(tmp_path))
     assert done.stdout == "True True\n", done.stderr[-2000:]

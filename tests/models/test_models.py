@@ -54,7 +54,7 @@ SMALL = {
         (8, 8, 2), 4, stages=[(6, 3), "pool", (8, 3)], dense_units=[12], **kwargs, preset="paper"
     ),
     "residual": lambda **kwargs: ksbp.models.spiking_resnet(
-        (8, 8, 2), 4, blocks=[(6, 1), (8, 2)], dense_units=[], stem_filters=4, **kwargs, preset="paper"
+        (8, 8, 2), 4, blocks=[(8, 2)], dense_units=[], stem_filters=4, **kwargs, preset="paper"
     ),
     "residual, spikes": lambda **kwargs: SMALL["residual"](residual="spikes", **kwargs),
 }
@@ -64,7 +64,7 @@ SMALL = {
     ("make", "gradient", "policy"),
     [
         slow(("plain", "bptt", None)),
-        ("residual, spikes", "accumulated", "mixed_bfloat16"),
+        slow(("residual, spikes", "accumulated", "mixed_bfloat16")),
         slow(("residual", "bptt", "mixed_bfloat16")),
     ],
 )

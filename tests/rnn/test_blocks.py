@@ -9,9 +9,9 @@ import keras_spiking_bp as ksbp
 from tests.gradients.test_reads_before_updates import optimized_graphs
 from tests.slow import slow_except
 
-STEPS = 11
+STEPS = 8
 X = (np.random.default_rng(0).random((4, STEPS, 6, 6, 2)) < 0.4).astype("float32")
-MASK = np.arange(STEPS) < np.array([11, 7, 3, 0])[:, None]
+MASK = np.arange(STEPS) < np.array([8, 7, 3, 0])[:, None]
 NEURONS = {
     "paper": {},
     "subtract": {"reset_mechanism": "subtract", "surrogate": "triangle", "initial_membrane": 0.5},
@@ -93,7 +93,7 @@ def test_masked_spikes_are_masked_whatever_their_dtype():
 @pytest.mark.parametrize("size", [4, 40])
 def test_with_an_unknown_number_of_steps(size):
     """The last block is filled with steps that are masked; more than 16 steps go through neurons in a loop."""
-    x = np.tile(X, (1, 9, 1, 1, 1))[:, :90]
+    x = np.tile(X, (1, 12, 1, 1, 1))[:, :90]
     layers = [network("accumulated", NEURONS["subtract"], return_sequences=True, block_size=n) for n in (1, size)]
     found = []
     for layer in layers:
@@ -122,7 +122,7 @@ def test_xla_and_a_constant_input(end):
     sequences = ksbp.ConstantEncoder(STEPS)(images)
     expected = layer(tf.identity(sequences), training=True)  # the identity is not known to be constant
     assert_same(expected, layer(sequences, training=True))
-    layer.block_size = 4
+    layer.block_size = 3
     compiled = tf.function(
         lambda x: layer(ksbp.ConstantEncoder(STEPS, largest=None)(x), training=True), jit_compile=True
     )

@@ -204,7 +204,7 @@ def test_a_network_inside_of_a_model():
     assert done == expected and len(done) == 3
 
 
-def normalized(num_steps=12, **kwargs):
+def normalized(num_steps=6, **kwargs):
     return small(num_steps=num_steps, normalization="batch", pooling="average", **kwargs)
 
 
@@ -224,12 +224,12 @@ def deviation(model, spikes):
 
 def test_batch_normalization_keeps_rates_and_right_statistics():
     """Statistics and rates hold at the same time, kernels stay, and another walk changes nothing."""
-    model, other = normalized(encoder=ksbp.ConstantEncoder(12)), normalized(encoder=ksbp.ConstantEncoder(12))
+    model, other = normalized(encoder=ksbp.ConstantEncoder(6)), normalized(encoder=ksbp.ConstantEncoder(6))
     spikes = input_over_time(model)(IMAGES)
     assert deviation(other, spikes) > 0.1  # of mean 0 and variance 1
     done = ksbp.calibrate(model, IMAGES, 0.15, output_std=0.7)
     assert [layer.name for layer in done] == ["conv1", "conv2", "fc1"]
-    now = firing_rates(activity_of(model)(spikes), 12)
+    now = firing_rates(activity_of(model)(spikes), 6)
     for layer in done:
         assert layer.rate == pytest.approx(0.15, rel=0.05)
         assert now[layer.name] == pytest.approx(layer.rate, rel=0.02)

@@ -275,7 +275,6 @@ def alone():
     ("make", "inputs", "arguments", "error", "message"),
     [
         (alone, SPIKES, {"every": 0}, ValueError, "`every` must be an integer"),
-        (alone, SPIKES, {"growth": 1.0}, ValueError, "`growth` must be above 1"),
         (alone, SPIKES[:0], {}, ValueError, "must have samples"),
         (Subclassed, SPIKES, {}, TypeError, "`model` must be a functional or sequential.*Received: model=<Sub"),
         (

@@ -69,15 +69,15 @@ def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
 
 
 def small_model(**kwargs):
-    """Without spikes, which take seconds to compile: for what concerns the checkpoints alone."""
+    """Without spikes and graphs, which take seconds to trace: for what concerns the checkpoints alone."""
     dense = keras.layers.Dense(2, kernel_initializer=keras.initializers.GlorotUniform(seed=0), **kwargs)
-    return compiled(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense]))
+    return compiled(keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense]), run_eagerly=True)
 
 
 def averaging_model():
     """Its weights at the end are averages over the training."""
     model = small_model()
-    model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5), model.loss)
+    model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5), model.loss, run_eagerly=True)
     return model
 
 
@@ -85,8 +85,8 @@ def spiking_model():
     return compiled(ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper"))
 
 
-def compiled(model):
-    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"])
+def compiled(model, **kwargs):
+    model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"], **kwargs)
     return model
 
 
@@ -155,7 +155,7 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path, optimizer
 
     def train(folder, callbacks=(), start=lambda model: model):
         model = small_model(dtype="mixed_float16")
-        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
         data, model = ksbp.datasets.Batches(images, labels, 4, seed=1), start(model)
         return model, ksbp.training.fit(model, data, 2, folder, callbacks=callbacks, verbose=0).history
 
@@ -202,7 +202,7 @@ def test_the_history_has_metrics_of_each_class(tmp_path):
     labels = np.eye(2, dtype="float32")[np.arange(8) % 2]
     data = ksbp.datasets.Batches(np.ones((8, 4, 4, 1), "float32"), labels, 4)
     model = small_model()
-    model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()])
+    model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()], run_eagerly=True)
     ksbp.training.fit(model, data, 1, tmp_path, verbose=0)
     notes = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda _, logs: logs.update(ragged=[[1.0], [1.0, 2.0]], why="-")
@@ -219,7 +219,8 @@ def test_an_optimizer_that_is_not_finite_is_not_saved_and_a_warning_says_so(tmp_
                 self.model.optimizer.variables[-1].assign(np.nan * self.model.optimizer.variables[-1])
 
     model, data = small_model(), batches(size=2)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=20), model.loss)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=20)
+    model.compile(optimizer, model.loss, run_eagerly=True)
     with pytest.warns(RuntimeWarning, match="no longer finite, and are not saved. The last checkpoint stays") as warned:
         ksbp.training.fit(model, data, 1, tmp_path, save_freq=1, callbacks=[Spoil()], verbose=0)
     assert len([w for w in warned if w.category is RuntimeWarning]) == 1

@@ -17,7 +17,13 @@ from tests.slow import slow
 
 def plain_model(optimizer, **kwargs):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones")])
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
+    return compiled(model, optimizer, **kwargs)
+
+
+def compiled(model, optimizer="sgd", **kwargs):
+    """Without graphs, which take seconds to trace."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, run_eagerly=True, **kwargs)
     return model
 
 
@@ -233,8 +239,7 @@ class Noises(keras.layers.Layer):
 
 def noisy_model():
     model = keras.Sequential([keras.Input((4,)), Noises(), keras.layers.Dense(3, kernel_initializer="ones")])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
+    return compiled(model)
 
 
 def scaled_nadam():
@@ -243,8 +248,7 @@ def scaled_nadam():
 
 def wider_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
+    return compiled(model)
 
 
 def other_version(folder):
@@ -304,8 +308,7 @@ def low_rank_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones", dtype="bfloat16")])
     model.layers[-1].enable_lora(2)
     metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
-    return model
+    return compiled(model, metrics=metrics)
 
 
 @pytest.mark.parametrize("make", [noisy_model, slow(scaled_nadam), slow(low_rank_model)])

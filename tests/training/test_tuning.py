@@ -31,6 +31,14 @@ def test_the_network_has_the_chosen_values():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.004)
 
 
+def test_what_is_refused():
+    with pytest.raises(ValueError, match="`validation_data` must be given"):
+        small().fit(None, None, validation_data=np.ones(3))
+    with pytest.raises(ValueError, match="`encoder_scale` must be a number above 0. Received: encoder_scale=0"):
+        SpikingHyperModel((8, 8, 1), 3, encoder_scale=0)
+
+
+@pytest.mark.slow
 def test_a_trial_reports_what_the_network_spends():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 1, (16, 8, 8, 1)).astype("float32"), keras.utils.to_categorical(np.arange(16) % 3, 3)
@@ -44,11 +52,6 @@ def test_a_trial_reports_what_the_network_spends():
     total = analysis.operations(done).rows[-1]
     assert metrics["operations"] == pytest.approx(total["accumulates"] + total["macs"])
     assert metrics["spikes"] == pytest.approx(analysis.activity(done).rows[-1]["spikes"])
-    for validation in (None, x):
-        with pytest.raises(ValueError, match="`validation_data` must be given"):
-            space.fit(hp, model, x, y, validation_data=validation)
-    with pytest.raises(ValueError, match="`encoder_scale` must be a number above 0. Received: encoder_scale=0"):
-        SpikingHyperModel((8, 8, 1), 3, encoder_scale=0)
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Reports unhealthy layers during training."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -50,11 +48,6 @@ class Health(keras.callbacks.Callback):
     Attributes:
         firing_rates: spikes per neuron and step of each layer at the last check.
 
-    Raises:
-        ValueError: if `every` or `growth` is out of range; (in `fit`) if `inputs` are not those of the model.
-        TypeError: (in `fit`) if the model has no `SpikingRNN` or is neither functional nor sequential, or `inputs` are
-            not arrays.
-
     Example:
         >>> model = models.spiking_vgg((4, 4, 1), 2, [(4, 3)], [], num_steps=10, seed=0)
         >>> model.compile(keras.optimizers.SGD(0.01), losses.SparseSumSquaredError())
@@ -69,8 +62,6 @@ class Health(keras.callbacks.Callback):
         super().__init__()
         self.every = check_positive_int("every", every)
         self.growth = check_positive("growth", growth)
-        if self.growth <= 1:
-            raise ValueError(f"`growth` must be above 1. Received: growth={growth!r}")
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()

@@ -63,7 +63,9 @@ def by_names(cell, **kwargs):
 
 
 FORMS = [given, made_by_masking, made_by_another_model, made_outside, by_names]
-FEW = pytest.mark.parametrize("made", slow_except(FORMS, given, made_outside))  # they differ in how they are read only
+FEW = pytest.mark.parametrize(
+    "made", slow_except(FORMS, given)
+)  # they differ in how they are read only, as in test_traces
 pytestmark = pytest.mark.filterwarnings("ignore:Layer 'inner' .* does not support masking", "ignore:The structure of")
 
 
@@ -146,7 +148,7 @@ def test_callbacks(made, tmp_path, monkeypatch):
     assert (written["membrane/out"][0, 6:] == written["membrane/out"][0, 6]).all()  # after its 7 steps
 
 
-@pytest.mark.parametrize("made", [given, made_by_masking, made_by_another_model])
+@pytest.mark.parametrize("made", slow_except([given, made_by_masking, made_by_another_model], given))
 def test_analysis_follows_it(made):
     model, inputs = made(cell_of())
     batches = tf.data.Dataset.from_tensors((tuple(inputs) if isinstance(inputs, list) else inputs, np.arange(6) % 3))
