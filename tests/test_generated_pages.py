@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from benchmarks import report as benchmarks
-from docs.build import comparison_section, conversion_page, figures, ports_page, results_page, training_tables
+from docs.build import (
+    comparison_section,
+    conversion_page,
+    figures,
+    ports_page,
+    results_page,
+    runs_page,
+    training_tables,
+)
 from docs.build.blocks import command_of, replaced
 from examples.experiments import (
     calibrate_vgg9,
@@ -24,46 +32,35 @@ from tests.pages import ROOT
 DOCS = ROOT / "docs"
 
 
-def made(page):
-    """The text that its generator writes today; of a page written by hand, with its generated blocks."""
-    text, stem = (ROOT / page).read_text(), page.split("/")[-1].removesuffix(".md")
-    if page in figures.PAGES:
-        return replaced(text, figures.MAKER, figures.table(figures.PAGES[page]))
-    if stem == "training":
-        return training_tables.page_text(text)
-    runs = (
-        json.loads((DOCS / ("ports.json" if stem == "migration" else f"{stem}.json")).read_text())
-        if stem in ("migration", "benchmarks", "gradients", "calibration")
-        else None
-    )
-    conversions = conversion_page.load(DOCS / "conversion")
-    if stem == "results":
-        comparisons = comparison_section.load(DOCS / "comparison")
-        reports = results_page.load(DOCS / "results")
-        return results_page.page(reports, "images/learning_curves.png", comparisons, conversions)
-    if stem == "conversion":
-        few, (of_keras,) = (conversion_page.load(DOCS / "conversion" / of) for of in ("few_steps", "applications"))
-        return conversion_page.page(conversions, "images/conversion.png", few, of_keras)
-    if stem == "migration":
-        return ports_page.filled(text, runs)
-    if stem == "benchmarks":
-        images = ["images/benchmarks-step-time.png", "images/benchmarks-sweep.png"]
-        return benchmarks.page_text(runs, images, DOCS)
-    if stem == "gradients":
-        return compare_gradients.table(runs, 5, "python -m examples.experiments.compare_gradients")
-    return calibrate_vgg9.page(runs, 150, "python -m examples.experiments.calibrate_vgg9 --data-dir FOLDER")
+def reports_in(folder):
+    return conversion_page.load(DOCS / folder)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *figures.PAGES,
-        *(f"docs/{stem}.md" for stem in ("results", "conversion", "training", "migration", "benchmarks")),
-        *(f"docs/{stem}.md" for stem in ("gradients", "calibration")),
-    ],
-)
+def runs_of(name):
+    return json.loads((DOCS / f"{name}.json").read_text())
+
+
+#: The text that its generator writes today, of each page.
+MADE = {
+    "results.md": lambda: results_page.page(
+        runs_page.load(DOCS / "results"), comparison_section.load(DOCS / "comparison")
+    ),
+    "log/runs.md": lambda: runs_page.page(
+        runs_page.load(DOCS / "results"), "../images/learning_curves.png", reports_in("conversion")
+    ),
+    "log/comparison.md": lambda: comparison_section.page(comparison_section.load(DOCS / "comparison")),
+}
+
+
+@pytest.mark.parametrize("page", MADE)
 def test_the_committed_page_is_made_from_the_committed_reports(page):
-    assert made(page) == (ROOT / page).read_text()
+    assert MADE[page]() == (DOCS / page).read_text()
+
+
+@pytest.mark.parametrize("page", figures.PAGES)
+def test_the_committed_table_is_made_from_the_committed_reports(page):
+    text = (ROOT / page).read_text()
+    assert replaced(text, figures.MAKER, figures.table(figures.PAGES[page])) == text
 
 
 def test_figures_by_another_way():
@@ -125,11 +122,13 @@ def test_the_results_of_a_report(tmp_path):
         before = report(test={"accuracy": accuracy}, recipe={"epochs": epochs})
         (folder / "earlier" / f"a-{epochs}.json").write_text(json.dumps(before))
     results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
-    page = (tmp_path / "results.md").read_text()
+    summary = (tmp_path / "results.md").read_text()
+    assert "| LeNet | MNIST (half) | 98.77 |  |  | 20 / 40 | `accumulated` | yes | 60 min |" in summary
+    assert "Not run: LeNet on N-MNIST; VGG7 on SVHN; " in summary
+    assert "best on CIFAR-10 is 90.95 % (ResNet11)" in summary
+    page = (tmp_path / "log/runs.md").read_text()
     row = "| LeNet | MNIST (half) | **98.77** | 98.50 to 99.00 | 99.59 | accumulated | 20 / 40 | 2 of 3 | 60 min |"
     assert row in page
-    assert "| ResNet11 | CIFAR-10 | not run | | 90.95 | | | | |" in page
-    assert "| VGG9 | CIFAR-10 | not run | | reported, not confirmed | | | | |" in page
     # 100 s the quickest epoch at T = 20; the paper: 125 epochs, T = 100
     assert f"about {100 * 5 * 125 / 3600:.1f} h for this training set (an estimate)" in page
     assert (
@@ -139,6 +138,24 @@ def test_the_results_of_a_report(tmp_path):
     ) in page
     assert "Continued after a test: 50.00 % after 1 epochs, 60.00 % after 2 epochs" in page
     assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
+
+
+def test_a_run_of_which_nothing_was_chosen_on_test_images():
+    chosen = results_page.chosen_on_test_images
+    assert not chosen({**report(), "earlier": []})
+    assert chosen({**report(), "earlier": [report()]})
+    assert chosen({"recipe": {"normalization": "batch"}, "earlier": []})
+
+
+def test_the_verdicts_by_another_way():
+    for name in ("lenet-mnist", "vgg9-cifar10"):
+        compared = json.loads((DOCS / f"comparison/{name}.json").read_text())
+        row = {(row["network"], row["at"]): row for row in compared["rows"]}
+        direct, ann = row["direct", "equal accuracy"], row["ANN", "full length"]
+        (verdict,) = (text for claim, text in comparison_section.claims(compared).items() if "8 KiB" in claim)
+        spent = (0.9 + 3 * 5) * direct["accumulates"] + (4.6 + 3 * 5) * direct["macs"]  # 3 words of 5 pJ
+        of_ann = (0.9 + 5) * ann["accumulates"] + (4.6 + 2 * 5) * ann["macs"]  # the sum is in a register
+        assert verdict.startswith(f"{'yes' if spent < of_ann else 'no'}: {spent / of_ann:.2f} of the ANN's")
 
 
 def test_a_run_that_was_not_tested_on_the_test_set_is_refused(tmp_path):
