@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import report as benchmarks
+from benchmarks import summary
 from docs.build import (
     comparison_section,
     conversion_page,
@@ -40,6 +41,10 @@ def runs_of(name):
     return json.loads((DOCS / f"{name}.json").read_text())
 
 
+def benchmarks_in(maker, *arguments):
+    return maker(runs_of("benchmarks"), *arguments, DOCS)
+
+
 #: The text that its generator writes today, of each page.
 MADE = {
     "results.md": lambda: results_page.page(
@@ -48,6 +53,8 @@ MADE = {
     "log/runs.md": lambda: runs_page.page(
         runs_page.load(DOCS / "results"), "../images/learning_curves.png", reports_in("conversion")
     ),
+    "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
+    "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
     "log/comparison.md": lambda: comparison_section.page(comparison_section.load(DOCS / "comparison")),
 }
 
@@ -89,6 +96,21 @@ def test_figures_by_another_way():
             assert ((row["network"], row["at"]) in there | {("ANN", "full length")}) is (shown in table)
     test = card["test_by_num_steps"]["4"]  # the same network
     assert f"| **{round(sum(test['spikes_per_sample'].values())):,} spikes, " in table
+
+
+def test_the_time_to_an_accuracy_beside_the_tuned_by_another_way():
+    def cases(name):
+        return [case for case in runs_of(name)["cases"] if (case["num_steps"], case["precision"]) == (4, "bf16")]
+
+    def first(case):
+        return next(row["seconds"] for row in case["curve"] if row["accuracy"] >= 0.7)
+
+    measured = {case["library"]: first(case) for case in cases("time_to_accuracy")}
+    left = {case["library"]: case["seconds_tuned"] / case["seconds"] for case in cases("tuned_steps")[1:]}
+    ours = measured.pop("ours")
+    tuned, documented = min(measured[name] * left[name] for name in measured), min(measured.values())
+    row = f"| T = 4, bf16 | {ours:.0f} | {tuned:.0f} (snnTorch) | {tuned / ours:.2f} | {documented:.0f} (snnTorch) |"
+    assert row in (DOCS / "benchmarks.md").read_text()
 
 
 def report(**changes):
