@@ -3,15 +3,15 @@
 python -m examples.experiments.zoo --data-dir FOLDER [--samples N] [--output docs/zoo.json]
 
 All formats get the same input spikes (a constant current for CIFAR-10). The time is the processor time of all steps of
-one image, on one core, without its encoder: the median of the first 200 images. `python -m docs.build.zoo_page` writes
-the page.
+one image, with one thread, without its encoder: the median of the first 200 images. An interrupted run goes on. `python
+-m docs.build.zoo_page` writes the page.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import os
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -93,12 +93,12 @@ def in_nir(model: keras.Model, path: Path) -> Classifier:
 
 
 FORMATS: dict[str, tuple[str, Callable[[keras.Model, Path], Classifier]]] = {
-    "Keras": ("network.keras", in_keras),
-    "SavedModel": ("saved_model", in_saved_model),
     "LiteRT": ("float.tflite", functools.partial(in_litert, weights="float32")),
     "LiteRT, 8-bit weights": ("int8.tflite", functools.partial(in_litert, weights="int8")),
     "ONNX": ("step.onnx", in_onnx),
+    "SavedModel": ("saved_model", in_saved_model),
     "NIR, read by this library": ("network.nir", in_nir),
+    "Keras": ("network.keras", in_keras),
 }
 
 
@@ -150,13 +150,16 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.samples < 10_000:
         refuse_in_docs(parser, args.output, "the page has whole test sets")
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     report = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine(), "rows": []}
-    for dataset in ("mnist", "cifar10"):
+    if args.output.exists():  # goes on where it was interrupted
+        report["rows"] = json.loads(args.output.read_text())["rows"]
+    for dataset in PRETRAINED:
         data = ksbp.datasets.load_images(dataset, args.data_dir)
         for name in FORMATS:
+            if any((row["network"], row["format"]) == (PRETRAINED[dataset], name) for row in report["rows"]):
+                continue
             report["rows"].append(measured(dataset, name, data, args.samples))
             print(report["rows"][-1], flush=True)
             write(args.output, report)
