@@ -12,15 +12,12 @@ from docs.build import (
     comparison_section,
     conversion_page,
     figures,
-    ports_page,
     results_page,
     runs_page,
-    training_tables,
+    studies_page,
 )
 from docs.build.blocks import command_of, replaced
 from examples.experiments import (
-    calibrate_vgg9,
-    compare_gradients,
     deep_residual,
     half_width,
     reproduce,
@@ -55,6 +52,10 @@ MADE = {
     ),
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
+    "log/conversion.md": lambda: conversion_page.page(
+        reports_in("conversion"), reports_in("conversion/few_steps"), *reports_in("conversion/applications")
+    ),
+    "log/studies.md": studies_page.page,
     "log/comparison.md": lambda: comparison_section.page(comparison_section.load(DOCS / "comparison")),
 }
 
@@ -62,6 +63,12 @@ MADE = {
 @pytest.mark.parametrize("page", MADE)
 def test_the_committed_page_is_made_from_the_committed_reports(page):
     assert MADE[page]() == (DOCS / page).read_text()
+
+
+def test_the_committed_block_is_made_from_the_committed_reports():
+    text = (DOCS / "howto/convert.md").read_text()
+    block = conversion_page.steps_table(reports_in("conversion/few_steps"))
+    assert replaced(text, conversion_page.MAKER, block) == text
 
 
 @pytest.mark.parametrize("page", figures.PAGES)
@@ -196,8 +203,8 @@ def test_the_command_of_a_report_still_means_its_recipe(path):
 
 
 @pytest.mark.parametrize("example", [half_width, deep_residual, rounding])
-def test_the_page_of_training_has_the_rows_of_short_trainings(example):
-    lines = (ROOT / "docs/training.md").read_text().splitlines()
+def test_the_log_has_the_rows_of_short_trainings(example):
+    lines = (ROOT / "docs/log/studies.md").read_text().splitlines()
     report = json.loads((ROOT / f"docs/training/{example.__name__.split('.')[-1]}.json").read_text())
     assert {row["options"]: row["network"] for row in report} == example.TABLE
     for row in report:
