@@ -1,10 +1,10 @@
 """The packaged networks in each file format that they can be exported to: size, accuracy, time of an inference.
 
-python -m examples.experiments.zoo --data-dir FOLDER [--samples N] [--output docs/zoo.json]
+python -m examples.experiments.zoo --data-dir FOLDER [--formats LiteRT ONNX] [--samples N] [--output docs/zoo.json]
 
 All formats get the same input spikes (a constant current for CIFAR-10). The time is the processor time of all steps of
-one image, with one thread, without its encoder: the median of the first 200 images. An interrupted run goes on. `python
--m docs.build.zoo_page` writes the page.
+one image, with one thread, without its encoder: the median of the first 200 images. What was measured on as many images
+is not measured again. `python -m docs.build.zoo_page` writes the page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_spiking_bp as ksbp
-from benchmarks.results import refuse_in_docs
 from benchmarks.streaming import size
 from examples.experiments.machine import machine
 from examples.experiments.report import command, wilson_interval, write
@@ -145,24 +144,24 @@ def measured(dataset: str, name: str, data: ksbp.datasets.ImageSet, samples: int
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--samples", type=int, default=10_000, help="test images of each data set")
     parser.add_argument("--output", type=Path, default=Path("docs/zoo.json"))
     args = parser.parse_args(arguments)
-    if args.samples < 10_000:
-        refuse_in_docs(parser, args.output, "the page has whole test sets")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    report = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine(), "rows": []}
-    if args.output.exists():  # goes on where it was interrupted
-        report["rows"] = json.loads(args.output.read_text())["rows"]
-    for dataset in PRETRAINED:
+    rows = json.loads(args.output.read_text()) if args.output.exists() else []
+    how = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine()}
+    for dataset, network in PRETRAINED.items():
         data = ksbp.datasets.load_images(dataset, args.data_dir)
-        for name in FORMATS:
-            if any((row["network"], row["format"]) == (PRETRAINED[dataset], name) for row in report["rows"]):
+        for name in args.formats:
+            of_this = [row for row in rows if (row["network"], row["format"]) == (network, name)]
+            if any("refused" in row or row["samples"] >= args.samples for row in of_this):
                 continue
-            report["rows"].append(measured(dataset, name, data, args.samples))
-            print(report["rows"][-1], flush=True)
-            write(args.output, report)
+            row = measured(dataset, name, data, args.samples) | how
+            print(row, flush=True)
+            rows = [row for row in rows if row not in of_this] + [row]
+            write(args.output, rows)
 
 
 if __name__ == "__main__":
