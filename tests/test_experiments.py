@@ -1,6 +1,7 @@
 """Trainings and studies of the documentation, on a few made-up images: their reports, and how they resume."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import warnings
@@ -350,3 +351,18 @@ def test_calibrate_vgg9(monkeypatch, tmp_path):
     silent, speaking = json.loads((tmp_path / "runs.json").read_text())
     assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
     assert len(speaking["accuracy"]) == 2
+
+
+@pytest.mark.slow
+def test_every_format_of_the_zoo_gives_the_answers_of_the_network(monkeypatch):
+    zoo = pytest.importorskip("examples.experiments.zoo", reason="needs pip install '.[export,nir]'")
+    images = made_up_images()
+    encoder = ksbp.ConstantEncoder(4)  # all formats get the same, as with a seed
+    model = ksbp.models.spiking_vgg((12, 12, 1), 10, [(4, 3)], [16], preset="paper", encoder=encoder, kappa=8, seed=0)
+    monkeypatch.setattr(zoo, "built", lambda dataset: model)
+    answers = model.predict(images.test[0] / np.float32(255), verbose=0).argmax(-1)
+    right = dataclasses.replace(images, test=(images.test[0], answers.astype("int32")))
+    for name in zoo.FORMATS:
+        row = zoo.measured("mnist", name, right, samples=10)
+        assert row["samples"] == row["timed"] == 10 and row["bytes"] > 1000
+        assert row["accuracy"] == 1.0 or (name == "LiteRT, 8-bit weights" and row["accuracy"] >= 0.8)

@@ -15,6 +15,7 @@ from docs.build import (
     results_page,
     runs_page,
     studies_page,
+    zoo_page,
 )
 from docs.build.blocks import command_of, replaced
 from examples.experiments import (
@@ -56,6 +57,7 @@ MADE = {
         reports_in("conversion"), reports_in("conversion/few_steps"), *reports_in("conversion/applications")
     ),
     "log/studies.md": studies_page.page,
+    "models.md": lambda: zoo_page.page(runs_of("zoo")),
     "log/comparison.md": lambda: comparison_section.page(comparison_section.load(DOCS / "comparison")),
 }
 
