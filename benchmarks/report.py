@@ -208,9 +208,10 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def pictures(page: str) -> list[str]:
+def pictures(page: str) -> tuple[str, str]:
     """The plots in the page in short."""
-    return [f"![{shown}](images/{page}-{name}.png)\n" for name, shown in PICTURES.items()]
+    bars, growth = (f"![{shown}](images/{page}-{name}.png)\n" for name, shown in PICTURES.items())
+    return bars, growth
 
 
 def write(data: dict[str, Any], page: Path) -> list[str]:

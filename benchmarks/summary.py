@@ -44,8 +44,8 @@ LIMITS = """## Limits
 """
 
 
-def page_text(data: dict[str, Any], images: Iterable[str], folder: Path) -> str:
-    """The page as Markdown; `folder` may hold results of other benchmarks."""
+def page_text(data: dict[str, Any], pictures: tuple[str, str], folder: Path) -> str:
+    """The page as Markdown, with pictures of steps and of growth; `folder` may hold results of other benchmarks."""
     results, machine = Results(data), data["machine"]
     tuned = _report(folder / "tuned_steps.json")
     parts = [
@@ -53,13 +53,14 @@ def page_text(data: dict[str, Any], images: Iterable[str], folder: Path) -> str:
             cores=machine["cores"], cpu=machine["cpu"], date=machine["date"], rounds=results.settings["rounds"]
         )
     ]
-    parts += images
     header = ["seconds", "ours", "ours, `bptt`", "fastest tuned", "x", "fastest as documented", "x"]
     parts += ["## Training step\n", table(header, [*_steps(results), *_normalized_steps(tuned)])]
     if tuned:
         parts.append(f"With batch normalisation: {tuned['machine']['cpu']}, `python -m benchmarks.tuned_steps`.\n")
+    parts.append(pictures[0])
     header = ["GB", "ours", "ours, `bptt`", "least, tuned", "least, as documented"]
     parts += ["## Peak memory\n", table(header, [*_memory(results), *_normalized_memory(results)])]
+    parts.append(pictures[1])
     if (report := _report(folder / "time_to_accuracy.json")) and tuned:
         parts += _to_accuracy(report, tuned)
     return "\n".join([*parts, LIMITS])

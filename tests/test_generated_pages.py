@@ -142,7 +142,7 @@ def test_the_results_of_a_report(tmp_path):
         (folder / "earlier" / f"a-{epochs}.json").write_text(json.dumps(before))
     results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
     summary = (tmp_path / "results.md").read_text()
-    assert "| LeNet | MNIST (half) | 98.77 |  |  | 20 / 40 | `accumulated` | yes | 60 min |" in summary
+    assert "| LeNet | MNIST (half) | 98.77 |  |  | 20/40 | `accumulated` | yes | 60 min |" in summary
     assert "Not run: LeNet on N-MNIST; VGG7 on SVHN; " in summary
     assert "best on CIFAR-10 is 90.95 % (ResNet11)" in summary
     page = (tmp_path / "log/runs.md").read_text()

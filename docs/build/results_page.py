@@ -26,7 +26,7 @@ NOTES = """* **ANN**: the same network with ReLU, trained by us. **Paper**: [arX
   where other publications confirm it, on the same data.
 * **Chosen on test images**: the recipe, its epochs or its T were set after a look at test accuracies, so that the
   figure is optimistic ([what, in each](log/runs.md)).
-* **T**: time steps in training / in the test. [Which gradient?](gradient-choice.md)
+* **T**: time steps in training/in the test. [Which gradient?](gradient-choice.md)
 """
 CLAIMS = """## What the paper claims
 
@@ -85,7 +85,7 @@ def _row(pair: tuple[str, str], report: dict, of_ann: float | None) -> list[str]
         f"{100 * report['test']['accuracy']:.2f}",
         f"{100 * of_ann:.2f}" if of_ann and not note else "",  # a subset has no counterpart
         f"{REPORTED[pair]:.2f}" if REPORTED.get(pair) and not note else "",
-        f"{recipe['num_steps']} / {recipe['test_steps']}",
+        f"{recipe['num_steps']}/{recipe['test_steps']}",
         f"`{recipe['gradient']}`" + (f", `{recipe['surrogate']}`" if recipe.get("surrogate") else ""),
         "yes" if chosen_on_test_images(report) else "no",
         runs_page.duration(report["training_seconds"]),

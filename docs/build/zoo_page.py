@@ -54,7 +54,7 @@ def page(rows: list[dict]) -> str:
     for network in cards:
         found = [row for row in rows if row["network"] == network and "refused" not in row]
         parts.append(f"### {_title(network)}, T = {found[0]['num_steps']}\n")
-        parts.append(table(["format", "MB", "accuracy, %", "test images", "ms"], map(_row, found)))
+        parts.append(table(["format", "MB", "accuracy, %", "test images", "ms an image"], map(_row, found)))
         for row in rows:
             if row["network"] == network and "refused" in row:
                 parts.append(f"{row['format'].split(',')[0]} is not possible: {row['refused']}.\n")
