@@ -8,10 +8,10 @@ from statistics import median
 from benchmarks.results import Record, Results
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, first column left, the others right."""
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
+    """A Markdown table, the first columns left, the others right."""
     header = list(header)
-    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    lines = [header, [*[":---"] * left, *["---:"] * (len(header) - left)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

@@ -1,6 +1,7 @@
-"""Writes the Markdown page and the plots from the JSON: `python -m benchmarks.report FILE`.
+"""Writes the pages and the plots from the JSON: `python -m benchmarks.report FILE`.
 
-Every figure on the page is computed from the JSON.
+The page in short (`benchmarks.summary`), and beside it in `log/` that of all tables. Every figure is computed from the
+JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots, sections
+from benchmarks import plots, sections, summary
 from benchmarks.case import MOST, SETTLED
 from benchmarks.markdown import cell, ratio, seconds, spread, table, times
 from benchmarks.networks import NETWORKS
@@ -22,11 +23,11 @@ PICTURES = {
     "step-time": "Seconds of a training step of each library",
     "sweep": "Time and memory of a training step against T",
 }
-INTRO = """# Benchmarks
+INTRO = """# Log of the benchmarks
 
-Measured by `python -m benchmarks.run --rounds {rounds} --output PAGE`, or by the command that a section names, there on
-the processor named in it; written by `python -m benchmarks.report`: no figure on this page was typed by hand. Each case
-ran in its own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or
+All tables behind [Benchmarks](../{page}). Measured by `python -m benchmarks.run --rounds {rounds} --output PAGE`, or by
+the command that a section names, there on the processor named in it; written by `python -m benchmarks.report`. Each
+case ran in its own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or
 {most} runs were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in
 one: inference with its encoder, the sizes that occur only in the tables against time steps, batch and width, and one
 step of one sample. Tables give the median, with the smallest and largest run in brackets. {unsettled}
@@ -162,11 +163,11 @@ def command(network: str, steps: int, batch: int, mode: str) -> str:
     return f"One row: `python -m benchmarks.case ours {network} {steps} {batch} {mode}`\n"
 
 
-def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
-    """The whole page; `folder` may hold results of other benchmarks."""
+def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
+    """All tables; `page` is the name of the page in short, `folder` may hold results of other benchmarks."""
     results = Results(data)
     settings = data["settings"]
-    intro = INTRO.format(**settings, settled=SETTLED - 1, most=MOST, unsettled=unsettled_text(results))
+    intro = INTRO.format(**settings, page=page, settled=SETTLED - 1, most=MOST, unsettled=unsettled_text(results))
     parts = [intro, machine_text(data["machine"], results.others(), data.get("remark", ""))]
     parts.append("## Promises\n")
     rows = [
@@ -181,7 +182,6 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
         "missing here were measured on another processor, if at all: see "
         "[With the others tuned](#with-the-others-tuned).\n"
     )
-    parts += [f"![{shown}]({image})\n" for shown, image in zip(PICTURES.values(), images, strict=False)]
     for network, steps, batch in settings["main"]:
         parts.append(f"## {NETWORKS[network].title}, T = {steps}, batch {batch}\n")
         parts.append("### Training step\n")
@@ -208,16 +208,24 @@ def page_text(data: dict[str, Any], images: list[str], folder: Path) -> str:
     return "\n".join(parts)
 
 
+def pictures(page: str) -> tuple[str, str]:
+    """The plots in the page in short."""
+    bars, growth = (f"![{shown}](images/{page}-{name}.png)\n" for name, shown in PICTURES.items())
+    return bars, growth
+
+
 def write(data: dict[str, Any], page: Path) -> list[str]:
-    """Write page and plots; return their paths."""
+    """Write pages and plots; return their paths."""
     results = Results(data)
-    folder = page.parent / "images"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, log = page.parent / "images", page.parent / "log" / page.name
+    for place in (folder, log.parent):
+        place.mkdir(parents=True, exist_ok=True)
     images = [folder / f"{page.stem}-{name}.png" for name in PICTURES]
     plots.bars(results, images[0])
     plots.sweep(results, images[1])
-    page.write_text(page_text(data, [f"images/{path.name}" for path in images], page.parent))
-    return [str(page), *map(str, images)]
+    page.write_text(summary.page_text(data, pictures(page.stem), page.parent))
+    log.write_text(page_text(data, page.name, page.parent))
+    return [str(page), str(log), *map(str, images)]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Trainings and studies of the documentation, on a few made-up images: their reports, and how they resume."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import warnings
@@ -315,9 +316,9 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 
 
 @pytest.mark.parametrize("main, arguments, match", [
-    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.md")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "20", "--output", "page.md"], "must be a multiple of 50. Received: 20"),
+    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
+    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
+    (calibrate_vgg9.main, ["--steps", "20", "--output", "runs.json"], "must be a multiple of 50. Received: 20"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
@@ -345,9 +346,24 @@ def test_calibrate_vgg9(monkeypatch, tmp_path):
     for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
         monkeypatch.setattr(calibrate_vgg9, name, value)
     with pytest.warns(RuntimeWarning, match="Layer 'fc1' is silent"):
-        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "page.md")])
-    page = (tmp_path / "page.md").read_text()
+        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "runs.json")])
+    page = calibrate_vgg9.section(json.loads((tmp_path / "runs.json").read_text()))
     assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
-    silent, speaking = json.loads((tmp_path / "page.json").read_text())
+    silent, speaking = json.loads((tmp_path / "runs.json").read_text())
     assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
     assert len(speaking["accuracy"]) == 2
+
+
+@pytest.mark.slow
+def test_every_format_of_the_zoo_gives_the_answers_of_the_network(monkeypatch):
+    zoo = pytest.importorskip("examples.experiments.zoo", reason="needs pip install '.[export,nir]'")
+    images = made_up_images()
+    encoder = ksbp.ConstantEncoder(4)  # all formats get the same, as with a seed
+    model = ksbp.models.spiking_vgg((12, 12, 1), 10, [(4, 3)], [16], preset="paper", encoder=encoder, kappa=8, seed=0)
+    monkeypatch.setattr(zoo, "built", lambda dataset: model)
+    answers = model.predict(images.test[0] / np.float32(255), verbose=0).argmax(-1)
+    right = dataclasses.replace(images, test=(images.test[0], answers.astype("int32")))
+    for name in zoo.FORMATS:
+        row = zoo.measured("mnist", name, right, samples=10)
+        assert row["samples"] == row["timed"] == 10 and row["bytes"] > 1000
+        assert row["accuracy"] == 1.0 or (name == "LiteRT, 8-bit weights" and row["accuracy"] >= 0.8)

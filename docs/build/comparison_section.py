@@ -1,4 +1,7 @@
-"""The section of `docs/results.md` on the paper's comparison, from reports of `examples.experiments.compare`."""
+"""The paper's comparison, `docs/log/comparison.md`, from reports of `examples.experiments.compare`.
+
+`python -m docs.build.results_page` writes it.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,23 @@ from keras_spiking_bp.analysis.comparison import Comparison
 from keras_spiking_bp.analysis.over_time import steps_to_reach
 from keras_spiking_bp.analysis.table import Table
 
-INTRO = """## The paper's comparison
+INTRO = """# Log of the comparison
 
-Four versions of a network: an ANN (ReLU, cross-entropy), one converted from it (integrate-and-fire neurons, also in
-pooling layers; constant current as input), one trained directly with spike-based backpropagation, and a hybrid
-(converted for few time steps, then trained with spike-based backpropagation). Operations are synaptic operations per
-image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where the input is a current. Energy: 0.9 pJ
-per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. The last two columns add 5 or 50 pJ
-for each 32-bit word that these operations read or write, as in a cache of 8 KiB or 1 MiB: three for an AC or a MAC of a
-spiking network, one for an AC and two for a MAC of an ANN; the picture shows the energy without. The 32-bit weights of
-these networks fit into neither cache: an access to a larger memory costs more. Updates of potentials are in no energy
-(`analysis.energy` with `Costs(memory_access=...)` adds theirs), and biases in no count. Spikes are those of neurons,
-without those of the input. "Equal accuracy" is that of the least accurate spiking network at full length; each network
-runs for the fewest steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a
-directly trained network may differ slightly from that above.
+Four versions of a network, of which [Results](../results.md) has the verdicts: an ANN (ReLU, cross-entropy); one
+converted from it (integrate-and-fire neurons, also in pooling layers; constant current as input); one trained directly
+with spike-based backpropagation; a hybrid (converted for few time steps, then trained so). Made by `python -m
+docs.build.results_page` from the reports in `docs/comparison/`.
+
+* **Operations**: synaptic operations per image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where
+  the input is a current. Biases are in no count. Spikes are those of neurons, without those of the input.
+* **Energy**: 0.9 pJ per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. Updates of
+  potentials are in none.
+* **Memory**: the last two columns add 5 or 50 pJ for each 32-bit word that these operations read or write, as in a
+  cache of 8 KiB or 1 MiB: three for an AC or a MAC of a spiking network, one for an AC and two for a MAC of an ANN. The
+  weights of these networks fit into neither cache: an access to a larger memory costs more.
+* **Equal accuracy** is that of the least accurate spiking network at full length; each network runs for the fewest
+  steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a directly trained
+  network may differ slightly from that in the [log of runs](runs.md).
 """
 
 #: `Costs.of` for a spiking network, `Costs.of_ann` for an ANN.
@@ -50,25 +56,30 @@ def name(report: dict) -> str:
     return f"{report['network']}-{report['dataset']}"
 
 
-def lines(report: dict, remarks: str) -> list[str]:
+def page(reports: list[tuple[dict, str]]) -> str:
+    """The page as Markdown."""
+    return (
+        "\n".join([INTRO, *(line for report, remarks in reports for line in _lines(report, remarks))]).rstrip() + "\n"
+    )
+
+
+def _lines(report: dict, remarks: str) -> list[str]:
     """The section on one report as lines of Markdown."""
     note = f" ({report['note']})" if report["note"] else ""
     machine = report["machine"]
     return [
-        f"### {TITLES[report['network']]} on {TITLES[report['dataset']]}: ANN, converted, direct, hybrid",
+        f"## {TITLES[report['network']]} on {TITLES[report['dataset']]}: ANN, converted, direct, hybrid",
         "",
         f"`{command_of(report)}`",
         "",
         f"{report['samples']:,} test images{note}, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
         f"{machine['keras']}.{_trainings(report)}",
         "",
-        f"![Accuracy against time steps, and energy](images/comparison-{name(report)}.png)",
+        f"![Accuracy against time steps, and energy](../images/comparison-{name(report)}.png)",
         "",
         *_rows(report),
         "",
-        "| the paper says | here |",
-        "| --- | --- |",
-        *(f"| {says} | {here} |" for says, here in _statements(report)),
+        *_cheapest(report),
         "",
         "Early exit: each image stops at the first step at which its two largest outputs differ by more than a margin.",
         "",
@@ -132,71 +143,62 @@ def microjoules(row: dict, price: Price) -> str:
     return f"{price(Costs.FLOAT32_45NM, row['accumulates'], row['macs']) / 1e6:.1f} µJ ({with_memory})"
 
 
-def _statements(report: dict) -> list[tuple[str, str]]:
-    """The paper's claims, and whether our figures agree."""
+def claims(report: dict) -> dict[str, str]:
+    """The paper's claims, and for each whether our figures agree, with the figures."""
     full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
     equal = {row["network"]: row for row in report["rows"] if row["at"] == "equal accuracy"}
-    ann, converted, direct = (full[of] for of in ("ANN", "converted", "direct"))
+    ann, direct, converted = full["ANN"], equal["direct"], equal["converted"]
     points = {of: 100 * (row["accuracy"] - ann["accuracy"]) for of, row in full.items()}
     near = points["direct"] > -1 and points["direct"] > points["converted"] - 1
-    found = [
-        (
-            "A directly trained network is nearly as accurate as the ANN and a converted one (here: within 1 point).",
-            f"{_verdict(near)}: against the ANN direct {points['direct']:+.2f}, converted "
-            f"{points['converted']:+.2f}, hybrid {points['hybrid']:+.2f} percentage points.",
-        )
-    ]
-    if "direct" in equal and "converted" in equal:
-        a, b = equal["direct"], equal["converted"]
-        fewer = [of for of in ("steps", "spikes") if a[of] < b[of]]
-        operations = [row["accumulates"] + row["macs"] for row in (a, b)]
-        found.append(
-            (
-                "At equal accuracy, direct training needs fewer spikes and operations than conversion.",
-                f"{_verdict(len(fewer) == 2 and operations[0] < operations[1])}: at {100 * report['target']:.2f} %, "
-                f"{a['steps']} against {b['steps']} steps, {a['spikes']:,.0f} against {b['spikes']:,.0f} spikes, "
-                f"{operations[0] / 1e6:.2f} against {operations[1] / 1e6:.2f} million operations.",
-            )
-        )
+    operations = {of: row["accumulates"] + row["macs"] for of, row in equal.items()}
+    fewer = direct["spikes"] < converted["spikes"] and operations["direct"] < operations["converted"]
     rates = [row["firing_rate"] for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
     falls = all(deeper < rate for rate, deeper in itertools.pairwise(rates))
-    found.append(
-        (
-            "Deeper layers fire less often.",
-            f"{_verdict(falls)}: {', '.join(f'{rate:.3f}' for rate in rates)} spikes per neuron and step in the layers "
-            "of the directly trained network, from the first to the last.",
+    found = {
+        "As accurate as the ANN and as conversion, within 1 point": f"{_verdict(near)}: "
+        f"{points['direct']:+.2f} points to the ANN; converted {points['converted']:+.2f}",
+        "Fewer spikes and operations than conversion": f"{_verdict(fewer)}: "
+        f"{operations['direct'] / 1e6:.1f} against {operations['converted'] / 1e6:.1f} million operations, "
+        f"{direct['spikes']:,.0f} against {converted['spikes']:,.0f} spikes",
+        "Deeper layers fire less often": f"{_verdict(falls)}: rates from {rates[0]:.3f} to {rates[-1]:.3f}, "
+        f"lowest {min(rates):.3f}",
+    }
+    energies = {
+        "arithmetic alone": Costs.FLOAT32_45NM,
+        **{f"with {name} of memory": c for name, c in WITH_MEMORY.items()},
+    }
+    for how, costs in energies.items():
+        share = {
+            of: costs.of(equal[of]["accumulates"], equal[of]["macs"]) / costs.of_ann(ann["accumulates"], ann["macs"])
+            for of in ("direct", "converted")
+        }
+        found[f"Less energy than the ANN: {how}"] = (
+            f"{_verdict(share['direct'] < 1)}: {share['direct']:.2f} of the ANN's; converted {share['converted']:.2f}"
         )
-    )
-    cheapest = _cheapest(report, ann["accuracy"] - 0.01)
-    here = "none comes within 1 point of its accuracy"
-    if cheapest:
-        of, row, energy = cheapest
-        spent, by_ann = microjoules_with_memory(row, Costs.of), microjoules_with_memory(ann, Costs.of_ann)
-        with_memory = [f"{spent[cache] / by_ann[cache]:.2f} with {cache}" for cache in WITH_MEMORY]
-        here = (
-            f"the cheapest within 1 point of its accuracy is {of} after {row['steps']} steps, with "
-            f"{energy / ann['energy_nj']:.2f} of its energy ({', '.join(with_memory)})"
-        )
-    agrees = cheapest is not None and cheapest[2] < ann["energy_nj"]
-    found.append(
-        (
-            "A spiking network needs less energy for its synapses than the ANN.",
-            f"{_verdict(agrees)}: {here}; at full length direct needs {direct['energy_nj'] / ann['energy_nj']:.2f}, "
-            f"converted {converted['energy_nj'] / ann['energy_nj']:.2f}.",
-        )
-    )
     return found
 
 
-def _cheapest(report: dict, accuracy: float) -> tuple[str, dict, float] | None:
-    """The network, row and energy (nJ) of the cheapest way to hold this accuracy until the end."""
+def _cheapest(report: dict) -> list[str]:
+    """The cheapest way, by arithmetic alone, to hold an accuracy within 1 point of the ANN's until the end."""
+    ann = next(row for row in report["rows"] if row["network"] == "ANN")
     ways = []
     for of, rows in report["curves"].items():
-        steps = steps_to_reach(rows, accuracy)
+        steps = steps_to_reach(rows, ann["accuracy"] - 0.01)
         if steps is not None:
             row = rows[steps - 1]
-            ways.append((of, row, Costs.FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000))
-    return min(ways, key=lambda way: way[2], default=None)
+            ways.append((Costs.FLOAT32_45NM.of(row["accumulates"], row["macs"]) / 1000, of, row))
+    if not ways:
+        return ["No spiking network comes within 1 point of the ANN's accuracy."]
+    energy, of, row = min(ways, key=lambda way: way[0])
+    spent, by_ann = microjoules_with_memory(row, Costs.of), microjoules_with_memory(ann, Costs.of_ann)
+    with_memory = ", ".join(f"{spent[cache] / by_ann[cache]:.2f} with {cache}" for cache in WITH_MEMORY)
+    rates = [f"{row['firing_rate']:.3f}" for row in report["rates"]["direct"] if row["layer"] not in ("input", "total")]
+    return [
+        f"The cheapest within 1 point of the ANN's accuracy is {of} after {row['steps']} steps, with "
+        f"{energy / ann['energy_nj']:.2f} of the ANN's energy ({with_memory}).",
+        "",
+        f"Spikes per neuron and step of the direct network, from the first layer to the last: {', '.join(rates)}.",
+    ]
 
 
 def _early_exit(report: dict) -> list[str]:
@@ -214,4 +216,4 @@ def _early_exit(report: dict) -> list[str]:
 
 
 def _verdict(agrees: bool) -> str:
-    return "Agrees" if agrees else "Does not agree"
+    return "yes" if agrees else "no"

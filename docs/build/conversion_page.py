@@ -1,6 +1,6 @@
-"""Writes `docs/conversion.md` and its plot from the reports of the conversion examples.
+"""Writes `docs/log/conversion.md` and its plot, and a table in `docs/howto/convert.md`, from the reports.
 
-python -m docs.build.conversion_page [--reports docs/conversion] [--output docs/conversion.md]
+python -m docs.build.conversion_page [--reports docs/conversion] [--output docs/log/conversion.md]
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.markdown import table
 from benchmarks.plotting import plt
-from docs.build.blocks import command_of
+from docs.build.blocks import command_of, replaced
 from docs.build.titles import TITLES
 from examples.experiments.report import wilson_interval
 from keras_spiking_bp.analysis.style import COLORS, DARK_GREY, GREY, LINES
@@ -29,15 +30,17 @@ FEW_STEPS_NETWORKS = NETWORKS | {
     "vgg_bn": "VGG with batch normalisation, half as wide,",
     "vgg9": "VGG9 with max pooling, an eighth as wide,",
 }
+PICTURE = "../images/conversion.png"  # seen from the page
+HOW_TO = Path("docs/howto/convert.md")
+MAKER = "python -m docs.build.conversion_page"
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
-INTRO = """# What conversion loses
+INTRO = """# Log of conversion
 
-`keras_spiking_bp.convert_to_snn` converts a trained ANN to a spiking network. Here: the accuracy of the converted
-network (constant current as input, integrate-and-fire neurons) against the number of time steps, from one pass, for
-three ways of balancing thresholds and resetting; for one network also after further training with spike-based
-backpropagation for few time steps (hybrid training); then the accuracy in [few time steps](#few-time-steps), and
-[which networks](#networks-of-keras-applications) can be converted. Made by `python -m docs.build.conversion_page` from
-the reports of the commands below, copied to `docs/conversion/`.
+The accuracy of networks that [`convert_to_snn`](../howto/convert.md) made from trained ANNs, against the number of time
+steps: constant current as input, integrate-and-fire neurons, three ways of balancing thresholds and resetting; one
+network also after further training with spike-based backpropagation (hybrid). Then [few time steps](#few-time-steps)
+and [networks of Keras Applications](#networks-of-keras-applications). Made by `python -m docs.build.conversion_page`
+from the reports in `docs/conversion/`.
 """
 FEW_STEPS = """## Few time steps
 
@@ -50,11 +53,8 @@ Small networks, trained briefly. Test accuracy in %, and in brackets the percent
 * **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on at most 128
   training images.
 
-Least-error thresholds assume that the current of a neuron is the same at all steps. In deep networks it is not, and
-with many steps other thresholds can be better.
-
-Accuracies that differ by a point or two may do so by chance: compare the errors. The last columns give the error of
-the outputs: the root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
+Differences of a point or two may be chance: compare the errors. The last columns give the error of the outputs: the
+root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
 """
 ENOUGH = 0.5  # percentage points below ANN
 APPLICATIONS = """## Networks of Keras Applications
@@ -123,6 +123,17 @@ def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
     return f"from {steps[first]}" if first < len(steps) else "later"
 
 
+def steps_table(reports: list[dict]) -> str:
+    """From how many steps on each small network is near its ANN, by the ways of converting it."""
+    ways = ["percentile 99.9", "half a threshold", "half a threshold, calibrated", "least error, calibrated"]
+    rows = [
+        [title(report, FEW_STEPS_NETWORKS).replace("A small ", "")]
+        + [enough(report["accuracies"][way], report["steps"], report["ann_accuracy"]) for way in ways]
+        for report in reports
+    ]
+    return table(["network", "default", *ways[1:]], rows).rstrip()
+
+
 def applications(report: dict) -> list[str]:
     """The section on the networks of `keras.applications`."""
     lines = []
@@ -132,9 +143,9 @@ def applications(report: dict) -> list[str]:
     return [APPLICATIONS.format(command=command_of(report)) + "\n".join(lines), ""]
 
 
-def page(reports: list[dict], picture: str, few: Sequence[dict] = (), of_keras: dict | None = None) -> str:
+def page(reports: list[dict], few: Sequence[dict] = (), of_keras: dict | None = None) -> str:
     """The page as Markdown."""
-    lines = [INTRO, f"![Accuracy against time steps]({picture})", ""]
+    lines = [INTRO, f"![Accuracy against time steps]({PICTURE})", ""]
     for report in reports:
         last = max(len(rows) for rows in report["curves"].values())
         shown = [steps for steps in SHOWN if steps < last] + [last]
@@ -183,15 +194,16 @@ def draw(reports: list[dict], path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, default=Path("docs/conversion"))
-    parser.add_argument("--output", type=Path, default=Path("docs/conversion.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/log/conversion.md"))
     args = parser.parse_args(arguments)
     reports = load(args.reports)
-    picture = args.output.parent / "images" / "conversion.png"
-    draw(reports, picture)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    draw(reports, args.output.parent / PICTURE)
     few, of_keras = load(args.reports / "few_steps"), load(args.reports / "applications")
-    place = picture.relative_to(args.output.parent).as_posix()
-    args.output.write_text(page(reports, place, few, of_keras[0] if of_keras else None))
-    print(args.output)
+    args.output.write_text(page(reports, few, of_keras[0] if of_keras else None))
+    how_to = HOW_TO.read_text()
+    HOW_TO.write_text(replaced(how_to, MAKER, steps_table(few)))
+    print(args.output, HOW_TO)
 
 
 if __name__ == "__main__":

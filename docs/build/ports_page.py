@@ -1,16 +1,10 @@
-"""Writes the table of ports into `docs/migration.md`, from the results in `docs/ports.json`.
-
-python -m docs.build.ports_page [--rows docs/ports.json] [--page docs/migration.md]
-"""
+"""The table of ports in `docs/log/studies.md`, from the results in `docs/ports.json`."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-from pathlib import Path
 
-from docs.build.blocks import command_of, replaced
+from docs.build.blocks import command_of
 from docs.build.titles import TITLES
 from examples.experiments.ports.__main__ import PORTS
 
@@ -46,12 +40,13 @@ def section(rows: list[dict]) -> str:
     libraries = ", ".join(f"{name} {versions[key]}" for key, name in names.items() if key in versions)
     lines += [
         "",
-        *(f"`{command}`  " for command in commands[:-1]),
-        f"`{commands[-1]}`",
+        "```text",
+        *commands,
+        "```",
         "",
         f"{libraries}, Python {machine['python']}. With `--output FILE` the commands train anew. "
         f"The seconds are those of {machine['cores']} cores that ran "
-        "other work too: they say nothing about speed.",
+        "other work too.",
     ]
     return "\n".join(lines)
 
@@ -69,21 +64,3 @@ def _network(row: dict) -> str:
         for name, value in row["options"].items()
     ]
     return ", ".join([who, *options])
-
-
-def filled(page: str, rows: list[dict]) -> str:
-    """The page with the section between its markers."""
-    return replaced(page, "python -m docs.build.ports_page", section(rows))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=Path, default=Path("docs/ports.json"))
-    parser.add_argument("--page", type=Path, default=Path("docs/migration.md"))
-    args = parser.parse_args(arguments)
-    args.page.write_text(filled(args.page.read_text(), json.loads(args.rows.read_text())))
-    print(args.page)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,282 +1,117 @@
-"""Writes `docs/results.md` and its plot of learning curves from the reports of `examples.experiments.reproduce`.
+"""Writes `docs/results.md`, `docs/log/runs.md` and `docs/log/comparison.md` with their plots.
 
 python -m docs.build.results_page [--reports docs/results] [--output docs/results.md]
 
-Every figure comes from a report (a JSON file in the reports folder); those of `examples.experiments.compare` are in
-`docs/comparison`, of `examples.experiments.convert` in `docs/conversion`. Without a report: "not run".
+Every figure comes from a report (a JSON file): those of `examples.experiments.reproduce` in `docs/results`, those of
+`examples.experiments.compare` in `docs/comparison`, those of `examples.experiments.convert` in `docs/conversion`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from benchmarks.plotting import plt
-from docs.build import comparison_section, conversion_page
-from docs.build.blocks import command_of
+from benchmarks.markdown import table
+from docs.build import comparison_section, conversion_page, runs_page
+from docs.build.runs_page import REPORTED
 from docs.build.titles import TITLES
-from examples.experiments.recipes import PAPER
-from keras_spiking_bp.analysis import Costs
-from keras_spiking_bp.analysis.style import COLORS, MARKERS
-from keras_spiking_bp.models import model_card
-from keras_spiking_bp.models.pretrained import PRETRAINED
 
-#: Test accuracy in per cent as the paper reports it; None where no other source confirms the figure.
-REPORTED = {
-    ("lenet", "mnist"): 99.59,
-    ("lenet", "nmnist"): 99.09,
-    ("vgg7", "svhn_cropped"): None,
-    ("resnet7", "svhn_cropped"): None,
-    ("vgg9", "cifar10"): None,
-    ("resnet9", "cifar10"): 90.35,
-    ("resnet11", "cifar10"): 90.95,
-}
-#: Pairs whose recipe the paper or its code gives; the others are our reading (`recipes.PAPER`).
-GIVEN = {("lenet", "mnist"), ("vgg9", "cifar10"), ("resnet11", "cifar10")}
-OUR_PAIRS = [
-    *REPORTED,
-    ("vgg7", "mnist"),
-    ("lenet", "fashion_mnist"),
-    ("vgg7", "fashion_mnist"),
-    ("resnet20", "cifar10"),
-]
 INTRO = """# Results
 
-Test accuracy of the paper's networks, and of the deeper ResNet20, trained by `examples.experiments.reproduce` with
-spike-based backpropagation, beside the figures reported in the paper (arXiv 1903.06379; only those confirmed by other
-publications). Each of our figures is from one training run with one seed, after its last epoch; hyper-parameters were
-chosen on training data, except for what was added after a test: the restarts, with the epochs after them, of VGG7;
-epochs, schedule and label smoothing of VGG9, which ResNet9 took over; schedule and label smoothing of ResNet20, taken
-over too, its surrogate, and its T in the test; gamma of sqrt(1/2) in the junctions of ResNet9; and the recomputed batch
-normalisation statistics, first tried on the MNIST test images. A further exception: the recipe with batch normalisation
-(thresholds, start at half a threshold, T, pooling) comes from a prototype that was followed on test images of CIFAR-10.
-The small comparisons in [Training](training.md) are of test images too, but for that of few time
-steps. The interval is the 95 % Wilson interval for the number of test samples.
-Times are wall-clock times on different processors, with other work beside most runs: do not
-compare those of different rows. VGG7 was tested when `analysis` rounded batch normalisation to bfloat16 by itself, not
-folded into the weights as `predict` does (VGG9, tested both ways: 91.09 and 91.21 %). Rows without a figure were not
-run. The commands repeat the training runs with the same recipes, two of the same network and data into different
-folders (`--output`); where it says "With the C++ kernels", `KERAS_SPIKING_BP_KERNELS=1` was set ([Faster on a
-CPU](howto/kernels.md)); FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event
-data](howto/events.md)).
-Operations and energies are counted as in [the paper's comparison](#the-papers-comparison). Made by `python -m
-docs.build.results_page` from the reports in `docs/results/`.
+How accurate are networks that this library trained, and what does an inference cost? One row is one training run with
+one seed, tested after its last epoch. Commands, recipes, intervals and spikes: [log of runs](log/runs.md).
+"""
+#: What the table of results says below it.
+NOTES = """* **ANN**: the same network with ReLU, trained by us. **Paper**: [arXiv 1903.06379](https://arxiv.org/abs/1903.06379),
+  where other publications confirm it, on the same data.
+* **Chosen on test images**: the recipe, its epochs or its T were set after a look at test accuracies, so that the
+  figure is optimistic ([what, in each](log/runs.md)).
+* **T**: time steps in training/in the test. [Which gradient?](gradient-choice.md)
+"""
+CLAIMS = """## What the paper claims
+
+Two networks, trained directly, beside the same network as an ANN and converted from it. Spikes, operations and energy
+are those at equal accuracy: {accuracies}. Steps, counts, hybrid training: [log](log/comparison.md).
+"""
+LIMITS = """## Limits
+
+* Energy is computed from counted operations, not measured on a chip. It leaves out the updates of the potentials, and
+  both networks would need more memory than these caches. [Your own costs](howto/energy-worksheet.md).
+* The subset of N-MNIST has 1,000 recordings to train and 100 to test.
+* One seed a row: differences of a few tenths of a point mean nothing.
+* Training times are of two CPU cores, not always the same ones, with other work beside: do not compare rows.
+* No GPU and no neuromorphic chip was used.
 """
 
 
-def load(folder: Path) -> list[dict]:
-    """The reports, by network and data set, the best first, each with those of its training before it was continued."""
-    reports = []
-    for path in sorted(folder.glob("*.json")):
-        report = json.loads(path.read_text())
-        if (tested_on := report["data"]["tested_on"]) != "test set":
-            raise SystemExit(f"{path} is of a run that was tested on the {tested_on}: this page is of test accuracies")
-        earlier = [json.loads(part.read_text()) for part in (folder / "earlier").glob(f"{path.stem}-[0-9]*.json")]
-        earlier = sorted(earlier, key=lambda r: r["recipe"]["epochs"])
-        reports.append({**report, "earlier": earlier})
-    order = {pair: i for i, pair in enumerate(OUR_PAIRS)}
-
-    def place(report: dict) -> tuple[int, tuple[str, str], float]:
-        pair = report["recipe"]["network"], report["recipe"]["dataset"]
-        return order.get(pair, len(order)), pair, -report["test"]["accuracy"]
-
-    return sorted(reports, key=place)
-
-
-def page(
-    reports: list[dict], picture: str, comparisons: list[tuple[dict, str]] = (), conversions: list[dict] = ()
-) -> str:
-    """The page as Markdown."""
-    lines = [
-        INTRO,
-        "| network | data | test accuracy | 95 % interval | paper | gradient | T in training / test | epochs | time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    done = set()
-    for report in reports:
-        recipe, test = report["recipe"], report["test"]
-        pair = recipe["network"], recipe["dataset"]
-        done.add(pair)
-        note = f" ({report['data']['note']})" if report["data"]["note"] else ""
-        by_recipe = ", recipe `paper`" if "--recipe paper" in report["command"] else ""
-        epochs = PAPER[pair].epochs if by_recipe else recipe["epochs"]  # the command may have shortened the paper's
-        low, high = (100 * bound for bound in test["interval_95"])
-        lines.append(
-            f"| {TITLES[pair[0]]}{by_recipe} | {TITLES[pair[1]]}{note} | **{100 * test['accuracy']:.2f}** "
-            f"| {low:.2f} to {high:.2f} | {_paper(pair)} | {_rule(recipe)} "
-            f"| {recipe['num_steps']} / {recipe['test_steps']} "
-            f"| {len(report['curve'])} of {epochs} | {_duration(report['training_seconds'])} |"
-        )
-    for pair in OUR_PAIRS:
-        if pair not in done:
-            lines.append(f"| {TITLES[pair[0]]} | {TITLES[pair[1]]} | not run | | {_paper(pair)} | | | | |")
-    lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
-    if conversion_page.hybrids(conversions):
-        lines += [
-            "Hybrid training: an ANN is trained first, converted, then trained further with spike-based "
-            "backpropagation ([Conversion](conversion.md)):",
-            "",
-            *conversion_page.hybrids(conversions),
-            "",
-        ]
-    if comparisons:
-        lines.append(comparison_section.INTRO)
-    for report, remarks in comparisons:
-        lines += comparison_section.lines(report, remarks)
-    lines += ["## Each run", ""]
-    for report in reports:
-        lines += _run(report)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _paper(pair: tuple[str, str]) -> str:
-    if pair not in REPORTED:
-        return "not in the paper"
-    return f"{REPORTED[pair]:.2f}" if REPORTED[pair] else "reported, not confirmed"
-
-
-def _title(recipe: dict) -> str:
-    return f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}, {_rule(recipe)}"
-
-
-def _rule(recipe: dict) -> str:
-    bounded = recipe.get("surrogate") == "bounded"
-    added = {
-        "batch normalisation": recipe.get("normalization"),
-        f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate") and not bounded,
-        "rate penalty": recipe.get("rate_penalty"),
+def page(reports: list[dict], comparisons: list[tuple[dict, str]]) -> str:
+    """The summary as Markdown."""
+    of_ann = {
+        _pair(report): row["accuracy"] for report, _ in comparisons for row in report["rows"] if row["network"] == "ANN"
     }
-    return ", ".join(["bounded" if bounded else recipe["gradient"], *(name for name, used in added.items() if used)])
+    best: dict[tuple[str, str], dict] = {}  # the reports of a network and data set: the most accurate first
+    for report in reports:
+        best.setdefault(_pair(report["recipe"]), report)
+    header = ["network", "data", "ours, %", "ANN, %", "paper, %", "T", "gradient", "chosen on test images", "training"]
+    rows = [_row(pair, report, of_ann.get(pair)) for pair, report in best.items()]
+    missing = [f"{TITLES[network]} on {TITLES[data]}" for network, data in REPORTED if (network, data) not in best]
+    parts = [INTRO, table(header, rows, left=2), NOTES]
+    if missing:
+        parts.append(f"Not run: {'; '.join(missing)}. The paper's best on CIFAR-10 is {_paper_best('cifar10')}.\n")
+    if comparisons:
+        accuracies = [
+            f"{_where(report)} {100 * report['target']:.2f} % (the ANN: {100 * of_ann[_pair(report)]:.2f} %)"
+            for report, _ in comparisons
+        ]
+        parts.append(CLAIMS.format(accuracies=", ".join(accuracies)))
+        parts.append(_claims([report for report, _ in comparisons]))
+        parts += [
+            f"![{_where(report)}: accuracy against time steps, and energy of arithmetic alone]"
+            f"(images/comparison-{comparison_section.name(report)}.png)\n"
+            for report, _ in comparisons
+        ]
+    return "\n".join([*parts, LIMITS])
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} h" if seconds >= 5400 else f"{seconds / 60:.0f} min"
+def _pair(of: dict) -> tuple[str, str]:
+    return of["network"], of["dataset"]
 
 
-def _run(report: dict) -> list[str]:
-    recipe, machine, data = report["recipe"], report["machine"], report["data"]
-    cores = f"{machine['cores']} {machine.get('cpu', 'CPU')} cores"
-    devices = ", ".join([*machine.get("gpus", []), cores])
-    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
-    spikes = report["test"]["spikes_per_neuron"]
-    per_epoch = min(float(row["seconds"]) for row in report["curve"])
-    hidden = {"network", "dataset", *(("encoder", "scale") if recipe["dataset"] == "nmnist" else ())}
-    settings = [f"{k} {v}" for k, v in recipe.items() if k not in hidden and v not in (None, [])]
-    lines = [
-        f"### {_title(recipe)}",
-        "",
-        f"`{command_of(report)}`",
-        "",
-        f"* Data: {data['training_samples']:,} training samples, {report['test']['samples']:,} of the "
-        f"{data['tested_on']}{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
-        f"* Recipe: {', '.join(settings)}.",
-        f"* Time: {per_epoch:.0f} s for the fastest of {len(report['curve'])} epochs, "
-        f"{_duration(report['training_seconds'])} in total, on {devices}; TensorFlow "
-        f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}{commit}.",
-        f"* Training accuracy, last epoch: {float(report['curve'][-1]['accuracy']):.4f}.",
-        f"* Spikes per neuron in {recipe['test_steps']} time steps: "
-        + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
-        + ".",
-    ]
-    lines += _operations(report["test"], events=recipe["dataset"] == "nmnist")
-    if "accuracy_with_moving_statistics" in report["test"]:
-        moving = 100 * report["test"]["accuracy_with_moving_statistics"]
-        lines.append(
-            "* Tested with batch normalisation statistics recomputed from 1,024 training samples; with the moving "
-            f"statistics of training: {moving:.2f}."
-        )
-    tests = [_earlier(before) for before in report["earlier"]]
-    if tests:
-        chosen = "The number of epochs, and any restart of the learning rate, were thus chosen on test images."
-        lines.append(f"* Continued after a test: {', '.join(tests)} (`docs/results/earlier`). {chosen}")
-    lines += _packaged(report)
-    if "remark" in report:
-        lines.append(f"* {report['remark']}")
-    paper = PAPER.get((recipe["network"], recipe["dataset"]))
-    if paper and not recipe.get("normalization"):  # the cost of a step with it is another one
-        whose = "The paper's recipe" if (paper.network, paper.dataset) in GIVEN else "Our reading of the paper's recipe"
-        seconds = per_epoch * paper.num_steps / recipe["num_steps"] * paper.epochs
-        lines.append(
-            f"* {whose} has {paper.epochs} epochs of T = {paper.num_steps}: at the time per sample and time step "
-            f"of the fastest epoch, with `{recipe['gradient']}`, about {_duration(seconds)} for this training set (an "
-            "estimate)."
-        )
-    return [*lines, ""]
-
-
-def _earlier(report: dict) -> str:
-    test, recipe = report["test"], report["recipe"]
-    moving = recipe.get("normalization") and "accuracy_with_moving_statistics" not in test
-    statistics = " (with the moving statistics)" if moving else ""
-    return f"{100 * test['accuracy']:.2f} % after {recipe['epochs']} epochs{statistics}"
-
-
-def _operations(test: dict, of: str = "", events: bool = False) -> list[str]:
-    """Mean firing rate and operations of `of`; nothing for a report made before they were counted."""
-    if "operations_per_sample" not in test:
-        return []
-    counts = test["operations_per_sample"]
-    spiking = {"accumulates": counts["accumulates"], "macs": counts["macs"]}
-    ann = {"accumulates": counts["ann_accumulates"], "macs": counts["ann_macs"]}
-
-    def told(row: dict, price: comparison_section.Price) -> str:
-        return (
-            f"{row['accumulates'] / 1e6:.2f} million AC and {row['macs'] / 1e6:.2f} million MAC, "
-            f"{comparison_section.microjoules(row, price)}"
-        )
-
-    of_events = " on the sum of the steps (not trained)" if events else ""
+def _row(pair: tuple[str, str], report: dict, of_ann: float | None) -> list[str]:
+    recipe, note = report["recipe"], report["data"]["note"]
     return [
-        f"* {of}{test['firing_rate']:.3f} spikes per neuron and time step. Operations per "
-        f"{'recording' if events else 'image'}: {told(spiking, Costs.of)}; the same ANN{of_events}: "
-        f"{told(ann, Costs.of_ann)}."
+        TITLES[pair[0]],
+        TITLES[pair[1]] + (f" ({note})" if note else ""),
+        f"{100 * report['test']['accuracy']:.2f}",
+        f"{100 * of_ann:.2f}" if of_ann and not note else "",  # a subset has no counterpart
+        f"{REPORTED[pair]:.2f}" if REPORTED.get(pair) and not note else "",
+        f"{recipe['num_steps']}/{recipe['test_steps']}",
+        f"`{recipe['gradient']}`" + (f", `{recipe['surrogate']}`" if recipe.get("surrogate") else ""),
+        "yes" if chosen_on_test_images(report) else "no",
+        runs_page.duration(report["training_seconds"]),
     ]
 
 
-def _packaged(report: dict) -> list[str]:
-    """Test results of the packaged weights, if they are of this training."""
-    recipe = report["recipe"]
-    if PRETRAINED.get(recipe["dataset"]) != f"{recipe['network']}_{recipe['dataset']}":
-        return []
-    card = model_card(recipe["dataset"])
-    if card["trained_by"] != report["command"]:
-        return []
-    reached = ", ".join(
-        f"{100 * test['accuracy']:.2f} % with T = {steps}" for steps, test in card["test_by_num_steps"].items()
-    )
-    operations = [
-        line
-        for steps, test in card["test_by_num_steps"].items()
-        for line in _operations(test, f"In the package, T = {steps}: ")
-    ]
-    return [
-        f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with 8-bit weights '
-        f"computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}.",
-        *operations,
-    ]
+def chosen_on_test_images(report: dict) -> bool:
+    """Whether anything of the run was: it went on after a test, or its recipe has batch normalisation (`runs_page`)."""
+    return bool(report["earlier"] or report["recipe"].get("normalization"))
 
 
-def draw(reports: list[dict], path: Path) -> None:
-    """Training accuracy after each epoch, by run."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for i, report in enumerate(reports):
-        style = {
-            "color": COLORS[i % len(COLORS)],
-            "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
-            "markersize": 4,
-        }
-        style["linestyle"] = "-" if i < len(COLORS) else "--"
-        recipe = report["recipe"]
-        epochs = [int(row["epoch"]) for row in report["curve"]]
-        accuracy = [float(row["accuracy"]) for row in report["curve"]]
-        axes.plot(epochs, accuracy, **style, label=_title(recipe))
-    axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
-    axes.grid(axis="y")
-    axes.legend(fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    plt.close(figure)
+def _paper_best(dataset: str) -> str:
+    of = {network: value for (network, data), value in REPORTED.items() if data == dataset and value}
+    best = max(of, key=of.get)
+    return f"{of[best]:.2f} % ({TITLES[best]})"
+
+
+def _where(report: dict) -> str:
+    return f"{TITLES[report['network']]} on {TITLES[report['dataset']]}"
+
+
+def _claims(reports: list[dict]) -> str:
+    """A row for each claim, a column for each network."""
+    found = [comparison_section.claims(report) for report in reports]
+    rows = [[claim, *(of[claim] for of in found)] for claim in found[0]]
+    return table(["the paper says", *map(_where, reports)], rows, left=1 + len(reports))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -286,16 +121,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--conversions", type=Path, default=Path("docs/conversion"))
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args(arguments)
-    reports = load(args.reports)
-    picture = args.output.parent / "images" / "learning_curves.png"
-    draw(reports, picture)
-    comparisons = comparison_section.load(args.comparisons)
+    reports, comparisons = runs_page.load(args.reports), comparison_section.load(args.comparisons)
+    images, log = (args.output.parent / name for name in ("images", "log"))
+    log.mkdir(parents=True, exist_ok=True)
+    runs_page.draw(reports, images / "learning_curves.png")
     for report, _ in comparisons:
-        comparison_section.draw(report, picture.with_name(f"comparison-{comparison_section.name(report)}.png"))
+        comparison_section.draw(report, images / f"comparison-{comparison_section.name(report)}.png")
+    args.output.write_text(page(reports, comparisons))
     conversions = conversion_page.load(args.conversions)
-    place = picture.relative_to(args.output.parent).as_posix()
-    args.output.write_text(page(reports, place, comparisons, conversions))
-    print(args.output)
+    (log / "runs.md").write_text(runs_page.page(reports, "../images/learning_curves.png", conversions))
+    (log / "comparison.md").write_text(comparison_section.page(comparisons))
+    print(args.output, log / "runs.md", log / "comparison.md")
 
 
 if __name__ == "__main__":

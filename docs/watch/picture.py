@@ -1,8 +1,9 @@
-"""The picture of the page in the documentation: a drawn digit, some steps after the decision.
+"""The pictures of the page in the documentation: a digit is drawn and recognised. One moves, one shows its last step.
 
-python -m docs.watch.picture [--output docs/images/watch.png]
+python -m docs.watch.picture [--output docs/images/watch.webp]
 
-Needs npm, Chromium and chromedriver, and pip install '.[browser]'.
+Writes the moving picture, and beside it the still one (`.png`). Needs npm, Chromium and chromedriver, and
+pip install '.[browser]'.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,9 +21,11 @@ from PIL import Image
 from docs.watch.__main__ import build
 from docs.watch.chromium import chromium, look, open_page, served
 
-PATH = Path(__file__).parents[1] / "images" / "watch.png"
+PATH = Path(__file__).parents[1] / "images" / "watch.webp"
 STEPS = 18
 MARGIN = 14
+WIDTH = 900  # of the moving picture, in pixels
+STROKES, STROKE_MS, STEP_MS, LAST_MS = 16, 60, 220, 3000  # pictures of the drawing; how long each picture is shown
 
 
 def three() -> list[list[float]]:
@@ -32,6 +36,33 @@ def three() -> list[list[float]]:
     return np.stack([np.concatenate(x), np.concatenate(y)], axis=1).tolist()
 
 
+def shot(driver: Any) -> Image.Image:
+    """The page as it is now."""
+    box = driver.find_element("id", "page").rect
+    clip = {name: box[name] - MARGIN for name in ("x", "y")} | {"scale": 1}
+    clip |= {name: box[name] + 2 * MARGIN for name in ("width", "height")}
+    how = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+    png = base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", how)["data"])
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def recorded(driver: Any) -> tuple[list[Image.Image], list[int]]:
+    """Pictures while a digit is drawn, and after each time step; the milliseconds of each."""
+    stroke, pictures = three(), []
+    for part in range(STROKES + 1):
+        points = stroke[: part * len(stroke) // STROKES]
+        driver.execute_script(
+            "const {page} = window.watch; page.pad.strokes = arguments[0]; page.pad.draw(); page.show()",
+            [points] if points else [],
+        )
+        pictures.append(shot(driver))
+    driver.execute_script("const {page} = window.watch; page.pad.dispatchEvent(new Event('rest')); page.pause()")
+    for _ in range(STEPS):
+        driver.execute_async_script("window.watch.page.step().then(arguments[0])")
+        pictures.append(shot(driver))
+    return pictures, [STROKE_MS] * (STROKES + 1) + [STEP_MS] * (STEPS - 1) + [LAST_MS]
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=PATH)
@@ -40,24 +71,19 @@ def main(arguments: list[str] | None = None) -> None:
         build(Path(folder))
         with served(Path(folder)) as address:
             look(open_page(driver, address), width=1280, height=900)
-            driver.execute_async_script(
-                """const [stroke, steps, done] = arguments, {page} = window.watch;
-                page.pad.strokes = [stroke];
-                page.pad.draw();
-                page.pad.dispatchEvent(new Event('rest'));
-                page.pause();
-                (async () => { for (let i = 0; i < steps; i++) await page.step(); })().then(done)""",
-                three(),
-                STEPS,
-            )
-            box = driver.find_element("id", "page").rect
-            clip = {name: box[name] - MARGIN for name in ("x", "y")} | {"scale": 1}
-            clip |= {name: box[name] + 2 * MARGIN for name in ("width", "height")}
-            shot = {"format": "png", "captureBeyondViewport": True, "clip": clip}
-            png = base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", shot)["data"])
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(96, dither=Image.Dither.NONE).save(args.output, optimize=True)
-    print(f"{args.output}  {args.output.stat().st_size / 1000:.0f} kB")
+            pictures, milliseconds = recorded(driver)
+    still = args.output.with_suffix(".png")
+    pictures[-1].quantize(96, dither=Image.Dither.NONE).save(still, optimize=True)
+    height = pictures[-1].height  # the page grows with what it says
+    frames = []
+    for picture in pictures:
+        frame = Image.new("RGB", (picture.width, height), picture.getpixel((0, 0)))
+        frame.paste(picture)
+        frames.append(frame.resize((WIDTH, height * WIDTH // picture.width), Image.Resampling.LANCZOS))
+    options = {"quality": 75, "method": 6, "loop": 0}
+    frames[0].save(args.output, save_all=True, append_images=frames[1:], duration=milliseconds, **options)
+    for path in (args.output, still):
+        print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A VGG9 that is nearly silent with the paper's initial weights and few time steps, and learns sooner once calibrated.
 
-python -m examples.experiments.calibrate_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.md]
+python -m examples.experiments.calibrate_vgg9 --data-dir FOLDER [--steps 150] [--output docs/calibration.json]
 
 Trains the same network twice on the same batches of CIFAR-10, without and with `calibrate`, and records the firing
-rates before training and the accuracy during training.
+rates before training and the accuracy during training. `python -m docs.build.studies_page` writes the page.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import keras
 import keras_spiking_bp as ksbp
 from benchmarks.results import refuse_in_docs
 from examples.experiments.machine import machine, made_with
-from examples.experiments.report import command, write
-from keras_spiking_bp.export.atomic import written_whole
+from examples.experiments.report import write
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 
@@ -68,17 +67,14 @@ def train(images: ksbp.datasets.ImageSet, calibrated: bool, steps: int) -> dict:
     }
 
 
-def page(runs: list[dict], steps: int, made_by: str) -> str:
+def section(runs: list[dict]) -> str:
     """The runs as Markdown."""
     names = list(runs[0]["rates_before"])
-    ends = [PART * (i + 1) * BATCH_SIZE for i in range(steps // PART)]
+    ends = [PART * (i + 1) * BATCH_SIZE for i in range(len(runs[0]["accuracy"]))]
     lines = [
-        "# A deep network, calibrated",
-        "",
         f"VGG9 on CIFAR-10, T = {NUM_STEPS}, Poisson input, the paper's initial weights, batch size {BATCH_SIZE},",
         f"Adam, learning rate {LEARNING_RATE}, cross-entropy, `accumulated`, seed {SEED}; without and with",
-        "`calibrate(model, images, 0.1, output_std=0.7)` on 16 training images. Made by",
-        f"`{made_by}`.",
+        "`calibrate(model, images, 0.1, output_std=0.7)` on 16 training images.",
         "",
         "Spikes per neuron and time step, before and after training:",
         "",
@@ -100,7 +96,8 @@ def page(runs: list[dict], steps: int, made_by: str) -> str:
     for run in runs:
         what = "calibrated" if run["calibrated"] else "not calibrated"
         lines.append(f"| {what} | " + " | ".join(f"{a:.3f}" for a in run["accuracy"]) + " |")
-    lines += ["", f"{made_with(run['machine'] for run in runs)}.", ""]
+    command = "python -m examples.experiments.calibrate_vgg9 --data-dir FOLDER"
+    lines += ["", f"`{command}`; {made_with(run['machine'] for run in runs)}."]
     return "\n".join(lines)
 
 
@@ -108,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"batches, a multiple of {PART}")
-    parser.add_argument("--output", type=Path, default=Path("docs/calibration.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/calibration.json"))
     args = parser.parse_args(arguments)
     if args.steps < PART or args.steps % PART:
         parser.error(f"--steps must be a multiple of {PART}. Received: {args.steps}")
@@ -116,11 +113,8 @@ def main(arguments: list[str] | None = None) -> None:
         refuse_in_docs(parser, args.output, "this is not the training of the page")
     images = ksbp.datasets.load_images("cifar10", args.data_dir)
     runs = [train(images, calibrated, args.steps) for calibrated in (False, True)]
-    made_by = command(arguments, "examples.experiments.calibrate_vgg9")
-    write(args.output.with_suffix(".json"), runs)
-    with written_whole(args.output, overwrite=True) as part:
-        part.write_text(page(runs, args.steps, made_by))
-    print(args.output.read_text())
+    write(args.output, runs)
+    print(section(runs))
 
 
 if __name__ == "__main__":

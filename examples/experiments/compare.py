@@ -34,6 +34,7 @@ from examples.experiments.machine import machine
 from examples.experiments.recipes import Recipe, recipe
 from examples.experiments.report import command, write
 from examples.experiments.training import trained
+from keras_spiking_bp.analysis.run import Run
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.gradients.surrogates import NAMES
 from keras_spiking_bp.models.pretrained import PRETRAINED
@@ -131,7 +132,7 @@ def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
     )
 
 
-def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> ksbp.analysis.Run:
+def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> Run:
     """The result of `analysis.run`, cached until the comparison is written: it may take hours."""
     path = args.output / f"{name}.run"
     settings = {key: str(value) for key, value in vars(args).items() if key != "verbose"}

@@ -1,9 +1,10 @@
-"""Trains the spiking LeNet with `accumulated` and `bptt` and several seeds, and writes a table.
+"""Trains the spiking LeNet with `accumulated` and `bptt` and several seeds.
 
-python -m examples.experiments.compare_gradients [--seeds 3] [--epochs 5] [--output docs/gradients.md]
+python -m examples.experiments.compare_gradients [--seeds 3] [--epochs 5] [--output docs/gradients.json]
 
 Data: the MNIST-5k subset (4,000 training, 1,000 test digits). The seed fixes the split, the initial weights, the input
-spikes and the order of the data. Finished runs are saved beside the table (.json): an interrupted comparison resumes.
+spikes and the order of the data. Each finished run is saved: an interrupted comparison resumes. `python -m
+docs.build.studies_page` writes the page.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from benchmarks.results import refuse_in_docs
 from examples.experiments.machine import machine, made_with
-from examples.experiments.report import command, write
-from keras_spiking_bp.export.atomic import written_whole
+from examples.experiments.report import write
 
 NUM_STEPS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 25, 32, 0.002, 0.9
 SEEDS, EPOCHS = 3, 5  # of the page
@@ -50,12 +50,11 @@ def train(gradient: str, seed: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
-    """The runs as a Markdown page."""
+def section(runs: list[dict[str, Any]]) -> str:
+    """The runs as Markdown."""
+    (epochs,) = {run["epochs"] for run in runs}
     seeds = sorted({run["seed"] for run in runs})
     lines = [
-        "# `accumulated` and `bptt` compared, without a surrogate",
-        "",
         f"Spiking LeNet, MNIST-5k subset (4,000 training, 1,000 test digits), T = {NUM_STEPS}, Poisson input",
         f"with probability x / 2, batch size {BATCH_SIZE}, SGD, momentum {MOMENTUM}, learning rate {LEARNING_RATE}",
         f"with cosine decay, {epochs} epochs, no dropout. Test accuracy after the last epoch.",
@@ -73,9 +72,8 @@ def table(runs: list[dict[str, Any]], epochs: int, made_by: str) -> str:
         )
     lines += [
         "",
-        f"Made by `{made_by}` (with `--output FILE` it trains anew) with",
+        f"`python -m examples.experiments.compare_gradients --output FILE`; "
         f"{made_with(run['machine'] for run in runs)}.",
-        "",
     ]
     return "\n".join(lines)
 
@@ -84,24 +82,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--output", type=Path, default=Path("docs/gradients.md"))
+    parser.add_argument("--output", type=Path, default=Path("docs/gradients.json"))
     args = parser.parse_args(arguments)
     if (args.seeds, args.epochs) != (SEEDS, EPOCHS):
         refuse_in_docs(parser, args.output, "this is not the comparison of the page")
-    kept = args.output.with_suffix(".json")
-    runs = json.loads(kept.read_text()) if kept.exists() else []
+    runs = json.loads(args.output.read_text()) if args.output.exists() else []
     for seed in range(args.seeds):
         for gradient in ("accumulated", "bptt"):
             if any((r["gradient"], r["seed"], r["epochs"]) == (gradient, seed, args.epochs) for r in runs):
                 continue
             runs.append(train(gradient, seed, args.epochs))
             print(runs[-1], flush=True)
-            write(kept, runs)
-    shown = [run for run in runs if run["epochs"] == args.epochs and run["seed"] < args.seeds]
-    made_by = command(arguments, "examples.experiments.compare_gradients")
-    with written_whole(args.output, overwrite=True) as part:
-        part.write_text(table(shown, args.epochs, made_by))
-    print(args.output.read_text())
+            write(args.output, runs)
+    print(section([run for run in runs if run["epochs"] == args.epochs and run["seed"] < args.seeds]))
 
 
 if __name__ == "__main__":

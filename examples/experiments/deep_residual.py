@@ -21,7 +21,7 @@ from examples.experiments.short_trainings import ShortTrainings, count, neuron_s
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.resnet import RESIDUALS
 
-#: The rows of the table in docs/training.md: the network, and the options.
+#: The rows of the table in docs/log/studies.md: the network, and the options.
 TABLE = {
     "--residual current --seeds 3": "the paper's blocks",
     "--residual spikes --seeds 3": "blocks that add spikes",

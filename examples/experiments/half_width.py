@@ -4,7 +4,7 @@ python -m examples.experiments.half_width [--seeds 3] [--normalization none --su
 python -m examples.experiments.half_width --table FILE
 
 Small enough to compare derivatives and normalisations on two cores; `--help` names all options. The table in
-docs/training.md takes 15 trainings.
+docs/log/studies.md takes 15 trainings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from keras_spiking_bp.models.parts import POOLINGS
 
 STAGES = [(32, 3), (32, 3), "pool", (64, 3), (64, 3), "pool", (128, 3), (128, 3), (128, 3), "pool"]
 
-#: The rows of the table in docs/training.md: the network, and the options.
+#: The rows of the table in docs/log/studies.md: the network, and the options.
 TABLE = {
     "--seeds 3": "batch normalisation, `bounded`",
     "--shift 2 --seeds 3": "the same, images also shifted by up to 2 pixels",

@@ -261,7 +261,7 @@ _DEEP: dict[str, Any] = {
 #: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, since
 #: with momentum the first layer's weights diverge (docs/training.md). Deep networks: four time steps, the image as a
 #: current, batch normalisation with thresholds of two standard deviations, averages of spikes as pooling; the deepest
-#: with a triangle surrogate as wide as its threshold. The results of each are in docs/results.md.
+#: with a triangle surrogate as wide as its threshold. The results of each are in docs/log/runs.md.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True

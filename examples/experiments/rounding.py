@@ -13,7 +13,7 @@ from __future__ import annotations
 from examples.experiments import deep_residual
 from examples.experiments.short_trainings import ShortTrainings
 
-#: The rows of the table in docs/training.md: the network, and the options.
+#: The rows of the table in docs/log/studies.md: the network, and the options.
 TABLE = {
     "--ann": "ReLU, an ANN",
     "--rounded --num-steps 4": "ReLU rounded to 0, 1/4, ... 1",

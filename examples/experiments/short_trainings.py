@@ -4,7 +4,7 @@ Used by `half_width`, `deep_residual` and `rounding`. Images are flipped at rand
 `--shift 2`, translated by up to 2 pixels. Prints one line per seed: training accuracy in the last epoch, test accuracy
 and, of a network of cells, firing rates in spikes per neuron and step and synaptic operations per image. `--ann` trains
 the same network with ReLU instead of spiking neurons, `--rounded` with ReLU rounded as spike counts are. `--table`
-trains all rows of a table in docs/training.md into one report, and goes on where it was interrupted.
+trains all rows of a table in docs/log/studies.md into one report, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class ShortTrainings:
     Args:
         doc: the description for `--help`.
         network: the network of `(args, seed)`, built after Keras' seed was set.
-        table: the rows of a table in docs/training.md: options, and the name of the network.
+        table: the rows of a table in docs/log/studies.md: options, and the name of the network.
         add_options: adds the options of the network to a parser.
         defaults: other defaults of the options that all have.
     """

@@ -171,7 +171,7 @@ plt.show()
 # A small LeNet on real digits: both gradients of the same loss, for the same input spikes. A cosine of 1 means that
 # they have the same direction, a ratio of 1 that they have the same length. `"accumulated"` saves the time and the
 # memory of the backward pass through all steps ([benchmarks](../../docs/benchmarks.md)). With the same training, both
-# reach [similar accuracies](../../docs/gradients.md).
+# reach [similar accuracies](../../docs/log/studies.md).
 
 # %%
 (digits, labels), _ = ksbp.datasets.mnist_5k()

@@ -20,7 +20,7 @@ def activity(model: keras.Model | Run, data: Any = None, batch_size: int = 50, v
     """How much each layer of a spiking network fires on `data`.
 
     Args:
-        model: a built model with one `SpikingRNN`, or an `analysis.Run`.
+        model: a built model with one `SpikingRNN`, or the result of `analysis.run`.
         data, batch_size, verbose: as in `analysis.run`.
 
     Returns:

@@ -45,7 +45,7 @@ def compare(
 
     Args:
         networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions and pooling
-            (ANNs); or `analysis.Run`s with labels.
+            (ANNs); or results of `analysis.run` with labels.
         data, labels, batch_size, verbose: as in `analysis.run`, the same for all. Runs have their data; `labels`
             replace theirs.
         accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_spiking_bp.analysis import pictures
+from keras_spiking_bp.analysis.activity import activity
 from keras_spiking_bp.analysis.ann_operations import OperationCount, ann_operations
 from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
@@ -40,7 +41,7 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     is a series, it computes each layer, feedback too, at each time step that no mask skips.
 
     Args:
-        model: a built model with one `SpikingRNN`, or an `analysis.Run`.
+        model: a built model with one `SpikingRNN`, or the result of `analysis.run`.
         data, batch_size, verbose: as in `analysis.run`.
 
     Returns:
@@ -170,3 +171,69 @@ def _energy_row(connection: str, picojoules: float, of_ann: float) -> dict[str, 
         "ann_energy_nj": of_ann / 1000,
         "ratio": of_ann / picojoules if picojoules else None,
     }
+
+
+def break_even(
+    model: keras.Model | Run,
+    data: Any = None,
+    costs: Costs = Costs.FLOAT32_45NM,
+    batch_size: int = 50,
+    verbose: int = 1,
+) -> Table:
+    """How rarely a network must fire to need less energy than the same network as an ANN, and whether it does.
+
+    With the operations A (`accumulates`), M (`macs`) and U (neuron updates) of `analysis.operations`, each per sample:
+
+        energy        = costs.of(A, M) + costs.of_updates(U)
+        break-even A* = (costs.of_ann(ANN) - costs.of(0, M) - costs.of_updates(U)) / costs.of(1, 0)
+
+    A follows the spikes; M and U follow the time steps, however rarely a neuron fires. The rate at break-even is the
+    measured one times A* / A: all layers, and an input of spikes, firing that much more or less. It holds for a device
+    that computes only where there is a spike; one that computes all products at each step saves nothing at any rate.
+
+    Args:
+        model: a built model with one `SpikingRNN`, or the result of `analysis.run`.
+        costs: picojoules per operation, and per 32-bit word of memory, of your device.
+        data, batch_size, verbose: as in `analysis.run`.
+
+    Returns:
+        A table of one row: `energy_nj` and `ann_energy_nj`, per sample; `accumulates`, A, and `break_even_accumulates`,
+        A*; `firing_rate`, spikes per neuron and step, and `break_even_rate`; `saves`, whether A < A*. Where M and U
+        alone cost more than the ANN, A* and the rate at break-even are 0.
+
+    Raises:
+        TypeError, ValueError: as `analysis.operations`; ValueError too if a spike costs nothing, or none reached a
+            synapse.
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], preset="paper", num_steps=10, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> done = analysis.run(model, images, verbose=0)
+        >>> [analysis.break_even(done, costs=costs).rows[0]["saves"]
+        ...  for costs in (analysis.Costs(), analysis.Costs(memory_access=50.0))]
+        [True, False]
+    """
+    done = as_run(model, data, None, batch_size, verbose, labelled=False, counted=True)
+    counted = operations(done)
+    total, per_event = counted.rows[-1], costs.of(1, 0)
+    if per_event <= 0:
+        raise ValueError(f"`costs` must make an accumulate cost something. Received: costs={costs!r}")
+    if not total["accumulates"]:
+        raise ValueError("`data` must make the network spike. Received: data without a spike that reaches a synapse")
+    of_ann = costs.of_ann(total["ann_accumulates"], total["ann_macs"])
+    fixed = costs.of(0, total["macs"]) + costs.of_updates(counted.neuron_updates)
+    most = max(of_ann - fixed, 0.0) / per_event
+    rate = activity(done).rows[-1]["firing_rate"]
+    return Table(
+        [
+            {
+                "energy_nj": (per_event * total["accumulates"] + fixed) / 1000,
+                "ann_energy_nj": of_ann / 1000,
+                "accumulates": total["accumulates"],
+                "break_even_accumulates": most,
+                "firing_rate": rate,
+                "break_even_rate": rate * most / total["accumulates"],
+                "saves": total["accumulates"] < most,
+            }
+        ]
+    )

@@ -73,7 +73,7 @@ def accuracy_over_time(
     The prediction after t steps is the class with the largest `V[t] / t`.
 
     Args:
-        model: a built model with one `SpikingRNN`, or an `analysis.Run`.
+        model: a built model with one `SpikingRNN`, or the result of `analysis.run`.
         data, labels, batch_size, verbose: as in `analysis.run`.
 
     Returns:

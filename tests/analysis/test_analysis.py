@@ -136,6 +136,47 @@ def test_energy_is_operations_times_costs(small):
     assert costs.of(0, 1) == 3 + 3 * 7 and costs.of_ann(0, 1) == 3 + 2 * 7
 
 
+def always_firing(encoder):
+    """Three pixels of 1 for four steps; one neuron fires at each step, one at every other; a readout."""
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Dense(2, use_bias=False, name="d"), beta=1.0, threshold=1.0, name="hidden"),
+        ksbp.ReadoutCell(keras.layers.Dense(1, use_bias=False), name="out"),
+    ])  # fmt: skip
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(encoder(inputs)))
+    cell.neurons()[0].synapse.set_weights([np.float32([[0.5, 0.2]] * 3)])  # currents of 1.5 and 0.6
+    return model, np.ones((2, 3), "float32")
+
+
+def test_break_even_by_hand():
+    model, images = always_firing(ksbp.PoissonEncoder(4))  # each pixel of 1 is a spike at each step
+    costs = analysis.Costs(accumulate=1, mac=20, neuron_update=0.5, memory_access=0.1)
+    (row,) = analysis.break_even(model, images, costs, verbose=0).rows
+    events = 4 * 3 * 2 + (4 + 2)  # input spikes to two neurons each, theirs to the readout
+    event, updates, of_ann = 1 + 3 * 0.1, 3 * 4 * (0.5 + 2 * 0.1), (3 * 2 + 2) * (20 + 2 * 0.1)
+    most = (of_ann - updates) / event
+    assert row == pytest.approx(
+        {
+            "energy_nj": (events * event + updates) / 1000,
+            "ann_energy_nj": of_ann / 1000,
+            "accumulates": events,
+            "break_even_accumulates": most,
+            "firing_rate": 6 / (2 * 4),
+            "break_even_rate": 6 / (2 * 4) * most / events,
+            "saves": True,
+        }
+    )
+    (row,) = analysis.break_even(model, images, analysis.Costs(accumulate=6, mac=20), verbose=0).rows
+    assert row["break_even_accumulates"] == pytest.approx(8 * 20 / 6) and row["saves"] is False
+
+
+def test_break_even_of_a_network_whose_first_layer_alone_costs_more_than_the_ann():
+    model, images = always_firing(ksbp.ConstantEncoder(4))
+    (row,) = analysis.break_even(model, 0.9 * images, verbose=0).rows  # 4 * 6 products against 8
+    assert row["accumulates"] == 6 and row["energy_nj"] == pytest.approx((6 * 0.9 + 24 * 4.6) / 1000)
+    assert row["break_even_accumulates"] == row["break_even_rate"] == 0.0 and row["saves"] is False
+
+
 def test_comparison_at_full_length_and_at_equal_accuracy(small):
     _, images, labels, done = small
     ann = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
@@ -258,6 +299,10 @@ BAD = {
     "samples": (lambda m, x, y, r: analysis.run(m, _batches(x).unbatch()), ValueError, "must be batched"),
     "one sample": (lambda m, x, y, r: analysis.run(m, x[0]), ValueError, "a single sample be a batch of one"),
     "a generator": (lambda m, x, y, r: analysis.run(m, (b for b in [x])), TypeError, "`data` must be an array"),
+    "costs of nothing": (
+        lambda m, x, y, r: analysis.break_even(r, costs=analysis.Costs(0)), ValueError, "must make an accumulate cost"
+    ),
+    "no spike": (lambda m, x, y, r: analysis.break_even(m, 0 * x), ValueError, "`data` must make the network spike"),
     "data of a run": (lambda m, x, y, r: analysis.activity(r, x), ValueError, "`data` must be None where a Run"),
     "few labels": (lambda m, x, y, r: analysis.accuracy_over_time(m, x, y[:6]), ValueError, "Received: 6 for 7"),
     "labels beside batches": (lambda m, x, y, r: analysis.run(m, _batches(x, y), y), ValueError, "must be None where"),

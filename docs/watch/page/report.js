@@ -73,7 +73,7 @@ export class Report {
     at("ratio").textContent = !decisive
       ? ""
       : ratio >= 1
-        ? `${energy(decisive.energy)} up to the decision: ${times(ratio)} times less than the ANN`
-        : `${energy(decisive.energy)} up to the decision: ${times(1 / ratio)} times more than the ANN`;
+        ? `${energy(decisive.energy)} up to the decision: ${times(ratio)} times less than the ANN, in arithmetic`
+        : `${energy(decisive.energy)} up to the decision: ${times(1 / ratio)} times more than the ANN, in arithmetic`;
   }
 }

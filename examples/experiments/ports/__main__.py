@@ -3,7 +3,7 @@
 python -m examples.experiments.ports --port snntorch5 --data-dir FOLDER [--seeds 3] [--originals] [--samples N] [...]
 
 Nothing is tuned: both sides use the hyper-parameters of the original. Training runs already in the file are not
-repeated. `python -m docs.build.ports_page` writes the table of `docs/migration.md` from the file.
+repeated. `python -m docs.build.studies_page` writes the table from the file.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Writes `docs/models.md` from the model cards of the packaged weights and `docs/zoo.json`.
+
+python -m docs.build.zoo_page
+
+`python -m examples.experiments.zoo --data-dir FOLDER` measures the files.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.markdown import table
+from docs.build.titles import TITLES
+from keras_spiking_bp.models import model_card
+from keras_spiking_bp.models.pretrained import PRETRAINED
+
+REPORT, PAGE = Path("docs/zoo.json"), Path("docs/models.md")
+INTRO = """# Trained networks
+
+```python
+import keras_spiking_bp as ksbp
+
+digits = ksbp.models.spiking_lenet(weights="mnist", num_steps=25)
+things = ksbp.models.spiking_vgg9(weights="cifar10", num_steps=4)
+print(ksbp.models.model_card("cifar10")["input"])  # how to scale images
+```
+
+The weights come with the package, as 8-bit integers, and are computed in float32. Accuracy on all 10,000 test images,
+by the number of time steps T; more steps cost more time and energy.
+"""
+FILES = """## As files
+
+Each network in each format that it can be [exported](export.md) to: size, test accuracy, and processor time of an image
+in milliseconds, of all T steps with one thread, without the encoder: the median of {timed} images, in brackets the 10th
+and 90th percentile.
+"""
+NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes. Measured on
+{cpu}, with other work beside, by `python -m examples.experiments.zoo --data-dir FOLDER`; {versions}.
+"""
+LINKS = """New classes: [fine-tune](howto/fine-tune.md). How they were trained: [log of runs](log/runs.md). Phones and
+microcontrollers: [deploy](howto/devices.md).
+"""
+
+
+def page(rows: list[dict]) -> str:
+    """The page as Markdown."""
+    cards = {network: model_card(dataset) for dataset, network in PRETRAINED.items()}
+    timed = max(row["timed"] for row in rows if "timed" in row)
+    machines = [row["machine"] for row in rows]
+    versions = dict.fromkeys(f"TensorFlow {one['tensorflow']}, Keras {one['keras']}" for one in machines)
+    notes = NOTES.format(cpu="; ".join(dict.fromkeys(one["cpu"] for one in machines)), versions="; ".join(versions))
+    parts = [INTRO, _networks(cards), FILES.format(timed=timed)]
+    for network in cards:
+        found = [row for row in rows if row["network"] == network and "refused" not in row]
+        parts.append(f"### {_title(network)}, T = {found[0]['num_steps']}\n")
+        parts.append(table(["format", "MB", "accuracy, %", "test images", "ms an image"], map(_row, found)))
+        for row in rows:
+            if row["network"] == network and "refused" in row:
+                parts.append(f"{row['format'].split(',')[0]} is not possible: {row['refused']}.\n")
+    return "\n".join([*parts, notes, LINKS])
+
+
+def _networks(cards: dict[str, dict]) -> str:
+    rows = []
+    for network, card in cards.items():
+        tests = card["test_by_num_steps"].items()
+        reached = ", ".join(f"{100 * test['accuracy']:.2f} (T = {steps})" for steps, test in tests)
+        rows.append([_title(network), reached, card["settings"]["encoder"]["kind"], card["use"]])
+    return table(["network", "accuracy, %", "encoder", "for"], rows, left=4)
+
+
+def _title(network: str) -> str:
+    return " on ".join(TITLES[part] for part in network.split("_"))
+
+
+def _row(row: dict) -> list[str]:
+    low, middle, high = row["ms"]
+    return [
+        row["format"],
+        f"{row['bytes'] / 1e6:.2f}",
+        f"{100 * row['accuracy']:.2f}",
+        f"{row['samples']:,}",
+        f"{middle:.1f} ({low:.1f} to {high:.1f})",
+    ]
+
+
+def main() -> None:
+    PAGE.write_text(page(json.loads(REPORT.read_text())))
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()
