@@ -27,12 +27,13 @@ from examples.experiments.training import trained
 METHODS = {
     "percentile 99.9": {},
     "half a threshold": {"initial_membrane": 0.5},
+    "half a threshold, signed": {"initial_membrane": 0.5, "signed": True},
     "half a threshold, calibrated": {"initial_membrane": 0.5, "calibrate_biases": True},
     "least error": {"initial_membrane": 0.5, "method": "mse"},
     "least error, calibrated": {"initial_membrane": 0.5, "method": "mse", "calibrate_biases": True},
 }
 #: Those independent of the number of time steps: one conversion serves for all.
-ANY_STEPS = ("percentile 99.9", "half a threshold")
+ANY_STEPS = ("percentile 99.9", "half a threshold", "half a threshold, signed")
 
 
 def _normalised(x, relu=True, maximum=None):

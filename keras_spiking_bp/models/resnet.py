@@ -39,7 +39,7 @@ def spiking_resnet(
 
     With `residual="spikes"` the second convolution has neurons of its own, and the block returns their spikes plus the
     output of the shortcut, as in SEW ResNet with ADD (Fang et al. 2021, arXiv 2102.04159). For more blocks than the
-    paper's: `spiking_resnet20`, and docs/training.md, "Deeper residual networks".
+    paper's: `spiking_resnet20`, and docs/settings.md.
 
     Args:
         input_shape, classes, dense_units, preset, num_steps, seed, name: as in `spiking_vgg`.

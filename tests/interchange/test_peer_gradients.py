@@ -223,7 +223,7 @@ def test_learned_leaks_and_thresholds(snntorch, reset):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_parametric_neurons(spikingjelly, reset):
-    """`ParametricLIFCell` of examples/experiments/ports, as docs/migration.md has it."""
+    """`ParametricLIFCell` of examples/experiments/ports, as docs/from-spikingjelly.md has it."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -257,7 +257,7 @@ def test_parametric_neurons(spikingjelly, reset):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_the_next_smaller_threshold_fires_at_the_threshold(spikingjelly, reset):
-    """As SpikingJelly does (docs/migration.md): potentials that are whole numbers meet a threshold of 2."""
+    """As SpikingJelly does (docs/from-spikingjelly.md): potentials that are whole numbers meet a threshold of 2."""
     import torch
 
     x = np.random.default_rng(0).integers(0, 3, (4, 30, 5)).astype("float32")
