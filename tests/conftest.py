@@ -35,8 +35,8 @@ def frozen():
     pytest_collection_finish()
 
 
-#: Tests of the loop and of neurons, and those against an oracle: with blocks of the usual size.
-USUAL_BLOCKS = ("cells", "gradients", "interchange", "kernels", "rnn", "test_golden.py", "test_conformance.py")
+#: Tests of the loop, of derivatives and of the fixtures: with blocks of the usual size.
+USUAL_BLOCKS = ("gradients", "kernels", "rnn", "test_golden.py")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -151,6 +151,12 @@ def energy(
     Returns:
         A table with a row for each connection, `"neurons"` (if updates cost anything) and `"total"`: `connection`,
         `energy_nj`, `ann_energy_nj`, `ratio` (ANN / spiking: above 1, the spiking network needs less).
+
+    Example:
+        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
+        >>> images = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 1)).astype("float32")
+        >>> analysis.energy(model, images, verbose=0).rows[-1]["connection"]
+        'total'
     """
     counted = model if isinstance(model, Operations) else operations(model, data, batch_size, verbose)
     rows = []

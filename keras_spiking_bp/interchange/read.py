@@ -70,6 +70,9 @@ def from_nir(
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
         float32. `SpikingRNN(model.layers[-1].cell, return_sequences=True)` returns each step.
 
+    Raises:
+        ValueError: if `graph` has a node, a parameter or a connection that no cell has.
+
     Example:
         >>> cell = LIFCell(keras.layers.Dense(3, use_bias=False), beta=0.75)
         >>> layer = SpikingRNN(cell)

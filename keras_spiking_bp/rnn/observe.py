@@ -41,7 +41,8 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
 
     Returns:
         For each layer of neurons, by name, `membrane` after each step and, except for a readout, `spikes` (0 or 1; of
-        max pooling and signed neurons also -1), both (B, T, ...) float32. In steps that a mask skips potentials stay, without a spike.
+        max pooling and signed neurons also -1), both (B, T, ...) float32. In steps that a mask skips potentials stay,
+        without a spike.
     """
     return traces_of_spikes(model, *encode_repeatably(model, inputs))
 

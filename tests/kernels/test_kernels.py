@@ -186,7 +186,7 @@ TRAININGS = {
 
 
 @with_compiler
-@pytest.mark.parametrize("name", slow_except(TRAININGS, "bounded", "triangle"))
+@pytest.mark.parametrize("name", slow_except(TRAININGS, "bounded"))
 def test_a_training_is_the_same(name):
     """To the last bit but for a surrogate, whose sums over a few steps TensorFlow adds in another order."""
     without = trained(**TRAININGS[name])

@@ -72,7 +72,7 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("gradient", "neuron", "recurrent", "masked", "sequences"),
-    slow_except(CASES, ("accumulated", "subtract", False, True, True), ("bptt", "subtract", True, True, True)),
+    slow_except(CASES, ("bptt", "subtract", True, True, True)),
 )
 def test_their_size_changes_nothing(gradient, neuron, recurrent, masked, sequences):
     def of(block_size):

@@ -63,9 +63,7 @@ def by_names(cell, **kwargs):
 
 
 FORMS = [given, made_by_masking, made_by_another_model, made_outside, by_names]
-FEW = pytest.mark.parametrize(
-    "made", slow_except(FORMS, given)
-)  # they differ in how they are read only, as in test_traces
+FEW = pytest.mark.parametrize("made", slow_except(FORMS, given))  # see test_traces for the others
 pytestmark = pytest.mark.filterwarnings("ignore:Layer 'inner' .* does not support masking", "ignore:The structure of")
 
 

@@ -106,7 +106,7 @@ CALLBACKS = {
     [
         (averaging, "none", 9, 2),
         slow((adam, "two plateaus", 14, "epoch")),  # the second has waited for one epoch
-        (adam, "early", 20, 1),
+        slow((adam, "early", 20, 1)),
         slow((adam, "best", 9, 1)),
         slow((adam, "warm-up", 9, 2)),
     ],

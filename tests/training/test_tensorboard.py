@@ -87,6 +87,7 @@ def test_bad_arguments(tmp_path):
         plain.fit(IMAGES, np.zeros((6, 3)), verbose=0, callbacks=[ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)])
 
 
+@pytest.mark.slow
 def test_a_resumed_training_writes_no_second_beginning(tmp_path):
     model = make()
     board = ksbp.callbacks.SpikingTensorBoard(tmp_path, IMAGES)
