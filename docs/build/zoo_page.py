@@ -36,10 +36,9 @@ Each network in each format that it can be [exported](export.md) to: size, test 
 in milliseconds, of all T steps with one thread, without the encoder: the median of {timed} images, in brackets the 10th
 and 90th percentile.
 """
-NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes. Fewer than 10,000
-test images are the first of the set: they show whether the formats agree, not how accurate the network is. Measured
-on {cpu}, with other work beside, by `python -m examples.experiments.zoo
---data-dir FOLDER`; {versions}.
+NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes. Fewer than
+10,000 test images are the first of the set: they show whether the formats agree, not how accurate the network is.
+{cpu}, with other work beside; `python -m examples.experiments.zoo --data-dir FOLDER`, {versions}.
 """
 LINKS = """New classes: [fine-tune](howto/fine-tune.md). How they were trained: [log of runs](log/runs.md). Phones and
 microcontrollers: [deploy](howto/devices.md).
