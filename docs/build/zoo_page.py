@@ -15,6 +15,7 @@ from docs.build.titles import TITLES
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
 
+ORDER = ("Keras", "SavedModel", "LiteRT", "LiteRT, 8-bit weights", "ONNX", "NIR, read by this library")
 REPORT, PAGE = Path("docs/zoo.json"), Path("docs/models.md")
 INTRO = """# Trained networks
 
@@ -35,8 +36,9 @@ Each network in each format that it can be [exported](export.md) to: size, test 
 in milliseconds, of all T steps with one thread, without the encoder: the median of {timed} images, in brackets the 10th
 and 90th percentile.
 """
-NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes. Measured on
-{cpu}, with other work beside, by `python -m examples.experiments.zoo --data-dir FOLDER`; {versions}.
+NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes. Fewer than
+10,000 test images are the first of the set: they show whether the formats agree, not how accurate the network is.
+{cpu}, with other work beside; `python -m examples.experiments.zoo --data-dir FOLDER`, {versions}.
 """
 LINKS = """New classes: [fine-tune](howto/fine-tune.md). How they were trained: [log of runs](log/runs.md). Phones and
 microcontrollers: [deploy](howto/devices.md).
@@ -46,6 +48,7 @@ microcontrollers: [deploy](howto/devices.md).
 def page(rows: list[dict]) -> str:
     """The page as Markdown."""
     cards = {network: model_card(dataset) for dataset, network in PRETRAINED.items()}
+    rows = sorted(rows, key=lambda row: ORDER.index(row["format"]))
     timed = max(row["timed"] for row in rows if "timed" in row)
     machines = [row["machine"] for row in rows]
     versions = dict.fromkeys(f"TensorFlow {one['tensorflow']}, Keras {one['keras']}" for one in machines)
