@@ -54,7 +54,9 @@ MADE = {
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
     "log/conversion.md": lambda: conversion_page.page(
-        reports_in("conversion"), reports_in("conversion/few_steps"), *reports_in("conversion/applications")
+        reports_in("conversion"),
+        reports_in("conversion/few_steps") + reports_in("conversion/signed"),
+        *reports_in("conversion/applications"),
     ),
     "log/studies.md": studies_page.page,
     "models.md": lambda: zoo_page.page(runs_of("zoo")),
@@ -69,7 +71,7 @@ def test_the_committed_page_is_made_from_the_committed_reports(page):
 
 def test_the_committed_block_is_made_from_the_committed_reports():
     text = (DOCS / "howto/convert.md").read_text()
-    block = conversion_page.steps_table(reports_in("conversion/few_steps"))
+    block = conversion_page.how_to_tables(DOCS / "conversion")
     assert replaced(text, conversion_page.MAKER, block) == text
 
 

@@ -50,12 +50,14 @@ Small networks, trained briefly. Test accuracy in %, and in brackets the percent
 * **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to nearest, not down;
 * **least error**: also `method="mse"`: thresholds that minimise, for this number of steps, the squared error with which
   counts encode activations;
+* **signed**: `signed=True`: neurons take spikes back;
 * **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on at most 128
   training images.
 
 Differences of a point or two may be chance: compare the errors. The last columns give the error of the outputs: the
 root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
 """
+SIGNED = "Half a threshold, without and with `signed=True`, 1,000 test images each:"
 ENOUGH = 0.5  # percentage points below ANN
 APPLICATIONS = """## Networks of Keras Applications
 
@@ -95,8 +97,9 @@ def few_steps(reports: list[dict]) -> list[str]:
     for report in reports:
         ann, steps = 100 * report["ann_accuracy"], report["steps"]
         low, high = (100 * bound for bound in wilson_interval(report["ann_accuracy"], report["samples"]))
+        signed = ", signed" if "half a threshold, signed" in report["accuracies"] else ""
         lines += [
-            f"### {title(report, FEW_STEPS_NETWORKS)}",
+            f"### {title(report, FEW_STEPS_NETWORKS)}{signed}",
             "",
             f"`{command_of(report)}`",
             "",
@@ -132,6 +135,27 @@ def steps_table(reports: list[dict]) -> str:
         for report in reports
     ]
     return table(["network", "default", *ways[1:]], rows).rstrip()
+
+
+def signed_table(reports: list[dict], shown: Sequence[int] = (8, 16, 32)) -> str:
+    """Accuracy after few steps, without and with neurons that take spikes back."""
+    plain, signed = "half a threshold", "half a threshold, signed"
+    rows = [
+        [title(report, FEW_STEPS_NETWORKS).replace("A small ", ""), f"{100 * report['ann_accuracy']:.1f}"]
+        + [
+            f"{100 * report['accuracies'][way][report['steps'].index(steps)]:.1f}"
+            for steps in shown
+            for way in (plain, signed)
+        ]
+        for report in reports
+    ]
+    header = [name for steps in shown for name in (f"T = {steps}", "signed")]
+    return table(["accuracy in %", "ANN", *header], rows).rstrip()
+
+
+def how_to_tables(folder: Path) -> str:
+    """The tables of the how-to."""
+    return f"{steps_table(load(folder / 'few_steps'))}\n\n{SIGNED}\n\n{signed_table(load(folder / 'signed'))}"
 
 
 def applications(report: dict) -> list[str]:
@@ -199,10 +223,11 @@ def main(arguments: list[str] | None = None) -> None:
     reports = load(args.reports)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     draw(reports, args.output.parent / PICTURE)
-    few, of_keras = load(args.reports / "few_steps"), load(args.reports / "applications")
+    few = load(args.reports / "few_steps") + load(args.reports / "signed")
+    of_keras = load(args.reports / "applications")
     args.output.write_text(page(reports, few, of_keras[0] if of_keras else None))
     how_to = HOW_TO.read_text()
-    HOW_TO.write_text(replaced(how_to, MAKER, steps_table(few)))
+    HOW_TO.write_text(replaced(how_to, MAKER, how_to_tables(args.reports)))
     print(args.output, HOW_TO)
 
 
