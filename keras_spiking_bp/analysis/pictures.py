@@ -80,7 +80,7 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
     trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
-    active = trace["spikes"][0].reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
+    active = np.abs(trace["spikes"][0]).reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
     axis = _figure(1) if axis is None else axis
     steps = np.arange(1, len(potential) + 1)
     drawn = np.argsort(-active, kind="stable")[:number]
@@ -91,8 +91,9 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         threshold = np.broadcast_to(in_numpy(cells[layer].threshold), cells[layer].output_shape_of_step).ravel()
         spikes = trace["spikes"][0].reshape(potential.shape)
         for i, neuron in enumerate(drawn):
-            fired = steps[spikes[:, neuron] > 0]
-            axis.plot(fired, np.full(len(fired), threshold[neuron]), "|", color=COLORS[i % 7], markersize=11)
+            fired = spikes[:, neuron] != 0
+            level = np.where(spikes[fired, neuron] > 0, threshold[neuron], 0.0)  # one that is taken back at 0
+            axis.plot(steps[fired], level, "|", color=COLORS[i % 7], markersize=11)
         for value in np.unique(threshold[drawn]):
             axis.axhline(value, color=GREY, linewidth=1)
         axis.annotate("threshold, spikes above", (steps[-1], threshold[drawn].max()), ha="right", va="bottom",

@@ -30,14 +30,14 @@ class Block:
         mask: (B, C), False for steps to skip; None for none.
         repeated: whether a value is the same at all steps, and has the shape (B, ...).
         statistics: of batch normalisation that learns; None for the moving ones.
-        once: the outputs of layers that are the same in all blocks, by the id of the layer.
+        known: outputs of layers that were computed before, by the id of the layer.
     """
 
     num_steps: int | tf.Tensor = 1
     mask: tf.Tensor | None = None
     repeated: bool = False
     statistics: Any = None
-    once: dict[int, tf.Tensor] = dataclasses.field(default_factory=dict)
+    known: dict[int, tf.Tensor] = dataclasses.field(default_factory=dict)
 
     def for_value(self, repeated: bool) -> Block:
         """The same steps, for a value that is repeated or not."""
@@ -46,6 +46,10 @@ class Block:
     def without_statistics(self) -> Block:
         """The same steps; batch normalisation by what stands in its variables."""
         return dataclasses.replace(self, statistics=None)
+
+    def with_known(self, layer: Any, outputs: tf.Tensor) -> Block:
+        """The same steps, at which these are the outputs of a layer."""
+        return dataclasses.replace(self, known={**self.known, id(layer): outputs})
 
     @property
     def _is_one(self) -> bool:
@@ -147,6 +151,15 @@ class Block:
 def where(exists: tf.Tensor, new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
     """The new value for samples that have this step, the old one for others."""
     return tf.where(per_sample(exists, new), new, old)
+
+
+def with_a_step(blocks: list[Block]) -> list[Block]:
+    """The same blocks; a sample whose steps are all masked has the first one, of which its input is zero."""
+    if blocks[0].mask is None:
+        return blocks
+    none = ~tf.reduce_any(tf.concat([block.mask for block in blocks], 1), 1, keepdims=True)
+    first = tf.concat([blocks[0].mask[:, :1] | none, blocks[0].mask[:, 1:]], 1)
+    return [dataclasses.replace(blocks[0], mask=first), *blocks[1:]]
 
 
 #: A single step, with the batch as it is.

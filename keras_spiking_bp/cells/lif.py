@@ -64,15 +64,15 @@ class LIFCell(SavesItsSeed, NeuronCell):
         signed: whether a neuron takes a spike back, by one of -1, when its potential is below 0 and the sum of its
             spikes so far above 0 (Wang et al., "Signed Neuron with Memory", IJCAI 2022). Requires
             `reset_mechanism="subtract"`, which then adds the threshold. Input that comes unevenly costs less accuracy,
-            which matters in deep networks with few steps. The derivative is that of the spikes at the threshold.
+            which matters in deep networks with few steps. A surrogate is that of the spikes at the threshold.
         synaptic_beta: decay of the synaptic current per time step, 0 < synaptic_beta <= 1, or None: a current acts only
             in its own step. A number or an array.
         learn_beta, learn_threshold: whether `beta` and `threshold` are trainable, starting at the values given and kept
             in [0.001, 1] and at 0.001 or above. Require a surrogate and `gradient="bptt"`. (Weight decay would pull
             them to 0: `optimizer.exclude_from_weight_decay([cell.beta])` of a built cell.)
         activity_regularizer: a Keras regularizer, or `regularizers.FiringRate`: a penalty on the firing rates
-            `spike_count / T`, (B, ...), before dropout. `fit` adds it to the loss; `evaluate`, which counts no spikes,
-            does not. Requires `gradient="accumulated"`.
+            `spike_count / T`, (B, ...), before dropout; of signed neurons, on the mean of their spikes. `fit` adds it
+            to the loss; `evaluate`, which counts no spikes, does not. Requires `gradient="accumulated"`.
 
     Shapes: inputs (B, ...) as the synapse accepts them; outputs and `membrane` as it returns them. Spikes are 0 or 1
     (with dropout times 1 / (1 - dropout)), in the compute dtype of the synapse; the membrane potential is float32.

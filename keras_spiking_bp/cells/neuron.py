@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.base import CellOfParts, Operands, constants
+from keras_spiking_bp.cells.base import CellOfParts, Operands
 from keras_spiking_bp.cells.batch_norm import learns
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.synapse import (
@@ -20,7 +20,6 @@ from keras_spiking_bp.cells.synapse import (
     sum_of_currents,
     total_of,
 )
-from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.neuron_parameters import is_one
 
@@ -46,6 +45,11 @@ class NeuronCell(CellOfParts):
     def has_threshold(self) -> bool:
         """Whether it fires at a threshold; else it passes on its input, as a potential or as its maximum."""
         return self.emits == "spikes"
+
+    @property
+    def has_stock_current(self) -> bool:
+        """Whether its current is that of the synapse: a class of the user's may compute another one."""
+        return type(self).current is NeuronCell.current and type(self).run is NeuronCell.run
 
     @property
     def description(self) -> str:
@@ -115,17 +119,7 @@ class NeuronCell(CellOfParts):
 
         `currents` add to that of the synapse, and those of the layers `back`, from the spikes of the previous step.
         """
-        return self.fire_all(self.current(inputs, block), states, block, currents, back)
-
-    def fire_all(
-        self,
-        current: tf.Tensor,
-        states: list[State],
-        block: Block,
-        currents: Sequence[tf.Tensor] = (),
-        back: Sequence[keras.layers.Layer] = (),
-    ) -> tuple[tf.Tensor, list[State]]:
-        """The neurons without their synapse, through all steps of a block."""
+        current = self.current(inputs, block)
         for other in currents:
             current = sum_of_currents(tf.cast(current, tf.float32), tf.cast(other, tf.float32))
         at_once = None if back else self.fire_at_once(current, states[0], block)
@@ -146,15 +140,17 @@ class NeuronCell(CellOfParts):
         """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
         if not (self.affine_parts() and learns(self.synapse)):
             return super().run_with_totals(inputs, totals, states, blocks, num_steps)
-        firsts = [first for first, *_ in inputs]
-        synaptic, net = by_the_batch(self.synapse, firsts, totals[0], blocks, num_steps)
-        outputs = []
-        with not_recorded():
-            for block, current, (_, *currents) in zip(blocks, synaptic, inputs, strict=True):
-                output, states = self.fire_all(current, states, block.without_statistics(), currents)
-                outputs.append(output)
-        outputs, states = constants((outputs, states))
-        return outputs, states, self.total(sum(totals[1:], net), states[0], num_steps)
+        statistics, plain = blocks[0].statistics, [block.without_statistics() for block in blocks]
+        if self.has_stock_current:
+            firsts = [first for first, *_ in inputs]
+            currents, net = by_the_batch(self.synapse, firsts, totals[0], blocks, num_steps)
+            plain = [block.with_known(self.synapse, x) for block, x in zip(plain, currents, strict=True)]
+        else:  # the current may be of other inputs
+            with statistics.taken(self.synapse):
+                net = total_of(self.synapse, totals[0], num_steps, training=True)
+        with statistics.in_place(self.synapse):
+            outputs, after = self.run_blocks(inputs, states, plain)
+        return outputs, after, self.total(sum(totals[1:], net), after[0], num_steps)
 
     def accumulate(
         self,

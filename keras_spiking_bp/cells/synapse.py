@@ -18,14 +18,14 @@ from keras_spiking_bp.cells.batch_norm import (
     learns,
     normalizes,
 )
-from keras_spiking_bp.cells.block import ONE_STEP, Block
+from keras_spiking_bp.cells.block import ONE_STEP, Block, with_a_step
 from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.gradients.totals import derived_later
 from keras_spiking_bp.gradients.tracing import not_recorded
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
-from keras_spiking_bp.utils.scopes import training_flag_restored
+from keras_spiking_bp.utils.scopes import called, training_flag_restored
 from keras_spiking_bp.utils.validation import check_layer, check_no_added_loss, check_static_shape
 
 
@@ -111,8 +111,8 @@ def output_of(
     one draw for all steps would not be the mean of a draw for each. Else they get the flag of the call, and outside of
     one that of inference, where some would be in training mode.
     """
-    if block.repeated and id(layer) in block.once:
-        return block.once[id(layer)]
+    if id(layer) in block.known:
+        return block.known[id(layer)]
     outputs = _through(parts_of(layer), inputs, block, training)
     check_no_added_loss(layer)
     return outputs
@@ -188,18 +188,20 @@ def by_the_batch(
     """
     statistics, parts = blocks[0].statistics, parts_of(layer)
     first = next((i for i, part in enumerate(parts) if learns(part)), len(parts))
-    once = blocks[0].repeated and not any(map(seeds_of, layer._flatten_layers()))
 
     def at_steps(parts: list[keras.layers.Layer], values: list[tf.Tensor]) -> list[tf.Tensor]:
+        once = blocks[0].repeated
         with not_recorded():
             outputs = [tf.stop_gradient(_through(parts, value)) for value in (values[:1] if once else values)]
         return outputs * len(blocks) if once else outputs
 
     outputs, mean = at_steps(parts[:first], inputs), total_inputs / per_sample(num_steps, total_inputs)
     if first:
-        total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(blocks, outputs, strict=True)])
-        variables = [variable for part in parts[:first] for variable in part.trainable_variables]
-        again = functools.partial(_through, parts[:first], training=True)
+        seen = with_a_step(blocks)
+        total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(seen, outputs, strict=True)])
+        variables = [variable for part in parts[:first] for variable in part.variables]
+        with training_flag_restored() as flag:
+            again = functools.partial(called, functools.partial(_through, parts[:first], training=True), training=flag)
         mean = derived_later(again, mean, total / per_sample(num_steps, total), variables)
     with statistics.taken(layer):
         mean = tf.cast(_through(parts[first:], mean, training=True), tf.float32)

@@ -53,19 +53,22 @@ def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | N
 def derived_later(
     layer: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor, outputs: tf.Tensor, variables: list[keras.Variable]
 ) -> tf.Tensor:
-    """`outputs`, which are known to be those of `layer` for `inputs`, with its derivative.
+    """`outputs`, which are known to be those of `layer` for `inputs`, with its derivative; `variables` are its own.
 
     In a graph, the backward pass computes of `layer(inputs)` only what its derivative needs: nothing of a convolution.
     """
+    variables = [variable for variable in variables if keras.backend.is_float_dtype(variable.dtype)]
 
     @tf.custom_gradient
-    def known(inputs, outputs, *weights):
+    def known(inputs, outputs, *values):
         def grad(*upstream):
-            with tf.GradientTape() as tape, Held(variables, list(weights)):
-                tape.watch([inputs, *weights])
+            learned = [value for variable, value in zip(variables, values, strict=True) if variable.trainable]
+            with tf.GradientTape() as tape, Held(variables, list(values)):
+                tape.watch([inputs, *learned])
                 again = layer(inputs)
-            of_inputs, *of_weights = tape.gradient(again, [inputs, *weights], tf.cast(upstream[0], again.dtype))
-            return of_inputs, None, *of_weights
+            of_inputs, *rest = tape.gradient(again, [inputs, *learned], tf.cast(upstream[0], again.dtype))
+            of_learned = iter(rest)
+            return of_inputs, None, *(next(of_learned) if v.trainable else None for v in variables)
 
         return tf.identity(outputs), grad
 

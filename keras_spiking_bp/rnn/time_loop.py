@@ -110,7 +110,7 @@ def run_window(
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
         """`count` blocks of `size` steps: the carry after them, and what is kept, (count * size, B, ...)."""
-        block = Block(size, repeated=constant is not None, statistics=statistics, once=once)
+        block = Block(size, repeated=constant is not None, statistics=statistics, known=outputs_known)
         read = _reader(sequences, start, count, size, differentiable and not unroll)
         if constant is not None:
             read = lambda _: constant  # noqa: E731
@@ -154,7 +154,7 @@ def run_window(
     parts = []
     before = states
     with contextlib.nullcontext() if differentiable or statistics is not None else weights_prepared(cell):
-        once = {} if constant is None or statistics is not None else computed_once(cell, constant)
+        outputs_known = {} if constant is None or statistics is not None else computed_once(cell, constant)
         for start, count, steps in segments:
             carry, kept = segment(start, count, steps, carry)
             parts.append(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
@@ -59,8 +60,11 @@ def computed_once(cell: Cell, constant: tf.Tensor) -> dict[int, tf.Tensor]:
     for node in nodes:
         values = [constant if i == CELL_INPUT else outputs[i] for i in node.inputs]
         known = len(values) == 1 and values[0] is not None and not isinstance(node.layer, NeuronCell)
+        known = known and (node.cell is None or node.cell.has_stock_current)
         outputs.append(output_of(node.layer, values[0]) if known else None)
-    return {id(node.layer): output for node, output in zip(nodes, outputs, strict=True) if output is not None}
+    uses = collections.Counter(id(node.layer) for node in nodes)
+    found = zip(nodes, outputs, strict=True)
+    return {id(node.layer): output for node, output in found if output is not None and uses[id(node.layer)] == 1}
 
 
 def weights_cast_once(cell: Cell) -> Callable[[], contextlib.AbstractContextManager]:

@@ -1,7 +1,8 @@
 """Scopes in which variables have other values, or in which the `training` flag is known."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -65,3 +66,17 @@ class _Flag(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         self.passed_on = training
         return inputs
+
+
+def called(function: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor, training: bool) -> tf.Tensor:
+    """`function(inputs)`, whose layers get this flag, as within the call of a layer."""
+    return _Called(function, dtype="float32", autocast=False, name="called")(inputs, training=training)
+
+
+class _Called(keras.layers.Layer):
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.function(inputs)

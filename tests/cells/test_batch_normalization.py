@@ -431,3 +431,82 @@ def test_two_devices():
 
 if __name__ == "__main__":
     mirrored()
+
+
+# --- the layers before it, which only the steps go through -----------------------------------------------------------
+
+
+def behind(*layers, cell=ksbp.LIFCell, gradient="accumulated"):
+    """Four neurons behind these layers and a normalisation, built."""
+    layer = ksbp.SpikingRNN(cell(keras.Sequential([*layers, keras.layers.BatchNormalization()])), gradient)
+    layer.build(X.shape)
+    rng = np.random.default_rng(3)
+    for variable in layer.trainable_weights:
+        variable.assign(rng.normal(0.3, 0.7, variable.shape))
+    return layer
+
+
+def test_a_sample_without_a_step_has_the_bias_of_one():
+    seen = np.arange(STEPS) < np.array([0, *[STEPS] * (len(X) - 1)])[:, None]
+    found = []
+    for gradient in ("accumulated", "bptt"):
+        layer = behind(keras.layers.Dense(4), gradient=gradient)
+        found.append([layer(X, mask=seen, training=True), *statistics(layer)])
+    assert_close(*found)
+
+
+def test_a_stateless_call_derives_frozen_layers_by_its_own_values():
+    """The backward pass, which runs them again, is outside of the call."""
+    results = []
+    for stateless in (True, False):
+        first, frozen = keras.layers.Dense(4), keras.layers.Dense(4)
+        layer = behind(first, frozen)
+        frozen.trainable = False
+        others = [2.0 * variable.value for variable in layer.non_trainable_variables]
+        trainable = [tf.identity(variable.value) for variable in layer.trainable_variables]
+        with tf.GradientTape() as tape:
+            tape.watch(trainable)
+            if stateless:
+                outputs, _ = layer.stateless_call(trainable, others, X, training=True)
+            else:
+                for variable, value in zip(layer.non_trainable_variables, others, strict=True):
+                    variable.assign(value)
+                trainable = layer.trainable_variables
+                outputs = layer(X, training=True)
+            loss = tf.reduce_sum(outputs * tf.range(4.0))
+        results.append(tape.gradient(loss, trainable))
+    assert np.abs(results[1][0]).max() > 1e-3
+    assert_close(*results)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class TwiceInTraining(keras.layers.Layer):
+    is_affine = True
+
+    def call(self, inputs, training=None):
+        return 2.0 * inputs if training else inputs
+
+
+def test_a_layer_that_reads_the_flag_is_derived_in_training():
+    twice, plain = (behind(first, keras.layers.Dense(4)) for first in (TwiceInTraining(), keras.layers.Rescaling(2.0)))
+    assert_close(gradients(twice, X), gradients(plain, X))
+
+
+class Doubled(ksbp.LIFCell):
+    def current(self, inputs, block):
+        return super().current(2.0 * tf.cast(inputs, tf.float32), block)
+
+
+def test_a_current_of_the_user_s_own():
+    """It is not taken for that of the synapse: in training, nor for a constant input."""
+    doubled, plain = behind(keras.layers.Dense(4), cell=Doubled), behind(keras.layers.Dense(4))
+    doubled.set_weights(plain.get_weights())
+    doubled(X, training=True)
+    take_statistics(plain, X)
+    for layer in (doubled, plain):  # their statistics are those of the synapse on the sums
+        layer.cell.synapse.layers[-1].set_weights(plain.cell.synapse.layers[-1].get_weights())
+    images = tf.constant(X[:, 0])
+    doubled.block_size = 4
+    np.testing.assert_array_equal(
+        doubled(ksbp.ConstantEncoder(STEPS)(images)), plain(np.repeat(2.0 * X[:, :1], STEPS, axis=1))
+    )
