@@ -26,7 +26,6 @@ def pytest_collection_finish():
     """What is imported by now stays: without this, the garbage collection after each test walks all of TensorFlow."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 50, 1000)  # a tenth of all time
 
 
 @pytest.fixture(autouse=True, scope="module")
