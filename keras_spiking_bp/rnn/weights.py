@@ -15,7 +15,7 @@ from keras_spiking_bp.cells.composite import CELL_INPUT
 from keras_spiking_bp.cells.folding import fold, shifts_in_place
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.synapse import output_of
-from keras_spiking_bp.cells.walk import flat, used_twice
+from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.gradients.bptt import already_cast
 from keras_spiking_bp.utils.layer_kinds import is_of_keras
 from keras_spiking_bp.utils.randomness import seeds_of
@@ -51,9 +51,7 @@ def weights_prepared(cell: Cell) -> Iterator[None]:
 def computed_once(cell: Cell, constant: tf.Tensor) -> dict[int, tf.Tensor]:
     """The outputs of the layers between an input that all steps have and the first neurons, by the id of the layer."""
     try:
-        if changes_variables(cell) or used_twice(cell):
-            return {}
-        nodes = flat(cell)
+        nodes = [] if changes_variables(cell) else flat(cell)
     except TypeError:  # a kind of cell of the user's
         return {}
     outputs: list[tf.Tensor | None] = []
