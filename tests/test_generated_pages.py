@@ -81,22 +81,6 @@ def test_the_committed_table_is_made_from_the_committed_reports(page):
     assert replaced(text, figures.MAKER, figures.table(figures.PAGES[page])) == text
 
 
-def test_figures_by_another_way():
-    table = figures.table("docs/")
-    for name in ("lenet-mnist", "resnet9-cifar10"):
-        assert f"{100 * runs_of(f'results/{name}')['test']['accuracy']:.2f} %" in table
-    card = json.loads((ROOT / "keras_spiking_bp/models/weights/vgg9_cifar10.json").read_text())
-    for steps in ("4", "8"):
-        assert f"{100 * card['test_by_num_steps'][steps]['accuracy']:.2f} % (T = {steps})" in table
-    for row in runs_of("comparison/vgg9-cifar10")["rows"]:
-        if (row["network"], row["at"]) in {("direct", "equal accuracy"), ("ANN", "full length")}:
-            of_ac, of_mac = (1, 2) if row["spikes"] is None else (3, 3)  # an ANN adds up in a register
-            words = (of_ac * row["accumulates"] + of_mac * row["macs"]) / 1e6
-            arithmetic = (0.9 * row["accumulates"] + 4.6 * row["macs"]) / 1e6
-            assert f"| {arithmetic:,.0f} µJ (" in table
-            assert f"{arithmetic + 5 * words:,.0f} µJ (8 KiB cache), {arithmetic + 50 * words:,.0f} µJ (1 MiB" in table
-
-
 def test_the_time_to_an_accuracy_beside_the_tuned_by_another_way():
     def cases(name):
         return [case for case in runs_of(name)["cases"] if (case["num_steps"], case["precision"]) == (4, "bf16")]
