@@ -66,7 +66,7 @@ def test_any_small_network(**network):
     check_small_network(None, ("accumulated", "bounded", "bptt"), **network)
 
 
-@searched(8, derandomize=True)
+@searched(5, derandomize=True)
 @given(surrogate=SURROGATE, **ANY_NETWORK)
 def test_any_small_network_with_a_surrogate(surrogate, **network):
     check_small_network(surrogate, ("accumulated", "bptt"), **network)
