@@ -147,7 +147,7 @@ def network(dropout=0.0, surrogate=None, **kwargs):
     return ksbp.models.spiking_vgg(
         (9, 9, 2),
         4,
-        [(5, 3), "pool", (6, 3)],
+        [(5, 3), "pool"],
         [11],
         num_steps=4,
         seed=0,
