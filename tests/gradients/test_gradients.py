@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.gradients.bptt import lif_step_bptt
 from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
+from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand, gradient_wanted
 
 
@@ -19,6 +20,16 @@ def test_leak_correction_is_the_paper_s_formula():
     expected = [1 + math.log(beta) * (beta**4 + beta) / 2, 1 + math.log(beta), 0.0]
     np.testing.assert_allclose(leak_correction(count, trace, beta), expected, rtol=1e-6)
     np.testing.assert_array_equal(leak_correction(count, count, 1.0), [1, 1, 0])
+
+
+def test_spike_total():
+    net, total, slope = tf.constant([1.0, 2.0]), tf.constant([5.0, 0.0]), tf.constant([0.5, 0.0])
+    with tf.GradientTape() as tape:
+        tape.watch([net, total, slope])
+        out = spike_total(net, total, slope)
+    of_net, *others = tape.gradient(out, [net, total, slope], tf.constant([3.0, 7.0]))
+    np.testing.assert_array_equal([out, of_net], [[5, 0], [1.5, 0]])
+    assert others == [None, None]
 
 
 @pytest.mark.parametrize(
