@@ -54,9 +54,9 @@ def assert_close(one, other, **tolerance):
         np.testing.assert_allclose(a, b, **{"rtol": 1e-4, "atol": 1e-6, **tolerance})
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.999])
-def test_statistics_of_small_currents_are_exact(momentum):
+def test_statistics_of_small_currents_are_exact():
     """The difference of two moving variances, near 1, would have lost these."""
+    momentum = 0.999
     layer = ksbp.SpikingRNN(ksbp.LIFCell(normalized(4, keras.layers.BatchNormalization(momentum=momentum))))
     layer.build(X.shape)
     layer.cell.synapse.layers[0].kernel.assign(1e-3 * np.random.default_rng(2).normal(size=(5, 4)))
@@ -132,9 +132,13 @@ def test_one_update_whatever_the_arguments(gradient, arguments):
     assert_close(statistics(layer), [MOMENTUM * a + (1 - MOMENTUM) * b for a, b in zip(old, batch, strict=True)])
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16"])
-@pytest.mark.parametrize("options", [{}, {"axis": 3, "epsilon": 0.1, "scale": False}], ids=str)
+OPTIONS = {"axis": 3, "epsilon": 0.1, "scale": False}
+
+
+@pytest.mark.parametrize(("policy", "options", "training"), [
+    ("float32", {}, True), ("float32", OPTIONS, False), ("float32", OPTIONS, True),
+    ("mixed_bfloat16", OPTIONS, True), ("float16", {}, False),
+])  # fmt: skip
 def test_one_call_is_that_of_keras(policy, options, training):
     """Behind a convolution it is one operation of TensorFlow, not Keras' own."""
     norm = keras.layers.BatchNormalization(dtype=policy, **options)
@@ -159,8 +163,7 @@ def test_one_call_is_that_of_keras(policy, options, training):
         np.testing.assert_allclose(ours, of_keras, rtol=1e-4 if exact else 0.02, atol=(1e-5 if exact else 0.02) * scale)
 
 
-@pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("options", [{}, {"scale": False, "center": False}], ids=str)
+@pytest.mark.parametrize(("use_bias", "options"), [(False, {}), (True, {"scale": False, "center": False})])
 def test_the_loop_folds_it_into_the_weights(use_bias, options):
     """A window, whose weights were prepared, has the potentials of the steps one by one, where nothing is folded."""
     parts = [keras.layers.Conv2D(4, 3, use_bias=use_bias), keras.layers.BatchNormalization(**options)]
@@ -216,8 +219,7 @@ def test_what_is_not_folded_is_right_too(synapses):
     np.testing.assert_allclose(layer(x), potential / STEPS, rtol=1e-5)
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_spikes_stay_in_the_precision_of_the_next_convolution(gradient):
+def test_spikes_stay_in_the_precision_of_the_next_convolution():
     """A `Sequential` has a policy of its own, float32, which says nothing of its parts."""
     synapse = keras.Sequential(
         [keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16"), keras.layers.BatchNormalization(dtype="mixed_bfloat16")]
@@ -225,7 +227,7 @@ def test_spikes_stay_in_the_precision_of_the_next_convolution(gradient):
     cell = ksbp.LIFCell(synapse)
     cell.build((None, 8, 7, 2))
     assert synapse.compute_dtype == "float32"
-    spikes, _ = cell.run(tf.ones((3, 8, 7, 2)), [cell.initial_state(3, gradient=gradient)])
+    spikes, _ = cell.run(tf.ones((3, 8, 7, 2)), [cell.initial_state(3)])
     assert spikes.dtype == "bfloat16"
 
 
@@ -305,22 +307,21 @@ def test_statistics_of_a_stateless_call():
 
 
 def test_evaluate_and_predict_and_validation_touch_nothing():
-    model = network()
-    ksbp.training.update_statistics(model, IMAGES)
-    before = model.get_weights()
-    predicted = model.predict(IMAGES, verbose=0)
+    model = keras.Sequential([keras.Input(X.shape[1:]), one_cell()])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    before, labels = model.get_weights(), np.ones((len(X), 4))
+    predicted = model.predict(X, verbose=0)
     assert np.ptp(predicted, axis=0).max() > 0
-    model.evaluate(IMAGES, LABELS, verbose=0)
+    model.evaluate(X, labels, verbose=0)
     assert_equal(model.get_weights(), before)
+    assert_close([model(X[3:5])], [predicted[3:5]])  # one sample does not see the others
     after = []
-    for validation in (None, (1.0 - IMAGES, LABELS)):
+    for validation in (None, (1.0 - X, labels)):
         model.set_weights(before)
-        keras.utils.set_random_seed(0)
-        model.fit(IMAGES, LABELS, batch_size=16, validation_data=validation, shuffle=False, verbose=0)
+        model.fit(X, labels, validation_data=validation, shuffle=False, verbose=0)
         after.append(model.get_weights())
+    assert np.abs(after[0][-1] - before[-1]).max() > 0.01
     assert_equal(after[1], after[0])
-    model.set_weights(before)
-    assert_close([model.predict(IMAGES[3:5], verbose=0)], [predicted[3:5]])  # one sample does not see the others
 
 
 def test_an_empty_batch_of_images_has_no_statistics():
@@ -351,15 +352,14 @@ def test_an_empty_batch_changes_nothing(gradient):
 
 
 def test_frozen_statistics_stay():
-    model = network()
-    ksbp.training.update_statistics(model, IMAGES)
-    norms = norms_of(model)
-    norms[0].trainable = False
-    before = [norm.get_weights() for norm in norms]
-    model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
-    assert_equal(norms[0].get_weights(), before[0])
-    for norm, old in zip(norms[1:], before[1:], strict=True):
-        assert all(np.abs(a - b).max() > 0 for a, b in zip(norm.get_weights(), old, strict=True))
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.LIFCell(normalized(4)), ksbp.ReadoutCell(normalized(3))]))
+    layer.build(X.shape)
+    first, second = norms_of(moved(layer))
+    first.trainable = False
+    before = first.get_weights(), second.get_weights()
+    layer(X, training=True)
+    assert_equal(first.get_weights(), before[0])
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(second.get_weights()[2:], before[1][2:], strict=True))
 
 
 # --- two devices ------------------------------------------------------------------------------------------------------

@@ -60,11 +60,10 @@ def test_dropout_of_feature_maps_is_of_single_neurons():
 
 
 def test_low_precision_stays_in_the_synapse():
-    """bfloat16 synapses: float32 potentials, the steady state is right (a bfloat16 potential misses it by a third)."""
+    """bfloat16 synapses, float32 potentials: of a constant current, the sum of a geometric series."""
     cell = ksbp.ReadoutCell(dense(1, kernel_initializer="ones", dtype="mixed_bfloat16"), beta=0.99)
-    outputs = run(cell, np.full((1, 800, 1), 2**-8))
-    steady = 0.99 / (1 - 0.99) * 2**-8
-    assert outputs[0, -1, 0] * 800 == pytest.approx(steady, rel=1e-3)
+    outputs = run(cell, np.full((1, 200, 1), 2**-8))
+    assert outputs[0, -1, 0] * 200 == pytest.approx(0.99 * (1 - 0.99**200) / (1 - 0.99) * 2**-8, rel=1e-4)
     keras.config.set_dtype_policy("mixed_bfloat16")
     cell = ksbp.LIFCell(dense())
     assert cell.compute_dtype == "float32" and cell.synapse.compute_dtype == "bfloat16"
@@ -110,13 +109,10 @@ def test_a_layer_between_cells_takes_any_dtype():
 def test_a_cell_with_a_penalty_is_evaluated_in_plain_rnn_without_it():
     """The penalty is one on rates, in training; in the loop Keras would add one on each step's outputs and states."""
     cell = ksbp.LIFCell(dense(3, kernel_initializer="ones"), activity_regularizer="l2")
-    x, y = np.full((4, 5, 2), 0.6), np.ones((4, 3))
-    model = keras.Sequential([keras.Input((5, 2)), keras.layers.RNN(cell)])
-    model.compile("sgd", "mse")
-    assert model.evaluate(x, y, verbose=0) == pytest.approx(np.mean((model.predict(x, verbose=0) - y) ** 2))
-    keras.layers.RNN(cell)(x)
-    assert cell.losses == []
-    spiking = keras.Sequential([keras.Input((5, 2)), ksbp.SpikingRNN(cell)])
+    x = np.full((4, 5, 2), 0.6)
+    plain, spiking = keras.layers.RNN(cell), ksbp.SpikingRNN(cell)
+    plain(x)
+    assert cell.losses == plain.losses == []
     spiking(x, training=True)
     assert len(spiking.losses) == 1  # where it belongs it still acts
 
@@ -143,14 +139,10 @@ def test_each_chunk_of_a_stateful_layer_has_a_dropout_mask_of_its_own():
     assert (one[:, 0] != two[:, 0]).any()
 
 
-@pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
-def test_layers_of_the_users_are_built_as_in_a_model(gradient):
+def test_layers_of_the_users_are_built_as_in_a_model():
     inputs, layer = keras.Input((7, 5)), Composed(name="own")
-    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(layer), gradient=gradient)(inputs))
+    model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.LIFCell(layer))(inputs))
     assert layer.count_params() == model.count_params() == 5 * 6 + 6 + 6 * 4 + 4
-    model.compile("sgd", "mse")
-    model.fit(np.ones((4, 7, 5), "float32"), np.ones((4, 4)), verbose=0)
-    assert model.count_params() == layer.count_params()
 
 
 # --- what would be wrong in silence, and first mistakes ---------------------------------------------------------------

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import store_recall
 from keras_spiking_bp.gradients.slopes import mean_decay, mean_gain
-from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
+from keras_spiking_bp.gradients.surrogates import ATan, Triangle
 from keras_spiking_bp.rnn.observe import traces
 from tests.networks import build_rnn
 from tests.oracle import assert_close, compare, hand_masks, in_numpy, node, plain, safe_case
@@ -16,11 +16,6 @@ from tests.reference import Simulation
 from tests.slow import slow
 
 TOLERANCE = 1e-5  # of the largest entry
-SURROGATES = [
-    None,
-    Triangle(),
-    *(slow(surrogate) for surrogate in (ATan(), Sigmoid(4.0), FastSigmoid(2.0))),
-]
 
 
 def synaptic(beta):
@@ -53,15 +48,13 @@ def case(make, surrogate, reset, beta=0.8, num_steps=8, **of_simulation):
     return safe_case(make, beta, num_steps, reset=reset, surrogate=given, kappa=2.0, **of_simulation)
 
 
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)
-@pytest.mark.parametrize(
-    ("make", "gradient"),
-    [(synaptic, "accumulated"), (synaptic, "bounded"), (synaptic, "bptt"), (recurrent, "bptt"), (both, "bptt")],
-)
+@pytest.mark.parametrize(("make", "gradient", "surrogate", "reset"), [
+    *((synaptic, rule, None, reset) for rule in ("accumulated", "bounded", "bptt") for reset in ("zero", "subtract")),
+    *((synaptic, rule, Triangle(), reset) for rule in ("accumulated", "bptt") for reset in ("zero", "subtract")),
+    (recurrent, "bptt", None, "zero"), (recurrent, "bptt", Triangle(), "subtract"),
+    (both, "bptt", None, "subtract"), (both, "bptt", Triangle(), "zero"),
+])  # fmt: skip
 def test_against_the_oracle(make, gradient, surrogate, reset):
-    if gradient == "bounded" and surrogate is not None:
-        pytest.skip("a surrogate itself")
     network, weights, inputs, simulation = case(make, surrogate, reset)
     rnn, names = build_rnn(network, weights, reset=reset, neuron={"surrogate": surrogate}, gradient=gradient)
     compare(rnn, names, inputs, simulation, gradient, tolerance=TOLERANCE)
@@ -70,8 +63,9 @@ def test_against_the_oracle(make, gradient, surrogate, reset):
             np.testing.assert_array_equal(activity["spike_count"], simulation.spikes[name].sum(1))
 
 
-@pytest.mark.parametrize("surrogate", [None, ATan()], ids=repr)
-@pytest.mark.parametrize(("make", "gradient"), [(synaptic, "accumulated"), (both, "bptt")])
+@pytest.mark.parametrize(("make", "gradient", "surrogate"), [
+    (synaptic, "accumulated", None), (synaptic, "accumulated", ATan()), (both, "bptt", ATan()),
+])  # fmt: skip
 def test_masked_steps_are_left_out(make, gradient, surrogate):
     network, weights, inputs, simulation = case(make, surrogate, "zero")
     rnn, names = build_rnn(network, weights, neuron={"surrogate": surrogate}, gradient=gradient)
@@ -103,14 +97,14 @@ def test_loops_of_other_kinds(make, gradient, how):
         arguments = {"unroll": this == "unrolled", "return_sequences": this == "each step"}
         rnn, _ = build_rnn(network, weights, neuron={"surrogate": ATan()}, gradient=gradient, **arguments)
 
-        @tf.function(jit_compile=this == "xla")
         def gradients(rnn=rnn, last=this == "each step"):
             with tf.GradientTape() as tape:
                 outputs = rnn(inputs)
                 loss = tf.reduce_sum((outputs[:, -1] if last else outputs) ** 2)
             return tape.gradient(loss, rnn.trainable_weights)
 
-        results.append(gradients())
+        as_graph = tf.function(gradients, jit_compile=this == "xla")
+        results.append(as_graph() if this in ("xla", "each step") else gradients())
     for a, b in zip(*results, strict=True):
         assert_close(b, a, tolerance=TOLERANCE)
 
@@ -204,10 +198,8 @@ def some_spikes():
     return (np.random.default_rng(0).random((8, 10, 6)) < 0.5).astype("float32")
 
 
-def test_it_is_saved_cloned_and_trained_on(tmp_path):
+def test_it_is_saved_and_cloned(tmp_path):
     model, x = small_model(), some_spikes()
-    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, np.arange(8) % 3, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(x), model(x))
@@ -216,9 +208,6 @@ def test_it_is_saved_cloned_and_trained_on(tmp_path):
     np.testing.assert_array_equal(clone(x), model(x))
     config = loaded.get_layer("time").cell.cells[0].cell.get_config()
     assert config["synaptic_beta"] == 0.5
-    weights = [model.get_weights() for model in (model, loaded) if model.fit(x, np.arange(8) % 3, verbose=0)]
-    for a, b in zip(*weights, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_operations_count_what_comes_back_in_the_step_after():

@@ -26,8 +26,7 @@ def seen(dataset):
 
 def test_order_and_randomness_follow_from_seed_and_epoch():
     used = numbers(seed=5, transform=noise)
-    for epoch in (0, 1):
-        seen(used.epoch(epoch))
+    seen(used.epoch(0))
     tf.random.set_seed(99)
     fresh = numbers(seed=5, transform=noise)
     np.testing.assert_array_equal(seen(used.epoch(3)), seen(fresh.epoch(3)))
@@ -47,16 +46,9 @@ def test_each_example_once_an_epoch_with_its_label():
 def test_what_the_last_full_batch_leaves_over_comes_in_another_epoch():
     batches = numbers(n=11)
     assert batches.steps_per_epoch == 2
-    epochs = [seen(batches.epoch(epoch)).tolist() for epoch in range(10)]
+    epochs = [seen(batches.epoch(epoch)).tolist() for epoch in range(5)]
     assert all(len(set(epoch)) == 8 for epoch in epochs)
     assert set().union(*epochs) == set(range(11))
-
-
-def test_epochs_are_epoch_after_epoch():
-    batches = numbers(transform=noise)
-    together = batches.epochs(2, 5)
-    assert together.cardinality() == 9
-    np.testing.assert_array_equal(seen(together), np.concatenate([seen(batches.epoch(e)) for e in (2, 3, 4)]))
 
 
 def test_epochs_from_the_middle_of_the_first():

@@ -1,4 +1,4 @@
-"""Each custom derivative against its formula, region by region."""
+"""Custom derivatives against their formulas, region by region; whole networks are beside the oracle elsewhere."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_bp.gradients.bptt import deliver_corrections, lif_step_bptt, lif_step_surrogate
+from keras_spiking_bp.gradients.bptt import lif_step_bptt
 from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
-from keras_spiking_bp.gradients.totals import spike_total, spread_over_steps, total_over_steps
+from keras_spiking_bp.gradients.totals import spike_total
 from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand, gradient_wanted
 
 
@@ -27,11 +27,9 @@ def test_spike_total():
     with tf.GradientTape() as tape:
         tape.watch([net, total, slope])
         out = spike_total(net, total, slope)
-        loss = tf.reduce_sum(out * [3.0, 7.0])
-    gradients = tape.gradient(loss, [net, total, slope])
-    np.testing.assert_array_equal(out, [5, 0])
-    np.testing.assert_array_equal(gradients[0], [1.5, 0])
-    assert gradients[1] is None and gradients[2] is None
+    of_net, *others = tape.gradient(out, [net, total, slope], tf.constant([3.0, 7.0]))
+    np.testing.assert_array_equal([out, of_net], [[5, 0], [1.5, 0]])
+    assert others == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -65,52 +63,6 @@ def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
         np.testing.assert_allclose(to_current, [expected], rtol=1e-6)
         np.testing.assert_allclose(to_membrane, [expected], rtol=1e-6)
         np.testing.assert_allclose(to_slot, [correction], rtol=1e-6)
-
-
-def test_deliver_corrections():
-    output, slots, corrections = (
-        tf.constant([2.0]),
-        [tf.zeros(3), tf.zeros(())],
-        [tf.constant([1.0, 0, 0.5]), tf.ones(())],
-    )
-    with tf.GradientTape() as tape:
-        tape.watch([output, *slots])
-        loss = tf.reduce_sum(5 * deliver_corrections(output, slots, corrections))
-    to_output, *to_slots = tape.gradient(loss, [output, *slots])
-    np.testing.assert_array_equal(to_output, [5])
-    np.testing.assert_array_equal(to_slots[0], corrections[0])
-    np.testing.assert_array_equal(to_slots[1], 1)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_total_over_steps(masked):
-    sequences = tf.ones((2, 3, 4))
-    seen = tf.constant([[True, False, True], [True, True, True]]) if masked else None
-    total = tf.fill((2, 4), 3.0)
-    with tf.GradientTape() as tape:
-        tape.watch(sequences)
-        loss = tf.reduce_sum(total_over_steps(sequences, total, seen) * [1.0, 2.0, 3.0, 4.0])
-    expected = np.broadcast_to(np.array([1.0, 2, 3, 4]), (2, 3, 4)).copy()
-    if masked:
-        expected[0, 1] = 0
-    np.testing.assert_array_equal(tape.gradient(loss, sequences), expected)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_spread_over_steps_hands_back_the_mean(masked):
-    total, outputs = tf.zeros((2, 4)), tf.random.normal((2, 3, 4))
-    upstream = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
-    weights = tf.constant([[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]) if masked else None
-    steps = tf.constant([2.0, 3.0]) if masked else tf.constant(3.0)
-    with tf.GradientTape() as tape:
-        tape.watch(total)
-        spread = spread_over_steps(total, outputs, steps, weights)
-        loss = tf.reduce_sum(spread * upstream)
-    np.testing.assert_array_equal(spread, outputs)
-    expected = upstream.mean(1)
-    if masked:
-        expected[0] = upstream[0, 1:].mean(0)
-    np.testing.assert_allclose(tape.gradient(loss, total), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +120,7 @@ def test_eligibility_step_of_a_reset_by_subtraction_is_the_derivative_of_a_smoot
 
 @pytest.mark.parametrize("resets_to_zero", [True, False])
 @pytest.mark.parametrize("threshold", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("num_steps", [4, 50])
+@pytest.mark.parametrize("num_steps", [4, 20])
 def test_eligibility_step_is_the_derivative_of_a_mean_rate(num_steps, threshold, resets_to_zero):
     """Of many neurons with random currents, with the triangle as wide as the threshold."""
     rng = np.random.default_rng(0)
@@ -189,44 +141,6 @@ def test_eligibility_step_is_the_derivative_of_a_mean_rate(num_steps, threshold,
     found = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), spikes, 0.95, threshold, resets_to_zero)
     difference = (run(0.02)[1].mean() - run(-0.02)[1].mean()) / (0.04 * threshold)
     assert found.mean() == pytest.approx(difference, rel=0.05)
-
-
-@pytest.mark.parametrize("beta", [0.7, 1.0])
-@pytest.mark.parametrize(
-    # gradient at the spike, gradient at the next potential -> gradient at the current, where u = current - 1.5
-    ("current", "g_spike", "g_membrane", "from_spike", "to_zero", "to_subtract"),
-    [
-        (2.0, 1.0, 0.0, 0.8, 0, 0),  # fired: surrogate(0.5)
-        (2.0, 0.0, 1.0, 0.0, 0, 1),  # nothing passes a reset to zero, all passes a subtraction
-        (2.0, 1.0, 1.0, 0.8, 0, 1),
-        (1.0, 1.0, 0.0, 0.8, 0, 0),  # silent: surrogate(-0.5) all the same
-        (1.0, 0.0, 1.0, 0.0, 1, 1),
-        (1.5, 2.0, 3.0, 2.0, 3, 3),  # at the threshold it does not fire
-        (-0.5, 1.0, 1.0, 0.2, 1, 1),  # surrogate(-2)
-    ],
-)
-def test_lif_step_surrogate(current, g_spike, g_membrane, from_spike, to_zero, to_subtract, beta):
-    """The membrane's part is multiplied by the leak."""
-    threshold = 2.0
-    for resets_to_zero, passed in ((True, to_zero), (False, to_subtract)):
-
-        def forward(membrane, current, resets_to_zero=resets_to_zero):
-            potential = membrane + current
-            spikes = tf.cast(potential > threshold, tf.float32)
-            return spikes, beta * (potential * (1 - spikes) if resets_to_zero else potential - threshold * spikes)
-
-        membrane, x = tf.constant([0.5]), tf.constant([current])
-        with tf.GradientTape() as tape:
-            tape.watch([membrane, x])
-            spikes, after = lif_step_surrogate(
-                membrane, x, forward, lambda u: 1 / (1 + u**2), beta, threshold, resets_to_zero
-            )
-            loss = tf.reduce_sum(g_spike * spikes + g_membrane * after)
-        for actual, simulated in zip((spikes, after), forward(membrane, x), strict=True):
-            np.testing.assert_array_equal(actual, simulated)
-        to_membrane, to_current = tape.gradient(loss, [membrane, x])
-        np.testing.assert_allclose(to_current, [from_spike + beta * passed], rtol=1e-6)
-        np.testing.assert_allclose(to_membrane, to_current, rtol=1e-6)
 
 
 def test_gradient_wanted():
