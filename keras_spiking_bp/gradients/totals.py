@@ -28,11 +28,11 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
     return with_slope(net, total, tf.convert_to_tensor(slope, total.dtype))
 
 
-def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | None) -> tf.Tensor:
+def total_over_steps(sequences: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
     """The sum of the inputs over the steps (simulated, in `total`), with its derivative.
 
-    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient, except
-    masked steps (`seen` (B, T) is False there), which get none.
+    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient; `sequences`
+    are zero at masked steps, whatever was given there, so that these pass none on.
     """
     if not sequences.dtype.is_floating:
         return total
@@ -41,8 +41,6 @@ def total_over_steps(sequences: tf.Tensor, total: tf.Tensor, seen: tf.Tensor | N
     def with_steps(sequences, total):
         def grad(*upstream):
             each = tf.cast(tf.expand_dims(upstream[0], 1), sequences.dtype)
-            if seen is not None:
-                return each * tf.cast(per_step(seen, each), each.dtype), None
             return tf.broadcast_to(each, tf.shape(sequences)), None
 
         return tf.identity(total), grad

@@ -72,15 +72,15 @@ def run(
     if gradient is None:
         return window
     if gradient == "accumulated":
-        return on_totals(cell, window, sequences, mask, training)
+        return on_totals(cell, window, sequences, training)
     return through_the_loop(cell, window)
 
 
-def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, mask: tf.Tensor | None, training: bool) -> Window:
+def on_totals(cell: Cell, window: Window, sequences: tf.Tensor, training: bool) -> Window:
     """The window, whose total has the derivative of a pass over totals."""
     constant = window.without_gradient()
     num_steps = tf.maximum(window.num_steps, 1.0)
-    total_input = total_over_steps(sequences, constant.total_input, mask)
+    total_input = total_over_steps(sequences, constant.total_input)
     total = after_reads(lambda: cell.accumulate(total_input, constant.states, num_steps, training=training))
     return _with_total(constant, total)
 

@@ -200,7 +200,7 @@ def run_with_totals(
         blocks.append(Block(steps, of_block, constant is not None, statistics))
         inputs.append(blocks[-1].fold(sequences[:, start : start + steps]) if constant is None else constant)
     total_input = tf.add_n([block.sum(block.masked(x)) for block, x in zip(blocks, inputs, strict=True)])
-    total_input = total_over_steps(sequences, tf.stop_gradient(total_input), mask)
+    total_input = total_over_steps(sequences, tf.stop_gradient(total_input))
     seen = tf.cast(tf.shape(sequences)[1] if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
     outputs, after, total = cell.run_with_totals(
         [[x] for x in inputs], [total_input], states, blocks, tf.maximum(seen, 1.0)
