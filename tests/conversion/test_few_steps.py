@@ -81,10 +81,8 @@ def test_few_steps_round_to_the_nearest():
     data = np.random.default_rng(2).uniform(-1, 1, (120, 5)).astype("float32")
     ann = one_layer()
     activations = np.asarray(ann.layers[0](data))
-    by_percentile, snn = (
-        ksbp.convert_to_snn(ann, data, 8, initial_membrane=0.5, **how)
-        for how in ({"percentile": 99.0}, {"method": "mse"})
-    )
+    by_percentile = ksbp.convert_to_snn(ann, data, 8, percentile=99.0)
+    snn = ksbp.convert_to_snn(ann, data, 8, method="mse", initial_membrane=0.5)
     kernels = [np.asarray(of.get_layer("time").cell.cells[0].synapse.kernel) for of in (by_percentile, snn)]
     norm_of_percentile, norm = (float((np.asarray(ann.layers[0].kernel) / kernel).mean()) for kernel in kernels)
     # of all 120 images, which come in three batches
