@@ -82,7 +82,8 @@ def averaging_model():
 
 
 def spiking_model():
-    return compiled(ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper"))
+    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper")
+    return compiled(model, run_eagerly=True)
 
 
 def compiled(model, **kwargs):
