@@ -87,16 +87,6 @@ def test_latencies_from_images(tmp_path, options):
     np.testing.assert_allclose(serve(images=images)["outputs"], expected, atol=1e-7)
 
 
-def test_an_output_at_each_step(tmp_path):
-    inputs = keras.Input((6, 12, 12, 1))
-    model = keras.Model(inputs, ksbp.SpikingRNN(small().layers[-1].cell, return_sequences=True)(inputs))
-    ksbp.export.export_litert(model, tmp_path / "window.tflite", batch_size=3)
-    serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")
-    expected = model(spikes(num_steps=6))
-    assert expected.shape == (3, 6, 4)
-    np.testing.assert_allclose(serve(spikes=spikes(num_steps=6))["outputs"], expected, atol=1e-5)
-
-
 def test_a_window_that_runs_backwards(tmp_path):
     """Without steps in the inputs: `num_steps` of the file are those asked for."""
     inputs = keras.Input((None, 12, 12, 1))

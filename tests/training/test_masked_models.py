@@ -97,7 +97,10 @@ def test_calibrated_rates_are_those_of_the_steps_that_exist(made):
 @FEW
 def test_statistics_are_those_of_the_layer_with_the_mask(made):
     model, inputs = made(cell_of(keras.layers.BatchNormalization()))
+    before = [weight.numpy() for weight in model.trainable_weights]
     ksbp.training.update_statistics(model, inputs)
+    for now, then in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(now, then)
     parts = model._flatten_layers()
     synapse = next(part for part in parts if isinstance(part, ksbp.SpikingRNN)).cell.cells[0].synapse
     series = tf.cast(seen(inputs), tf.float32).numpy() * MASK[..., None]
