@@ -9,7 +9,6 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from tests.pages import DOCS, blocks, run, site, snippets
-from tests.slow import slow_except
 
 PAGES = {
     path.relative_to(DOCS).as_posix(): path.read_text()
@@ -18,16 +17,16 @@ PAGES = {
 }
 #: Pages that commands write, outside of the navigation.
 LOG = "log/"
-#: Pages whose snippets need packages that not everybody has are run by tests of their own.
-ELSEWHERE = {"nir.md", "export.md"}
+#: Pages whose snippets are run by tests of their own: they need packages that not everybody has, or are quick.
+ELSEWHERE = {"nir.md", "export.md", "index.md"}
 WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("name", slow_except(WITH_CODE, "index.md"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_CODE)
 def test_snippets(name, few_digits, monkeypatch, tmp_path):
-    """What index.md prints is compared in tests/test_readme.py, with all digits."""
     monkeypatch.chdir(tmp_path)
-    run(DOCS / name, compare=name != "index.md")
+    run(DOCS / name)
 
 
 def test_output_is_shown_and_compared():

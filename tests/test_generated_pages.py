@@ -11,7 +11,6 @@ from benchmarks import summary
 from docs.build import (
     comparison_section,
     conversion_page,
-    figures,
     results_page,
     runs_page,
     studies_page,
@@ -73,12 +72,6 @@ def test_the_committed_block_is_made_from_the_committed_reports():
     text = (DOCS / "howto/convert.md").read_text()
     block = conversion_page.how_to_tables(DOCS / "conversion")
     assert replaced(text, conversion_page.MAKER, block) == text
-
-
-@pytest.mark.parametrize("page", figures.PAGES)
-def test_the_committed_table_is_made_from_the_committed_reports(page):
-    text = (ROOT / page).read_text()
-    assert replaced(text, figures.MAKER, figures.table(figures.PAGES[page])) == text
 
 
 def test_the_time_to_an_accuracy_beside_the_tuned_by_another_way():

@@ -1,4 +1,4 @@
-"""The code of the README runs as it stands, and the README is short."""
+"""The code of the README and of the first page of the site runs as it stands, and the README is short."""
 
 import json
 import re
@@ -14,11 +14,14 @@ README = ROOT / "README.md"
 
 
 def test_snippets(few_digits, monkeypatch, tmp_path):
-    """The first, and what it prints, is that of docs/index.md."""
-    assert blocks(README)[0] == blocks(ROOT / "docs" / "index.md")[0]
+    """The first, and what it prints, is that of docs/index.md, whose others go on from it."""
+    first, *others = blocks(ROOT / "docs" / "index.md")
+    assert blocks(README)[0] == first
     monkeypatch.chdir(tmp_path)
     names = run(README, compare=False)
     assert names["model"].output_shape == (None, 10) and (tmp_path / "exported" / "saved_model.pb").exists()
+    for code, _ in others:
+        exec(code, names)
 
 
 @pytest.mark.slow

@@ -15,15 +15,6 @@ from tests.networks import build_rnn, golden
 from tests.reference import Simulation
 
 
-@pytest.fixture(scope="module", params=["conv_pool", "residual"])
-def simulated(request):
-    """A golden network as a model, its input spikes, and its independent simulation."""
-    network, weights, figures = golden(request.param)
-    rnn, _ = build_rnn(network, weights)
-    inputs = keras.Input(figures["inputs"].shape[1:])
-    return keras.Model(inputs, rnn(inputs)), figures["inputs"], Simulation(network, weights, figures["inputs"])
-
-
 @pytest.fixture(scope="module")
 def small():
     model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0, preset="paper")
@@ -32,9 +23,38 @@ def small():
     return model, images, labels, analysis.run(model, images, labels, batch_size=3, verbose=0)
 
 
-def test_activity_equals_the_simulation(simulated):
-    model, spikes, simulation = simulated
-    rows = {row["layer"]: row for row in analysis.activity(model, spikes, batch_size=2, verbose=0).rows}
+class Pairs(keras.utils.PyDataset):
+    """Batches of 3 of images and labels; `endless`: of no known number."""
+
+    def __init__(self, images, labels, endless=False):
+        super().__init__()
+        self.images, self.labels, self.endless = images, labels, endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else -(-len(self.images) // 3)
+
+    def __getitem__(self, i):
+        return self.images[3 * i : 3 * i + 3], self.labels[3 * i : 3 * i + 3]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A network, data and labels for what is the same in every network."""
+    inputs = keras.Input((4,))
+    cell = ksbp.SequentialCell([_lif(6, seed=0), ksbp.ReadoutCell(keras.layers.Dense(3))])
+    model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.PoissonEncoder(5, seed=0)(inputs)))
+    return model, np.random.default_rng(0).uniform(0.3, 1, (7, 4)).astype("float32"), np.arange(7) % 3
+
+
+def test_activity_traces_and_outputs_equal_the_simulation():
+    """Of a residual golden network."""
+    network, weights, figures = golden("residual")
+    rnn, _ = build_rnn(network, weights)
+    inputs, spikes = keras.Input(figures["inputs"].shape[1:]), figures["inputs"]
+    model, simulation = keras.Model(inputs, rnn(inputs)), Simulation(network, weights, spikes)
+    done = analysis.run(model, spikes, batch_size=2, verbose=0)
+    rows = {row["layer"]: row for row in analysis.activity(done).rows}
     steps = spikes.shape[1]
     for node in simulation.nodes[:-1]:
         count, row = simulation.spike_count(node["name"]), rows[node["name"]]
@@ -51,22 +71,13 @@ def test_activity_equals_the_simulation(simulated):
         of_neurons = sum(row[column] * row["neurons"] for row in inner)
         assert rows["total"][column] == pytest.approx(of_neurons / rows["total"]["neurons"])
     assert len({row["neurons"] for row in inner}) > 1 and any(row["silent"] for row in inner)
-
-
-def test_traces_equal_the_simulation(simulated):
-    model, spikes, simulation = simulated
+    over_time = simulation.membranes["readout"] / np.arange(1, steps + 1)[:, None]
+    np.testing.assert_allclose(done.outputs, over_time, rtol=1e-5, atol=2e-5)
     found = traces(model, spikes)
     for node in simulation.nodes:
         np.testing.assert_allclose(found[node["name"]]["membrane"], simulation.membranes[node["name"]], atol=2e-5)
         if "spikes" in found[node["name"]]:
             np.testing.assert_array_equal(found[node["name"]]["spikes"], simulation.spikes[node["name"]])
-
-
-def test_outputs_over_time_are_those_of_the_layer(simulated):
-    model, spikes, _ = simulated
-    sequences = ksbp.SpikingRNN(model.layers[-1].cell, return_sequences=True)
-    done = analysis.run(model, spikes, batch_size=2, verbose=0)
-    np.testing.assert_allclose(done.outputs, sequences(spikes), rtol=1e-5, atol=1e-6)
 
 
 def test_accuracy_over_time_counts_what_was_spent_until_then(small):
@@ -302,13 +313,23 @@ BAD = {
     "costs of nothing": (
         lambda m, x, y, r: analysis.break_even(r, costs=analysis.Costs(0)), ValueError, "must make an accumulate cost"
     ),
-    "no spike": (lambda m, x, y, r: analysis.break_even(m, 0 * x), ValueError, "`data` must make the network spike"),
+    "no spike": (
+        lambda m, x, y, r: analysis.break_even(
+            dataclasses.replace(r, operations={name: 0 * of for name, of in r.operations.items()})
+        ), ValueError, "`data` must make the network spike",
+    ),
     "data of a run": (lambda m, x, y, r: analysis.activity(r, x), ValueError, "`data` must be None where a Run"),
     "few labels": (lambda m, x, y, r: analysis.accuracy_over_time(m, x, y[:6]), ValueError, "Received: 6 for 7"),
+    "endless batches": (lambda m, x, y, r: analysis.run(m, Pairs(x, y, endless=True)), ValueError, "`data` must end"),
+    "batch size": (lambda m, x, y, r: analysis.run(m, x, batch_size=0), ValueError, "`batch_size` must be"),
     "labels beside batches": (lambda m, x, y, r: analysis.run(m, _batches(x, y), y), ValueError, "must be None where"),
-    "no labels": (lambda m, x, y, r: analysis.accuracy_over_time(m, x), ValueError, "`labels` must be given"),
+    "no labels": (
+        lambda m, x, y, r: analysis.accuracy_over_time(dataclasses.replace(r, labels=None)), ValueError,
+        "`labels` must be given",
+    ),
     "one output": (
-        lambda m, x, y, r: analysis.accuracy_over_time(_cells(_lif(1)), SERIES, SAME), ValueError, "one output for each"
+        lambda m, x, y, r: analysis.accuracy_over_time(dataclasses.replace(r, outputs=r.outputs[..., :1])), ValueError,
+        "one output for each",
     ),
     "one output of an ANN": (
         lambda m, x, y, r: analysis.compare({"a": _model(keras.layers.Flatten(), keras.layers.Dense(1))}, SERIES, SAME),
@@ -328,61 +349,47 @@ def test_bad_input_is_refused(small, case):
         call(*small)
 
 
-def test_what_is_no_label_is_refused(small):
-    model, images, _, _ = small
+def test_what_is_no_label_is_refused(tiny):
+    model, data, _ = tiny
     ann = ksbp.ann_counterpart(model)
     for bad in (np.full(7, np.nan), np.full(7, 0.5), np.ones((7, 6)), np.full(7, 3), np.eye(9)[[8] * 7]):
         for network in (model, ann):
             with pytest.raises(ValueError, match="`labels` must be class indices"):
-                analysis.compare({"a": network}, images, bad, verbose=0)
+                analysis.compare({"a": network}, data, bad, verbose=0)
 
 
-def test_labels_are_those_of_their_largest_entry(small):
-    model, images, labels, _ = small
-    in_a_column = labels[:, None].astype("float16")
-    np.testing.assert_array_equal(analysis.run(model, images, in_a_column, verbose=0).labels, labels)
+def test_data_of_every_form_gives_the_same(tiny, monkeypatch):
+    """Traced once, though the last batch is smaller; and training goes on with the random numbers it would have had."""
+    model, data, labels = tiny
+    traced, stream = [], model.layers[1].seed_generator.state
+    before, fire = stream.numpy(), ksbp.LIFCell.fire
+    with monkeypatch.context() as patch:
+        patch.setattr(ksbp.LIFCell, "fire", lambda cell, *args: traced.append(cell) or fire(cell, *args))
+        expected = analysis.run(model, data, labels[:, None].astype("float16"), batch_size=3, verbose=0)
+    assert expected.samples == 7 and len(traced) == 1 and np.ptp(expected.outputs) > 0
     smoothed = 0.9 * np.eye(3)[labels] + 0.1 / 3
-    weighted = tf.data.Dataset.from_tensor_slices((images, smoothed, np.ones(7))).batch(4)
-    np.testing.assert_array_equal(analysis.run(model, weighted, verbose=0).labels, labels)
-
-
-def test_our_batches_are_taken(small):
-    model, images, labels, _ = small
-    factor = lambda x, seed: x * tf.random.stateless_uniform((), seed)  # noqa: E731
-    batches = ksbp.datasets.Batches(images, labels, batch_size=3, transform=factor)
-    (x, y), (x2, y2) = ((x.numpy(), y.numpy()) for x, y in batches.epoch(0))
-    found, expected = (
-        analysis.run(model, *of, verbose=0)
-        for of in ((batches,), (np.concatenate([x, x2]), np.concatenate([y, y2]), 3))
+    weighted = tf.data.Dataset.from_tensor_slices((data, smoothed, np.ones(7))).batch(3)
+    for found in (expected, *(analysis.run(model, form, verbose=0) for form in (weighted, Pairs(data, labels)))):
+        np.testing.assert_array_equal(found.labels, labels)
+        np.testing.assert_array_equal(found.outputs, expected.outputs)
+    later = tf.data.Dataset.from_generator(
+        lambda: iter([(data, np.zeros(7)), (data, np.zeros(6))]),
+        output_signature=(tf.TensorSpec((None, 4)), tf.TensorSpec((None,), "int64")),
     )
+    with pytest.raises(ValueError, match="`labels`"):
+        analysis.run(model, later, verbose=0)
+    np.testing.assert_array_equal(stream, before)
+
+
+def test_our_batches_are_taken(tiny):
+    model, data, labels = tiny
+    factor = lambda x, seed: x * tf.random.stateless_uniform((), seed)  # noqa: E731
+    batches = ksbp.datasets.Batches(data, labels, batch_size=3, transform=factor)
+    x, y = (np.concatenate(parts) for parts in zip(*batches.epoch(0), strict=True))
+    found, expected = (analysis.run(model, *of, verbose=0) for of in ((batches,), (x, y, 3)))
     assert found.samples == 6
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.outputs, expected.outputs)
-
-
-def test_the_same_call_gives_the_same_and_training_goes_on_undisturbed(small):
-    model, images, _, once = small
-    stream = model.layers[1].seed_generator.state
-    before = stream.numpy()
-    again = analysis.run(model, images, batch_size=3, verbose=0)
-    np.testing.assert_array_equal(again.outputs, once.outputs)
-    np.testing.assert_array_equal(stream, before)
-    data = tf.data.Dataset.from_generator(
-        lambda: iter([(images, np.zeros(7)), (images, np.zeros(6))]),
-        output_signature=(tf.TensorSpec((None, 8, 8, 1)), tf.TensorSpec((None,), "int64")),
-    )
-    with pytest.raises(ValueError, match="`labels`"):
-        analysis.run(model, data, verbose=0)
-    np.testing.assert_array_equal(stream, before)
-
-
-def test_a_smaller_last_batch_is_not_traced_anew(small, monkeypatch):
-    model, images, *_ = small
-    traced, kind = [], type(model.layers[-1].cell.neurons()[-1])
-    fire = kind.fire
-    monkeypatch.setattr(kind, "fire", lambda cell, *args: traced.append(cell) or fire(cell, *args))
-    assert analysis.run(model, images, batch_size=3, verbose=0).samples == 7  # in batches of 3, 3 and 1
-    assert len(traced) == 1
 
 
 def test_max_pooling_is_analysed_by_its_spikes():
@@ -416,30 +423,6 @@ def test_spikes_of_any_dtype(dtype, padded):
     count = layer.observe(spikes.astype("float32"))[1]["a"]["spike_count"]
     np.testing.assert_array_equal(found.spikes["a"].sum(1), np.sum(count, 1))
     np.testing.assert_array_equal(found.operations["input -> a"], 5 * spikes.sum(-1))
-
-
-class Pairs(keras.utils.PyDataset):
-    """Batches of 3 of images and labels; `endless`: of no known number."""
-
-    def __init__(self, images, labels, endless=False):
-        super().__init__()
-        self.images, self.labels, self.endless = images, labels, endless
-
-    @property
-    def num_batches(self):
-        return None if self.endless else -(-len(self.images) // 3)
-
-    def __getitem__(self, i):
-        return self.images[3 * i : 3 * i + 3], self.labels[3 * i : 3 * i + 3]
-
-
-def test_a_pydataset_gives_batches(small):
-    model, images, labels, done = small  # the same batches, so the same spikes
-    found = analysis.run(model, Pairs(images, labels), verbose=0)
-    np.testing.assert_array_equal(found.labels, labels)
-    np.testing.assert_array_equal(found.outputs, done.outputs)
-    with pytest.raises(ValueError, match="`data` must end"):
-        analysis.run(model, Pairs(images, labels, endless=True), verbose=0)
 
 
 def test_several_inputs_come_in_batches():
@@ -483,15 +466,11 @@ def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
         analysis.energy(done)
 
 
-def test_results_do_not_depend_on_the_batch_size(small):
-    model = ksbp.models.spiking_vgg(
-        (8, 8, 1), 3, [(4, 3), "pool"], [16], encoder=ksbp.ConstantEncoder(10), seed=0, preset="paper"
-    )
-    _, images, labels, _ = small
-    of_runs = (analysis.activity, analysis.operations, analysis.energy, analysis.accuracy_over_time)
-    two, seven = (analysis.run(model, images, labels, batch_size=n, verbose=0) for n in (2, 7))
-    for of in of_runs:
+def test_results_do_not_depend_on_the_batch_size(tiny):
+    """With constant currents, which have products too."""
+    inputs, (model, data, labels) = keras.Input((4,)), tiny
+    model = keras.Model(inputs, model.layers[-1](ksbp.ConstantEncoder(5)(inputs)))
+    two, seven = (analysis.run(model, data, labels, batch_size=n, verbose=0) for n in (2, 7))
+    for of in (analysis.activity, analysis.operations, analysis.energy, analysis.accuracy_over_time):
         for row, other in zip(of(two).rows, of(seven).rows, strict=True):
             assert row == pytest.approx(other)
-    with pytest.raises(ValueError, match="`batch_size` must be"):
-        analysis.compare({"a": model}, images, labels, batch_size=0, verbose=0)

@@ -103,15 +103,6 @@ def test_neurons_take_the_reset_and_the_dropout():
     assert neurons["fc1"].dropout == 0.3 and neurons["conv1"].dropout == 0
 
 
-def test_poisson_input_and_scale():
-    ann = trained_looking(plain())
-    expected = logits_of(ann, IMAGES)
-    encoder = ksbp.PoissonEncoder(800, scale=0.5, seed=0)
-    snn = ksbp.convert_to_snn(ann, IMAGES, method="max", encoder=encoder)
-    found = snn.predict(IMAGES[:6], verbose=0)
-    assert np.abs(found - expected[:6]).max() < 0.15 * np.abs(expected).max()
-
-
 def test_images_that_an_encoder_cuts_off():
     front = [keras.Input((6, 6, 1)), layers.Rescaling(4.0)]
     ann = keras.Sequential([*front, layers.Conv2D(2, 3, activation="relu"), layers.Flatten(), layers.Dense(2)])

@@ -81,16 +81,15 @@ def test_few_steps_round_to_the_nearest():
     data = np.random.default_rng(2).uniform(-1, 1, (120, 5)).astype("float32")
     ann = one_layer()
     activations = np.asarray(ann.layers[0](data))
-    for how in ({"method": "mse"}, {"percentile": 99.0}):
-        snn = ksbp.convert_to_snn(ann, data, 8, initial_membrane=0.5, **how)
-        cell = snn.get_layer("time").cell.cells[0]
-        norm = float((np.asarray(ann.layers[0].kernel) / np.asarray(cell.synapse.kernel)).mean())
-        if "percentile" in how:  # of all 120 images, which come in three batches
-            assert norm == pytest.approx(np.percentile(activations, 99.0), rel=1e-5)
-        rate = activity_of(snn)(input_over_time(snn)(data))["fc1"]["spike_count"].numpy() / 8
-        expected = counted(np.asarray(data @ np.asarray(ann.layers[0].kernel), "float64")
-                           + np.asarray(ann.layers[0].bias), norm, 8, 0.5)  # fmt: skip
-        assert (np.abs(norm * rate - expected) < 1e-4).mean() > 0.995  # but for ties
+    by_percentile = ksbp.convert_to_snn(ann, data, 8, percentile=99.0)
+    snn = ksbp.convert_to_snn(ann, data, 8, method="mse", initial_membrane=0.5)
+    kernels = [np.asarray(of.get_layer("time").cell.cells[0].synapse.kernel) for of in (by_percentile, snn)]
+    norm_of_percentile, norm = (float((np.asarray(ann.layers[0].kernel) / kernel).mean()) for kernel in kernels)
+    # of all 120 images, which come in three batches
+    assert norm_of_percentile == pytest.approx(np.percentile(activations, 99.0), rel=1e-5)
+    rate = activity_of(snn)(input_over_time(snn)(data))["fc1"]["spike_count"].numpy() / 8
+    expected = counted(data.astype("float64") @ ann.layers[0].kernel.numpy() + ann.layers[0].bias.numpy(), norm, 8, 0.5)
+    assert (np.abs(norm * rate - expected) < 1e-4).mean() > 0.995  # but for ties
 
 
 @pytest.mark.parametrize("make", [slow(residual), one_layer])

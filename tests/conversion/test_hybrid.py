@@ -59,12 +59,8 @@ def test_constraints_and_regularizers_of_the_old_weights_are_not_put_on_the_new_
         cell = ksbp.SequentialCell([ksbp.LIFCell(hidden), ksbp.ReadoutCell(layers.Dense(3))])
         outputs = ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(10)(inputs))
         model = ksbp.fold_batch_normalization(keras.Model(inputs, outputs))
-    before = model.get_weights()
     assert not model.losses
-    model.compile(keras.optimizers.SGD(0.0), "mse")
-    model.fit(X, np.zeros((16, 3)), verbose=0)
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+    assert len(model.trainable_weights) == 4 and all(weight.constraint is None for weight in model.trainable_weights)
 
 
 def test_frozen_layers_stay_frozen():

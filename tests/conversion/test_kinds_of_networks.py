@@ -6,9 +6,8 @@ import pytest
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.conversion.limit import in_the_limit
-from tests.conversion.test_convert import error, logits_of, trained_looking
+from tests.conversion.test_convert import logits_of, trained_looking
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 3)).astype("float32")
 
@@ -183,15 +182,6 @@ def without_end(ann):
     if isinstance(last, layers.Dense):
         last.activation = keras.activations.linear
     return ann
-
-
-def test_error_falls_as_one_over_the_number_of_steps():
-    ann = made(bottlenecks)
-    snn = ksbp.convert_to_snn(ann, IMAGES, 400, method="max")
-    expected = logits_of(without_end(ann), IMAGES)
-    after_50 = snn.get_layer("time")(input_over_time(snn)(IMAGES, training=False)[:, :50])
-    few, many = (error(found, expected) for found in (after_50, snn.predict(IMAGES, verbose=0)))
-    assert many < few / 3 and many < 0.06
 
 
 @pytest.mark.parametrize("build", KINDS)

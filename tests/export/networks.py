@@ -117,7 +117,7 @@ def in_the_library(model, inputs):
     """
     layer = model.layers[-1]
     stepper = ksbp.SpikingRNN(layer.cell, layer.gradient, return_state=True)
-    step = tf.function(lambda now, states: stepper(now, initial_state=states))
+    step = tf.function(lambda now, states: stepper(now, initial_state=states), autograph=False)
     neurons = layer.cell.neurons()
     start = states = stepper.get_initial_state(len(inputs))
     outputs, silent = [], []
@@ -128,7 +128,8 @@ def in_the_library(model, inputs):
     entries = [(neuron, entry) for neuron in neurons for entry in neuron.carried_shapes]
     over_time = zip(entries, zip(*silent, strict=True), strict=False)
     given = {f"{entry}_{n.name}": np.stack(values, axis=1) for (n, entry), values in over_time if n.carries_state}
-    window, activity = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]))(inputs)
+    both = tf.function(lambda inputs: (layer(inputs), layer.observe(inputs)[1]), autograph=False)
+    window, activity = both(inputs)
     num_spikes = sum(np.sum(neuron["spike_count"]) for neuron in activity.values() if "spike_count" in neuron)
     return {**given, "outputs": np.stack(outputs, axis=1), "window": window.numpy(), "num_spikes": num_spikes}
 

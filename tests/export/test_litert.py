@@ -1,5 +1,7 @@
 """LiteRT: the numbers of the library in a process without it and without TensorFlow."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -24,18 +26,6 @@ from tests.slow import slow
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert to run the files")
 
 
-@pytest.mark.parametrize("network", [lenet, *(slow(network) for network in (recurrent, averages))])
-def test_window_and_steps_in_a_fresh_process(tmp_path, network):
-    model, expected = exact(network(num_steps=40)), expected_of(network)
-    files = {form: tmp_path / f"{form}.tflite" for form in ("window", "step")}
-    for form, file in files.items():
-        ksbp.export.export_litert(model, file, form=form, batch_size=3)
-    results = in_a_fresh_process(files.values(), spikes(), tmp_path)
-    for form, given in zip(files, results, strict=True):
-        assert ("window" in given) == (form == "window")
-        assert_the_same(given, expected)
-
-
 def rounded(model, file):
     """The model with the 8-bit weights of a LiteRT file; how many of its weight tensors have 8 bits."""
     reader = interpreter.Interpreter(str(file))
@@ -53,35 +43,32 @@ def rounded(model, file):
     return model, found
 
 
-def test_int8_weights_are_rounded_weights_and_nothing_else(tmp_path):
-    model = lenet(num_steps=20)
-    inputs = spikes(num_steps=20, low=0)
-    ksbp.export.export_litert(model, tmp_path / "float.tflite", form="step", batch_size=3)
-    files = {form: tmp_path / f"{form}.tflite" for form in ("step", "window")}
-    for form, file in files.items():
-        ksbp.export.export_litert(model, file, form=form, batch_size=3, weights="int8")
-    step, window = in_a_fresh_process(files.values(), inputs, tmp_path)
-    given = step | window
-    assert (tmp_path / "step.tflite").stat().st_size < 0.4 * (tmp_path / "float.tflite").stat().st_size
-    model, found = rounded(model, tmp_path / "step.tflite")
+@pytest.mark.parametrize("network", [lenet, *(slow(network) for network in (recurrent, averages))])
+def test_window_and_steps_in_a_fresh_process(tmp_path, network):
+    """With weights of 8 bits, of a folded batch normalisation too: rounded weights and nothing else."""
+    model, expected = exact(network(num_steps=40)), expected_of(network)
+    files = {(form, weights): tmp_path / f"{form}_{weights}.tflite" for weights, form in itertools.product(
+        ("float32",) if network is recurrent else ("float32", "int8"), ("window", "step")
+    )}  # fmt: skip
+    for (form, weights), file in files.items():
+        ksbp.export.export_litert(model, file, form=form, weights=weights, batch_size=3)
+    results = dict(zip(files, in_a_fresh_process(files.values(), spikes(), tmp_path), strict=True))
+    for (form, weights), given in results.items():
+        assert ("window" in given) == (form == "window")
+        if weights == "float32":
+            assert_the_same(given, expected)
+    if network is recurrent:
+        return
+    given = results["step", "int8"]
+    assert files["step", "int8"].stat().st_size < 0.4 * files["step", "float32"].stat().st_size
+    model, found = rounded(ksbp.fold_batch_normalization(model), files["step", "int8"])
     assert found >= 2
-    assert share_flipped(given, in_the_library(model, inputs)) <= 0.001
-    np.testing.assert_allclose(given["outputs"][:, -1], 20 * given["window"], rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_int8_weights_of_a_network_with_batch_normalization_are_those_of_the_folded_one(tmp_path):
-    model = exact(averages(num_steps=20))
-    inputs = spikes(num_steps=20, low=0)
-    ksbp.export.export_litert(model, tmp_path / "step.tflite", form="step", batch_size=3, weights="int8")
-    (given,) = in_a_fresh_process([tmp_path / "step.tflite"], inputs, tmp_path)
-    folded, found = rounded(ksbp.fold_batch_normalization(model), tmp_path / "step.tflite")
-    assert found >= 2
-    assert share_flipped(given, in_the_library(folded, inputs)) <= 0.001
+    assert share_flipped(given, in_the_library(model, spikes())) <= 0.001
+    np.testing.assert_allclose(given["outputs"][:, -1], 40 * results["window", "int8"]["window"], rtol=0, atol=1e-5)
 
 
 def test_constant_currents_from_images(tmp_path):
-    model = lenet(encoder=ksbp.ConstantEncoder(5, largest=16.0))
+    model = small(encoder=ksbp.ConstantEncoder(5, largest=16.0))
     ksbp.export.export_litert(model, tmp_path / "images.tflite", inputs="images", batch_size=2)
     serve = interpreter.Interpreter(str(tmp_path / "images.tflite")).get_signature_runner("images")
     images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 1)).astype("float32")
@@ -100,20 +87,10 @@ def test_latencies_from_images(tmp_path, options):
     np.testing.assert_allclose(serve(images=images)["outputs"], expected, atol=1e-7)
 
 
-def test_an_output_at_each_step(tmp_path):
-    inputs = keras.Input((6, 12, 12, 1))
-    model = keras.Model(inputs, ksbp.SpikingRNN(lenet().layers[-1].cell, return_sequences=True)(inputs))
-    ksbp.export.export_litert(model, tmp_path / "window.tflite", batch_size=3)
-    serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")
-    expected = model(spikes(num_steps=6))
-    assert expected.shape == (3, 6, 4)
-    np.testing.assert_allclose(serve(spikes=spikes(num_steps=6))["outputs"], expected, atol=1e-5)
-
-
 def test_a_window_that_runs_backwards(tmp_path):
     """Without steps in the inputs: `num_steps` of the file are those asked for."""
     inputs = keras.Input((None, 12, 12, 1))
-    cell = exact(lenet(encoder=None)).layers[-1].cell
+    cell = exact(small(encoder=None)).layers[-1].cell
     model = keras.Model(inputs, ksbp.SpikingRNN(cell, go_backwards=True)(inputs))
     ksbp.export.export_litert(model, tmp_path / "window.tflite", num_steps=7, batch_size=3)
     serve = interpreter.Interpreter(str(tmp_path / "window.tflite")).get_signature_runner("spikes")

@@ -97,7 +97,10 @@ def test_calibrated_rates_are_those_of_the_steps_that_exist(made):
 @FEW
 def test_statistics_are_those_of_the_layer_with_the_mask(made):
     model, inputs = made(cell_of(keras.layers.BatchNormalization()))
+    before = [weight.numpy() for weight in model.trainable_weights]
     ksbp.training.update_statistics(model, inputs)
+    for now, then in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(now, then)
     parts = model._flatten_layers()
     synapse = next(part for part in parts if isinstance(part, ksbp.SpikingRNN)).cell.cells[0].synapse
     series = tf.cast(seen(inputs), tf.float32).numpy() * MASK[..., None]
@@ -109,7 +112,7 @@ def test_statistics_are_those_of_the_layer_with_the_mask(made):
 
 @pytest.mark.parametrize(
     ("made", "backwards"),
-    slow_except(itertools.product(FORMS, (False, True)), *((form, False) for form in FORMS), (given, True)),
+    slow_except(itertools.product(FORMS, (False, True)), (given, True), *((form, False) for form in FORMS[1:])),
 )
 def test_traces(made, backwards, tmp_path):
     """Of the model, and of the same one that was saved."""
@@ -132,13 +135,16 @@ def test_traces(made, backwards, tmp_path):
 def test_callbacks(made, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     model, inputs = made(cell_of())
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile("sgd", "mse")
     health = ksbp.callbacks.Health(inputs)
     board = ksbp.callbacks.SpikingTensorBoard(tmp_path, inputs)
     written = {}
     for kind in ("scalar", "histogram"):
         monkeypatch.setattr(tf.summary, kind, written.__setitem__)
-    model.fit(inputs, np.zeros((6, 3)), verbose=0, callbacks=[health, board])
+    for callback in (health, board):
+        callback.set_model(model)
+        callback.on_train_begin()
+        callback.on_epoch_begin(0)
     _, counts = alone(model, inputs)
     rate = pytest.approx(counts.sum() / (20 * LENGTHS.sum()))
     assert health.firing_rates == {"hidden": rate} and written["firing_rate/hidden"] == rate

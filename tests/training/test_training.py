@@ -44,12 +44,12 @@ def test_it_learns_real_digits(gradient, policy):
 
 
 def test_a_global_policy_of_mixed_precision():
-    x, y = digits()
     keras.config.set_dtype_policy("mixed_bfloat16")
-    model = compiled(model_for_digits(**ONE_LAYER))
-    history = model.fit(x[:256], y[:256], batch_size=32, epochs=2, verbose=0).history
-    assert history["loss"][1] < history["loss"][0]
-    assert model.output.dtype == "float32"
+    model = model_for_digits(**ONE_LAYER)
+    assert {n.synapse.compute_dtype for n in model.get_layer("time").cell.neurons()} == {"bfloat16"}
+    assert model(np.ones((2, 8, 8, 1), "float32")).dtype == "float32" and {w.dtype for w in model.weights} == {
+        "float32"
+    }
 
 
 def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path):
@@ -106,37 +106,11 @@ def test_jit_compile_gives_the_same_training(gradient, network):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("encoder", "value", "name"), [("poisson", -np.inf, "images_has"), (None, np.nan, "sequences_has")]
-)
-def test_nan_or_infinity_in_the_first_batch_stops_fit(encoder, value, name):
+def test_infinity_in_the_first_batch_stops_fit():
     """The error names the argument before the stack, not only behind it."""
-    x, y = digits()
-    x = x[:64].copy()
-    x[5, 0, 0, 0] = value
-    if encoder is None:
-        x = np.repeat(x[:, None], 12, axis=1)
-    model = compiled(model_for_digits(encoder=encoder, **ONE_LAYER))
+    x, layer = np.ones((8, 3), "float32"), ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
+    x[5, 0] = -np.inf
+    model = compiled(keras.Sequential([keras.Input((3,)), ksbp.PoissonEncoder(4), layer]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="NaN") as error:
-        model.fit(x, y[:64], batch_size=32, epochs=1, verbose=0)
-    assert name in str(error.value).partition("most recent call last")[0]
-
-
-def test_memory_of_the_backward_pass_does_not_grow_with_time():
-    """The graph of the gradients has no gradient of the time loop; bptt, as a check of the check, has one."""
-
-    def loops(gradient):
-        model = model_for_digits(gradient, encoder=None, num_steps=None, **ONE_LAYER)
-        model.get_layer("time").block_size = 3
-
-        @tf.function
-        def gradients(spikes):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(model(spikes, training=True) ** 2)
-            return tape.gradient(loss, model.trainable_variables)
-
-        graph = gradients.get_concrete_function(tf.zeros((2, 12, 8, 8, 1))).graph
-        return [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
-
-    assert len(loops("accumulated")) == 1
-    assert len(loops("bptt")) == 2
+        model.fit(x, np.zeros(8), batch_size=4, epochs=1, verbose=0)
+    assert "images_has" in str(error.value).partition("most recent call last")[0]
