@@ -37,7 +37,7 @@ def counter(
         sums = [_sum_of_sample(tf.cast(x, tf.float32)) for x in fired]
         return [tf.stack(sums, 1), tf.stack(operations, 1) if operations else none]
 
-    @tf.function
+    @tf.function(autograph=False)
     def count(sequences, mask=None):
         if sequences.dtype.is_bool or sequences.dtype.is_unsigned:  # lack what is needed below
             sequences = tf.cast(sequences, tf.float32)

@@ -153,7 +153,7 @@ def as_run(
     encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
     encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
     if encoded:  # which eagerly would run image by image
-        encode = tf.function(encode, reduce_retracing=True)
+        encode = tf.function(encode, reduce_retracing=True, autograph=False)
     count = counter(layer, paths, fans)
     neurons = {n.name: math.prod(n.output_shape_of_step) for n in layer.cell.neurons() if n.emits == "spikes"}
 

@@ -25,7 +25,7 @@ def activity_of(model: keras.Model) -> Callable[..., Activity]:
     """A function from a batch of sequences, and their mask, to the activity of all neurons, first at rest."""
     layer = spiking_layer(model)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def activity(sequences: tf.Tensor, mask: tf.Tensor | None = None) -> Activity:
         return layer.observe(sequences, layer.get_initial_state(tf.shape(sequences)[0]), mask)[1]
 
@@ -72,7 +72,7 @@ def traces_of_spikes(
             keep_outputs=False, zero_output_for_mask=False, unroll=False, differentiable=False, trace=trace,
         ).traces  # fmt: skip
 
-    values = [value.numpy() for value in tf.function(over_time).get_concrete_function()()]
+    values = [value.numpy() for value in tf.function(over_time, autograph=False).get_concrete_function()()]
     found = {neuron.name: {"membrane": value} for neuron, value in zip(neurons, values, strict=False)}
     for name, value in zip(spiking, values[len(neurons) :], strict=True):
         found[name]["spikes"] = value

@@ -107,7 +107,7 @@ def calibrate(
     spikes = encode(model, inputs)
     observe = activity_of(model)
     normalizations = learning_normalizations(layer.cell)
-    one_more = tf.function(lambda x, mask: take_statistics(layer, x, mask))
+    one_more = tf.function(lambda x, mask: take_statistics(layer, x, mask), autograph=False)
     constrained = [v for name in to_scale for source in sources[name] for v in source.trainable_weights]
     statistics = [v for norm in normalizations for v in norm.non_trainable_weights]
     with _restored_on_error([*constrained, *statistics]):
@@ -151,7 +151,7 @@ def update_statistics(model: keras.Model, inputs: Any) -> None:
     layer = spiking_layer(model)
     check_finite_weights(model)
     _check_statistics_in_front(model)
-    tf.function(take_statistics)(layer, *encode(model, inputs))
+    tf.function(take_statistics, autograph=False)(layer, *encode(model, inputs))
 
 
 def _check_statistics_in_front(model: keras.Model) -> None:

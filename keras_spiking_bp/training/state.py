@@ -89,7 +89,7 @@ def as_saved(value: Any) -> np.ndarray:
 def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
     """A function that stacks `read()` of each replica of each worker: (replicas, ...). All must call it."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def gather():
         replica = tf.distribute.get_replica_context()
         return [replica.all_gather(tf.expand_dims(value, 0), axis=0) for value in read()]
@@ -100,7 +100,7 @@ def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor
 def assign_to_replicas(model: keras.Model, pairs: Sequence[tuple[Any, np.ndarray]]) -> None:
     """Gives these variables, on each replica, their values (replicas, ...)."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def assign():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         for variable, values in pairs:
