@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from typing import Any
 
 import keras
@@ -108,7 +109,7 @@ class CompositeCell(CellOfParts):
                 output, after = node.layer.run(operands[0], before, block.for_value(same), *others)
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                output = _joined(node.layer, operands)
+                output = _joined(nodes, len(values), operands)
             else:
                 output = output_of(node.layer, operands[0], block.for_value(same))
             values.append(output)
@@ -119,14 +120,14 @@ class CompositeCell(CellOfParts):
         self, total_inputs: tf.Tensor, states: list[State], num_steps: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
         """The chain rule on sums over time, layer by layer; of networks without recurrent synapses."""
-        left, totals = iter(states), []  # type: ignore[var-annotated]
-        for node in self.nodes():
+        nodes, left, totals = self.nodes(), iter(states), []  # type: ignore[var-annotated]
+        for node in nodes:
             first, *others = _inputs(node, total_inputs, totals)
             if isinstance(node.layer, Cell):
                 own = [next(left) for _ in node.layer.neurons()]
                 total = node.layer.accumulate(first, own, num_steps, training, *([others] if others else []))
             elif isinstance(node.layer, JOINS):
-                total = _joined(node.layer, [first, *others])
+                total = _joined(nodes, len(totals), [first, *others])
             else:
                 total = total_of(node.layer, first, num_steps, training)
             totals.append(total)
@@ -136,9 +137,9 @@ class CompositeCell(CellOfParts):
         self, inputs: Operands, totals: list[tf.Tensor], states: list[State], blocks: list[Block], num_steps: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`, layer by layer: the statistics of a layer are known before its steps."""
-        left, new_states = iter(states), []
+        nodes, left, new_states = self.nodes(), iter(states), []
         values, repeated, sums = [], [], []  # type: list[Any], list[bool], list[tf.Tensor]
-        for node in self.nodes():
+        for node in nodes:
             of_blocks = [
                 _operands(node, first, [value[i] for value in values], block, repeated)
                 for i, ((first,), block) in enumerate(zip(inputs, blocks, strict=True))
@@ -150,8 +151,8 @@ class CompositeCell(CellOfParts):
                 outputs, after, total = node.layer.run_with_totals(operands, total_operands, before, here, num_steps)
                 new_states += after
             elif isinstance(node.layer, JOINS):
-                total = _joined(node.layer, total_operands)
-                outputs = [_joined(node.layer, tensors) for tensors in operands]
+                total = _joined(nodes, len(values), total_operands)
+                outputs = [_joined(nodes, len(values), tensors) for tensors in operands]
             else:
                 firsts = [value for (value,) in operands]
                 outputs, total = by_the_batch(node.layer, firsts, total_operands[0], here, num_steps)
@@ -193,9 +194,16 @@ def _build_join(node: Node, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(node.layer.compute_output_shape(with_batch))[1:]
 
 
-def _joined(layer: keras.layers.Layer, values: list[tf.Tensor]) -> tf.Tensor:
-    """A sum or a concatenation, in float32."""
+def _joined(nodes: list[Node], i: int, values: list[tf.Tensor]) -> tf.Tensor:
+    """A sum or a concatenation, the node `i`, in float32."""
     values = [tf.cast(value, tf.float32) for value in values]
-    if isinstance(layer, keras.layers.Add):
-        return functools.reduce(sum_of_currents, values)
-    return tf.concat(values, layer.axis)
+    if isinstance(nodes[i].layer, keras.layers.Add):
+        return functools.reduce(operator.add if _is_of_neurons(nodes, i) else sum_of_currents, values)
+    return tf.concat(values, nodes[i].layer.axis)
+
+
+def _is_of_neurons(nodes: list[Node], i: int) -> bool:
+    """Whether a node is a layer of neurons, or joins such layers alone."""
+    if i == CELL_INPUT or isinstance(nodes[i].layer, NeuronCell):
+        return i != CELL_INPUT
+    return isinstance(nodes[i].layer, JOINS) and all(_is_of_neurons(nodes, j) for j in nodes[i].inputs)

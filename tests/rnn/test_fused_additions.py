@@ -29,9 +29,9 @@ def conv(name, kind=keras.layers.Conv2D):
     return kind(3, 3, padding="same", bias_initializer="normal", name=name)
 
 
-def joined(kind=keras.layers.Conv2D):
+def joined(kind=keras.layers.Conv2D, neurons=None):
     nodes = [
-        (conv("first", kind), "input"),
+        ((neurons or (lambda layer, name: layer))(conv("first", kind), name="first"), "input"),
         (conv("second", kind), "first"),
         (keras.layers.Add(name="sum"), ["second", "first"]),
         (ksbp.LIFCell(conv("third", kind), name="neurons"), "sum"),
@@ -70,7 +70,8 @@ def not_serial(model, images, training=False):
 
 @pytest.mark.parametrize(("make", "images"), [
     (joined, IMAGES), (lambda: joined(keras.layers.Conv3D), IMAGES[..., None]),
-], ids=["2D", "3D"])  # fmt: skip
+    (lambda: joined(neurons=ksbp.LIFCell), IMAGES),
+], ids=["2D", "3D", "to spikes"])  # fmt: skip
 def test_additions_of_a_graph_are_not_fused(make, images, monkeypatch):
     assert not_serial(network(make(), images.shape[1:]), images) == []
     monkeypatch.setattr(composite, "sum_of_currents", operator.add)
