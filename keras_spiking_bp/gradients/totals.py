@@ -31,8 +31,7 @@ def spike_total(net: tf.Tensor, total: tf.Tensor, slope: tf.Tensor | float) -> t
 def total_over_steps(sequences: tf.Tensor, total: tf.Tensor) -> tf.Tensor:
     """The sum of the inputs over the steps (simulated, in `total`), with its derivative.
 
-    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient; `sequences`
-    are zero at masked steps, whatever was given there, so that these pass none on.
+    Forward: `total`, shape (B, ...). Backward: each step of `sequences` (B, T, ...) gets the same gradient.
     """
     if not sequences.dtype.is_floating:
         return total

@@ -83,11 +83,11 @@ def run_window(
 ) -> Window:
     """Runs `cell` over the time steps of `sequences` (B, T, ...), in blocks.
 
-    At a masked step (mask (B, T) is False) states are kept, and the output is that of the previous step, or zero with
-    `zero_output_for_mask`; before the first step the potential of the readout, or no spikes. `differentiable` reads the
-    inputs so that a gradient through the loop is cheap; otherwise they are sliced in place, without a copy. `constant`
-    is the input (B, ...) of each step, where all have the same. `statistics` are those of batch normalisation that
-    learns: the whole window is then one block.
+    At a masked step (mask (B, T) is False), where `sequences` are zero, states are kept, and the output is that of the
+    previous step, or zero with `zero_output_for_mask`; before the first step the potential of the readout, or no
+    spikes. `differentiable` reads the inputs so that a gradient through the loop is cheap; otherwise they are sliced in
+    place, without a copy. `constant` is the input (B, ...) of each step, where all have the same. `statistics` are
+    those of batch normalisation that learns: the whole window is then one block.
     """
     static_steps, spikes = sequences.shape[1], cell.emits == "spikes"
     num_steps = static_steps if static_steps is not None else tf.shape(sequences)[1]
@@ -105,7 +105,7 @@ def run_window(
         kept = [output] if keep_outputs else []
         kept += trace.of_step(inputs, states, after) if trace else []
         total = total + block.for_value(repeated=False).sum(output) if spikes else total
-        total_input = total_input + block.sum(block.masked(inputs)) if sum_inputs else total_input
+        total_input = total_input + block.sum(inputs) if sum_inputs else total_input
         return (total, total_input, after), kept
 
     def segment(start: Any, count: Any, size: Any, carry: tuple) -> tuple[tuple, list[tf.Tensor]]:
@@ -199,7 +199,7 @@ def run_with_totals(
         of_block = None if mask is None else mask[:, start : start + steps]
         blocks.append(Block(steps, of_block, constant is not None, statistics))
         inputs.append(blocks[-1].fold(sequences[:, start : start + steps]) if constant is None else constant)
-    total_input = tf.add_n([block.sum(block.masked(x)) for block, x in zip(blocks, inputs, strict=True)])
+    total_input = tf.add_n([block.sum(x) for block, x in zip(blocks, inputs, strict=True)])
     total_input = total_over_steps(sequences, tf.stop_gradient(total_input))
     seen = tf.cast(tf.shape(sequences)[1] if mask is None else tf.math.count_nonzero(mask, axis=1), tf.float32)
     outputs, after, total = cell.run_with_totals(

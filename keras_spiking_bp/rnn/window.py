@@ -42,9 +42,8 @@ def without_masked(sequences: tf.Tensor, mask: Any, layer: str) -> tuple[tf.Tens
         mask = tf.cast(mask, tf.bool)
         check_mask(mask, sequences)
         mask = tf.ensure_shape(mask, sequences.shape[:2])
+        sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
     if sequences.dtype.is_floating:  # a NaN would silently become the absence of spikes
-        if mask is not None:
-            sequences = tf.where(per_step(mask, sequences), sequences, tf.zeros_like(sequences))
         sequences = finite("sequences", sequences, layer)
     return sequences, mask
 
