@@ -204,6 +204,7 @@ def _joined(nodes: list[Node], i: int, values: list[tf.Tensor]) -> tf.Tensor:
 
 def _is_of_neurons(nodes: list[Node], i: int) -> bool:
     """Whether a node is a layer of neurons, or joins such layers alone."""
-    if i == CELL_INPUT or isinstance(nodes[i].layer, NeuronCell):
-        return i != CELL_INPUT
-    return isinstance(nodes[i].layer, JOINS) and all(_is_of_neurons(nodes, j) for j in nodes[i].inputs)
+    if i == CELL_INPUT:
+        return False
+    layer, inputs = nodes[i].layer, nodes[i].inputs
+    return isinstance(layer, NeuronCell) or (isinstance(layer, JOINS) and all(_is_of_neurons(nodes, j) for j in inputs))
