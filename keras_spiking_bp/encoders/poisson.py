@@ -49,22 +49,11 @@ class PoissonEncoder(SavesItsSeed, Encoder):
 
         Those of an image depend only on the seed and its batch position.
         """
-        images = tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32)
-
-        def spikes_of(image_and_index):
-            image, index = image_and_index
-            own_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            probability = tf.minimum(self.scale * tf.abs(image), 1.0)
-            fired = draws_below(probability, tf.concat([[self.num_steps], tf.shape(image)], 0), own_seed)
-            return tf.cast(fired, tf.int8) * tf.cast(tf.sign(image), tf.int8)
-
-        # image by image: the draws of a whole batch would take four times the memory of its spikes
-        return tf.map_fn(
-            spikes_of,
-            (images, tf.range(tf.shape(images)[0])),
-            fn_output_signature=tf.TensorSpec((self.num_steps, *images.shape[1:]), tf.int8),
-            parallel_iterations=None if tf.executing_eagerly() else 2,
-        )
+        images = tf.expand_dims(tf.cast(self._checked(tf.convert_to_tensor(images)), tf.float32), 1)
+        shape = tf.concat([tf.shape(images)[:1], [self.num_steps], tf.shape(images)[2:]], 0)
+        fired = draws_below(tf.minimum(self.scale * tf.abs(images), 1.0), shape, seed)
+        spikes = tf.cast(fired, tf.int8) * tf.cast(tf.sign(images), tf.int8)  # zero where the probability is
+        return tf.ensure_shape(spikes, (images.shape[0], self.num_steps, *images.shape[2:]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}

@@ -57,10 +57,13 @@ def test_xla_draws_the_same_spikes_and_dropout_masks():
         np.testing.assert_array_equal(compiled, plain)
 
 
-def test_draws_are_those_of_uniform_floats():
-    probabilities = tf.constant([0.0, 1e-9, 2.0**-23, 0.1, 0.5, 0.999999, 1.0])
-    draws = tf.random.stateless_uniform((10_000, 7), (1, 2))
+def test_draws_are_those_of_16_bits():
+    probabilities = np.array([1e-9, 2.0**-16, 2.0**-16 + 1e-8, 0.1, 0.5, 0.999999, 1.0], "float32")
+    bits = tf.random.stateless_uniform([7 * 5_000], (1, 2), None, None, tf.int32, alg="philox").numpy()
+    draws = (bits.view("int16").reshape(10_000, 7).astype("float64") + 2**15) / 2**16
     np.testing.assert_array_equal(draws_below(probabilities, (10_000, 7), (1, 2)), draws < probabilities)
+    odd = draws_below(probabilities, (3, 7), (1, 2))
+    np.testing.assert_array_equal(odd, draws[:3] < probabilities)
 
 
 # --- time to first spike, changes -------------------------------------------------------------------------------------
