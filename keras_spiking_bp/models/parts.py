@@ -101,7 +101,7 @@ class Parts:
         padding = "same" if padded_by_keras else "valid"
         how = {"padding": padding, "use_bias": False, "kernel_initializer": self._initializer(), **self._of_images}
         layer = keras.layers.Conv2D(filters, kernel_size, strides, **how)
-        before = [] if padded_by_keras else [keras.layers.ZeroPadding2D(kernel_size // 2, **self._of_images)]
+        before = [] if padded_by_keras else [keras.layers.ZeroPadding2D((kernel_size - 1) // 2, **self._of_images)]
         return self._normalized([*before, layer], std)
 
     def subsampled(self, strides: int, name: str | None = None) -> keras.layers.Layer:

@@ -15,7 +15,7 @@ from keras_spiking_bp.utils.validation import check_image_shape, check_positive_
 def spiking_vgg(
     input_shape: Shape,
     classes: int,
-    stages: Sequence[tuple[int, int] | str],
+    stages: Sequence[tuple[int, ...] | str],
     dense_units: Sequence[int],
     *,
     preset: str = "deep",
@@ -29,7 +29,8 @@ def spiking_vgg(
     Args:
         input_shape: shape of one image, (H, W, C). Divide 8-bit images by 255.
         classes: number of classes, at least 1.
-        stages: in order, `(filters, kernel_size)` for a "same" convolution with LIF neurons, `"pool"` for 2x2 pooling.
+        stages: in order, `(filters, kernel_size)` or `(filters, kernel_size, strides)` for a convolution with LIF
+            neurons, padded on all sides, `"pool"` for 2x2 pooling.
         dense_units: sizes of the fully connected LIF layers between the stages and the readout.
         preset: the settings below. `"deep"`, for few time steps: `num_steps=4`, `encoder="constant"`,
             `normalization="batch"`, `pooling="average"`, `threshold=2`, `reset_mechanism="subtract"`,
@@ -135,7 +136,7 @@ def spiking_vgg7(
 
     Arguments and result: as `spiking_vgg`.
     """
-    stages: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
+    stages: list[tuple[int, ...] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool", (256, 3), "pool"]
     settings = {"name": "spiking_vgg7", **settings}
     return spiking_vgg(input_shape, classes, stages, [1024], num_steps=num_steps, **settings)
 
@@ -168,7 +169,7 @@ def spiking_vgg9(
         >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
         (1, 10)
     """
-    twice: list[tuple[int, int] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
+    twice: list[tuple[int, ...] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
     stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
     layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [1024]}
     return _with_weights(weights, "vgg9", num_steps, {"name": "spiking_vgg9", **settings}, **layers)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.models import spiking_lenet, spiking_vgg
@@ -22,6 +23,16 @@ def test_lenet_is_the_paper_s():
 def small(**kwargs):
     arguments = {"stages": [(4, 3), "pool"], "dense_units": [16], "num_steps": 5, **kwargs}
     return spiking_vgg((8, 8, 2), 3, **arguments, preset="paper")
+
+
+@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5])
+def test_a_stage_with_strides_is_padded_on_all_sides(kernel_size):
+    conv = small(stages=[(4, kernel_size, 2)]).get_layer("time").cell.cells[0].synapse
+    conv.layers[-1].kernel.assign(tf.ones_like(conv.layers[-1].kernel))
+    summed = conv(np.ones((1, 8, 8, 2), "float32")).numpy()
+    assert summed.shape == (1, 4, 4, 4)
+    if kernel_size % 2 == 0:  # else it reaches over the left and the upper border only
+        np.testing.assert_array_equal(summed, summed[:, ::-1, ::-1])
 
 
 def test_a_seed_of_64_bits():
