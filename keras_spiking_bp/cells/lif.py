@@ -57,7 +57,7 @@ class LIFCell(SavesItsSeed, NeuronCell):
         surrogate: surrogate derivative of a spike: `"triangle"`, `"atan"`, `"sigmoid"`, `"fast_sigmoid"`, or an
             instance of a class of `surrogates`; `"bounded"` for that of a count between its bounds
             (`gradient="accumulated"`). None: the paper's derivative, from the spikes alone; in a `RecurrentCell`
-            `"atan"`.
+            `"fast_sigmoid"`.
         initial_membrane: membrane potential before the first step, as a fraction of the threshold,
             0 <= initial_membrane < 1. At 0.5, with `reset_mechanism="subtract"`, the spike counts of a constant current
             are rounded to the nearest integer, not down, which matters with few steps.

@@ -25,8 +25,9 @@ class RecurrentCell(CompositeCell):
     with `LIFCell(synaptic_beta=...)`, `RSynaptic` in snnTorch; `Linear -> CubaLIF` with an edge back in NIR.)
 
     Args:
-        cell: a `LIFCell`: the synapse of the inputs, and the neurons. One without a surrogate gets `"atan"`: with the
-            paper's derivative recurrent neurons do not learn.
+        cell: a `LIFCell`: the synapse of the inputs, and the neurons. One without a surrogate gets
+            `"fast_sigmoid"`: with the paper's derivative recurrent neurons do not learn, and with a wider surrogate
+            the gradient grows from step to step.
         recurrent: a Keras layer from the spikes of `cell` to the shape of its current, such as
             `keras.layers.Dense(units, use_bias=False)` with as many units as neurons (all to all), or a convolution.
 
@@ -53,7 +54,7 @@ class RecurrentCell(CompositeCell):
             )
         self.cell, self.recurrent = cell, recurrent  # in this order, which is that of the weights
         self.cell.feeds_back = True
-        self.cell.surrogate = cell.surrogate or surrogates.ATan()
+        self.cell.surrogate = cell.surrogate or surrogates.FastSigmoid()
 
     def nodes(self) -> list[Node]:
         return [

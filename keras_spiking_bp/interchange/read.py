@@ -64,7 +64,8 @@ def from_nir(
             do not say so (snnTorch).
         surrogate: of all neurons, as in `LIFCell`, a function of the potentials in the graph, to train further as in
             the library that wrote it, with `gradient="bptt"`: readouts then differentiate their leak, too. None: the
-            paper's derivative; that of `"atan"` for neurons without memory, as a `Threshold`, and for recurrent ones.
+            paper's derivative; that of `"atan"` for neurons without memory, as a `Threshold`; recurrent ones as in
+            `RecurrentCell`.
 
     Returns:
         A `keras.Model`, from spikes (or images) to `V[T] / T`, or to firing rates where the graph ends in spikes;
