@@ -24,8 +24,8 @@ from benchmarks.machine import hide_gpus
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
 NETWORKS = {
-    "LeNet on MNIST": lambda: ksbp.models.spiking_lenet(weights="mnist"),
-    "VGG9 on CIFAR-10": lambda: ksbp.models.spiking_vgg9(weights="cifar10", preset="paper"),
+    "LeNet on MNIST": lambda: ksbp.models.load_pretrained("mnist"),
+    "VGG9 on CIFAR-10": lambda: ksbp.models.load_pretrained("cifar10"),
 }
 
 

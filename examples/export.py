@@ -17,7 +17,7 @@ def main(arguments=None):
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     args = parser.parse_args(arguments)
     if args.model is None:
-        model = ksbp.models.spiking_lenet(weights="mnist", num_steps=args.num_steps or 25)
+        model = ksbp.models.load_pretrained("mnist", num_steps=args.num_steps or 25)
     else:
         model = keras.models.load_model(args.model)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Evaluates the packaged weights on the whole test set: python -m examples.pretrained --dataset mnist."""
+"""Evaluates a packaged network on the whole test set: python -m examples.pretrained --dataset mnist."""
 
 import argparse
 
@@ -14,10 +14,9 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     card = ksbp.models.model_card(args.dataset)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
-    factory = getattr(ksbp.models, f"spiking_{card['network']}")
     accuracies = {}
     for num_steps in args.num_steps or map(int, card["test_by_num_steps"]):
-        model = factory(weights=args.dataset, num_steps=num_steps, seed=0)
+        model = ksbp.models.load_pretrained(args.dataset, num_steps, seed=0)
         run = ksbp.analysis.run(model, data.test_batches(200), verbose=PROGRESS)
         accuracies[num_steps] = float(run.correct()[:, -1].mean())
         spikes = ksbp.analysis.activity(run).rows[-1]["spikes"]

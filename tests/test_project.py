@@ -30,7 +30,7 @@ def test_the_wheel_says_that_it_has_types(monkeypatch):
     shipped = {str(Path(folder, name)) for _, folder, _, names in build.data_files for name in names}
     shipped = {name.removeprefix("keras_spiking_bp/") for name in shipped}
     assert {"py.typed", "kernels/lif_step.cc", "kernels/neurons.h"} <= shipped
-    weights = (f"models/weights/{name}" for name in ("lenet_mnist", "vgg9_cifar10"))
+    weights = (f"models/weights/{name}" for name in ("mnist", "cifar10"))
     assert {f"{name}.{kind}" for name in weights for kind in ("npz", "json")} <= shipped
 
 

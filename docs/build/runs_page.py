@@ -221,7 +221,7 @@ def _operations(test: dict, of: str = "", events: bool = False) -> list[str]:
 def _packaged(report: dict) -> list[str]:
     """Test results of the packaged weights, if they are of this training."""
     recipe = report["recipe"]
-    if PRETRAINED.get(recipe["dataset"]) != f"{recipe['network']}_{recipe['dataset']}":
+    if recipe["dataset"] not in PRETRAINED:
         return []
     card = model_card(recipe["dataset"])
     if card["trained_by"] != report["command"]:
@@ -235,7 +235,7 @@ def _packaged(report: dict) -> list[str]:
         for line in _operations(test, f"In the package, T = {steps}: ")
     ]
     return [
-        f'* In the package, `models.spiking_{recipe["network"]}(weights="{recipe["dataset"]}")`, with 8-bit weights '
+        f'* In the package, `models.load_pretrained("{recipe["dataset"]}")`, with 8-bit weights '
         f"computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}.",
         *operations,
     ]

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     _, (digits, labels) = ksbp.datasets.mnist_5k()
     shown = int(np.flatnonzero(labels == 5)[0])
-    model = ksbp.models.spiking_lenet(weights="mnist", num_steps=50, seed=0)
+    model = ksbp.models.load_pretrained("mnist", num_steps=50, seed=0)
 
     figure = plt.figure(figsize=SIZE, dpi=100, layout="none")
     figure.text(0.06, 0.84, "keras_spiking_bp", fontsize=44, fontweight="bold", color=BLUE)

@@ -22,8 +22,8 @@ INTRO = """# Trained networks
 ```python
 import keras_spiking_bp as ksbp
 
-digits = ksbp.models.spiking_lenet(weights="mnist", num_steps=25)
-things = ksbp.models.spiking_vgg9(weights="cifar10", num_steps=4)
+digits = ksbp.models.load_pretrained("mnist", num_steps=25)
+things = ksbp.models.load_pretrained("cifar10", num_steps=4)
 print(ksbp.models.model_card("cifar10")["input"])  # how to scale images
 ```
 
@@ -46,7 +46,7 @@ microcontrollers: [deploy](howto/devices.md).
 
 def page(rows: list[dict]) -> str:
     """The page as Markdown."""
-    cards = {network: model_card(dataset) for dataset, network in PRETRAINED.items()}
+    cards = {f"{card['network']}_{dataset}": card for dataset in PRETRAINED for card in [model_card(dataset)]}
     rows = sorted(rows, key=lambda row: ORDER.index(row["format"]))
     timed = max(row["timed"] for row in rows if "timed" in row)
     machines = [row["machine"] for row in rows]

@@ -28,7 +28,7 @@ def build(folder: Path, home: str | None = None) -> None:
     """Writes the page into `folder`; `home` is where its link to the library leads."""
     shutil.copytree(HERE / "page", folder, dirs_exist_ok=True)
     card = ksbp.models.model_card("mnist")
-    model = ksbp.models.spiking_lenet(weights="mnist", num_steps=card["recipe"]["num_steps"])
+    model = ksbp.models.load_pretrained("mnist", num_steps=card["recipe"]["num_steps"])
     ksbp.export.export_onnx(model, folder / "step.onnx", overwrite=True, spikes=True)
     missing = add_runtime(folder / "runtime")
     if missing:

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> dict:
     data = ksbp.datasets.load_images("mnist", args.data_dir)
     images, labels = data.test
     num_steps = ksbp.models.model_card("mnist")["recipe"]["num_steps"]
-    model = ksbp.models.spiking_lenet(weights="mnist", num_steps=num_steps, seed=0)
+    model = ksbp.models.load_pretrained("mnist", num_steps=num_steps, seed=0)
     curve = ksbp.analysis.accuracy_over_time(model, data.test_batches(200))
     first = [int(np.argmax(labels == label)) for label in range(data.classes)]
     found = {

@@ -82,7 +82,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--direct-report: it is the report of --direct, which must be given too")
     if args.packaged and (args.direct or args.direct_report):
         parser.error("--packaged: the network of the package, or --direct another one")
-    if args.packaged and PRETRAINED.get(args.dataset) != f"{args.network}_{args.dataset}":
+    if args.packaged and (
+        args.dataset not in PRETRAINED or ksbp.models.model_card(args.dataset)["network"] != args.network
+    ):
         parser.error(f"--packaged: the package has no weights of {args.network} on {args.dataset}")
     args.output = args.output or Path("checkpoints") / f"compare-{args.network}-{args.dataset}"
     return args
@@ -90,8 +92,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
     """The network with the packaged weights, and its recipe."""
-    factory = getattr(ksbp.models, f"spiking_{args.network}")
-    model = factory(weights=args.dataset, num_steps=args.direct_steps, seed=args.seed)
+    model = ksbp.models.load_pretrained(args.dataset, args.direct_steps, seed=args.seed)
     return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
 
 

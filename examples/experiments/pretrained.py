@@ -2,7 +2,7 @@
 
 python -m examples.experiments.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [...]
 
-`MODEL.keras` and `report.json` are outputs of `reproduce` for LeNet on MNIST or VGG9 on CIFAR-10.
+`MODEL.keras` and `report.json` are outputs of `reproduce` on MNIST or CIFAR-10.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from examples import PROGRESS
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test, write
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.models.pretrained import PRETRAINED, encoder_from, unpack
+from keras_spiking_bp.models.pretrained import encoder_from, unpack
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
 #: Data set, intended use, and licences with attribution.
@@ -79,9 +79,9 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     results = {}
     for steps in args.num_steps or dict.fromkeys([recipe.num_steps, recipe.test_steps]):
         model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
-        unpack(model, arrays, recipe.dataset)
+        unpack(model, arrays)
         results[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
-    path = args.output / PRETRAINED[recipe.dataset]
+    path = args.output / recipe.dataset
     with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
         np.savez_compressed(part, **arrays)
     described, use, licence = ABOUT[recipe.dataset]
@@ -115,9 +115,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict]:
     parser.add_argument("--output", type=Path, default=FOLDER)
     args = parser.parse_args(arguments)
     report = json.loads(args.report.read_text())
-    network, dataset = (report["recipe"][name] for name in ("network", "dataset"))
-    if PRETRAINED.get(dataset) != f"{network}_{dataset}":
-        parser.error(f"--report: the packaged weights are {list(PRETRAINED.values())}, not {network}_{dataset}")
+    if report["recipe"]["dataset"] not in ABOUT:
+        parser.error(f"--report: it must be of a network for {list(ABOUT)}")
     results = make(args, report)
     print({steps: result["accuracy"] for steps, result in results.items()})
     return results

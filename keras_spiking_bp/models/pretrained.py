@@ -1,4 +1,4 @@
-"""Trained weights that come with the package, as 8-bit integers."""
+"""Trained networks that come with the package, their weights as 8-bit integers."""
 
 import json
 from importlib import resources
@@ -8,33 +8,58 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
+from keras_spiking_bp.models import resnet, vgg
 from keras_spiking_bp.utils.validation import check_choice
 
-#: Data sets for which there are weights, with the name of their files.
-PRETRAINED = {"cifar10": "vgg9_cifar10", "mnist": "lenet_mnist"}
+#: Data sets on which they were trained: the names of the files.
+PRETRAINED = ("cifar10", "mnist")
 
 
-def unpack(model: keras.Model, arrays: dict[str, np.ndarray], name: str) -> None:
-    """Sets the weights of a network from arrays as examples/experiments/pretrained.py packs them."""
-    stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
-    own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
-    if own != stored:
-        raise ValueError(
-            f"`weights={name!r}` fits a network with the weights {stored}. Received: {own}. For other classes, put its "
-            "cells and a new ReadoutCell into a SequentialCell"
-        )
-    for key, variable in zip(own, model.weights, strict=True):
-        variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))
+def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) -> keras.Model:
+    """A network trained on a data set, as `model_card(name)` describes it.
 
+    Args:
+        name: `"mnist"`, a LeNet for white digits on black in [0, 1], or `"cifar10"`, for small colour pictures.
+        num_steps: time steps T; None for those of its test.
+        **settings: as in `spiking_vgg`, such as `encoder`, `gradient`, `dropout`, `dtype` or `seed`; those that its
+            spikes follow from are as in its training.
 
-def load_pretrained(model: keras.Model, name: str) -> None:
-    """Loads weights trained on data set `name` into a network."""
-    with resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.npz").open("rb") as file:
-        unpack(model, dict(np.load(file)), name)
+    Returns:
+        A `keras.Model` from images (B, H, W, C) to logits (B, 10) float32, ready to train further.
+
+    Raises:
+        ValueError: for an unknown `name`, or a setting that contradicts the training.
+
+    Example:
+        >>> (digits, labels), _ = datasets.mnist_5k()  # of its training images
+        >>> outputs = load_pretrained("mnist", num_steps=25, seed=0).predict(digits[:100], verbose=0)
+        >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
+        True
+        >>> card, images = model_card("cifar10"), np.zeros((1, 32, 32, 3), "uint8")
+        >>> load_pretrained("cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
+        (1, 10)
+    """
+    card = model_card(name)
+    trained = dict(card["settings"])
+    encoder = trained.pop("encoder")
+    unlike = {"readout_beta": None, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
+    fixed = {**unlike, **trained}
+    other = {key: settings[key] for key, value in fixed.items() if not np.array_equal(settings.get(key, value), value)}
+    if other:
+        raise ValueError(f"`settings` must be those of the training, {trained}. Received: {other}")
+    arguments = {**trained, "gradient": card["recipe"]["gradient"], **settings, "num_steps": num_steps}
+    if "encoder" not in settings:
+        steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
+        arguments["encoder"] = encoder_from(encoder, steps, settings.get("seed"))
+    factory = f"spiking_{card['network']}"
+    model = getattr(vgg if hasattr(vgg, factory) else resnet, factory)(**arguments)
+    with resources.files(__package__).joinpath(f"weights/{name}.npz").open("rb") as file:
+        unpack(model, dict(np.load(file)))
+    return model
 
 
 def model_card(name: str) -> dict[str, Any]:
-    """How the weights for the data set `name` were trained, their test accuracy, and how to scale images for them.
+    """How the network for the data set `name` was trained, its test accuracy, and how to scale images for it.
 
     The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
     `test_by_num_steps` holds its accuracy, `settings` how it is built, `sha256` the hash of the file of its weights.
@@ -43,26 +68,21 @@ def model_card(name: str) -> dict[str, Any]:
         >>> model_card("mnist")["network"]
         'lenet'
     """
-    check_choice("name", name, tuple(PRETRAINED))
-    return json.loads(resources.files(__package__).joinpath(f"weights/{PRETRAINED[name]}.json").read_text())
+    check_choice("name", name, PRETRAINED)
+    return json.loads(resources.files(__package__).joinpath(f"weights/{name}.json").read_text())
 
 
-def trained_arguments(weights: str, of_network: str, given: dict[str, Any], num_steps: int | None) -> dict[str, Any]:
-    """The arguments of a factory for trained weights: those given, and the settings of the training."""
-    check_choice("weights", weights, tuple(name for name, file in PRETRAINED.items() if file.startswith(of_network)))
-    card = model_card(weights)
-    settings = dict(card["settings"])
-    encoder = settings.pop("encoder")
-    unlike = {"readout_beta": None, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
-    fixed = {**settings, **unlike}
-    other = {key: given[key] for key, value in fixed.items() if not np.array_equal(given.get(key, value), value)}
-    if other:
-        raise ValueError(f"`weights={weights!r}` were trained with {settings}. Received: {other}")
-    arguments = {**settings, "gradient": card["recipe"]["gradient"], **given, "num_steps": num_steps}
-    if "encoder" not in given:
-        steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
-        arguments["encoder"] = encoder_from(encoder, steps, given.get("seed"))
-    return arguments
+def unpack(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Sets the weights of a network from arrays as examples/experiments/pretrained.py packs them."""
+    stored = {key: tuple(value.shape) for key, value in arrays.items() if not key.endswith(":scale")}
+    own = {f"{i}_{variable.name}": tuple(variable.shape) for i, variable in enumerate(model.weights)}
+    if own != stored:
+        raise ValueError(
+            f"`model` must have the weights {stored}. Received: {own}. For other classes, put the cells of the trained "
+            "network and a new ReadoutCell into a SequentialCell"
+        )
+    for key, variable in zip(own, model.weights, strict=True):
+        variable.assign(arrays[key] * arrays.get(f"{key}:scale", np.float32(1)))
 
 
 def encoder_from(settings: dict[str, Any], num_steps: int, seed: int | None) -> keras.layers.Layer:

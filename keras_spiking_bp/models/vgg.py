@@ -8,7 +8,6 @@ import keras
 
 from keras_spiking_bp.cells import SequentialCell
 from keras_spiking_bp.models.parts import Parts, Shape
-from keras_spiking_bp.models.pretrained import load_pretrained, trained_arguments
 from keras_spiking_bp.utils.validation import check_image_shape, check_positive_ints
 
 
@@ -83,48 +82,23 @@ def spiking_vgg(
     return parts.model(SequentialCell(cells, name="network"), input_shape, num_steps, name)
 
 
-def _with_weights(
-    weights: str | None, network: str, num_steps: int | None, settings: dict[str, Any], **layers: Any
-) -> keras.Model:
-    """A `spiking_vgg` of these layers; with trained weights, and the settings of their training, if there are any."""
-    if weights is None:
-        return spiking_vgg(**layers, num_steps=num_steps, **settings)
-    model = spiking_vgg(**layers, **trained_arguments(weights, network, settings, num_steps))
-    load_pretrained(model, weights)
-    return model
-
-
 def spiking_lenet(
     input_shape: Shape = (28, 28, 1),
     classes: int = 10,
     num_steps: int | None = None,
-    weights: str | None = None,
     **settings: Any,
 ) -> keras.Model:
     """The paper's spiking LeNet: 5x5x20 - pool - 5x5x50 - pool - 200 - classes (517,500 weights on 28x28x1).
 
-    With `preset="paper"`, if no other is given.
-
-    Args:
-        input_shape, classes, num_steps, **settings: as in `spiking_vgg`.
-        weights: `"mnist"` for weights trained on MNIST, which come with the package (`models.model_card("mnist")`
-            describes them); images in [0, 1], white digits on black. The encoder is then
-            `PoissonEncoder(num_steps, scale=0.5)` if none is given. None for random ones.
-
-    Returns: as `spiking_vgg`.
+    With `preset="paper"`, if no other is given. Arguments and result: as `spiking_vgg`.
 
     Example:
         >>> spiking_lenet(num_steps=50).count_params()
         517500
-        >>> (digits, labels), _ = datasets.mnist_5k()  # of its training images
-        >>> outputs = spiking_lenet(num_steps=25, weights="mnist", seed=0).predict(digits[:100], verbose=0)
-        >>> bool((outputs.argmax(-1) == labels[:100]).mean() > 0.9)
-        True
     """
-    stages = [(20, 5), "pool", (50, 5), "pool"]
-    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [200]}
+    stages: list[tuple[int, ...] | str] = [(20, 5), "pool", (50, 5), "pool"]
     settings = {"name": "spiking_lenet", "preset": "paper", **settings}
-    return _with_weights(weights, "lenet", num_steps, settings, **layers)
+    return spiking_vgg(input_shape, classes, stages, [200], num_steps=num_steps, **settings)
 
 
 def spiking_vgg7(
@@ -145,31 +119,17 @@ def spiking_vgg9(
     input_shape: Shape = (32, 32, 3),
     classes: int = 10,
     num_steps: int | None = None,
-    weights: str | None = None,
     **settings: Any,
 ) -> keras.Model:
     """The paper's spiking VGG9 (CIFAR-10): 64 - 64 - pool - 128 - 128 - pool - 256 - 256 - 256 - pool - 1024 - classes.
 
-    With `preset="paper"` it has 5,938,880 weights on 32x32x3 and 10 classes.
-
-    Args:
-        input_shape, classes, num_steps, **settings: as in `spiking_vgg`.
-        weights: `"cifar10"` for weights trained on CIFAR-10, which come with the package:
-            `models.model_card("cifar10")` describes them, and has the `mean` and `scale` of the images.
-            The network is then built as it was trained; a `num_steps` of None is that of the card. None for random
-            ones.
-
-    Returns: as `spiking_vgg`.
+    With `preset="paper"` it has 5,938,880 weights on 32x32x3 and 10 classes. Arguments and result: as `spiking_vgg`.
 
     Example:
         >>> spiking_vgg9().output_shape
         (None, 10)
-        >>> card = models.model_card("cifar10")
-        >>> images = np.zeros((1, 32, 32, 3), "uint8")
-        >>> spiking_vgg9(weights="cifar10").predict((images / 255 - card["mean"]) / card["scale"], verbose=0).shape
-        (1, 10)
     """
     twice: list[tuple[int, ...] | str] = [(64, 3), (64, 3), "pool", (128, 3), (128, 3), "pool"]
     stages = [*twice, (256, 3), (256, 3), (256, 3), "pool"]
-    layers = {"input_shape": input_shape, "classes": classes, "stages": stages, "dense_units": [1024]}
-    return _with_weights(weights, "vgg9", num_steps, {"name": "spiking_vgg9", **settings}, **layers)
+    settings = {"name": "spiking_vgg9", **settings}
+    return spiking_vgg(input_shape, classes, stages, [1024], num_steps=num_steps, **settings)

@@ -12,7 +12,8 @@ from examples.experiments import pretrained as make_weights
 from examples.experiments.pretrained import packed, quantised
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test as measure
-from keras_spiking_bp.models.pretrained import PRETRAINED, load_pretrained, unpack
+from keras_spiking_bp.models import load_pretrained
+from keras_spiking_bp.models.pretrained import unpack
 from tests.real_data import TFDS, needs
 
 
@@ -41,18 +42,18 @@ def test_a_network_with_batch_normalisation_is_packed_whole():
     assert sum("moving_variance" in key for key in arrays) == 3
     values = [w if w.ndim == 1 else np.multiply(*quantised(w)) for w in model.get_weights()]
     rounded.set_weights(values)
-    unpack(restored := normalised_network(), arrays, "mine")
+    unpack(restored := normalised_network(), arrays)
     images = rng.random((6, 8, 8, 1)).astype("float32")
     np.testing.assert_array_equal(restored(images), rounded(images))
     assert np.ptp(rounded(images)) > 0
-    with pytest.raises(ValueError, match="`weights='mine'` fits a network with the weights"):
-        unpack(ksbp.models.spiking_lenet(), arrays, "mine")
+    with pytest.raises(ValueError, match="`model` must have the weights"):
+        unpack(ksbp.models.spiking_lenet(), arrays)
 
 
 def test_digits_are_read_at_once():
     """That they load and predict; how well is on the card (these digits may be among the training images)."""
     _, (digits, labels) = ksbp.datasets.mnist_5k()
-    model = ksbp.models.spiking_lenet(num_steps=10, weights="mnist", seed=0)
+    model = load_pretrained("mnist", num_steps=10, seed=0)
     assert (model(digits[:50]).numpy().argmax(-1) == labels[:50]).mean() > 0.95
     assert model.layers[1].scale == 0.5 and model.layers[1].num_steps == 10
 
@@ -71,7 +72,7 @@ def mnist_of_few_digits(monkeypatch):
 def test_the_example_writes_weights_and_their_card(mnist_of_few_digits, tmp_path):
     """From a trained network, here that of the package: the same again."""
     card = ksbp.models.model_card("mnist")
-    ksbp.models.spiking_lenet(weights="mnist").save(tmp_path / "model.keras")
+    load_pretrained("mnist").save(tmp_path / "model.keras")
     report = {
         "recipe": card["recipe"],
         "command": card["trained_by"],
@@ -81,13 +82,13 @@ def test_the_example_writes_weights_and_their_card(mnist_of_few_digits, tmp_path
     (tmp_path / "report.json").write_text(json.dumps(report))
     options = f"--model {tmp_path}/model.keras --report {tmp_path}/report.json --output {tmp_path} --num-steps 5"
     done = make_weights.main(options.split())
-    written = json.loads((tmp_path / "lenet_mnist.json").read_text())
+    written = json.loads((tmp_path / "mnist.json").read_text())
     assert {**written, "sha256": None, "test_by_num_steps": None} == {**card, "sha256": None, "test_by_num_steps": None}
     assert written["test_by_num_steps"] == done and done["5"]["accuracy"] > 0.9
-    assert written["sha256"] == hashlib.sha256((tmp_path / "lenet_mnist.npz").read_bytes()).hexdigest()
-    packaged = Path(ksbp.models.__file__).parent / "weights" / "lenet_mnist.npz"
+    assert written["sha256"] == hashlib.sha256((tmp_path / "mnist.npz").read_bytes()).hexdigest()
+    packaged = Path(ksbp.models.__file__).parent / "weights" / "mnist.npz"
     for key, array in np.load(packaged).items():
-        np.testing.assert_allclose(np.load(tmp_path / "lenet_mnist.npz")[key], array, rtol=1e-6)
+        np.testing.assert_allclose(np.load(tmp_path / "mnist.npz")[key], array, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])
@@ -96,8 +97,8 @@ def test_it_is_the_network_of_its_recipe(name, shape):
     card = ksbp.models.model_card(name)
     recipe = Recipe.from_dict({**card["recipe"], "policy": None})
     trained = recipe.build(shape, 10, num_steps=8, seed=0)
-    load_pretrained(trained, name)
-    model = getattr(ksbp.models, f"spiking_{card['network']}")(weights=name, num_steps=8, seed=0)
+    model = load_pretrained(name, num_steps=8, seed=0)
+    trained.set_weights(model.get_weights())
     images = np.random.default_rng(0).uniform(0, 0.9, (2, *shape)).astype("float32")
     found = model(images)
     assert np.ptp(found, axis=0).max() > 0
@@ -108,7 +109,7 @@ def test_it_is_the_network_of_its_recipe(name, shape):
 @needs(TFDS / "mnist")
 @pytest.mark.parametrize("steps", ["25", "100"])
 def test_the_card_is_right(steps):
-    model = ksbp.models.spiking_lenet(num_steps=int(steps), weights="mnist", seed=0)
+    model = load_pretrained("mnist", int(steps), seed=0)
     data = ksbp.datasets.load_images("mnist", TFDS)
     stated = ksbp.models.model_card("mnist")["test_by_num_steps"][steps]["accuracy"]
     found = measure(model, data.test_batches(200))["accuracy"]
@@ -121,7 +122,7 @@ def test_the_card_is_right(steps):
 def test_the_card_is_of_these_weights(name, steps, accuracy, size):
     """Which nothing else tests where there are no images of the test set."""
     card, weights = ksbp.models.model_card(name), Path(ksbp.models.__file__).parent / "weights"
-    content = (weights / f"{PRETRAINED[name]}.npz").read_bytes()
+    content = (weights / f"{name}.npz").read_bytes()
     assert len(content) < size and hashlib.sha256(content).hexdigest() == card["sha256"]
     result = card["test_by_num_steps"][steps]
     assert result["samples"] == 10_000 and result["accuracy"] > accuracy
@@ -130,25 +131,23 @@ def test_the_card_is_of_these_weights(name, steps, accuracy, size):
     assert (tuple(card["mean"]), tuple(card["scale"])) == ksbp.datasets.images._NORMS[name]
 
 
-def lenet(*args, **arguments):
-    return ksbp.models.spiking_lenet(*args, **{"weights": "mnist", **arguments})
-
-
 def test_what_is_given_is_kept():
-    model = lenet(num_steps=7, encoder="poisson", gradient="bptt")
+    model = load_pretrained("mnist", 7, encoder="poisson", gradient="bptt")
     assert (model.layers[1].scale, model.layers[1].num_steps) == (1.0, 7)
-    assert model.get_layer("time").gradient == "bptt" and lenet().get_layer("time").gradient == "accumulated"
+    assert (
+        model.get_layer("time").gradient == "bptt"
+        and load_pretrained("mnist").get_layer("time").gradient == "accumulated"
+    )
 
 
 @pytest.mark.parametrize(("call", "error", "argument"), [
-    (lambda: lenet(weights="imagenet"), ValueError, "weights"),
-    (lambda: lenet(weights="cifar10"), ValueError, "weights"),  # they are of another network
-    (lambda: lenet((32, 32, 1)), ValueError, "weights"),
+    (lambda: load_pretrained("imagenet"), ValueError, "name"),
+    (lambda: load_pretrained("mnist", classes=5), ValueError, "model"),
     (lambda: ksbp.models.model_card("imagenet"), ValueError, "name"),
-    (lambda: lenet(beta=0.9), ValueError, "beta"),
-    (lambda: lenet(threshold=np.ones(3)), ValueError, "threshold"),
-    (lambda: lenet(synaptic_beta=0.9), ValueError, "synaptic_beta"),
-    (lambda: lenet(readout_beta=1.0), ValueError, "readout_beta"),
+    (lambda: load_pretrained("mnist", beta=0.9), ValueError, "beta"),
+    (lambda: load_pretrained("mnist", threshold=np.ones(3)), ValueError, "threshold"),
+    (lambda: load_pretrained("mnist", synaptic_beta=0.9), ValueError, "synaptic_beta"),
+    (lambda: load_pretrained("mnist", readout_beta=1.0), ValueError, "readout_beta"),
 ])  # fmt: skip
 def test_refused(call, error, argument):
     with pytest.raises(error, match=argument):

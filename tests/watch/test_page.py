@@ -74,7 +74,7 @@ def spikes(folder):
 @pytest.fixture(scope="module")
 def network(spikes):
     """The network of the package, from spikes."""
-    return ksbp.models.spiking_lenet(weights="mnist", num_steps=spikes.shape[1], encoder=None)
+    return ksbp.models.load_pretrained("mnist", num_steps=spikes.shape[1], encoder=None)
 
 
 def run_spikes(page, spikes):
