@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-#: At 8 kHz: frames of 25 ms, one every 10 ms, so that no frame needs samples after its own.
+#: Samples a second; of a frame, 25 ms; from one frame to the next, 10 ms.
 _RATE, _FRAME, _HOP = 8000, 200, 80
 _FFT, _BANDS = 256, 40
 #: Added to the power: digital silence has a logarithm, and lies below nearly all sound of 16-bit recordings.
