@@ -68,6 +68,24 @@ def few_digits(monkeypatch):
 
 
 @pytest.fixture
+def few_recordings(monkeypatch):
+    """Half a second of noise in place of each spoken digit: 64 for training, 10 for the test."""
+    import numpy as np
+
+    import keras_spiking_bp as ksbp
+
+    def made_up(number):
+        audio = np.random.default_rng(number).integers(-9000, 9000, (number, 4200), "int16")
+        frames = np.stack([ksbp.datasets.log_mel(samples) for samples in audio])
+        series = np.pad(frames, ((0, 0), (0, 100 - frames.shape[1]), (0, 0)))
+        return ksbp.datasets.Recordings(
+            series, series.any(-1), np.arange(number) % 10, np.full(number, "nobody"), audio
+        )
+
+    monkeypatch.setattr(ksbp.datasets, "load_spoken_digits", lambda data_dir=None: (made_up(64), made_up(10)))
+
+
+@pytest.fixture
 def few_images(monkeypatch):
     """A few made-up images in place of every data set."""
     import keras_spiking_bp as ksbp

@@ -24,7 +24,7 @@ WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELS
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_CODE)
-def test_snippets(name, few_digits, monkeypatch, tmp_path):
+def test_snippets(name, few_digits, few_recordings, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)
 
