@@ -8,6 +8,7 @@ from keras_spiking_bp.models.resnet import (
     spiking_resnet11,
     spiking_resnet20,
 )
+from keras_spiking_bp.models.speech import spiking_speech
 from keras_spiking_bp.models.vgg import spiking_lenet, spiking_vgg, spiking_vgg7, spiking_vgg9
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "spiking_resnet9",
     "spiking_resnet11",
     "spiking_resnet20",
+    "spiking_speech",
     "spiking_vgg",
     "spiking_vgg7",
     "spiking_vgg9",

@@ -8,24 +8,25 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
-from keras_spiking_bp.models import resnet, vgg
+from keras_spiking_bp.models import resnet, speech, vgg
 from keras_spiking_bp.utils.validation import check_choice
 
 #: Data sets on which they were trained: the names of the files.
-PRETRAINED = ("cifar10", "mnist")
+PRETRAINED = ("cifar10", "mnist", "spoken_digits")
 
 
 def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) -> keras.Model:
     """A network trained on a data set, as `model_card(name)` describes it.
 
     Args:
-        name: `"mnist"`, a LeNet for white digits on black in [0, 1], or `"cifar10"`, for small colour pictures.
-        num_steps: time steps T; None for those of its test.
-        **settings: as in `spiking_vgg`, such as `encoder`, `gradient`, `dropout`, `dtype` or `seed`; those that its
+        name: `"mnist"`, a LeNet for white digits on black in [0, 1], `"cifar10"`, for small colour pictures, or
+            `"spoken_digits"`, for what `datasets.log_mel` gives of a recording.
+        num_steps: time steps T of an image; None for those of its test.
+        **settings: of its factory, as in `spiking_vgg`, such as `encoder`, `gradient`, `dropout`, `dtype` or `seed`; those that its
             spikes follow from are as in its training.
 
     Returns:
-        A `keras.Model` from images (B, H, W, C) to logits (B, 10) float32, ready to train further.
+        A `keras.Model` from images (B, H, W, C), or series (B, frames, 40), to logits (B, 10) float32.
 
     Raises:
         ValueError: for an unknown `name`, or a setting that contradicts the training.
@@ -41,18 +42,20 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
     """
     card = model_card(name)
     trained = dict(card["settings"])
-    encoder = trained.pop("encoder")
+    encoder = trained.pop("encoder", None)
     unlike = {"readout_beta": None, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
     fixed = {**unlike, **trained}
     other = {key: settings[key] for key, value in fixed.items() if not np.array_equal(settings.get(key, value), value)}
     if other:
         raise ValueError(f"`settings` must be those of the training, {trained}. Received: {other}")
-    arguments = {**trained, "gradient": card["recipe"]["gradient"], **settings, "num_steps": num_steps}
-    if "encoder" not in settings:
+    arguments = {**trained, "gradient": card["recipe"]["gradient"], **settings}
+    if num_steps is not None:
+        arguments["num_steps"] = num_steps
+    if encoder is not None and "encoder" not in settings:
         steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
         arguments["encoder"] = encoder_from(encoder, steps, settings.get("seed"))
     factory = f"spiking_{card['network']}"
-    model = getattr(vgg if hasattr(vgg, factory) else resnet, factory)(**arguments)
+    model = next(getattr(module, factory) for module in (vgg, resnet, speech) if hasattr(module, factory))(**arguments)
     with resources.files(__package__).joinpath(f"weights/{name}.npz").open("rb") as file:
         unpack(model, dict(np.load(file)))
     return model
