@@ -22,8 +22,8 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
         name: `"mnist"`, a LeNet for white digits on black in [0, 1], `"cifar10"`, for small colour pictures, or
             `"spoken_digits"`, for what `datasets.log_mel` gives of a recording.
         num_steps: time steps T of an image; None for those of its test.
-        **settings: of its factory, as in `spiking_vgg`, such as `encoder`, `gradient`, `dropout`, `dtype` or `seed`; those that its
-            spikes follow from are as in its training.
+        **settings: of its factory, such as `encoder`, `gradient`, `dropout`, `dtype` or `seed`; those that its spikes
+            follow from are as in its training.
 
     Returns:
         A `keras.Model` from images (B, H, W, C), or series (B, frames, 40), to logits (B, 10) float32.

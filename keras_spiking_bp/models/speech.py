@@ -3,8 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_spiking_bp.cells import ReadoutCell, RecurrentCell, SequentialCell
+from keras_spiking_bp.cells import RecurrentCell, SequentialCell
+from keras_spiking_bp.gradients.surrogates import FastSigmoid
 from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.rnn.layer import SpikingRNN
 
@@ -12,7 +14,7 @@ from keras_spiking_bp.rnn.layer import SpikingRNN
 def spiking_speech(
     input_shape: tuple[int | None, int] = (None, 40),
     classes: int = 10,
-    units: int = 128,
+    units: int = 256,
     *,
     seed: int | None = None,
     name: str = "spiking_speech",
@@ -26,8 +28,9 @@ def spiking_speech(
         units: recurrent neurons.
         seed: integer that fixes the weights, or None.
         name: of the model.
-        **settings: `kappa`, `readout_beta`, `dtype` and those of the neurons, as in `spiking_vgg`; `beta` and
-            `readout_beta` are 0.9 and `surrogate` is `"fast_sigmoid"` where they are not given.
+        **settings: `kappa`, `readout_beta`, `dtype` and those of the neurons, as in `spiking_vgg`. Where they are not
+            given, each neuron learns its `beta`, from 0.97 on, `readout_beta` is 0.9, and the surrogate a fast sigmoid
+            of slope 10.
 
     Returns:
         A `keras.Model` from series (B, steps, channels), of `datasets.log_mel` for example, to `V[T] / T`, (B, classes)
@@ -38,9 +41,9 @@ def spiking_speech(
         >>> model.predict(np.zeros((2, 30, 40), "float32"), verbose=0).shape
         (2, 10)
     """
-    neurons = {"beta": 0.9, "readout_beta": 0.9, "surrogate": "fast_sigmoid", "gradient": "bptt", **settings}
-    parts = Parts("paper", 2.0, seed, neurons)
-    hidden = RecurrentCell(parts.lif(parts.dense(units), "hidden"), parts.dense(units), name="recurrent")
-    cell = SequentialCell([hidden, *parts.head([], classes)[1:]], name="network")
+    neurons = {"beta": np.full(units, 0.97, "float32"), "learn_beta": True, "surrogate": FastSigmoid(10.0)}
+    parts = Parts("paper", 2.0, seed, {**neurons, "readout_beta": 0.9, "gradient": "bptt", **settings})
+    recurrent = RecurrentCell(parts.lif(parts.dense(units), "hidden"), parts.dense(units), name="recurrent")
+    cell = SequentialCell([recurrent, *parts.head([], classes)[1:]], name="network")
     series = keras.Input(input_shape, name="series")
     return keras.Model(series, SpikingRNN(cell, gradient=parts.gradient, name="time")(series), name=name)
