@@ -86,6 +86,7 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     keras.utils.set_random_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     network = NETWORKS[args.network](args.seed)
+    network.supports_masking = True
     model = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), network])
     if args.network not in ("GRU", "LSTM"):
         ksbp.calibrate(model, training.series[:256], firing_rate=0.1, output_std=0.7)

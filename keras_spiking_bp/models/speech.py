@@ -46,4 +46,6 @@ def spiking_speech(
     recurrent = RecurrentCell(parts.lif(parts.dense(units), "hidden"), parts.dense(units), name="recurrent")
     cell = SequentialCell([recurrent, *parts.head([], classes)[1:]], name="network")
     series = keras.Input(input_shape, name="series")
-    return keras.Model(series, SpikingRNN(cell, gradient=parts.gradient, name="time")(series), name=name)
+    model = keras.Model(series, SpikingRNN(cell, gradient=parts.gradient, name="time")(series), name=name)
+    model.supports_masking = True  # it passes a mask on: without this Keras warns that it does not
+    return model

@@ -1,0 +1,62 @@
+"""The network for spoken digits, and its packaged weights."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_spiking_bp as ksbp
+from examples.experiments import speech
+from keras_spiking_bp.models import load_pretrained, model_card, spiking_speech
+from tests.real_data import TFDS, needs
+
+WEIGHTS = Path(ksbp.models.__file__).parent / "weights"
+
+
+def test_each_neuron_learns_its_leak():
+    model = spiking_speech(units=8, seed=0)
+    hidden = model.get_layer("time").cell.neurons()[0]
+    assert hidden.beta.shape == (8,) and hidden.beta in model.trainable_variables
+    series, labels = np.random.default_rng(0).normal(size=(16, 12, 40)).astype("float32"), np.arange(16) % 10
+    ksbp.calibrate(model, series, firing_rate=0.2, output_std=0.7)
+    before = hidden.beta.numpy()
+    model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    first, *_, last = model.fit(series, labels, epochs=20, verbose=0).history["loss"]
+    assert last < 0.8 * first and np.ptp(hidden.beta.numpy() - before) > 0
+
+
+def test_a_padded_series_gives_what_it_gives_alone():
+    model = load_pretrained("spoken_digits")
+    padded = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), model])
+    series = np.random.default_rng(0).normal(size=(2, 30, 40)).astype("float32")
+    series[0, 20:] = 0
+    alone = np.concatenate([model.predict(one[None], verbose=0) for one in (series[0, :20], series[1])])
+    np.testing.assert_allclose(padded.predict(series, verbose=0), alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+
+
+def test_the_packaged_weights_are_those_of_the_card():
+    card, content = model_card("spoken_digits"), (WEIGHTS / "spoken_digits.npz").read_bytes()
+    assert len(content) < 100_000 and hashlib.sha256(content).hexdigest() == card["sha256"]
+    assert card["test"]["samples"] == 250 and card["test"]["accuracy"] >= 0.98
+    assert load_pretrained("spoken_digits").count_params() < 100_000
+
+
+@pytest.mark.slow
+@needs(TFDS / "spoken_digit")
+def test_the_card_is_right():
+    _, test = ksbp.datasets.load_spoken_digits(TFDS)
+    model = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), load_pretrained("spoken_digits")])
+    right = model.predict(test.series, verbose=0).argmax(-1) == test.labels
+    assert right.mean() == pytest.approx(model_card("spoken_digits")["test"]["accuracy"], abs=0.005)
+
+
+def test_the_training_beside_other_networks(few_recordings, tmp_path, monkeypatch):
+    """On made-up sounds: a speaker left out is the test, and an interrupted table goes on."""
+    monkeypatch.setattr(speech, "SPEAKERS", ("theo",))
+    monkeypatch.setattr(speech, "NETWORKS", {name: speech.NETWORKS[name] for name in ("GRU", "without feedback")})
+    arguments = f"--table {tmp_path}/speech.json --epochs 1 --verbose 0".split()
+    rows = speech.main(arguments)
+    assert len(rows) == 8 and {row["without"] for row in rows} == {None, "theo"}
+    assert speech.main(arguments) == rows
