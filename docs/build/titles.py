@@ -6,6 +6,8 @@ TITLES = {
     "cifar10": "CIFAR-10",
     "svhn_cropped": "SVHN",
     "nmnist": "N-MNIST",
+    "spoken_digits": "spoken digits",
+    "speech": "A recurrent network",
     "lenet": "LeNet",
     "vgg7": "VGG7",
     "vgg9": "VGG9",

@@ -28,7 +28,6 @@ import keras_spiking_bp as ksbp
 from benchmarks.streaming import size
 from examples.experiments.machine import machine
 from examples.experiments.report import command, wilson_interval, write
-from keras_spiking_bp.models.pretrained import PRETRAINED
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
 TIMED = 200  # images
@@ -153,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     rows = json.loads(args.output.read_text()) if args.output.exists() else []
     how = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine()}
-    for dataset in PRETRAINED:
+    for dataset in ("cifar10", "mnist"):
         network = name_of(dataset)
         data = ksbp.datasets.load_images(dataset, args.data_dir)
         for name in args.formats:
