@@ -85,8 +85,11 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     keras.utils.set_random_seed(args.seed)
     rng = np.random.default_rng(args.seed)
     network = NETWORKS[args.network](args.seed)
-    network.supports_masking = True
-    model = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), network])
+    series = keras.Input((None, 40))
+    outputs = keras.layers.Masking()(series)
+    for layer in network.layers[1:]:
+        outputs = layer(outputs)
+    model = keras.Model(series, outputs)
     if args.network not in ("GRU", "LSTM"):
         ksbp.calibrate(model, training.series[:256], firing_rate=0.1, output_std=0.7)
     steps = -(-len(training.labels) // args.batch_size)

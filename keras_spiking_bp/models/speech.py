@@ -34,7 +34,8 @@ def spiking_speech(
 
     Returns:
         A `keras.Model` from series (B, steps, channels), of `datasets.log_mel` for example, to `V[T] / T`, (B, classes)
-        float32; logits for a cross-entropy. Padded series need a mask: put `keras.layers.Masking()` before it.
+        float32; logits for a cross-entropy. Padded series need a mask:
+        `keras.Model(series, model.get_layer("time")(keras.layers.Masking()(series)))`.
 
     Example:
         >>> model = spiking_speech(units=16)
@@ -46,6 +47,4 @@ def spiking_speech(
     recurrent = RecurrentCell(parts.lif(parts.dense(units), "hidden"), parts.dense(units), name="recurrent")
     cell = SequentialCell([recurrent, *parts.head([], classes)[1:]], name="network")
     series = keras.Input(input_shape, name="series")
-    model = keras.Model(series, SpikingRNN(cell, gradient=parts.gradient, name="time")(series), name=name)
-    model.supports_masking = True  # it passes a mask on: without this Keras warns that it does not
-    return model
+    return keras.Model(series, SpikingRNN(cell, gradient=parts.gradient, name="time")(series), name=name)

@@ -27,9 +27,14 @@ def test_each_neuron_learns_its_leak():
     assert last < 0.8 * first and np.ptp(hidden.beta.numpy() - before) > 0
 
 
+def masked(model):
+    series = keras.Input((None, 40))
+    return keras.Model(series, model.get_layer("time")(keras.layers.Masking()(series)))
+
+
 def test_a_padded_series_gives_what_it_gives_alone():
     model = load_pretrained("spoken_digits")
-    padded = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), model])
+    padded = masked(model)
     series = np.random.default_rng(0).normal(size=(2, 30, 40)).astype("float32")
     series[0, 20:] = 0
     alone = np.concatenate([model.predict(one[None], verbose=0) for one in (series[0, :20], series[1])])
@@ -47,7 +52,7 @@ def test_the_packaged_weights_are_those_of_the_card():
 @needs(TFDS / "spoken_digit")
 def test_the_card_is_right():
     _, test = ksbp.datasets.load_spoken_digits(TFDS)
-    model = keras.Sequential([keras.Input((None, 40)), keras.layers.Masking(), load_pretrained("spoken_digits")])
+    model = masked(load_pretrained("spoken_digits"))
     right = model.predict(test.series, verbose=0).argmax(-1) == test.labels
     assert right.mean() == pytest.approx(model_card("spoken_digits")["test"]["accuracy"], abs=0.005)
 
