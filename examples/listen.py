@@ -16,7 +16,7 @@ RATE, HOP = 8000, 80
 
 
 def export(path):
-    """Writes a time step of the packaged network, and beside it the filters of the features and the costs of a spike."""
+    """Writes a time step of the packaged network, and beside it filters of the features and the costs of a spike."""
     import tensorflow as tf
 
     import keras_spiking_bp as ksbp
