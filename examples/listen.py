@@ -77,7 +77,7 @@ def main(arguments=None):
     parser.add_argument("network", help="a .tflite file")
     parser.add_argument("recordings", nargs="*", help="16-bit WAV files, 8 kHz, one channel, 25 ms or more")
     parser.add_argument("--export", action="store_true", help="write the network")
-    parser.add_argument("--margin", type=float, default=10, help="from which a guess is certain: analysis.early_exit")
+    parser.add_argument("--margin", type=float, default=20, help="from which a guess is certain: analysis.early_exit")
     args = parser.parse_args(arguments)
     if args.export:
         return export(args.network)

@@ -88,7 +88,7 @@ axis.set(xlabel="time (ms)", ylabel="spikes of a frame", title="speech (blue), t
 plt.show()
 
 # %% [markdown]
-# It fires more in silence: in every band a frame of silence lies two to three deviations below the mean, and in training
+# It fires more in silence: in every band silence lies two to three deviations below the mean, and in training
 # the network has seen words alone. A pause costs more than a word, unless training teaches the network to be quiet.
 #
 # ## One step as a file
