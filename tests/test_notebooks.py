@@ -1,4 +1,4 @@
-"""The notebooks run, on fewer digits; each `.ipynb` has the cells of its `.py`, executed, and is small."""
+"""The notebooks run, on fewer digits and sounds; each `.ipynb` has the cells of its `.py`, executed, and is small."""
 
 import json
 import re
@@ -27,8 +27,8 @@ def notebook_of(source: Path) -> dict:
     return json.loads(source.with_suffix(".ipynb").read_text())
 
 
-def test_there_are_five():
-    assert len(SOURCES) == 5
+def test_there_are_six():
+    assert len(SOURCES) == 6
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -56,7 +56,7 @@ def test_links(source):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_runs(source, few_digits, monkeypatch, tmp_path):
+def test_runs(source, few_digits, few_recordings, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib", reason="needs pip install 'keras-spiking-bp[data]'")
     if "ai_edge_litert" in source.read_text():
         pytest.importorskip("ai_edge_litert", reason="needs pip install 'keras-spiking-bp[export]'")
