@@ -28,21 +28,26 @@ def export(path):
     reached = {"input": 0, **dict.fromkeys(done.neurons, 0)}  # synapses, by a value of the input and by a spike
     for connection, synapses in zip(done.connections, done.synapses, strict=True):
         reached[connection.source] += synapses / np.prod(connection.source_shape)
-    of = {"reached": [*reached.values()], "energy": [ksbp.analysis.Costs().mac, ksbp.analysis.Costs().accumulate]}
-    of |= {"window": tf.signal.hann_window(s._FRAME, dtype=tf.float64), "floor": s._FLOOR, "mean": s._MEAN}
+    constants = {
+        "reached": [*reached.values()],
+        "energy": [ksbp.analysis.Costs().mac, ksbp.analysis.Costs().accumulate],
+    }
+    constants |= {"window": tf.signal.hann_window(s._FRAME, dtype=tf.float64), "floor": s._FLOOR, "mean": s._MEAN}
     filters = tf.signal.linear_to_mel_weight_matrix(s._BANDS, s._FFT // 2 + 1, RATE, 20.0, RATE / 2, tf.float64)
-    np.savez(Path(path).with_suffix(".npz"), deviation=s._DEVIATION, filters=filters, **of)
+    np.savez(Path(path).with_suffix(".npz"), deviation=s._DEVIATION, filters=filters, **constants)
 
 
-def log_mel(samples, of):
+def log_mel(samples, constants):
     """The frames of 16-bit samples, as `datasets.log_mel` computes them."""
-    starts, frame = np.arange(0, len(samples) - len(of["window"]) + 1, HOP), np.arange(len(of["window"]))
-    sound = samples[starts[:, None] + frame] / 2**15 * of["window"]
-    power = np.abs(np.fft.rfft(sound, 2 * len(of["filters"]) - 2)) ** 2
-    return ((np.log(power @ of["filters"] + of["floor"]) - of["mean"]) / of["deviation"]).astype("float32")
+    starts, frame = np.arange(0, len(samples) - len(constants["window"]) + 1, HOP), np.arange(len(constants["window"]))
+    sound = samples[starts[:, None] + frame] / 2**15 * constants["window"]
+    power = np.abs(np.fft.rfft(sound, 2 * len(constants["filters"]) - 2)) ** 2
+    return (
+        (np.log(power @ constants["filters"] + constants["floor"]) - constants["mean"]) / constants["deviation"]
+    ).astype("float32")
 
 
-def hear(path, of, chunks):
+def hear(path, constants, chunks):
     """For each frame of a stream: the outputs V[t] / t, (nonzero inputs, spikes), and seconds of computing."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -52,7 +57,7 @@ def hear(path, of, chunks):
     for chunk in chunks:
         start = time.perf_counter()
         rest = np.concatenate([rest, chunk])
-        frames = log_mel(rest, of)
+        frames = log_mel(rest, constants)
         rest = rest[HOP * len(frames) :]
         for frame in frames:
             state, t = step(**state | {"spikes": frame[None]}), t + 1
@@ -81,27 +86,27 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     if args.export:
         return export(args.network)
-    of = dict(np.load(Path(args.network).with_suffix(".npz")))
+    constants = dict(np.load(Path(args.network).with_suffix(".npz")))
     print("guess  after (s)  at the end, (s)  ms a frame, 99 %  spikes/s, in silence   recording")
     counted = []
     for recording in args.recordings:
         try:
-            frames = list(hear(args.network, of, read(recording)))
+            frames = list(hear(args.network, constants, read(recording)))
         except wave.Error as error:
             sys.exit(f"{recording}: {error}. Make it a WAV: ffmpeg -i IN -ac 1 -ar 8000 -c:a pcm_s16le OUT.wav")
         outputs, counts, seconds = (np.array(column) for column in zip(*frames, strict=True))
         outputs = outputs[: -RATE // HOP]  # of the recording, without the silence
         second, first = np.sort(outputs)[:, -2:].T
         at = [*np.flatnonzero(first - second > args.margin), len(outputs) - 1][0]
-        after, length = ((t * HOP + len(of["window"])) / RATE for t in (at, len(outputs) - 1))
+        after, length = ((t * HOP + len(constants["window"])) / RATE for t in (at, len(outputs) - 1))
         counted.append((counts[: len(outputs)], counts[len(outputs) :]))
         sound, silence = (RATE / HOP * part[:, 1].mean() for part in counted[-1])
         print(f"{outputs[at].argmax():5}  {after:9.3f}  {outputs[-1].argmax():8} {length:6.3f}", end="  ")
         print("{:10.3f} {:5.3f}".format(*np.percentile(1000 * seconds, [50, 99])), end="  ")
         print(f"{sound:8,.0f}  {silence:10,.0f}   {recording}")
     for name, parts in zip(("sound", "silence after it"), zip(*counted, strict=True), strict=False):
-        macs, accumulates = RATE / HOP * np.concatenate(parts).mean(0) * of["reached"]
-        energy = np.dot(of["energy"], [macs, accumulates]) / 1e6
+        macs, accumulates = RATE / HOP * np.concatenate(parts).mean(0) * constants["reached"]
+        energy = np.dot(constants["energy"], [macs, accumulates]) / 1e6
         print(f"a second of {name}: {accumulates:,.0f} accumulates, {macs:,.0f} multiply-accumulates, {energy:.2f} uJ")
 
 

@@ -20,12 +20,12 @@ STREAMS = """
 import sys
 import numpy as np
 import listen
-of, found = dict(np.load("digits.npz")), {}
+constants, found = dict(np.load("digits.npz")), {}
 for name, samples in np.load("recordings.npz").items():
-    found[f"{name} frames"] = listen.log_mel(samples, of)
+    found[f"{name} frames"] = listen.log_mel(samples, constants)
     for frames in (1, 7, 32):
         chunks = np.split(samples, range(80 * frames, len(samples), 80 * frames))
-        outputs, counts, _ = zip(*listen.hear("digits.tflite", of, chunks))
+        outputs, counts, _ = zip(*listen.hear("digits.tflite", constants, chunks))
         found[f"{name} outputs {frames}"], found[f"{name} counts {frames}"] = outputs, counts
 np.savez("found.npz", **found)
 assert not {"tensorflow", "keras", "keras_spiking_bp", "examples"} & set(sys.modules)
@@ -61,7 +61,7 @@ def window_of(recordings):
 def assert_streams_are_windows(folder, recordings):
     np.savez(folder / "recordings.npz", *recordings)
     subprocess.run([sys.executable, "-c", STREAMS], check=True, cwd=folder)
-    found, of = np.load(folder / "found.npz"), np.load(folder / "digits.npz")
+    found, constants = np.load(folder / "found.npz"), np.load(folder / "digits.npz")
     features, predictions, run = window_of(recordings)
     (spikes,) = (run.spikes[name] for name in run.neurons)
     for i, frames in enumerate(features):
@@ -75,8 +75,8 @@ def assert_streams_are_windows(folder, recordings):
             operations = {path: run.operations[path.name][i].sum() for path in run.connections}
             late = next(path.layers[-1].units for path in operations if path.delayed) * counts[-1, 1]
             of_spikes = sum(number for path, number in operations.items() if path.source != "input")
-            assert counts.sum(0) @ of["reached"] == sum(operations.values()) + late  # felt in the next step
-            assert counts[:, 1].sum() * of["reached"][1] == of_spikes + late
+            assert counts.sum(0) @ constants["reached"] == sum(operations.values()) + late  # felt in the next step
+            assert counts[:, 1].sum() * constants["reached"][1] == of_spikes + late
 
 
 def test_streams_are_windows(folder):
