@@ -33,9 +33,8 @@ class Page {
   /** Silence, from rest. `quiet(frame)` says for how many frames nothing has been said: 0 in a word. */
   reset(recording = null, quiet = () => Infinity) {
     this.endMicrophone?.();
-    this.endMicrophone = null;
     this.loudspeaker?.close();
-    this.loudspeaker = null;
+    this.endMicrophone = this.loudspeaker = null;
     Object.assign(this, { recording, quiet, features: new LogMel(this.about.features), run: this.network.start() });
     Object.assign(this, { own: {}, history: [], steps: 0, spoken: false, ...NO_WORD });
     this.spikes = Object.fromEntries(this.about.layers.map(({ name }) => [name, 0]));
@@ -51,9 +50,7 @@ class Page {
     for (const frame of this.features.push(samples)) {
       const quiet = this.quiet(frame);
       const spoken = quiet < PAUSE;
-      if (spoken && !this.spoken) {
-        Object.assign(this, { run: this.network.start(), ...NO_WORD });
-      }
+      if (spoken && !this.spoken) Object.assign(this, { run: this.network.start(), ...NO_WORD });
       if (this.spoken && !spoken) Object.assign(this, this.heard < SHORTEST ? NO_WORD : { decided: true });
       this.spoken = spoken;
       const fired = await this.run.step(frame);
@@ -117,7 +114,8 @@ class Page {
       if (own !== this.own) return end();
       this.endMicrophone = end;
     } catch (error) {
-      return tell("The microphone could not be used", error);
+      if (own === this.own) tell("The microphone could not be used", error);
+      return;
     }
     while (own === this.own) {
       this.show();
@@ -162,7 +160,7 @@ class Page {
     at("recordings").append(button);
     redrawn(button.firstChild, () => {
       const [context, width, height] = cleared(button.firstChild, 34);
-      const loudest = Math.max(...recording.samples);
+      const loudest = Math.max(...recording.samples.map(Math.abs));
       context.fillStyle = colours().second;
       recording.samples.forEach((value, i) => {
         context.fillRect((i / recording.samples.length) * width, height / 2, 0.5, (-value / loudest) * (height / 2));
