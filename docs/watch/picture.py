@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             look(open_page(driver, address), width=1280, height=900)
             pictures, milliseconds = recorded(driver)
             open_page(driver, f"{address}speech.html").execute_async_script(
-                "const {page} = window.watch; page.play(page.recordings[7], Infinity).then(arguments[0])"
+                "const {page} = window.watch; page.play(page.recordings[0], Infinity).then(arguments[0])"
             )
             spoken = shot(driver)
     still, speech = args.output.with_suffix(".png"), args.output.with_name(f"{args.output.stem}-speech.png")
