@@ -1,10 +1,10 @@
-"""Builds the page on which a spiking LeNet recognises drawn digits, step by step, in the browser.
+"""Builds the pages on which spiking networks recognise drawn and spoken digits, step by step, in the browser.
 
 python -m docs.watch --output FOLDER [--home URL]
 
-Exports the network that comes with the package as one step of ONNX, describes it in JSON, and puts onnxruntime-web
-beside it (from npm, in the version of package-lock.json), so that the page loads nothing from elsewhere. Without npm it
-is built without that runtime, and says so. To look at it: python -m http.server --directory FOLDER
+Exports the networks that come with the package as one step of ONNX, describes them in JSON, and puts onnxruntime-web
+beside them (from npm, in the version of package-lock.json), so that the pages load nothing from elsewhere. Without npm
+they are built without that runtime, and say so. To look at it: python -m http.server --directory FOLDER
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import keras_spiking_bp as ksbp
 from docs.watch.description import description
+from docs.watch.speech import PATH as RECORDINGS
+from docs.watch.speech import features
 
 HERE = Path(__file__).parent
 #: Of onnxruntime-web: the module with the WebAssembly backend alone, and its code.
@@ -25,23 +27,24 @@ RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 def build(folder: Path, home: str | None = None) -> None:
-    """Writes the page into `folder`; `home` is where its link to the library leads."""
+    """Writes the pages into `folder`; `home` is where their link to the library leads."""
     shutil.copytree(HERE / "page", folder, dirs_exist_ok=True)
-    card = ksbp.models.model_card("mnist")
-    model = ksbp.models.load_pretrained("mnist", num_steps=card["recipe"]["num_steps"])
-    ksbp.export.export_onnx(model, folder / "step.onnx", overwrite=True, spikes=True)
     missing = add_runtime(folder / "runtime")
     if missing:
         print(f"left out: onnxruntime-web, without which the page cannot run ({missing})")
-    sizes = {path.name: path.stat().st_size for path in [folder / "step.onnx", *(folder / "runtime").glob("*.wasm")]}
-    about = {
-        **description(model),
-        "bytes": sizes,
-        "runtime_missing": missing,
-        "home": home,
-        "test_set": json.loads((HERE / "from_test_set.json").read_text()),
+    sizes = {path.name: path.stat().st_size for path in (folder / "runtime").glob("*.wasm")}
+    steps = ksbp.models.model_card("mnist")["recipe"]["num_steps"]
+    digits = {"test_set": json.loads((HERE / "from_test_set.json").read_text())}
+    speech = {"features": features(), **json.loads(RECORDINGS.read_text())}
+    pages = {
+        "network": ("step.onnx", ksbp.models.load_pretrained("mnist", num_steps=steps), digits),
+        "speech": ("speech.onnx", ksbp.models.load_pretrained("spoken_digits"), speech),
     }
-    (folder / "network.json").write_text(json.dumps(about))
+    for name, (file, model, more) in pages.items():
+        ksbp.export.export_onnx(model, folder / file, overwrite=True, spikes=True)
+        about = {**description(model), "model": file, "runtime_missing": missing, "home": home, **more}
+        about["bytes"] = {file: (folder / file).stat().st_size, **sizes}
+        (folder / f"{name}.json").write_text(json.dumps(about))
 
 
 def add_runtime(folder: Path) -> str | None:

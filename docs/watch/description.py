@@ -24,13 +24,13 @@ def description(model: keras.Model) -> dict[str, Any]:
     same network as an ANN; `costs` picojoules (`Costs.FLOAT32_45NM`).
 
     Args:
-        model: images -> PoissonEncoder -> SpikingRNN that ends in a readout.
+        model: images -> PoissonEncoder -> SpikingRNN that ends in a readout; or a series instead of the first two.
 
     Raises:
         ValueError: if a connection comes from something that does not fire.
     """
     layer = output_layer(model)
-    encoder = next(part for part in model.layers if isinstance(part, ksbp.PoissonEncoder))
+    encoder = next((part for part in model.layers if isinstance(part, ksbp.PoissonEncoder)), None)
     cell = layer.cell
     neurons = cell.neurons()
     paths = connections(cell, layer.input.shape[2:])
@@ -41,8 +41,8 @@ def description(model: keras.Model) -> dict[str, Any]:
     costs = ksbp.analysis.Costs.FLOAT32_45NM
     accumulates, macs = np.sum(ann_operations(paths), axis=0)
     return {
-        "num_steps": encoder.num_steps,
-        "input": {"name": INPUT, "shape": list(layer.input.shape[2:]), "scale": encoder.scale},
+        "num_steps": encoder and encoder.num_steps,
+        "input": {"name": INPUT, "shape": list(layer.input.shape[2:]), "scale": encoder and encoder.scale},
         "layers": [
             {
                 "name": neuron.name,

@@ -1,9 +1,9 @@
-"""The pictures of the page in the documentation: a digit is drawn and recognised. One moves, one shows its last step.
+"""The pictures of the pages in the documentation: a digit is drawn and recognised, and one is heard.
 
 python -m docs.watch.picture [--output docs/images/watch.webp]
 
-Writes the moving picture, and beside it the still one (`.png`). Needs npm, Chromium and chromedriver, and
-pip install '.[browser]'.
+Writes a moving picture, and beside it that of its last step (`.png`) and of a spoken digit (`-speech.png`). Needs npm,
+Chromium and chromedriver, and pip install '.[browser]'.
 """
 
 from __future__ import annotations
@@ -72,8 +72,13 @@ def main(arguments: list[str] | None = None) -> None:
         with served(Path(folder)) as address:
             look(open_page(driver, address), width=1280, height=900)
             pictures, milliseconds = recorded(driver)
-    still = args.output.with_suffix(".png")
-    pictures[-1].quantize(96, dither=Image.Dither.NONE).save(still, optimize=True)
+            open_page(driver, f"{address}speech.html").execute_async_script(
+                "const {page} = window.watch; page.play(page.recordings[0], Infinity).then(arguments[0])"
+            )
+            spoken = shot(driver)
+    still, speech = args.output.with_suffix(".png"), args.output.with_name(f"{args.output.stem}-speech.png")
+    for path, picture in ((still, pictures[-1]), (speech, spoken)):
+        picture.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
     height = pictures[-1].height  # the page grows with what it says
     frames = []
     for picture in pictures:
@@ -82,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         frames.append(frame.resize((WIDTH, height * WIDTH // picture.width), Image.Resampling.LANCZOS))
     options = {"quality": 75, "method": 6, "loop": 0}
     frames[0].save(args.output, save_all=True, append_images=frames[1:], duration=milliseconds, **options)
-    for path in (args.output, still):
+    for path in (args.output, still, speech):
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
 

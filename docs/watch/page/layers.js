@@ -5,6 +5,7 @@ import { Maps } from "./maps.js";
 import { Bars, Lines } from "./outputs.js";
 import { randomNumbers } from "./poisson.js";
 import { Raster } from "./raster.js";
+import { Spectrogram } from "./spectrogram.js";
 
 const number = new Intl.NumberFormat("en");
 
@@ -28,19 +29,25 @@ export class Layers {
   constructor(parent, about) {
     this.about = about;
     const random = randomNumbers(1); // which neurons are shown
-    const input = { name: about.input.name, what: "Poisson spikes", shape: about.input.shape };
+    const sound = about.features; // its frames are the input, as they are
+    const input = { name: about.input.name, what: sound ? "log-mel, low to high" : "Poisson spikes", shape: about.input.shape };
     this.rows = [input, ...about.layers].map(({ name, what, shape }) => {
       const neurons = shape.reduce((a, b) => a * b, 1);
-      const size = `${number.format(neurons)} ${name === input.name ? "pixels" : "neurons"}`;
-      const [now, over, count] = row(parent, name, what, size, `Spikes of ${name} in this step`, `Spikes of ${name} over time`);
-      return { name, count, maps: new Maps(now, shape), raster: new Raster(over, shape, about.num_steps, random) };
+      const kind = name !== input.name ? "neurons" : sound ? "bands" : "pixels";
+      const of = kind === "bands" ? "Sound" : `Spikes of ${name}`;
+      const recurrent = about.connections.some(({ source, target }) => source === name && target === name);
+      const size = `${number.format(neurons)} ${kind}`;
+      const [now, over, count] = row(parent, name, recurrent ? `${what}, recurrent` : what, size, `${of} in this step`, `${of} over time`);
+      if (kind !== "bands") return { name, count, maps: new Maps(now, shape), raster: new Raster(over, shape, about.num_steps, random, !sound) };
+      count.remove();
+      return { name, count, maps: new Spectrogram(now, neurons, 1), raster: new Spectrogram(over, neurons, about.num_steps) };
     });
     const { name, classes } = about.readout;
     const size = `${classes} neurons that never fire`;
     const [now, over, count] = row(parent, name, "dense", size, "Output of each class now", "Potentials of the outputs over time");
     count.remove();
     this.bars = new Bars(now, classes);
-    this.lines = new Lines(over, about.num_steps);
+    this.lines = new Lines(over, about.num_steps, sound && sound.rate / sound.hop);
     redrawn(parent, () => this.shown && this.show(...this.shown));
   }
 

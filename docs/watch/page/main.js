@@ -3,22 +3,20 @@
 import { certainAfter, largest } from "./decision.js";
 import { SIDE, imageOf, show } from "./digit.js";
 import { Layers } from "./layers.js";
-import { Network, Problem } from "./network.js";
 import { Pad } from "./pad.js";
 import { poissonStep, randomNumbers } from "./poisson.js";
 import { Report } from "./report.js";
+import { at, begin, slider, tell } from "./shell.js";
 
 const SPEEDS = [1, 2, 4, 8, 15, 30, 60]; // steps a second
 const PATIENCE = 700; // milliseconds from the last stroke to the run
 const FIRST = 5; // the digit that the page begins with
-const at = (id) => document.getElementById(id);
 
 class Page {
   constructor(network) {
     this.network = network;
     this.about = network.about;
     this.margins = this.about.test_set.early_exit.map((row) => row.margin);
-    at("page").hidden = false;
     this.layers = new Layers(at("layers"), this.about);
     this.report = new Report(network);
     this.pad = new Pad(at("pad"));
@@ -126,8 +124,11 @@ class Page {
     at("clear").addEventListener("click", () => this.pad.clear());
     at("seed").addEventListener("change", () => this.reset());
     at("stop").addEventListener("change", () => this.show());
-    this.#slider("speed", SPEEDS, 2, (speed) => (speed === 1 ? "1 step / s" : `${speed} steps / s`));
-    this.#slider("margin", this.margins, this.margins.indexOf(0.8), (margin) => margin.toFixed(1));
+    slider("speed", SPEEDS, 2, (speed) => (speed === 1 ? "1 step / s" : `${speed} steps / s`));
+    slider("margin", this.margins, this.margins.indexOf(0.8), (margin) => margin.toFixed(1), (margin) => {
+      this.report.tellMargin(margin);
+      if (this.run) this.show();
+    });
     for (const { label, pixels } of this.about.test_set.digits) {
       const image = Float32Array.from(atob(pixels), (character) => character.charCodeAt(0) / 255);
       const button = Object.assign(document.createElement("button"), { type: "button" });
@@ -145,22 +146,6 @@ class Page {
     this.pad.choose(image);
     this.see(image, 0);
   }
-
-  /** A slider over a list of values, with the text of the one chosen beside it. */
-  #slider(id, values, start, text) {
-    Object.assign(at(id), { min: 0, max: values.length - 1, step: 1 });
-    at(id).value = start;
-    const tell = () => {
-      at(`${id}-value`).textContent = text(values[at(id).value]);
-      at(id).setAttribute("aria-valuetext", text(values[at(id).value]));
-      if (id === "margin") this.report.tellMargin(this.margin);
-    };
-    tell();
-    at(id).addEventListener("input", () => {
-      tell();
-      this.show();
-    });
-  }
 }
 
 /** For tests and for the console: the run of given spikes, an array (T, 784) of numbers. */
@@ -170,32 +155,9 @@ async function runSpikes(network, spikes) {
   return { outputs: run.history.map((of) => [...of.outputs]), spikes: run.spikes, accumulates: run.accumulates };
 }
 
-/** Shows a problem to the reader. */
-function tell(what, error) {
-  at("problem").textContent = error instanceof Problem ? error.message : `${what}: ${error.message ?? error}`;
-  at("problem").classList.add("told");
-  at("problem").hidden = false;
-  console.error(error);
-}
-
-async function begin() {
-  at("problem").hidden = true;
-  at("loading").hidden = false;
-  try {
-    const network = await Network.load((bytes, all) => {
-      at("progress").value = bytes / all;
-      at("loaded").textContent = `${(bytes / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`;
-    });
-    if (network.about.home) Object.assign(at("home"), { href: network.about.home, hidden: false });
-    at("settings").open = matchMedia("(min-width: 641px)").matches;
-    const page = new Page(network);
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) at("samples").children[FIRST].click();
-    window.watch = { page, runSpikes: (spikes) => runSpikes(network, spikes) };
-  } catch (error) {
-    tell("The network could not be started", error);
-  } finally {
-    at("loading").hidden = true;
-  }
-}
-
-begin();
+begin("network", (network) => {
+  at("settings").open = matchMedia("(min-width: 641px)").matches;
+  const page = new Page(network);
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) at("samples").children[FIRST].click();
+  window.watch = { page, runSpikes: (spikes) => runSpikes(network, spikes) };
+});

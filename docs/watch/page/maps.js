@@ -12,7 +12,9 @@ export class Maps {
     const gap = rows > 1 ? 1 : 0;
     const across = best(number, columns + gap, rows + gap);
     this.size = [across * (columns + gap) - gap, (number / across) * (rows + gap) - gap];
-    this.zoom = Math.max(1, Math.floor(Math.min(WIDTH / this.size[0], HEIGHT / this.size[1])));
+    const zoom = Math.max(1, Math.floor(Math.min(WIDTH / this.size[0], HEIGHT / this.size[1])));
+    this.room = [this.size[1] * zoom, this.size[0] * zoom];
+    this.colour = "spike";
     this.places = Array.from({ length: rows * columns * number }, (_, i) => {
       const [map, pixel] = [i % number, Math.floor(i / number)];
       const x = (map % across) * (columns + gap) + (pixel % columns);
@@ -34,11 +36,10 @@ export class Maps {
 
   draw() {
     const palette = colours();
-    const [width, height] = this.size.map((size) => size * this.zoom);
-    const [context] = cleared(this.canvas, height, width);
+    const [context, width, height] = cleared(this.canvas, ...this.room);
     const small = this.picture.getContext("2d");
     context.imageSmoothingEnabled = false;
-    for (const [values, colour] of [[() => 1, palette.faint], [(i) => this.glow[i], palette.spike]]) {
+    for (const [values, colour] of [[() => 1, palette.faint], [(i) => this.glow[i], palette[this.colour]]]) {
       const pixels = new ImageData(...this.size);
       this.places.forEach((place, i) => (pixels.data[4 * place + 3] = 255 * values(i)));
       small.globalCompositeOperation = "source-over";

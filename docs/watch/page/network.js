@@ -17,24 +17,24 @@ async function bytesOf(url, progress) {
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
-/** The network. `about` is network.json: names, shapes, synapses, costs. */
+/** The network. `about` is its JSON file: names, shapes, synapses, costs. */
 export class Network {
   constructor(about, session, ort) {
     Object.assign(this, { about, session, ort });
   }
 
-  /** Loads the network from the folder of the page; `progress(bytes so far, bytes in all)` tells how far it is. */
-  static async load(progress) {
+  /** Loads the network that `${name}.json` describes; `progress(bytes so far, bytes in all)` tells how far it is. */
+  static async load(name, progress) {
     if (typeof WebAssembly === "undefined") {
       throw new Problem("This browser has no WebAssembly, or it is switched off. The network needs it to run here.");
     }
-    const response = await fetch("network.json");
-    if (!response.ok) throw new Problem(`The file network.json could not be loaded (status ${response.status}).`);
+    const response = await fetch(`${name}.json`);
+    if (!response.ok) throw new Problem(`The file ${name}.json could not be loaded (status ${response.status}).`);
     const about = await response.json();
     if (about.runtime_missing) {
       throw new Problem(`This page was built without its runtime: ${about.runtime_missing}.`);
     }
-    const files = { "step.onnx": "step.onnx", "ort-wasm-simd-threaded.wasm": "runtime/ort-wasm-simd-threaded.wasm" };
+    const files = { [about.model]: about.model, "ort-wasm-simd-threaded.wasm": "runtime/ort-wasm-simd-threaded.wasm" };
     const all = Object.keys(files).reduce((sum, name) => sum + about.bytes[name], 0);
     const loaded = {};
     const [model, code] = await Promise.all(

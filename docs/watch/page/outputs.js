@@ -26,9 +26,10 @@ export class Bars {
   draw(run, margin) {
     const palette = colours();
     const [context, width, height] = cleared(this.canvas, HEIGHT, 158);
-    const outputs = run.history.at(-1)?.outputs ?? new Float32Array(this.classes);
+    const outputs = run.guess ?? run.history.at(-1)?.outputs ?? new Float32Array(this.classes);
     const two = firstTwo(outputs);
-    const [low, high] = [Math.min(-0.25, ...outputs), Math.max(1.1, ...outputs)];
+    const seen = margin === null ? run.history.flatMap((of) => [...of.outputs]) : outputs;
+    const [low, high] = [Math.min(-0.25, ...seen), Math.max(1.1, ...seen)];
     const y = (value) => (1 - (value - low) / (high - low)) * (height - BELOW);
     const column = width / this.classes;
     context.font = FONT;
@@ -43,7 +44,7 @@ export class Bars {
     });
     context.fillStyle = palette.muted;
     context.fillRect(0, y(0), width, 1);
-    if (run.steps) {
+    if (run.steps && margin !== null) {
       context.strokeStyle = palette.ink;
       context.setLineDash([4, 3]);
       context.beginPath();
@@ -54,10 +55,10 @@ export class Bars {
   }
 }
 
-/** V[t] of each class over time. */
+/** V[t] of each class over time: all steps, or the last ones of a stream with `rate` steps a second. */
 export class Lines {
-  constructor(canvas, steps) {
-    Object.assign(this, { canvas, steps });
+  constructor(canvas, steps, rate = null) {
+    Object.assign(this, { canvas, steps, rate });
   }
 
   draw(run, decision) {
@@ -65,7 +66,10 @@ export class Lines {
     const [context, width, height] = cleared(this.canvas, HEIGHT);
     const history = run.history.map((of) => of.potentials);
     const all = history.flatMap((potentials) => [...potentials]);
-    const [low, high] = [Math.min(-0.2 * this.steps, ...all), Math.max(1.15 * this.steps, ...all)];
+    const scale = this.rate ? 1 : this.steps;
+    const room = this.rate ? 1.06 : 1;
+    const [low, high] = [room * Math.min(-0.2 * scale, ...all), room * Math.max(1.15 * scale, ...all)];
+    const before = run.steps - history.length;
     const y = (value) => (1 - (value - low) / (high - low)) * (height - BELOW);
     const x = (step) => middleOf(step, this.steps, width);
     context.fillStyle = palette.faint;
@@ -75,18 +79,22 @@ export class Lines {
     context.font = FONT;
     context.textAlign = "center";
     context.fillStyle = palette.muted;
-    for (let step = 5; step <= this.steps; step += 5) context.fillText(step, Math.min(x(step), width - 8), height - 4);
+    const every = this.rate ? this.rate / 2 : 5;
+    for (let step = every; step <= before + this.steps; step += every) {
+      const text = this.rate ? `${step / this.rate} s` : step;
+      if (step > before) context.fillText(text, Math.min(x(step - before), width - (this.rate ? 14 : 8)), height - 4);
+    }
     context.textAlign = "left";
-    if (width > 300) context.fillText("step", 0, height - 4);
+    if (width > 300 && !this.rate) context.fillText("step", 0, height - 4);
     if (!history.length) return;
-    const two = firstTwo(history.at(-1));
+    const two = firstTwo(run.guess ?? history.at(-1));
     const order = [...history.at(-1).keys()].sort((a, b) => two.indexOf(a) - two.indexOf(b));
     for (const i of order.filter((i) => !two.includes(i)).concat([two[1], two[0]])) {
       context.strokeStyle = colourOf(i, two, palette);
       context.lineWidth = two.includes(i) ? 2.5 : 1;
       context.lineJoin = "round";
       context.beginPath();
-      context.moveTo(0, y(0));
+      if (!before) context.moveTo(0, y(0));
       history.forEach((potentials, t) => context.lineTo(x(t + 1), y(potentials[i])));
       context.stroke();
     }

@@ -19,8 +19,8 @@ export function chosenNeurons(shape, random) {
 }
 
 export class Raster {
-  constructor(canvas, shape, steps, random) {
-    Object.assign(this, { canvas, steps, neurons: chosenNeurons(shape, random), columns: [], decision: 0 });
+  constructor(canvas, shape, steps, random, fades) {
+    Object.assign(this, { canvas, steps, fades, neurons: chosenNeurons(shape, random), columns: [], decision: 0 });
   }
 
   reset() {
@@ -31,11 +31,12 @@ export class Raster {
   /** One more step, with the spikes of the whole layer. */
   add(spikes) {
     this.columns.push(this.neurons.flatMap((neuron, row) => (spikes[neuron] !== 0 ? [row] : [])));
+    if (this.columns.length > this.steps) this.columns.shift();
   }
 
   draw() {
     const palette = colours();
-    const [context, width, height] = cleared(this.canvas, HEIGHT);
+    const [context, width, height] = cleared(this.canvas, this.fades ? HEIGHT : 2 * HEIGHT);
     const column = width / this.steps;
     context.fillStyle = palette.faint;
     context.fillRect(0, 0, width, height);
@@ -45,7 +46,7 @@ export class Raster {
     }
     const [w, h] = [Math.min(0.7 * column, 7), 2];
     this.columns.forEach((rows, t) => {
-      context.globalAlpha = this.decision && t + 1 > this.decision ? 0.4 : 1;
+      context.globalAlpha = this.fades && this.decision && t + 1 > this.decision ? 0.4 : 1;
       context.fillStyle = palette.spike;
       const x = middleOf(t + 1, this.steps, width) - w / 2;
       for (const row of rows) context.fillRect(x, 1 + ((row + 0.5) / this.neurons.length) * (height - 2) - h / 2, w, h);
