@@ -138,7 +138,7 @@ def speech(rows: list[dict[str, Any]]) -> str:
         unheard = {row["without"]: 100 * row["accuracy"] for row in own if row["without"]}
         test = ", ".join(f"{100 * row['accuracy']:.1f}" for row in own if not row["without"])
         seconds = sum(row["seconds"] for row in own) / len(own)
-        mean = f"{sum(unheard.values()) / len(unheard):.1f}" if unheard else ""
+        mean = f"{sum(unheard.values()) / len(unheard):.1f}" if len(unheard) == len(speakers) else ""
         each = [f"{unheard[name]:.1f}" if name in unheard else "" for name in speakers]
         cells.append([network, f"{own[0]['parameters']:,}", test, *each, mean, f"{seconds:.0f}"])
     text = table(["network", "parameters", "test, %", *speakers, "mean", "s"], cells)
