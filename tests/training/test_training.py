@@ -37,7 +37,7 @@ def compiled(model, rate=0.002):
 def test_it_learns_real_digits(gradient, policy):
     x, y = digits()
     model = compiled(model_for_digits(gradient, dtype=policy))
-    model.fit(x[:1500], y[:1500], batch_size=32, epochs=2, verbose=0)
+    model.fit(x[:1500], y[:1500], batch_size=32, epochs=3, verbose=0)
     _, accuracy = model.evaluate(x[1500:], y[1500:], verbose=0)
     assert accuracy > 0.8
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
