@@ -17,24 +17,18 @@ RATE, HOP = 8000, 80
 
 def export(path):
     """Writes a time step of the packaged network, and beside it filters of the features and the costs of a spike."""
-    import tensorflow as tf
-
     import keras_spiking_bp as ksbp
-    from keras_spiking_bp.datasets import speech as s
+    from keras_spiking_bp.datasets import speech
 
     model = ksbp.models.load_pretrained("spoken_digits")
     ksbp.export.export_litert(model, path, "step", overwrite=True)
-    done = ksbp.analysis.run(model, np.ones((1, 1, s._BANDS), "float32"), verbose=0)
+    done = ksbp.analysis.run(model, np.ones((1, 1, 40), "float32"), verbose=0)
     reached = {"input": 0, **dict.fromkeys(done.neurons, 0)}  # synapses, by a value of the input and by a spike
     for connection, synapses in zip(done.connections, done.synapses, strict=True):
         reached[connection.source] += synapses / np.prod(connection.source_shape)
-    constants = {
-        "reached": [*reached.values()],
-        "energy": [ksbp.analysis.Costs().mac, ksbp.analysis.Costs().accumulate],
-    }
-    constants |= {"window": tf.signal.hann_window(s._FRAME, dtype=tf.float64), "floor": s._FLOOR, "mean": s._MEAN}
-    filters = tf.signal.linear_to_mel_weight_matrix(s._BANDS, s._FFT // 2 + 1, RATE, 20.0, RATE / 2, tf.float64)
-    np.savez(Path(path).with_suffix(".npz"), deviation=s._DEVIATION, filters=filters, **constants)
+    costs = ksbp.analysis.Costs()
+    of_spikes = {"reached": [*reached.values()], "energy": [costs.mac, costs.accumulate]}
+    np.savez(Path(path).with_suffix(".npz"), **of_spikes, **speech.constants())
 
 
 def log_mel(samples, constants):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.datasets import speech
@@ -24,17 +23,8 @@ PATH = Path(__file__).with_name("recordings.json")
 
 def features() -> dict[str, Any]:
     """The constants of `datasets.log_mel`, as data for JSON."""
-    bins, rate = speech._FFT // 2 + 1, speech._RATE
-    filters = tf.signal.linear_to_mel_weight_matrix(speech._BANDS, bins, rate, 20.0, rate / 2, tf.float64)
-    return {
-        "rate": rate,
-        "hop": speech._HOP,
-        "window": tf.signal.hann_window(speech._FRAME, dtype=tf.float64).numpy().tolist(),
-        "filters": filters.numpy().tolist(),
-        "floor": speech._FLOOR,
-        "mean": speech._MEAN,
-        "deviation": speech._DEVIATION,
-    }
+    arrays = {name: np.asarray(value).tolist() for name, value in speech.constants().items()}
+    return {"rate": speech._RATE, "hop": speech._HOP, **arrays}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -132,12 +132,20 @@ def log_mel(audio: Any) -> np.ndarray:
         return _log_mel(samples).numpy()
 
 
-@tf.function(input_signature=[tf.TensorSpec([None], tf.float64)])
+def constants() -> dict[str, Any]:
+    """What the frames are made with, for a program that computes them without TensorFlow."""
+    filters = tf.signal.linear_to_mel_weight_matrix(_BANDS, _FFT // 2 + 1, _RATE, 20.0, _RATE / 2, tf.float64)
+    window = tf.signal.hann_window(_FRAME, dtype=tf.float64)
+    return {"window": window, "filters": filters, "floor": _FLOOR, "mean": _MEAN, "deviation": _DEVIATION}
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.float64)], autograph=False)
 def _log_mel(samples: tf.Tensor) -> tf.Tensor:
     """In float64: other libraries, and the browser, come to the same float32."""
-    frames = tf.signal.frame(samples, _FRAME, _HOP) * tf.signal.hann_window(_FRAME, dtype=tf.float64)
+    made_of = constants()
+    frames = tf.signal.frame(samples, _FRAME, _HOP) * made_of["window"]
     spectrum = tf.signal.rfft(frames, [_FFT])
     power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-    filters = tf.signal.linear_to_mel_weight_matrix(_BANDS, _FFT // 2 + 1, _RATE, 20.0, _RATE / 2, tf.float64)
-    bands = tf.linalg.matvec(filters, power, transpose_a=True)  # one product of all frames rounds by their number
+    # one product of all frames rounds by their number
+    bands = tf.linalg.matvec(made_of["filters"], power, transpose_a=True)
     return tf.cast((tf.math.log(bands + _FLOOR) - _MEAN) / _DEVIATION, tf.float32)
