@@ -37,7 +37,7 @@ plt.show()
 # %% [markdown]
 # ## Training
 #
-# Each frame is a time step. The spikes of 128 leaky neurons go to the readout, and back to the neurons themselves in
+# Each frame is a time step. The spikes of 256 leaky neurons go to the readout, and back to the neurons themselves in
 # the next step. `Masking` leaves out the padding. `calibrate` makes the neurons fire before training begins.
 
 # %%
@@ -77,7 +77,7 @@ spikes = analysis.run(model, keras.utils.pad_sequences(followed, dtype="float32"
 per_frame = spikes["hidden"]
 in_speech = np.arange(per_frame.shape[1]) < lengths[:, None]
 in_silence = ~in_speech & (np.arange(per_frame.shape[1]) < lengths[:, None] + len(silence))
-print(f"spikes a second, of 128 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
+print(f"spikes a second, of 256 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
 print(f"{100 * per_frame[in_silence].mean():,.0f} in silence")
 
 figure, axis = plt.subplots(figsize=(7, 2.8))
