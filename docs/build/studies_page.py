@@ -69,8 +69,7 @@ Examples of the other libraries, the original and its port.
 SPEECH = """## Spoken digits
 
 `python -m examples.experiments.speech --table FILE --data-dir FOLDER`: accuracy on the 250 test recordings, seeds 0 to
-2, and on all recordings of a speaker whom the training did not hear, seed 0; seconds of `fit` on one core, with other
-work beside, mean.
+2, and on all recordings of a speaker whom the training did not hear, seed 0.
 """
 #: What differs between the trainings with few time steps.
 TITLES = {
@@ -137,11 +136,10 @@ def speech(rows: list[dict[str, Any]]) -> str:
         own = [row for row in rows if row["network"] == network]
         unheard = {row["without"]: 100 * row["accuracy"] for row in own if row["without"]}
         test = ", ".join(f"{100 * row['accuracy']:.1f}" for row in own if not row["without"])
-        seconds = sum(row["seconds"] for row in own) / len(own)
         mean = f"{sum(unheard.values()) / len(unheard):.1f}" if len(unheard) == len(speakers) else ""
         each = [f"{unheard[name]:.1f}" if name in unheard else "" for name in speakers]
-        cells.append([network, f"{own[0]['parameters']:,}", test, *each, mean, f"{seconds:.0f}"])
-    text = table(["network", "parameters", "test, %", *speakers, "mean", "s"], cells)
+        cells.append([network, f"{own[0]['parameters']:,}", test, *each, mean])
+    text = table(["network", "parameters", "test, %", *speakers, "mean"], cells)
     return f"{text}\n{made_with(row['machine'] for row in rows)}."
 
 

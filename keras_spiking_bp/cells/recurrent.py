@@ -26,8 +26,7 @@ class RecurrentCell(CompositeCell):
 
     Args:
         cell: a `LIFCell`: the synapse of the inputs, and the neurons. One without a surrogate gets
-            `"fast_sigmoid"`: with the paper's derivative recurrent neurons do not learn, and with a wider surrogate
-            the gradient grows from step to step.
+            `"fast_sigmoid"`: with the paper's derivative recurrent neurons do not learn.
         recurrent: a Keras layer from the spikes of `cell` to the shape of its current, such as
             `keras.layers.Dense(units, use_bias=False)` with as many units as neurons (all to all), or a convolution.
 
