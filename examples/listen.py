@@ -61,12 +61,12 @@ def hear(path, constants, chunks):
             start = time.perf_counter()
 
 
-def read(path, samples=HOP):
+def read(path):
     """A recording in chunks, and a second of silence after it."""
     with wave.open(path) as file:
         if file.getparams()[:3] != (1, 2, RATE) or file.getnframes() < 200:
             raise wave.Error("{} channels of {} bytes, {} samples a second, {} in all".format(*file.getparams()))
-        while data := file.readframes(samples):
+        while data := file.readframes(HOP):
             yield np.frombuffer(data, "<i2")
     yield from np.zeros((RATE // HOP, HOP), "int16")
 

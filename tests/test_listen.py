@@ -103,7 +103,7 @@ def test_what_is_printed(folder, capsys):
     second, first = np.sort(run.outputs, -1)[..., -2:].transpose(2, 0, 1)
     margin = float(np.median(first - second))
     listen.main([str(folder / "digits.tflite"), *files, "--margin", str(margin)])
-    _, *rows, sound, silence = capsys.readouterr().out.splitlines()
+    _, *rows, _, _ = capsys.readouterr().out.splitlines()
     exits = []
     for i, row in enumerate(rows):
         guess, after, at_the_end, length, median, slow, spikes, in_silence, file = row.split()
@@ -115,7 +115,6 @@ def test_what_is_printed(folder, capsys):
     labels = predictions.argmax(1)
     early = ksbp.analysis.accuracy_over_time(run, labels=labels).early_exit([margin]).rows[0]
     assert np.mean(exits) == early["steps"]
-    assert sound.startswith("a second of sound: ") and silence.startswith("a second of silence after it: ")
 
 
 @pytest.mark.parametrize("rate", [16000, None])

@@ -27,10 +27,6 @@ def notebook_of(source: Path) -> dict:
     return json.loads(source.with_suffix(".ipynb").read_text())
 
 
-def test_there_are_six():
-    assert len(SOURCES) == 6
-
-
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_is_its_source(source):
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook_of(source)["cells"]]

@@ -31,14 +31,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
     test = ksbp.datasets.load_spoken_digits(parser.parse_args(arguments).data_dir)[1]
-    speakers, found = np.unique(test.speakers), []
+    speakers, recordings = np.unique(test.speakers), []
     for digit in range(8):
         speaker = speakers[digit % len(speakers)]
         first = np.flatnonzero((test.labels == digit) & (test.speakers == speaker))[0]
         samples = base64.b64encode(test.audio[first].astype("<i2").tobytes()).decode()
-        found.append({"digit": digit, "speaker": speaker, "samples": samples})
-    of = "Free Spoken Digit Dataset by Zohar Jackson and contributors, CC BY-SA 4.0"
-    PATH.write_text(json.dumps({"of": of, "recordings": found}) + "\n")
+        recordings.append({"digit": digit, "speaker": speaker, "samples": samples})
+    source = "Free Spoken Digit Dataset by Zohar Jackson and contributors, CC BY-SA 4.0"
+    PATH.write_text(json.dumps({"source": source, "recordings": recordings}) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import time
 from pathlib import Path
 
 import keras
@@ -26,8 +25,10 @@ from examples import PROGRESS
 from examples.experiments.machine import machine
 from examples.experiments.pretrained import FOLDER, packed
 from examples.experiments.report import command, wilson_interval, write
-from keras_spiking_bp.datasets.speech import Recordings
+from keras_spiking_bp.datasets import Recordings
+from keras_spiking_bp.models.pretrained import unpack
 
+BATCH_SIZE = 32
 SPEAKERS = ("george", "jackson", "nicolas", "theo", "yweweler")
 
 
@@ -82,10 +83,9 @@ def split(data: tuple[Recordings, Recordings], without: str | None) -> tuple[Rec
     if without is None:
         return data
     both = Recordings(*(np.concatenate(columns) for columns in zip(*data, strict=True)))
-    chosen = both.speakers == without
-    (train, _) = data
-    others = train.speakers != without
-    return Recordings(*(column[others] for column in train)), Recordings(*(column[chosen] for column in both))
+    heard = data[0].speakers != without
+    unheard = both.speakers == without
+    return Recordings(*(column[heard] for column in data[0])), Recordings(*(column[unheard] for column in both))
 
 
 def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tuple[keras.Model, dict]:
@@ -97,33 +97,31 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     model = masked(network)
     if args.network not in ("GRU", "LSTM"):
         ksbp.calibrate(model, training.series[:256], firing_rate=0.1, output_std=0.7)
-    steps = -(-len(training.labels) // args.batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.epochs * steps)
+    steps = -(-len(training.labels) // BATCH_SIZE)
+    rate = keras.optimizers.schedules.CosineDecay(5e-3, args.epochs * steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), loss, metrics=["accuracy"])
-    seconds = 0.0
     for epoch in range(args.epochs):
-        series = augmented(training.series, training.mask, rng) if args.augment else training.series
-        start = time.perf_counter()
-        model.fit(series, training.labels, args.batch_size, epochs=epoch + 1, initial_epoch=epoch, verbose=args.verbose)
-        seconds += time.perf_counter() - start
+        series = augmented(training.series, training.mask, rng)
+        model.fit(series, training.labels, BATCH_SIZE, epochs=epoch + 1, initial_epoch=epoch, verbose=args.verbose)
     _, accuracy = model.evaluate(test.series, test.labels, verbose=0)
     return network, {
         "network": args.network,
         "without": args.without,
         "seed": args.seed,
         "parameters": network.count_params(),
-        "seconds": round(seconds, 1),
         "accuracy": float(accuracy),
         "samples": len(test.labels),
     }
 
 
-def package(network: keras.Model, done: dict, args: argparse.Namespace, how: dict) -> None:
+def package(network: keras.Model, done: dict, args: argparse.Namespace, test: Recordings, how: dict) -> None:
     """Writes the weights and their card."""
-    path = FOLDER / "spoken_digits.npz"
-    np.savez_compressed(path, **packed(network))
-    accuracy = done["accuracy"]
+    path, arrays = FOLDER / "spoken_digits.npz", packed(network)
+    np.savez_compressed(path, **arrays)
+    unpack(network, arrays)
+    right = masked(network).predict(test.series, verbose=0).argmax(-1) == test.labels
+    accuracy = float(np.mean(right))
     card = {
         "network": "speech",
         "dataset": "Free Spoken Digit Dataset (2,250 training recordings of five speakers; 250 of its test set)",
@@ -131,19 +129,15 @@ def package(network: keras.Model, done: dict, args: argparse.Namespace, how: dic
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "input": "series (frames, 40) of `datasets.log_mel`",
         "use": "the digits 0 to 9, spoken in English. Nothing else was tested.",
-        "settings": {},
-        "recipe": {"dataset": "spoken_digits", "gradient": "bptt"},
+        "settings": {"threshold": 1.0, "reset_mechanism": "zero", "readout_beta": 0.9, "learn_beta": True},
+        "recipe": {"gradient": "bptt"},
         "trained_by": how["command"],
         "seed": args.seed,
-        "accuracy_before_quantisation": accuracy,
+        "accuracy_before_quantisation": done["accuracy"],
         "licence": "CC BY-SA 4.0 (weights and data); Free Spoken Digit Dataset by Zohar Jackson and contributors",
+        "test": {"accuracy": accuracy, "interval_95": wilson_interval(accuracy, len(right)), "samples": len(right)},
     }
     write(path.with_suffix(".json"), card)
-    _, test = ksbp.datasets.load_spoken_digits(args.data_dir)
-    model = masked(ksbp.models.load_pretrained("spoken_digits"))
-    right = model.predict(test.series, verbose=0).argmax(-1) == test.labels
-    reached = {"accuracy": float(np.mean(right)), "interval_95": wilson_interval(np.mean(right), len(right))}
-    write(path.with_suffix(".json"), card | {"test": {**reached, "samples": len(right)}})
 
 
 def main(arguments: list[str] | None = None) -> list[dict]:
@@ -151,10 +145,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--data-dir", help="folder of prepared data")
     parser.add_argument("--network", choices=NETWORKS, default="spiking")
     parser.add_argument("--without", choices=SPEAKERS, help="leave this speaker out")
-    parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="all trainings of the table, into this file")
     parser.add_argument("--package", action="store_true", help="write the weights of the package")
@@ -166,7 +157,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         network, done = train(args, data)
         print(done, flush=True)
         if args.package:
-            package(network, done, args, how)
+            package(network, done, args, data[1], how)
         return [done]
     rows = json.loads(args.table.read_text()) if args.table.exists() else []
     trainings = [(None, seed) for seed in range(3)] + [(speaker, 0) for speaker in SPEAKERS]

@@ -12,7 +12,8 @@ from keras_spiking_bp.utils.validation import check_seed
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
 class PoissonEncoder(SavesItsSeed, Encoder):
-    """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`.
+    """Signed Poisson rate code: at each step an independent spike with probability `min(scale * |x|, 1)`, rounded up
+    to 16 bits.
 
     A spike is `sign(x)`, so inputs may be negative (the paper's input code; its MNIST code has `scale=0.5`). No
     gradient passes to the images: layers before this one are not trained (`ConstantEncoder` passes one on).

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
-from keras_spiking_bp.models import resnet, speech, vgg
+from keras_spiking_bp.models import speech, vgg
 from keras_spiking_bp.utils.validation import check_choice
 
 #: Data sets on which they were trained: the names of the files.
@@ -55,7 +55,7 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
         steps = card["recipe"]["test_steps"] if num_steps is None else num_steps
         arguments["encoder"] = encoder_from(encoder, steps, settings.get("seed"))
     factory = f"spiking_{card['network']}"
-    model = next(getattr(module, factory) for module in (vgg, resnet, speech) if hasattr(module, factory))(**arguments)
+    model = getattr(vgg if hasattr(vgg, factory) else speech, factory)(**arguments)
     with resources.files(__package__).joinpath(f"weights/{name}.npz").open("rb") as file:
         unpack(model, dict(np.load(file)))
     return model
@@ -64,8 +64,8 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
 def model_card(name: str) -> dict[str, Any]:
     """How the network for the data set `name` was trained, its test accuracy, and how to scale images for it.
 
-    The network sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
-    `test_by_num_steps` holds its accuracy, `settings` how it is built, `sha256` the hash of the file of its weights.
+    One for images sees `(image / 255 - mean) / scale` of 8-bit images, with `mean` and `scale` of each channel;
+    `test_by_num_steps`, or `test`, holds its accuracy, `settings` how it is built, `sha256` the hash of its weights.
 
     Example:
         >>> model_card("mnist")["network"]
