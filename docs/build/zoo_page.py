@@ -47,35 +47,35 @@ microcontrollers: [deploy](howto/devices.md).
 
 def page(rows: list[dict]) -> str:
     """The page as Markdown."""
-    cards = {f"{card['network']}_{dataset}": card for dataset in PRETRAINED for card in [model_card(dataset)]}
     rows = sorted(rows, key=lambda row: ORDER.index(row["format"]))
     timed = max(row["timed"] for row in rows if "timed" in row)
     machines = [row["machine"] for row in rows]
     versions = dict.fromkeys(f"TensorFlow {one['tensorflow']}, Keras {one['keras']}" for one in machines)
     notes = NOTES.format(cpu="; ".join(dict.fromkeys(one["cpu"] for one in machines)), versions="; ".join(versions))
-    parts = [INTRO, _networks(cards), FILES.format(timed=timed)]
-    for network in dict.fromkeys(row["network"] for row in rows):
-        found = [row for row in rows if row["network"] == network and "refused" not in row]
-        parts.append(f"### {_title(network)}, T = {found[0]['num_steps']}\n")
+    parts = [INTRO, _networks(), FILES.format(timed=timed)]
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        found = [row for row in rows if row["dataset"] == dataset and "refused" not in row]
+        parts.append(f"### {_title(dataset)}, T = {found[0]['num_steps']}\n")
         parts.append(table(["format", "MB", "accuracy, %", "ms an image"], map(_row, found)))
         for row in rows:
-            if row["network"] == network and "refused" in row:
+            if row["dataset"] == dataset and "refused" in row:
                 parts.append(f"{row['format'].split(',')[0]} is not possible: {row['refused']}.\n")
     return "\n".join([*parts, notes, LINKS])
 
 
-def _networks(cards: dict[str, dict]) -> str:
+def _networks() -> str:
     rows = []
-    for network, card in cards.items():
+    for dataset in PRETRAINED:
+        card = model_card(dataset)
         tests = card.get("test_by_num_steps", {}).items()
         reached = ", ".join(f"{100 * test['accuracy']:.2f} (T = {steps})" for steps, test in tests)
         encoder = card["settings"].get("encoder", {"kind": "none: `log_mel`"})["kind"]
-        rows.append([_title(network), reached or f"{100 * card['test']['accuracy']:.1f}", encoder, card["use"]])
+        rows.append([_title(dataset), reached or f"{100 * card['test']['accuracy']:.1f}", encoder, card["use"]])
     return table(["network", "accuracy, %", "encoder", "for"], rows, left=4)
 
 
-def _title(network: str) -> str:
-    return " on ".join(TITLES[part] for part in network.split("_", 1))
+def _title(dataset: str) -> str:
+    return f"{TITLES[model_card(dataset)['network']]} on {TITLES[dataset]}"
 
 
 def _row(row: dict) -> list[str]:

@@ -106,16 +106,11 @@ def built(dataset: str) -> keras.Model:
     return ksbp.models.load_pretrained(dataset, steps, seed=0)
 
 
-def name_of(dataset: str) -> str:
-    """The packaged network and its data set."""
-    return f"{ksbp.models.model_card(dataset)['network']}_{dataset}"
-
-
 def measured(dataset: str, name: str, data: ksbp.datasets.ImageSet) -> dict:
     """One format of one network: a row of the report."""
     model = built(dataset)
     encoder = next(layer for layer in model.layers if isinstance(layer, ksbp.PoissonEncoder | ksbp.ConstantEncoder))
-    row = {"network": name_of(dataset), "num_steps": encoder.num_steps, "format": name}
+    row = {"dataset": dataset, "num_steps": encoder.num_steps, "format": name}
     file, start = FORMATS[name]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / file
@@ -153,10 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
     rows = json.loads(args.output.read_text()) if args.output.exists() else []
     how = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine()}
     for dataset in ("cifar10", "mnist"):
-        network = name_of(dataset)
         data = ksbp.datasets.load_images(dataset, args.data_dir)
         for name in args.formats:
-            if (network, name) in {(row["network"], row["format"]) for row in rows}:
+            if (dataset, name) in {(row["dataset"], row["format"]) for row in rows}:
                 continue
             rows.append(measured(dataset, name, data) | how)
             print(rows[-1], flush=True)
