@@ -7,15 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: What TensorFlow and Keras write.
+#: What TensorFlow and Keras write in the folder of a SavedModel, and `export_c` in its own.
 _OF_SAVED_MODEL = {"saved_model.pb", "keras_metadata.pb", "fingerprint.pb", "variables", "assets"}
+_OF_C = {"network.h", "network.c", "weights.h", "weights.c", "main.c", "README.md"}
+_FOLDERS = {"saved_model.pb": _OF_SAVED_MODEL, "network.c": _OF_C}
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file (or a `folder`) to, moved to `path` at the end of the block if it succeeds.
 
-    What is at `path` is replaced only with `overwrite`, and a folder if it holds a SavedModel and nothing else.
+    What is at `path` is replaced only with `overwrite`, and a folder if it holds an exported network and nothing else.
     """
     path = Path(path)
     _check(path, overwrite)
@@ -41,8 +43,8 @@ def _check(path: Path, overwrite: bool) -> None:
     if os.path.lexists(path) and not overwrite:  # a link to nothing, too
         raise FileExistsError(f"`path` is there already: {str(path)!r}. Give overwrite=True to replace it")
     names = {other.name for other in path.iterdir()} if path.is_dir() else {"saved_model.pb"}
-    if "saved_model.pb" not in names or names - _OF_SAVED_MODEL:
+    if not any(mark in names and names <= known for mark, known in _FOLDERS.items()):
         raise FileExistsError(
-            f"`path` must be a folder of a SavedModel alone to be replaced. Received: {str(path)!r}, with "
-            f"{sorted(names - _OF_SAVED_MODEL)}"
+            "`path` must be a folder of a SavedModel alone, or of C files alone, to be replaced. Received: "
+            f"{str(path)!r}, with {sorted(names - _OF_SAVED_MODEL - _OF_C)}"
         )
