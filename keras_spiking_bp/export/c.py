@@ -73,7 +73,7 @@ def export_c(
     layout = Layout(plan, integer, constant)
     sizes = {
         "INT8": int(integer),
-        "STEPS": network.num_steps or 0,
+        "STEPS": f"{network.num_steps or 2**32 - 1}u",  # of a free number, as long as there is input
         "INPUTS": int(np.prod(network.step_shape)),
         "CONSTANT_INPUT": int(constant),
         "POISSON": int(poisson),
@@ -96,7 +96,7 @@ def export_c(
         header = files.joinpath("network.h").read_text()
         (folder / "network.h").write_text(header.replace("@SIZES@", f"{defined}\ntypedef {layout.type} network_signal;"))
         (folder / "weights.c").write_text(source)
-        (folder / "README.md").write_text(_readme(files.joinpath("README.md").read_text(), model, weights, sizes, memory))
+        (folder / "README.md").write_text(_readme(files.joinpath("README.md").read_text(), model.name, network.num_steps, weights, sizes, memory))
     return memory
 
 
@@ -159,7 +159,7 @@ def _weights(plan: Plan, numbers: list[Numbers], layout: Layout, sizes: dict) ->
             lines.append(_array(name, array))
             source = path.signal.operation
             start = -1 if source == INPUT else layout.places[source]["signals"]
-            connections.append(_connection(path.connected(), name, start, operation.shape[-1]))
+            connections.append(_connection(path.connected(), name, start))
         names = {}
         for parameter, values in of_operation.parameters.items():
             names[parameter] = f"{parameter}_{i}"
@@ -185,14 +185,12 @@ def _array(name: str, values: np.ndarray, size: str = "", static: bool = True) -
     return f"{kind} {name}[{size}] = {{\n  " + ",\n  ".join(rows) + "};"
 
 
-def _connection(c: Connection, name: str, source: int, target_channels: int) -> str:
+def _connection(c: Connection, name: str, source: int) -> str:
     def both(pair: Sequence[int]) -> str:
         return f"{{{pair[0]}, {pair[1]}}}"
 
     arrays = ("NULL", name) if c.weights is None else (name, "NULL")
-    if c.weights is not None or c.offset == 0 and c.out_channels == target_channels:
-        target_channels = c.out_channels  # of flattened images, too
-    sizes = [both(c.size), c.channels, both(c.out_size), c.out_channels, target_channels, c.offset]
+    sizes = [both(c.size), c.channels, both(c.out_size), c.out_channels, c.joined or c.out_channels, c.offset]
     windows = [both(c.kernel), both(c.stride), both(c.padding), both(c.dilation), c.groups]
     return "{" + ", ".join(map(str, [*arrays, source, *sizes, *windows])) + "}"
 
@@ -225,13 +223,15 @@ def _flash(plan: Plan, numbers: list[Numbers]) -> int:
     return sum(array.nbytes for array in arrays) + tables + 4 * len(numbers[plan.output].units)
 
 
-def _readme(text: str, model: keras.Model, weights: str, sizes: dict, memory: dict[str, int]) -> str:
+def _readme(
+    text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]
+) -> str:
     calls = "network_step(&network, input);"
     if sizes["POISSON"]:
         calls = "network_poisson(image, seed, step, spikes);\n    network_step(&network, spikes);"
     elif sizes["CONSTANT_INPUT"]:
         calls = "network_step(&network, step == 0 ? image : NULL);"
     return text.format(
-        name=model.name, weights=weights, inputs=sizes["INPUTS"], steps=sizes["STEPS"] or "any number of",
+        name=name, weights=weights, inputs=sizes["INPUTS"], steps=num_steps or "any number",
         outputs=sizes["OUTPUTS"], flash=f"{memory['flash']:,}", ram=f"{memory['ram']:,}", calls=calls,
     )  # fmt: skip

@@ -48,6 +48,7 @@ class Connection:
     """From (height, width, channels) to currents: a convolution, of which all other kinds are cases.
 
     The weights are (kernel, kernel, channels / groups, out_channels); None: the sum of a window of each channel.
+    With `joined` channels in all, its own begin at `offset`.
     """
 
     size: Pair
@@ -60,6 +61,7 @@ class Connection:
     dilation: Pair = (1, 1)
     groups: int = 1
     weights: np.ndarray | None = None
+    joined: int | None = None
     offset: int = 0
 
 
@@ -219,7 +221,8 @@ class Plan:
         paths, offset = [], 0
         for value in inputs:
             (path,) = self._plain(value, layer.name).paths
-            paths.append(dataclasses.replace(path, connection=dataclasses.replace(path.connected(), offset=offset)))
+            part = dataclasses.replace(path.connected(), joined=shape[-1], offset=offset)
+            paths.append(dataclasses.replace(path, connection=part))
             offset += value.shape[-1]
         return self._passed(Value(tuple(paths)), layer.name, shape)
 

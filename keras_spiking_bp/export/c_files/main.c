@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[i], "--seed")) seed = strtoul(argv[i + 1], NULL, 10);
   }
   network_reset(&network);
-  for (uint32_t step = 0; NETWORK_STEPS == 0 || step < NETWORK_STEPS; step++) {
+  for (uint32_t step = 0; step < NETWORK_STEPS; step++) {
     const float *now = input;
     const int more = step == 0 || !(NETWORK_CONSTANT_INPUT || NETWORK_POISSON);
     if (more && fread(input, sizeof(float), NETWORK_INPUTS, stdin) != NETWORK_INPUTS) break;
