@@ -3,7 +3,7 @@
 python -m examples.experiments.speech [--network spiking] [--without SPEAKER] [--seed 0] [...]
 python -m examples.experiments.speech --table FILE
 
-Prints accuracy on the test set; with `--without`, training leaves a speaker out, and all his recordings are the test.
+Prints accuracy on the test set and the energy of a recording; with `--without`, training leaves a speaker out, and all his recordings are the test.
 Each epoch sees the training recordings louder or softer, noisy, shifted by up to one band, and with some bands left
 out. `--table` trains each network with three seeds, and once without each speaker; interrupted, it goes on.
 `--package` writes the weights of the package.
@@ -25,6 +25,7 @@ from examples import PROGRESS
 from examples.experiments.machine import machine
 from examples.experiments.pretrained import FOLDER, packed
 from examples.experiments.report import command, wilson_interval, write
+from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.datasets import Recordings
 from keras_spiking_bp.models.pretrained import unpack
 
@@ -78,6 +79,15 @@ def augmented(series: np.ndarray, mask: np.ndarray, rng: np.random.Generator) ->
     return np.where(mask[..., None], series, np.float32(0))
 
 
+def energy(network: keras.Model, test: Recordings) -> float:
+    """Of the arithmetic for a recording, in nanojoules: accumulates and multiply-accumulates at 45 nm, float32."""
+    if isinstance(network.layers[-1], ksbp.SpikingRNN):
+        return ksbp.analysis.energy(masked(network), test.series, verbose=0).rows[-1]["energy_nj"]
+    step = keras.Input((1, 40))
+    of_step = operations_of_model(keras.models.clone_model(network, step))
+    return float(test.mask.sum(1).mean() * ksbp.analysis.Costs().of_ann(*of_step) / 1000)
+
+
 def split(data: tuple[Recordings, Recordings], without: str | None) -> tuple[Recordings, Recordings]:
     """Training and test: of all speakers, or all recordings of one as the test."""
     if without is None:
@@ -112,6 +122,7 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
         "parameters": network.count_params(),
         "accuracy": float(accuracy),
         "samples": len(test.labels),
+        "energy_nj": energy(network, test),
     }
 
 

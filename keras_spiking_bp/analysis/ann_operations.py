@@ -78,7 +78,8 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
     One MAC for each synapse of a dense layer or convolution (none for its padding, nor that of a `ZeroPadding` right
     before it), one accumulate for each element of a pooling window, and of an unweighted input of an `Add`, such as an
     identity shortcut. Other layers without weights, such as activations, cost nothing, nor does normalisation by fixed
-    statistics, which can be folded into the weights.
+    statistics, which can be folded into the weights. A `GRU`, `LSTM` or `SimpleRNN` has a MAC for each weight at each
+    step of its input, whose number must be fixed; the products of its gates are not counted.
     """
     cost = OperationCount()
     of_layer = {call.layer.name: call for call in calls(ann)}
@@ -102,6 +103,12 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
             shapes: Any = call.shapes
             unweighted = sum(not is_partial_sum(name) for name in call.sources)
             cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
+        elif isinstance(layer, _RECURRENT):
+            steps = call.shapes[0][0]
+            if steps is None:
+                raise ValueError(f"The input of {layer.name!r} must have a fixed number of steps: keras.Input((100, 40))")
+            weights = (layer.cell.kernel, layer.cell.recurrent_kernel)
+            cost = cost.plus(macs=steps * sum(math.prod(weight.shape) for weight in weights))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
             padded = isinstance(before.layer, PADDING)
@@ -116,6 +123,7 @@ def computes_sums(layer: keras.layers.Layer) -> bool:
     return any(isinstance(part, POOLING) or (part.weights and not isinstance(part, _PER_ELEMENT)) for part in parts)
 
 
+_RECURRENT = (keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN)
 _PER_ELEMENT = (
     keras.layers.ReLU, keras.layers.PReLU, keras.layers.Activation, keras.layers.Normalization, *ONE_TO_ONE, *PASSES_ON,
 )  # fmt: skip
