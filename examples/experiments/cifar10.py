@@ -20,12 +20,14 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
+from examples.experiments.pretrained import ABOUT, FOLDER, package, packed
 from examples.experiments.report import command, test, write
 from examples.experiments.rounded import rounded_counterpart
 from examples.experiments.training import keep_settings
 from keras_spiking_bp.datasets import Batches
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
+from keras_spiking_bp.models.pretrained import unpack
 
 NUM_STEPS = 4
 BATCH_SIZE = 250
@@ -66,11 +68,11 @@ class Clock(keras.callbacks.Callback):
             file.write(f"{time.perf_counter() - self.start:.1f}\n")
 
 
-def network(seed: int) -> keras.Model:
-    """A convolutional network of signed neurons without leak, 2.57 million weights."""
-    return ksbp.models.spiking_vgg(
-        (32, 32, 3), 10, STAGES, [], num_steps=NUM_STEPS, beta=1.0, signed=True, seed=seed, name="spiking_vgg"
-    )
+#: A convolutional network of signed neurons without leak, 2.57 million weights.
+SETTINGS = {
+    "input_shape": (32, 32, 3), "classes": 10, "stages": STAGES, "dense_units": [], "preset": "deep", "beta": 1.0,
+    "signed": True,
+}  # fmt: skip
 
 
 def whiten(model: keras.Model, images: np.ndarray) -> None:
@@ -111,6 +113,29 @@ def train(model: keras.Model, batches: Batches, args: argparse.Namespace, epochs
     return float(sum(map(float, clock.path.read_text().split()))) if epochs else 0.0
 
 
+def package_network(model: keras.Model, report: dict, data: ImageSet) -> None:
+    """Writes the weights of the package and their card."""
+    arrays = packed(model)
+    unpack(model, arrays)
+    described, use, licence = ABOUT["cifar10"]
+    card = {
+        "network": "vgg",
+        "dataset": described,
+        "mean": data.mean,
+        "scale": data.scale,
+        "input": f"images {data.input_shape}, (image / 255 - mean) / scale of 8-bit values",
+        "use": use,
+        "settings": {**SETTINGS, "encoder": {"kind": "constant", "scale": 1.0}},
+        "trained_by": report["command"],
+        "recipe": {"gradient": "accumulated", "num_steps": NUM_STEPS, "test_steps": NUM_STEPS},
+        "seed": report["seed"],
+        "accuracy_before_quantisation": report["test"]["accuracy"],
+        "test_by_num_steps": {str(NUM_STEPS): test(model, data.test_batches(250))},
+        "licence": licence,
+    }
+    package(FOLDER / "cifar10", arrays, card)
+
+
 def accuracy(model: keras.Model, data: ImageSet) -> float:
     images, labels = data.test
     return float(np.mean(model.predict(data.normalised(images), 250, verbose=0).argmax(-1) == labels))
@@ -127,11 +152,12 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--validation", type=int, default=0, help="test on so many training images left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kernels", action="store_true", help="train with the C++ kernels")
+    parser.add_argument("--package", action="store_true", help="write the weights of the package")
     parser.add_argument("--output", type=Path, required=True, help="folder of the network, its report, checkpoints")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     args.output.mkdir(parents=True, exist_ok=True)
-    how = command(arguments, "examples.experiments.cifar10")
+    how = command(arguments, "examples.experiments.cifar10").replace(" --package", "")
     keep_settings(args.output / "settings.json", {"command": how}, args.output)
     if args.kernels:
         ksbp.kernels.enable()
@@ -139,7 +165,7 @@ def main(arguments: list[str] | None = None) -> dict:
     if args.validation:
         data = data.with_validation(args.validation)
     keras.utils.set_random_seed(args.seed)
-    batches, model = augmented(data, args.seed), network(args.seed)
+    batches, model = augmented(data, args.seed), ksbp.models.spiking_vgg(**SETTINGS, seed=args.seed)
     whiten(model, data.normalised(data.train[0][:5000]))
     report = {"command": how, "seed": args.seed, "parameters": model.count_params()}
     rounded = rounded_counterpart(model, num_steps=NUM_STEPS, threshold=2.0, initial_membrane=0.5)
@@ -153,6 +179,8 @@ def main(arguments: list[str] | None = None) -> dict:
     report |= {"test": test(model, data.test_batches(250)), "machine": machine()}
     write(args.output / "report.json", report)
     print(report["test"]["accuracy"], flush=True)
+    if args.package:
+        package_network(model, report, data)
     return report
 
 

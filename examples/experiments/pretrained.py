@@ -60,6 +60,17 @@ def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(weight / scale).astype("int8"), scale
 
 
+def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> None:
+    """Writes weights and their card, `path` with .npz and .json."""
+    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
+        np.savez_compressed(part, **arrays)
+    of_weights = {
+        "precision": "int8 with one scale for each output channel; float32 when loaded",
+        "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
+    }
+    write(path.with_suffix(".json"), {**card, **of_weights})
+
+
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The settings of this recipe's network that affect its spikes."""
     names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization", "surrogate")
@@ -81,15 +92,10 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         model = factory(data.input_shape, encoder=encoder_from(settings["encoder"], steps, 0), seed=0, **how)
         unpack(model, arrays)
         results[str(steps)] = test(model, data.test_batches(200), verbose=PROGRESS)
-    path = args.output / recipe.dataset
-    with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
-        np.savez_compressed(part, **arrays)
     described, use, licence = ABOUT[recipe.dataset]
     card = {
         "network": recipe.network,
         "dataset": described,
-        "precision": "int8 with one scale for each output channel; float32 when loaded",
-        "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
         "mean": data.mean,
         "scale": data.scale,
         "input": f"images {data.input_shape}, (image / 255 - mean) / scale of 8-bit values",
@@ -102,7 +108,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
         "test_by_num_steps": results,
         "licence": licence,
     }
-    write(path.with_suffix(".json"), card)
+    package(args.output / recipe.dataset, arrays, card)
     return results
 
 

@@ -3,16 +3,15 @@
 python -m examples.experiments.speech [--network spiking] [--without SPEAKER] [--seed 0] [...]
 python -m examples.experiments.speech --table FILE
 
-Prints accuracy on the test set and the energy of a recording; with `--without`, training leaves a speaker out, and all his recordings are the test.
-Each epoch sees the training recordings louder or softer, noisy, shifted by up to one band, and with some bands left
-out. `--table` trains each network with three seeds, and once without each speaker; interrupted, it goes on.
-`--package` writes the weights of the package.
+Prints accuracy on the test set and the energy of a recording; with `--without`, training leaves a speaker out, and all
+his recordings are the test. Each epoch sees the training recordings louder or softer, noisy, shifted by up to one band,
+and with some bands left out. `--table` trains each network with three seeds, and once without each speaker;
+interrupted, it goes on. `--package` writes the weights of the package.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
-from examples.experiments.pretrained import FOLDER, packed
+from examples.experiments.pretrained import FOLDER, package, packed
 from examples.experiments.report import command, wilson_interval, write
 from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.datasets import Recordings
@@ -126,18 +125,15 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     }
 
 
-def package(network: keras.Model, done: dict, args: argparse.Namespace, test: Recordings, how: dict) -> None:
+def package_network(network: keras.Model, done: dict, args: argparse.Namespace, test: Recordings, how: dict) -> None:
     """Writes the weights and their card."""
-    path, arrays = FOLDER / "spoken_digits.npz", packed(network)
-    np.savez_compressed(path, **arrays)
+    arrays = packed(network)
     unpack(network, arrays)
     right = masked(network).predict(test.series, verbose=0).argmax(-1) == test.labels
     accuracy = float(np.mean(right))
     card = {
         "network": "speech",
         "dataset": "Free Spoken Digit Dataset (2,250 training recordings of five speakers; 250 of its test set)",
-        "precision": "int8 with one scale for each output channel; float32 when loaded",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "input": "series (frames, 40) of `datasets.log_mel`",
         "use": "the digits 0 to 9, spoken in English. Nothing else was tested.",
         "settings": {"threshold": 1.0, "reset_mechanism": "zero", "readout_beta": 0.9, "learn_beta": True},
@@ -148,7 +144,7 @@ def package(network: keras.Model, done: dict, args: argparse.Namespace, test: Re
         "licence": "CC BY-SA 4.0 (weights and data); Free Spoken Digit Dataset by Zohar Jackson and contributors",
         "test": {"accuracy": accuracy, "interval_95": wilson_interval(accuracy, len(right)), "samples": len(right)},
     }
-    write(path.with_suffix(".json"), card)
+    package(FOLDER / "spoken_digits", arrays, card)
 
 
 def main(arguments: list[str] | None = None) -> list[dict]:
@@ -168,7 +164,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         network, done = train(args, data)
         print(done, flush=True)
         if args.package:
-            package(network, done, args, data[1], how)
+            package_network(network, done, args, data[1], how)
         return [done]
     rows = json.loads(args.table.read_text()) if args.table.exists() else []
     trainings = [(None, seed) for seed in range(3)] + [(speaker, 0) for speaker in SPEAKERS]

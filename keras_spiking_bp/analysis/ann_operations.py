@@ -106,7 +106,9 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
         elif isinstance(layer, _RECURRENT):
             steps = call.shapes[0][0]
             if steps is None:
-                raise ValueError(f"The input of {layer.name!r} must have a fixed number of steps: keras.Input((100, 40))")
+                raise ValueError(
+                    f"The input of {layer.name!r} must have a fixed number of steps: keras.Input((100, 40))"
+                )
             weights = (layer.cell.kernel, layer.cell.recurrent_kernel)
             cost = cost.plus(macs=steps * sum(math.prod(weight.shape) for weight in weights))
         elif computes_sums(layer):

@@ -44,8 +44,8 @@ def compare(
     """Accuracy, steps, spikes, operations and energy of several networks, at full length and at equal accuracy.
 
     Args:
-        networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions, pooling and
-            recurrent layers (ANNs); or results of `analysis.run` with labels.
+        networks: by name: models with one `SpikingRNN`; ordinary Keras models of dense layers, convolutions, pooling
+            and recurrent layers (ANNs); or results of `analysis.run` with labels.
         data, labels, batch_size, verbose: as in `analysis.run`, the same for all. Runs have their data; `labels`
             replace theirs.
         accuracy: that of the rows at equal accuracy; None for the highest that all spiking networks reach at the end.

@@ -51,7 +51,7 @@ def export_c(
         >>> import tempfile
         >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
         >>> export.export_c(model, tempfile.mkdtemp() + "/network", weights="int8")["ram"]
-        4216
+        3538
     """
     integer = check_choice("weights", weights, ("float32", "int8")) == "int8"
     network = Network(model)
@@ -59,25 +59,25 @@ def export_c(
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     check_float32(network.parts(), "C")
     encoder, _ = encoder_of(model)
-    constant = isinstance(encoder, ConstantEncoder)
-    poisson = network.encoder is not None
+    constant, poisson = isinstance(encoder, ConstantEncoder), network.encoder is not None
+    scale = encoder.scale if encoder is not None and (constant or poisson) else 1.0
     folded = Network(fold_batch_normalization(model))
     plan = Plan(
         folded.layer.cell,
         Signal(INPUT, network.step_shape, largest=1 if poisson else None),
-        encoder.scale if constant else 1.0,
+        scale if constant else 1.0,
         integer,
     )
     bits = INPUT_BITS if integer and not poisson else 0
     numbers = [numbers_of(operation, integer, bits) for operation in plan.operations]
-    layout = Layout(plan, integer, constant)
+    layout = Layout(plan, network.step_shape, integer, constant)
     sizes = {
         "INT8": int(integer),
         "STEPS": f"{network.num_steps or 2**32 - 1}u",  # of a free number, as long as there is input
         "INPUTS": int(np.prod(network.step_shape)),
         "CONSTANT_INPUT": int(constant),
         "POISSON": int(poisson),
-        "SCALE": f"{encoder.scale:.9g}f" if poisson else "1.0f",
+        "SCALE": _float(scale if poisson else 1.0),
         "INPUT_BITS": bits,
         "INPUT_LIMIT": min(of_operation.input_limit for of_operation in numbers),
         "OPERATIONS": len(plan.operations),
@@ -94,20 +94,24 @@ def export_c(
             (folder / name).write_text(files.joinpath(name).read_text())
         defined = "\n".join(f"#define NETWORK_{name} {value}" for name, value in sizes.items())
         header = files.joinpath("network.h").read_text()
-        (folder / "network.h").write_text(header.replace("@SIZES@", f"{defined}\ntypedef {layout.type} network_signal;"))
+        (folder / "network.h").write_text(
+            header.replace("@SIZES@", f"{defined}\ntypedef {layout.type} network_signal;")
+        )
         (folder / "weights.c").write_text(source)
-        (folder / "README.md").write_text(_readme(files.joinpath("README.md").read_text(), model.name, network.num_steps, weights, sizes, memory))
+        (folder / "README.md").write_text(
+            _readme(files.joinpath("README.md").read_text(), model.name, network.num_steps, weights, sizes, memory)
+        )
     return memory
 
 
 class Layout:
     """Where the states of each operation start in those of the network."""
 
-    def __init__(self, plan: Plan, integer: bool, constant: bool):
-        largest = [operation.signal.largest for operation in plan.operations if not _is_readout(operation)]
-        self.type = "float"
-        if None not in largest:
-            self.type = "int8_t" if max(largest, default=1) < 128 else "int16_t"
+    def __init__(self, plan: Plan, step_shape: tuple[int, ...], integer: bool, constant: bool):
+        whole = [operation.signal.largest or 0 for operation in plan.operations]
+        self.type = "int8_t" if max(whole) < 2**7 else "int16_t"
+        if 0 in whole:
+            self.type = "float"
         self.places: list[dict[str, int]] = []
         values = signals = counts = 0
         for operation in plan.operations:
@@ -126,14 +130,13 @@ class Layout:
             if getattr(cell, "signed", False):
                 place["counts"], counts = counts, counts + number
             self.places.append(place)
-        inputs = int(np.prod(next(p for o in plan.operations for p in o.paths if p.signal.operation == INPUT).signal.shape))
         currents = max(int(np.prod(operation.shape)) for operation in plan.operations)
         self.sizes = {
             "VALUES": max(values, 1), "CURRENTS": currents, "SIGNALS": max(signals, 1), "COUNTS": max(counts, 1)
         }  # fmt: skip
         of_signal = {"int8_t": 1, "int16_t": 2, "float": 4}[self.type]
         numbers = 4 * (self.sizes["VALUES"] + currents) + of_signal * self.sizes["SIGNALS"] + 2 * self.sizes["COUNTS"]
-        self.bytes = numbers + (2 if integer else 4) * inputs
+        self.bytes = numbers + (2 if integer else 4) * int(np.prod(step_shape)) + 4
 
 
 def _is_readout(operation: Operation) -> bool:
@@ -149,7 +152,7 @@ _C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
 
 
 def _weights(plan: Plan, numbers: list[Numbers], layout: Layout, sizes: dict) -> str:
-    """weights.c"""
+    """The file weights.c."""
     lines = ['#include "weights.h"', "", "#include <stddef.h>", ""]
     operations = []
     for i, (operation, of_operation, place) in enumerate(zip(plan.operations, numbers, layout.places, strict=True)):
@@ -177,12 +180,15 @@ def _weights(plan: Plan, numbers: list[Numbers], layout: Layout, sizes: dict) ->
 
 def _array(name: str, values: np.ndarray, size: str = "", static: bool = True) -> str:
     flat = values.ravel()
-    texts = [f"{x:.9g}" for x in flat.tolist()] if values.dtype.kind == "f" else [str(x) for x in flat.tolist()]
-    if values.dtype.kind == "f":  # 1e-05 is a double, 1 an int
-        texts = [f"{text}f" if any(c in text for c in ".en") else f"{text}.0f" for text in texts]
+    texts = [_float(x) if values.dtype.kind == "f" else str(x) for x in flat.tolist()]
     rows = [", ".join(texts[i : i + 16]) for i in range(0, len(texts), 16)]
     kind = f"{'static ' * static}const {_C_TYPES[values.dtype.name]}"
     return f"{kind} {name}[{size}] = {{\n  " + ",\n  ".join(rows) + "};"
+
+
+def _float(x: float) -> str:
+    text = f"{x:.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def _connection(c: Connection, name: str, source: int) -> str:
@@ -223,9 +229,7 @@ def _flash(plan: Plan, numbers: list[Numbers]) -> int:
     return sum(array.nbytes for array in arrays) + tables + 4 * len(numbers[plan.output].units)
 
 
-def _readme(
-    text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]
-) -> str:
+def _readme(text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]) -> str:
     calls = "network_step(&network, input);"
     if sizes["POISSON"]:
         calls = "network_poisson(image, seed, step, spikes);\n    network_step(&network, spikes);"

@@ -41,7 +41,7 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
     if not integer:
         of_c = {name: value.astype("float32") for name, value in parameters.items()}
         return Numbers([w.astype("float32") for w in weights], of_c, period, np.ones(1))
-    if operation.cell is None or "threshold" not in parameters and not isinstance(operation.cell, ReadoutCell):
+    if "beta" not in parameters:  # no neurons
         return Numbers([np.round(w).astype("int32") for w in weights], {}, period, np.ones(1))
     units = _units(operation, weights, period)
     quantised = [
@@ -59,7 +59,7 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
         largest = _largest_sum(w, path.connected().kernel)
         if path.signal.operation == INPUT:
             limit = min(limit, _LARGEST // max(largest, 1))
-        elif largest * path.signal.largest > _LARGEST:
+        elif largest * (path.signal.largest or 1) > _LARGEST:
             raise ValueError(f"The currents of {operation.name!r} may be too large for 32 bits: use weights='float32'")
     return Numbers(quantised, of_c, period, units / 2**POTENTIAL_BITS, limit)
 
@@ -99,7 +99,7 @@ def _effective(operation: Operation, i: int) -> np.ndarray:
 
 
 def _units(operation: Operation, weights: list[np.ndarray], period: int) -> np.ndarray:
-    """Of each neuron of a period: a 127th of the largest weight that leads to it; without weights, the smallest gain."""
+    """Of each neuron of a period a 127th of the largest weight that leads to it; without weights the smallest gain."""
     largest = np.zeros(period)
     gains = [w.min() for w in weights if w.ndim == 1]
     for w in weights:

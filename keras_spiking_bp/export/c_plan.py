@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,13 @@ from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.utils.layer_kinds import (
-    AVERAGE_POOLING, GLOBAL_AVERAGE_POOLING, GLOBAL_MAX_POOLING, MAX_POOLING, PADDING, SAME, computes_otherwise,
+    AVERAGE_POOLING,
+    GLOBAL_AVERAGE_POOLING,
+    GLOBAL_MAX_POOLING,
+    MAX_POOLING,
+    PADDING,
+    SAME,
+    computes_otherwise,
     parts_of,
 )  # fmt: skip
 from keras_spiking_bp.utils.validation import named
@@ -279,8 +286,9 @@ def _reshaped(path: Path, shape: Shape) -> Path:
 
 def _padded(part: keras.layers.Layer, path: Path, shape: Shape) -> Path:
     more = part.padding if isinstance(part, keras.layers.ZeroPadding2D) else ((0, 0), part.padding)
-    sums = [tuple(a + b for a, b in zip(old, new, strict=True)) for old, new in zip(path.padding, more, strict=True)]
-    return dataclasses.replace(path, padding=tuple(sums), shape=shape)
+    ((top, bottom), (left, right)), ((above, below), (before, behind)) = path.padding, more
+    padding = ((top + above, bottom + below), (left + before, right + behind))
+    return dataclasses.replace(path, padding=padding, shape=shape)
 
 
 def _pair(values: Sequence[int] | int) -> Pair:
@@ -302,21 +310,20 @@ def _sides(part: keras.layers.Layer, size: Pair, kernel: Pair, stride: Pair, dil
 
 
 def _sliding(
-    part: keras.layers.Layer, path: Path, kernel: Pair, stride: Pair, dilation: Pair, out_channels: int, **of_weights
+    part: keras.layers.Layer, path: Path, kernel: Pair, stride: Pair, dilation: Pair, out_channels: int, **how: Any
 ) -> Path:
     """The path through a layer that slides a window over an image or a series."""
     height, width, channels = as_image(path.signal.shape)
     (top, bottom), (left, right) = path.padding
     padded = (height + top + bottom, width + left + right)
     more = _sides(part, padded, kernel, stride, dilation)
-    out_size = tuple(
+    rows, columns = (
         (n + sum(sides) - d * (k - 1) - 1) // s + 1
         for n, sides, d, k, s in zip(padded, more, dilation, kernel, stride, strict=True)
     )
+    out_size = (rows, columns)
     before = (top + more[0][0], left + more[1][0])
-    connection = Connection(
-        (height, width), channels, out_size, out_channels, kernel, stride, before, dilation, **of_weights
-    )
+    connection = Connection((height, width), channels, out_size, out_channels, kernel, stride, before, dilation, **how)
     shape = (*out_size, out_channels)[3 - len(path.shape) :]
     return Path(path.signal, shape, path.scale, connection)
 
@@ -337,12 +344,11 @@ def _window(part: keras.layers.Layer, path: Path) -> Path:
         sides = _sides(part, padded, kernel, stride, (1, 1))
         if not isinstance(part, MAX_POOLING) and np.any(sides):
             raise ValueError(
-                f"The layer {named(part)} must have padding='valid', or windows that fit, for C: its average leaves out "
-                "what it pads"
+                f"The layer {named(part)} must have windows that fit, for C: its average leaves out what it pads"
             )
     if isinstance(part, (*MAX_POOLING, *GLOBAL_MAX_POOLING)):
         return pooled
-    return dataclasses.replace(pooled, scale=path.scale / math.prod(pooled.connection.kernel))
+    return dataclasses.replace(pooled, scale=path.scale / math.prod(pooled.connected().kernel))
 
 
 def _weighted(part: keras.layers.Layer, path: Path) -> Path:
