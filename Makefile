@@ -49,7 +49,7 @@ test-oldest: $(VENV)-oldest/bin/python
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training tests/cells/test_batch_normalization.py
 
-# the page of docs/watch in headless Chromium (needs npm, chromium and its driver)
+# the page of docs/watch in headless Chromium (needs chromium and its driver)
 test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest -m browser tests/watch
 

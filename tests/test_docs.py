@@ -10,11 +10,7 @@ import pytest
 import keras_spiking_bp as ksbp
 from tests.pages import DOCS, blocks, run, site, snippets
 
-PAGES = {
-    path.relative_to(DOCS).as_posix(): path.read_text()
-    for path in sorted(DOCS.rglob("*.md"))
-    if "node_modules" not in path.parts
-}
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 #: Pages that commands write, outside of the navigation.
 LOG = "log/"
 #: Pages whose snippets are run by tests of their own: they need packages that not everybody has, or are quick.

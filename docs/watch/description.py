@@ -1,4 +1,4 @@
-"""What the page must know of a network beside its ONNX file: layers, synapses that a spike reaches, costs."""
+"""What the page must know of a network beside its code: layers, synapses that a spike reaches, costs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.ann_operations import ann_operations
 from keras_spiking_bp.analysis.synapse_counts import fan_out
-from keras_spiking_bp.export.forms import spike_names, state_names
 from keras_spiking_bp.rnn.connections import INPUT, connections
 from keras_spiking_bp.rnn.spiking_model import output_layer
 from keras_spiking_bp.utils.layer_kinds import parts_of
 
 
 def description(model: keras.Model) -> dict[str, Any]:
-    """The network as data for JSON: names as in the file of `export_onnx(..., spikes=True)`.
+    """The network as data for JSON; `layers` in the order of the operations of `export_c`.
 
     `connections` hold for each element of their source the number of synapses that its spike reaches (`fan_out`: one
     number if that is the same for all), of which each costs an accumulate; `ann` the operations of one inference of the
@@ -34,30 +33,20 @@ def description(model: keras.Model) -> dict[str, Any]:
     cell = layer.cell
     neurons = cell.neurons()
     paths = connections(cell, layer.input.shape[2:])
-    fired = {neurons[i].name: name for name, i in spike_names(cell).items()}
-    silent = [path.name for path in paths if path.source not in (INPUT, *fired)]
+    fired = [neuron for neuron in neurons if neuron.emits == "spikes"]
+    silent = [path.name for path in paths if path.source not in (INPUT, *(neuron.name for neuron in fired))]
     if silent:
         raise ValueError(f"`model` must have spikes on all of its connections. Received: {silent}")
     costs = ksbp.analysis.Costs.FLOAT32_45NM
     accumulates, macs = np.sum(ann_operations(paths), axis=0)
     return {
         "num_steps": encoder and encoder.num_steps,
-        "input": {"name": INPUT, "shape": list(layer.input.shape[2:]), "scale": encoder and encoder.scale},
+        "input": {"name": INPUT, "shape": list(layer.input.shape[2:])},
         "layers": [
-            {
-                "name": neuron.name,
-                "what": _what(neuron.synapse),
-                "shape": list(neuron.output_shape_of_step),
-                "spikes": fired[neuron.name],
-            }
-            for neuron in neurons
-            if neuron.name in fired
+            {"name": neuron.name, "what": _what(neuron.synapse), "shape": list(neuron.output_shape_of_step)}
+            for neuron in fired
         ],
         "readout": {"name": neurons[-1].name, "classes": neurons[-1].output_shape_of_step[-1]},
-        "states": [
-            {"name": name, "next": f"next_{name}", "shape": list(neurons[i].carried_shapes[entry])}
-            for name, (i, entry) in state_names(cell).items()
-        ],
         "connections": [
             {"source": path.source, "target": path.target, "fan_out": _short(fan_out(path.layers, path.source_shape))}
             for path in paths

@@ -2,7 +2,7 @@
 
 python -m docs.watch.picture [--output docs/images/watch.webp]
 
-Writes a moving picture, and beside it that of its last step (`.png`) and of a spoken digit (`-speech.png`). Needs npm,
+Writes a moving picture, and beside it that of its last step (`.png`) and of a spoken digit (`-speech.png`). Needs
 Chromium and chromedriver, and pip install '.[browser]'.
 """
 
@@ -58,7 +58,7 @@ def recorded(driver: Any) -> tuple[list[Image.Image], list[int]]:
         pictures.append(shot(driver))
     driver.execute_script("const {page} = window.watch; page.pad.dispatchEvent(new Event('rest')); page.pause()")
     for _ in range(STEPS):
-        driver.execute_async_script("window.watch.page.step().then(arguments[0])")
+        driver.execute_script("window.watch.page.step()")
         pictures.append(shot(driver))
     return pictures, [STROKE_MS] * (STROKES + 1) + [STEP_MS] * (STEPS - 1) + [LAST_MS]
 

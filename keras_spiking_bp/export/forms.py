@@ -106,18 +106,17 @@ def images_with_seed_form(network: Network) -> Form:
     return Form("images_with_seed", outputs, [_images(network, None), seed])
 
 
-def step_form(network: Network, batch_size: int | None = None, with_spikes: bool = False) -> Form:
-    """One time step, as `export_saved_model` describes it; using `with_spikes`, the spikes of each layer too."""
+def step_form(network: Network, batch_size: int | None = None) -> Form:
+    """One time step, as `export_saved_model` describes it."""
     if network.layer.go_backwards:
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     cell = network.layer.cell
     neurons = cell.neurons()
     entries = state_names(cell)
-    fired = spike_names(cell) if with_spikes else {}
 
     def step(spikes, *states_in):
         given = dict(zip(entries, states_in, strict=True))
-        before: list[State] = [{"spikes": None} if i in fired.values() else {} for i in range(len(neurons))]
+        before: list[State] = [{} for _ in neurons]
         for name, (i, entry) in entries.items():
             before[i][entry] = _shifted(given[name], entry, neurons[i].starting_potential)
         # as the window casts them: normalisation folded first. In float32 both agree, and folding costs time
@@ -127,8 +126,7 @@ def step_form(network: Network, batch_size: int | None = None, with_spikes: bool
             name: _shifted(after[i][entry], entry, -neurons[i].starting_potential)
             for name, (i, entry) in entries.items()
         }
-        of_step = {name: after[i]["spikes"] for name, i in fired.items()}
-        return {"outputs": tf.cast(outputs, tf.float32), **states, **of_step}
+        return {"outputs": tf.cast(outputs, tf.float32), **states}
 
     shapes = {"spikes": network.step_shape}
     shapes |= {name: neurons[i].carried_shapes[entry] for name, (i, entry) in entries.items()}
@@ -141,13 +139,6 @@ def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
         (f"{entry}_{_as_word(neuron.name)}", (i, entry))
         for i, neuron in enumerate(cell.neurons())
         for entry in (neuron.carried_shapes if neuron.carries_state else ())
-    )
-
-
-def spike_names(cell: Cell) -> dict[str, int]:
-    """`spikes_<name of the cell>` of the layers of neurons that fire, and the index of each in execution order."""
-    return _each_once(
-        (f"spikes_{_as_word(neuron.name)}", i) for i, neuron in enumerate(cell.neurons()) if neuron.emits == "spikes"
     )
 
 

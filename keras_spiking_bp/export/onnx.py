@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import Network, check_float32, spike_names, step_form
+from keras_spiking_bp.export.forms import Network, check_float32, step_form
 
 
-def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False, spikes: bool = False) -> None:
+def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
     """Writes an ONNX file of one time step, with any batch size.
 
     Inputs and outputs are those of the `step` signature of `export_saved_model`, in its order. Names are unique in an
@@ -18,8 +18,6 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
 
     Args:
         model, path, overwrite: as in `export_saved_model`; `path` is a file.
-        spikes: also output the spikes of the step, 0 or 1 (of max pooling also -1) float32, of each spiking layer of
-            neurons: `spikes_<cell>`, after the states.
 
     Raises:
         ValueError: as `export_saved_model`, which has the other errors; if a synapse computes in a lower precision than
@@ -36,11 +34,9 @@ def export_onnx(model: keras.Model, path: str | os.PathLike, overwrite: bool = F
 
     network = Network(model)
     check_float32(network.parts(), "ONNX")
-    form = step_form(network, with_spikes=spikes)
+    form = step_form(network)
 
     names = {"outputs": "outputs", **{f"next_{spec.name}": spec.name for spec in form.inputs[1:]}}
-    if spikes:
-        names |= {name: name for name in spike_names(network.layer.cell)}
 
     def step(*tensors):
         outputs = form.function(*tensors)

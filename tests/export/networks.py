@@ -87,19 +87,6 @@ def recurrent(num_steps):
     return keras.Model(images, ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt")(inputs))
 
 
-def ends_in_spikes(num_steps):
-    """Two layers of neurons and no readout."""
-    spikes = keras.Input((num_steps, 12, 12, 1))
-    conv = keras.layers.Conv2D(4, 3, kernel_initializer=keras.initializers.HeNormal(seed=0))
-    dense = keras.layers.Dense(4, kernel_initializer=keras.initializers.HeNormal(seed=1))
-    cells = [
-        ksbp.LIFCell(conv, beta=0.5, name="conv"),
-        keras.layers.Flatten(),
-        ksbp.LIFCell(dense, beta=0.5, name="fc"),
-    ]
-    return keras.Model(spikes, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(spikes))
-
-
 def small(**kwargs):
     """One convolution and the readout, for what is the same in every network."""
     return ksbp.models.spiking_vgg((12, 12, 1), 4, [(4, 3)], [], beta=0.5, kappa=6.0, seed=0, **kwargs, preset="paper")

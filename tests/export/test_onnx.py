@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.rnn.observe import traces_of_spikes
 from tests.export.networks import (
     assert_the_same,
-    ends_in_spikes,
     exact,
     expected_of,
     in_a_fresh_process,
@@ -40,28 +38,6 @@ def test_step_by_step_in_a_fresh_process(tmp_path, network):
         feed = {"spikes": inputs[:1, t], **dict(zip(names, states, strict=True))}
         outputs, *states = session.run(None, feed)
     np.testing.assert_allclose(outputs, expected["outputs"][:1, -1], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", [maxima, ends_in_spikes])
-def test_spikes_of_every_layer(tmp_path, network):
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write the file")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime to run the file")
-    model, inputs = exact(network(num_steps=5)), spikes(samples=2, num_steps=20)
-    ksbp.export.export_onnx(model, tmp_path / "step.onnx", spikes=True)
-    session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
-    _, *states = session.get_inputs()
-    expected = {name: of["spikes"] for name, of in traces_of_spikes(model, inputs).items() if "spikes" in of}
-    names = [f"spikes_{name}" for name in expected]
-    assert names and [tensor.name for tensor in session.get_outputs()][1 + len(states) :] == names
-
-    given = [np.zeros((2, *state.shape[1:]), "float32") for state in states]
-    for t in range(20):
-        feed = {"spikes": inputs[:, t], **{state.name: value for state, value in zip(states, given, strict=True)}}
-        of_step = session.run(None, feed)
-        given, fired = of_step[1 : 1 + len(states)], of_step[1 + len(states) :]
-        for (name, of_layer), value in zip(expected.items(), fired, strict=True):
-            np.testing.assert_array_equal(value, of_layer[:, t], err_msg=f"{name}, step {t}")
-    assert all(0 < of_layer.mean() < 1 for of_layer in expected.values())
 
 
 def test_operations_that_onnx_lacks(tmp_path):

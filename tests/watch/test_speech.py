@@ -37,8 +37,7 @@ def page(browser, address):
 
 
 def hear(page, audio, *chunk):
-    call = "const done = [...arguments].pop(); watch.hear(...[...arguments].slice(0, -1)).then(done)"
-    return page.execute_async_script(call, (audio / 2**15).tolist(), *chunk)
+    return page.execute_script("return watch.hear(...arguments)", (audio / 2**15).tolist(), *chunk)
 
 
 def test_the_numbers_of_the_library(page, recordings, network):

@@ -3,7 +3,6 @@
 import { redrawn } from "./canvas.js";
 import { Maps } from "./maps.js";
 import { Bars, Lines } from "./outputs.js";
-import { randomNumbers } from "./poisson.js";
 import { Raster } from "./raster.js";
 import { Spectrogram } from "./spectrogram.js";
 
@@ -28,7 +27,6 @@ function row(parent, title, what, size, now, over) {
 export class Layers {
   constructor(parent, about) {
     this.about = about;
-    const random = randomNumbers(1); // which neurons are shown
     const sound = about.features; // its frames are the input, as they are
     const input = { name: about.input.name, what: sound ? "log-mel, low to high" : "Poisson spikes", shape: about.input.shape };
     this.rows = [input, ...about.layers].map(({ name, what, shape }) => {
@@ -38,7 +36,7 @@ export class Layers {
       const recurrent = about.connections.some(({ source, target }) => source === name && target === name);
       const size = `${number.format(neurons)} ${kind}`;
       const [now, over, count] = row(parent, name, recurrent ? `${what}, recurrent` : what, size, `${of} in this step`, `${of} over time`);
-      if (kind !== "bands") return { name, count, maps: new Maps(now, shape), raster: new Raster(over, shape, about.num_steps, random, !sound) };
+      if (kind !== "bands") return { name, count, maps: new Maps(now, shape), raster: new Raster(over, shape, about.num_steps, !sound) };
       count.remove();
       return { name, count, maps: new Spectrogram(now, neurons, 1), raster: new Spectrogram(over, neurons, about.num_steps) };
     });

@@ -4,9 +4,8 @@ import { certainAfter, largest } from "./decision.js";
 import { SIDE, imageOf, show } from "./digit.js";
 import { Layers } from "./layers.js";
 import { Pad } from "./pad.js";
-import { poissonStep, randomNumbers } from "./poisson.js";
 import { Report } from "./report.js";
-import { at, begin, slider, tell } from "./shell.js";
+import { at, begin, slider } from "./shell.js";
 
 const SPEEDS = [1, 2, 4, 8, 15, 30, 60]; // steps a second
 const PATIENCE = 700; // milliseconds from the last stroke to the run
@@ -44,26 +43,16 @@ class Page {
     this.pause();
     at("problem").hidden = true;
     this.run = this.network.start();
-    this.random = randomNumbers(Number(at("seed").value));
+    this.seed = Number(at("seed").value);
     this.layers.reset();
     this.show();
   }
 
-  /** One time step. Steps that are asked for while one is computed wait for it. */
+  /** One time step. */
   step() {
-    const run = this.run;
-    this.busy = Promise.resolve(this.busy).then(async () => {
-      if (run !== this.run || !this.image || run.steps >= this.about.num_steps) return;
-      const fired = await run.step(poissonStep(this.image, this.about.input.scale, this.random));
-      if (run !== this.run) return;
-      this.layers.add(fired);
-      this.show();
-    }).catch((error) => {
-      if (run !== this.run) return;
-      this.pause();
-      tell("This step could not be computed", error);
-    });
-    return this.busy;
+    if (!this.image || this.run.steps >= this.about.num_steps) return;
+    this.layers.add(this.run.poissonStep(this.image, this.seed));
+    this.show();
   }
 
   async play() {
@@ -74,7 +63,7 @@ class Page {
     this.show();
     while (this.playing === own && !this.ended) {
       const begun = performance.now();
-      await this.step();
+      this.step();
       const rest = 1000 / SPEEDS[at("speed").value] - (performance.now() - begun);
       await new Promise((resolve) => setTimeout(resolve, Math.max(rest, 0)));
     }
@@ -148,16 +137,16 @@ class Page {
   }
 }
 
-/** For tests and for the console: the run of given spikes, an array (T, 784) of numbers. */
-async function runSpikes(network, spikes) {
-  const run = network.start();
-  for (const step of spikes) await run.step(Float32Array.from(step));
-  return { outputs: run.history.map((of) => [...of.outputs]), spikes: run.spikes, accumulates: run.accumulates };
+/** For tests and for the console: the run of an image of 784 numbers. */
+function runImage(network, image, seed) {
+  const [run, input] = [network.start(), network.about.input.name];
+  const inputs = Array.from({ length: network.about.num_steps }, () => [...run.poissonStep(image, seed)[input]]);
+  return { inputs, outputs: run.history.map((of) => [...of.outputs]), spikes: run.spikes, accumulates: run.accumulates };
 }
 
 begin("network", (network) => {
   at("settings").open = matchMedia("(min-width: 641px)").matches;
   const page = new Page(network);
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) at("samples").children[FIRST].click();
-  window.watch = { page, runSpikes: (spikes) => runSpikes(network, spikes) };
+  window.watch = { page, run: (...of) => runImage(network, ...of) };
 });

@@ -6,12 +6,12 @@ const ROWS = 200;
 const HEIGHT = 104;
 
 /** The neurons to show: all, or ROWS of them drawn at random; map by map. Layers have their channels last. */
-export function chosenNeurons(shape, random) {
+function chosenNeurons(shape) {
   const number = shape.reduce((a, b) => a * b, 1);
   const maps = shape.length > 1 ? shape.at(-1) : 1;
   const all = Array.from({ length: number }, (_, i) => i);
   for (let i = 0; i < Math.min(ROWS, number); i++) {
-    const j = i + Math.floor(random() * (number - i));
+    const j = i + Math.floor(Math.random() * (number - i));
     [all[i], all[j]] = [all[j], all[i]];
   }
   const place = (i) => (i % maps) * number + Math.floor(i / maps);
@@ -19,8 +19,8 @@ export function chosenNeurons(shape, random) {
 }
 
 export class Raster {
-  constructor(canvas, shape, steps, random, fades) {
-    Object.assign(this, { canvas, steps, fades, neurons: chosenNeurons(shape, random), columns: [], decision: 0 });
+  constructor(canvas, shape, steps, fades) {
+    Object.assign(this, { canvas, steps, fades, neurons: chosenNeurons(shape), columns: [], decision: 0 });
   }
 
   reset() {

@@ -30,10 +30,7 @@ export async function begin(name, start) {
   at("problem").hidden = true;
   at("loading").hidden = false;
   try {
-    const network = await Network.load(name, (bytes, all) => {
-      at("progress").value = bytes / all;
-      at("loaded").textContent = `${(bytes / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB`;
-    });
+    const network = await Network.load(name);
     if (network.about.home) Object.assign(at("home"), { href: network.about.home, hidden: false });
     at("page").hidden = false;
     await start(network);

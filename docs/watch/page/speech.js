@@ -45,16 +45,14 @@ class Page {
   }
 
   /** Some more samples. */
-  async hear(samples) {
-    const own = this.own; // a reset puts something else here
+  hear(samples) {
     for (const frame of this.features.push(samples)) {
       const quiet = this.quiet(frame);
       const spoken = quiet < PAUSE;
       if (spoken && !this.spoken) Object.assign(this, { run: this.network.start(), ...NO_WORD });
       if (this.spoken && !spoken) Object.assign(this, this.heard < SHORTEST ? NO_WORD : { decided: true });
       this.spoken = spoken;
-      const fired = await this.run.step(frame);
-      if (own !== this.own) return;
+      const fired = this.run.step(frame);
       const { potentials } = this.run.history.pop();
       this.history.push({ potentials, outputs: potentials });
       if (this.history.length > SHOWN) this.history.shift();
@@ -76,15 +74,15 @@ class Page {
     const { rate, hop, window } = this.about.features;
     const frames = Math.floor((recording.samples.length - window.length) / hop) + 1;
     this.reset(recording, () => (this.steps < frames ? 0 : Infinity));
-    const own = this.own;
+    const own = this.own; // a reset puts something else here
     const samples = new Float64Array(Math.max(SHOWN - 1, frames) * hop + window.length);
     samples.set(recording.samples);
     const begun = performance.now();
     for (let sent = 0; sent < samples.length && own === this.own; ) {
       const due = Math.min(samples.length, Math.floor((speed * rate * (performance.now() - begun + 1)) / 1000));
-      await this.hear(samples.slice(sent, due));
+      this.hear(samples.slice(sent, due));
       sent = due;
-      if (own === this.own) this.show();
+      this.show();
       if (speed < Infinity) await new Promise(requestAnimationFrame);
     }
   }
@@ -102,7 +100,7 @@ class Page {
 
   /** Listens to the microphone. A word begins well above the noise. */
   async listen() {
-    let [noise, quiet, heard] = [Infinity, Infinity, Promise.resolve()];
+    let [noise, quiet] = [Infinity, Infinity];
     this.reset(null, (frame) => {
       const level = frame.reduce((a, b) => a + b, 0) / frame.length; // in deviations, of about 15 dB
       noise = Math.min(level, noise + 0.01);
@@ -110,7 +108,7 @@ class Page {
     });
     const own = this.own;
     try {
-      const end = await microphone(this.about.features.rate, (samples) => (heard = heard.then(() => own === this.own && this.hear(samples))));
+      const end = await microphone(this.about.features.rate, (samples) => own === this.own && this.hear(samples));
       if (own !== this.own) return end();
       this.endMicrophone = end;
     } catch (error) {
@@ -170,10 +168,10 @@ class Page {
 }
 
 /** For tests and for the console: frames and outputs of samples from -1 to 1, given in chunks. */
-async function hear(network, samples, size = samples.length) {
+function hear(network, samples, size = samples.length) {
   const [features, run, frames] = [new LogMel(network.about.features), network.start(), []];
   for (let i = 0; i < samples.length; i += size) frames.push(...features.push(samples.slice(i, i + size)));
-  for (const frame of frames) await run.step(frame);
+  for (const frame of frames) run.step(frame);
   return { frames: frames.map((frame) => [...frame]), outputs: run.history.map((of) => [...of.outputs]) };
 }
 
