@@ -52,7 +52,7 @@ def export_c(
         >>> import tempfile
         >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
         >>> export.export_c(model, tempfile.mkdtemp() + "/network", weights="int8")["ram"]
-        3538
+        3540
     """
     integer = check_choice("weights", weights, ("float32", "int8")) == "int8"
     network = Network(model)
@@ -237,12 +237,14 @@ def _flash(plan: Plan, numbers: list[Numbers]) -> int:
 
 
 def _readme(text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]) -> str:
-    calls = "network_step(&network, input);"
+    calls, limits = "network_step(&network, input);", ""
+    if sizes["INPUT_BITS"]:
+        limits = " of at most {:.3g} (larger ones are cut)".format(sizes["INPUT_LIMIT"] / 2 ** sizes["INPUT_BITS"])
     if sizes["POISSON"]:
         calls = "network_poisson(image, seed, step, spikes);\n    network_step(&network, spikes);"
     elif sizes["CONSTANT_INPUT"]:
         calls = "network_step(&network, step == 0 ? image : NULL);"
     return text.format(
-        name=name, weights=weights, inputs=sizes["INPUTS"], steps=num_steps or "any number",
+        name=name, weights=weights, inputs=sizes["INPUTS"], limits=limits, steps=num_steps or "any number",
         outputs=sizes["OUTPUTS"], flash=f"{memory['flash']:,}", ram=f"{memory['ram']:,}", calls=calls,
     )  # fmt: skip

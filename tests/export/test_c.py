@@ -154,6 +154,8 @@ def test_integers_at_their_limits(tmp_path, name):
         layer.bias.assign([1e9, -1e9, 1.0])
     integers = Code(model, tmp_path / "c", "int8")
     assert_integers(integers, inputs)
+    if name == "inputs":
+        assert "of at most 32 (" in (tmp_path / "c" / "README.md").read_text()
     if name == "saturated":
         top = 2.0**31 / 127 / 2**8
         np.testing.assert_allclose(integers.by_library(inputs)[0][-1], [top, -top, 4 * 4], rtol=1e-5)
