@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from importlib import resources
@@ -51,7 +52,7 @@ def export_c(
         >>> import tempfile
         >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
         >>> export.export_c(model, tempfile.mkdtemp() + "/network", weights="int8")["ram"]
-        3538
+        3540
     """
     integer = check_choice("weights", weights, ("float32", "int8")) == "int8"
     network = Network(model)
@@ -59,7 +60,8 @@ def export_c(
         raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
     check_float32(network.parts(), "C")
     encoder, _ = encoder_of(model)
-    constant, poisson = isinstance(encoder, ConstantEncoder), network.encoder is not None
+    constant = isinstance(encoder, ConstantEncoder) and type(encoder).call is ConstantEncoder.call
+    poisson = network.encoder is not None
     scale = encoder.scale if encoder is not None and (constant or poisson) else 1.0
     folded = Network(fold_batch_normalization(model))
     plan = Plan(
@@ -109,9 +111,8 @@ class Layout:
 
     def __init__(self, plan: Plan, step_shape: tuple[int, ...], integer: bool, constant: bool):
         whole = [operation.signal.largest or 0 for operation in plan.operations]
-        self.type = "int8_t" if max(whole) < 2**7 else "int16_t"
-        if 0 in whole:
-            self.type = "float"
+        bits = next(bits for bits in (8, 16, 32) if max(whole) < 2 ** (bits - 1))
+        self.type = "float" if 0 in whole else f"int{bits}_t"
         self.places: list[dict[str, int]] = []
         values = signals = counts = 0
         for operation in plan.operations:
@@ -123,8 +124,8 @@ class Layout:
                 place["membrane"], values = values, values + number
                 if getattr(cell, "synaptic_beta", None) is not None:
                     place["synaptic"], values = values, values + number
-                if constant and takes_input(operation):
-                    place["constant"], values = values, values + number
+            if constant and takes_input(operation):
+                place["constant"], values = values, values + number
             if not _is_readout(operation):
                 place["signals"], signals = signals, signals + number
             if getattr(cell, "signed", False):
@@ -134,9 +135,14 @@ class Layout:
         self.sizes = {
             "VALUES": max(values, 1), "CURRENTS": currents, "SIGNALS": max(signals, 1), "COUNTS": max(counts, 1)
         }  # fmt: skip
-        of_signal = {"int8_t": 1, "int16_t": 2, "float": 4}[self.type]
-        numbers = 4 * (self.sizes["VALUES"] + currents) + of_signal * self.sizes["SIGNALS"] + 2 * self.sizes["COUNTS"]
-        self.bytes = numbers + (2 if integer else 4) * int(np.prod(step_shape)) + 4
+        of_signal, of_input = 4 if self.type == "float" else bits // 8, 2 if integer else 4
+        before_input = _aligned(4 * (self.sizes["VALUES"] + currents) + of_signal * self.sizes["SIGNALS"], of_input)
+        self.bytes = _aligned(before_input + of_input * math.prod(step_shape) + 2 * self.sizes["COUNTS"]) + 4
+
+
+def _aligned(number: int, size: int = 4) -> int:
+    """The next multiple of a size."""
+    return -(-number // size) * size
 
 
 def _is_readout(operation: Operation) -> bool:
@@ -226,16 +232,19 @@ def _flash(plan: Plan, numbers: list[Numbers]) -> int:
     """Bytes of all arrays, and of the tables, whose entries have 19 and 20 words on a machine of 32 bits."""
     arrays = [array for of in numbers for array in (*of.weights, *of.parameters.values())]
     tables = 4 * (19 * len(plan.operations) + 20 * sum(len(operation.paths) for operation in plan.operations))
-    return sum(array.nbytes for array in arrays) + tables + 4 * len(numbers[plan.output].units)
+    outputs = len(numbers[plan.output].units) if _is_readout(plan.operations[plan.output]) else 1
+    return sum(_aligned(array.nbytes) for array in arrays) + tables + 4 * outputs
 
 
 def _readme(text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]) -> str:
-    calls = "network_step(&network, input);"
+    calls, limits = "network_step(&network, input);", ""
+    if sizes["INPUT_BITS"]:
+        limits = " of at most {:.3g} (larger ones are cut)".format(sizes["INPUT_LIMIT"] / 2 ** sizes["INPUT_BITS"])
     if sizes["POISSON"]:
         calls = "network_poisson(image, seed, step, spikes);\n    network_step(&network, spikes);"
     elif sizes["CONSTANT_INPUT"]:
         calls = "network_step(&network, step == 0 ? image : NULL);"
     return text.format(
-        name=name, weights=weights, inputs=sizes["INPUTS"], steps=num_steps or "any number",
+        name=name, weights=weights, inputs=sizes["INPUTS"], limits=limits, steps=num_steps or "any number",
         outputs=sizes["OUTPUTS"], flash=f"{memory['flash']:,}", ram=f"{memory['ram']:,}", calls=calls,
     )  # fmt: skip

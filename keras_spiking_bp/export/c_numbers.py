@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_spiking_bp.cells import LIFCell, ReadoutCell
 from keras_spiking_bp.export.c_plan import INPUT, Operation
+from keras_spiking_bp.utils.neuron_parameters import in_numpy
 
 #: Bits behind the point: of potentials (of a weight's unit), of leaks, of inputs that are not spikes.
 POTENTIAL_BITS, LEAK_BITS, INPUT_BITS = 8, 16, 10
@@ -38,11 +39,13 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
     period = math.lcm(*[len(value) for value in parameters.values()], *(channels if integer else []))
     parameters = {name: np.resize(value, period) for name, value in parameters.items()}
     weights = [_effective(operation, i) for i in range(len(operation.paths))]
+    if operation.cell is None and operation.signal.largest is not None:
+        weights = [np.round(w) for w in weights]
     if not integer:
         of_c = {name: value.astype("float32") for name, value in parameters.items()}
         return Numbers([w.astype("float32") for w in weights], of_c, period, np.ones(1))
     if "beta" not in parameters:  # no neurons
-        return Numbers([np.round(w).astype("int32") for w in weights], {}, period, np.ones(1))
+        return Numbers([w.astype("int32") for w in weights], {}, period, np.ones(1))
     units = _units(operation, weights, period)
     quantised = [
         np.round(w / np.resize(units, w.shape[-1])).astype("int32" if path.connected().weights is None else "int8")
@@ -54,13 +57,16 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
             of_c[name] = np.round(value * 2**LEAK_BITS).astype("int32")
         else:
             of_c[name] = np.clip(np.round(value / units * 2**POTENTIAL_BITS), -_LARGEST, _LARGEST).astype("int32")
-    limit = 2**15 - 1
+    from_input = from_signals = 0
     for w, path in zip(quantised, operation.paths, strict=True):
         largest = _largest_sum(w, path.connected().kernel)
         if path.signal.operation == INPUT:
-            limit = min(limit, _LARGEST // max(largest, 1))
-        elif largest * (path.signal.largest or 1) > _LARGEST:
-            raise ValueError(f"The currents of {operation.name!r} may be too large for 32 bits: use weights='float32'")
+            from_input += largest
+        else:
+            from_signals += largest * (path.signal.largest or 1)
+    if from_signals * 2**POTENTIAL_BITS > _LARGEST:
+        raise ValueError(f"The currents of {operation.name!r} may be too large for 32 bits: use weights='float32'")
+    limit = min(2**15 - 1, _LARGEST // max(from_input, 1))
     return Numbers(quantised, of_c, period, units / 2**POTENTIAL_BITS, limit)
 
 
@@ -78,7 +84,7 @@ def _parameters(operation: Operation) -> dict[str, Any]:
 
 
 def _numpy(value: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(value), "float64")
+    return np.asarray(keras.ops.convert_to_numpy(in_numpy(value)), "float64")
 
 
 def _reduced(value: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -101,7 +107,7 @@ def _effective(operation: Operation, i: int) -> np.ndarray:
 def _units(operation: Operation, weights: list[np.ndarray], period: int) -> np.ndarray:
     """Of each neuron of a period a 127th of the largest weight that leads to it; without weights the smallest gain."""
     largest = np.zeros(period)
-    gains = [w.min() for w in weights if w.ndim == 1]
+    gains = [np.abs(w).min() for w in weights if w.ndim == 1]
     for w in weights:
         if w.ndim > 1:
             largest = np.maximum(largest, np.resize(np.abs(w).max((0, 1, 2)), period))
@@ -113,5 +119,5 @@ def _units(operation: Operation, weights: list[np.ndarray], period: int) -> np.n
 def _largest_sum(weights: np.ndarray, kernel: tuple[int, int]) -> int:
     """What inputs of 1 add to a current at most."""
     if weights.ndim == 1:
-        return int(weights.max()) * math.prod(kernel)
+        return int(np.abs(weights).max()) * math.prod(kernel)
     return int(np.abs(weights.astype("int64")).sum((0, 1, 2)).max())

@@ -32,7 +32,7 @@ Pair = tuple[int, int]
 INPUT = -1
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, *_DEPTHWISE)
-_POOLING = (*AVERAGE_POOLING[:2], *GLOBAL_AVERAGE_POOLING[:2], *MAX_POOLING[:2], *GLOBAL_MAX_POOLING[:2])
+_POOLING = (*AVERAGE_POOLING[:2], *GLOBAL_AVERAGE_POOLING[:2])
 _SHAPED = (keras.layers.Flatten, keras.layers.Reshape)
 _KINDS = (keras.layers.Dense, *_CONVOLUTIONS, *_POOLING, *PADDING[:2], *_SHAPED, keras.layers.Rescaling, *SAME)
 
@@ -172,13 +172,18 @@ class Plan:
         return Value((Path(signal, shape, signal.scale),))
 
     def _neurons(self, cell: NeuronCell, value: Value) -> Value:
-        if type(cell).fire not in (LIFCell.fire, ReadoutCell.fire):
-            raise ValueError(f"The cell {named(cell)} has a `fire` of its own, which C does not know")
+        if type(cell).fire not in (LIFCell.fire, ReadoutCell.fire) or not cell.has_stock_current:
+            raise ValueError(f"The cell {named(cell)} has a `fire` or `current` of its own, which C does not know")
         return self._add(cell.name, cell, value, value.shape, Signal(len(self.operations), value.shape))
 
     def _feed_back(self, neurons: Value, value: Value) -> None:
         """Adds a current of the next step."""
         i = neurons.paths[0].signal.operation
+        if any(np.any(operation.bias) for operation in self.operations[i + 1 :]):
+            raise ValueError(
+                f"The recurrent synapse of {self.operations[i].name!r} must have a bias in its last layer only, for C: "
+                "before the first step the others have not run"
+            )
         old = self.operations[i]
         summed = _summed([Value(old.paths, old.bias), value])
         self.operations[i] = dataclasses.replace(old, paths=summed.paths, bias=summed.bias)
@@ -199,19 +204,19 @@ class Plan:
     def _passed(self, value: Value, name: str, shape: Shape) -> Value:
         connections = [path.connected() for path in value.paths]
         whole = [path.signal.largest for path in value.paths if path.signal.largest is not None]
-        unit = min(path.scale for path in value.paths)
+        unit = min(abs(path.scale) for path in value.paths)
         factors = [path.scale / unit for path in value.paths]
         if (
             len(whole) == len(connections) and all(c.weights is None for c in connections)
             and not np.any(value.bias) and np.allclose(factors, np.round(factors))
         ):  # fmt: skip
             areas = [math.prod(connection.kernel) for connection in connections]
-            largest = sum(round(f) * area * n for f, area, n in zip(factors, areas, whole, strict=True))
+            largest = sum(abs(round(f)) * area * n for f, area, n in zip(factors, areas, whole, strict=True))
             signal = Signal(len(self.operations), shape, unit, largest)
         elif self._integer:
             raise ValueError(
-                f"`model` must have neurons behind each layer with weights or a bias, for weights='int8'. {name!r} has "
-                "none, or joins averages of windows of other sizes"
+                f"`model` must have neurons behind each layer with weights or a bias, for weights='int8'. What goes "
+                f"into {name!r} has none, or joins averages of windows of other sizes"
             )
         else:
             signal = Signal(len(self.operations), shape, 1.0, None)

@@ -95,11 +95,16 @@ static void gather(Network *network, const Operation *o) {
       from_signals(&o->connections[i], network->signals + o->connections[i].source, network->currents);
 }
 
+/* Of the input that is the same at all steps, or NULL. */
+static const network_value *constant_of(const Network *network, const Operation *o) {
+  return NETWORK_CONSTANT_INPUT && o->from_input ? network->values + o->constant : NULL;
+}
+
 /* Integrate, fire, reset, leak. */
 static uint32_t fire(Network *network, const Operation *o) {
   network_value *membrane = network->values + o->membrane;
   network_value *synaptic = o->synaptic_beta ? network->values + o->synaptic : NULL;
-  const network_value *constant = o->from_input && NETWORK_CONSTANT_INPUT ? network->values + o->constant : NULL;
+  const network_value *constant = constant_of(network, o);
   int16_t *net = network->counts + o->counts;
   network_signal *signals = network->signals + o->signals;
   uint32_t fired = 0;
@@ -129,9 +134,10 @@ static uint32_t fire(Network *network, const Operation *o) {
 
 /* Sums and averages as they are, without neurons. */
 static void pass(Network *network, const Operation *o) {
+  const network_value *constant = constant_of(network, o);
   network_signal *signals = network->signals + o->signals;
   for (int i = 0, c = 0; i < o->size; i++, c = c + 1 == o->period ? 0 : c + 1)
-    signals[i] = (network_signal)(network->currents[i] + (o->bias ? o->bias[c] : 0));
+    signals[i] = (network_signal)(network->currents[i] + (constant ? constant[i] : 0) + (o->bias ? o->bias[c] : 0));
 }
 
 /* The maximum of a window: of the spikes, or what it gains of their counts, which are in `membrane`. */
