@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from benchmarks import case, fit, gpu, microcontroller, report, run, sections, time_to_accuracy, tuned_steps
+from benchmarks import case, fit, gpu, report, run, sections, time_to_accuracy, tuned_steps
 from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
@@ -120,6 +120,9 @@ def test_sizes_of_the_main_tables_are_measured_once():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 def test_the_dense_program_beside_the_c_export_computes_the_ann(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
+    from benchmarks import microcontroller
+
     layers = {"stages": [(4, 3), "pool"], "dense_units": [6], "num_steps": 5, "seed": 0}
     model = ksbp.models.spiking_vgg((6, 6, 2), 3, **layers)
     images = np.random.default_rng(0).uniform(-1, 1, (4, 6, 6, 2)).astype("float32")
