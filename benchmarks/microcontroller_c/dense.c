@@ -88,7 +88,8 @@ uint32_t network_step(Network *network, const float *input) {
 }
 
 float network_output(const Network *network, int i) {
-  return network_output_units[i % NETWORK_OUTPUT_UNITS] * (float)network->values[network_operations[NETWORK_OUTPUT].membrane + i];
+  const float sum = (float)network->values[network_operations[NETWORK_OUTPUT].membrane + i];
+  return network_output_units[i % NETWORK_OUTPUT_UNITS] * sum;
 }
 
 int network_decide(const Network *network, float margin) {

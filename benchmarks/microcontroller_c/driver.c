@@ -1,9 +1,9 @@
 /* Runs the samples of a file, and prints a line each: steps, spikes, additions, cost of the steps.
 
-   The file holds, for each sample, the number of frames and the frames, float32. The cost is instructions on a
-   Cortex-M in QEMU (`-icount shift=0`: a nanosecond each), nanoseconds of this thread elsewhere. Compiled with network.c
-   or with dense.c in its place, and with STEPS (0: as many as frames), DENSE, MARGIN
-   (-1: no early exit), COUNT (the additions) and TRACE (before all that, the outputs after each step). */
+   The file holds, for each sample, the number of frames and the frames, float32. The cost is instructions on a Cortex-M
+   in QEMU (`-icount shift=0`: a nanosecond each), nanoseconds of this thread elsewhere. Compiled with network.c or with
+   dense.c in its place, and with STEPS (0: as many as frames), DENSE, MARGIN (-1: no early exit), COUNT (the additions)
+   and TRACE (before all that, the outputs after each step). */
 #include "weights.h"
 
 #include <stddef.h>
@@ -90,7 +90,7 @@ int main(void) {
       if (MARGIN >= 0 && network_decide(&network, MARGIN) >= 0) break;
     }
     const uint64_t cost = elapsed();
-    printf("%d %llu %llu %llu\n", step, (unsigned long long)spikes, (unsigned long long)added, (unsigned long long)cost);
+    printf("%d %.0f %.0f %.0f\n", step, (double)spikes, (double)added, (double)cost);
   }
   return 0;
 }

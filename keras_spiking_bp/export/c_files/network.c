@@ -16,7 +16,7 @@ static int32_t saturated(int64_t x) {
   return x > 0 ? INT32_MAX : INT32_MIN;
 }
 
-/* x / 2^bits, rounded to the nearest integer, halves up. Unsigned: what >> makes of a negative number is not defined. */
+/* x / 2^bits, rounded to the nearest integer, halves up; unsigned, since C does not define >> of negative numbers. */
 static int64_t shifted(int64_t x, int bits) {
   const uint64_t half = (uint64_t)1 << bits >> 1, above = (uint64_t)1 << 63;
   return (int64_t)(((uint64_t)x + half + above) >> bits) - (int64_t)(above >> bits);
@@ -75,7 +75,7 @@ static void add_weights(const Events *events, const network_weight *weights, net
 static void scatter(const Connection *c, int y, int x, const Events *events, network_value *currents) {
   const int outputs = c->out_channels / c->groups; /* of a group */
   const int top = y + c->padding[0], left = x + c->padding[1];
-  /* with a stride there is no dilation, with a dilation no stride */
+  /* Keras has no stride beside a dilation, so that the weights that meet a target are `stride` apart. */
   for (int i = top % c->stride[0], row = top / c->stride[0]; i < c->kernel[0] && row >= 0;
        i += c->stride[0], row -= c->dilation[0]) {
     if (row >= c->out_size[0]) continue;
