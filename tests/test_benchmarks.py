@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import keras_spiking_bp as ksbp
 from benchmarks import case, fit, gpu, report, run, sections, time_to_accuracy, tuned_steps
 from benchmarks.registry import CASES, GROWTH, SWEEP
 from benchmarks.results import Results
@@ -113,3 +116,18 @@ def test_sizes_of_the_main_tables_are_measured_once():
     assert {(job.section, job.steps) for job in beside} == {("sweep", 25)} and len(beside) == len(SWEEP)
     others = list(run.once(settings, main - {("norse", "vgg9", 100, 16, "train")}))
     assert [job for job in others if job not in beside] == [run.Job("sweep", "norse", "vgg9", 100, 16, "train")]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_the_dense_program_beside_the_c_export_computes_the_ann(tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
+    from benchmarks import microcontroller
+
+    layers = {"stages": [(4, 3), "pool"], "dense_units": [6], "num_steps": 5, "seed": 0}
+    model = ksbp.models.spiking_vgg((6, 6, 2), 3, **layers)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 6, 6, 2)).astype("float32")
+    case = microcontroller.Case(model, 5, list(images[:, None]))
+    programs = microcontroller.Programs(tmp_path / "c", case, "float32")
+    found = programs.run(case.samples, "scalar", dense=True, trace=True)
+    expected = ksbp.ann_counterpart(model).predict(images, verbose=0)
+    np.testing.assert_allclose(found[:, :3], expected, rtol=1e-4, atol=1e-5)

@@ -2,69 +2,133 @@
 #include "weights.h"
 
 #include <stddef.h>
+#include <string.h>
+
+#ifdef __GNUC__
+#define INLINED static inline __attribute__((always_inline))
+#else
+#define INLINED static inline
+#endif
 
 #if NETWORK_INT8
 static int32_t saturated(int64_t x) {
-  return (int32_t)(x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : x);
+  if ((uint64_t)x + 0x80000000u <= UINT32_MAX) return (int32_t)x;
+  return x > 0 ? INT32_MAX : INT32_MIN;
 }
 
-/* x / 2^bits, rounded to the nearest integer, halves up. */
+/* x / 2^bits, rounded to the nearest integer, halves up; unsigned, since C does not define >> of negative numbers. */
 static int64_t shifted(int64_t x, int bits) {
-  const int64_t one = (int64_t)1 << bits, y = x + one / 2;
-  return y >= 0 ? y / one : -((one - 1 - y) / one);
+  const uint64_t half = (uint64_t)1 << bits >> 1, above = (uint64_t)1 << 63;
+  return (int64_t)(((uint64_t)x + half + above) >> bits) - (int64_t)(above >> bits);
 }
 
-static int32_t sum(int32_t a, int64_t b) { return saturated(a + b); }
+static int32_t sum(int32_t a, int32_t b) {
+  const uint32_t wrapped = (uint32_t)a + (uint32_t)b;
+  if (((wrapped ^ (uint32_t)a) & (wrapped ^ (uint32_t)b)) >> 31) return a < 0 ? INT32_MIN : INT32_MAX;
+  return (int32_t)wrapped;
+}
 static int32_t leaked(int32_t x, int32_t beta) { return (int32_t)shifted((int64_t)x * beta, 16); }
-static int64_t charge(int32_t current) { return (int64_t)current * 256; }
+static int32_t charged(int32_t bias, int32_t current) { return saturated((int64_t)current * 256 + bias); }
 #else
 static float sum(float a, float b) { return a + b; }
 static float leaked(float x, float beta) { return x * beta; }
-static float charge(float current) { return current; }
+static float charged(float bias, float current) { return bias + current; }
 #endif
 
-/* Adds what `value` at one place of the source brings to the currents of all its targets. */
-static void scatter(const Connection *c, int y, int x, int channel, network_value value, network_value *currents) {
-  const int outputs = c->out_channels / c->groups;       /* of a group */
-  const int inputs = c->channels / c->groups;
-  const int group = channel / inputs;
-  for (int i = 0; i < c->kernel[0]; i++) {
-    const int row = y + c->padding[0] - i * c->dilation[0];
-    if (row < 0 || row % c->stride[0] || row / c->stride[0] >= c->out_size[0]) continue;
-    for (int j = 0; j < c->kernel[1]; j++) {
-      const int column = x + c->padding[1] - j * c->dilation[1];
-      if (column < 0 || column % c->stride[1] || column / c->stride[1] >= c->out_size[1]) continue;
-      const int place = row / c->stride[0] * c->out_size[1] + column / c->stride[1];
-      const int first = group * outputs;
-      network_value *target = currents + place * c->target_channels + c->target_offset + first;
-      if (c->weights == NULL) {
-        for (int k = 0; k < outputs; k++) target[k] += c->gain[first + k] * value;
-        continue;
-      }
-      const network_weight *weights =
-          c->weights + ((size_t)(i * c->kernel[1] + j) * inputs + channel % inputs) * c->out_channels + first;
-      if (value == 1) {
-        for (int k = 0; k < outputs; k++) target[k] += weights[k];
-      } else {
-        for (int k = 0; k < outputs; k++) target[k] += weights[k] * value;
-      }
+enum { MOST = 32 };
+
+/* What is not zero at one place of a source. */
+typedef struct {
+  int number;
+  int32_t weights[MOST], target[MOST]; /* where those of its channel start */
+  network_value value[MOST];
+} Events;
+
+static void add_event(const Connection *c, Events *events, int channel, network_value value) {
+  const int inputs = c->channels / c->groups, group = channel / inputs, i = events->number++;
+  events->target[i] = c->out_channels / c->groups * group;
+  events->weights[i] = channel % inputs * c->out_channels + events->target[i];
+  events->value[i] = value;
+}
+
+/* Adds what events bring to the same targets, eight at a time: their sums stay in registers. */
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define LOAD(k) sums[k] = target[k];
+#define ADD(k) sums[k] += from[k] * value;
+#define STORE(k) target[k] = sums[k];
+static void add_weights(const Events *events, const network_weight *weights, network_value *target, int outputs) {
+  for (; outputs >= 8; outputs -= 8, weights += 8, target += 8) {
+    network_value sums[8];
+    EACH(LOAD)
+    for (int i = 0; i < events->number; i++) {
+      const network_weight *from = weights + events->weights[i];
+      const network_value value = events->value[i];
+      EACH(ADD)
+    }
+    EACH(STORE)
+  }
+  for (int k = 0; k < outputs; k++)
+    for (int i = 0; i < events->number; i++) target[k] += weights[events->weights[i] + k] * events->value[i];
+}
+
+/* Adds what events at one place of the source bring to the currents of all their targets. */
+static void scatter(const Connection *c, int y, int x, const Events *events, network_value *currents) {
+  const int outputs = c->out_channels / c->groups; /* of a group */
+  const int top = y + c->padding[0], left = x + c->padding[1];
+  /* Keras has no stride beside a dilation, so that the weights that meet a target are `stride` apart. */
+  for (int i = top % c->stride[0], row = top / c->stride[0]; i < c->kernel[0] && row >= 0;
+       i += c->stride[0], row -= c->dilation[0]) {
+    if (row >= c->out_size[0]) continue;
+    for (int j = left % c->stride[1], column = left / c->stride[1]; j < c->kernel[1] && column >= 0;
+         j += c->stride[1], column -= c->dilation[1]) {
+      if (column >= c->out_size[1]) continue;
+      network_value *target = currents + (row * c->out_size[1] + column) * c->target_channels + c->target_offset;
+      const size_t place = (size_t)(i * c->kernel[1] + j) * (c->channels / c->groups) * c->out_channels;
+      if (c->weights == NULL)
+        for (int e = 0; e < events->number; e++)
+          target[events->target[e]] += c->gain[events->target[e]] * events->value[e];
+      else if (c->groups == 1)
+        add_weights(events, c->weights + place, target, outputs);
+      else
+        for (int e = 0; e < events->number; e++)
+          for (int k = 0; k < outputs; k++)
+            target[events->target[e] + k] += c->weights[place + events->weights[e] + k] * events->value[e];
     }
   }
 }
 
+static int four_zeros(const network_signal *signals) {
+  static const network_signal zeros[4];
+  return memcmp(signals, zeros, sizeof zeros) == 0;
+}
+
 /* Adds what all events of a source bring. */
 static void from_signals(const Connection *c, const network_signal *source, network_value *currents) {
+  Events events = {0};
   for (int y = 0; y < c->size[0]; y++)
-    for (int x = 0; x < c->size[1]; x++)
-      for (int channel = 0; channel < c->channels; channel++, source++)
-        if (*source) scatter(c, y, x, channel, *source, currents);
+    for (int x = 0; x < c->size[1]; x++, source += c->channels) {
+      for (int channel = 0; channel < c->channels; channel++) {
+        while (channel + 4 <= c->channels && four_zeros(source + channel)) channel += 4;
+        if (channel < c->channels && source[channel]) add_event(c, &events, channel, source[channel]);
+        if (events.number == MOST || (events.number && channel + 1 >= c->channels)) {
+          scatter(c, y, x, &events, currents);
+          events.number = 0;
+        }
+      }
+    }
 }
 
 static void from_input(const Connection *c, const network_input *source, network_value *currents) {
+  Events events = {0};
   for (int y = 0; y < c->size[0]; y++)
     for (int x = 0; x < c->size[1]; x++)
-      for (int channel = 0; channel < c->channels; channel++, source++)
-        if (*source) scatter(c, y, x, channel, *source, currents);
+      for (int channel = 0; channel < c->channels; channel++, source++) {
+        if (*source) add_event(c, &events, channel, *source);
+        if (events.number == MOST || (events.number && channel + 1 == c->channels)) {
+          scatter(c, y, x, &events, currents);
+          events.number = 0;
+        }
+      }
 }
 
 static void clear(network_value *values, int number) {
@@ -100,34 +164,37 @@ static const network_value *constant_of(const Network *network, const Operation 
   return NETWORK_CONSTANT_INPUT && o->from_input ? network->values + o->constant : NULL;
 }
 
-/* Integrate, fire, reset, leak. */
-static uint32_t fire(Network *network, const Operation *o) {
+/* Integrate, fire, reset, leak. `plain`: neurons without synaptic or constant currents, and not signed. */
+INLINED uint32_t fire(Network *network, const Operation *o, const int plain) {
   network_value *membrane = network->values + o->membrane;
   network_value *synaptic = o->synaptic_beta ? network->values + o->synaptic : NULL;
-  const network_value *constant = constant_of(network, o);
+  const network_value *constant = constant_of(network, o), *currents = network->currents;
+  const network_value *bias = o->bias, *threshold = o->threshold;
+  const network_leak *beta = o->beta;
   int16_t *net = network->counts + o->counts;
   network_signal *signals = network->signals + o->signals;
+  const int size = o->size, period = o->period, to_zero = o->resets_to_zero;
   uint32_t fired = 0;
-  for (int i = 0, c = 0; i < o->size; i++, c = c + 1 == o->period ? 0 : c + 1) {
-    network_value current = sum(o->bias[c], charge(network->currents[i]));
-    if (constant) current = sum(current, constant[i]);
-    if (synaptic) current = synaptic[i] = sum(leaked(synaptic[i], o->synaptic_beta[c]), current);
+  for (int i = 0, c = 0; i < size; i++, c = c + 1 == period ? 0 : c + 1) {
+    network_value current = charged(bias[c], currents[i]);
+    if (!plain && constant) current = sum(current, constant[i]);
+    if (!plain && synaptic) current = synaptic[i] = sum(leaked(synaptic[i], o->synaptic_beta[c]), current);
     network_value v = sum(membrane[i], current);
-    if (o->kind == READOUT) {
-      membrane[i] = leaked(v, o->beta[c]);
+    if (!plain && o->kind == READOUT) {
+      membrane[i] = leaked(v, beta[c]);
       continue;
     }
-    int spike = v > o->threshold[c];
-    if (o->is_signed) {
+    int spike = v > threshold[c];
+    if (!plain && o->is_signed) {
       if (v < 0 && net[i] > 0) spike = -1;
       net[i] = (int16_t)(net[i] + spike);
     }
     if (spike) {
       fired++;
-      v = o->resets_to_zero ? 0 : spike > 0 ? sum(v, -o->threshold[c]) : sum(v, o->threshold[c]);
+      v = to_zero ? 0 : spike > 0 ? sum(v, -threshold[c]) : sum(v, threshold[c]);
     }
     signals[i] = (network_signal)spike;
-    membrane[i] = leaked(v, o->beta[c]);
+    membrane[i] = leaked(v, beta[c]);
   }
   return fired;
 }
@@ -184,7 +251,7 @@ static void take(Network *network, const float *input) {
     input_currents(network, o);
     for (int j = 0; j < o->size; j++)
 #if NETWORK_INT8
-      network->values[o->constant + j] = saturated(shifted(charge(network->currents[j]), NETWORK_INPUT_BITS));
+      network->values[o->constant + j] = saturated(shifted((int64_t)network->currents[j] * 256, NETWORK_INPUT_BITS));
 #else
       network->values[o->constant + j] = network->currents[j];
 #endif
@@ -214,8 +281,10 @@ uint32_t network_step(Network *network, const float *input) {
     gather(network, o);
     if (o->kind == PASS)
       pass(network, o);
+    else if (o->kind == NEURONS && !o->synaptic_beta && !o->is_signed && !constant_of(network, o))
+      fired += fire(network, o, 1);
     else
-      fired += fire(network, o);
+      fired += fire(network, o, 0);
   }
   network->step++;
   return fired;
