@@ -187,7 +187,7 @@ INLINED uint32_t fire(Network *network, const Operation *o, const int plain) {
     int spike = v > threshold[c];
     if (!plain && o->is_signed) {
       if (v < 0 && net[i] > 0) spike = -1;
-      net[i] = (int16_t)(net[i] + spike);
+      if (net[i] < INT16_MAX || spike < 0) net[i] = (int16_t)(net[i] + spike);
     }
     if (spike) {
       fired++;
