@@ -37,7 +37,7 @@ def block(report: dict) -> str:
         table(LINES, (_line(*row) for row in rows if "line" in row[2]["event_driven"] and not row[3]), left=2),
         f"Milliseconds of a sample on one core of a PC ({cpu}):\n",
         table(TIMES, (_times(*row) for row in rows), left=2),
-        "\n".join(_exits(rows)),
+        "\n".join(_exits(rows)) + "\n",
         f"`{command_of(report)}`, {', '.join(report['versions'].values())}.",
     ]
     return "\n".join(parts)
