@@ -145,9 +145,8 @@ def in_c(programs: Programs, case: Case) -> dict:
 
 def decided(outputs: np.ndarray, labels: np.ndarray, margin: float) -> tuple[float, float]:
     """Accuracy and mean number of steps with an early exit; outputs (B, T, classes)."""
-    steps = np.arange(1, outputs.shape[1] + 1)
     largest = np.sort(outputs, -1)
-    sure = largest[..., -1] - largest[..., -2] >= margin * steps
+    sure = largest[..., -1] - largest[..., -2] >= margin
     sure[:, -1] = True
     last = sure.argmax(1)
     return float((outputs[np.arange(len(last)), last].argmax(-1) == labels).mean()), float((last + 1).mean())
@@ -160,7 +159,7 @@ def early_exit(programs: Programs, case: Case) -> dict:
         rows = programs.run(list(images[:, None]), "vector", trace=True)[:, :-4]
         traced[name] = (rows.reshape(len(rows), case.steps, -1), labels)
     whole, _ = decided(*traced["train"], np.inf)
-    grid = np.linspace(0, 1, 201) * np.abs(traced["train"][0][:, -1]).max() / case.steps
+    grid = np.linspace(0, 1, 201) * np.abs(traced["train"][0][:, -1]).max()
     margin = next(float(of) for of in grid if decided(*traced["train"], of)[0] >= whole - ALLOWED)
     accuracy, steps = decided(*traced["test"], margin)
     few = list(case.images["test"][0][:EXITS, None])

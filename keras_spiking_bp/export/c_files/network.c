@@ -305,7 +305,7 @@ int network_decide(const Network *network, float margin) {
       second = output;
     }
   }
-  return network_output(network, best) - second >= margin * (float)network->step ? best : -1;
+  return network_output(network, best) - second >= margin ? best : -1;
 }
 
 /* A hash of 32 bits (Wellons' lowbias32). */

@@ -41,7 +41,7 @@ uint32_t network_step(Network *network, const float *input);
 /* Output i < NETWORK_OUTPUTS after a step: the membrane potential of the readout, or the last spikes. */
 float network_output(const Network *network, int i);
 
-/* The largest output, if it is ahead of all others by `margin` times the number of steps so far; else -1. */
+/* The largest output, if it is ahead of all others by `margin`; else -1. */
 int network_decide(const Network *network, float margin);
 
 /* The spikes of a step, 0 to T - 1, of a Poisson code of an image: its sign with probability NETWORK_SCALE |image|, or 0.
