@@ -26,9 +26,8 @@ def inputs_of_steps(name: str, model: keras.Model, samples: int, data_dir: str |
     """What the network sees, (T, ...) of each test sample, and the labels."""
     if name == "spoken_digits":
         test = datasets.load_spoken_digits(data_dir)[1]
-        return [series[mask] for series, mask in zip(test.series[:samples], test.mask, strict=False)], test.labels[
-            :samples
-        ]
+        series = [one[mask] for one, mask in zip(test.series[:samples], test.mask, strict=False)]
+        return series, test.labels[:samples]
     data = datasets.load_images(name, data_dir)
     images, encoder = data.normalised(data.test[0][:samples]), model.layers[1]
     if isinstance(encoder, PoissonEncoder):
@@ -62,14 +61,17 @@ class InC:
         return np.array([self.library.network_output(self.states, i) for i in range(self.outputs)])
 
 
-def by_library(network: Network, inputs: np.ndarray) -> np.ndarray:
+def by_library(network: Network, sequences: list[np.ndarray]) -> np.ndarray:
     """The outputs after the last step of the step form, which `predict` divides by T."""
-    form = step_form(network)
-    states = [np.zeros((1, *spec.shape[1:]), "float32") for spec in form.inputs[1:]]
-    for now in inputs:
-        given = form.function(tf.constant(now[None], "float32"), *states)
-        states = [given[spec.name] for spec in form.inputs[1:]]
-    return given["outputs"].numpy()[0]
+    form, outputs = step_form(network), []
+    step = tf.function(form.function, autograph=False, reduce_retracing=True)
+    for sequence in sequences:
+        states = [tf.zeros((1, *spec.shape[1:])) for spec in form.inputs[1:]]
+        for now in sequence.astype("float32"):
+            values = step(tf.constant(now[None]), *states)
+            states = [values[spec.name] for spec in form.inputs[1:]]
+        outputs.append(values["outputs"].numpy()[0])
+    return np.array(outputs)
 
 
 def main() -> None:
@@ -79,14 +81,14 @@ def main() -> None:
     parser.add_argument("--without-library", action="store_true", help="run the C files alone")
     parser.add_argument("--data-dir")
     options = parser.parse_args()
-    model = models.load_pretrained(options.network)
+    model = models.load_pretrained(options.network, models.model_card(options.network)["recipe"].get("num_steps"))
     sequences, labels = inputs_of_steps(options.network, model, options.samples, options.data_dir)
     with tempfile.TemporaryDirectory() as folder:
         run = {weights: InC(model, weights, Path(folder)) for weights in ("float32", "int8")}
         network = Network(model)
         outputs = {f"C, {weights}": np.array([in_c(x) for x in sequences]) for weights, in_c in run.items()}
         if not options.without_library:
-            outputs["library"] = expected = np.array([by_library(network, x) for x in sequences])
+            outputs["library"] = expected = by_library(network, sequences)
             different = np.abs(outputs["C, float32"] - expected).max(1) / np.abs(expected).max(1)
             print(f"Largest difference in float32, of the largest output of a sample: {different.max():.1e}")
         for name, values in outputs.items():
