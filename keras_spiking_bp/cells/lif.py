@@ -260,8 +260,6 @@ class LIFCell(SavesItsSeed, NeuronCell):
             spikes = spikes * state["keep"]
         if self.feeds_back:
             new["fed_back"] = spikes
-        if "spikes" in state:
-            new["spikes"] = spikes
         if "keep" not in state and dtype != "float32":
             spikes = fired  # a cast from booleans to bfloat16 costs half of one from float32
         return tf.cast(spikes, dtype), new

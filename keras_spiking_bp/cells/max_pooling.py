@@ -108,8 +108,6 @@ class MaxPoolingCell(NeuronCell):
             new["spike_count"] = tf.stop_gradient(new["spike_count"] + spikes)
         if "fired" in new:
             new["fired"] += tf.cast(spikes != 0, tf.float32)
-        if "spikes" in new:
-            new["spikes"] = spikes
         return spikes, new
 
     def accumulate(

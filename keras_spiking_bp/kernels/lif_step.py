@@ -39,7 +39,7 @@ def lif_step(
     if (
         not numbers
         or "spike_count" not in state
-        or not state.keys().isdisjoint(("drive", "fed_back", "fired", "slot", "spikes"))
+        or not state.keys().isdisjoint(("drive", "fed_back", "fired", "slot"))
         or current.dtype not in _TYPES
         or spikes_type not in _TYPES
     ):

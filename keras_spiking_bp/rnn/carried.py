@@ -16,7 +16,7 @@ from keras_spiking_bp.utils.validation import asserted
 #: Entries of a state within a window (docs/architecture.md), which no further state of a user's cell may be called.
 OF_A_WINDOW = (
     *record.SPIKES, *record.SURROGATE[1:], "drive", "potential_sum", "slot", "pooled", "fired",
-    "spikes", "keep", "count",
+    "keep", "count",
 )  # fmt: skip
 
 
