@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.cells import LIFCell, ReadoutCell
-from keras_spiking_bp.export.c_plan import INPUT, Operation
+from keras_spiking_bp.export.c_paths import INPUT
+from keras_spiking_bp.export.c_plan import Operation
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
 
 #: Bits behind the point: of potentials (of a weight's unit), of leaks, of inputs that are not spikes.

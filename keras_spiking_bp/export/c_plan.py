@@ -1,11 +1,10 @@
-"""A network as the C code runs it: operations in order, each with the connections that lead to it."""
+"""A network as the C code runs it: operations in order, each with the paths that lead to it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,101 +13,24 @@ from keras_spiking_bp.cells import Cell, LIFCell, MaxPoolingCell, ReadoutCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.walk import flat
-from keras_spiking_bp.utils.layer_kinds import (
-    AVERAGE_POOLING,
-    GLOBAL_AVERAGE_POOLING,
-    GLOBAL_MAX_POOLING,
-    MAX_POOLING,
-    PADDING,
-    SAME,
-    computes_otherwise,
-    parts_of,
+from keras_spiking_bp.export.c_paths import (
+    CONVOLUTIONS,
+    INPUT,
+    POOLING,
+    Path,
+    Shape,
+    Signal,
+    Value,
+    padded,
+    reshaped,
+    weighted,
+    windowed,
 )  # fmt: skip
+from keras_spiking_bp.utils.layer_kinds import PADDING, SAME, computes_otherwise, parts_of
 from keras_spiking_bp.utils.validation import named
 
-Shape = tuple[int, ...]
-Pair = tuple[int, int]
-
-INPUT = -1
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, *_DEPTHWISE)
-_POOLING = (*AVERAGE_POOLING[:2], *GLOBAL_AVERAGE_POOLING[:2])
 _SHAPED = (keras.layers.Flatten, keras.layers.Reshape)
-_KINDS = (keras.layers.Dense, *_CONVOLUTIONS, *_POOLING, *PADDING[:2], *_SHAPED, keras.layers.Rescaling, *SAME)
-
-
-@dataclasses.dataclass(frozen=True)
-class Signal:
-    """What an operation passes on: whole numbers times `scale`, of at most `largest`; if that is None, floats.
-
-    `operation` is its index among those of the plan, or `INPUT`.
-    """
-
-    operation: int
-    shape: Shape
-    scale: float = 1.0
-    largest: int | None = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Connection:
-    """From (height, width, channels) to currents: a convolution, of which all other kinds are cases.
-
-    The weights are (kernel, kernel, channels / groups, out_channels); None: the sum of a window of each channel.
-    With `joined` channels in all, its own begin at `offset`.
-    """
-
-    size: Pair
-    channels: int
-    out_size: Pair
-    out_channels: int
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-    weights: np.ndarray | None = None
-    joined: int | None = None
-    offset: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Path:
-    """`scale` times what a connection (None: the identity) makes of a signal, padded by `padding`; of shape `shape`."""
-
-    signal: Signal
-    shape: Shape
-    scale: float
-    connection: Connection | None = None
-    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
-
-    def connected(self) -> Connection:
-        """Its connection, also of the identity."""
-        if self.connection is not None:
-            return self.connection
-        height, width, channels = as_image(self.signal.shape)
-        (top, bottom), (left, right) = self.padding
-        out_size = (height + top + bottom, width + left + right)
-        return Connection((height, width), channels, out_size, channels, padding=(top, left), groups=channels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """What a node gives: the sum of paths, and of a bias of its shape."""
-
-    paths: tuple[Path, ...]
-    bias: np.ndarray | float = 0.0
-
-    @property
-    def shape(self) -> Shape:
-        return self.paths[0].shape
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is one signal as it stands."""
-        path = self.paths[0]
-        changed = path.connection is not None or np.any(path.padding) or path.scale != path.signal.scale
-        return len(self.paths) == 1 and not changed and not np.any(self.bias)
+_KINDS = (keras.layers.Dense, *CONVOLUTIONS, *POOLING, *PADDING[:2], *_SHAPED, keras.layers.Rescaling, *SAME)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +114,7 @@ class Plan:
         (path,) = value.paths
         if path.signal.operation == INPUT:
             raise ValueError(f"The cell {named(cell)} must not pool the input, for C")
-        window = _window(cell.synapse, path)
+        window = windowed(cell.synapse, path)
         shape = cell.output_shape_of_step
         signal = dataclasses.replace(path.signal, operation=len(self.operations), shape=shape)
         return self._add(cell.name, cell, Value((window,)), shape, signal)
@@ -262,114 +184,15 @@ class Plan:
             if any(np.any(path.padding) for path in value.paths):
                 value = self._passed(value, part.name, value.shape)
             bias = np.broadcast_to(value.bias, value.shape).reshape(shape) if np.ndim(value.bias) else value.bias
-            return Value(tuple(_reshaped(path, shape) for path in value.paths), bias)
+            return Value(tuple(reshaped(path, shape) for path in value.paths), bias)
         if np.any(value.bias) or any(path.connection is not None for path in value.paths):
             value = self._passed(value, part.name, value.shape)
         if isinstance(part, PADDING):
-            return Value(tuple(_padded(part, path, shape) for path in value.paths))
-        make = _window if isinstance(part, _POOLING) else _weighted
+            return Value(tuple(padded(part, path, shape) for path in value.paths))
+        make = windowed if isinstance(part, POOLING) else weighted
         bias = np.broadcast_to(np.asarray(part.bias), shape) if getattr(part, "use_bias", False) else 0.0
         return Value(tuple(make(part, path) for path in value.paths), bias)
 
 
 def _summed(values: Sequence[Value]) -> Value:
     return Value(tuple(path for value in values for path in value.paths), sum(value.bias for value in values))
-
-
-def as_image(shape: Shape) -> tuple[int, int, int]:
-    """Height, width and channels of a signal of any number of axes."""
-    if len(shape) > 3:
-        raise ValueError(f"`model` must have signals of at most three axes, for C. Received: the shape {shape}")
-    height, width, channels = (*(1,) * (3 - len(shape)), *shape)
-    return height, width, channels
-
-
-def _reshaped(path: Path, shape: Shape) -> Path:
-    signal = path.signal if path.connection else dataclasses.replace(path.signal, shape=shape)
-    return dataclasses.replace(path, signal=signal, shape=shape)
-
-
-def _padded(part: keras.layers.Layer, path: Path, shape: Shape) -> Path:
-    more = part.padding if isinstance(part, keras.layers.ZeroPadding2D) else ((0, 0), part.padding)
-    ((top, bottom), (left, right)), ((above, below), (before, behind)) = path.padding, more
-    padding = ((top + above, bottom + below), (left + before, right + behind))
-    return dataclasses.replace(path, padding=padding, shape=shape)
-
-
-def _pair(values: Sequence[int] | int) -> Pair:
-    """Of one or two axes; one axis is the width."""
-    values = (values,) if isinstance(values, int) else tuple(values)
-    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
-def _sides(part: keras.layers.Layer, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
-    """What the `padding` of a layer puts before and after each axis."""
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if part.padding == "causal":
-        return (0, 0), (reach[1], 0)
-    if part.padding != "same":
-        return (0, 0), (0, 0)
-    totals = [max((math.ceil(n / s) - 1) * s + r + 1 - n, 0) for n, s, r in zip(size, stride, reach, strict=True)]
-    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
-    return (top, bottom), (left, right)
-
-
-def _sliding(
-    part: keras.layers.Layer, path: Path, kernel: Pair, stride: Pair, dilation: Pair, out_channels: int, **how: Any
-) -> Path:
-    """The path through a layer that slides a window over an image or a series."""
-    height, width, channels = as_image(path.signal.shape)
-    (top, bottom), (left, right) = path.padding
-    padded = (height + top + bottom, width + left + right)
-    more = _sides(part, padded, kernel, stride, dilation)
-    rows, columns = (
-        (n + sum(sides) - d * (k - 1) - 1) // s + 1
-        for n, sides, d, k, s in zip(padded, more, dilation, kernel, stride, strict=True)
-    )
-    out_size = (rows, columns)
-    before = (top + more[0][0], left + more[1][0])
-    connection = Connection((height, width), channels, out_size, out_channels, kernel, stride, before, dilation, **how)
-    shape = (*out_size, out_channels)[3 - len(path.shape) :]
-    return Path(path.signal, shape, path.scale, connection)
-
-
-def _window(part: keras.layers.Layer, path: Path) -> Path:
-    """The sum of each window of each channel, times 1 / its size of an average."""
-    height, width, channels = as_image(path.signal.shape)
-    if isinstance(part, (*GLOBAL_AVERAGE_POOLING, *GLOBAL_MAX_POOLING)):
-        if np.any(path.padding):
-            raise ValueError(f"The layer {named(part)} must not stand behind a padding, for C")
-        connection = Connection((height, width), channels, (1, 1), channels, (height, width), groups=channels)
-        shape = (1,) * (len(path.shape) - 1) * part.keepdims + (channels,)
-        pooled = Path(path.signal, shape, path.scale, connection)
-    else:
-        kernel, stride = _pair(part.pool_size), _pair(part.strides)
-        pooled = _sliding(part, path, kernel, stride, (1, 1), channels, groups=channels)
-        padded = (height + sum(path.padding[0]), width + sum(path.padding[1]))
-        sides = _sides(part, padded, kernel, stride, (1, 1))
-        if not isinstance(part, MAX_POOLING) and np.any(sides):
-            raise ValueError(
-                f"The layer {named(part)} must have windows that fit, for C: its average leaves out what it pads"
-            )
-    if isinstance(part, (*MAX_POOLING, *GLOBAL_MAX_POOLING)):
-        return pooled
-    return dataclasses.replace(pooled, scale=path.scale / math.prod(pooled.connected().kernel))
-
-
-def _weighted(part: keras.layers.Layer, path: Path) -> Path:
-    weights = np.asarray(keras.ops.convert_to_numpy(part.kernel), "float64")
-    if isinstance(part, keras.layers.Dense):
-        shape = path.shape
-        if np.any(path.padding):
-            raise ValueError(f"The layer {named(part)} must not stand behind a padding, for C")
-        inputs, units = weights.shape
-        size = (1, math.prod(shape[:-1]))
-        connection = Connection(size, inputs, size, units, weights=weights[None, None])
-        return Path(path.signal, (*shape[:-1], units), path.scale, connection)
-    if weights.ndim == 3:
-        weights = weights[None]
-    kernel, stride, dilation = (_pair(sizes) for sizes in (part.kernel_size, part.strides, part.dilation_rate))
-    channels = path.shape[-1]
-    groups = channels if isinstance(part, _DEPTHWISE) else part.groups
-    weights = weights.reshape(*kernel, channels // groups, -1)
-    return _sliding(part, path, kernel, stride, dilation, weights.shape[-1], weights=weights, groups=groups)

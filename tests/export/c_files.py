@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_spiking_bp.encoders import ConstantEncoder
 from keras_spiking_bp.export import c
-from keras_spiking_bp.export.c_plan import INPUT
+from keras_spiking_bp.export.c_paths import INPUT
 from keras_spiking_bp.export.forms import Network, step_form
 from keras_spiking_bp.rnn.spiking_model import encoder_of
 
@@ -29,7 +29,7 @@ class Code:
 
     def __init__(self, model, folder, weights):
         self.folder, self.constant = folder, isinstance(encoder_of(model)[0], ConstantEncoder)
-        with mock.patch.object(c, "_weights", wraps=c._weights) as written:
+        with mock.patch.object(c, "weights_file", wraps=c.weights_file) as written:
             self.memory = c.export_c(model, folder, weights)
         self.plan, self.numbers, _, self.sizes = written.call_args.args
 

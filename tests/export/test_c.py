@@ -265,7 +265,7 @@ def test_refused(tmp_path, name):
 def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     model = network([readout()], (4,))
     with monkeypatch.context() as broken, pytest.raises(OSError, match="disk"):
-        broken.setattr(c, "_readme", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+        broken.setattr(c, "readme", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
         export_c(model, tmp_path / "c")
     assert not list(tmp_path.iterdir())
     export_c(model, tmp_path / "c")
