@@ -9,6 +9,7 @@ Every figure comes from a report (a JSON file): those of `examples.experiments.r
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from benchmarks.markdown import table
@@ -21,6 +22,8 @@ INTRO = """# Results
 How accurate are networks that this library trained, and what does an inference cost? One row is one training run with
 one seed, tested after its last epoch. Commands, recipes, intervals and spikes: [log of runs](log/runs.md).
 """
+#: Made by `benchmarks.microcontroller`.
+MICROCONTROLLER = Path(__file__).parents[1] / "microcontroller.json"
 #: What the table of results says below it.
 NOTES = """* **ANN**: the same network with ReLU, trained by us. **Paper**: [arXiv 1903.06379](https://arxiv.org/abs/1903.06379),
   where other publications confirm it, on the same data.
@@ -37,6 +40,8 @@ LIMITS = """## Limits
 
 * Energy is computed from counted operations, not measured on a chip. It leaves out the updates of the potentials, and
   both networks would need more memory than these caches. [Your own costs](howto/energy-worksheet.md).
+* Counted operations are not time: in C on a Cortex-M4, LeNet with {steps:.0f} steps takes {ratio:.1f} times the
+  instructions of one pass of its ANN ([measured](howto/microcontroller.md)).
 * The subset of N-MNIST has 1,000 recordings to train and 100 to test.
 * One seed a row: differences of a few tenths of a point mean nothing.
 * Training times are of two CPU cores, not always the same ones, with other work beside: do not compare rows.
@@ -70,7 +75,9 @@ def page(reports: list[dict], comparisons: list[tuple[dict, str]]) -> str:
             f"(images/comparison-{comparison_section.name(report)}.png)\n"
             for report, _ in comparisons
         ]
-    return "\n".join([*parts, LIMITS])
+    lenet = json.loads(MICROCONTROLLER.read_text())["networks"]["mnist"]
+    event, dense = (lenet["float32"][kind]["instructions"] for kind in ("event_driven", "dense"))
+    return "\n".join([*parts, LIMITS.format(steps=lenet["steps"], ratio=event / dense)])
 
 
 def _pair(of: dict) -> tuple[str, str]:
