@@ -61,11 +61,13 @@ static void connect(const Connection *c) {
 
 void network_reset(Network *network) {
   memset(signals, 0, sizeof signals);
-  network->step = 0;
 }
 
 uint32_t network_step(Network *network, const float *input) {
-  for (int i = 0; i < NETWORK_INPUTS; i++) inputs[i] = (activation)(input[i] * (NETWORK_INT8 ? 32 : NETWORK_SCALE));
+  for (int i = 0; i < NETWORK_INPUTS; i++) {
+    const float x = input[i] * (NETWORK_INT8 ? 32 : NETWORK_SCALE);
+    inputs[i] = (activation)(!NETWORK_INT8 ? x : x > 127 ? 127 : x >= -127 ? x : -127);
+  }
   for (int i = 0; i < NETWORK_OPERATIONS; i++) {
     const Operation *o = &network_operations[i];
     for (int j = 0, c = 0; j < o->size; j++, c = c + 1 == o->period ? 0 : c + 1) sums[j] = o->bias ? o->bias[c] : 0;
@@ -83,7 +85,6 @@ uint32_t network_step(Network *network, const float *input) {
       signals[o->signals + j] = (activation)(sum < 0 ? 0 : sum);
     }
   }
-  network->step++;
   return 0;
 }
 

@@ -28,23 +28,24 @@ def export_c(
     """Writes a network as C99 that adds weights only where a spike is.
 
     For each spike of a layer, the weights that lead from it are added to the currents of its targets, so that time and
-    charge grow with the spikes. The code allocates no memory and needs no library; all states of a sample are in one
+    energy grow with the spikes. The code allocates no memory and needs no library; all states of a sample are in one
     struct. Batch normalisation is folded into the weights. An image that is held as a constant current
     (`ConstantEncoder`) is multiplied once. `README.md` in the folder says how to call and compile it.
 
     Args:
         model, overwrite: as in `export_saved_model`.
         path: the folder to write: `network.h`, `network.c`, `weights.h`, `weights.c`, an example `main.c`, `README.md`.
-        weights: `"float32"`, or `"int8"` for a quarter of the size and integers throughout: weights of 8 bits with a
-            scale for each output channel, potentials of 32 bits, inputs that are not spikes in 1/1024.
+        weights: `"float32"`, or `"int8"` for a quarter of the size and integers between input and output: weights of 8
+            bits with a scale for each output channel, potentials of 32 bits, inputs that are not spikes in 1/1024, of
+            at most 32 (the `README.md` says how much: less for a wide first layer).
 
     Returns:
         The bytes of read-only memory, `"flash"`, and of the states, `"ram"`, without code and stack.
 
     Raises:
-        ValueError: as `export_saved_model`; if a layer has no such form (it is none of dense, convolution, pooling,
-            padding, flatten, reshape, rescaling, batch normalisation behind weights), or with `"int8"` if a layer with
-            weights has no neurons behind it.
+        ValueError: as `export_saved_model`; if a layer has no such form (it is none of dense, convolution, average
+            pooling, padding, flatten, reshape, rescaling, batch normalisation behind weights), or with `"int8"` if a
+            layer with weights has no neurons behind it, or sums may not fit 32 bits.
         FileExistsError: as `export_saved_model`.
 
     Example:
@@ -80,13 +81,13 @@ def export_c(
         "POISSON": int(poisson),
         "SCALE": as_float(scale if poisson else 1.0),
         "INPUT_BITS": bits,
-        "INPUT_LIMIT": min(of_operation.input_limit for of_operation in numbers),
+        "INPUT_LIMIT": 1 if poisson else min(of_operation.input_limit for of_operation in numbers),
         "OPERATIONS": len(plan.operations),
         "OUTPUT": plan.output,
         "OUTPUTS": int(np.prod(plan.operations[plan.output].shape)),
         **layout.sizes,
     }
-    source = weights_file(plan, numbers, layout, sizes)
+    source, sizes["OUTPUT_UNITS"] = weights_file(plan, numbers, layout)
     memory = {"flash": bytes_of_numbers(plan, numbers), "ram": layout.bytes}
     with written_whole(path, overwrite, folder=True) as folder:
         folder.mkdir()

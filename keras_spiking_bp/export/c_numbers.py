@@ -14,7 +14,7 @@ from keras_spiking_bp.export.c_paths import INPUT
 from keras_spiking_bp.export.c_plan import Operation
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
 
-#: Bits behind the point: of potentials (of a weight's unit), of leaks, of inputs that are not spikes.
+#: Fractional bits of potentials (in units of a weight), of leaks, of inputs that are not spikes.
 POTENTIAL_BITS, LEAK_BITS, INPUT_BITS = 8, 16, 10
 _LARGEST = 2**31 - 1
 
@@ -47,7 +47,7 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
         return Numbers([w.astype("float32") for w in weights], of_c, period, np.ones(1))
     if "beta" not in parameters:  # no neurons
         return Numbers([w.astype("int32") for w in weights], {}, period, np.ones(1))
-    units = _units(operation, weights, period)
+    units = _units(weights, parameters, period)
     quantised = [
         np.round(w / np.resize(units, w.shape[-1])).astype("int32" if path.connected().weights is None else "int8")
         for w, path in zip(weights, operation.paths, strict=True)
@@ -68,6 +68,10 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
     if from_signals * 2**POTENTIAL_BITS > _LARGEST:
         raise ValueError(f"The currents of {operation.name!r} may be too large for 32 bits: use weights='float32'")
     limit = min(2**15 - 1, _LARGEST // max(from_input, 1))
+    if limit < 2**input_bits:
+        raise ValueError(
+            f"Inputs of {operation.name!r} of 1 would be cut, since it sums so many: use weights='float32'"
+        )
     return Numbers(quantised, of_c, period, units / 2**POTENTIAL_BITS, limit)
 
 
@@ -105,16 +109,20 @@ def _effective(operation: Operation, i: int) -> np.ndarray:
     return np.full(connection.out_channels, path.scale / operation.signal_unit)
 
 
-def _units(operation: Operation, weights: list[np.ndarray], period: int) -> np.ndarray:
-    """Of each neuron of a period a 127th of the largest weight that leads to it; without weights the smallest gain."""
-    largest = np.zeros(period)
-    gains = [np.abs(w).min() for w in weights if w.ndim == 1]
-    for w in weights:
-        if w.ndim > 1:
-            largest = np.maximum(largest, np.resize(np.abs(w).max((0, 1, 2)), period))
-    if len(gains) == len(weights):
-        return np.full(period, min(gains))
-    return np.where(largest > 0, largest, 1.0) / 127
+def _units(weights: list[np.ndarray], parameters: dict[str, np.ndarray], period: int) -> np.ndarray:
+    """Of each neuron of a period a 127th of the largest weight that leads to it; without weights, of the smallest gain.
+
+    Not less than with what threshold and bias fit 32 bits.
+    """
+    kernels = [np.resize(np.abs(w).max((0, 1, 2)), period) for w in weights if w.ndim > 1]
+    largest = np.max(kernels, 0) if kernels else np.full(period, min(np.abs(w).min() for w in weights))
+    units = np.where(largest > 0, largest, 1.0) / 127
+    bounds = [
+        np.abs(parameters[name]) * 2.0 ** (POTENTIAL_BITS - 30)
+        for name in ("bias", "threshold", "start")
+        if name in parameters
+    ]
+    return np.max([units, *bounds], 0)
 
 
 def _largest_sum(weights: np.ndarray, kernel: tuple[int, int]) -> int:

@@ -146,6 +146,8 @@ def _sliding(
     part: keras.layers.Layer, path: Path, kernel: Pair, stride: Pair, dilation: Pair, out_channels: int, **how: Any
 ) -> Path:
     """The path through a layer that slides a window over an image or a series."""
+    if max(stride) > 1 and max(dilation) > 1:
+        raise ValueError(f"The layer {named(part)} must not have a stride and a dilation, for C")
     height, width, channels = as_image(path.signal.shape)
     (top, bottom), (left, right) = path.padding
     sizes = (height + top + bottom, width + left + right)

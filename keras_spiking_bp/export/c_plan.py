@@ -26,7 +26,14 @@ from keras_spiking_bp.export.c_paths import (
     weighted,
     windowed,
 )  # fmt: skip
-from keras_spiking_bp.utils.layer_kinds import PADDING, SAME, computes_otherwise, parts_of
+from keras_spiking_bp.utils.layer_kinds import (
+    GLOBAL_MAX_POOLING,
+    MAX_POOLING,
+    PADDING,
+    SAME,
+    computes_otherwise,
+    parts_of,
+)
 from keras_spiking_bp.utils.validation import named
 
 _SHAPED = (keras.layers.Flatten, keras.layers.Reshape)
@@ -114,6 +121,10 @@ class Plan:
         (path,) = value.paths
         if path.signal.operation == INPUT:
             raise ValueError(f"The cell {named(cell)} must not pool the input, for C")
+        pools = (*MAX_POOLING[:2], *GLOBAL_MAX_POOLING[:2])
+        stock = type(cell) is MaxPoolingCell and type(cell.synapse) in pools
+        if not stock or cell.synapse.data_format != "channels_last":
+            raise ValueError(f"The cell {named(cell)} must be a plain MaxPoolingCell with channels last, for C")
         window = windowed(cell.synapse, path)
         shape = cell.output_shape_of_step
         signal = dataclasses.replace(path.signal, operation=len(self.operations), shape=shape)
@@ -137,17 +148,18 @@ class Plan:
             signal = Signal(len(self.operations), shape, unit, largest)
         elif self._integer:
             raise ValueError(
-                f"`model` must have neurons behind each layer with weights or a bias, for weights='int8'. What goes "
-                f"into {name!r} has none, or joins averages of windows of other sizes"
+                f"What goes into {name!r} must be spikes or whole sums of them, for weights='int8': put neurons behind "
+                "each layer with weights or a bias, and the first layer with weights right behind the input"
             )
         else:
             signal = Signal(len(self.operations), shape, 1.0, None)
         return self._add(name, None, value, shape, signal)
 
     def _joined(self, layer: keras.layers.Layer, shape: Shape, inputs: Sequence[Value]) -> Value:
-        if any(value.shape[:-1] != shape[:-1] for value in inputs):
+        adds = isinstance(layer, keras.layers.Add)
+        if any((value.shape != shape) if adds else (value.shape[:-1] != shape[:-1]) for value in inputs):
             raise ValueError(f"The layer {named(layer)} must join outputs of one size, for C")
-        if isinstance(layer, keras.layers.Add):
+        if adds:
             summed = _summed(inputs)
             return self._passed(summed, layer.name, shape) if all(value.is_plain for value in inputs) else summed
         if layer.axis not in (-1, len(shape)):

@@ -44,7 +44,7 @@ class Layout:
         }  # fmt: skip
         of_signal, of_input = 4 if self.type == "float" else bits // 8, 2 if integer else 4
         before_input = _aligned(4 * (self.sizes["VALUES"] + currents) + of_signal * self.sizes["SIGNALS"], of_input)
-        self.bytes = _aligned(before_input + of_input * math.prod(step_shape) + 2 * self.sizes["COUNTS"]) + 4
+        self.bytes = _aligned(before_input + of_input * math.prod(step_shape) + 2 * self.sizes["COUNTS"])
 
 
 def _aligned(number: int, size: int = 4) -> int:
@@ -64,8 +64,8 @@ def _takes_input(operation: Operation) -> bool:
 _C_TYPES = {"float32": "float", "int8": "int8_t", "int32": "int32_t"}
 
 
-def weights_file(plan: Plan, numbers: list[Numbers], layout: Layout, sizes: dict) -> str:
-    """The file weights.c."""
+def weights_file(plan: Plan, numbers: list[Numbers], layout: Layout) -> tuple[str, int]:
+    """The file weights.c, and the number of units of its outputs."""
     lines = ['#include "weights.h"', "", "#include <stddef.h>", ""]
     operations = []
     for i, (operation, of_operation, place) in enumerate(zip(plan.operations, numbers, layout.places, strict=True)):
@@ -86,9 +86,8 @@ def weights_file(plan: Plan, numbers: list[Numbers], layout: Layout, sizes: dict
     units = numbers[plan.output].units.astype("float32")
     if not _is_readout(plan.operations[plan.output]):
         units = np.array([plan.operations[plan.output].signal.scale], "float32")
-    sizes["OUTPUT_UNITS"] = len(units)
     lines.append(_array("network_output_units", units, "NETWORK_OUTPUT_UNITS", static=False))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n", len(units)
 
 
 def _array(name: str, values: np.ndarray, size: str = "", static: bool = True) -> str:
@@ -133,7 +132,7 @@ def _operation(operation: Operation, connections: str, period: int, place: dict[
         *place.values(), *map(int, flags),
         *(names.get(name, "NULL") for name in ("bias", "threshold", "start", "beta", "synaptic_beta")),
     ]  # fmt: skip
-    return f"/* {operation.name.replace('*/', '')} */\n  {{" + ", ".join(map(str, fields)) + "}"
+    return f"/* {operation.name} */\n  {{" + ", ".join(map(str, fields)) + "}"
 
 
 def bytes_of_numbers(plan: Plan, numbers: list[Numbers]) -> int:
@@ -146,14 +145,16 @@ def bytes_of_numbers(plan: Plan, numbers: list[Numbers]) -> int:
 
 def readme(text: str, name: str, num_steps: int | None, weights: str, sizes: dict, memory: dict[str, int]) -> str:
     """The README of a network."""
-    calls, limits = "network_step(&network, input);", ""
+    calls, limits, seen = "network_step(&network, input);", "", "as the encoder of the model gives them"
     if sizes["INPUT_BITS"]:
         limits = " of at most {:.3g} (larger ones are cut)".format(sizes["INPUT_LIMIT"] / 2 ** sizes["INPUT_BITS"])
     if sizes["POISSON"]:
+        seen = "the image as the encoder of the model sees it"
         calls = "network_poisson(image, seed, step, spikes);\n    network_step(&network, spikes);"
     elif sizes["CONSTANT_INPUT"]:
+        seen = "the image as the encoder of the model sees it"
         calls = "network_step(&network, step == 0 ? image : NULL);"
     return text.format(
-        name=name, weights=weights, inputs=sizes["INPUTS"], limits=limits, steps=num_steps or "any number",
+        name=name, weights=weights, inputs=sizes["INPUTS"], limits=limits, seen=seen, steps=num_steps or "any number",
         outputs=sizes["OUTPUTS"], flash=f"{memory['flash']:,}", ram=f"{memory['ram']:,}", calls=calls,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The files of `export_c`: compiled, run, and computed once more in NumPy."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 from unittest import mock
@@ -31,7 +32,9 @@ class Code:
         self.folder, self.constant = folder, isinstance(encoder_of(model)[0], ConstantEncoder)
         with mock.patch.object(c, "weights_file", wraps=c.weights_file) as written:
             self.memory = c.export_c(model, folder, weights)
-        self.plan, self.numbers, _, self.sizes = written.call_args.args
+        self.plan, self.numbers, _ = written.call_args.args
+        defined = re.findall(r"#define NETWORK_(\w+) (\d+)", (self.folder / "network.h").read_text())
+        self.sizes = {name: int(value) for name, value in defined}
 
     def compiled(self, name, *sources, compiler="cc", flags=()):
         """A program or library of the files, and of other sources in the folder."""

@@ -15,7 +15,7 @@ static int32_t saturated(int64_t x) {
   return x > 0 ? INT32_MAX : INT32_MIN;
 }
 
-/* x / 2^bits, rounded to the nearest integer, halves up; unsigned, since C does not define >> of negative numbers. */
+/* x / 2^bits, rounded to the nearest integer, halves up; unsigned, since >> of negative numbers is up to the compiler. */
 static int64_t shifted(int64_t x, int bits) {
   const uint64_t half = (uint64_t)1 << bits >> 1, above = (uint64_t)1 << 63;
   return (int64_t)(((uint64_t)x + half + above) >> bits) - (int64_t)(above >> bits);
@@ -74,7 +74,7 @@ static void add_weights(const Events *events, const network_weight *weights, net
 static void scatter(const Connection *c, int y, int x, const Events *events, network_value *currents) {
   const int outputs = c->out_channels / c->groups; /* of a group */
   const int top = y + c->padding[0], left = x + c->padding[1];
-  /* Keras has no stride beside a dilation, so that the weights that meet a target are `stride` apart. */
+  /* where there is a stride there is no dilation: the weights that meet a target are `stride` apart */
   for (int i = top % c->stride[0], row = top / c->stride[0]; i < c->kernel[0] && row >= 0;
        i += c->stride[0], row -= c->dilation[0]) {
     if (row >= c->out_size[0]) continue;
@@ -235,7 +235,7 @@ static void take(Network *network, const float *input) {
   for (int i = 0; i < NETWORK_INPUTS; i++) {
 #if NETWORK_INT8
     const float x = input[i] * (float)(1 << NETWORK_INPUT_BITS), limit = NETWORK_INPUT_LIMIT;
-    const float y = x > limit ? limit : x < -limit ? -limit : x;
+    const float y = x > limit ? limit : x >= -limit ? x : -limit; /* of NaN -limit */
     network->input[i] = (network_input)(y < 0 ? y - 0.5f : y + 0.5f);
 #else
     network->input[i] = input[i];
@@ -262,7 +262,6 @@ void network_reset(Network *network) {
     const Operation *o = &network_operations[i];
     for (int j = 0; o->start && j < o->size; j++) network->values[o->membrane + j] = o->start[j % o->period];
   }
-  network->step = 0;
 }
 
 uint32_t network_step(Network *network, const float *input) {
@@ -282,7 +281,6 @@ uint32_t network_step(Network *network, const float *input) {
     else
       fired += fire(network, o, 0);
   }
-  network->step++;
   return fired;
 }
 
@@ -305,7 +303,7 @@ int network_decide(const Network *network, float margin) {
       second = output;
     }
   }
-  return network_output(network, best) - second >= margin ? best : -1;
+  return network_output(network, best) - second > margin ? best : -1;
 }
 
 /* A hash of 32 bits (Wellons' lowbias32). */

@@ -28,7 +28,6 @@ typedef struct {
   network_signal signals[NETWORK_SIGNALS];  /* spikes of the last step, and what lies between layers */
   network_input input[NETWORK_INPUTS];
   int16_t counts[NETWORK_COUNTS]; /* of signed neurons: spikes so far */
-  uint32_t step;
 } Network;
 
 /* Brings all neurons to rest, before the first step of a sample. */
