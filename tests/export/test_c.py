@@ -164,6 +164,17 @@ def test_integers_at_their_limits(tmp_path, name):
 
 
 @needs_cc
+def test_tiny_weights_beside_a_bias(tmp_path):
+    """As of a batch normalisation with a gamma near 0: the neurons fire from the bias alone, at every second step."""
+    layer = keras.layers.Dense(3)
+    model = network([ksbp.IFCell(layer, reset_mechanism="subtract", name="first"), readout()], (4,), num_steps=6)
+    layer.kernel.assign(np.full((4, 3), 1e-7))
+    layer.bias.assign(np.full(3, 0.55))
+    spikes = [Code(model, tmp_path / w, w).by_library(np.ones((6, 4)))[1] for w in ("float32", "int8")]
+    np.testing.assert_array_equal(spikes, [[0, 3, 0, 3, 0, 3]] * 2)
+
+
+@needs_cc
 def test_poisson_spikes(tmp_path):
     image = np.linspace(-1, 1, 81, dtype="float32").reshape(9, 9, 1)
     inputs = keras.Input(image.shape)
@@ -221,6 +232,16 @@ def recurrent():
     return model
 
 
+def broadcast():
+    nodes = [(hidden(conv(n, 1), name=name), "input") for n, name in ((4, "a"), (1, "b"))]
+    nodes += [
+        (keras.layers.Add(name="sum"), ["a", "b"]),
+        (keras.layers.Flatten(name="flat"), "sum"),
+        (readout(keras.layers.Dense(2)), "flat"),
+    ]
+    return network(ksbp.GraphCell(nodes), (8, 8, 2))
+
+
 def backwards():
     inputs = keras.Input((5, 4))
     return keras.Model(inputs, ksbp.SpikingRNN(readout(), go_backwards=True)(inputs))
@@ -240,6 +261,24 @@ REFUSED = {
     "no neurons": (
         lambda: network([keras.layers.Dense(3), readout(keras.layers.Dense(3, name="next"))], (4,)),
         "int8", "What goes into 'next' must be spikes",
+    ),
+    "stride and dilation": (
+        lambda: images(keras.layers.DepthwiseConv2D(2, strides=2, dilation_rate=2, name="conv")),
+        "float32", "'conv'.*stride and a dilation",
+    ),
+    "broadcast": (broadcast, "float32", "'sum'.*one size"),
+    "pooled channels": (
+        lambda: network(
+            [hidden(conv(2, 1)),
+             ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2, data_format="channels_first"), name="pool"),
+             keras.layers.Flatten(), readout()],
+            (8, 8, 2),
+        ),
+        "float32", "'pool'.*channels last",
+    ),
+    "cut inputs": (
+        lambda: network([readout(keras.layers.Dense(1, kernel_initializer="ones"))], (20_000,)),
+        "int8", "Inputs of 'readout' of 1 would be cut",
     ),
     "too large": (ODD["a large mean"], "int8", "'readout'.*32 bits"),
     "weights": (lambda: network([readout()], (4,)), "int4", "`weights`"),
