@@ -40,8 +40,8 @@ LIMITS = """## Limits
 
 * Energy is computed from counted operations, not measured on a chip. It leaves out the updates of the potentials, and
   both networks would need more memory than these caches. [Your own costs](howto/energy-worksheet.md).
-* Counted operations are not time: in C on a Cortex-M4, {steps:.0f} steps of LeNet take {ratio:.1f} times the instructions
-  of one pass of its ANN, {exit_ratio:.1f} times with an early exit ([measured](howto/microcontroller.md)).
+* Counted operations are not time: in C on a Cortex-M4, {steps:.0f} steps of LeNet take {ratio:.1f} times the
+  instructions of one pass of its ANN, {exit_ratio:.1f} times with an early exit ([measured](howto/microcontroller.md)).
 * The subset of N-MNIST has 1,000 recordings to train and 100 to test.
 * One seed a row: differences of a few tenths of a point mean nothing.
 * Training times are of two CPU cores, not always the same ones, with other work beside: do not compare rows.
