@@ -52,7 +52,7 @@ def export_c(
         >>> import tempfile
         >>> model = models.spiking_vgg((8, 8, 1), 3, stages=[(4, 3), "pool"], dense_units=[], num_steps=10)
         >>> export.export_c(model, tempfile.mkdtemp() + "/network", weights="int8")["ram"]
-        3540
+        3536
     """
     integer = check_choice("weights", weights, ("float32", "int8")) == "int8"
     network = Network(model)
