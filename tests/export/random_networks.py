@@ -97,7 +97,7 @@ class Maker:
                 (right, left.name),
                 (keras.layers.Add(name="sum"), [left.name, right.name, "input"]),
             ]
-            return [ksbp.GraphCell([*nodes, (self.neurons(self.conv(), name="last"), "sum")])]
+            return [ksbp.GraphCell([*nodes, (self.neurons(self.conv()), "sum")])]
         if kind == "concatenate":
             left, right = self.neurons(self.conv(filters=2, **same)), self.neurons(self.conv(filters=3, **same))
             nodes = [
@@ -105,7 +105,7 @@ class Maker:
                 (right, "input"),
                 (keras.layers.Concatenate(name="both"), [right.name, left.name]),
             ]
-            return [ksbp.GraphCell([*nodes, (self.neurons(self.conv("valid"), name="last"), "both")])]
+            return [ksbp.GraphCell([*nodes, (self.neurons(self.conv("valid")), "both")])]
         if kind == "recurrent":
             return [ksbp.RecurrentCell(self.neurons(self.conv(**same)), recurrent)]
         return [self.neurons(self.conv(kind))]
