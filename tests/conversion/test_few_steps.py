@@ -131,4 +131,4 @@ def test_a_deep_network_needs_fewer_steps_with_signed_neurons():
     ann.fit(x, y, batch_size=64, epochs=6, verbose=0)
     converted = [ksbp.convert_to_snn(ann, x[:300], 8, initial_membrane=0.5, signed=s) for s in (False, True)]
     plain, signed = ((snn.predict(x_test, verbose=0).argmax(-1) == y_test).mean() for snn in converted)
-    assert signed > 0.85 and signed > plain + 0.2
+    assert signed > 0.75 and signed > plain + 0.5
