@@ -58,13 +58,11 @@ class Case:
 def cases(data_dir: str) -> dict[str, Callable[[], Case]]:
     def of_images(name: str, steps: int) -> Case:
         data = ksbp.datasets.load_images(name, data_dir, download=False)
-        test, labels = next(iter(data.test_batches(DECIDED)))
-        images = {"test": (np.asarray(test), np.asarray(labels).argmax(-1))}
-        if name == "mnist":
-            pixels, known = data.train
-            images["train"] = (pixels[:DECIDED].astype("float32") / 255, known[:DECIDED])
+        splits = {"test": data.test, "train": data.train}
+        images = {split: (data.normalised(x[:DECIDED]), y[:DECIDED]) for split, (x, y) in splits.items()}
         samples = list(images["test"][0][:SAMPLES, None])
-        return Case(ksbp.models.load_pretrained(name, steps), steps, samples, images)
+        decides = images if name == "mnist" else None
+        return Case(ksbp.models.load_pretrained(name, steps), steps, samples, decides)
 
     def of_speech() -> Case:
         test = ksbp.datasets.load_spoken_digits(data_dir)[1]
@@ -113,14 +111,7 @@ def line(rows: np.ndarray) -> dict:
     steps, _, additions, instructions = rows.T
     x, y = additions / steps, instructions / steps
     slope, intercept = np.polyfit(x, y, 1)
-    silent = y[x == 0]
-    return {
-        "slope": slope,
-        "intercept": intercept,
-        "r2": np.corrcoef(x, y)[0, 1] ** 2,
-        "samples": len(rows),
-        "silent": silent[0] if len(silent) else None,
-    }
+    return {"slope": slope, "intercept": intercept, "r2": np.corrcoef(x, y)[0, 1] ** 2}
 
 
 def in_c(programs: Programs, case: Case) -> dict:
@@ -238,7 +229,7 @@ def measured(case: Case) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             programs = Programs(Path(folder) / "c", case, weights)
             rows = in_c(programs, case)
-            if case.images and "train" in case.images:
+            if case.images:
                 rows["event_driven"]["early_exit"] = early_exit(programs, case)
             ann = ann_in_litert(case, Path(folder) / "ann.tflite", weights)
             rows["litert_ann_ms"] = milliseconds(ann, case.samples)

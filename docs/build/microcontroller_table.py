@@ -32,7 +32,7 @@ def block(report: dict) -> str:
     cpu = report["machine"]["cpu"].split(" (")[0]
     parts = [
         "Millions of instructions of a sample on a Cortex-M4:\n",
-        table(INSTRUCTIONS, filter(None, (_instructions(*row) for row in rows)), left=2),
+        table(INSTRUCTIONS, (_instructions(*row) for row in rows), left=2),
         "Instructions of a step, as a straight line against its additions, of samples of several brightness:\n",
         table(LINES, (_line(*row) for row in rows if "line" in row[2]["event_driven"] and not row[3]), left=2),
         f"Milliseconds of a sample on one core of a PC ({cpu}):\n",
@@ -54,7 +54,7 @@ def _rows(report: dict) -> Iterator[tuple[str, str, dict, dict]]:
                 yield f"{title}, early exit", weights, of[weights], of[weights]["event_driven"]["early_exit"]
 
 
-def _instructions(title: str, weights: str, row: dict, exit_: dict) -> list[str] | None:
+def _instructions(title: str, weights: str, row: dict, exit_: dict) -> list[str]:
     event, dense = {**row["event_driven"], **exit_}, row["dense"]
     if "instructions" not in event:
         return [title, weights, *_memory(row), f"{event['additions'] / 1e6:.2f}", "-", "-", "-"]

@@ -104,13 +104,8 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
             unweighted = sum(not is_partial_sum(name) for name in call.sources)
             cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
         elif isinstance(layer, _RECURRENT):
-            steps = call.shapes[0][0]
-            if steps is None:
-                raise ValueError(
-                    f"The input of {layer.name!r} must have a fixed number of steps: keras.Input((100, 40))"
-                )
             weights = (layer.cell.kernel, layer.cell.recurrent_kernel)
-            cost = cost.plus(macs=steps * sum(math.prod(weight.shape) for weight in weights))
+            cost = cost.plus(macs=call.shapes[0][0] * sum(math.prod(weight.shape) for weight in weights))
         elif computes_sums(layer):
             before = of_layer.get(call.sources[0], call)
             padded = isinstance(before.layer, PADDING)

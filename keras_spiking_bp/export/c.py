@@ -15,7 +15,7 @@ from keras_spiking_bp.export.c_numbers import INPUT_BITS, numbers_of
 from keras_spiking_bp.export.c_paths import INPUT, Signal
 from keras_spiking_bp.export.c_plan import Plan
 from keras_spiking_bp.export.c_source import Layout, as_float, bytes_of_numbers, readme, weights_file
-from keras_spiking_bp.export.forms import Network, check_float32
+from keras_spiking_bp.export.forms import Network, check_float32, check_forwards
 from keras_spiking_bp.rnn.spiking_model import encoder_of
 from keras_spiking_bp.utils.validation import check_choice
 
@@ -56,8 +56,7 @@ def export_c(
     """
     integer = check_choice("weights", weights, ("float32", "int8")) == "int8"
     network = Network(model)
-    if network.layer.go_backwards:
-        raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
+    check_forwards(network)
     check_float32(network.parts(), "C")
     encoder, _ = encoder_of(model)
     constant = isinstance(encoder, ConstantEncoder) and type(encoder).call is ConstantEncoder.call

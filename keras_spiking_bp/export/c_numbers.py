@@ -57,7 +57,7 @@ def numbers_of(operation: Operation, integer: bool, input_bits: int) -> Numbers:
         if name in ("beta", "synaptic_beta"):
             of_c[name] = np.round(value * 2**LEAK_BITS).astype("int32")
         else:
-            of_c[name] = np.clip(np.round(value / units * 2**POTENTIAL_BITS), -_LARGEST, _LARGEST).astype("int32")
+            of_c[name] = np.round(value / units * 2**POTENTIAL_BITS).astype("int32")
     from_input = from_signals = 0
     for w, path in zip(quantised, operation.paths, strict=True):
         largest = _largest_sum(w, path.connected().kernel)

@@ -74,6 +74,12 @@ def check_float32(layers: list[keras.layers.Layer], file_format: str) -> None:
         )
 
 
+def check_forwards(network: Network) -> None:
+    """Rejects what no step can compute."""
+    if network.layer.go_backwards:
+        raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
     """A function from tensors, as `inputs` describes them, to a dictionary of tensors: a signature of a file."""
@@ -108,8 +114,7 @@ def images_with_seed_form(network: Network) -> Form:
 
 def step_form(network: Network, batch_size: int | None = None) -> Form:
     """One time step, as `export_saved_model` describes it."""
-    if network.layer.go_backwards:
-        raise ValueError("`model` must not have go_backwards=True in its SpikingRNN: a step cannot know the last input")
+    check_forwards(network)
     cell = network.layer.cell
     neurons = cell.neurons()
     entries = state_names(cell)

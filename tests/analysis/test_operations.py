@@ -246,8 +246,6 @@ def test_a_recurrent_layer_has_all_its_weights_at_each_step():
         parts = [layer(6, return_sequences=True), keras.layers.GRU(5), keras.layers.Dense(2)]
         model = keras.Sequential([keras.Input((7, 4)), *parts])
         assert operations_of_model(model) == (0, 7 * gates * (4 * 6 + 6 * 6) + 7 * 3 * (6 * 5 + 5 * 5) + 5 * 2)
-    with pytest.raises(ValueError, match="fixed number of steps"):
-        operations_of_model(keras.Sequential([keras.Input((None, 4)), keras.layers.GRU(5)]))
 
 
 def test_pooling_behind_the_last_neurons_is_counted():

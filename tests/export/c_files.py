@@ -47,12 +47,11 @@ class Code:
         library = ctypes.CDLL(str(self.compiled("network.so", "size.c", flags=("-shared", "-fPIC"))))
         assert library.size() == self.memory["ram"]
         library.network_output.restype = ctypes.c_float
-        library.network_decide.argtypes = [ctypes.c_void_p, ctypes.c_float]
         return library
 
-    def by_library(self, inputs, library=None):
+    def by_library(self, inputs):
         """The outputs of each step (T, outputs) and its spikes (T,), from the inputs (T, ...) of one sample."""
-        library, number = library or self.library(), self.sizes["OUTPUTS"]
+        library, number = self.library(), self.sizes["OUTPUTS"]
         states = ctypes.create_string_buffer(self.memory["ram"])
         library.network_reset(states)
         outputs, fired = np.zeros((len(inputs), number), "float32"), []
