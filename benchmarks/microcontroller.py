@@ -137,7 +137,7 @@ def in_c(programs: Programs, case: Case) -> dict:
 def decided(outputs: np.ndarray, labels: np.ndarray, margin: float) -> tuple[float, float]:
     """Accuracy and mean number of steps with an early exit; outputs (B, T, classes)."""
     largest = np.sort(outputs, -1)
-    sure = largest[..., -1] - largest[..., -2] >= margin
+    sure = largest[..., -1] - largest[..., -2] > margin
     sure[:, -1] = True
     last = sure.argmax(1)
     return float((outputs[np.arange(len(last)), last].argmax(-1) == labels).mean()), float((last + 1).mean())
