@@ -1,6 +1,7 @@
 """The files of `export_c`: compiled, run, and computed once more in NumPy."""
 
 import ctypes
+import functools
 import re
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ class Code:
         subprocess.run(command, cwd=self.folder, check=True)
         return self.folder / name
 
+    @functools.cached_property
     def library(self):
         (self.folder / "size.c").write_text('#include "network.h"\nunsigned size(void) { return sizeof(Network); }\n')
         library = ctypes.CDLL(str(self.compiled("network.so", "size.c", flags=("-shared", "-fPIC"))))
@@ -51,7 +53,7 @@ class Code:
 
     def by_library(self, inputs):
         """The outputs of each step (T, outputs) and its spikes (T,), from the inputs (T, ...) of one sample."""
-        library, number = self.library(), self.sizes["OUTPUTS"]
+        library, number = self.library, self.sizes["OUTPUTS"]
         states = ctypes.create_string_buffer(self.memory["ram"])
         library.network_reset(states)
         outputs, fired = np.zeros((len(inputs), number), "float32"), []
@@ -196,8 +198,10 @@ def dense(c, weights, signal):
     if c.weights is None:
         sums = seen.sum(axis=0).reshape(*c.out_size, -1) * weights.astype("int64")
     else:
-        kernel = weights.astype("int64").reshape(len(seen), c.channels // c.groups, c.groups, -1)
-        sums = np.einsum("kyxgi,kigo->yxgo", seen, kernel).reshape(*c.out_size, -1)
+        kernel = weights.astype("float64").reshape(-1, c.groups, weights.shape[-1] // c.groups).swapaxes(0, 1)
+        seen = seen.transpose(3, 1, 2, 0, 4).reshape(c.groups, -1, kernel.shape[1])
+        sums = (seen @ kernel).astype("int64")  # exact: far below 2^53
+        sums = sums.swapaxes(0, 1).reshape(*c.out_size, -1)
     currents = np.zeros((*c.out_size, c.joined or c.out_channels), "int64")
     currents[..., c.offset : c.offset + c.out_channels] = sums
     return currents.ravel()

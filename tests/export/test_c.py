@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
+from examples.experiments.c_accuracy import inputs_of_steps
+from keras_spiking_bp import models
 from keras_spiking_bp.export import c, export_c, poisson_spikes
+from tests import real_data
 from tests.export.c_files import Code, Simulation, by_steps, needs, printed
 from tests.export.random_networks import INPUTS, KINDS, random_network
+from tests.real_data import TFDS
 
 SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb")
+#: Of the data on which the packaged networks were trained.
+FOLDERS = {"mnist": "mnist", "cifar10": "cifar10", "spoken_digits": "spoken_digit"}
 needs_cc = needs("cc")
 
 
@@ -61,6 +67,21 @@ def test_random_networks_under_sanitizers(tmp_path, seed):
             np.testing.assert_array_equal(outputs, Simulation(files).run(seen)[0])
         else:
             assert_close(outputs, expected(model, seen, code))
+
+
+@pytest.mark.slow
+@needs_cc
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=real_data.needs(TFDS / folder)) for name, folder in FOLDERS.items()]
+)
+def test_packaged_networks_in_int8(tmp_path, name):
+    """500 test samples, bit for bit."""
+    model = models.load_pretrained(name, models.model_card(name)["recipe"].get("num_steps"))
+    files = Code(model, tmp_path / "c", "int8")
+    sequences, _ = inputs_of_steps(name, model, 500, TFDS)
+    assert len(sequences) >= 250
+    for seen in sequences:
+        assert_integers(files, seen)
 
 
 def network(cells, shape, num_steps=5, code="free"):
@@ -180,7 +201,7 @@ def test_poisson_spikes(tmp_path):
     inputs = keras.Input(image.shape)
     cells = [keras.layers.Flatten(), readout()]
     model = keras.Model(inputs, ksbp.SpikingRNN(ksbp.SequentialCell(cells))(ksbp.PoissonEncoder(5, scale=0.7)(inputs)))
-    library, spikes = Code(model, tmp_path / "c", "float32").library(), np.zeros(81, "float32")
+    library, spikes = Code(model, tmp_path / "c", "float32").library, np.zeros(81, "float32")
     for seed in (0, 2**32 - 1):
         drawn = poisson_spikes(image[None], 5, seed, 0.7)[0]
         for step in range(5):
