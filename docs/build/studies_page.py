@@ -69,7 +69,7 @@ Examples of the other libraries, the original and its port.
 SPEECH = """## Spoken digits
 
 `python -m examples.experiments.speech --table FILE --data-dir FOLDER`: accuracy on the 250 test recordings, seeds 0 to
-2, and on all recordings of a speaker whom the training did not hear, seed 0.
+2; on all recordings of a speaker whom the training did not hear, seed 0. Energy of a test recording: arithmetic alone.
 """
 #: What differs between the trainings with few time steps.
 TITLES = {
@@ -138,8 +138,10 @@ def speech(rows: list[dict[str, Any]]) -> str:
         test = ", ".join(f"{100 * row['accuracy']:.1f}" for row in own if not row["without"])
         mean = f"{sum(unheard.values()) / len(unheard):.1f}" if len(unheard) == len(speakers) else ""
         each = [f"{unheard[name]:.1f}" if name in unheard else "" for name in speakers]
-        cells.append([network, f"{own[0]['parameters']:,}", test, *each, mean])
-    text = table(["network", "parameters", "test, %", *speakers, "mean"], cells)
+        energies = [row["energy_nj"] for row in own if not row["without"]]
+        energy = f"{sum(energies) / len(energies) / 1000:.1f}"
+        cells.append([network, f"{own[0]['parameters']:,}", test, *each, mean, energy])
+    text = table(["network", "parameters", "test, %", *speakers, "mean", "energy, µJ"], cells)
     return f"{text}\n{made_with(row['machine'] for row in rows)}."
 
 
