@@ -63,9 +63,6 @@ def build_synapse(synapse: keras.layers.Layer, input_shape: tuple) -> tuple[tupl
 def build_part(layer: keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Builds a cell, or a layer beside cells, on the input of one step; returns the shape of its output, both without
     the batch.
-
-    Raises:
-        ValueError: if a cell is built already for another shape, which its neurons have.
     """
     if not isinstance(layer, Cell):
         return build_synapse(layer, (None, *shape))[1]

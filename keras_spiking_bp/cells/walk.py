@@ -14,12 +14,7 @@ from keras_spiking_bp.utils.validation import named
 
 
 def flat(cell: Cell) -> list[Node]:
-    """The whole network of a built cell as one graph: synapses, layers of neurons, what stands between them.
-
-    Raises:
-        TypeError: if a cell has a class of an unknown kind, or a `run` of its own, which may connect its parts
-            otherwise.
-    """
+    """The whole network of a built cell as one graph: synapses, layers of neurons, what stands between them."""
     nodes: list[Node] = []
     _add(nodes, Node(cell, (CELL_INPUT,), cell.name))
     return nodes
@@ -85,11 +80,7 @@ def tree(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 
 def checked_names(cell: Cell) -> list[str]:
-    """The names of the neurons of a cell, in execution order.
-
-    Raises:
-        ValueError: if two have the same name.
-    """
+    """The names of the neurons of a cell, in execution order."""
     names = [neuron.name for neuron in cell.neurons()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -98,11 +89,7 @@ def checked_names(cell: Cell) -> list[str]:
 
 
 def used_twice(cell: Cell) -> keras.layers.Layer | None:
-    """A layer with weights that stands at two places of a cell tree; None if there is none.
-
-    Raises:
-        TypeError: if the tree holds a cell of an unknown kind.
-    """
+    """A layer with weights that stands at two places of a cell tree; None if there is none."""
     seen: set[int] = set()
     for layer in tree(cell):
         parts = [layer] if isinstance(layer, Cell) else layer._flatten_layers()

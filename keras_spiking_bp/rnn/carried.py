@@ -68,12 +68,7 @@ def at_rest(cell: Cell, batch_size: Any) -> Carried:
 
 
 def given(cell: Cell, states: Sequence[Any], sequences: tf.Tensor) -> Carried:
-    """The states that a list holds, in the order of `entries`, as constants.
-
-    Raises:
-        ValueError: if it holds another number of tensors, or of another shape; the error names them.
-        tf.errors.InvalidArgumentError: if their batch size, unknown in the graph, is not that of `sequences`.
-    """
+    """The states that a list holds, in the order of `entries`, as constants."""
     expected, batch_size = entries(cell), sequences.shape[0]
     tensors = [tf.stop_gradient(tf.cast(state, tf.float32)) for state in states]
     for i, (tensor, (name, shape)) in enumerate(zip(tensors, expected, strict=True)):

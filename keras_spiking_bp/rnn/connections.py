@@ -51,11 +51,7 @@ class Connection:
 
 
 def paths_of(cell: Cell, input_shape: tuple[int, ...]) -> tuple[list[Connection], list[Connection]]:
-    """All connections of a built cell, in traversal order; and the paths from its last neurons on.
-
-    Raises:
-        TypeError: if the tree holds a cell of an unknown kind.
-    """
+    """All connections of a built cell, in traversal order; and the paths from its last neurons on."""
     found: list[Connection] = []
     ends = [Connection(INPUT, "", (), tuple(input_shape))]
     nodes, start, paths = flat(cell), ends, []  # type: ignore[var-annotated]
@@ -86,10 +82,6 @@ def connections(cell: Cell, input_shape: tuple[int, ...]) -> list[Connection]:
     Args:
         cell: a cell, such as that of a `SpikingRNN`.
         input_shape: shape of one time step of its input, without the batch.
-
-    Raises:
-        TypeError: if the tree holds a cell of an unknown kind.
-        ValueError: if a layer with weights follows the last neurons, or the synapses behind a join cannot be counted.
     """
     found, ends = paths_of(cell, input_shape)
     found += [dataclasses.replace(end, target=OUTPUT) for end in ends if _pools(end)]

@@ -172,12 +172,7 @@ GRADIENTS = ("accumulated", "bptt")
 
 
 def check_rule(gradient: str, cell: Cell) -> None:
-    """Rejects cells without a derivative under this rule: known before they are built.
-
-    Raises:
-        ValueError: if `gradient` is unknown; under `"bptt"` for an `activity_regularizer` or
-            `surrogate="bounded"`; under `"accumulated"` for a `RecurrentCell` or a learned parameter of neurons.
-    """
+    """Rejects cells without a derivative under this rule: known before they are built."""
     if check_choice("gradient", gradient, GRADIENTS) == "bptt":
         check_no_activity_regularizer(cell, "gradient='bptt'")
         for neuron in cell.neurons():

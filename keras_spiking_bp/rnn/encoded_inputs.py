@@ -68,11 +68,7 @@ def as_inputs(model: keras.Model, inputs: Any) -> Any:
 
 
 def encode(model: keras.Model, inputs: Any) -> Encoded:
-    """Inputs of the model as inputs of each time step; the random stream of the encoder advances.
-
-    Raises:
-        ValueError: if there is no step, or none that is not masked.
-    """
+    """Inputs of the model as inputs of each time step; the random stream of the encoder advances."""
     return _encode(model, input_over_time(model), inputs)
 
 

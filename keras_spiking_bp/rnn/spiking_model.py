@@ -27,12 +27,7 @@ def _layers(model: Any) -> Iterator[keras.layers.Layer]:
 
 
 def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
-    """The built `SpikingRNN` layers of a model and its nested models, in traversal order.
-
-    Raises:
-        TypeError: if there is none.
-        ValueError: if one is not built.
-    """
+    """The built `SpikingRNN` layers of a model and its nested models, in traversal order."""
     layers = [model] if isinstance(model, SpikingRNN) else dict.fromkeys(_layers(model))  # each once
     spiking = [layer for layer in layers if isinstance(layer, SpikingRNN)]
     if not spiking:
@@ -47,12 +42,7 @@ def spiking_layers(model: keras.Model | SpikingRNN) -> list[SpikingRNN]:
 
 
 def spiking_layer(model: keras.Model) -> SpikingRNN:
-    """The one `SpikingRNN` layer of a model.
-
-    Raises:
-        TypeError: if there is none.
-        ValueError: if there are several, or it is not built.
-    """
+    """The one `SpikingRNN` layer of a model."""
     layers = spiking_layers(model)
     if len(layers) > 1:
         raise ValueError(
@@ -63,13 +53,7 @@ def spiking_layer(model: keras.Model) -> SpikingRNN:
 
 
 def output_layer(model: keras.Model) -> SpikingRNN:
-    """The one `SpikingRNN` of a model that ends in it.
-
-    Raises:
-        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            or has a `call` of its own, ValueError if there are layers after it, it is in a nested model, it gets an
-            initial state, or weights are not finite.
-    """
+    """The one `SpikingRNN` of a model that ends in it."""
     layer = spiking_layer(model)
     check_graph(model)
     check_stock_calls(model, layer)
@@ -93,11 +77,7 @@ def output_layer(model: keras.Model) -> SpikingRNN:
 
 
 def call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
-    """The call of a layer of `model` in it: other models may call the layer too.
-
-    Raises:
-        ValueError: if there are several.
-    """
+    """The call of a layer of `model` in it: other models may call the layer too."""
     graph = getattr(model, "_functional", model)  # that of a Sequential
     found = [node for nodes in graph._nodes_by_depth.values() for node in nodes if node.operation is layer]
     if len(found) > 1:
@@ -106,11 +86,7 @@ def call_in(model: keras.Model, layer: keras.layers.Layer) -> Any:
 
 
 def sequences_of(model: keras.Model) -> keras.KerasTensor:
-    """The input over time of the `SpikingRNN` among the layers of `model`, symbolic.
-
-    Raises:
-        ValueError: if the layer is called several times, or its input comes with a mask or an initial state.
-    """
+    """The input over time of the `SpikingRNN` among the layers of `model`, symbolic."""
     sequences, mask = sequences_and_mask(model)
     if mask is not None or _has_mask(sequences):
         raise ValueError(
@@ -155,11 +131,7 @@ def _has_mask(tensor: keras.KerasTensor) -> bool:
 
 
 def check_graph(model: keras.Model) -> None:
-    """Rejects models that have no layer graph.
-
-    Raises:
-        TypeError: if `model` is subclassed, or has not seen its input shape.
-    """
+    """Rejects models that have no layer graph."""
     if not getattr(model, "outputs", None):
         raise TypeError(
             "`model` must be a functional or sequential keras.Model that has seen its input shape, such as "
@@ -187,10 +159,6 @@ def input_over_time(model: keras.Model) -> keras.Model:
 
     The `SpikingRNN` may be in a nested model. The mask is a second output where the layer is given one; one that Keras
     attaches to the sequences may be on them in a run only.
-
-    Raises:
-        TypeError, ValueError: as `spiking_layer`; TypeError too if the model is neither functional nor sequential,
-            ValueError if the layer gets an initial state, or a nested model with it is given a mask.
     """
     check_graph(model)
     layer = spiking_layer(model)
