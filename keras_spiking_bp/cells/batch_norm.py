@@ -20,11 +20,6 @@ def normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormaliz
     return [part for part in layer._flatten_layers() if isinstance(part, keras.layers.BatchNormalization)]
 
 
-def normalizes(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is, or contains, a batch normalisation."""
-    return bool(normalizations(layer))
-
-
 def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
     """Rejects a synapse with a batch normalisation that the loop over time cannot treat as it must."""
     for part in parts_of(layer):
@@ -98,11 +93,6 @@ def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -
     for statistic, old in zip(statistics, before, strict=True):
         statistic.assign(tf.where(samples > 0, statistic.value, old))
     return outputs
-
-
-def learns(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is, or contains, a batch normalisation that learns."""
-    return bool(learning_normalizations(layer))
 
 
 def learning_normalizations(layer: keras.layers.Layer) -> list[keras.layers.BatchNormalization]:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.cells.base import CellOfParts, Operands
-from keras_spiking_bp.cells.batch_norm import learns
+from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.cells.synapse import (
     build_synapse,
@@ -138,7 +138,7 @@ class NeuronCell(CellOfParts):
         self, inputs: Operands, totals: list[tf.Tensor], states: list[State], blocks: list[Block], num_steps: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[State], tf.Tensor]:
         """As in `Cell`: the sum over time first, whose batch statistics the steps have, too."""
-        if not (self.affine_parts() and learns(self.synapse)):
+        if not (self.affine_parts() and learning_normalizations(self.synapse)):
             return super().run_with_totals(inputs, totals, states, blocks, num_steps)
         statistics, plain = blocks[0].statistics, [block.without_statistics() for block in blocks]
         if self.has_stock_current:

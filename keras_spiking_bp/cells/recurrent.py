@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp.cells.batch_norm import normalizes
+from keras_spiking_bp.cells.batch_norm import normalizations
 from keras_spiking_bp.cells.composite import CELL_INPUT, CompositeCell, Node
 from keras_spiking_bp.cells.lif import LIFCell
 from keras_spiking_bp.cells.synapse import check_synapse
@@ -46,7 +46,7 @@ class RecurrentCell(CompositeCell):
     def __init__(self, cell: LIFCell, recurrent: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         check_synapse("recurrent", recurrent)
-        if normalizes(recurrent):
+        if normalizations(recurrent):
             raise ValueError(
                 "`recurrent` must have no batch normalisation: the spikes that come back are not known before the "
                 f"steps that need its statistics. Received: {named(recurrent)}"

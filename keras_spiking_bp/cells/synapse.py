@@ -15,8 +15,8 @@ from keras_spiking_bp.cells.batch_norm import (
     has_one_pass,
     in_keras_own,
     in_one_pass,
-    learns,
-    normalizes,
+    learning_normalizations,
+    normalizations,
 )
 from keras_spiking_bp.cells.block import ONE_STEP, Block, with_a_step
 from keras_spiking_bp.cells.folding import shift_of
@@ -122,14 +122,14 @@ def _through(
     for part in parts:
         outputs = tf.cast(outputs, part.compute_dtype)
         shift = None if training else shift_of(part)
-        if block.statistics is not None and learns(part):
+        if block.statistics is not None and learning_normalizations(part):
             with training_flag_restored():
                 outputs = block.statistics.normalize(part, outputs, block)
         elif shift is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif has_one_pass(part, outputs, training):
             outputs = in_one_pass(part, outputs, training)
-        elif normalizes(part):
+        elif normalizations(part):
             with training_flag_restored():
                 outputs = in_keras_own(part, outputs, training)
         elif any(map(seeds_of, part._flatten_layers())):
@@ -184,7 +184,7 @@ def by_the_batch(
     they give for a sum is the sum of what they give at the steps.
     """
     statistics, parts = blocks[0].statistics, parts_of(layer)
-    first = next((i for i, part in enumerate(parts) if learns(part)), len(parts))
+    first = next((i for i, part in enumerate(parts) if learning_normalizations(part)), len(parts))
 
     def at_steps(parts: list[keras.layers.Layer], values: list[tf.Tensor]) -> list[tf.Tensor]:
         once = blocks[0].repeated

@@ -16,26 +16,24 @@ from keras_spiking_bp.utils.layers import unique_name, use_assigned
 _BEFORE = "before_encoder"
 
 
-def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str | None = None) -> keras.Model:
+def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
     """The same network as an ordinary Keras model: ReLU for LIF neurons, plain pooling, the same synapses and dropout.
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
-    `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells,
-    unless they are shared. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
+    `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells, and have
+    the current weights. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
     than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
     (`ResidualCell`) has another weight beside it than in the spiking network.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
             Without an encoder, the counterpart takes one time step of the input.
-        share_weights: True makes both models share their synapse layers, so that training one trains the other; False
-            gives the counterpart its own layers with the current weights (`copy_weights` copies them again).
         name: name of the new model.
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a cell without a counterpart, such as a `RecurrentCell`.
-        ValueError: if it is not built, does not end in its `SpikingRNN`, has several inputs or layers between this and
-            the encoder, or two layers to share have one name.
+        ValueError: if it is not built, does not end in its `SpikingRNN`, or has several inputs or layers between this
+            and the encoder.
 
     Example:
         >>> snn = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, dropout=0.2)
@@ -55,8 +53,6 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     used: set[str] = set()
 
     def synapse(of: keras.layers.Layer, called: str) -> keras.layers.Layer:
-        if share_weights:
-            return of
         if not of.weights and called in used:  # it may stand at several places
             called = unique_name(called, used | {part.name for part in layer._flatten_layers()})
         used.add(called)
@@ -65,13 +61,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
         return keras.saving.deserialize_keras_object(config)
 
     if encoder and encoded is not model.inputs[0]:
-        before = _before_encoder(model)
-        if not share_weights:
-            copied = keras.models.clone_model(before)
-            copied.set_weights(before.get_weights())
-            use_assigned(copied)
-            before = copied
-        images = before(inputs)
+        images = keras.models.clone_model(_before_encoder(model))(inputs)
     scale = getattr(encoder, "scale", 1.0)
     if scale != 1:
         images = keras.layers.Rescaling(scale, dtype="float32", name="encoder_scale")(images)
@@ -79,8 +69,7 @@ def ann_counterpart(model: keras.Model, share_weights: bool = False, name: str |
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
     ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
-    if not share_weights:
-        copy_weights(model, ann)
+    copy_weights(model, ann)
     return ann
 
 

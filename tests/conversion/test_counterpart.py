@@ -56,12 +56,6 @@ def test_residual_network_adds_currents_before_the_activation():
     np.testing.assert_allclose(inner(x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_shared_weights_are_the_same_variables():
-    snn = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=4, seed=0, preset="paper")
-    ann = ksbp.ann_counterpart(snn, share_weights=True)
-    assert [id(v) for v in ann.trainable_weights] == [id(v) for v in snn.trainable_weights]
-
-
 def test_saves_and_takes_low_precision(tmp_path):
     snn = ksbp.models.spiking_vgg(
         (8, 8, 1), 3, [(4, 3)], [16], num_steps=4, dtype="mixed_bfloat16", dropout=0.1, preset="paper"
@@ -107,10 +101,8 @@ def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused(
         ksbp.ann_counterpart(behind)
 
 
-@pytest.mark.parametrize(
-    ("pooling", "share_weights"), [slow((keras.layers.AveragePooling2D, True)), (keras.layers.MaxPooling2D, False)]
-)
-def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights):
+@pytest.mark.parametrize("pooling", [slow(keras.layers.AveragePooling2D), keras.layers.MaxPooling2D])
+def test_batch_normalization_and_pooling_without_neurons(pooling):
     """As a stock network: a normalised shortcut, plain averages or maxima, and statistics that are copied both ways."""
     kind = "max" if pooling is keras.layers.MaxPooling2D else "average"
     snn = ksbp.models.spiking_resnet(
@@ -118,7 +110,7 @@ def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights)
         initial_membrane=0.5, surrogate="triangle", preset="paper",
     )  # fmt: skip
     ksbp.training.update_statistics(snn, images(number=8))
-    ann = ksbp.ann_counterpart(snn, share_weights)
+    ann = ksbp.ann_counterpart(snn)
     assert [type(layer) for layer in ann.layers].count(pooling) == 1
     stem, _, block, _, fc, readout = snn.get_layer("time").cell.cells
     relu = keras.ops.relu
@@ -131,10 +123,9 @@ def test_batch_normalization_and_pooling_without_neurons(pooling, share_weights)
     statistics = [v.numpy() for v in snn.non_trainable_weights]
     ann.set_weights([weight + 0.1 for weight in ann.get_weights()])
     ann(x, training=True)
-    if not share_weights:
-        for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
-            np.testing.assert_array_equal(a, b)
-        ksbp.copy_weights(ann, snn)
+    for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
+        np.testing.assert_array_equal(a, b)
+    ksbp.copy_weights(ann, snn)
     assert len(statistics) == 2 * 5
     for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
         assert np.abs(a - b).max() > 0
