@@ -10,7 +10,37 @@ import matplotlib.pyplot as plt
 
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
-from keras_spiking_bp.training.tuning import SpikingHyperModel
+
+
+class Digits(keras_tuner.HyperModel):
+    """Spiking LeNets; a trial reports, of the validation data, accuracy, and spikes and operations of a sample."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def build(self, hp):
+        width = hp.Choice("width", (0.5, 1.0, 2.0), default=1.0)
+        filters = [max(1, round(width * size)) for size in (20, 50, 200)]
+        model = ksbp.models.spiking_vgg(
+            (28, 28, 1), 10, [(filters[0], 5), "pool", (filters[1], 5), "pool"], [filters[2]], preset="paper",
+            beta=hp.Choice("beta", (0.9, 0.95, 0.98, 0.99, 0.995, 1.0), default=0.99),
+            threshold=hp.Float("threshold", 0.5, 2.0, sampling="log", default=1.0),
+            dropout=hp.Float("dropout", 0.0, 0.4, step=0.1, default=0.0),
+            encoder=ksbp.PoissonEncoder(hp.Int("num_steps", 5, 30, step=5, default=20), 0.5, seed=self.seed),
+            seed=self.seed,
+        )  # fmt: skip
+        rate = hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=1e-3)
+        model.compile(keras.optimizers.Adam(rate), ksbp.losses.SumSquaredError(), metrics=["accuracy"])
+        return model
+
+    def fit(self, hp, model, x, y, validation_data, **kwargs):
+        model.fit(x, y, **kwargs)
+        inputs, labels = validation_data
+        done = ksbp.analysis.run(model, inputs, labels, verbose=0)
+        last = ksbp.analysis.accuracy_over_time(done).rows[-1]
+        operations = last["accumulates"] + last["macs"]
+        return {"val_accuracy": last["accuracy"], "spikes": last["spikes"], "operations": operations}
 
 
 def pareto(rows):
@@ -44,7 +74,7 @@ def main(arguments=None):
     y = keras.utils.to_categorical(y, 10)
     n = min(args.training_samples, len(x) * 3 // 4)
     tuner = keras_tuner.RandomSearch(
-        SpikingHyperModel((28, 28, 1), 10, seed=args.seed),
+        Digits(args.seed),
         objective=keras_tuner.Objective("val_accuracy", "max"),
         max_trials=args.trials,
         seed=args.seed,
