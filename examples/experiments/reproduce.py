@@ -6,10 +6,9 @@ Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpo
 resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`. A finished training
 of N epochs goes on with `--epochs M --restart N`, as if it had begun so, and that one with `--epochs L --restart N M`.
 
-`--strategy mirrored` trains on all GPUs of the machine; `--strategy multiworker` on several machines: run the same
-command on each, with its `TF_CONFIG` in the environment and `--output` on a shared file system. On one device only,
-`callbacks.Health` monitors the training, and batch normalisation statistics are recomputed before the test, for the
-number of time steps of the test. `model.keras` is the tested network, not compiled.
+`--strategy mirrored` trains on all GPUs of the machine. On one device only, `callbacks.Health` monitors the training,
+and batch normalisation statistics are recomputed before the test, for the number of time steps of the test.
+`model.keras` is the tested network, not compiled.
 """
 
 from __future__ import annotations
@@ -98,15 +97,6 @@ def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
     ksbp.training.update_statistics(model, inputs)
 
 
-def strategy_of(name: str) -> tf.distribute.Strategy:
-    """The strategy by name."""
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()  # reads TF_CONFIG
-    return tf.distribute.get_strategy()
-
-
 def load(args: argparse.Namespace, chosen: Recipe):
     """The data: training set, and the test set or the validation split in its place."""
     if chosen.dataset == "nmnist":
@@ -158,7 +148,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-note", default="", help="note on the data for the report, e.g. 'lossy copy'")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--save-every", type=int, default=200, help="batches between checkpoints")
-    parser.add_argument("--strategy", default="one", choices=["one", "mirrored", "multiworker"], help="which devices")
+    parser.add_argument("--strategy", default="one", choices=["one", "mirrored"], help="which devices")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     if args.dataset == "nmnist" and args.data_dir is None:
@@ -181,8 +171,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def main(arguments: list[str] | None = None) -> dict:
     args = parse(arguments)
     chosen = recipe_of(args)
-    strategy = strategy_of(args.strategy)  # first TensorFlow call, as multi-worker training requires
-    chief = strategy.extended.should_checkpoint
+    strategy = tf.distribute.MirroredStrategy() if args.strategy == "mirrored" else tf.distribute.get_strategy()
     data = load(args, chosen)
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
     refuse_another(args.output / "recipe.json", own)
@@ -195,17 +184,14 @@ def main(arguments: list[str] | None = None) -> dict:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     args.output.mkdir(parents=True, exist_ok=True)
-    if chief:  # not before: arguments that cannot be trained with would stay in the folder
-        write(args.output / "recipe.json", own)
+    write(args.output / "recipe.json", own)  # not before: it may be one that cannot be trained with
     curve = Curve(args.output / "curve.csv", args.save_every)
-    callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")] if chief else []
+    callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")]
     if args.strategy == "one":
         callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
     losses = ksbp.training.fit(
         model, batches, chosen.epochs, args.output / "checkpoint", args.save_every, callbacks, verbose=args.verbose
     ).history.get("loss", [])
-    if not chief:
-        return {}
     if len(losses) < chosen.epochs:
         raise SystemExit(
             f"The training was stopped after {len(losses)} of {chosen.epochs} epochs: the warnings say why"

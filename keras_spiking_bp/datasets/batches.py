@@ -86,15 +86,11 @@ class Batches:
         """The batches of the epochs `first` to `end - 1`, one after the other; of the first, from `first_batch` on."""
 
         def one(epoch):
-            return self._epoch(epoch, tf.where(epoch == first, first_batch, 0), 0, 1)
+            return self._epoch(epoch, tf.where(epoch == first, first_batch, 0))
 
         dataset = tf.data.Dataset.range(first, end).flat_map(one)
         cardinality = tf.data.experimental.assert_cardinality((end - first) * self.steps_per_epoch - first_batch)
         return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
-
-    def shard(self, epoch: int, first_batch: int, index: int, of: int) -> tf.data.Dataset:
-        """The part of each batch of `epoch`, from `first_batch` on, that falls to worker `index` of `of` workers."""
-        return self._epoch(tf.constant(epoch), first_batch, index, of).prefetch(tf.data.AUTOTUNE)
 
     def description(self) -> dict[str, Any]:
         """What identifies the data of a training run; not `transform`, the contents of files, and their folder."""
@@ -102,13 +98,11 @@ class Batches:
         examples = tf.nest.map_structure(_fingerprint, self._x)
         return {**numbers, "examples": examples, "labels": _fingerprint(self._y)}
 
-    def _epoch(self, epoch: tf.Tensor, first_batch: int | tf.Tensor, worker: int, workers: int) -> tf.data.Dataset:
+    def _epoch(self, epoch: tf.Tensor, first_batch: tf.Tensor) -> tf.data.Dataset:
         epoch = tf.cast(epoch, tf.int32)
         seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0]), epoch)
         order = tf.random.experimental.stateless_shuffle(tf.range(self.num_examples), seed)
-        order = tf.reshape(order[: self.steps_per_epoch * self.batch_size], (self.steps_per_epoch, self.batch_size))
-        share = self.batch_size // workers
-        order = tf.reshape(order[first_batch:, worker * share : (worker + 1) * share], [-1])
+        order = order[first_batch * self.batch_size : self.steps_per_epoch * self.batch_size]
 
         def example(i):
             x = tf.nest.map_structure(lambda values: tf.gather(values, i), self._x)
@@ -117,7 +111,7 @@ class Batches:
             return x, tf.gather(self._y, i)
 
         dataset = tf.data.Dataset.from_tensor_slices(order)
-        return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(share, drop_remainder=True)
+        return dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(self.batch_size, drop_remainder=True)
 
 
 def _tensor(values: Any) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Training with exact resume, on one or several devices or machines; statistics of batch normalisation."""
+"""Training with exact resume, on one or several devices; statistics of batch normalisation."""
 
 from keras_spiking_bp.training.calibration import update_statistics
 from keras_spiking_bp.training.fit import fit

@@ -45,27 +45,23 @@ class Position:
 
 
 class Checkpoint:
-    """Saves a training run to a folder, and restores it; with `writes=False` (all workers but the first) read-only.
+    """Saves a training run to a folder, and restores it.
 
     A checkpoint is written beside the last one and then replaces it: a process killed at any moment, or a machine that
     stops, leaves a complete one.
     """
 
-    def __init__(self, backup_dir: str | os.PathLike, data: Batches, writes: bool = True):
+    def __init__(self, backup_dir: str | os.PathLike, data: Batches):
         if "://" in os.fspath(backup_dir):
             raise ValueError(f"`backup_dir` must be in a file system of this machine. Received: {backup_dir!r}")
         self.folder = Path(backup_dir).expanduser().absolute()
-        self.writes = writes
         self._data = data.description()
-        if writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: keras.Model, position: Position, callbacks: Callbacks = ()) -> None:
-        """Writes everything, then removes the old checkpoint. All workers must call it, each after `restore`."""
+        """Writes everything, then removes the old checkpoint; after `restore`."""
         arrays = {"metrics": self._gather_metrics(), "statistics": self._gather_statistics()}
         arrays["variables"] = saved_apart(model)
-        if not self.writes:
-            return
         name = f"epoch-{position.epoch:04d}-batch-{position.batch:06d}"
         finished = self.folder / name
         if later := [other for other in self._finished() if _place(other) > _place(finished)]:

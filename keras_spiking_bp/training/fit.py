@@ -6,15 +6,13 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from keras_spiking_bp.datasets.batches import Batches
 from keras_spiking_bp.rnn.encoded_inputs import encode_repeatably
 from keras_spiking_bp.rnn.window import without_masked
-from keras_spiking_bp.training.checkpoint import Checkpoint, Position
+from keras_spiking_bp.training.checkpoint import Checkpoint
 from keras_spiking_bp.training.saver import CallbacksFromBatch, Saver
-from keras_spiking_bp.training.state import Callbacks, gatherer, stopped_early
+from keras_spiking_bp.training.state import Callbacks, stopped_early
 
 
 def fit(
@@ -36,24 +34,23 @@ def fit(
     build a new model first. Weights and optimizer that are not finite are not saved (a warning says so). More is in
     docs/howto/resume.md.
 
-    Several devices or machines: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy` or
-    `MultiWorkerMirroredStrategy`. Each device takes its share of a batch, with its own dropout and Poisson spikes;
-    without these the result is that of one device, up to rounding, except with batch normalisation and `FiringRate`,
-    which use the statistics and rates of the share. Of the moving statistics, files hold those of the first device. A
-    custom `train_step` must scale the loss as Keras does. Several machines: docs/howto/several-machines.md.
+    Several devices: build and compile the model in the `scope()` of a `tf.distribute.MirroredStrategy`. Each device
+    takes its share of a batch, with its own dropout and Poisson spikes; without these the result is that of one device,
+    up to rounding, except with batch normalisation and `FiringRate`, which use the statistics and rates of the share.
+    Of the moving statistics, files hold those of the first device. A custom `train_step` must scale the loss as Keras
+    does.
 
     Args:
         model: built and compiled. Give its layers a `seed` for a repeatable run.
-        data: the training data, all of it on each machine; its batch size must be a multiple of the number of devices.
+        data: the training data; its batch size must be a multiple of the number of devices.
         epochs: total number of epochs.
-        backup_dir: folder of the checkpoint, on a file system that all machines share.
+        backup_dir: folder of the checkpoint.
         save_freq: batches between two saves; `"epoch"`: at the end of each epoch, and where a callback stops.
         callbacks: as for `model.fit`. Each call begins with `on_train_begin`, and in the middle of an epoch also
             `on_epoch_begin`; after all callbacks, model, optimizer and the callbacks above are then reset to the saved
-            state. On several machines those that change the model or its optimizer, or stop, must be passed on all, and
-            act the same there; batches have no logs.
+            state.
         **kwargs: for `model.fit`: `validation_data` (arrays in batches as large as those of `data`), `class_weight`
-            (of all classes), `verbose`, ... On several machines `verbose` alone.
+            (of all classes), `verbose`, ...
 
     Returns:
         A `History` of all epochs from the first one, also of those before the interruption.
@@ -61,8 +58,8 @@ def fit(
     Raises:
         ValueError: if there is a `BackupAndRestore`, the model is not built and compiled, or compiled with
             `steps_per_execution`, the number of devices does not divide the batch size, `epochs` is below an epoch that
-            was begun, machines find different checkpoints, or `backup_dir` has another run: of other data, another
-            model or optimizer, in the middle of an epoch other metrics; or of another version of this library.
+            was begun, or `backup_dir` has another run: of other data, another model or optimizer, in the middle of an
+            epoch other metrics; or of another version of this library.
         RuntimeError: if another process has saved a later state in `backup_dir`.
 
     Example:
@@ -77,19 +74,11 @@ def fit(
     callbacks = [] if callbacks is None else keras.tree.flatten(callbacks)
     _check(model, data, callbacks)
     model._initial_epoch = None  # where a BackupAndRestore of an earlier `model.fit` would begin
-    strategy = model.distribute_strategy
-    machines = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    if machines and kwargs.keys() - {"verbose"}:
-        raise ValueError(f"On several machines `fit` takes `verbose` alone. Received: {sorted(kwargs)}")
-    checkpoint = Checkpoint(backup_dir, data, writes=strategy.extended.should_checkpoint)
+    checkpoint = Checkpoint(backup_dir, data)
     batch = next(iter(data.epoch(0)))
-    if model.jit_compile and strategy.num_replicas_in_sync == 1:
+    if model.jit_compile and model.distribute_strategy.num_replicas_in_sync == 1:
         _check_inputs(model, batch[0])
-    if machines:
-        gatherer(strategy, lambda: [tf.constant(0)])()  # waits: the chief may still be saving an earlier run
     position = checkpoint.restore(model, batch, callbacks)
-    if machines:
-        _check_same(position, strategy)
     first = position.epoch
     if position.batch and first >= epochs:  # weights and history would be of different places in the training
         raise ValueError(
@@ -105,16 +94,12 @@ def fit(
         warnings.warn(message, stacklevel=2)
     saver = Saver(checkpoint, position, data.steps_per_epoch, save_freq, callbacks)
     verbose = kwargs.get("verbose", "auto")
-    shown = {"verbose": verbose, "epochs": epochs, "add_progbar": verbose != 0 and checkpoint.writes}
-    skipped = 0 if machines else position.batch
-    calls = CallbacksFromBatch([*callbacks, saver], skipped, data.steps_per_epoch, model=model, **shown)
-    if machines:
-        _fit_on_machines(model, data, position, end, calls)
-    else:
-        if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
-            kwargs.setdefault("validation_batch_size", data.batch_size)
-        part = {"epochs": end, "initial_epoch": first, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
-        model.fit(data.epochs(first, max(end, first + 1), position.batch), callbacks=calls, **part, **kwargs)
+    shown = {"verbose": verbose, "epochs": epochs, "add_progbar": verbose != 0}
+    calls = CallbacksFromBatch([*callbacks, saver], position.batch, data.steps_per_epoch, model=model, **shown)
+    if isinstance(kwargs.get("validation_data"), (tuple, list)):  # a loss may be a sum over the batch
+        kwargs.setdefault("validation_batch_size", data.batch_size)
+    part = {"epochs": end, "initial_epoch": first, "steps_per_epoch": data.steps_per_epoch, "shuffle": False}
+    model.fit(data.epochs(first, max(end, first + 1), position.batch), callbacks=calls, **part, **kwargs)
     history = keras.callbacks.History()
     history.set_model(model)
     history.on_train_begin()
@@ -150,50 +135,3 @@ def _check_inputs(model: keras.Model, inputs: Any) -> None:
     """Raises the errors for NaN and, of an encoder, for images that are not scaled, which XLA leaves out."""
     with contextlib.suppress(TypeError, ValueError):  # a model of another kind
         without_masked(*encode_repeatably(model, inputs), model.name)
-
-
-def _check_same(position: Position, strategy: tf.distribute.Strategy) -> None:
-    """All machines must go on from one place."""
-    (positions,) = gatherer(strategy, lambda: [tf.constant([position.epoch, position.batch])])()
-    if (positions != positions[0]).any():
-        raise ValueError(
-            f"`backup_dir` must be on a file system that all machines share. They found checkpoints at (epoch, batch): "
-            f"{sorted(set(map(tuple, positions.tolist())))}"
-        )
-
-
-def _fit_on_machines(
-    model: keras.Model, data: Batches, position: Position, end: int, calls: keras.callbacks.CallbackList
-) -> None:
-    """The loop over the batches for several machines, where that of Keras fails (keras issue 20585)."""
-    strategy = model.distribute_strategy
-    step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)), autograph=False)
-    model.stop_training = False
-    calls.on_train_begin()
-    for epoch in range(position.epoch, end):
-        model.reset_metrics()
-        calls.on_epoch_begin(epoch)
-        rest = range(position.batch, data.steps_per_epoch)
-        for batch, shares in zip(rest, _shares(data, epoch, position.batch, strategy), strict=False):
-            calls.on_train_batch_begin(batch)
-            step(shares)
-            calls.on_train_batch_end(batch)
-            if model.stop_training:
-                break
-        results = {name: np.asarray(value) for name, value in model.get_metrics_result().items()}
-        calls.on_epoch_end(epoch, {name: v.item() if v.size == 1 else v for name, v in results.items()})
-        if model.stop_training:
-            break
-    model.optimizer.finalize_variable_values(model.trainable_weights)  # the averages of `use_ema`
-    calls.on_train_end()
-
-
-def _shares(data: Batches, epoch: int, first_batch: int, strategy: tf.distribute.Strategy) -> Any:
-    """The batches of one epoch from `first_batch` on, split over all devices of all machines."""
-
-    def of_machine(context):
-        share = data.shard(epoch, first_batch, context.input_pipeline_id, context.num_input_pipelines)
-        # endless, so that the machines need not agree before each batch whether there is one
-        return share.rebatch(data.batch_size // strategy.num_replicas_in_sync, drop_remainder=True).repeat()
-
-    return strategy.distribute_datasets_from_function(of_machine)

@@ -87,7 +87,7 @@ def as_saved(value: Any) -> np.ndarray:
 
 
 def gatherer(strategy: tf.distribute.Strategy, read: Callable[[], list[tf.Tensor]]) -> Callable[[], list[np.ndarray]]:
-    """A function that stacks `read()` of each replica of each worker: (replicas, ...). All must call it."""
+    """A function that stacks `read()` of each replica: (replicas, ...)."""
 
     @tf.function(autograph=False)
     def gather():

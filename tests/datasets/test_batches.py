@@ -69,16 +69,6 @@ def test_the_description_tells_data_apart():
         assert other.description() != descriptions[3]
 
 
-def test_the_shares_of_the_workers_are_the_batch():
-    workers = 2
-    batches = numbers(transform=noise)
-    shares = [list(batches.shard(1, 1, worker, workers)) for worker in range(workers)]
-    for i, (examples, labels) in enumerate(batches.epoch(1, first_batch=1)):
-        np.testing.assert_array_equal(np.concatenate([share[i][0] for share in shares]), examples)
-        np.testing.assert_array_equal(np.concatenate([share[i][1] for share in shares]), labels)
-    assert {len(share) for share in shares} == {2}
-
-
 def test_randomness_differs_between_epochs_and_between_examples():
     def of_epoch(epoch):
         return np.sort(seen(numbers(transform=noise).epoch(epoch))) % 1

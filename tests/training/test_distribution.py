@@ -1,4 +1,4 @@
-"""Several devices and several machines train as one process does.
+"""Several devices train as one does.
 
 The trainings run in processes of their own, which are this file with arguments: TensorFlow takes its devices at start.
 """
@@ -6,8 +6,6 @@ The trainings run in processes of their own, which are this file with arguments:
 import functools
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +24,7 @@ TIMEOUT = 500  # seconds, on a machine that has other work too
 
 
 def model_of(strategy, random):
-    """Images and randomness, or spikes and none. The loss of this library, or (`random` is "mean") one with a mean.
-
-    `random` is "averages": the weights at the end are running averages.
-    """
+    """Images and randomness, or spikes and none. The loss of this library, or (`random` is "mean") one with a mean."""
     encoder = ksbp.PoissonEncoder(STEPS, seed=3) if random is True else None
     with strategy.scope():
         noisy = {"dropout": 0.3, "normalization": "batch"} if random is True else {}  # each device has its own
@@ -38,8 +33,7 @@ def model_of(strategy, random):
         )
         loss = "sparse_categorical_crossentropy" if random == "mean" else ksbp.losses.SparseSumSquaredError()
         rate = keras.optimizers.schedules.CosineDecay(0.01, 9)
-        averages = {"use_ema": True, "ema_momentum": 0.5} if random == "averages" else {}
-        model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3, **averages), loss, metrics=["accuracy"])
+        model.compile(keras.optimizers.SGD(rate, 0.9, weight_decay=1e-3), loss, metrics=["accuracy"])
     return model
 
 
@@ -80,15 +74,6 @@ class AfterASave(keras.callbacks.Callback):
             self.do()
 
 
-def early():
-    """Stops after the second epoch."""
-    return keras.callbacks.EarlyStopping("loss", min_delta=1000, patience=1)
-
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def interrupt():
     raise KeyboardInterrupt
 
@@ -96,11 +81,9 @@ def interrupt():
 def train(strategy, folder, name, random, callbacks=()):
     """Trains, or goes on; writes history and weights."""
     model, batches = model_of(strategy, random), batches_of(random)
-    if any((folder / name).glob("epoch-*")):  # the other worker may have made the folder
+    if (folder / name).exists():
         with_other_weights(model)
     history = ksbp.training.fit(model, batches, EPOCHS, folder / name, 2, callbacks, verbose=0).history
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        name = f"{name}-{strategy.cluster_resolver.task_id}"
     (folder / f"{name}.json").write_text(json.dumps(history))
     np.savez(folder / f"{name}.npz", *model.get_weights())
     return model
@@ -110,9 +93,7 @@ def train_with_statistics(strategy, folder):
     """Trains one step; writes what the statistics are then."""
     model, batches = normalized(strategy)
     ksbp.training.fit(model, batches, 1, folder / "norm", verbose=0)
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    number = strategy.cluster_resolver.task_id if several else 0
-    np.savez(folder / f"norm-{number}.npz", *statistics(model))
+    np.savez(folder / "norm.npz", *statistics(model))
 
 
 def trained(folder, name):
@@ -164,7 +145,7 @@ def draws(strategy, folder):
     np.savez(folder / "draws.npz", **drawn)
 
 
-def mirrored(folder, task):
+def mirrored(folder):
     strategy = two_devices()
     draws(strategy, folder)
     train_with_statistics(strategy, folder)
@@ -177,73 +158,15 @@ def mirrored(folder, task):
     train(strategy, folder, "stopped", True)
 
 
-def worker(folder, task):
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    if task == "train":
-        train(strategy, folder, "sum", False)
-        train(strategy, folder, "averages", "averages")
-        train_with_statistics(strategy, folder)
-        with pytest.raises(ValueError, match="takes `verbose` alone. Received: .'validation_data'"):
-            ksbp.training.fit(model_of(strategy, False), batches_of(False), 1, folder / "no", validation_data=(0, 0))
-        for _ in range(2):  # the second does not train
-            train(strategy, folder, "early", False, [early()])
-    elif task == "kill":
-        train(strategy, folder, "whole", True)
-        train(strategy, folder, "killed", True, [AfterASave(kill)] if strategy.extended.should_checkpoint else [])
-    else:
-        train(strategy, folder, "killed", True)
-        own = folder if strategy.extended.should_checkpoint else folder / "of its own"
-        try:
-            train(strategy, own, "killed", True)
-        except ValueError as error:
-            (folder / f"error-{strategy.cluster_resolver.task_id}.txt").write_text(str(error))
-
-
-def start(what, folder, task, **environment):
-    # without proxies, by which the workers would look for each other
-    own = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment = {**own, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.test_distribution", what, folder, task],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[2],
+def run(folder):
+    """The exit status of the trainings on two devices; the process is ended if it hangs."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.training.test_distribution", folder]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2], timeout=TIMEOUT
     )
-
-
-def run(what, folder, task):
-    """The exit status; the process is ended if it hangs."""
-    process = start(what, folder, task)
-    try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-    print(output[-2000:])
-    return process.returncode
-
-
-def run_workers(folder, task):
-    """The exit status of the chief, whose end ends the other one after a while, and of that one; what that one said."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    workers = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    processes = []
-    for index in range(2):
-        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        processes.append(start("worker", folder, task, TF_CONFIG=json.dumps(config)))
-    chief, other = processes
-    try:
-        print(chief.communicate(timeout=TIMEOUT)[0][-2000:])
-        said = other.communicate(timeout=TIMEOUT)[0]
-        print(said[-2000:])
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return chief.returncode, other.returncode, said
+    print(done.stderr[-2000:])
+    return done.returncode
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------
@@ -256,8 +179,7 @@ def one_device(tmp_path_factory):
 
     @functools.cache
     def result(name):
-        kind = name if name in ("mean", "averages") else False
-        train(tf.distribute.get_strategy(), folder, name, kind, [early()] if name == "early" else [])
+        train(tf.distribute.get_strategy(), folder, name, name if name == "mean" else False)
         return trained(folder, name)
 
     return result
@@ -266,7 +188,7 @@ def one_device(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_replicas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mirrored")
-    assert run("mirrored", folder, "train") == 0
+    assert run(folder) == 0
     return folder
 
 
@@ -276,21 +198,17 @@ def test_two_devices_train_as_one(one_device, two_replicas, loss):
     assert_close(trained(two_replicas, loss), one_device(loss))
 
 
-def assert_statistics_of_its_share(folder, number=0):
+@pytest.mark.slow
+def test_statistics_on_two_devices(two_replicas):
     """Each device normalises by the statistics of its own share, as Keras does; those of the first one are saved."""
     model, batches = normalized(tf.distribute.get_strategy())
     ((spikes, _),) = batches.epoch(0)
     before = [np.array(value) for value in statistics(model)]
-    take_statistics(model.get_layer("time"), np.split(spikes.numpy().astype("float32"), 2)[number])
-    saved = np.load(folder / f"norm-{number}.npz").values()
+    take_statistics(model.get_layer("time"), np.split(spikes.numpy().astype("float32"), 2)[0])
+    saved = np.load(two_replicas / "norm.npz").values()
     for value, start, of_batch in zip(saved, before, statistics(model), strict=True):
         np.testing.assert_allclose(value, 0.9 * start + 0.1 * np.array(of_batch), rtol=1e-4, atol=1e-6)
         assert np.abs(value - start).max() > 1e-3
-
-
-@pytest.mark.slow
-def test_statistics_on_two_devices(two_replicas):
-    assert_statistics_of_its_share(two_replicas)
 
 
 @pytest.mark.slow
@@ -305,29 +223,6 @@ def test_replicas_draw_differently(two_replicas):
 @pytest.mark.slow
 def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas):
     assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
-
-
-@pytest.mark.slow
-def test_two_workers_train_as_one_process(one_device, tmp_path):
-    assert run_workers(tmp_path, "train")[:2] == (0, 0)
-    for name in ("sum", "averages", "early"):
-        assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
-        assert_close(trained(tmp_path, f"{name}-0"), one_device(name))
-    assert len(trained(tmp_path, "early-0")[0]["loss"]) == 2 < EPOCHS
-    for number in range(2):
-        assert_statistics_of_its_share(tmp_path, number)
-
-
-@pytest.mark.slow
-def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_path):
-    chief, other, said = run_workers(tmp_path, "kill")
-    assert chief == -signal.SIGKILL and other not in (0, -signal.SIGKILL) and "UnavailableError" in said
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["epoch-0001-batch-000002"]
-    assert run_workers(tmp_path, "resume")[:2] == (0, 0)
-    for index in range(2):
-        assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
-        error = (tmp_path / f"error-{index}.txt").read_text()  # of a worker that sees another folder
-        assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
 
 
 @pytest.mark.slow
@@ -364,4 +259,4 @@ def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):
 
 
 if __name__ == "__main__":
-    {"mirrored": mirrored, "worker": worker}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+    mirrored(Path(sys.argv[1]))
