@@ -27,7 +27,7 @@ from benchmarks.case import settled
 from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
 from benchmarks.results import KEY, ROOT, refuse_in_docs, refuse_to_replace, repeats_of, write
 
-SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
+SECTIONS = (MAIN, NORMALIZED, "sweep", "growth")
 BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
 
 
@@ -63,7 +63,6 @@ class Settings:
     rounds: int = 3
     repeats: int = 3  # timed runs of one process in the main tables, and in the sweep below
     sweep_repeats: int = 3
-    streaming_steps: int = 1000
     budget: float = 120.0  # seconds after which no run of a process begins
     memory_limit: float = 16.0  # GB
     timeout: float = 600.0  # seconds for one process
@@ -80,7 +79,6 @@ QUICK = Settings(
     rounds=1,
     repeats=2,
     sweep_repeats=1,
-    streaming_steps=5,
     attempts=1,
     patience=0.0,
 )
@@ -186,14 +184,6 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
         return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
 
 
-def output_of(*arguments: Any) -> str:
-    """The last line printed by Python with these arguments."""
-    command = [sys.executable, *map(str, arguments)]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.splitlines()[-1]
-
-
 def one_line(result: dict[str, Any], repeats: int) -> str:
     """A result for the terminal."""
     if result["status"] != "ok":
@@ -264,9 +254,6 @@ def main() -> None:
         print(" ".join(map(str, key)), end=" ", flush=True)
         runs.append(quiet_job(job, settings))
         print(one_line(runs[-1], repeats_of(job.section, data["settings"])), flush=True)
-        write(results_path, data)
-    if not args.only and "streaming" in (args.section or SECTIONS) and "streaming" not in data:
-        data["streaming"] = json.loads(output_of("-m", "benchmarks.streaming", "--steps", settings.streaming_steps))
         write(results_path, data)
     from benchmarks import report  # here, as a child's ru_maxrss starts at the size of its parent
 

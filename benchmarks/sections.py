@@ -1,4 +1,4 @@
-"""The optional sections of the page: few time steps, growth, one step, time to accuracy, `fit`."""
+"""The optional sections of the page: few time steps, growth, time to accuracy, `fit`."""
 
 from __future__ import annotations
 
@@ -44,16 +44,6 @@ def growth_table(results: Results, what: str) -> str:
         if any(cells):
             rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
     return table([what, *(CASES[name].title for name in GROWTH)], rows)
-
-
-def streaming_table(rows: list[dict[str, Any]]) -> str:
-    """Milliseconds per step at batch size 1, and file sizes."""
-    cells = []
-    for row in rows:
-        low, middle, high = (f"{value:.3g}" for value in row["ms"])
-        file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
-        cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
-    return table(["", "ms per step", "file, MB"], cells)
 
 
 def accuracy_table(report: dict[str, Any]) -> str:
@@ -208,14 +198,6 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
         parts.append("## Against batch and width\n")
         parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
         parts.append("All: `python -m benchmarks.run --section growth --output PAGE`\n")
-    if data.get("streaming"):
-        parts.append("## One step of one sample\n")
-        parts.append(
-            "The packaged networks, one time step at batch size 1, state in and out; each runtime with its default "
-            "number of threads; median, with the 10th to 90th percentile in brackets.\n"
-        )
-        parts.append(streaming_table(data["streaming"]))
-        parts.append("All: `python -m benchmarks.run --section streaming --output PAGE`\n")
     for file, section in (
         ("time_to_accuracy.json", time_to_accuracy),
         ("time_to_accuracy_2.json", on_another_processor),

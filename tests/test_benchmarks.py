@@ -120,7 +120,7 @@ def test_sizes_of_the_main_tables_are_measured_once():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 def test_the_dense_program_beside_the_c_export_computes_the_ann(tmp_path):
-    pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
+    pytest.importorskip("ai_edge_litert", reason="needs the packages of the extra `export`")
     from benchmarks import microcontroller
 
     layers = {"stages": [(4, 3), "pool"], "dense_units": [6], "num_steps": 5, "seed": 0}
