@@ -1,10 +1,9 @@
-"""The optional sections of the page: few time steps, growth, time to accuracy, `fit`."""
+"""The optional sections of the page: few time steps, growth, time to accuracy."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.markdown import cell, ratio, spread, table
@@ -163,24 +162,6 @@ def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) ->
     return f"not in {case['seconds']:.0f}"
 
 
-def fit(report: dict[str, Any]) -> list[str]:
-    """Seconds of `model.fit`: the median of the rounds."""
-    rows, rounds = [], max(map(len, report["cases"].values()))
-    single = ", so that differences of some per cent mean nothing" if rounds == 1 else ""
-    for title, runs in report["cases"].items():
-        steps, seconds = runs[0]["steps"], median(run["seconds"] for run in runs)
-        rows.append([title, f"{steps}", f"{seconds:.3g}", f"{1e3 * seconds / steps:.3g}"])
-    return [
-        "## `fit`\n",
-        "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
-        f'steps, batch 64, whose steps are short; "the graph alone" runs 16 of them per call. '
-        "The seconds of VGG9 include making its batches. "
-        f"Rounds: {rounds}{single}. {_where(report['machine'])}.\n",
-        table(["", "steps", "seconds", "ms per step"], rows),
-        "All: `python -m benchmarks.fit --data-dir FOLDER --output FILE`\n",
-    ]
-
-
 def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
     """The sections that were measured; `folder` is that of the page."""
     parts, settings = [], data["settings"]
@@ -202,7 +183,6 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
         ("time_to_accuracy.json", time_to_accuracy),
         ("time_to_accuracy_2.json", on_another_processor),
         ("tuned_steps.json", tuned_steps),
-        ("fit.json", fit),
     ):
         if (folder / file).exists():
             parts += section(json.loads((folder / file).read_text()))
