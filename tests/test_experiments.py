@@ -14,7 +14,6 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from docs.build import conversion_page
 from examples.experiments import (
-    calibrate_vgg9,
     compare,
     compare_gradients,
     convert,
@@ -317,8 +316,6 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 
 @pytest.mark.parametrize("main, arguments, match", [
     (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "20", "--output", "runs.json"], "must be a multiple of 50. Received: 20"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
@@ -327,31 +324,6 @@ def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_pa
     with pytest.raises(SystemExit):
         main(arguments)
     assert match in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-def small_vgg(input_shape, classes, **kwargs):
-    """As silent as VGG9, by weights so small."""
-    return ksbp.models.spiking_vgg(
-        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **{"preset": "paper", **kwargs}
-    )
-
-
-@pytest.mark.slow
-def test_calibrate_vgg9(monkeypatch, tmp_path):
-    monkeypatch.setattr(ksbp.models, "spiking_vgg9", small_vgg)
-    rng = np.random.default_rng(0)
-    split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
-    images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)
-    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir: images)
-    for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
-        monkeypatch.setattr(calibrate_vgg9, name, value)
-    with pytest.warns(RuntimeWarning, match="Layer 'fc1' is silent"):
-        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "runs.json")])
-    page = calibrate_vgg9.section(json.loads((tmp_path / "runs.json").read_text()))
-    assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
-    silent, speaking = json.loads((tmp_path / "runs.json").read_text())
-    assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
-    assert len(speaking["accuracy"]) == 2
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ python -m docs.build.studies_page
 
 `docs/training/half_width.json` is made by `examples.experiments.half_width --table FILE`, and so are
 `deep_residual.json`, `rounding.json` and `speech.json`;
-`docs/training/few_steps/*.json` are reports of `examples.experiments.reproduce`, `docs/calibration.json`,
-`docs/gradients.json` and `docs/ports.json` of `calibrate_vgg9`, `compare_gradients` and `ports`.
+`docs/training/few_steps/*.json` are reports of `examples.experiments.reproduce`, `docs/gradients.json` and
+`docs/ports.json` of `compare_gradients` and `ports`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.markdown import table
 from docs.build import ports_page
 from docs.build.blocks import command_of
-from examples.experiments import calibrate_vgg9, compare_gradients
+from examples.experiments import compare_gradients
 from examples.experiments.machine import made_with
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +57,6 @@ accuracy 63.4 against 59.4 % after 4 epochs, 85.9 against 85.4 % after 20 ([log 
 FEW_STEPS = """## Few time steps, with a constant current
 
 LeNet on Fashion-MNIST, T = 8, one epoch of 55,000 images, accuracy on the other 5,000; one seed.
-"""
-CALIBRATED = """## A deep network, calibrated
 """
 GRADIENTS = """## `accumulated` and `bptt` compared, without a surrogate
 """
@@ -157,7 +155,6 @@ def page() -> str:
         ROUNDING: short_trainings("rounding"),
         SPEECH: speech(report("training/speech")),
         FEW_STEPS: few_steps(),
-        CALIBRATED: calibrate_vgg9.section(report("calibration")),
         GRADIENTS: compare_gradients.section(report("gradients")),
         PORTS: ports_page.section(report("ports")),
     }
