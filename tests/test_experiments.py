@@ -27,6 +27,7 @@ from examples.experiments import (
 from examples.experiments.ports import __main__ as ports
 from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.experiments.ports.data import load
+from examples.experiments.recipes import recipe
 from examples.experiments.report import command, wilson_interval
 from examples.experiments.rounded import RoundedReLU, rounded_counterpart
 from tests.networks import made_up_images
@@ -171,35 +172,37 @@ def test_the_command_of_the_report_names_no_folder():
     )
 
 
+def test_the_ann_of_the_comparison_learns_by_cross_entropy():
+    direct, deep = recipe("lenet", "mnist"), recipe("vgg9", "cifar10")
+    chosen = compare.ann_recipe(direct)
+    assert (direct.loss, chosen.loss, chosen.optimizer, chosen.epochs) == ("squared", "cross_entropy", "adam", 6)
+    assert compare.ann_recipe(deep) == deep
+
+
 @pytest.mark.slow
-def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
-    options = (
-        "--network lenet --dataset mnist --ann-epochs 1 --ann-batch-size 8 --converted-steps 6 --hybrid-steps 3 "
-        "--hybrid-batch-size 8 --samples 8 --batch-size 4 --verbose 0 --data-note few "
-        f"--direct {tmp_path}/direct/model.keras --output {tmp_path}"
-    ).split()
-    reproduce.main(
-        f"--network lenet --dataset mnist --epochs 1 --num-steps 5 --test-steps 4 --batch-size 8 --kappa 8 --verbose 0 "
-        f"--output {tmp_path}/direct".split()
+def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path, monkeypatch):
+    chosen = dataclasses.replace(
+        recipe("lenet", "mnist"), loss="cross_entropy", epochs=1, batch_size=8, test_steps=4, kappa=8
     )
+    direct = chosen.build((12, 12, 1), 10, chosen.test_steps, seed=0)
+    monkeypatch.setattr(compare, "packaged", lambda args: (direct, chosen))
+    for name, value in {"HYBRID_STEPS": 3, "HYBRID_BATCH_SIZE": 8}.items():
+        monkeypatch.setattr(compare, name, value)
+    options = f"--converted-steps 6 --samples 8 --batch-size 4 --verbose 0 --output {tmp_path}".split()
     report = compare.main(options)
     full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
     assert list(full) == ["ANN", "converted", "direct", "hybrid"]
     assert [full[name]["steps"] for name in full] == [1, 6, 4, 3]
-    assert report["samples"] == 8 and report["note"] == "few" and report["direct_recipe"]["kappa"] == 8
+    assert report["samples"] == 8 and report["direct_recipe"]["kappa"] == 8
     assert len(report["curves"]["converted"]) == 6 and len(report["early_exit"]["direct"]) == 5
-    assert "--direct MODEL" in report["command"] and str(tmp_path) not in report["command"]
+    assert str(tmp_path) not in report["command"]
     assert json.loads((tmp_path / "comparison.json").read_text()) == json.loads(json.dumps(report))
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
     again = {row["network"]: row for row in compare.main(options)["rows"] if row["at"] == "full length"}
     for name in ("ANN", "converted", "hybrid"):  # nothing is trained anew, nothing random is in them
         assert again[name] == full[name]
-    with pytest.raises(SystemExit, match="ann.keras was made with other settings"):
-        compare.main([*options, "--ann-epochs", "2"])
-    with pytest.raises(SystemExit, match="report.json is of lenet on mnist, not of vgg7 on mnist"):
-        compare.main([*options, "--network", "vgg7"])
-    with pytest.raises(SystemExit):
-        compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match="hybrid.keras was made with other settings"):
+        compare.main([*options, "--initial-membrane", "0.25"])
 
 
 @pytest.mark.slow
@@ -316,6 +319,7 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 
 @pytest.mark.parametrize("main, arguments, match", [
     (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
+    (compare.main, ["--network", "vgg7"], "no weights of vgg7 on mnist"),
     (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
