@@ -129,7 +129,6 @@ def rule(recipe: dict) -> str:
     added = {
         "batch normalisation": recipe.get("normalization"),
         f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate") and not bounded,
-        "rate penalty": recipe.get("rate_penalty"),
     }
     return ", ".join(["bounded" if bounded else recipe["gradient"], *(name for name, used in added.items() if used)])
 

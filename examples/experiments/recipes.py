@@ -13,7 +13,6 @@ from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models.pretrained import encoder_from
-from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.rnn.derivative import GRADIENTS
 from keras_spiking_bp.utils.validation import check_choice
 
@@ -89,8 +88,6 @@ class Recipe:
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
             or None; `output_std` requires a `firing_rate`.
-        rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
-            (`regularizers.FiringRate`); 0 for none. For a loss that is a mean: `"cross_entropy"`.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -123,7 +120,6 @@ class Recipe:
     pooling: str = "neuron"
     firing_rate: float | None = None
     output_std: float | None = None
-    rate_penalty: float = 0.0
     encoder: str = "poisson"
     scale: float = 1.0
     augment: bool = False
@@ -144,7 +140,6 @@ class Recipe:
             ("encoder", "images: events are spikes already", images),
             ("scale", "images: events are spikes already", images),
             ("output_std", "a `firing_rate`", rate),
-            ("rate_penalty", "a `firing_rate`, and another gradient than 'bptt'", rate and self.gradient != "bptt"),
         ):
             value = getattr(self, name)
             if value != _DEFAULTS[name] and not holds:
@@ -158,9 +153,6 @@ class Recipe:
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
-        penalty = None
-        if self.rate_penalty and self.firing_rate is not None:
-            penalty = FiringRate(self.firing_rate, self.rate_penalty)
         surrogate = surrogates.get(self.surrogate)
         factory = getattr(models, f"spiking_{self.network}")
         encoder = None
@@ -183,7 +175,6 @@ class Recipe:
             reset_mechanism=self.reset_mechanism,
             surrogate=surrogate and surrogate.scaled(self.threshold),
             initial_membrane=self.initial_membrane,
-            activity_regularizer=penalty,
         )
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
