@@ -207,11 +207,10 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path, monke
 
 @pytest.mark.slow
 def test_conversion_curves(few_images, tmp_path):
-    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
+    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --samples 6 --verbose 0"
     report = convert.main([*options.split(), "--output", str(tmp_path)])
-    *names, hybrid = report["curves"]
-    assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
-    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
+    assert list(report["curves"]) == list(convert.METHODS)
+    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4]
     assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
 
 
@@ -320,7 +319,6 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 @pytest.mark.parametrize("main, arguments, match", [
     (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
     (compare.main, ["--network", "vgg7"], "no weights of vgg7 on mnist"),
-    (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
 def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
