@@ -24,10 +24,10 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.case import settled
-from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
+from benchmarks.registry import CASES, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
 from benchmarks.results import KEY, ROOT, refuse_in_docs, refuse_to_replace, repeats_of, write
 
-SECTIONS = (MAIN, NORMALIZED, "sweep", "growth")
+SECTIONS = (MAIN, NORMALIZED, "sweep")
 BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
 
 
@@ -55,11 +55,6 @@ class Settings:
     sweep: tuple[tuple[str, int], ...] = (("lenet", 32), ("vgg9", 16))
     sweep_steps: tuple[int, ...] = (25, 100, 400)
     normalized: tuple[tuple[str, int, int], ...] = (("vgg9", 4, 64), ("vgg9", 8, 64))
-    growth: tuple[tuple[str, int, int], ...] = (
-        *(("lenet", 50, batch) for batch in (16, 32, 64, 128)),
-        ("lenet_half", 50, 64),
-        ("lenet_double", 50, 64),
-    )
     rounds: int = 3
     repeats: int = 3  # timed runs of one process in the main tables, and in the sweep below
     sweep_repeats: int = 3
@@ -75,7 +70,6 @@ QUICK = Settings(
     sweep=(("lenet", 8), ("vgg9", 4)),
     sweep_steps=(5, 10),
     normalized=(("vgg9", 2, 4),),
-    growth=(("lenet", 5, 4), ("lenet_half", 5, 4)),
     rounds=1,
     repeats=2,
     sweep_repeats=1,
@@ -101,12 +95,11 @@ def key_of(job: Job) -> tuple:
 
 
 def once(settings: Settings, in_main: Collection[tuple]) -> Iterator[Job]:
-    """The processes that run once: over T, batch and width, except for those `in_main`, the main tables."""
-    of_sweep = ((network, steps, batch) for network, batch in settings.sweep for steps in settings.sweep_steps)
-    for section, sizes, names in (("sweep", of_sweep, SWEEP), ("growth", settings.growth, GROWTH)):
-        for size in sizes:
-            for name in names:
-                job = Job(section, name, *size, TRAIN)
+    """The processes that run once: over T, except for those `in_main`, the main tables."""
+    for network, batch in settings.sweep:
+        for steps in settings.sweep_steps:
+            for name in SWEEP:
+                job = Job("sweep", name, network, steps, batch, TRAIN)
                 if key_of(job)[1:] not in in_main:
                     yield job
 

@@ -1,4 +1,4 @@
-"""The optional sections of the page: few time steps, growth, time to accuracy."""
+"""The optional sections of the page: few time steps, time to accuracy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.markdown import cell, ratio, spread, table
 from benchmarks.networks import NETWORKS
-from benchmarks.registry import CASES, GROWTH, NORMALIZED, TRAIN
+from benchmarks.registry import CASES, NORMALIZED, TRAIN
 from benchmarks.results import Results
 from benchmarks.time_to_accuracy import TARGETS, reached
 
@@ -32,17 +32,6 @@ def normalized_table(results: Results, network: str, steps: int, batch: int) -> 
         shown = results.status(record) if value is None else spread(results.times(record))
         rows.append([case.title, shown, ratio(value, ours), cell(results, record, "GB") if value else ""])
     return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
-
-
-def growth_table(results: Results, what: str) -> str:
-    """One row for each size, one column for each case."""
-    rows = []
-    for network, steps, batch in map(tuple, results.settings["growth"]):
-        records = [results.find("growth", name, network, steps, batch, TRAIN) for name in GROWTH]
-        cells = [cell(results, record, what) for record in records]
-        if any(cells):
-            rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
-    return table([what, *(CASES[name].title for name in GROWTH)], rows)
 
 
 def accuracy_table(report: dict[str, Any]) -> str:
@@ -175,10 +164,6 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
             )
             parts.append(normalized_table(results, network, steps, batch))
         parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")
-    if "growth" in measured:
-        parts.append("## Against batch and width\n")
-        parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
-        parts.append("All: `python -m benchmarks.run --section growth --output PAGE`\n")
     for file, section in (
         ("time_to_accuracy.json", time_to_accuracy),
         ("time_to_accuracy_2.json", on_another_processor),

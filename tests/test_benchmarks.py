@@ -12,7 +12,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from benchmarks import case, gpu, report, run, sections, time_to_accuracy, tuned_steps
-from benchmarks.registry import CASES, GROWTH, SWEEP
+from benchmarks.registry import CASES, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
 
@@ -104,11 +104,9 @@ def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
 
 
 def test_sizes_of_the_main_tables_are_measured_once():
-    settings = run.Settings(
-        main=(("vgg9", 100, 16),), sweep=(("vgg9", 16),), sweep_steps=(25, 100), growth=(("vgg9", 100, 16),)
-    )
+    settings = run.Settings(main=(("vgg9", 100, 16),), sweep=(("vgg9", 16),), sweep_steps=(25, 100))
     alone = list(run.once(settings, ()))
-    assert len(alone) == 2 * len(SWEEP) + len(GROWTH)
+    assert len(alone) == 2 * len(SWEEP)
     main = {(name, "vgg9", 100, 16, "train") for name in SWEEP}
     beside = list(run.once(settings, main))
     assert {(job.section, job.steps) for job in beside} == {("sweep", 25)} and len(beside) == len(SWEEP)
