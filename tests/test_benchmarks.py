@@ -1,4 +1,4 @@
-"""What `benchmarks.run` measures, and what it does not replace."""
+"""What `benchmarks.run` measures, and what the pages say of it."""
 
 import json
 import os
@@ -55,17 +55,6 @@ def test_only_a_benchmark_hides_the_gpus(monkeypatch):
         with pytest.raises(SystemExit):
             module.main()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-
-
-@pytest.mark.parametrize("module", [run, time_to_accuracy, tuned_steps])
-def test_a_smaller_measurement_replaces_no_figures(module, monkeypatch, capsys):
-    output = ROOT / "docs" / "build" / ".." / "benchmarks.json"
-    before = output.read_bytes()
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--quick", "--output", str(output)])
-    with pytest.raises(SystemExit):
-        module.main()
-    assert "--quick measures" in (said := capsys.readouterr().err) and "another --output" in said
-    assert output.read_bytes() == before
 
 
 @pytest.mark.slow

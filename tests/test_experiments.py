@@ -15,7 +15,6 @@ import keras_spiking_bp as ksbp
 from docs.build import conversion_page
 from examples.experiments import (
     compare,
-    compare_gradients,
     convert,
     convert_applications,
     deep_residual,
@@ -31,7 +30,6 @@ from examples.experiments.recipes import recipe
 from examples.experiments.report import command, wilson_interval
 from examples.experiments.rounded import RoundedReLU, rounded_counterpart
 from tests.networks import made_up_images
-from tests.pages import ROOT
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
 
@@ -317,11 +315,10 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 
 
 @pytest.mark.parametrize("main, arguments, match", [
-    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
     (compare.main, ["--network", "vgg7"], "no weights of vgg7 on mnist"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
-def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_done_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(arguments)
