@@ -87,7 +87,7 @@ class Recipe:
             neurons have the same.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
-            or None; `output_std` requires a `firing_rate`.
+            or None; `output_std` only with a `firing_rate`.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -131,19 +131,6 @@ class Recipe:
             check_choice(name, getattr(self, name), allowed)
         if list(self.drop_epochs) != sorted({epoch for epoch in self.drop_epochs if epoch >= 1}):
             raise ValueError(f"`drop_epochs` must be rising epochs. Received: drop_epochs={self.drop_epochs!r}")
-        images, rate = self.dataset != "nmnist", self.firing_rate is not None
-        for name, needed, holds in (  # else the field would be ignored
-            ("momentum", "optimizer='sgd'", self.optimizer == "sgd"),
-            ("label_smoothing", "loss='cross_entropy'", self.loss == "cross_entropy"),
-            ("warmup", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
-            ("restart", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
-            ("encoder", "images: events are spikes already", images),
-            ("scale", "images: events are spikes already", images),
-            ("output_std", "a `firing_rate`", rate),
-        ):
-            value = getattr(self, name)
-            if value != _DEFAULTS[name] and not holds:
-                raise ValueError(f"`{name}` needs {needed}. Received: {name}={value!r} in {self}")
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
@@ -212,8 +199,6 @@ class Recipe:
             0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
         )
 
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
 _VGG9 = Recipe("vgg9", "cifar10", 100, 100, 16, 0.0033, 150, (70, 100, 125), dropout=0.2, augment=True, gradient="bptt")
