@@ -89,18 +89,6 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def on_another_processor(report: dict[str, Any]) -> list[str]:
-    """The same for some cases, measured again."""
-    remark = f" {report['remark']}." if "remark" in report else ""
-    others = max(case["others"] for case in report["cases"])
-    return [
-        "### On another processor\n",
-        f"The same.{remark} {_where(report['machine'])}; other processes took at most {others:.1%} of them.\n",
-        accuracy_table(report),
-        f"All: `{command(report)}`\n",
-    ]
-
-
 def tuned_steps(report: dict[str, Any]) -> list[str]:
     """What tuning the other libraries would change in the time to an accuracy."""
     ours = {
@@ -164,11 +152,7 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
             )
             parts.append(normalized_table(results, network, steps, batch))
         parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")
-    for file, section in (
-        ("time_to_accuracy.json", time_to_accuracy),
-        ("time_to_accuracy_2.json", on_another_processor),
-        ("tuned_steps.json", tuned_steps),
-    ):
+    for file, section in (("time_to_accuracy.json", time_to_accuracy), ("tuned_steps.json", tuned_steps)):
         if (folder / file).exists():
             parts += section(json.loads((folder / file).read_text()))
     return parts
