@@ -25,7 +25,6 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_spiking_bp as ksbp
 from benchmarks.machine import hide_gpus
-from benchmarks.streaming import in_litert
 from examples.experiments.machine import machine
 from examples.experiments.report import command, write
 
@@ -200,6 +199,19 @@ def ann_in_litert(case: Case, path: Path, weights: str) -> Callable[[np.ndarray]
         interpreter.set_tensor(entry["index"], seen(frame))
         interpreter.invoke()
         return interpreter.get_tensor(leaving["index"])
+
+    return run
+
+
+def in_litert(model: keras.Model, path: Path, weights: str) -> Callable[[np.ndarray], object]:
+    """Runs the next time step of the spiking network."""
+    ksbp.export.export_litert(model, path, "step", weights=weights)
+    step = Interpreter(str(path)).get_signature_runner("step")
+    state = {n: np.zeros(of["shape"], "float32") for n, of in step.get_input_details().items() if n != "spikes"}
+
+    def run(x: np.ndarray) -> object:
+        state.update(step(spikes=x, **state))
+        return state.pop("outputs")
 
     return run
 

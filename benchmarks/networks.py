@@ -66,15 +66,10 @@ class Network:
         return shapes
 
 
-def _lenet(title: str, width: float) -> Network:
-    filters = (Conv(round(20 * width), 5), Pool(), Conv(round(50 * width), 5), Pool())
-    return Network(title, (28, 28, 1), (*filters, Dense(round(200 * width)), Dense(CLASSES)))
-
-
 NETWORKS = {
-    "lenet": _lenet("LeNet (28x28x1)", 1),
-    "lenet_half": _lenet("LeNet, half as wide", 0.5),
-    "lenet_double": _lenet("LeNet, twice as wide", 2),
+    "lenet": Network(
+        "LeNet (28x28x1)", (28, 28, 1), (Conv(20, 5), Pool(), Conv(50, 5), Pool(), Dense(200), Dense(CLASSES))
+    ),
     "vgg9": Network(
         "VGG9 (32x32x3)",
         (32, 32, 3),

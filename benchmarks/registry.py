@@ -95,5 +95,4 @@ _CASES = (
 )
 
 CASES = {case.name: case for case in _CASES}
-GROWTH = ("ours", "ours_bptt", "snntorch", "spikingjelly")
 SWEEP = ("ours", "ours_bptt", "snntorch", "spikingjelly", "norse", "authors_rule")

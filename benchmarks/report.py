@@ -29,8 +29,8 @@ All tables behind [Benchmarks](../{page}). Measured by `python -m benchmarks.run
 the command that a section names, there on the processor named in it; written by `python -m benchmarks.report`. Each
 case ran in its own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or
 {most} runs were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in
-one: inference with its encoder, the sizes that occur only in the tables against time steps, batch and width, and one
-step of one sample. Tables give the median, with the smallest and largest run in brackets. {unsettled}
+one: inference with its encoder, and the sizes that occur only in the tables against time steps.
+Tables give the median, with the smallest and largest run in brackets. {unsettled}
 
 * **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
   squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
@@ -210,8 +210,8 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
 
 def pictures(page: str) -> tuple[str, str]:
     """The plots in the page in short."""
-    bars, growth = (f"![{shown}](images/{page}-{name}.png)\n" for name, shown in PICTURES.items())
-    return bars, growth
+    bars, sweep = (f"![{shown}](images/{page}-{name}.png)\n" for name, shown in PICTURES.items())
+    return bars, sweep
 
 
 def write(data: dict[str, Any], page: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from statistics import median
@@ -22,18 +21,6 @@ def write(path: Path, report: dict[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(report, indent=1) + "\n")
     part.replace(path)
-
-
-def refuse_in_docs(parser: argparse.ArgumentParser, output: Path, why: str) -> None:
-    """Ends with an error where a smaller measurement would replace the figures in docs."""
-    if output.resolve().is_relative_to(ROOT / "docs"):
-        parser.error(f"{why}: give another --output than {output}")
-
-
-def refuse_to_replace(parser: argparse.ArgumentParser, output: Path, remedy: str = "give another --output") -> None:
-    """Ends with an error where figures exist that a new run would replace."""
-    if output.exists():
-        parser.error(f"a new run would replace {output}: {remedy}")
 
 
 def repeats_of(section: str, settings: dict[str, Any]) -> int:

@@ -24,10 +24,10 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.case import settled
-from benchmarks.registry import CASES, GROWTH, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
-from benchmarks.results import KEY, ROOT, refuse_in_docs, refuse_to_replace, repeats_of, write
+from benchmarks.registry import CASES, INFER, MAIN, MODES, NORMALIZED, SWEEP, TRAIN
+from benchmarks.results import KEY, ROOT, repeats_of, write
 
-SECTIONS = (MAIN, NORMALIZED, "sweep", "growth", "streaming")
+SECTIONS = (MAIN, NORMALIZED, "sweep")
 BUSY = 0.05  # share of the machine used by others above which a figure is not trusted
 
 
@@ -55,15 +55,9 @@ class Settings:
     sweep: tuple[tuple[str, int], ...] = (("lenet", 32), ("vgg9", 16))
     sweep_steps: tuple[int, ...] = (25, 100, 400)
     normalized: tuple[tuple[str, int, int], ...] = (("vgg9", 4, 64), ("vgg9", 8, 64))
-    growth: tuple[tuple[str, int, int], ...] = (
-        *(("lenet", 50, batch) for batch in (16, 32, 64, 128)),
-        ("lenet_half", 50, 64),
-        ("lenet_double", 50, 64),
-    )
     rounds: int = 3
     repeats: int = 3  # timed runs of one process in the main tables, and in the sweep below
     sweep_repeats: int = 3
-    streaming_steps: int = 1000
     budget: float = 120.0  # seconds after which no run of a process begins
     memory_limit: float = 16.0  # GB
     timeout: float = 600.0  # seconds for one process
@@ -76,11 +70,9 @@ QUICK = Settings(
     sweep=(("lenet", 8), ("vgg9", 4)),
     sweep_steps=(5, 10),
     normalized=(("vgg9", 2, 4),),
-    growth=(("lenet", 5, 4), ("lenet_half", 5, 4)),
     rounds=1,
     repeats=2,
     sweep_repeats=1,
-    streaming_steps=5,
     attempts=1,
     patience=0.0,
 )
@@ -103,12 +95,11 @@ def key_of(job: Job) -> tuple:
 
 
 def once(settings: Settings, in_main: Collection[tuple]) -> Iterator[Job]:
-    """The processes that run once: over T, batch and width, except for those `in_main`, the main tables."""
-    of_sweep = ((network, steps, batch) for network, batch in settings.sweep for steps in settings.sweep_steps)
-    for section, sizes, names in (("sweep", of_sweep, SWEEP), ("growth", settings.growth, GROWTH)):
-        for size in sizes:
-            for name in names:
-                job = Job(section, name, *size, TRAIN)
+    """The processes that run once: over T, except for those `in_main`, the main tables."""
+    for network, batch in settings.sweep:
+        for steps in settings.sweep_steps:
+            for name in SWEEP:
+                job = Job("sweep", name, network, steps, batch, TRAIN)
                 if key_of(job)[1:] not in in_main:
                     yield job
 
@@ -186,14 +177,6 @@ def run_job(job: Job, settings: Settings) -> dict[str, Any]:
         return {"status": "ok"} | json.loads(out.read().strip().splitlines()[-1])
 
 
-def output_of(*arguments: Any) -> str:
-    """The last line printed by Python with these arguments."""
-    command = [sys.executable, *map(str, arguments)]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.splitlines()[-1]
-
-
 def one_line(result: dict[str, Any], repeats: int) -> str:
     """A result for the terminal."""
     if result["status"] != "ok":
@@ -225,15 +208,11 @@ def main() -> None:
     folder = ROOT / ("build" if args.quick else "docs")
     page = args.output or folder / "benchmarks.md"
     results_path = page.with_suffix(".json")
-    if args.quick:
-        refuse_in_docs(parser, page, "--quick measures tiny sizes only")
     results_path.parent.mkdir(parents=True, exist_ok=True)
 
     data: dict[str, Any] = {"results": []}
     if args.resume and results_path.exists():
         data = json.loads(results_path.read_text())
-    elif not args.quick:
-        refuse_to_replace(parser, results_path, "give --resume to add to it, or another --output")
     here = machine.describe()
     if not machine.same(data.get("machine", here), here):
         parser.error(f"{results_path} was measured {machine.ELSEWHERE}")
@@ -264,9 +243,6 @@ def main() -> None:
         print(" ".join(map(str, key)), end=" ", flush=True)
         runs.append(quiet_job(job, settings))
         print(one_line(runs[-1], repeats_of(job.section, data["settings"])), flush=True)
-        write(results_path, data)
-    if not args.only and "streaming" in (args.section or SECTIONS) and "streaming" not in data:
-        data["streaming"] = json.loads(output_of("-m", "benchmarks.streaming", "--steps", settings.streaming_steps))
         write(results_path, data)
     from benchmarks import report  # here, as a child's ru_maxrss starts at the size of its parent
 

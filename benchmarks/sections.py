@@ -1,15 +1,14 @@
-"""The optional sections of the page: few time steps, growth, one step, time to accuracy, `fit`."""
+"""The optional sections of the page: few time steps, time to accuracy."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.markdown import cell, ratio, spread, table
 from benchmarks.networks import NETWORKS
-from benchmarks.registry import CASES, GROWTH, NORMALIZED, TRAIN
+from benchmarks.registry import CASES, NORMALIZED, TRAIN
 from benchmarks.results import Results
 from benchmarks.time_to_accuracy import TARGETS, reached
 
@@ -33,27 +32,6 @@ def normalized_table(results: Results, network: str, steps: int, batch: int) -> 
         shown = results.status(record) if value is None else spread(results.times(record))
         rows.append([case.title, shown, ratio(value, ours), cell(results, record, "GB") if value else ""])
     return table(["", "seconds", "x ours, same precision", "peak memory, GB"], rows)
-
-
-def growth_table(results: Results, what: str) -> str:
-    """One row for each size, one column for each case."""
-    rows = []
-    for network, steps, batch in map(tuple, results.settings["growth"]):
-        records = [results.find("growth", name, network, steps, batch, TRAIN) for name in GROWTH]
-        cells = [cell(results, record, what) for record in records]
-        if any(cells):
-            rows.append([f"{NETWORKS[network].title}, T = {steps}, batch {batch}", *cells])
-    return table([what, *(CASES[name].title for name in GROWTH)], rows)
-
-
-def streaming_table(rows: list[dict[str, Any]]) -> str:
-    """Milliseconds per step at batch size 1, and file sizes."""
-    cells = []
-    for row in rows:
-        low, middle, high = (f"{value:.3g}" for value in row["ms"])
-        file = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}"
-        cells.append([f"{row['network']}, {row['runtime']}", f"{middle} ({low} to {high})", file])
-    return table(["", "ms per step", "file, MB"], cells)
 
 
 def accuracy_table(report: dict[str, Any]) -> str:
@@ -111,18 +89,6 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def on_another_processor(report: dict[str, Any]) -> list[str]:
-    """The same for some cases, measured again."""
-    remark = f" {report['remark']}." if "remark" in report else ""
-    others = max(case["others"] for case in report["cases"])
-    return [
-        "### On another processor\n",
-        f"The same.{remark} {_where(report['machine'])}; other processes took at most {others:.1%} of them.\n",
-        accuracy_table(report),
-        f"All: `{command(report)}`\n",
-    ]
-
-
 def tuned_steps(report: dict[str, Any]) -> list[str]:
     """What tuning the other libraries would change in the time to an accuracy."""
     ours = {
@@ -173,24 +139,6 @@ def _time_to(seconds: float | None, ours: float | None, case: dict[str, Any]) ->
     return f"not in {case['seconds']:.0f}"
 
 
-def fit(report: dict[str, Any]) -> list[str]:
-    """Seconds of `model.fit`: the median of the rounds."""
-    rows, rounds = [], max(map(len, report["cases"].values()))
-    single = ", so that differences of some per cent mean nothing" if rounds == 1 else ""
-    for title, runs in report["cases"].items():
-        steps, seconds = runs[0]["steps"], median(run["seconds"] for run in runs)
-        rows.append([title, f"{steps}", f"{seconds:.3g}", f"{1e3 * seconds / steps:.3g}"])
-    return [
-        "## `fit`\n",
-        "VGG9 with its recipe (T = 4, batch 64, bf16 synapses, batch normalisation); a small network with 25 time "
-        f'steps, batch 64, whose steps are short; "the graph alone" runs 16 of them per call. '
-        "The seconds of VGG9 include making its batches. "
-        f"Rounds: {rounds}{single}. {_where(report['machine'])}.\n",
-        table(["", "steps", "seconds", "ms per step"], rows),
-        "All: `python -m benchmarks.fit --data-dir FOLDER --output FILE`\n",
-    ]
-
-
 def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
     """The sections that were measured; `folder` is that of the page."""
     parts, settings = [], data["settings"]
@@ -204,24 +152,7 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
             )
             parts.append(normalized_table(results, network, steps, batch))
         parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")
-    if "growth" in measured:
-        parts.append("## Against batch and width\n")
-        parts += [growth_table(results, "seconds"), growth_table(results, "GB")]
-        parts.append("All: `python -m benchmarks.run --section growth --output PAGE`\n")
-    if data.get("streaming"):
-        parts.append("## One step of one sample\n")
-        parts.append(
-            "The packaged networks, one time step at batch size 1, state in and out; each runtime with its default "
-            "number of threads; median, with the 10th to 90th percentile in brackets.\n"
-        )
-        parts.append(streaming_table(data["streaming"]))
-        parts.append("All: `python -m benchmarks.run --section streaming --output PAGE`\n")
-    for file, section in (
-        ("time_to_accuracy.json", time_to_accuracy),
-        ("time_to_accuracy_2.json", on_another_processor),
-        ("tuned_steps.json", tuned_steps),
-        ("fit.json", fit),
-    ):
+    for file, section in (("time_to_accuracy.json", time_to_accuracy), ("tuned_steps.json", tuned_steps)):
         if (folder / file).exists():
             parts += section(json.loads((folder / file).read_text()))
     return parts

@@ -45,7 +45,7 @@ LIMITS = """## Limits
 
 
 def page_text(data: dict[str, Any], pictures: tuple[str, str], folder: Path) -> str:
-    """The page as Markdown, with pictures of steps and of growth; `folder` may hold results of other benchmarks."""
+    """The page as Markdown, with pictures of steps and against T; `folder` may hold results of other benchmarks."""
     results, machine = Results(data), data["machine"]
     tuned = _report(folder / "tuned_steps.json")
     parts = [

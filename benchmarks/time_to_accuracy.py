@@ -34,7 +34,7 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.case import peak_rss
-from benchmarks.results import ROOT, refuse_in_docs, write
+from benchmarks.results import ROOT, write
 
 LIBRARIES = {"ours": "ours_vgg9", "spikingjelly": "peers.vgg9", "snntorch": "peers.vgg9"}
 PRECISIONS = ("bf16", "fp32")
@@ -209,8 +209,6 @@ def main() -> None:
     settings = {"epochs": args.epochs, "targets": args.targets, "batch": BATCH, "quick": args.quick, "turns": True}
     here = machine.describe()
     report = {"machine": here, "settings": settings, "run": uuid.uuid4().hex[:8], "cases": []}
-    if args.quick:
-        refuse_in_docs(parser, output, "--quick measures a few images only")
     if output.exists() and not args.quick:
         report = json.loads(output.read_text())
         if report["settings"] != settings:

@@ -1,4 +1,4 @@
-"""What `benchmarks.run` measures, and what it does not replace."""
+"""What `benchmarks.run` measures, and what the pages say of it."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from benchmarks import case, fit, gpu, report, run, sections, time_to_accuracy, tuned_steps
-from benchmarks.registry import CASES, GROWTH, SWEEP
+from benchmarks import case, gpu, report, run, sections, time_to_accuracy, tuned_steps
+from benchmarks.registry import CASES, SWEEP
 from benchmarks.results import Results
 from tests.pages import ROOT
 
@@ -49,25 +49,12 @@ def test_only_a_benchmark_hides_the_gpus(monkeypatch):
     seen = "import os, examples.experiments.reproduce, docs.build.figures; print(os.environ['CUDA_VISIBLE_DEVICES'])"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert subprocess.check_output([sys.executable, "-c", seen], cwd=ROOT, text=True) == "0\n"
-    for module in (case, fit, time_to_accuracy):
+    for module in (case, time_to_accuracy):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
         monkeypatch.setattr(sys, "argv", ["benchmark", "--help"])
         with pytest.raises(SystemExit):
             module.main()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-
-
-@pytest.mark.parametrize(
-    "module, smaller", [(run, "--quick"), (time_to_accuracy, "--quick"), (fit, "--steps=5"), (tuned_steps, "--quick")]
-)
-def test_a_smaller_measurement_replaces_no_figures(module, smaller, monkeypatch, capsys):
-    output = ROOT / "docs" / "build" / ".." / "benchmarks.json"
-    before = output.read_bytes()
-    monkeypatch.setattr(sys, "argv", ["benchmark", smaller, "--output", str(output)])
-    with pytest.raises(SystemExit):
-        module.main()
-    assert f"{smaller.split('=')[0]} measures" in (said := capsys.readouterr().err) and "another --output" in said
-    assert output.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -106,11 +93,9 @@ def test_steps_of_tuned_peers_beside_ours(monkeypatch, tmp_path):
 
 
 def test_sizes_of_the_main_tables_are_measured_once():
-    settings = run.Settings(
-        main=(("vgg9", 100, 16),), sweep=(("vgg9", 16),), sweep_steps=(25, 100), growth=(("vgg9", 100, 16),)
-    )
+    settings = run.Settings(main=(("vgg9", 100, 16),), sweep=(("vgg9", 16),), sweep_steps=(25, 100))
     alone = list(run.once(settings, ()))
-    assert len(alone) == 2 * len(SWEEP) + len(GROWTH)
+    assert len(alone) == 2 * len(SWEEP)
     main = {(name, "vgg9", 100, 16, "train") for name in SWEEP}
     beside = list(run.once(settings, main))
     assert {(job.section, job.steps) for job in beside} == {("sweep", 25)} and len(beside) == len(SWEEP)
@@ -120,7 +105,7 @@ def test_sizes_of_the_main_tables_are_measured_once():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 def test_the_dense_program_beside_the_c_export_computes_the_ann(tmp_path):
-    pytest.importorskip("onnxruntime", reason="needs the packages of the extra `export`")
+    pytest.importorskip("ai_edge_litert", reason="needs the packages of the extra `export`")
     from benchmarks import microcontroller
 
     layers = {"stages": [(4, 3), "pool"], "dense_units": [6], "num_steps": 5, "seed": 0}

@@ -14,9 +14,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from docs.build import conversion_page
 from examples.experiments import (
-    calibrate_vgg9,
     compare,
-    compare_gradients,
     convert,
     convert_applications,
     deep_residual,
@@ -28,10 +26,10 @@ from examples.experiments import (
 from examples.experiments.ports import __main__ as ports
 from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
 from examples.experiments.ports.data import load
+from examples.experiments.recipes import recipe
 from examples.experiments.report import command, wilson_interval
 from examples.experiments.rounded import RoundedReLU, rounded_counterpart
 from tests.networks import made_up_images
-from tests.pages import ROOT
 
 FILES = ["checkpoint", "curve.csv", "model.keras", "recipe.json", "report.json", "tensorboard"]
 
@@ -172,44 +170,45 @@ def test_the_command_of_the_report_names_no_folder():
     )
 
 
+def test_the_ann_of_the_comparison_learns_by_cross_entropy():
+    direct, deep = recipe("lenet", "mnist"), recipe("vgg9", "cifar10")
+    chosen = compare.ann_recipe(direct)
+    assert (direct.loss, chosen.loss, chosen.optimizer, chosen.epochs) == ("squared", "cross_entropy", "adam", 6)
+    assert compare.ann_recipe(deep) == deep
+
+
 @pytest.mark.slow
-def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path):
-    options = (
-        "--network lenet --dataset mnist --ann-epochs 1 --ann-batch-size 8 --converted-steps 6 --hybrid-steps 3 "
-        "--hybrid-batch-size 8 --samples 8 --batch-size 4 --verbose 0 --data-note few "
-        f"--direct {tmp_path}/direct/model.keras --output {tmp_path}"
-    ).split()
-    reproduce.main(
-        f"--network lenet --dataset mnist --epochs 1 --num-steps 5 --test-steps 4 --batch-size 8 --kappa 8 --verbose 0 "
-        f"--output {tmp_path}/direct".split()
+def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path, monkeypatch):
+    chosen = dataclasses.replace(
+        recipe("lenet", "mnist"), loss="cross_entropy", epochs=1, batch_size=8, test_steps=4, kappa=8
     )
+    direct = chosen.build((12, 12, 1), 10, chosen.test_steps, seed=0)
+    monkeypatch.setattr(compare, "packaged", lambda args: (direct, chosen))
+    for name, value in {"HYBRID_STEPS": 3, "HYBRID_BATCH_SIZE": 8}.items():
+        monkeypatch.setattr(compare, name, value)
+    options = f"--converted-steps 6 --samples 8 --batch-size 4 --verbose 0 --output {tmp_path}".split()
     report = compare.main(options)
     full = {row["network"]: row for row in report["rows"] if row["at"] == "full length"}
     assert list(full) == ["ANN", "converted", "direct", "hybrid"]
     assert [full[name]["steps"] for name in full] == [1, 6, 4, 3]
-    assert report["samples"] == 8 and report["note"] == "few" and report["direct_recipe"]["kappa"] == 8
+    assert report["samples"] == 8 and report["direct_recipe"]["kappa"] == 8
     assert len(report["curves"]["converted"]) == 6 and len(report["early_exit"]["direct"]) == 5
-    assert "--direct MODEL" in report["command"] and str(tmp_path) not in report["command"]
+    assert str(tmp_path) not in report["command"]
     assert json.loads((tmp_path / "comparison.json").read_text()) == json.loads(json.dumps(report))
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
     again = {row["network"]: row for row in compare.main(options)["rows"] if row["at"] == "full length"}
     for name in ("ANN", "converted", "hybrid"):  # nothing is trained anew, nothing random is in them
         assert again[name] == full[name]
-    with pytest.raises(SystemExit, match="ann.keras was made with other settings"):
-        compare.main([*options, "--ann-epochs", "2"])
-    with pytest.raises(SystemExit, match="report.json is of lenet on mnist, not of vgg7 on mnist"):
-        compare.main([*options, "--network", "vgg7"])
-    with pytest.raises(SystemExit):
-        compare.main(["--direct", str(tmp_path / "nowhere.keras"), "--output", str(tmp_path)])
+    with pytest.raises(SystemExit, match="hybrid.keras was made with other settings"):
+        compare.main([*options, "--initial-membrane", "0.25"])
 
 
 @pytest.mark.slow
 def test_conversion_curves(few_images, tmp_path):
-    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --hybrid-steps 3 --samples 6 --verbose 0"
+    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --samples 6 --verbose 0"
     report = convert.main([*options.split(), "--output", str(tmp_path)])
-    *names, hybrid = report["curves"]
-    assert names == list(convert.METHODS) and hybrid.endswith("then trained for 3 steps")
-    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4, 3]
+    assert list(report["curves"]) == list(convert.METHODS)
+    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4]
     assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
 
 
@@ -316,42 +315,14 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
 
 
 @pytest.mark.parametrize("main, arguments, match", [
-    (compare_gradients.main, ["--seeds", "1", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "50", "--output", str(ROOT / "docs/new.json")], "give another --output than"),
-    (calibrate_vgg9.main, ["--steps", "20", "--output", "runs.json"], "must be a multiple of 50. Received: 20"),
-    (convert.main, ["--hybrid-epochs", "3"], "give --hybrid-steps, too"),
+    (compare.main, ["--network", "vgg7"], "no weights of vgg7 on mnist"),
     (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
 ])  # fmt: skip
-def test_what_would_be_lost_or_ignored_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_done_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         main(arguments)
     assert match in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-def small_vgg(input_shape, classes, **kwargs):
-    """As silent as VGG9, by weights so small."""
-    return ksbp.models.spiking_vgg(
-        input_shape, classes, [(8, 3), "pool", (16, 3)], [32], kappa=0.5, **{"preset": "paper", **kwargs}
-    )
-
-
-@pytest.mark.slow
-def test_calibrate_vgg9(monkeypatch, tmp_path):
-    monkeypatch.setattr(ksbp.models, "spiking_vgg9", small_vgg)
-    rng = np.random.default_rng(0)
-    split = rng.integers(0, 256, (64, 8, 8, 3), "uint8"), rng.integers(0, 10, 64).astype("int32")
-    images = ksbp.datasets.ImageSet("cifar10", split, split, mean=(0.5,) * 3, scale=(0.5,) * 3, classes=10)
-    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, data_dir: images)
-    for name, value in {"NUM_STEPS": 8, "PART": 1, "BATCH_SIZE": 16}.items():
-        monkeypatch.setattr(calibrate_vgg9, name, value)
-    with pytest.warns(RuntimeWarning, match="Layer 'fc1' is silent"):
-        calibrate_vgg9.main(["--steps", "2", "--output", str(tmp_path / "runs.json")])
-    page = calibrate_vgg9.section(json.loads((tmp_path / "runs.json").read_text()))
-    assert "| not calibrated, before | 0." in page and "| calibrated, after | 0." in page
-    silent, speaking = json.loads((tmp_path / "runs.json").read_text())
-    assert silent["rates_before"]["fc1"] < 0.01 and 0.05 < speaking["rates_before"]["fc1"] < 0.2
-    assert len(speaking["accuracy"]) == 2
 
 
 @pytest.mark.slow

@@ -48,9 +48,7 @@ MADE = {
     "results.md": lambda: results_page.page(
         runs_page.load(DOCS / "results"), comparison_section.load(DOCS / "comparison")
     ),
-    "log/runs.md": lambda: runs_page.page(
-        runs_page.load(DOCS / "results"), "../images/learning_curves.png", reports_in("conversion")
-    ),
+    "log/runs.md": lambda: runs_page.page(runs_page.load(DOCS / "results"), "../images/learning_curves.png"),
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
     "log/conversion.md": lambda: conversion_page.page(

@@ -21,5 +21,6 @@ def replaced(page: str, maker: str, block: str) -> str:
 
 
 def command_of(report: dict) -> str:
-    """The command that made a report, by the name that it has today."""
-    return re.sub(r"^python -m examples\.(?!experiments\.)", "python -m examples.experiments.", report["command"])
+    """The command that made a report, by the name that it has today and without an option that is the only way now."""
+    named = re.sub(r"^python -m examples\.(?!experiments\.)", "python -m examples.experiments.", report["command"])
+    return named.replace(" --packaged", "")

@@ -65,14 +65,13 @@ def page(reports: list[tuple[dict, str]]) -> str:
 
 def _lines(report: dict, remarks: str) -> list[str]:
     """The section on one report as lines of Markdown."""
-    note = f" ({report['note']})" if report["note"] else ""
     machine = report["machine"]
     return [
         f"## {TITLES[report['network']]} on {TITLES[report['dataset']]}: ANN, converted, direct, hybrid",
         "",
         f"`{command_of(report)}`",
         "",
-        f"{report['samples']:,} test images{note}, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
+        f"{report['samples']:,} test images, seed {report['seed']}; TensorFlow {machine['tensorflow']}, Keras "
         f"{machine['keras']}.{_trainings(report)}",
         "",
         f"![Accuracy against time steps, and energy](../images/comparison-{name(report)}.png)",

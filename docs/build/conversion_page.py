@@ -37,10 +37,9 @@ SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# Log of conversion
 
 The accuracy of networks that [`convert_to_snn`](../howto/convert.md) made from trained ANNs, against the number of time
-steps: constant current as input, integrate-and-fire neurons, three ways of balancing thresholds and resetting; one
-network also after further training with spike-based backpropagation (hybrid). Then [few time steps](#few-time-steps)
-and [networks of Keras Applications](#networks-of-keras-applications). Made by `python -m docs.build.conversion_page`
-from the reports in `docs/conversion/`.
+steps: constant current as input, integrate-and-fire neurons, three ways of balancing thresholds and resetting. Then
+[few time steps](#few-time-steps) and [networks of Keras Applications](#networks-of-keras-applications). Made by
+`python -m docs.build.conversion_page` from the reports in `docs/conversion/`.
 """
 FEW_STEPS = """## Few time steps
 
@@ -78,17 +77,6 @@ def load(folder: Path) -> list[dict]:
 def title(report: dict, networks: dict[str, str] = NETWORKS) -> str:
     network = networks.get(report["network"]) or TITLES[report["network"]]
     return f"{network} on {TITLES[report['dataset']]}"
-
-
-def hybrids(reports: list[dict]) -> list[str]:
-    """A line of Markdown with the accuracy of each network trained further after conversion."""
-    return [
-        f"* {title(report)}: **{100 * rows[-1]['accuracy']:.2f} %** of {report['samples']:,} test images in "
-        f"{len(rows)} time steps{f'; {note}' if (note := report['note']) else ''} (`{command_of(report)}`)."
-        for report in reports
-        for name, rows in report["curves"].items()
-        if "trained" in name
-    ]
 
 
 def few_steps(reports: list[dict]) -> list[str]:

@@ -15,22 +15,21 @@ from pathlib import Path
 from benchmarks.registry import CASES, MAIN, PEER, TRAIN, TUNED
 from benchmarks.results import Results
 from docs.build.blocks import replaced
+from docs.build.comparison_section import WITH_MEMORY
 from docs.build.results_page import REPORTED
 from docs.build.titles import TITLES
 from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.models import model_card
 
 ROOT = Path(__file__).parents[2]
-#: Each page, and the path from it to the documentation folder.
-PAGES = {"README.md": "docs/"}
+PAGE = ROOT / "README.md"
 MAKER = "python -m docs.build.figures"
 NETWORK, STEPS, BATCH = "vgg9", 100, 16  # of the training step
 FEW_STEPS, PRECISION = 4, "bf16"  # of the training step with batch normalisation
-CACHES = {"8 KiB": 5.0, "1 MiB": 50.0}  # pJ for 32 bits
 
 
-def table(docs: str) -> str:
-    """The table as Markdown; `docs` is the path to the documentation folder."""
+def table() -> str:
+    """The table as Markdown."""
     results = Results(report("benchmarks"))
     longest = results.settings["sweep_steps"][-1]
     size = f"{TITLES[NETWORK]}, T = {STEPS}"
@@ -47,8 +46,8 @@ def table(docs: str) -> str:
         (f"Training step ({few})", *training_step_with_few_steps()),
         (f"Memory of a training step ({size})", gigabytes(STEPS), least_memory(results)),
         (f"The same with T = {longest}", gigabytes(longest), memory_of_untuned(results, longest)),
-        ("Energy of a CIFAR-10 image, arithmetic", *energy("vgg9-cifar10", {"": 0.0})),
-        ("The same, with memory accesses", *energy("vgg9-cifar10", CACHES)),
+        ("Energy of a CIFAR-10 image, arithmetic", *energy("vgg9-cifar10", {"": Costs.FLOAT32_45NM})),
+        ("The same, with memory accesses", *energy("vgg9-cifar10", WITH_MEMORY)),
     ]
     lines = ["| | this library | for comparison |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
@@ -122,28 +121,25 @@ def of_network(name: str, network: str, at: str) -> dict:
     return row
 
 
-def energy(name: str, accesses: dict[str, float]) -> tuple[str, str]:
-    """Microjoules of the directly trained network at equal accuracy and of the ANN, at each cost of an access."""
+def energy(name: str, prices: dict[str, Costs]) -> tuple[str, str]:
+    """Microjoules of the directly trained network at equal accuracy and of the ANN, by the cache of each price."""
 
     def shown(row: dict, of: str) -> str:
         found = (
-            f"{getattr(Costs(memory_access=cost), of)(row['accumulates'], row['macs']) / 1e6:,.0f} µJ"
-            + f" ({cache} cache)" * bool(cache)
-            for cache, cost in accesses.items()
+            f"{getattr(costs, of)(row['accumulates'], row['macs']) / 1e6:,.0f} µJ" + f" ({cache} cache)" * bool(cache)
+            for cache, costs in prices.items()
         )
         return ", ".join(found)
 
     direct, ann = of_network(name, "direct", "equal accuracy"), of_network(name, "ANN", "full length")
-    if len(accesses) > 1:
+    if len(prices) > 1:
         return shown(direct, "of"), shown(ann, "of_ann")
     return f"{shown(direct, 'of')} (T = {direct['steps']})", f"{shown(ann, 'of_ann')} (itself as an ANN)"
 
 
 def main() -> None:
-    for name, docs in PAGES.items():
-        path = ROOT / name
-        path.write_text(replaced(path.read_text(), MAKER, table(docs)))
-        print(name)
+    PAGE.write_text(replaced(PAGE.read_text(), MAKER, table()))
+    print(PAGE.name)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ from docs.build.titles import TITLES
 from examples.experiments.ports.__main__ import PORTS
 
 OPTIONS = {
-    ("start", "keras"): "Keras' initial values",
-    ("adam", "keras"): "Keras' Adam",
-    ("reset_delay", False): "`LIFCell`'s reset",
     ("readout", True): "`ReadoutCell` as output",
     ("layers", True): "layers on sequences",
 }

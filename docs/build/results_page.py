@@ -3,7 +3,7 @@
 python -m docs.build.results_page [--reports docs/results] [--output docs/results.md]
 
 Every figure comes from a report (a JSON file): those of `examples.experiments.reproduce` in `docs/results`, those of
-`examples.experiments.compare` in `docs/comparison`, those of `examples.experiments.convert` in `docs/conversion`.
+`examples.experiments.compare` in `docs/comparison`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from benchmarks.markdown import table
-from docs.build import comparison_section, conversion_page, runs_page
+from docs.build import comparison_section, runs_page
 from docs.build.runs_page import REPORTED
 from docs.build.titles import TITLES
 
@@ -132,7 +132,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reports", type=Path, default=Path("docs/results"))
     parser.add_argument("--comparisons", type=Path, default=Path("docs/comparison"))
-    parser.add_argument("--conversions", type=Path, default=Path("docs/conversion"))
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args(arguments)
     reports, comparisons = runs_page.load(args.reports), comparison_section.load(args.comparisons)
@@ -142,8 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     for report, _ in comparisons:
         comparison_section.draw(report, images / f"comparison-{comparison_section.name(report)}.png")
     args.output.write_text(page(reports, comparisons))
-    conversions = conversion_page.load(args.conversions)
-    (log / "runs.md").write_text(runs_page.page(reports, "../images/learning_curves.png", conversions))
+    (log / "runs.md").write_text(runs_page.page(reports, "../images/learning_curves.png"))
     (log / "comparison.md").write_text(comparison_section.page(comparisons))
     print(args.output, log / "runs.md", log / "comparison.md")
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from benchmarks.plotting import plt
-from docs.build import comparison_section, conversion_page
+from docs.build import comparison_section
 from docs.build.blocks import command_of
 from docs.build.titles import TITLES
 from examples.experiments.recipes import PAPER
@@ -80,7 +80,7 @@ def load(folder: Path) -> list[dict]:
     return sorted(reports, key=place)
 
 
-def page(reports: list[dict], picture: str, conversions: list[dict] = ()) -> str:
+def page(reports: list[dict], picture: str) -> str:
     """The page as Markdown."""
     lines = [
         INTRO,
@@ -101,14 +101,6 @@ def page(reports: list[dict], picture: str, conversions: list[dict] = ()) -> str
             f"| {len(report['curve'])} of {epochs} | {duration(report['training_seconds'])} |"
         )
     lines += ["", f"![Training accuracy after each epoch]({picture})", ""]
-    if conversion_page.hybrids(conversions):
-        lines += [
-            "Hybrid training: an ANN is trained first, converted, then trained further with spike-based "
-            "backpropagation ([log](conversion.md)):",
-            "",
-            *conversion_page.hybrids(conversions),
-            "",
-        ]
     for report in reports:
         lines += _run(report)
     return "\n".join(lines).rstrip() + "\n"
@@ -129,7 +121,6 @@ def rule(recipe: dict) -> str:
     added = {
         "batch normalisation": recipe.get("normalization"),
         f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate") and not bounded,
-        "rate penalty": recipe.get("rate_penalty"),
     }
     return ", ".join(["bounded" if bounded else recipe["gradient"], *(name for name, used in added.items() if used)])
 

@@ -3,9 +3,8 @@
 python -m docs.build.studies_page
 
 `docs/training/half_width.json` is made by `examples.experiments.half_width --table FILE`, and so are
-`deep_residual.json`, `rounding.json` and `speech.json`;
-`docs/training/few_steps/*.json` are reports of `examples.experiments.reproduce`, `docs/calibration.json`,
-`docs/gradients.json` and `docs/ports.json` of `calibrate_vgg9`, `compare_gradients` and `ports`.
+`deep_residual.json`, `rounding.json` and `speech.json`; `docs/gradients.json` and `docs/ports.json` by
+`compare_gradients` and `ports`.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from typing import Any
 
 from benchmarks.markdown import table
 from docs.build import ports_page
-from docs.build.blocks import command_of
-from examples.experiments import calibrate_vgg9, compare_gradients
+from examples.experiments import compare_gradients
 from examples.experiments.machine import made_with
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +52,6 @@ that this comparison does not separate: spikes have a time, and the gradient is 
 threshold gains 4 points of training accuracy. In ResNet20 by its whole recipe it leads mostly at the start: training
 accuracy 63.4 against 59.4 % after 4 epochs, 85.9 against 85.4 % after 20 ([log of runs](runs.md)).
 """
-FEW_STEPS = """## Few time steps, with a constant current
-
-LeNet on Fashion-MNIST, T = 8, one epoch of 55,000 images, accuracy on the other 5,000; one seed.
-"""
-CALIBRATED = """## A deep network, calibrated
-"""
 GRADIENTS = """## `accumulated` and `bptt` compared, without a surrogate
 """
 PORTS = """## Ports of snnTorch and SpikingJelly
@@ -71,12 +63,6 @@ SPEECH = """## Spoken digits
 `python -m examples.experiments.speech --table FILE --data-dir FOLDER`: accuracy on the 250 test recordings, seeds 0 to
 2; on all recordings of a speaker whom the training did not hear, seed 0. Energy of a test recording: arithmetic alone.
 """
-#: What differs between the trainings with few time steps.
-TITLES = {
-    "accumulated": "`accumulated`",
-    "bounded": "`bounded`",
-    "rate_penalty": "`bounded` with `FiringRate(0.25, strength=10)`",
-}
 
 
 def short_trainings(name: str) -> str:
@@ -105,26 +91,6 @@ def _mean(row: dict[str, Any], *keys: str) -> float | None:
     """The mean over the trainings of a row of the sum of these counts; None for networks without neurons."""
     found = [sum(training[key] for key in keys) for training in row["trainings"] if keys[0] in training]
     return sum(found) / len(found) if found else None
-
-
-def few_steps() -> str:
-    """One epoch of LeNet on Fashion-MNIST with 8 time steps, by derivative."""
-    reports = {name: json.loads((REPORTS / f"few_steps/{name}.json").read_text()) for name in TITLES}
-    rows = []
-    for name, report in reports.items():
-        per_neuron, steps = report["test"]["spikes_per_neuron"], report["recipe"]["test_steps"]
-        shown = ", ".join(f"{per_neuron[layer] / steps:.2f}" for layer in ("conv1", "conv2", "fc1"))
-        rows.append([TITLES[name], f"{100 * report['test']['accuracy']:.1f} %", shown])
-    commands = "\n".join(
-        [
-            "Each with an `--output` of its own:\n",
-            "```text",
-            *(command_of(report) for report in reports.values()),
-            "```",
-        ]
-    )
-    text = table(["`gradient`", "accuracy", "fraction of steps at which conv1, conv2, fc1 fire"], rows)
-    return f"{text}\n{commands}\n\n{made_with(report['machine'] for report in reports.values())}."
 
 
 def speech(rows: list[dict[str, Any]]) -> str:
@@ -156,8 +122,6 @@ def page() -> str:
         DEEP_RESIDUAL: short_trainings("deep_residual"),
         ROUNDING: short_trainings("rounding"),
         SPEECH: speech(report("training/speech")),
-        FEW_STEPS: few_steps(),
-        CALIBRATED: calibrate_vgg9.section(report("calibration")),
         GRADIENTS: compare_gradients.section(report("gradients")),
         PORTS: ports_page.section(report("ports")),
     }

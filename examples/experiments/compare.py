@@ -1,15 +1,13 @@
 """The paper's comparison: an ANN, the spiking network converted from it, one trained directly, and a hybrid of both.
 
-python -m examples.experiments.compare --network lenet --dataset mnist [--direct model.keras] [...]
-python -m examples.experiments.compare --network vgg9 --dataset cifar10 --packaged [...]
+python -m examples.experiments.compare --network lenet --dataset mnist [...]
+python -m examples.experiments.compare --network vgg9 --dataset cifar10 [...]
 
 * ANN: the same network with ReLU, trained with the recipe of the direct network if its loss is cross-entropy, for as
   many epochs; otherwise with Adam and cross-entropy;
 * converted: the ANN's weights, integrate-and-fire neurons, balanced thresholds, no training;
-* direct: trained with spike-based backpropagation: a given network, the packaged weights (`--packaged`), or a network
-  that `examples.experiments.reproduce` trains;
-* hybrid: converted for few time steps (and calibrated, where a deep network would be silent with so few), then trained
-  with spike-based backpropagation for about one epoch.
+* direct: trained with spike-based backpropagation: the packaged weights;
+* hybrid: converted for few time steps, then trained with spike-based backpropagation for an epoch.
 
 Writes `comparison.json` and `comparison.png` to the output folder, and saves trained networks and test results there:
 the same command resumes after an interruption.
@@ -20,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import pickle
 from pathlib import Path
 
@@ -29,9 +26,8 @@ import keras
 import keras_spiking_bp as ksbp
 from benchmarks.plotting import plt
 from examples import PROGRESS
-from examples.experiments import reproduce
 from examples.experiments.machine import machine
-from examples.experiments.recipes import Recipe, recipe
+from examples.experiments.recipes import Recipe
 from examples.experiments.report import command, write
 from examples.experiments.training import trained
 from keras_spiking_bp.analysis.run import Run
@@ -39,53 +35,32 @@ from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.gradients.surrogates import NAMES
 from keras_spiking_bp.models.pretrained import PRETRAINED
 
+HYBRID_STEPS, HYBRID_BATCH_SIZE, HYBRID_LEARNING_RATE = 10, 64, 1e-4
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", default="lenet")
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--direct", type=Path, help="the directly trained network (default: train it)")
-    parser.add_argument("--direct-report", type=Path, help="its report.json, if not trained with the fast recipe")
-    parser.add_argument("--packaged", action="store_true", help="use the packaged weights as the direct network")
     parser.add_argument(
         "--direct-steps",
         type=int,
-        help="its time steps (default: `test_steps`); statistics of batch normalisation stay",
+        help="of the direct network (default: `test_steps`); statistics of batch normalisation stay",
     )
-    parser.add_argument("--ann-epochs", type=int, help="default: those of the direct network, or 6 with Adam")
-    parser.add_argument("--ann-batch-size", type=int)
     parser.add_argument("--converted-steps", type=int, default=100)
-    parser.add_argument("--percentile", type=float, default=99.9)
     parser.add_argument("--initial-membrane", type=float, default=0.0, help="of both converted networks")
     parser.add_argument("--calibrate-biases", action="store_true", help="of both converted networks")
-    parser.add_argument("--hybrid-steps", type=int, default=10)
-    parser.add_argument("--hybrid-percentile", type=float, default=99.9)
-    parser.add_argument("--hybrid-firing-rate", type=float, help="calibrate each layer to this rate before training")
     parser.add_argument("--hybrid-surrogate", choices=NAMES, help="without: the paper's derivative")
-    parser.add_argument("--hybrid-epochs", type=int, default=1)
-    parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
-    parser.add_argument("--hybrid-batch-size", type=int, default=64)
     parser.add_argument("--hybrid-augment", action="store_true", help="random crops and flips for the hybrid, too")
     parser.add_argument("--samples", type=int, help="test samples (default: all)")
     parser.add_argument("--batch-size", type=int, default=100, help="for testing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--data-note", default="")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
-    if args.direct is not None and not args.direct.exists():
-        parser.error(f"--direct: there is no {args.direct}")
-    if args.direct_report is not None and not args.direct_report.exists():
-        parser.error(f"--direct-report: there is no {args.direct_report}")
-    if args.direct_report is not None and args.direct is None:
-        parser.error("--direct-report: it is the report of --direct, which must be given too")
-    if args.packaged and (args.direct or args.direct_report):
-        parser.error("--packaged: the network of the package, or --direct another one")
-    if args.packaged and (
-        args.dataset not in PRETRAINED or ksbp.models.model_card(args.dataset)["network"] != args.network
-    ):
-        parser.error(f"--packaged: the package has no weights of {args.network} on {args.dataset}")
+    if args.dataset not in PRETRAINED or ksbp.models.model_card(args.dataset)["network"] != args.network:
+        parser.error(f"The package has no weights of {args.network} on {args.dataset}")
     args.output = args.output or Path("checkpoints") / f"compare-{args.network}-{args.dataset}"
     return args
 
@@ -96,41 +71,14 @@ def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
     return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
 
 
-def direct(data, args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
-    """The network trained by `examples.experiments.reproduce`, with its test time steps, and its recipe."""
-    path = args.direct or args.output / "direct" / "model.keras"
-    if not path.exists():
-        options = ["--network", args.network, "--dataset", args.dataset, "--output", str(path.parent)]
-        options += ["--seed", str(args.seed), "--data-note", args.data_note, "--verbose", str(args.verbose)]
-        reproduce.main(options + (["--data-dir", args.data_dir] if args.data_dir else []))
-    report = args.direct_report or path.parent / "report.json"
-    if report.exists():
-        chosen = Recipe.from_dict(json.loads(report.read_text())["recipe"])
-        if (chosen.network, chosen.dataset) != (args.network, args.dataset):
-            raise SystemExit(
-                f"{report} is of {chosen.network} on {chosen.dataset}, not of {args.network} on {args.dataset}: "
-                "give --network and --dataset"
-            )
-    else:
-        chosen = recipe(args.network, args.dataset)
-    in_float32 = dataclasses.replace(chosen, policy=None)  # as the others
-    model = in_float32.build(data.input_shape, data.classes, args.direct_steps or chosen.test_steps, args.seed)
-    model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-    return model, chosen
-
-
-def ann_recipe(chosen: Recipe, args: argparse.Namespace) -> Recipe:
+def ann_recipe(chosen: Recipe) -> Recipe:
     """The direct recipe if its loss is cross-entropy, else Adam and cross-entropy."""
-    if chosen.loss != "cross_entropy":
-        chosen = dataclasses.replace(
-            chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
-            epochs=6, batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
-        )  # fmt: skip
-    epochs = chosen.epochs if args.ann_epochs is None else args.ann_epochs
-    restart = tuple(epoch for epoch in chosen.restart if epoch < epochs)
+    if chosen.loss == "cross_entropy":
+        return chosen
     return dataclasses.replace(
-        chosen, epochs=epochs, restart=restart, batch_size=args.ann_batch_size or chosen.batch_size
-    )
+        chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
+        epochs=6, batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
+    )  # fmt: skip
 
 
 def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> Run:
@@ -158,8 +106,8 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     sample = data.normalised(data.train[0][:500])
 
-    by_spikes, chosen = packaged(args) if args.packaged else direct(data, args)
-    of_ann = ann_recipe(chosen, args)
+    by_spikes, chosen = packaged(args)
+    of_ann = ann_recipe(chosen)
 
     def counterpart(recipe: Recipe) -> keras.Model:
         return ksbp.ann_counterpart(recipe.build(data.input_shape, data.classes, 1, args.seed))
@@ -171,18 +119,12 @@ def main(arguments: list[str] | None = None) -> dict:
     ann = counterpart(dataclasses.replace(chosen, policy=None))  # tested in float32, as the others
     ann.set_weights(learned.get_weights())
     few = {"initial_membrane": args.initial_membrane, "calibrate_biases": args.calibrate_biases}
-    start = ksbp.convert_to_snn(
-        ann, sample, args.hybrid_steps, percentile=args.hybrid_percentile, surrogate=args.hybrid_surrogate, **few
-    )
-    if args.hybrid_firing_rate is not None:
-        ksbp.calibrate(start, sample[:32], args.hybrid_firing_rate, output_std=1.5, verbose=args.verbose)
+    start = ksbp.convert_to_snn(ann, sample, HYBRID_STEPS, surrogate=args.hybrid_surrogate, **few)
     mixed = trained(
-        start, data, args.hybrid_epochs, args.output / "hybrid.keras", args.hybrid_augment, args.hybrid_batch_size,
-        args.hybrid_learning_rate, args.seed, args.verbose,
-        note=f"{args.hybrid_steps} steps, percentile {args.hybrid_percentile}, rate {args.hybrid_firing_rate}, "
-        f"{args.hybrid_surrogate}, {few}, ANN by {of_ann}",
+        start, data, 1, args.output / "hybrid.keras", args.hybrid_augment, HYBRID_BATCH_SIZE, HYBRID_LEARNING_RATE,
+        args.seed, args.verbose, note=f"{args.hybrid_surrogate}, {few}, ANN by {of_ann}",
     )  # fmt: skip
-    converted = ksbp.convert_to_snn(ann, sample, args.converted_steps, percentile=args.percentile, **few)
+    converted = ksbp.convert_to_snn(ann, sample, args.converted_steps, **few)
     spiking = {"direct": by_spikes, "hybrid": mixed, "converted": converted}
     runs = {name: tested(name, model, images, labels, args) for name, model in spiking.items()}
     networks = {"ANN": ann, **{name: runs[name] for name in ("converted", "direct", "hybrid")}}
@@ -197,7 +139,6 @@ def main(arguments: list[str] | None = None) -> dict:
         "command": command(arguments, "examples.experiments.compare"),
         "network": args.network,
         "dataset": args.dataset,
-        "note": args.data_note,
         "samples": len(images),
         "seed": args.seed,
         "direct_recipe": dataclasses.asdict(chosen),

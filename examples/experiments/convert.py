@@ -1,7 +1,5 @@
 """Accuracy after conversion against the number of time steps, for several ways of balancing thresholds.
 
-With `--hybrid-steps`, also what spike-based backpropagation recovers in few time steps (hybrid training).
-
 python -m examples.experiments.convert --network lenet --dataset mnist [--num-steps 100] [...]
 
 `lenet` is the ANN counterpart of the paper's network, `vgg_bn` a VGG with batch normalisation and max pooling. Writes
@@ -57,9 +55,6 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--epochs", type=int, default=6, help="of the ANN")
     parser.add_argument("--batch-size", type=int, default=64, help="for training")
     parser.add_argument("--num-steps", type=int, default=100)
-    parser.add_argument("--hybrid-steps", type=int, help="fine-tune with this many steps (hybrid training)")
-    parser.add_argument("--hybrid-epochs", type=int, default=1)
-    parser.add_argument("--hybrid-learning-rate", type=float, default=1e-4)
     parser.add_argument("--samples", type=int, help="test samples (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -67,9 +62,6 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--output", type=Path, default=Path("checkpoints/conversion"))
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
-    of_hybrid = ("hybrid_epochs", "hybrid_learning_rate")
-    if args.hybrid_steps is None and any(getattr(args, name) != parser.get_default(name) for name in of_hybrid):
-        parser.error("--hybrid-epochs and --hybrid-learning-rate apply to hybrid training: give --hybrid-steps, too")
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
@@ -82,16 +74,9 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     accuracy = float((ann.predict(images, verbose=args.verbose).argmax(-1) == labels).mean())
     sample = data.normalised(data.train[0][:500])
-    networks = {name: ksbp.convert_to_snn(ann, sample, args.num_steps, **how) for name, how in METHODS.items()}
-    if args.hybrid_steps:
-        name = f"percentile 99.9, then trained for {args.hybrid_steps} steps"
-        networks[name] = trained(
-            ksbp.convert_to_snn(ann, sample, args.hybrid_steps), data, args.hybrid_epochs,
-            args.output / f"{called}-hybrid.keras", False, args.batch_size, args.hybrid_learning_rate, args.seed,
-            args.verbose, note=f"{args.hybrid_steps} steps, ANN of {args.epochs} epochs",
-        )  # fmt: skip
     curves = {}
-    for name, snn in networks.items():
+    for name, how in METHODS.items():
+        snn = ksbp.convert_to_snn(ann, sample, args.num_steps, **how)
         curve = ksbp.analysis.accuracy_over_time(snn, images, labels, batch_size=100, verbose=args.verbose)
         curves[name] = curve.rows
         print(f"{name}: {curve.rows[-1]['accuracy']:.4f} after {len(curve)} steps, ANN {accuracy:.4f}", flush=True)

@@ -13,7 +13,6 @@ from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.losses import SumSquaredError
 from keras_spiking_bp.models.pretrained import encoder_from
-from keras_spiking_bp.regularizers import FiringRate
 from keras_spiking_bp.rnn.derivative import GRADIENTS
 from keras_spiking_bp.utils.validation import check_choice
 
@@ -88,9 +87,7 @@ class Recipe:
             neurons have the same.
         normalization, pooling: of the network (`models.spiking_vgg`).
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
-            or None; `output_std` requires a `firing_rate`.
-        rate_penalty: strength of the penalty that holds each channel at `firing_rate` in training
-            (`regularizers.FiringRate`); 0 for none. For a loss that is a mean: `"cross_entropy"`.
+            or None; `output_std` only with a `firing_rate`.
         encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
         scale: factor on the image in the encoder.
         augment: random crops, and flips where the data allows them.
@@ -123,7 +120,6 @@ class Recipe:
     pooling: str = "neuron"
     firing_rate: float | None = None
     output_std: float | None = None
-    rate_penalty: float = 0.0
     encoder: str = "poisson"
     scale: float = 1.0
     augment: bool = False
@@ -135,20 +131,6 @@ class Recipe:
             check_choice(name, getattr(self, name), allowed)
         if list(self.drop_epochs) != sorted({epoch for epoch in self.drop_epochs if epoch >= 1}):
             raise ValueError(f"`drop_epochs` must be rising epochs. Received: drop_epochs={self.drop_epochs!r}")
-        images, rate = self.dataset != "nmnist", self.firing_rate is not None
-        for name, needed, holds in (  # else the field would be ignored
-            ("momentum", "optimizer='sgd'", self.optimizer == "sgd"),
-            ("label_smoothing", "loss='cross_entropy'", self.loss == "cross_entropy"),
-            ("warmup", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
-            ("restart", "a cosine schedule, without `drop_epochs`", not self.drop_epochs),
-            ("encoder", "images: events are spikes already", images),
-            ("scale", "images: events are spikes already", images),
-            ("output_std", "a `firing_rate`", rate),
-            ("rate_penalty", "a `firing_rate`, and another gradient than 'bptt'", rate and self.gradient != "bptt"),
-        ):
-            value = getattr(self, name)
-            if value != _DEFAULTS[name] and not holds:
-                raise ValueError(f"`{name}` needs {needed}. Received: {name}={value!r} in {self}")
 
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
@@ -158,9 +140,6 @@ class Recipe:
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
-        penalty = None
-        if self.rate_penalty and self.firing_rate is not None:
-            penalty = FiringRate(self.firing_rate, self.rate_penalty)
         surrogate = surrogates.get(self.surrogate)
         factory = getattr(models, f"spiking_{self.network}")
         encoder = None
@@ -183,7 +162,6 @@ class Recipe:
             reset_mechanism=self.reset_mechanism,
             surrogate=surrogate and surrogate.scaled(self.threshold),
             initial_membrane=self.initial_membrane,
-            activity_regularizer=penalty,
         )
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
@@ -221,8 +199,6 @@ class Recipe:
             0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
         )
 
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
 _VGG9 = Recipe("vgg9", "cifar10", 100, 100, 16, 0.0033, 150, (70, 100, 125), dropout=0.2, augment=True, gradient="bptt")

@@ -163,7 +163,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
     changes |= {f.name: None for f in OVERRIDES if f.type == "str | None" and changes.get(f.name) == "none"}
-    if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD; `--momentum` itself is refused
+    if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD
         changes.setdefault("momentum", 0.0)
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
 

@@ -15,18 +15,6 @@ from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.training.saver import has_finite_state
 
 
-def keep_settings(beside: Path, settings: dict, of: Path) -> None:
-    """Writes the settings with which `of` is made to the file `beside`; exits if it holds other ones."""
-    if not beside.exists():
-        with written_whole(beside) as part:
-            part.write_text(json.dumps(settings))
-    elif json.loads(beside.read_text()) != settings:
-        raise SystemExit(
-            f"{of} was made with other settings, {beside.read_text()}, not {json.dumps(settings)}. Give another "
-            "--output"
-        )
-
-
 def trained(
     model: keras.Model, data: ImageSet, epochs: int, path: Path, augment: bool = False, batch_size: int = 64,
     learning_rate: float = 1e-3, seed: int = 0, verbose: int = PROGRESS, note: str = "", recipe: Recipe | None = None,
@@ -50,7 +38,15 @@ def trained(
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * batches.steps_per_epoch)
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(schedule), loss=loss, metrics=["accuracy"])
-    keep_settings(path.with_suffix(".settings.json"), settings, path)  # only those that can be trained with
+    beside = path.with_suffix(".settings.json")
+    if not beside.exists():  # not before: only settings that can be trained with
+        with written_whole(beside) as part:
+            part.write_text(json.dumps(settings))
+    elif json.loads(beside.read_text()) != settings:
+        raise SystemExit(
+            f"{path} was made with other settings, {beside.read_text()}, not {json.dumps(settings)}. Give another "
+            "--output"
+        )
     if path.exists():
         return keras.saving.load_model(path)
     ksbp.training.fit(model, batches, epochs, path.with_suffix(".checkpoint"), verbose=verbose, save_freq=500)

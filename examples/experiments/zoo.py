@@ -25,7 +25,6 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_spiking_bp as ksbp
-from benchmarks.streaming import size
 from examples.experiments.machine import machine
 from examples.experiments.report import command, wilson_interval, write
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
@@ -98,6 +97,11 @@ FORMATS: dict[str, tuple[str, Callable[[keras.Model, Path], Classifier]]] = {
     "NIR, read by this library": ("network.nir", in_nir),
     "Keras": ("network.keras", in_keras),
 }
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
 
 
 def built(dataset: str) -> keras.Model:

@@ -101,11 +101,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--verbose", type=int, default=0, help="of our trainings")
     options = parser.add_argument_group("our network")
     options.add_argument("--gradient", choices=GRADIENTS, help="default: bptt, as in the originals")
-    options.add_argument("--start", choices=["torch", "keras"], help="initial values: torch's (default), or Keras' own")
-    options.add_argument("--adam", choices=["torch", "keras"], help="whose epsilon to use (default: torch's)")
-    options.add_argument(
-        "--no-reset-delay", action="store_false", default=None, dest="reset_delay", help="LIFCell's reset"
-    )
     options.add_argument("--readout", action="store_true", default=None, help="output neurons that never fire")
     options.add_argument("--layers", action="store_true", default=None, help="Keras layers on sequences, not cells")
     both = parser.add_argument_group("both networks")
@@ -114,7 +109,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     port = PORTS[args.port]
     args.both = {name: value for name in ("num_steps", "channels") if (value := getattr(args, name)) is not None}
-    names = ("gradient", "start", "adam", "reset_delay", "readout", "layers")
+    names = ("gradient", "readout", "layers")
     args.ours = {name: value for name in names if (value := getattr(args, name)) is not None}
     for name in {**args.both, **args.ours}:
         if not any(_taken(function, {name: 0}) for function in (port.network, port.compile_model)):

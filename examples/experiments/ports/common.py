@@ -20,13 +20,8 @@ def most_spikes(y_true: Any, spikes: Any) -> Any:
     return ops.cast(predicted == ops.cast(ops.reshape(y_true, (-1,)), predicted.dtype), "float32")
 
 
-def initial(fan_in: int, start: str) -> dict[str, keras.initializers.Initializer]:
-    """The initial values of a layer: those of `nn.Linear` and `nn.Conv2d` (`"torch"`), or Keras' own (`"keras"`).
-
-    Torch draws weights and biases uniformly from -1 / sqrt(fan_in) to 1 / sqrt(fan_in).
-    """
-    if start == "keras":
-        return {}
+def initial(fan_in: int) -> dict[str, keras.initializers.Initializer]:
+    """The initial values of `nn.Linear` and `nn.Conv2d`: uniformly from -1 / sqrt(fan_in) to 1 / sqrt(fan_in)."""
     limit = fan_in**-0.5
     return {
         "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
@@ -51,8 +46,3 @@ class TorchAdam(keras.optimizers.Adam):
         self.epsilon = given * ops.sqrt(1.0 - ops.power(ops.cast(self.beta_2, variable.dtype), step))
         super().update_step(gradient, variable, learning_rate)
         self.epsilon = given
-
-
-def adam(learning_rate: float, kind: str) -> keras.optimizers.Adam:
-    """`TorchAdam`, or (`"keras"`) Keras' Adam with its default epsilon of 1e-7."""
-    return TorchAdam(learning_rate) if kind == "torch" else keras.optimizers.Adam(learning_rate)

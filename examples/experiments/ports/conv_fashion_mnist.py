@@ -27,7 +27,6 @@ def network(
     num_steps: int = NUM_STEPS,
     beta: float = 1.0,
     threshold: float = 1.0,
-    start: str = "torch",
     layers: bool = False,
     gradient: str = "bptt",
 ) -> keras.Model:
@@ -39,12 +38,12 @@ def network(
 
     def convolution(fan_in: int) -> list[keras.layers.Layer]:
         return [
-            Conv2D(channels, 3, padding="same", use_bias=False, **initial(fan_in, start)),
+            Conv2D(channels, 3, padding="same", use_bias=False, **initial(fan_in)),
             BatchNormalization(momentum=0.9, epsilon=1e-5),  # torch's defaults
         ]
 
     def dense(units: int, fan_in: int) -> keras.layers.Layer:
-        return Dense(units, use_bias=False, **initial(fan_in, start))
+        return Dense(units, use_bias=False, **initial(fan_in))
 
     images = keras.Input((28, 28, 1))
     x = ksbp.ConstantEncoder(num_steps)(images)

@@ -14,8 +14,7 @@ import numpy as np
 from keras import ops
 
 import keras_spiking_bp as ksbp
-from examples.experiments.ports.common import adam as adam_of
-from examples.experiments.ports.common import cross_entropies, initial, most_spikes
+from examples.experiments.ports.common import TorchAdam, cross_entropies, initial, most_spikes
 from examples.experiments.ports.leaky import LeakyCell, PotentialCell
 
 NAME, TITLE = "snntorch5", "snnTorch, tutorial 5"
@@ -28,15 +27,14 @@ def network(
     reset_mechanism: str = "subtract",
     threshold: float = 1.0,
     reset_delay: bool = True,
-    start: str = "torch",
     readout: bool = False,
     gradient: str = "bptt",
 ) -> keras.Model:
     """Images (B, 28, 28, 1) to the potentials of the output neurons at each step, (B, T, 10)."""
     neurons = {"beta": BETA, "threshold": threshold, "reset_mechanism": reset_mechanism, "surrogate": "atan"}
     neurons["reset_delay"] = reset_delay
-    hidden = LeakyCell(keras.layers.Dense(1000, **initial(784, start)), **neurons)
-    last = keras.layers.Dense(10, **initial(1000, start))
+    hidden = LeakyCell(keras.layers.Dense(1000, **initial(784)), **neurons)
+    last = keras.layers.Dense(10, **initial(1000))
     output = ksbp.ReadoutCell(last, BETA, differentiate_leak=True) if readout else PotentialCell(last, **neurons)
     images = keras.Input((28, 28, 1))
     currents = ksbp.ConstantEncoder(num_steps)(keras.layers.Flatten()(images))
@@ -50,13 +48,11 @@ def loss(y_true: Any, potentials: Any) -> Any:
     return ops.sum(cross_entropies(y_true, potentials), axis=1)
 
 
-def compile_model(
-    model: keras.Model, epochs: int, readout: bool = False, adam: str = "torch"
-) -> list[keras.callbacks.Callback]:
+def compile_model(model: keras.Model, epochs: int, readout: bool = False) -> list[keras.callbacks.Callback]:
     """Optimizer, loss and metric of the tutorial; the callbacks for `fit`."""
 
     def accuracy(y_true: Any, potentials: Any) -> Any:
         return most_spikes(y_true, potentials[:, -1:] if readout else potentials > 1.0)
 
-    model.compile(adam_of(LEARNING_RATE, adam), loss, metrics=[accuracy])
+    model.compile(TorchAdam(LEARNING_RATE), loss, metrics=[accuracy])
     return []

@@ -12,8 +12,7 @@ import keras
 from keras import ops
 
 import keras_spiking_bp as ksbp
-from examples.experiments.ports.common import adam as adam_of
-from examples.experiments.ports.common import cross_entropies, initial, most_spikes
+from examples.experiments.ports.common import TorchAdam, cross_entropies, initial, most_spikes
 from examples.experiments.ports.leaky import LeakyCell
 
 NAME, TITLE = "snntorch6", "snnTorch, tutorial 6"
@@ -26,7 +25,6 @@ def network(
     reset_mechanism: str = "subtract",
     threshold: float = 1.0,
     reset_delay: bool = True,
-    start: str = "torch",
 ) -> keras.Model:
     """Images (B, 28, 28, 1) to the spikes of the output neurons at each step, (B, T, 10)."""
 
@@ -35,14 +33,14 @@ def network(
         return LeakyCell(synapse, **neurons, surrogate=ksbp.surrogates.FastSigmoid(SLOPE))
 
     def convolution(filters: int, fan_in: int) -> LeakyCell:
-        layers = [keras.layers.Conv2D(filters, 5, **initial(fan_in, start)), keras.layers.MaxPooling2D(2)]
+        layers = [keras.layers.Conv2D(filters, 5, **initial(fan_in)), keras.layers.MaxPooling2D(2)]
         return neurons(keras.Sequential(layers))
 
     cells = [
         convolution(12, 25),
         convolution(64, 12 * 25),
         keras.layers.Flatten(),
-        neurons(keras.layers.Dense(10, **initial(1024, start))),
+        neurons(keras.layers.Dense(10, **initial(1024))),
     ]
     images = keras.Input((28, 28, 1))
     layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), gradient="bptt", return_sequences=True)
@@ -54,7 +52,7 @@ def loss(y_true: Any, spikes: Any) -> Any:
     return ops.mean(cross_entropies(y_true, spikes), axis=1)
 
 
-def compile_model(model: keras.Model, epochs: int, adam: str = "torch") -> list[keras.callbacks.Callback]:
+def compile_model(model: keras.Model, epochs: int) -> list[keras.callbacks.Callback]:
     """Optimizer, loss and metric of the tutorial; the callbacks for `fit`."""
-    model.compile(adam_of(LEARNING_RATE, adam), loss, metrics=[most_spikes])
+    model.compile(TorchAdam(LEARNING_RATE), loss, metrics=[most_spikes])
     return []
