@@ -58,6 +58,11 @@ PORTS = """## Ports of snnTorch and SpikingJelly
 
 Examples of the other libraries, the original and its port.
 """
+CIFAR10 = """## CIFAR-10 within the hour
+
+`python -m examples.experiments.cifar10`: 22 epochs as an ANN with ReLU rounded to spike counts, whose weights carry over
+into signed spiking neurons, then 6 epochs; T = 4, a convolution and its pooling in one, one seed.
+"""
 SPEECH = """## Spoken digits
 
 `python -m examples.experiments.speech --table FILE --data-dir FOLDER`: accuracy on the 250 test recordings, seeds 0 to
@@ -93,6 +98,17 @@ def _mean(row: dict[str, Any], *keys: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
+def cifar10(report: dict[str, Any]) -> str:
+    """The accuracy of the training within the hour, and what an image costs."""
+    tested = report["test"]
+    accumulates = tested["operations_per_sample"]["accumulates"] / 1e6
+    return (
+        f"After {report['minutes']:.0f} minutes {100 * tested['accuracy']:.2f} % of the {tested['samples']:,} test images; "
+        f"before the spiking epochs {100 * report['rounded']:.2f} %. An image takes {accumulates:.1f} million "
+        f"accumulates.\n\n{made_with([report['machine']])}."
+    )
+
+
 def speech(rows: list[dict[str, Any]]) -> str:
     """Each network: its test accuracies, and those for each speaker whom it did not hear."""
     networks = dict.fromkeys(row["network"] for row in rows)
@@ -121,6 +137,7 @@ def page() -> str:
         HALF_WIDTH: short_trainings("half_width"),
         DEEP_RESIDUAL: short_trainings("deep_residual"),
         ROUNDING: short_trainings("rounding"),
+        CIFAR10: cifar10(report("training/cifar10")),
         SPEECH: speech(report("training/speech")),
         GRADIENTS: compare_gradients.section(report("gradients")),
         PORTS: ports_page.section(report("ports")),
