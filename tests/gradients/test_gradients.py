@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_spiking_bp.gradients.bptt import lif_step_bptt
 from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
 from keras_spiking_bp.gradients.totals import spike_total
-from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand, gradient_wanted
 
 
 def test_leak_correction_is_the_paper_s_formula():
@@ -141,54 +140,3 @@ def test_eligibility_step_is_the_derivative_of_a_mean_rate(num_steps, threshold,
     found = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), spikes, 0.95, threshold, resets_to_zero)
     difference = (run(0.02)[1].mean() - run(-0.02)[1].mean()) / (0.04 * threshold)
     assert found.mean() == pytest.approx(difference, rel=0.05)
-
-
-def test_gradient_wanted():
-    assert gradient_wanted(True)
-    assert not gradient_wanted(False)
-    assert not gradient_wanted(None)
-    with tf.GradientTape():
-        assert gradient_wanted(False)
-
-    @tf.function
-    def traced_in_a_tape():
-        with tf.GradientTape():
-            assert gradient_wanted(False)
-        assert not gradient_wanted(False)
-
-    traced_in_a_tape()
-
-
-def test_derived_on_demand():
-    """The value comes from one function, the derivative from another, to inputs and variables."""
-    weight = tf.Variable(3.0)
-
-    @tf.function
-    def traced(x):
-        output, (state,) = derived_on_demand(lambda x: (weight * x, [10 * x]), lambda x: 7 * weight * x, x)
-        return output, state
-
-    x = tf.constant([1.0, 2.0])
-    np.testing.assert_array_equal(traced(x), [[3.0, 6.0], [10.0, 20.0]])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        output, state = traced(x)
-    to_x, to_weight = tape.gradient(output, [x, weight])
-    np.testing.assert_array_equal(to_x, [21.0, 21.0])
-    assert to_weight.numpy() == 21.0
-    np.testing.assert_array_equal(tape.gradient(state, [x, weight], unconnected_gradients="zero")[0], [0.0, 0.0])
-
-
-def test_after_reads():
-    weight = tf.Variable(2.0)
-
-    def walk(x):
-        return after_reads(lambda: weight * x)
-
-    for run in (walk, tf.function(walk)):
-        x = tf.constant(5.0)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = run(x)
-        assert y.numpy() == 10
-        assert [float(d) for d in tape.gradient(y, [x, weight])] == [2.0, 5.0]
