@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-import keras_spiking_bp as ksbp
-from examples import compare, convert, demo, export, reproduce
+from examples import compare, convert, demo, reproduce
 from tests.pages import ROOT
 
 FOLDER = ROOT / "examples"
@@ -54,21 +53,6 @@ def test_reproduce_goes_on(few_images, tmp_path, monkeypatch):
     assert run.samples == 10
     with pytest.warns(UserWarning, match="nothing is trained|is finished|trained already"):
         assert reproduce.main(options).correct().tolist() == run.correct().tolist()
-
-
-@pytest.mark.slow
-def test_export(tmp_path, capsys):
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
-    network = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0, preset="paper")
-    network.save(tmp_path / "x.keras")
-    options = ["--model", str(tmp_path / "x.keras"), "--output", str(tmp_path / "made"), "--num-steps", "5"]
-    export.main(options)
-    printed = capsys.readouterr().out
-    names = ["saved_model", "step.onnx", *(f"{f}_{w}.tflite" for f in ("step", "window") for w in ("float32", "int8"))]
-    assert {path.name for path in (tmp_path / "made").iterdir()} == set(names)
-    assert all(re.search(rf"{name}  \d+\.\d\d MB", printed) for name in names)
-    with pytest.raises(FileExistsError):
-        export.main(options)
 
 
 @pytest.mark.slow

@@ -81,21 +81,6 @@ def test_reduction_and_name(loss, reduction):
     assert (made.name, made.dtype, each.shape) == ("mine", "float64", (5,))
 
 
-@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
-def test_weights_and_masks_of_samples(loss):
-    made = loss(10) if loss is losses.SpikeCountError else loss()
-    targets, weights = ONE_HOT if loss is losses.SumSquaredError else LABELS, np.array([0.0, 1.0, 2.0, 0.5, 3.0])
-    each = [float(made(targets[i : i + 1], PREDICTIONS[i : i + 1])) for i in range(5)]
-    by_weight = float(made(targets, PREDICTIONS, sample_weight=weights))
-    assert by_weight == pytest.approx(np.dot(weights, each) / (5 if loss is losses.SpikeCountError else 1), rel=1e-5)
-    masked = tf.constant(PREDICTIONS)
-    masked._keras_mask = tf.constant([True, False, True, True, False])
-    kept = [each[i] for i in (0, 2, 3)]
-    assert float(made(targets, masked)) == pytest.approx(
-        np.mean(kept) if loss is losses.SpikeCountError else np.sum(kept), rel=1e-5
-    )
-
-
 def test_one_output():
     """Numbers (B,) as well as (B, 1), as Keras' own losses; labels are refused, as there is one class only."""
     outputs, targets = np.array([[0.5], [2.0]], "float32"), np.array([1.0, -1.0], "float32")

@@ -143,6 +143,7 @@ def test_it_is_refused_where_it_would_be_ignored():
     x = np.ones((2, 5, 4), "float32")
     with pytest.raises(ValueError, match=r"which keras\.layers\.RNN does not give: use SpikingRNN"):
         keras.layers.RNN(cell)(x, training=True)
+    assert cell.losses == []
     np.testing.assert_array_equal(keras.layers.RNN(cell)(x), ksbp.SpikingRNN(cell, return_sequences=True)(x)[:, -1])
 
 

@@ -404,8 +404,6 @@ def test_max_pooling_is_analysed_by_its_spikes():
     changes = np.diff(largest, axis=1, prepend=0) != 0  # each is a spike, of either sign
     np.testing.assert_array_equal(analysis.run(model, signed, verbose=0).spikes["largest"], changes.sum(-1))
     np.testing.assert_array_equal(model.layers[-1].observe(signed)[1]["largest"]["spike_count"][..., 0], changes.sum(1))
-    with pytest.raises(ValueError, match="`layer` must be one of"):
-        analysis.pictures.membranes(model, signed, "largest")
     with pytest.raises(ValueError, match="'largest' gets an input that is no spikes"):
         analysis.run(model, 0.5 * signed, verbose=0)
 
@@ -464,13 +462,3 @@ def test_spikes_and_accuracy_of_a_network_whose_operations_cannot_be_counted():
     curve.plot()
     with pytest.raises(ValueError, match=r"\['narrow', '.*'\] follow each other with no neurons between them"):
         analysis.energy(done)
-
-
-def test_results_do_not_depend_on_the_batch_size(tiny):
-    """With constant currents, which have products too."""
-    inputs, (model, data, labels) = keras.Input((4,)), tiny
-    model = keras.Model(inputs, model.layers[-1](ksbp.ConstantEncoder(5)(inputs)))
-    two, seven = (analysis.run(model, data, labels, batch_size=n, verbose=0) for n in (2, 7))
-    for of in (analysis.activity, analysis.operations, analysis.energy, analysis.accuracy_over_time):
-        for row, other in zip(of(two).rows, of(seven).rows, strict=True):
-            assert row == pytest.approx(other)

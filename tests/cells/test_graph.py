@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.cells.walk import current_sources
 from tests.networks import exact_with_statistics
 
 X = np.random.default_rng(0).integers(0, 2, (2, 12, 6, 6, 2)).astype("float32")
@@ -124,24 +123,6 @@ def test_branches_by_hand():
     expected = alone(d, tf.concat([middle, each_step(current, spikes)], -1))
     assert expected.numpy().any()
     np.testing.assert_array_equal(outputs, expected)
-
-
-def test_sources_are_the_nearest_weights():
-    """Of neurons without a synapse of their own, in an inner cell too, those of the layers before."""
-    inner = GraphCell(
-        [
-            (lif(keras.layers.Identity(), "a"), "input"),
-            (lif(keras.layers.Identity(), "b"), "input"),
-            (keras.layers.Add(name="sum"), ["a", "b"]),
-            (lif(conv("c2"), "c"), "sum"),
-        ],
-        name="inner",
-    )
-    cell = GraphCell([(conv("far"), "input"), (conv("current"), "far"), (inner, "current")])
-    cell.build((None, *X.shape[2:]))
-    names = [[layer.name for layer in layers] for layers in current_sources(cell)]
-    assert [own[-1] for own in names] == ["current", "current", "c2"] and len(names[2]) == 1
-    assert "far" not in str(names)
 
 
 def test_batch_normalization_is_folded():

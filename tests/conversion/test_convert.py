@@ -140,16 +140,6 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     np.testing.assert_allclose(loaded.predict(few, verbose=0), snn.predict(few, verbose=0), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_a_converted_residual_network_with_dropout_trains_on():
-    snn = ksbp.convert_to_snn(trained_looking(residual()), IMAGES, 8, initial_membrane=0.5)
-    snn.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    labels = np.arange(24) % 5
-    before = snn.evaluate(IMAGES, labels, verbose=0)
-    snn.fit(IMAGES, labels, epochs=20, verbose=0)
-    assert snn.evaluate(IMAGES, labels, verbose=0) < before - 0.02  # without the noise of dropout
-
-
 def test_gradients_of_a_converted_network_are_those_of_the_ann():
     """In the limit of many steps, where spike counts are activations; pooling thresholds are not 1."""
     inputs = keras.Input((6, 6, 2))

@@ -189,14 +189,6 @@ def test_several_inputs():
             begun(network, SPIKES)
 
 
-def test_a_network_inside_of_a_model():
-    layer = small()
-    inner = keras.Sequential([keras.Input((10, 6)), layer])
-    network = keras.Sequential([keras.Input((10, 6)), inner, keras.layers.Dense(3)])
-    seen, expected = looked_at(network, SPIKES, layer)
-    assert seen == expected
-
-
 @pytest.mark.slow
 def test_learned_parameters_of_neurons_do_not_explode():
     """They start nearly equal, so that a small change is a large factor."""

@@ -81,11 +81,6 @@ def averaging_model():
     return model
 
 
-def spiking_model():
-    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper")
-    return compiled(model, run_eagerly=True)
-
-
 def compiled(model, **kwargs):
     model.compile("sgd", ksbp.losses.SparseSumSquaredError(), metrics=["accuracy"], **kwargs)
     return model
@@ -126,20 +121,6 @@ def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
     see = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
     history = ksbp.training.fit(model, batches(), 2, tmp_path, callbacks=see, verbose=0)
     assert seen == [1] and history.epoch == [0, 1]  # it goes on from the checkpoint of the first epoch
-
-
-def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = True
-
-    stopped = spiking_model()
-    assert ksbp.training.fit(stopped, batches(), 1, tmp_path / "a", callbacks=[Stop()], verbose=0).epoch == []
-    resumed, whole = with_other_weights(spiking_model()), spiking_model()
-    history = ksbp.training.fit(resumed, batches(), 1, tmp_path / "a", verbose=0).history
-    assert history == ksbp.training.fit(whole, batches(), 1, tmp_path / "b", verbose=0).history
-    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path):
