@@ -1,9 +1,7 @@
-"""The examples for users run, on fewer digits and steps, and are short; their README lists them."""
+"""The examples for users run, on fewer digits and steps; their README lists them."""
 
 import csv
-import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -14,17 +12,10 @@ from tests.pages import ROOT
 FOLDER = ROOT / "examples"
 
 
-def test_examples_are_few_and_short_and_listed():
-    files = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
-    assert len(files) <= 9
+def test_examples_are_listed():
     readme = (FOLDER / "README.md").read_text()
-    for path in files:
-        text = path.read_text()
-        assert (
-            len(text.splitlines()) <= (110 if path.stem == "listen" else 80)
-            and f"python -m examples.{path.stem}" in text.split('"""')[1]
-        )
-        assert f"python -m examples.{path.stem}" in readme
+    names = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert all(f"python -m examples.{name}" in readme for name in names)
 
 
 @pytest.mark.slow
@@ -67,17 +58,3 @@ def test_tune_goes_on(tmp_path, few_digits):
     assert [float(row["spikes"]) for row in written] == [row["spikes"] for row in rows]
     assert (tmp_path / "pareto.png").stat().st_size > 5000
     assert tune.main(options) == rows  # nothing is tried anew
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_import_of_tensorflow_is_quiet_unless_it_fails(fails, tmp_path):
-    lines = ["import os", "os.write(2, b'from C++')", "raise ImportError('no AVX')" if fails else ""]
-    (tmp_path / "tensorflow.py").write_text("\n".join(lines))
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-    command = [sys.executable, "-c", "import examples; print(examples.PROGRESS)"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    if fails:
-        assert "from C++" in run.stderr and "no AVX" in run.stderr
-    else:
-        assert (run.stdout, run.stderr) == ("2\n", "")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from examples.experiments import reproduce
 from keras_spiking_bp.datasets import events_to_spikes, load_nmnist, read_events
 from tests.real_data import NMNIST, needs
 
@@ -210,30 +209,6 @@ def test_events_outside_of_the_sensor(x, y, size):
     for time in (0, 10**6):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             events_to_spikes([1, x], [1, y], [0, 0], [0, time], 2, sensor_size=size)
-
-
-@pytest.mark.slow
-def test_reproduce_trains_with_the_steps_of_training_and_tests_with_those_of_the_test(official, tmp_path, monkeypatch):
-    shapes = []
-    test = reproduce.test
-
-    def spy(model, batches):
-        shapes.append(next(iter(batches))[0].shape)
-        return test(model, batches)
-
-    fit = reproduce.ksbp.training.fit
-
-    def spy_on_training(model, batches, *args, **kwargs):
-        shapes.extend([model.input_shape, next(iter(batches.epoch(0)))[0].shape])
-        return fit(model, batches, *args, **kwargs)
-
-    monkeypatch.setattr(reproduce, "test", spy)
-    monkeypatch.setattr(reproduce.ksbp.training, "fit", spy_on_training)
-    arguments = "--network lenet --dataset nmnist --recipe paper --epochs 1 --num-steps 2 --test-steps 3 --verbose 0"
-    folders = ["--data-dir", str(official), "--output", str(tmp_path / "output"), "--batch-size", "10"]
-    report = reproduce.main(arguments.split() + folders)
-    assert shapes == [(None, 2, 34, 34, 2), (10, 2, 34, 34, 2), (10, 3, 34, 34, 2)]
-    assert report["data"]["training_samples"] == 20 and report["test"]["samples"] == 10
 
 
 @needs(NMNIST)
