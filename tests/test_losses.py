@@ -99,23 +99,20 @@ def test_nan_in_targets_is_refused():
         losses.SumSquaredError()(targets, PREDICTIONS)
 
 
-@pytest.mark.parametrize(
-    ("make", "labels", "outputs", "message"),
-    [
-        (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
-        (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
-        (losses.SumSquaredError, ONE_HOT, EACH_STEP, r"of the shape of y_pred \(5, 4, 3\)"),
-        (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
-        (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
-        (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
-        (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
-        (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 4, 6)), "too many values to unpack"),
-        (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
-        (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`y_pred` must have at least two outputs"),
-        (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
-        (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
-    ],
-)
+@pytest.mark.parametrize(("make", "labels", "outputs", "message"), [
+    (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
+    (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
+    (losses.SumSquaredError, ONE_HOT, EACH_STEP, r"of the shape of y_pred \(5, 4, 3\)"),
+    (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
+    (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
+    (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
+    (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
+    (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 4, 6)), "too many values to unpack"),
+    (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
+    (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`y_pred` must have at least two outputs"),
+    (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
+    (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
+])  # fmt: skip
 def test_bad_arguments_labels_and_outputs(make, labels, outputs, message):
     with pytest.raises(ValueError, match=message):
         make()(labels, outputs)

@@ -115,13 +115,10 @@ def test_round_trips(tmp_path):
         assert cells["pool1"].activity_regularizer is None
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
-        ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
-    ],
-)
+@pytest.mark.parametrize("arguments, message", [
+    ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
+    ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
+])  # fmt: skip
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         FiringRate(**arguments)

@@ -101,19 +101,16 @@ def test_synapses_equal_the_count_for_a_spike_everywhere(done):
     assert total["ann_accumulates"] == STEPS * (synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"])
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        keras.layers.Conv2D(6, 3, groups=2),
-        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
-        keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
-        keras.layers.Conv2D(5, 4, strides=3, padding="same"),
-        keras.layers.Conv2DTranspose(3, 3, strides=2),
-        keras.layers.AveragePooling2D(3, strides=2, padding="same"),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(3),
-    ],
-)
+@pytest.mark.parametrize("layer", [
+    keras.layers.Conv2D(6, 3, groups=2),
+    keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+    keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
+    keras.layers.Conv2D(5, 4, strides=3, padding="same"),
+    keras.layers.Conv2DTranspose(3, 3, strides=2),
+    keras.layers.AveragePooling2D(3, strides=2, padding="same"),
+    keras.layers.GlobalAveragePooling2D(),
+    keras.layers.Dense(3),
+])  # fmt: skip
 def test_fan_out_of_unusual_layers(layer):
     """Against the derivative of the layer itself, with weights that cannot cancel."""
     shape = (7, 8, 4)
@@ -138,8 +135,7 @@ def without_pooling_neurons():
             ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
             keras.layers.AveragePooling2D(2, strides=3),
             ksbp.ResidualCell(
-                ksbp.LIFCell(normalized(conv(4)), name="b", **lif),
-                ksbp.LIFCell(conv(4), name="c", **lif),
+                ksbp.LIFCell(normalized(conv(4)), name="b", **lif), ksbp.LIFCell(conv(4), name="c", **lif)
             ),
             ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
             ksbp.ResidualCell(
@@ -219,9 +215,7 @@ def written_in_several_ways(shape=(8, 8, 2)):
     for name, branch in {
         "fused": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv, activation="relu")],
         "flat": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()],
-        "nested": [
-            keras.Sequential([keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()]),
-        ],
+        "nested": [keras.Sequential([keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()])],
         "same": [keras.layers.Conv2D(**conv, padding="same"), keras.layers.Activation("relu")],
     }.items():
         inputs = x = keras.Input(shape)
@@ -403,11 +397,7 @@ def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
 
 
 def behind_a_concatenation(*layers):
-    both = [
-        (firing(name="a"), "input"),
-        (firing(name="b"), "input"),
-        (keras.layers.Concatenate(name="c"), ["a", "b"]),
-    ]
+    both = [(firing(name="a"), "input"), (firing(name="b"), "input"), (keras.layers.Concatenate(name="c"), ["a", "b"])]
     return [*both, (ksbp.SequentialCell([ksbp.LIFCell(keras.Sequential(layers))], name="d"), "c"), *ends("d")]
 
 

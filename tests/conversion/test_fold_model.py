@@ -125,18 +125,15 @@ def inside(x):
     return keras.Model(x, keras.layers.BatchNormalization(name="norm")(x), name="whole")
 
 
-@pytest.mark.parametrize(
-    ("layers", "match"),
-    [
-        ([inside(keras.Input((4, 4, 2)))], "it is inside of 'sequential"),
-        ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
-        ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
-        ([], "there is no layer before it"),
-        ([Standardised(2, 3, name="conv")], "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
-        ([keras.layers.Conv2D(2, 3), Centred(name="norm")], "'norm' is unknown: its class has a `call`"),
-        ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="norm")], "it has axis=1"),
-    ],
-)
+@pytest.mark.parametrize(("layers", "match"), [
+    ([inside(keras.Input((4, 4, 2)))], "it is inside of 'sequential"),
+    ([keras.layers.AveragePooling2D(2, name="mean")], "it stands behind 'mean'"),
+    ([keras.layers.Conv2D(2, 3, activation="relu", name="rectified")], "'rectified' before it has the activation"),
+    ([], "there is no layer before it"),
+    ([Standardised(2, 3, name="conv")], "'conv' is unknown: its class has a `convolution_op`.*Conv2D"),
+    ([keras.layers.Conv2D(2, 3), Centred(name="norm")], "'norm' is unknown: its class has a `call`"),
+    ([keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(axis=1, name="norm")], "it has axis=1"),
+])  # fmt: skip
 def test_what_cannot_be_folded_is_refused_by_name(layers, match):
     if not layers or layers[-1].name not in ("norm", "whole"):
         layers = [*layers, keras.layers.BatchNormalization(name="norm", trainable=False)]

@@ -29,11 +29,7 @@ def exported(model, tmp_path):
     return tf.saved_model.load(tmp_path / "saved_model")
 
 
-@pytest.mark.parametrize(
-    "networks",
-    [(recurrent,), slow(((averages, resnet, maxima),))],
-    ids=["recurrent", "residual"],
-)
+@pytest.mark.parametrize("networks", [(recurrent,), slow(((averages, resnet, maxima),))], ids=["recurrent", "residual"])
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
     files = [tmp_path / network.__name__ for network in networks]
     for network, file in zip(networks, files, strict=True):

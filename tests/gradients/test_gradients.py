@@ -31,18 +31,15 @@ def test_spike_total():
     assert others == [None, None]
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(("current", "g_spike", "g_membrane", "correction", "expected"), [
     # spiked?, gradient at the spike, gradient at the next potential, correction -> gradient at the current
-    ("current", "g_spike", "g_membrane", "correction", "expected"),
-    [
-        (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
-        (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
-        (2.0, 1.0, 1.0, 0.9, 0.45),
-        (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
-        (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
-        (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
-    ],
-)
+    (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
+    (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
+    (2.0, 1.0, 1.0, 0.9, 0.45),
+    (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
+    (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
+    (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
+])  # fmt: skip
 def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
     threshold = 2.0
     for resets_to_zero in (True, False):
@@ -64,19 +61,16 @@ def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
         np.testing.assert_allclose(to_slot, [correction], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("count", "membrane", "between"),
-    [
-        (0.0, -0.5, False),  # silent: its charge is negative
-        (0.0, 0.0, False),  # no charge
-        (0.0, 0.1, True),  # silent, but on its way
-        (1.0, -1.9, True),  # it fired, and what came in is positive in sum
-        (1.0, -2.1, False),  # it fired, but what came in is negative in sum
-        (2.0, 0.5, True),  # of a sample with 3 steps, not of one with 2
-        (3.0, 0.5, False),  # it fired at every step
-        (3.0, 70.0, False),
-    ],
-)
+@pytest.mark.parametrize(("count", "membrane", "between"), [
+    (0.0, -0.5, False),  # silent: its charge is negative
+    (0.0, 0.0, False),  # no charge
+    (0.0, 0.1, True),  # silent, but on its way
+    (1.0, -1.9, True),  # it fired, and what came in is positive in sum
+    (1.0, -2.1, False),  # it fired, but what came in is negative in sum
+    (2.0, 0.5, True),  # of a sample with 3 steps, not of one with 2
+    (3.0, 0.5, False),  # it fired at every step
+    (3.0, 70.0, False),
+])  # fmt: skip
 def test_within_bounds(count, membrane, between):
     samples = [tf.fill((2, 1), value) for value in (count, membrane)]
     for num_steps, second in ((tf.constant(3.0), between), (tf.constant([3.0, 2.0]), between and count < 2)):

@@ -168,11 +168,7 @@ CLOSE = [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isins
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "row",
-    gradient_slopes.ROWS,
-    ids=str,
-)
+@pytest.mark.parametrize("row", gradient_slopes.ROWS, ids=str)
 def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
     """In each of six layers the figures are those of the page; on totals with a triangle, within a factor of 1.6."""
     found = gradient_slopes.ratios(row)

@@ -45,16 +45,13 @@ def test_a_neuron_without_leak_may_have_infinite_parameters():
     np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("read", "kind", "changed", "message"),
-    [
-        (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
-        (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
-        (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
-        (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
-        (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
-    ],
-)
+@pytest.mark.parametrize(("read", "kind", "changed", "message"), [
+    (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
+    (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
+    (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
+    (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
+    (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
+])  # fmt: skip
 def test_refusals(read, kind, changed, message):
     with pytest.raises(ValueError, match=message):
         read("n", node(kind, **changed), DT)

@@ -283,29 +283,26 @@ FEW = np.zeros((8, 5, 4), "float32")  # in a mostly silent input no weight makes
 FEW[:2] = 1
 
 
-@pytest.mark.parametrize(
-    ("make", "inputs", "arguments", "message"),
-    [
-        (small, IMAGES, {"firing_rate": "high"}, "`firing_rate` must be a number above 0 and below 1"),
-        (small, IMAGES, {"firing_rate": {"conv1": 1.0}}, r"`firing_rate\['conv1'\]` must be a number above 0"),
-        (small, IMAGES, {"firing_rate": {"pool1": 0.1}}, r"must name spiking layers .* Received: \['pool1'\]"),
-        (small, IMAGES, {"tolerance": 1.0}, "`tolerance` must be"),
-        (small, IMAGES, {"output_std": 0.0}, "`output_std` must be a number above 0"),
-        (small, IMAGES[0], {}, r"The inputs must have the shape .* Received: \(8, 8, 2\).*a batch of one"),
-        (small, 0 * IMAGES, {}, r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: it fires at 0 with"),
-        (small, 0 * IMAGES, {"firing_rate": {}, "output_std": 0.7}, "`output_std` cannot be reached"),
-        (not_finite, IMAGES, {}, "must have finite weights.*conv1.*kernel"),
-        slow((normalized, IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought")),
-        (one_layer, FEW, {"firing_rate": 0.5}, r"'hidden' cannot be brought to .* 0.5: it fires at 0\.25 "),
-        (one_layer, ONES, {"firing_rate": 0.3}, "`firing_rate` 0.3: it fires at 0.[24] .*, 0.[24] .* of 5 time steps"),
-        (one_layer, ONES, {"firing_rate": 0.2, "output_std": 1.0}, "`output_std` needs a network that ends in a Read"),
-        (without_gamma, spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
-        (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
-        (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
-        (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),
-        (two_of_them, SEQUENCES, {}, "must have one SpikingRNN layer"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("make", "inputs", "arguments", "message"), [
+    (small, IMAGES, {"firing_rate": "high"}, "`firing_rate` must be a number above 0 and below 1"),
+    (small, IMAGES, {"firing_rate": {"conv1": 1.0}}, r"`firing_rate\['conv1'\]` must be a number above 0"),
+    (small, IMAGES, {"firing_rate": {"pool1": 0.1}}, r"must name spiking layers .* Received: \['pool1'\]"),
+    (small, IMAGES, {"tolerance": 1.0}, "`tolerance` must be"),
+    (small, IMAGES, {"output_std": 0.0}, "`output_std` must be a number above 0"),
+    (small, IMAGES[0], {}, r"The inputs must have the shape .* Received: \(8, 8, 2\).*a batch of one"),
+    (small, 0 * IMAGES, {}, r"Layer 'conv1' cannot be brought to `firing_rate` 0.1: it fires at 0 with"),
+    (small, 0 * IMAGES, {"firing_rate": {}, "output_std": 0.7}, "`output_std` cannot be reached"),
+    (not_finite, IMAGES, {}, "must have finite weights.*conv1.*kernel"),
+    slow((normalized, IMAGES, {"firing_rate": {"conv1": 0.2, "fc1": 1e-9}}, "Layer 'fc1' cannot be brought")),
+    (one_layer, FEW, {"firing_rate": 0.5}, r"'hidden' cannot be brought to .* 0.5: it fires at 0\.25 "),
+    (one_layer, ONES, {"firing_rate": 0.3}, "`firing_rate` 0.3: it fires at 0.[24] .*, 0.[24] .* of 5 time steps"),
+    (one_layer, ONES, {"firing_rate": 0.2, "output_std": 1.0}, "`output_std` needs a network that ends in a Read"),
+    (without_gamma, spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
+    (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
+    (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
+    (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),
+    (two_of_them, SEQUENCES, {}, "must have one SpikingRNN layer"),
+])  # fmt: skip
 def test_what_is_refused_leaves_weights_and_statistics_as_they_were(make, inputs, arguments, message):
     model = make()
     before = model.get_weights()

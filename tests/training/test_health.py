@@ -77,15 +77,12 @@ def test_nan_in_the_loss_alone_stops_the_training():
     assert network.stop_training
 
 
-@pytest.mark.parametrize(
-    ("loss", "warned"),
-    [
-        ("sparse_categorical_crossentropy", True),
-        (keras.losses.SparseCategoricalCrossentropy(), True),
-        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), False),
-        ("mse", False),
-    ],
-)
+@pytest.mark.parametrize(("loss", "warned"), [
+    ("sparse_categorical_crossentropy", True),
+    (keras.losses.SparseCategoricalCrossentropy(), True),
+    (keras.losses.SparseCategoricalCrossentropy(from_logits=True), False),
+    ("mse", False),
+])  # fmt: skip
 def test_a_loss_that_takes_probabilities(loss, warned):
     network = alone()
     network.compile("sgd", loss)
@@ -228,18 +225,15 @@ def alone():
     return keras.Sequential([keras.Input((10, 6)), small()])
 
 
-@pytest.mark.parametrize(
-    ("make", "inputs", "arguments", "error", "message"),
-    [
-        (alone, SPIKES, {"every": 0}, ValueError, "`every` must be an integer"),
-        (alone, SPIKES[:0], {}, ValueError, "must have samples"),
-        (Subclassed, SPIKES, {}, TypeError, "`model` must be a functional or sequential.*Received: model=<Sub"),
-        (
-            lambda: keras.Sequential([keras.Input((10, 6)), keras.layers.Dense(3)]),
-            SPIKES, {}, TypeError, "must have a SpikingRNN",
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("make", "inputs", "arguments", "error", "message"), [
+    (alone, SPIKES, {"every": 0}, ValueError, "`every` must be an integer"),
+    (alone, SPIKES[:0], {}, ValueError, "must have samples"),
+    (Subclassed, SPIKES, {}, TypeError, "`model` must be a functional or sequential.*Received: model=<Sub"),
+    (
+        lambda: keras.Sequential([keras.Input((10, 6)), keras.layers.Dense(3)]),
+        SPIKES, {}, TypeError, "must have a SpikingRNN",
+    ),
+])  # fmt: skip
 def test_what_is_refused(make, inputs, arguments, error, message):
     with pytest.raises(error, match=message):
         begun(make(), inputs, **arguments)

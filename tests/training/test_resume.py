@@ -268,18 +268,15 @@ def in_two_steps():
     return model
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"model": lambda: compiled(keras.Sequential([keras.layers.Dense(2)]))}, ValueError, "`model` must be built"),
-        ({"model": lambda: keras.Sequential([keras.Input((4, 4, 1))])}, ValueError, "and compiled"),
-        ({"model": in_two_steps}, ValueError, "steps_per_execution=1.*Received: 2"),
-        ({"data": lambda: batches().epoch(0)}, TypeError, "`data` must be keras_spiking_bp.datasets.Batches"),
-        ({"backup_dir": lambda: None}, TypeError, "PathLike"),
-        ({"backup_dir": lambda: "gs://mine"}, ValueError, "`backup_dir` must be in a file system of this machine"),
-        ({"callbacks": lambda: [[keras.callbacks.BackupAndRestore("backup")]]}, ValueError, "no BackupAndRestore"),
-    ],
-)
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"model": lambda: compiled(keras.Sequential([keras.layers.Dense(2)]))}, ValueError, "`model` must be built"),
+    ({"model": lambda: keras.Sequential([keras.Input((4, 4, 1))])}, ValueError, "and compiled"),
+    ({"model": in_two_steps}, ValueError, "steps_per_execution=1.*Received: 2"),
+    ({"data": lambda: batches().epoch(0)}, TypeError, "`data` must be keras_spiking_bp.datasets.Batches"),
+    ({"backup_dir": lambda: None}, TypeError, "PathLike"),
+    ({"backup_dir": lambda: "gs://mine"}, ValueError, "`backup_dir` must be in a file system of this machine"),
+    ({"callbacks": lambda: [[keras.callbacks.BackupAndRestore("backup")]]}, ValueError, "no BackupAndRestore"),
+])  # fmt: skip
 def test_what_cannot_be_trained_is_refused(tmp_path, change, error, message):
     arguments = {
         "model": small_model, "data": batches, "epochs": lambda: 1, "backup_dir": lambda: tmp_path, **change
