@@ -166,17 +166,11 @@ def test_break_even_by_hand():
     events = 4 * 3 * 2 + (4 + 2)  # input spikes to two neurons each, theirs to the readout
     event, updates, of_ann = 1 + 3 * 0.1, 3 * 4 * (0.5 + 2 * 0.1), (3 * 2 + 2) * (20 + 2 * 0.1)
     most = (of_ann - updates) / event
-    assert row == pytest.approx(
-        {
-            "energy_nj": (events * event + updates) / 1000,
-            "ann_energy_nj": of_ann / 1000,
-            "accumulates": events,
-            "break_even_accumulates": most,
-            "firing_rate": 6 / (2 * 4),
-            "break_even_rate": 6 / (2 * 4) * most / events,
-            "saves": True,
-        }
-    )
+    assert row == pytest.approx({
+        "energy_nj": (events * event + updates) / 1000, "ann_energy_nj": of_ann / 1000, "accumulates": events,
+        "break_even_accumulates": most, "firing_rate": 6 / (2 * 4), "break_even_rate": 6 / (2 * 4) * most / events,
+        "saves": True,
+    })  # fmt: skip
     (row,) = analysis.break_even(model, images, analysis.Costs(accumulate=6, mac=20), verbose=0).rows
     assert row["break_even_accumulates"] == pytest.approx(8 * 20 / 6) and row["saves"] is False
 

@@ -23,28 +23,24 @@ def conv(filters, size=3, strides=1, padding=1):
 def network():
     """Strided and padded convolutions, both kinds of shortcut and the identity, pooling with a rest, dense layers."""
     keras.utils.set_random_seed(3)
-    cell = ksbp.SequentialCell(
-        [
-            ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), threshold=0.3, name="a"),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(4), threshold=0.3, name="b"),
-                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
-                keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
-            ),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")
-            ),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
-                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
-                keras.layers.AveragePooling2D(1, strides=2),
-            ),
-            ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
-            keras.layers.Flatten(),
-            ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
-            ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), threshold=0.3, name="a"),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(4), threshold=0.3, name="b"),
+            ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
+            keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
+        ),
+        ksbp.ResidualCell(ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
+            ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
+            keras.layers.AveragePooling2D(1, strides=2),
+        ),
+        ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
+        keras.layers.Flatten(),
+        ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
+        ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
+    ])  # fmt: skip
     inputs = keras.Input((STEPS, 11, 10, 2))
     return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
 
@@ -129,25 +125,21 @@ def without_pooling_neurons():
     keras.utils.set_random_seed(3)
     lif = {"threshold": 0.3, "initial_membrane": 0.5}
     normalized = lambda *layers: keras.Sequential([*layers, keras.layers.BatchNormalization()])  # noqa: E731
-    cell = ksbp.SequentialCell(
-        [
-            keras.layers.AveragePooling2D(2),
-            ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
-            keras.layers.AveragePooling2D(2, strides=3),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(normalized(conv(4)), name="b", **lif), ksbp.LIFCell(conv(4), name="c", **lif)
-            ),
-            ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(normalized(keras.layers.DepthwiseConv2D(1, depth_multiplier=2)), name="e", **lif),
-                ksbp.LIFCell(normalized(conv(4, 3, 2, 1)), name="f", **lif),
-                keras.layers.AveragePooling2D(1, strides=2),
-            ),
-            keras.layers.GlobalAveragePooling2D(),
-            ksbp.LIFCell(normalized(keras.layers.Dense(5)), name="g", **lif),
-            ksbp.ReadoutCell(keras.layers.Dense(3), name="h"),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        keras.layers.AveragePooling2D(2),
+        ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
+        keras.layers.AveragePooling2D(2, strides=3),
+        ksbp.ResidualCell(ksbp.LIFCell(normalized(conv(4)), name="b", **lif), ksbp.LIFCell(conv(4), name="c", **lif)),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(normalized(keras.layers.DepthwiseConv2D(1, depth_multiplier=2)), name="e", **lif),
+            ksbp.LIFCell(normalized(conv(4, 3, 2, 1)), name="f", **lif),
+            keras.layers.AveragePooling2D(1, strides=2),
+        ),
+        keras.layers.GlobalAveragePooling2D(),
+        ksbp.LIFCell(normalized(keras.layers.Dense(5)), name="g", **lif),
+        ksbp.ReadoutCell(keras.layers.Dense(3), name="h"),
+    ])  # fmt: skip
     inputs = keras.Input((STEPS, 25, 24, 2))
     return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
 

@@ -22,17 +22,15 @@ def lif(synapse, name, **kwargs):
 
 def block():
     """A residual block and a readout, as a graph."""
-    return GraphCell(
-        [
-            (lif(conv("c1"), "a"), "input"),
-            (lif(conv("c2"), "b"), ["a"]),
-            (conv("c3"), "b"),
-            (keras.layers.Add(name="sum"), ["c3", "a"]),
-            (lif(keras.layers.Identity(), "c"), "sum"),
-            (keras.layers.Flatten(name="flat"), "c"),
-            (ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"), "flat"),
-        ]
-    )
+    return GraphCell([
+        (lif(conv("c1"), "a"), "input"),
+        (lif(conv("c2"), "b"), ["a"]),
+        (conv("c3"), "b"),
+        (keras.layers.Add(name="sum"), ["c3", "a"]),
+        (lif(keras.layers.Identity(), "c"), "sum"),
+        (keras.layers.Flatten(name="flat"), "c"),
+        (ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"), "flat"),
+    ])  # fmt: skip
 
 
 def residual():
@@ -44,17 +42,15 @@ def residual():
 
 def branches():
     """Side by side: spikes, of which one goes two ways, then currents; the last neurons fire."""
-    return GraphCell(
-        [
-            (lif(conv("c1"), "a"), "input"),
-            (lif(conv("c2", 3), "b"), "input"),
-            (keras.layers.Concatenate(name="spikes"), ["a", "b"]),
-            (lif(conv("c3"), "c"), "spikes"),
-            (keras.layers.Conv2D(4, 1, name="current"), "a"),
-            (keras.layers.Concatenate(name="all"), ["c", "current"]),
-            (lif(conv("c4"), "d"), "all"),
-        ]
-    )
+    return GraphCell([
+        (lif(conv("c1"), "a"), "input"),
+        (lif(conv("c2", 3), "b"), "input"),
+        (keras.layers.Concatenate(name="spikes"), ["a", "b"]),
+        (lif(conv("c3"), "c"), "spikes"),
+        (keras.layers.Conv2D(4, 1, name="current"), "a"),
+        (keras.layers.Concatenate(name="all"), ["c", "current"]),
+        (lif(conv("c4"), "d"), "all"),
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
@@ -129,14 +125,12 @@ def test_batch_normalization_is_folded():
     def normalized(name):
         return keras.Sequential([conv(name), keras.layers.BatchNormalization()], name=name)
 
-    cell = GraphCell(
-        [
-            (lif(normalized("c1"), "a"), "input"),
-            (normalized("c2"), "a"),
-            (keras.layers.Add(name="sum"), ["c2", "a"]),
-            (lif(keras.layers.Identity(), "b"), "sum"),
-        ]
-    )
+    cell = GraphCell([
+        (lif(normalized("c1"), "a"), "input"),
+        (normalized("c2"), "a"),
+        (keras.layers.Add(name="sum"), ["c2", "a"]),
+        (lif(keras.layers.Identity(), "b"), "sum"),
+    ])  # fmt: skip
     inputs = keras.Input(X.shape[1:])
     model = exact_with_statistics(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
     folded = ksbp.fold_batch_normalization(model)

@@ -15,21 +15,19 @@ def images(shape=(8, 8, 1), number=4):
 def test_is_the_stock_network_with_the_same_weights():
     snn = ksbp.models.spiking_lenet(num_steps=3, dropout=0.2, seed=0)
     ann = ksbp.ann_counterpart(snn)
-    stock = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.Conv2D(20, 5, padding="same", use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.AveragePooling2D(2),
-            keras.layers.Conv2D(50, 5, padding="same", use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.AveragePooling2D(2),
-            keras.layers.Flatten(),
-            keras.layers.Dense(200, use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.Dense(10, use_bias=False),
-        ]
-    )
+    stock = keras.Sequential([
+        keras.Input((28, 28, 1)),
+        keras.layers.Conv2D(20, 5, padding="same", use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Conv2D(50, 5, padding="same", use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(200, use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.Dense(10, use_bias=False),
+    ])  # fmt: skip
     stock.set_weights([v.numpy() for v in snn.trainable_weights])
     x = images((28, 28, 1))
     np.testing.assert_allclose(ann(x), stock(x), rtol=1e-5, atol=1e-6)

@@ -24,24 +24,22 @@ def network():
     """Padded, strided, depthwise and pointwise convolutions, pooling of all kinds, a normalised shortcut, a bias."""
     conv = lambda *args, **kwargs: keras.layers.Conv2D(*args, use_bias=False, **kwargs)  # noqa: E731
     lif = {"beta": 0.5, "initial_membrane": 0.5}
-    cell = SequentialCell(
-        [
-            LIFCell(normalized(conv(6, 3, padding="same")), name="a", surrogate="triangle", **lif),
-            MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="pool"),
-            LIFCell(normalized(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)), name="b", dropout=0.2, **lif),
-            ResidualCell(
-                LIFCell(normalized(conv(6, 3, padding="same")), name="c", **lif),
-                LIFCell(normalized(keras.layers.ZeroPadding2D(1), conv(8, 3, strides=2)), name="d", **lif),
-                normalized(conv(8, 1, strides=2)),
-                name="block",
-            ),
-            keras.layers.AveragePooling2D(2),
-            keras.layers.Flatten(),
-            LIFCell(normalized(keras.layers.Dense(10)), name="e", reset_mechanism="subtract", **lif),
-            LIFCell(keras.layers.Dense(10), name="f", **lif),
-            ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=0.5, name="out"),
-        ]
-    )
+    cell = SequentialCell([
+        LIFCell(normalized(conv(6, 3, padding="same")), name="a", surrogate="triangle", **lif),
+        MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="pool"),
+        LIFCell(normalized(keras.layers.DepthwiseConv2D(3, depth_multiplier=2)), name="b", dropout=0.2, **lif),
+        ResidualCell(
+            LIFCell(normalized(conv(6, 3, padding="same")), name="c", **lif),
+            LIFCell(normalized(keras.layers.ZeroPadding2D(1), conv(8, 3, strides=2)), name="d", **lif),
+            normalized(conv(8, 1, strides=2)),
+            name="block",
+        ),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Flatten(),
+        LIFCell(normalized(keras.layers.Dense(10)), name="e", reset_mechanism="subtract", **lif),
+        LIFCell(keras.layers.Dense(10), name="f", **lif),
+        ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=0.5, name="out"),
+    ])  # fmt: skip
     inputs = keras.Input((STEPS, 12, 12, 2))
     return keras.Model(inputs, ksbp.SpikingRNN(cell, name="time")(inputs))
 

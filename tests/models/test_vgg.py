@@ -37,16 +37,9 @@ def test_a_stage_with_strides_is_padded_on_all_sides(kernel_size):
 
 def test_arguments_reach_the_cells():
     model = small(
-        beta=0.9,
-        threshold=0.5,
-        dropout=0.2,
-        gradient="bptt",
-        pool_threshold=0.6,
-        dtype="mixed_bfloat16",
-        reset_mechanism="subtract",
-        surrogate="atan",
-        initial_membrane=0.25,
-    )
+        beta=0.9, threshold=0.5, dropout=0.2, gradient="bptt", pool_threshold=0.6, dtype="mixed_bfloat16",
+        reset_mechanism="subtract", surrogate="atan", initial_membrane=0.25,
+    )  # fmt: skip
     conv, pool, fc, readout = model.get_layer("time").cell.neurons()
     assert {type(n.surrogate) for n in (conv, pool, fc)} == {ksbp.surrogates.ATan}
     assert {n.initial_membrane for n in (conv, pool, fc)} == {0.25}

@@ -204,13 +204,9 @@ def start(what, folder, task, **environment):
     own = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment = {**own, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", **environment}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.test_distribution", what, folder, task],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[2],
-    )
+        [sys.executable, "-m", "tests.training.test_distribution", what, folder, task], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, env=environment, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
 
 
 def run(what, folder, task):

@@ -229,10 +229,7 @@ def alone():
     (alone, SPIKES, {"every": 0}, ValueError, "`every` must be an integer"),
     (alone, SPIKES[:0], {}, ValueError, "must have samples"),
     (Subclassed, SPIKES, {}, TypeError, "`model` must be a functional or sequential.*Received: model=<Sub"),
-    (
-        lambda: keras.Sequential([keras.Input((10, 6)), keras.layers.Dense(3)]),
-        SPIKES, {}, TypeError, "must have a SpikingRNN",
-    ),
+    (lambda: keras.Sequential([keras.Input((10, 6)), keras.layers.Dense(3)]), SPIKES, {}, TypeError, "SpikingRNN"),
 ])  # fmt: skip
 def test_what_is_refused(make, inputs, arguments, error, message):
     with pytest.raises(error, match=message):
