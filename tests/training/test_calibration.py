@@ -121,8 +121,7 @@ def test_an_interruption_restores(monkeypatch):
     monkeypatch.setattr("keras_spiking_bp.training.calibration._check_kept", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(model.get_weights(), before)
 
 
 def test_weights_behind_a_normalisation_are_scaled():
@@ -238,8 +237,7 @@ def test_batch_normalization_that_is_frozen():
     norms[0].trainable = False
     frozen = norms[0].get_weights()
     assert [layer.name for layer in ksbp.calibrate(model, IMAGES, 0.1, tolerance=0.3)] == ["fc1"]
-    for a, b in zip(norms[0].get_weights(), frozen, strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(norms[0].get_weights(), frozen)
 
 
 def one_layer(synapse=None):
@@ -308,8 +306,7 @@ def test_what_is_refused_leaves_weights_and_statistics_as_they_were(make, inputs
     before = model.get_weights()
     with pytest.raises(ValueError, match=message):
         ksbp.calibrate(model, inputs, **arguments)
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(model.get_weights(), before)
 
 
 def test_a_model_without_spikes_is_refused():

@@ -129,12 +129,6 @@ def assert_close(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
 
-def assert_equal(one, other):
-    assert one[0] == other[0]
-    for a, b in zip(one[1], other[1], strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 # --- what runs in a process of its own --------------------------------------------------------------------------------
 
 
@@ -300,14 +294,14 @@ def test_replicas_draw_differently(two_replicas):
 
 @pytest.mark.slow
 def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas):
-    assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
+    np.testing.assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
 
 
 @pytest.mark.slow
 def test_two_workers_train_as_one_process(one_device, tmp_path):
     assert run_workers(tmp_path, "train")[:2] == (0, 0)
     for name in ("sum", "averages", "early"):
-        assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
+        np.testing.assert_equal(trained(tmp_path, f"{name}-1"), trained(tmp_path, f"{name}-0"))
         assert_close(trained(tmp_path, f"{name}-0"), one_device(name))
     assert len(trained(tmp_path, "early-0")[0]["loss"]) == 2 < EPOCHS
     for number in range(2):
@@ -321,7 +315,7 @@ def test_a_killed_training_of_two_workers_resumed_is_the_uninterrupted_one(tmp_p
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["epoch-0001-batch-000002"]
     assert run_workers(tmp_path, "resume")[:2] == (0, 0)
     for index in range(2):
-        assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
+        np.testing.assert_equal(trained(tmp_path, f"killed-{index}"), trained(tmp_path, f"whole-{index}"))
         error = (tmp_path / f"error-{index}.txt").read_text()  # of a worker that sees another folder
         assert "on a file system that all machines share" in error and "[(0, 0), (3, 0)]" in error
 
