@@ -30,7 +30,9 @@ def network():
             ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
             keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
         ),
-        ksbp.ResidualCell(ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")
+        ),
         ksbp.ResidualCell(
             ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
             ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
@@ -388,7 +390,7 @@ def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
     assert operations_of_model(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == operations_of_model(plain)
 
 
-def behind_a_concatenation(*layers):
+def behind_both(*layers):
     both = [(firing(name="a"), "input"), (firing(name="b"), "input"), (keras.layers.Concatenate(name="c"), ["a", "b"])]
     return [*both, (ksbp.SequentialCell([ksbp.LIFCell(keras.Sequential(layers))], name="d"), "c"), *ends("d")]
 
@@ -398,29 +400,20 @@ def one_layer(*layers):
 
 
 CONV = {"filters": 2, "kernel_size": 3, "padding": "same"}
-#: Nodes of a network, and why its operations cannot be counted. A path knows the channels of its own source only.
-UNCOUNTED = {
-    "kind": (lambda: one_layer(keras.layers.SeparableConv2D(**CONV, name="sep")), "'sep' .SeparableConv2D. cannot be"),
-    "two": (lambda: one_layer(keras.layers.Conv2D(**CONV), keras.layers.Conv2D(**CONV)), "with no neurons"),
-    "overlap": (
-        lambda: one_layer(keras.layers.AveragePooling2D(3, 2, "same"), keras.layers.Conv2D(**CONV)), "do not overlap"
-    ),
-    "maximum": (lambda: one_layer(keras.layers.MaxPooling2D(2), keras.layers.Conv2D(**CONV)), "with no neurons"),
-    "permute": (
-        lambda: behind_a_concatenation(keras.layers.Permute((3, 1, 2)), keras.layers.Conv2D(**CONV)), "a Concatenate"
-    ),
-    "reshape": (
-        lambda: behind_a_concatenation(keras.layers.Reshape((14, 24)), keras.layers.Conv1D(3, 3)), "a Concatenate"
-    ),
-    "groups": (lambda: behind_a_concatenation(keras.layers.Conv2D(**CONV, groups=2)), "a Concatenate"),
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", UNCOUNTED)
-def test_what_cannot_be_counted_is_refused_by_name(name):
-    make, message = UNCOUNTED[name]
+@pytest.mark.parametrize(("make", "argument"), [  # a path knows the channels of its own source only
+    (lambda: one_layer(keras.layers.SeparableConv2D(**CONV, name="sep")), "'sep' .SeparableConv2D. cannot be"),
+    (lambda: one_layer(keras.layers.Conv2D(**CONV), keras.layers.Conv2D(**CONV)), "with no neurons"),
+    (lambda: one_layer(keras.layers.AveragePooling2D(3, 2, "same"), keras.layers.Conv2D(**CONV)), "overlap"),
+    (lambda: one_layer(keras.layers.MaxPooling2D(2), keras.layers.Conv2D(**CONV)), "with no neurons"),
+    (lambda: behind_both(keras.layers.Permute((3, 1, 2)), keras.layers.Conv2D(**CONV)), "a Concatenate"),
+    (lambda: behind_both(keras.layers.Reshape((14, 24)), keras.layers.Conv1D(3, 3)), "a Concatenate"),
+    (lambda: behind_both(keras.layers.Conv2D(**CONV, groups=2)), "a Concatenate"),
+])  # fmt: skip
+def test_what_cannot_be_counted_is_refused_by_name(make, argument):
     model = spiking_graph(make(), gradient="bptt")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=argument):
         ksbp.analysis.operations(model, np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0)
 
 

@@ -224,24 +224,22 @@ def test_real_recordings():
     assert np.mean([time < 300_000 for *_, time in events]) > 0.98  # the window keeps all three movements
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    ({"duration_us": 2.5}, ValueError, "`duration_us` must be an integer of at least 1. Received: duration_us=2.5"),
-    ({"sensor_size": (0, 34)}, ValueError, "`sensor_size` must be .*Received: sensor_size=.0, 34"),
-    ({"polarities": 3}, ValueError, r"`polarities` must be one of \[1, 2\]"),
-    ({"time": [0.05, 0.25]}, TypeError, r"`time` must be integers \(microseconds\). .* of dtype float64"),
-    ({"polarity": [1, -1]}, tf.errors.InvalidArgumentError, "`polarity` must be 0 or 1: .*give polarity > 0"),
-    ({"polarities": 1}, tf.errors.InvalidArgumentError, "`polarity` must be 0, the only channel"),
+@pytest.mark.parametrize(("change", "error", "argument"), [
+    ({"duration_us": 2.5}, ValueError, "`duration_us`"),
+    ({"sensor_size": (0, 34)}, ValueError, "`sensor_size`"),
+    ({"polarities": 3}, ValueError, "`polarities`"),
+    ({"time": [0.05, 0.25]}, TypeError, "`time`"),
+    ({"polarity": [1, -1]}, tf.errors.InvalidArgumentError, "`polarity`"),
+    ({"polarities": 1}, tf.errors.InvalidArgumentError, "`polarity`"),
 ])  # fmt: skip
-def test_bad_arguments_and_columns(change, error, message):
+def test_refused(change, error, argument):
     """Times in seconds, rounded down, would all be in the first step."""
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=argument):
         events_to_spikes(**{"x": [0, 1], "y": [0, 0], "polarity": [0, 1], "time": [0, 5], "num_steps": 2, **change})
 
 
-@pytest.mark.parametrize(("folder", "error", "message"), [
-    (None, TypeError, "PathLike"),
-    ("no", FileNotFoundError, r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for"),
-])  # fmt: skip
-def test_missing_data(folder, error, message):
-    with pytest.raises(error, match=message):
-        load_nmnist(folder, 2)
+def test_missing_data():
+    with pytest.raises(TypeError, match="PathLike"):
+        load_nmnist(None, 2)
+    with pytest.raises(FileNotFoundError, match=r"Train/0..9/\*.bin.*train1K.txt.*0 recordings for training and 0 for"):
+        load_nmnist("no", 2)
