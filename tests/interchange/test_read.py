@@ -203,9 +203,10 @@ def linear():
 
 
 def cuba(shape=3, **changed):
-    values = {"tau_syn": 4e-4, "tau_mem": 9e-4, "r": 7.0, "w_in": 3.0, "v_leak": 0.0, "v_reset": 0} | changed
-    values = {"v_threshold": 15.1234567, **values}
-    return nir.CubaLIF(**{name: full(value, shape) for name, value in values.items()})
+    values = {
+        "tau_syn": 4e-4, "tau_mem": 9e-4, "r": 7.0, "w_in": 3.0, "v_leak": 0.0, "v_threshold": 15.1234567, "v_reset": 0,
+    }  # fmt: skip
+    return nir.CubaLIF(**{name: full(value, shape) for name, value in (values | changed).items()})
 
 
 def delay():

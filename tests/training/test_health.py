@@ -172,13 +172,8 @@ def test_several_inputs():
         layer = small()
         other, spikes = keras.Input((3,), name="other"), keras.Input((10, 6), name="spikes")
         outputs = keras.layers.Add()([layer(spikes), other])
-        if by_name:
-            network, inputs = (
-                keras.Model({"other": other, "spikes": spikes}, outputs),
-                {"other": OTHER, "spikes": SPIKES},
-            )
-        else:
-            network, inputs = keras.Model([other, spikes], outputs), [OTHER, SPIKES]
+        network = keras.Model({"other": other, "spikes": spikes} if by_name else [other, spikes], outputs)
+        inputs = {"other": OTHER, "spikes": SPIKES} if by_name else [OTHER, SPIKES]
         seen, expected = looked_at(network, inputs, layer)
         assert seen == expected
         with pytest.raises(ValueError, match="expects 2 (named )?input"):
