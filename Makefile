@@ -47,7 +47,7 @@ test-oldest: $(VENV)-oldest/bin/python
 	$(PIP) install --quiet --editable '.[test]' 'tensorflow==2.18.0' 'keras==3.12.0' \
 		'tensorflow-metadata<1.18'
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training tests/cells/test_batch_normalization.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/training
 
 # the page of docs/watch in headless Chromium (needs chromium and its driver)
 test-browser: $(VENV)/.browser

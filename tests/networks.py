@@ -92,15 +92,10 @@ def build_rnn(
         synapse = node["inputs"][0]["synapse"]
         names.append(synapse[1])
         cell = ksbp.LIFCell(
-            synapse_layer(synapse, weights, policy),
-            beta=beta,
-            threshold=node["threshold"],
-            reset_mechanism=reset,
-            dropout=dropout.get(node["name"], 0.0),
-            name=node["name"],
-            synaptic_beta=network.get("synaptic_beta"),
+            synapse_layer(synapse, weights, policy), beta=beta, threshold=node["threshold"], reset_mechanism=reset,
+            dropout=dropout.get(node["name"], 0.0), name=node["name"], synaptic_beta=network.get("synaptic_beta"),
             **neuron,
-        )
+        )  # fmt: skip
         if node["inputs"][-1]["source"] != node["name"]:
             return cell
         back = node["inputs"][-1]["synapse"]

@@ -17,11 +17,9 @@ NETWORK = Network("small", (8, 8, 1), (Conv(4, 3), Pool(), Conv(6, 3), Pool(), D
 STEPS, BATCH = 30, 8
 #: The library, and its file and class in `benchmarks.peers`.
 PEERS = {
-    "snntorch": ("snntorch_net", "SnnTorchNet"),
-    "spikingjelly": ("spikingjelly_net", "SpikingJellyNet"),
-    "norse": ("norse_net", "NorseNet"),
-    "torch": ("authors_rule", "AuthorsRule"),
-}
+    "snntorch": ("snntorch_net", "SnnTorchNet"), "spikingjelly": ("spikingjelly_net", "SpikingJellyNet"),
+    "norse": ("norse_net", "NorseNet"), "torch": ("authors_rule", "AuthorsRule"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

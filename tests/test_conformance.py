@@ -149,16 +149,13 @@ def test_a_cell_keeps_its_settings():
     assert 0 < np.mean(cell.draw_keep(2) == 0) < 1
 
 
-@pytest.mark.parametrize(
-    ("encoder", "settings"),
-    [
-        (ksbp.ConstantEncoder, {"num_steps": 7, "scale": 0.3}),
-        (ksbp.PoissonEncoder, {"num_steps": 7, "scale": 0.3, "seed": 5}),
-        (ksbp.LatencyEncoder, {"num_steps": 7, "scale": 0.7, "threshold": 0.2, "tau": 2.0, "clip": True}),
-        (ksbp.LatencyEncoder, {"num_steps": 7, "linear": True}),
-        (ksbp.DeltaEncoder, {"threshold": 0.1, "falls": True, "from_zero": False}),
-    ],
-)
+@pytest.mark.parametrize(("encoder", "settings"), [
+    (ksbp.ConstantEncoder, {"num_steps": 7, "scale": 0.3}),
+    (ksbp.PoissonEncoder, {"num_steps": 7, "scale": 0.3, "seed": 5}),
+    (ksbp.LatencyEncoder, {"num_steps": 7, "scale": 0.7, "threshold": 0.2, "tau": 2.0, "clip": True}),
+    (ksbp.LatencyEncoder, {"num_steps": 7, "linear": True}),
+    (ksbp.DeltaEncoder, {"threshold": 0.1, "falls": True, "from_zero": False}),
+])  # fmt: skip
 def test_a_revived_encoder_computes_the_same(encoder, settings):
     x = np.random.default_rng(0).uniform(0, 1, (4, 6, 3)).astype("float32")
     made = encoder(**settings)

@@ -1,4 +1,4 @@
-"""The Python snippets of the documentation run, page by page; its links lead somewhere; the API pages are complete."""
+"""The Python snippets of the documentation run, page by page; the API pages are complete."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from tests.pages import DOCS, blocks, run, site, snippets
+from tests.pages import DOCS, run, site, snippets
 
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 #: Pages that commands write, outside of the navigation.
@@ -23,10 +23,6 @@ WITH_CODE = [name for name in PAGES if snippets(DOCS / name) and name not in ELS
 def test_snippets(name, few_digits, few_recordings, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run(DOCS / name)
-
-
-def test_output_is_shown_and_compared():
-    assert sum(bool(shown) for name in WITH_CODE for _, shown in blocks(DOCS / name)) > 3
 
 
 def test_weights_of_snntorch_compute_the_same_here():
@@ -50,13 +46,6 @@ def test_weights_of_snntorch_compute_the_same_here():
     for column in range(W - 1):
         patch = images[:, :, :, column : column + 2]
         np.testing.assert_allclose(found[:, 0, column], np.einsum("bchw,ochw->bo", patch, weight), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_links(name):
-    prose = re.sub(r"```.*?```", "", PAGES[name], flags=re.DOTALL)
-    for target in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", prose):
-        assert ((DOCS / name).parent / target).exists(), target
 
 
 def test_every_page_is_in_the_navigation():

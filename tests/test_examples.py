@@ -1,31 +1,21 @@
-"""The examples for users run, on fewer digits and steps, and are short; their README lists them."""
+"""The examples for users run, on fewer digits and steps; their README lists them."""
 
 import csv
-import os
 import re
-import subprocess
 import sys
 
 import pytest
 
-import keras_spiking_bp as ksbp
-from examples import compare, convert, demo, export, reproduce
+from examples import compare, convert, demo, reproduce
 from tests.pages import ROOT
 
 FOLDER = ROOT / "examples"
 
 
-def test_examples_are_few_and_short_and_listed():
-    files = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
-    assert len(files) <= 9
+def test_examples_are_listed():
     readme = (FOLDER / "README.md").read_text()
-    for path in files:
-        text = path.read_text()
-        assert (
-            len(text.splitlines()) <= (110 if path.stem == "listen" else 80)
-            and f"python -m examples.{path.stem}" in text.split('"""')[1]
-        )
-        assert f"python -m examples.{path.stem}" in readme
+    names = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert all(f"python -m examples.{name}" in readme for name in names)
 
 
 @pytest.mark.slow
@@ -57,21 +47,6 @@ def test_reproduce_goes_on(few_images, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_export(tmp_path, capsys):
-    pytest.importorskip("tf2onnx", reason="needs tf2onnx to write ONNX files")
-    network = ksbp.models.spiking_vgg((6, 6, 1), 2, [(2, 3)], [], encoder=None, seed=0, preset="paper")
-    network.save(tmp_path / "x.keras")
-    options = ["--model", str(tmp_path / "x.keras"), "--output", str(tmp_path / "made"), "--num-steps", "5"]
-    export.main(options)
-    printed = capsys.readouterr().out
-    names = ["saved_model", "step.onnx", *(f"{f}_{w}.tflite" for f in ("step", "window") for w in ("float32", "int8"))]
-    assert {path.name for path in (tmp_path / "made").iterdir()} == set(names)
-    assert all(re.search(rf"{name}  \d+\.\d\d MB", printed) for name in names)
-    with pytest.raises(FileExistsError):
-        export.main(options)
-
-
-@pytest.mark.slow
 def test_tune_goes_on(tmp_path, few_digits):
     pytest.importorskip("keras_tuner", reason="keras-tuner is not installed (extra: tuner)")
     from examples import tune
@@ -83,17 +58,3 @@ def test_tune_goes_on(tmp_path, few_digits):
     assert [float(row["spikes"]) for row in written] == [row["spikes"] for row in rows]
     assert (tmp_path / "pareto.png").stat().st_size > 5000
     assert tune.main(options) == rows  # nothing is tried anew
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_import_of_tensorflow_is_quiet_unless_it_fails(fails, tmp_path):
-    lines = ["import os", "os.write(2, b'from C++')", "raise ImportError('no AVX')" if fails else ""]
-    (tmp_path / "tensorflow.py").write_text("\n".join(lines))
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
-    command = [sys.executable, "-c", "import examples; print(examples.PROGRESS)"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    if fails:
-        assert "from C++" in run.stderr and "no AVX" in run.stderr
-    else:
-        assert (run.stdout, run.stderr) == ("2\n", "")

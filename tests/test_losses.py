@@ -81,21 +81,6 @@ def test_reduction_and_name(loss, reduction):
     assert (made.name, made.dtype, each.shape) == ("mine", "float64", (5,))
 
 
-@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
-def test_weights_and_masks_of_samples(loss):
-    made = loss(10) if loss is losses.SpikeCountError else loss()
-    targets, weights = ONE_HOT if loss is losses.SumSquaredError else LABELS, np.array([0.0, 1.0, 2.0, 0.5, 3.0])
-    each = [float(made(targets[i : i + 1], PREDICTIONS[i : i + 1])) for i in range(5)]
-    by_weight = float(made(targets, PREDICTIONS, sample_weight=weights))
-    assert by_weight == pytest.approx(np.dot(weights, each) / (5 if loss is losses.SpikeCountError else 1), rel=1e-5)
-    masked = tf.constant(PREDICTIONS)
-    masked._keras_mask = tf.constant([True, False, True, True, False])
-    kept = [each[i] for i in (0, 2, 3)]
-    assert float(made(targets, masked)) == pytest.approx(
-        np.mean(kept) if loss is losses.SpikeCountError else np.sum(kept), rel=1e-5
-    )
-
-
 def test_one_output():
     """Numbers (B,) as well as (B, 1), as Keras' own losses; labels are refused, as there is one class only."""
     outputs, targets = np.array([[0.5], [2.0]], "float32"), np.array([1.0, -1.0], "float32")
@@ -114,23 +99,20 @@ def test_nan_in_targets_is_refused():
         losses.SumSquaredError()(targets, PREDICTIONS)
 
 
-@pytest.mark.parametrize(
-    ("make", "labels", "outputs", "message"),
-    [
-        (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
-        (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
-        (losses.SumSquaredError, ONE_HOT, EACH_STEP, r"of the shape of y_pred \(5, 4, 3\)"),
-        (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
-        (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
-        (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
-        (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
-        (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 4, 6)), "too many values to unpack"),
-        (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
-        (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`y_pred` must have at least two outputs"),
-        (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
-        (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
-    ],
-)
+@pytest.mark.parametrize(("make", "labels", "outputs", "message"), [
+    (losses.SumSquaredError, LABELS, PREDICTIONS, "`y_true` must be numbers or one-hot.*SparseSumSquaredError"),
+    (losses.SumSquaredError, np.eye(2), np.ones((2, 1)), r"of the shape of y_pred \(2, 1\).*\(2, 2\)"),
+    (losses.SumSquaredError, ONE_HOT, EACH_STEP, r"of the shape of y_pred \(5, 4, 3\)"),
+    (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
+    (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
+    (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
+    (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
+    (lambda: losses.SpikeCountError(10), LABELS, np.ones((5, 4, 6)), "too many values to unpack"),
+    (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
+    (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`y_pred` must have at least two outputs"),
+    (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
+    (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
+])  # fmt: skip
 def test_bad_arguments_labels_and_outputs(make, labels, outputs, message):
     with pytest.raises(ValueError, match=message):
         make()(labels, outputs)

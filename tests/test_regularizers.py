@@ -115,13 +115,10 @@ def test_round_trips(tmp_path):
         assert cells["pool1"].activity_regularizer is None
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
-        ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
-    ],
-)
+@pytest.mark.parametrize("arguments, message", [
+    ({"firing_rate": 0.0}, "`firing_rate` must be a number above 0 and below 1.*firing_rate=0.0"),
+    ({"strength": -1.0}, "`strength` must be a number above 0.*-1.0"),
+])  # fmt: skip
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         FiringRate(**arguments)
@@ -143,6 +140,7 @@ def test_it_is_refused_where_it_would_be_ignored():
     x = np.ones((2, 5, 4), "float32")
     with pytest.raises(ValueError, match=r"which keras\.layers\.RNN does not give: use SpikingRNN"):
         keras.layers.RNN(cell)(x, training=True)
+    assert cell.losses == []
     np.testing.assert_array_equal(keras.layers.RNN(cell)(x), ksbp.SpikingRNN(cell, return_sequences=True)(x)[:, -1])
 
 

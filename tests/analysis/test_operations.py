@@ -23,28 +23,26 @@ def conv(filters, size=3, strides=1, padding=1):
 def network():
     """Strided and padded convolutions, both kinds of shortcut and the identity, pooling with a rest, dense layers."""
     keras.utils.set_random_seed(3)
-    cell = ksbp.SequentialCell(
-        [
-            ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), threshold=0.3, name="a"),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(4), threshold=0.3, name="b"),
-                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
-                keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
-            ),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")
-            ),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
-                ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
-                keras.layers.AveragePooling2D(1, strides=2),
-            ),
-            ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
-            keras.layers.Flatten(),
-            ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
-            ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), threshold=0.3, name="a"),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(4), threshold=0.3, name="b"),
+            ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="c"),
+            keras.layers.Conv2D(6, 1, strides=2, use_bias=False),
+        ),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(5), threshold=0.3, name="d"), ksbp.LIFCell(conv(6), threshold=0.3, name="e")
+        ),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(conv(5), threshold=0.3, name="f"),
+            ksbp.LIFCell(conv(6, 3, 2, 1), threshold=0.3, name="g"),
+            keras.layers.AveragePooling2D(1, strides=2),
+        ),
+        ksbp.PoolingCell(keras.layers.AveragePooling2D(2), threshold=0.4, name="h"),
+        keras.layers.Flatten(),
+        ksbp.LIFCell(keras.layers.Dense(7, use_bias=False), threshold=0.2, name="i"),
+        ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), name="j"),
+    ])  # fmt: skip
     inputs = keras.Input((STEPS, 11, 10, 2))
     return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
 
@@ -101,19 +99,16 @@ def test_synapses_equal_the_count_for_a_spike_everywhere(done):
     assert total["ann_accumulates"] == STEPS * (synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"])
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        keras.layers.Conv2D(6, 3, groups=2),
-        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
-        keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
-        keras.layers.Conv2D(5, 4, strides=3, padding="same"),
-        keras.layers.Conv2DTranspose(3, 3, strides=2),
-        keras.layers.AveragePooling2D(3, strides=2, padding="same"),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(3),
-    ],
-)
+@pytest.mark.parametrize("layer", [
+    keras.layers.Conv2D(6, 3, groups=2),
+    keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+    keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same"),
+    keras.layers.Conv2D(5, 4, strides=3, padding="same"),
+    keras.layers.Conv2DTranspose(3, 3, strides=2),
+    keras.layers.AveragePooling2D(3, strides=2, padding="same"),
+    keras.layers.GlobalAveragePooling2D(),
+    keras.layers.Dense(3),
+])  # fmt: skip
 def test_fan_out_of_unusual_layers(layer):
     """Against the derivative of the layer itself, with weights that cannot cancel."""
     shape = (7, 8, 4)
@@ -132,26 +127,21 @@ def without_pooling_neurons():
     keras.utils.set_random_seed(3)
     lif = {"threshold": 0.3, "initial_membrane": 0.5}
     normalized = lambda *layers: keras.Sequential([*layers, keras.layers.BatchNormalization()])  # noqa: E731
-    cell = ksbp.SequentialCell(
-        [
-            keras.layers.AveragePooling2D(2),
-            ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
-            keras.layers.AveragePooling2D(2, strides=3),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(normalized(conv(4)), name="b", **lif),
-                ksbp.LIFCell(conv(4), name="c", **lif),
-            ),
-            ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
-            ksbp.ResidualCell(
-                ksbp.LIFCell(normalized(keras.layers.DepthwiseConv2D(1, depth_multiplier=2)), name="e", **lif),
-                ksbp.LIFCell(normalized(conv(4, 3, 2, 1)), name="f", **lif),
-                keras.layers.AveragePooling2D(1, strides=2),
-            ),
-            keras.layers.GlobalAveragePooling2D(),
-            ksbp.LIFCell(normalized(keras.layers.Dense(5)), name="g", **lif),
-            ksbp.ReadoutCell(keras.layers.Dense(3), name="h"),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        keras.layers.AveragePooling2D(2),
+        ksbp.LIFCell(normalized(keras.layers.Conv2D(4, 3, padding="same")), name="a", **lif),
+        keras.layers.AveragePooling2D(2, strides=3),
+        ksbp.ResidualCell(ksbp.LIFCell(normalized(conv(4)), name="b", **lif), ksbp.LIFCell(conv(4), name="c", **lif)),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="spikes", name="d"),
+        ksbp.ResidualCell(
+            ksbp.LIFCell(normalized(keras.layers.DepthwiseConv2D(1, depth_multiplier=2)), name="e", **lif),
+            ksbp.LIFCell(normalized(conv(4, 3, 2, 1)), name="f", **lif),
+            keras.layers.AveragePooling2D(1, strides=2),
+        ),
+        keras.layers.GlobalAveragePooling2D(),
+        ksbp.LIFCell(normalized(keras.layers.Dense(5)), name="g", **lif),
+        ksbp.ReadoutCell(keras.layers.Dense(3), name="h"),
+    ])  # fmt: skip
     inputs = keras.Input((STEPS, 25, 24, 2))
     return keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs))
 
@@ -219,9 +209,7 @@ def written_in_several_ways(shape=(8, 8, 2)):
     for name, branch in {
         "fused": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv, activation="relu")],
         "flat": [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()],
-        "nested": [
-            keras.Sequential([keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()]),
-        ],
+        "nested": [keras.Sequential([keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(**conv), keras.layers.ReLU()])],
         "same": [keras.layers.Conv2D(**conv, padding="same"), keras.layers.Activation("relu")],
     }.items():
         inputs = x = keras.Input(shape)
@@ -402,12 +390,8 @@ def test_layers_without_synapses_cost_nothing_in_an_ordinary_network():
     assert operations_of_model(keras.Sequential([keras.Input((10, 10, 1)), *parts])) == operations_of_model(plain)
 
 
-def behind_a_concatenation(*layers):
-    both = [
-        (firing(name="a"), "input"),
-        (firing(name="b"), "input"),
-        (keras.layers.Concatenate(name="c"), ["a", "b"]),
-    ]
+def behind_both(*layers):
+    both = [(firing(name="a"), "input"), (firing(name="b"), "input"), (keras.layers.Concatenate(name="c"), ["a", "b"])]
     return [*both, (ksbp.SequentialCell([ksbp.LIFCell(keras.Sequential(layers))], name="d"), "c"), *ends("d")]
 
 
@@ -416,29 +400,20 @@ def one_layer(*layers):
 
 
 CONV = {"filters": 2, "kernel_size": 3, "padding": "same"}
-#: Nodes of a network, and why its operations cannot be counted. A path knows the channels of its own source only.
-UNCOUNTED = {
-    "kind": (lambda: one_layer(keras.layers.SeparableConv2D(**CONV, name="sep")), "'sep' .SeparableConv2D. cannot be"),
-    "two": (lambda: one_layer(keras.layers.Conv2D(**CONV), keras.layers.Conv2D(**CONV)), "with no neurons"),
-    "overlap": (
-        lambda: one_layer(keras.layers.AveragePooling2D(3, 2, "same"), keras.layers.Conv2D(**CONV)), "do not overlap"
-    ),
-    "maximum": (lambda: one_layer(keras.layers.MaxPooling2D(2), keras.layers.Conv2D(**CONV)), "with no neurons"),
-    "permute": (
-        lambda: behind_a_concatenation(keras.layers.Permute((3, 1, 2)), keras.layers.Conv2D(**CONV)), "a Concatenate"
-    ),
-    "reshape": (
-        lambda: behind_a_concatenation(keras.layers.Reshape((14, 24)), keras.layers.Conv1D(3, 3)), "a Concatenate"
-    ),
-    "groups": (lambda: behind_a_concatenation(keras.layers.Conv2D(**CONV, groups=2)), "a Concatenate"),
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", UNCOUNTED)
-def test_what_cannot_be_counted_is_refused_by_name(name):
-    make, message = UNCOUNTED[name]
+@pytest.mark.parametrize(("make", "argument"), [  # a path knows the channels of its own source only
+    (lambda: one_layer(keras.layers.SeparableConv2D(**CONV, name="sep")), "'sep' .SeparableConv2D. cannot be"),
+    (lambda: one_layer(keras.layers.Conv2D(**CONV), keras.layers.Conv2D(**CONV)), "with no neurons"),
+    (lambda: one_layer(keras.layers.AveragePooling2D(3, 2, "same"), keras.layers.Conv2D(**CONV)), "overlap"),
+    (lambda: one_layer(keras.layers.MaxPooling2D(2), keras.layers.Conv2D(**CONV)), "with no neurons"),
+    (lambda: behind_both(keras.layers.Permute((3, 1, 2)), keras.layers.Conv2D(**CONV)), "a Concatenate"),
+    (lambda: behind_both(keras.layers.Reshape((14, 24)), keras.layers.Conv1D(3, 3)), "a Concatenate"),
+    (lambda: behind_both(keras.layers.Conv2D(**CONV, groups=2)), "a Concatenate"),
+])  # fmt: skip
+def test_what_cannot_be_counted_is_refused_by_name(make, argument):
     model = spiking_graph(make(), gradient="bptt")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=argument):
         ksbp.analysis.operations(model, np.zeros((1, STEPS, 7, 6, 2), "float32"), verbose=0)
 
 

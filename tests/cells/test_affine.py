@@ -41,15 +41,11 @@ AFFINE = [
     keras.layers.UpSampling2D(2),
 ]
 NOT_AFFINE = [
-    keras.layers.Conv2D(2, 3, activation="relu"),
-    keras.layers.Dense(4, activation="tanh", dtype="mixed_bfloat16"),
-    keras.layers.MaxPooling2D(2),
-    keras.layers.LayerNormalization(),
-    keras.layers.LeakyReLU(),
-    keras.Sequential([keras.layers.Conv2D(2, 3), keras.Sequential([keras.layers.ReLU()])]),
-    Own(is_affine=False),
+    keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.Dense(4, activation="tanh", dtype="mixed_bfloat16"),
+    keras.layers.MaxPooling2D(2), keras.layers.LayerNormalization(), keras.layers.LeakyReLU(),
+    keras.Sequential([keras.layers.Conv2D(2, 3), keras.Sequential([keras.layers.ReLU()])]), Own(is_affine=False),
     keras.layers.Lambda(lambda x: 2 * x),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", AFFINE + NOT_AFFINE, ids=lambda layer: layer.name)

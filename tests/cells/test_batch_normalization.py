@@ -1,11 +1,4 @@
-"""Stock batch normalisation inside a synapse: against a stock network on the mean input; all that is around training.
-
-One test runs in a process of its own, which is this file: TensorFlow takes its devices at start.
-"""
-
-import os
-import subprocess
-import sys
+"""Stock batch normalisation inside a synapse: against a stock network on the mean input; all around training."""
 
 import keras
 import numpy as np
@@ -16,7 +9,6 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.batch_norm import in_one_pass
 from keras_spiking_bp.cells.synapse import output_of
 from keras_spiking_bp.rnn.derivative import take_statistics
-from tests.pages import ROOT
 
 STEPS, MOMENTUM = 10, 0.8
 X = (np.random.default_rng(0).random((6, STEPS, 5)) < 0.5).astype("float32")
@@ -42,11 +34,6 @@ def norms_of(layer):
 
 def statistics(layer):
     return [variable.numpy() for norm in norms_of(layer) for variable in (norm.moving_mean, norm.moving_variance)]
-
-
-def assert_equal(one, other):
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def assert_close(one, other, **tolerance):
@@ -181,7 +168,7 @@ def test_the_loop_folds_it_into_the_weights(use_bias, options):
     for t in range(x.shape[1]):
         potential, states = layer.cell.run(x[:, t], states)
     np.testing.assert_allclose(layer(x), potential / x.shape[1], rtol=1e-4, atol=1e-5)
-    assert_equal(before, [variable.numpy() for variable in layer.variables])
+    np.testing.assert_equal(before, [variable.numpy() for variable in layer.variables])
 
 
 def shared_by_two(norm):
@@ -231,16 +218,6 @@ def test_spikes_stay_in_the_precision_of_the_next_convolution():
     assert spikes.dtype == "bfloat16"
 
 
-def test_a_random_layer_beside_it_draws_in_training():
-    parts = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.BatchNormalization(momentum=MOMENTUM)]
-    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.Sequential(parts)), gradient="bptt")
-    layer.build(X.shape)
-    moved(layer)
-    still = layer(X)
-    assert_equal([layer(X)], [still])
-    assert np.abs(layer(X, training=True) - still).max() > 0.01
-
-
 def test_statistics_are_without_the_draws_of_a_random_layer():
     """One mask for the whole window would have a variance of 1, where the mean of 100 masks has 0.01."""
     norm = keras.layers.BatchNormalization(momentum=0.0)
@@ -269,18 +246,13 @@ def test_a_sequential_with_a_call_of_its_own():
 # --- a model that is trained ------------------------------------------------------------------------------------------
 
 IMAGES = np.random.default_rng(0).uniform(0, 1, (16, 8, 8, 1)).astype("float32")
-LABELS = np.arange(16) % 3
 
 
-def network(gradient="accumulated", rate=0.05, compiled=None, **kwargs):
-    arguments = {
-        "num_steps": None, "encoder": ksbp.ConstantEncoder(6), "normalization": "batch", "pooling": "average",
-        "initial_membrane": 0.5, "threshold": 2.0, "seed": 0, **kwargs,
-    }  # fmt: skip
-    model = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [8], gradient=gradient, **arguments, preset="paper")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"], **(compiled or {}))
-    return model
+def network(gradient="accumulated", **kwargs):
+    return ksbp.models.spiking_vgg(
+        (8, 8, 1), 3, [(4, 3), "pool"], [8], num_steps=None, encoder=ksbp.ConstantEncoder(6), normalization="batch",
+        pooling="average", initial_membrane=0.5, threshold=2.0, seed=0, gradient=gradient, preset="paper", **kwargs,
+    )  # fmt: skip
 
 
 def test_statistics_of_a_stateless_call():
@@ -303,7 +275,7 @@ def test_statistics_of_a_stateless_call():
     updated = {v.path: value for v, value in zip(model.non_trainable_variables, updated, strict=True)}
     given = [updated[v.path] for norm in norms_of(model) for v in (norm.moving_mean, norm.moving_variance)]
     assert_close(given, after, rtol=1e-3, atol=1e-4)
-    assert_equal(model.get_weights(), start)
+    np.testing.assert_equal(model.get_weights(), start)
 
 
 def test_evaluate_and_predict_and_validation_touch_nothing():
@@ -313,7 +285,7 @@ def test_evaluate_and_predict_and_validation_touch_nothing():
     predicted = model.predict(X, verbose=0)
     assert np.ptp(predicted, axis=0).max() > 0
     model.evaluate(X, labels, verbose=0)
-    assert_equal(model.get_weights(), before)
+    np.testing.assert_equal(model.get_weights(), before)
     assert_close([model(X[3:5])], [predicted[3:5]])  # one sample does not see the others
     after = []
     for validation in (None, (1.0 - X, labels)):
@@ -321,7 +293,7 @@ def test_evaluate_and_predict_and_validation_touch_nothing():
         model.fit(X, labels, validation_data=validation, shuffle=False, verbose=0)
         after.append(model.get_weights())
     assert np.abs(after[0][-1] - before[-1]).max() > 0.01
-    assert_equal(after[1], after[0])
+    np.testing.assert_equal(after[1], after[0])
 
 
 def test_an_empty_batch_of_images_has_no_statistics():
@@ -330,7 +302,7 @@ def test_an_empty_batch_of_images_has_no_statistics():
     in_one_pass(norm, tf.random.normal((2, 4, 4, 3), seed=0), training=True)
     before = norm.get_weights()
     in_one_pass(norm, tf.zeros((0, 4, 4, 3)), training=True)
-    assert_equal(norm.get_weights(), before)
+    np.testing.assert_equal(norm.get_weights(), before)
     assert np.abs(before[-1] - 1).max() > 1e-3
 
 
@@ -347,7 +319,7 @@ def test_an_empty_batch_changes_nothing(gradient):
     before = [weight.numpy() for weight in layer.weights]
     for found in learn(tf.zeros((0, 5, 4))):
         np.testing.assert_array_equal(found, np.zeros(found.shape))
-    assert_equal([weight.numpy() for weight in layer.weights], before)
+    np.testing.assert_equal([weight.numpy() for weight in layer.weights], before)
     assert np.abs(before[-1] - 1).max() > 1e-3
 
 
@@ -358,44 +330,11 @@ def test_frozen_statistics_stay():
     first.trainable = False
     before = first.get_weights(), second.get_weights()
     layer(X, training=True)
-    assert_equal(first.get_weights(), before[0])
+    np.testing.assert_equal(first.get_weights(), before[0])
     assert all(np.abs(a - b).max() > 0 for a, b in zip(second.get_weights()[2:], before[1][2:], strict=True))
 
 
-# --- two devices ------------------------------------------------------------------------------------------------------
-
-
-def mirrored():
-    """One step on two devices: what Keras makes of the statistics of both halves of the batch, ours is too."""
-    device = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        model = network(rate=0.0)
-        stock = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.BatchNormalization(momentum=0.0)])
-        stock.compile(keras.optimizers.SGD(0.0), "mse")
-    stock.fit(IMAGES, IMAGES, batch_size=16, shuffle=False, verbose=0)
-    share = np.linalg.lstsq(  # of each half in the mean: 1 / 2, or all for the first one
-        np.stack([[IMAGES[:8].mean(), IMAGES[8:].mean()], [1.0, 1.0]]), [statistics(stock)[0][0], 1.0], rcond=None
-    )[0]
-    for norm in norms_of(model):
-        norm.gamma.assign(4.0 * norm.gamma)
-    model.fit(IMAGES, LABELS, batch_size=16, shuffle=False, verbose=0)
-    halves = []
-    for half in (IMAGES[:8], IMAGES[8:]):
-        alone = network(rate=0.0)
-        for norm in norms_of(alone):
-            norm.gamma.assign(4.0 * norm.gamma)
-        alone.fit(half, LABELS[:8], batch_size=8, verbose=0)
-        halves.append(statistics(alone))
-    assert_close(
-        statistics(model), [share @ ab for ab in map(np.stack, zip(*halves, strict=True))], rtol=1e-3, atol=1e-4
-    )
-    assert np.abs(statistics(model)[0]).max() > 1e-3
-    before = model.get_weights()
-    model.optimizer.learning_rate = 0.05
-    model.fit(IMAGES, LABELS, batch_size=16, verbose=0)
-    assert all(np.isfinite(w).all() for w in model.get_weights())
-    assert any(np.abs(a - b).max() > 0 for a, b in zip(before, model.get_weights(), strict=True))
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def norm(**kwargs):
@@ -419,18 +358,6 @@ def run(synapse):
 def test_refused(call, argument):
     with pytest.raises(ValueError, match=argument):
         call()
-
-
-@pytest.mark.slow
-def test_two_devices():
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.cells.test_batch_normalization"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-if __name__ == "__main__":
-    mirrored()
 
 
 # --- the layers before it, which only the steps go through -----------------------------------------------------------

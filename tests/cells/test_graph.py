@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.graph import GraphCell
-from keras_spiking_bp.cells.walk import current_sources
 from tests.networks import exact_with_statistics
 
 X = np.random.default_rng(0).integers(0, 2, (2, 12, 6, 6, 2)).astype("float32")
@@ -23,17 +22,15 @@ def lif(synapse, name, **kwargs):
 
 def block():
     """A residual block and a readout, as a graph."""
-    return GraphCell(
-        [
-            (lif(conv("c1"), "a"), "input"),
-            (lif(conv("c2"), "b"), ["a"]),
-            (conv("c3"), "b"),
-            (keras.layers.Add(name="sum"), ["c3", "a"]),
-            (lif(keras.layers.Identity(), "c"), "sum"),
-            (keras.layers.Flatten(name="flat"), "c"),
-            (ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"), "flat"),
-        ]
-    )
+    return GraphCell([
+        (lif(conv("c1"), "a"), "input"),
+        (lif(conv("c2"), "b"), ["a"]),
+        (conv("c3"), "b"),
+        (keras.layers.Add(name="sum"), ["c3", "a"]),
+        (lif(keras.layers.Identity(), "c"), "sum"),
+        (keras.layers.Flatten(name="flat"), "c"),
+        (ksbp.ReadoutCell(keras.layers.Dense(3), name="readout"), "flat"),
+    ])  # fmt: skip
 
 
 def residual():
@@ -45,17 +42,15 @@ def residual():
 
 def branches():
     """Side by side: spikes, of which one goes two ways, then currents; the last neurons fire."""
-    return GraphCell(
-        [
-            (lif(conv("c1"), "a"), "input"),
-            (lif(conv("c2", 3), "b"), "input"),
-            (keras.layers.Concatenate(name="spikes"), ["a", "b"]),
-            (lif(conv("c3"), "c"), "spikes"),
-            (keras.layers.Conv2D(4, 1, name="current"), "a"),
-            (keras.layers.Concatenate(name="all"), ["c", "current"]),
-            (lif(conv("c4"), "d"), "all"),
-        ]
-    )
+    return GraphCell([
+        (lif(conv("c1"), "a"), "input"),
+        (lif(conv("c2", 3), "b"), "input"),
+        (keras.layers.Concatenate(name="spikes"), ["a", "b"]),
+        (lif(conv("c3"), "c"), "spikes"),
+        (keras.layers.Conv2D(4, 1, name="current"), "a"),
+        (keras.layers.Concatenate(name="all"), ["c", "current"]),
+        (lif(conv("c4"), "d"), "all"),
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("gradient", ["accumulated", "bptt"])
@@ -126,36 +121,16 @@ def test_branches_by_hand():
     np.testing.assert_array_equal(outputs, expected)
 
 
-def test_sources_are_the_nearest_weights():
-    """Of neurons without a synapse of their own, in an inner cell too, those of the layers before."""
-    inner = GraphCell(
-        [
-            (lif(keras.layers.Identity(), "a"), "input"),
-            (lif(keras.layers.Identity(), "b"), "input"),
-            (keras.layers.Add(name="sum"), ["a", "b"]),
-            (lif(conv("c2"), "c"), "sum"),
-        ],
-        name="inner",
-    )
-    cell = GraphCell([(conv("far"), "input"), (conv("current"), "far"), (inner, "current")])
-    cell.build((None, *X.shape[2:]))
-    names = [[layer.name for layer in layers] for layers in current_sources(cell)]
-    assert [own[-1] for own in names] == ["current", "current", "c2"] and len(names[2]) == 1
-    assert "far" not in str(names)
-
-
 def test_batch_normalization_is_folded():
     def normalized(name):
         return keras.Sequential([conv(name), keras.layers.BatchNormalization()], name=name)
 
-    cell = GraphCell(
-        [
-            (lif(normalized("c1"), "a"), "input"),
-            (normalized("c2"), "a"),
-            (keras.layers.Add(name="sum"), ["c2", "a"]),
-            (lif(keras.layers.Identity(), "b"), "sum"),
-        ]
-    )
+    cell = GraphCell([
+        (lif(normalized("c1"), "a"), "input"),
+        (normalized("c2"), "a"),
+        (keras.layers.Add(name="sum"), ["c2", "a"]),
+        (lif(keras.layers.Identity(), "b"), "sum"),
+    ])  # fmt: skip
     inputs = keras.Input(X.shape[1:])
     model = exact_with_statistics(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
     folded = ksbp.fold_batch_normalization(model)

@@ -87,12 +87,10 @@ def test_a_masked_step_is_skipped(gradient, of):
 def test_the_total_behind_batch_normalization_is_that_of_the_simulation():
     """In training the total of the normalised current is of other statistics than its sum in the loop."""
     norm = keras.layers.BatchNormalization()
-    cell = ksbp.SequentialCell(
-        [
-            keras.Sequential([keras.layers.Conv2D(2, 1, use_bias=False), norm]),
-            ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts"),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        keras.Sequential([keras.layers.Conv2D(2, 1, use_bias=False), norm]),
+        ksbp.MaxPoolingCell(keras.layers.MaxPooling2D(2), of="counts"),
+    ])  # fmt: skip
     x = np.random.default_rng(0).normal(size=(3, 5, 4, 4, 1)).astype("float32")
     layer = ksbp.SpikingRNN(cell)
     layer.build(x.shape)

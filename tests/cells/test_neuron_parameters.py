@@ -30,12 +30,8 @@ def layer(units=3, gradient="bptt", return_sequences=False, **neuron):
 
 #: `gradient` and `surrogate`.
 DERIVATIVES = [
-    ("accumulated", None),
-    ("accumulated", "atan"),
-    ("accumulated", "bounded"),
-    ("bptt", None),
-    ("bptt", "atan"),
-]
+    ("accumulated", None), ("accumulated", "atan"), ("accumulated", "bounded"), ("bptt", None), ("bptt", "atan"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("gradient", "surrogate", "reset", "synaptic"), [

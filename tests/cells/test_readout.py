@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.rnn import carried
 from tests.oracle import assert_close
 
 BETA, LAST, T = 0.7, 0.9, 11
@@ -120,14 +119,6 @@ def test_statistics_behind_it_are_those_of_its_mean_potential(gradient):
     currents = filtered(X @ W1, BETA).mean(1) @ W2
     assert_close(normalised.moving_mean, currents.mean(0), tolerance=1e-5)
     assert_close(normalised.moving_variance, currents.var(0), tolerance=1e-5)
-
-
-def test_the_last_one_carries_no_sum():
-    """What nobody reads is not added up at each step."""
-    layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(3)))
-    layer.build(X.shape)
-    window = layer._run(tf.constant(X), carried.at_rest(layer.cell, 3), None, True, "accumulated")
-    assert list(window.states[-1]) == ["membrane"]
 
 
 def test_its_potentials_are_multiplied(capsys):

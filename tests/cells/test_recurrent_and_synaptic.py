@@ -81,16 +81,13 @@ def test_masked_steps_are_left_out(make, gradient, surrogate):
         assert_close(actual, expected[name], name, TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("make", "gradient", "how"),
-    [
-        (synaptic, "accumulated", "unrolled"),
-        slow((synaptic, "accumulated", "xla")),
-        (both, "bptt", "unrolled"),
-        slow((both, "bptt", "xla")),
-        (both, "bptt", "each step"),
-    ],
-)
+@pytest.mark.parametrize(("make", "gradient", "how"), [
+    (synaptic, "accumulated", "unrolled"),
+    slow((synaptic, "accumulated", "xla")),
+    (both, "bptt", "unrolled"),
+    slow((both, "bptt", "xla")),
+    (both, "bptt", "each step"),
+])  # fmt: skip
 def test_loops_of_other_kinds(make, gradient, how):
     network, weights, inputs, _ = case(make, ATan(), "zero")
     results = []

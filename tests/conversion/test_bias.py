@@ -13,16 +13,13 @@ from tests.conversion.test_convert import trained_looking
 IMAGES = np.random.default_rng(0).uniform(0, 1, (6, 8, 8, 3)).astype("float32")
 
 
-@pytest.mark.parametrize(
-    "between, changed",
-    [
-        (layers.ZeroPadding2D(1), False),  # the neurons at its places get no bias
-        (layers.Permute((3, 1, 2)), False),  # the channels are elsewhere
-        (layers.Reshape((4, 16, 8)), True),
-        (layers.Cropping2D(1), True),
-        (layers.AveragePooling2D(2), True),
-    ],
-)
+@pytest.mark.parametrize("between, changed", [
+    (layers.ZeroPadding2D(1), False),  # the neurons at its places get no bias
+    (layers.Permute((3, 1, 2)), False),  # the channels are elsewhere
+    (layers.Reshape((4, 16, 8)), True),
+    (layers.Cropping2D(1), True),
+    (layers.AveragePooling2D(2), True),
+])  # fmt: skip
 def test_a_bias_is_changed_only_if_it_reaches_each_neuron_of_its_channel(between, changed):
     conv = layers.Conv2D(8, 3, padding="same", name="before")
     parts = [keras.Input((8, 8, 3)), conv, between, layers.ReLU(), layers.Flatten(), layers.Dense(3)]

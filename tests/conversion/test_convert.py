@@ -41,21 +41,19 @@ def residual():
 def plain():
     """Padding, average pooling, a nested model, dense layers with normalisation; a softmax of its own at the end."""
     inner = keras.Sequential([layers.ZeroPadding2D(1), layers.Conv2D(8, 3, strides=2, use_bias=False)])
-    return keras.Sequential(
-        [
-            keras.Input((12, 12, 2)),
-            layers.Conv2D(6, 5, activation="relu"),
-            layers.AveragePooling2D(2),
-            inner,
-            layers.ReLU(),
-            layers.Flatten(),
-            layers.Dense(16, use_bias=False),
-            layers.BatchNormalization(center=False),
-            layers.ReLU(),
-            layers.Dense(5),
-            layers.Softmax(),
-        ]
-    )
+    return keras.Sequential([
+        keras.Input((12, 12, 2)),
+        layers.Conv2D(6, 5, activation="relu"),
+        layers.AveragePooling2D(2),
+        inner,
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(16, use_bias=False),
+        layers.BatchNormalization(center=False),
+        layers.ReLU(),
+        layers.Dense(5),
+        layers.Softmax(),
+    ])  # fmt: skip
 
 
 def trained_looking(ann):
@@ -117,16 +115,9 @@ def test_images_that_an_encoder_cuts_off():
 def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     """SNN -> ANN -> SNN -> file -> SNN."""
     source = ksbp.models.spiking_resnet(
-        (12, 12, 2),
-        5,
-        [(4, 1), (6, 2)],
-        dense_units=[10],
-        num_steps=5,
-        stem_filters=4,
-        dropout=0.1,
-        seed=0,
+        (12, 12, 2), 5, [(4, 1), (6, 2)], dense_units=[10], num_steps=5, stem_filters=4, dropout=0.1, seed=0,
         preset="paper",
-    )
+    )  # fmt: skip
     ann = ksbp.ann_counterpart(source)
     snn = ksbp.convert_to_snn(ann, IMAGES, 300, method="max")
     few = IMAGES[:6]
@@ -138,16 +129,6 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
     snn.save(tmp_path / "snn.keras")
     loaded = keras.saving.load_model(tmp_path / "snn.keras")
     np.testing.assert_allclose(loaded.predict(few, verbose=0), snn.predict(few, verbose=0), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_converted_residual_network_with_dropout_trains_on():
-    snn = ksbp.convert_to_snn(trained_looking(residual()), IMAGES, 8, initial_membrane=0.5)
-    snn.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    labels = np.arange(24) % 5
-    before = snn.evaluate(IMAGES, labels, verbose=0)
-    snn.fit(IMAGES, labels, epochs=20, verbose=0)
-    assert snn.evaluate(IMAGES, labels, verbose=0) < before - 0.02  # without the noise of dropout
 
 
 def test_gradients_of_a_converted_network_are_those_of_the_ann():

@@ -15,21 +15,19 @@ def images(shape=(8, 8, 1), number=4):
 def test_is_the_stock_network_with_the_same_weights():
     snn = ksbp.models.spiking_lenet(num_steps=3, dropout=0.2, seed=0)
     ann = ksbp.ann_counterpart(snn)
-    stock = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.Conv2D(20, 5, padding="same", use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.AveragePooling2D(2),
-            keras.layers.Conv2D(50, 5, padding="same", use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.AveragePooling2D(2),
-            keras.layers.Flatten(),
-            keras.layers.Dense(200, use_bias=False, activation="relu"),
-            keras.layers.Dropout(0.2),
-            keras.layers.Dense(10, use_bias=False),
-        ]
-    )
+    stock = keras.Sequential([
+        keras.Input((28, 28, 1)),
+        keras.layers.Conv2D(20, 5, padding="same", use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Conv2D(50, 5, padding="same", use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.AveragePooling2D(2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(200, use_bias=False, activation="relu"),
+        keras.layers.Dropout(0.2),
+        keras.layers.Dense(10, use_bias=False),
+    ])  # fmt: skip
     stock.set_weights([v.numpy() for v in snn.trainable_weights])
     x = images((28, 28, 1))
     np.testing.assert_allclose(ann(x), stock(x), rtol=1e-5, atol=1e-6)
@@ -84,8 +82,7 @@ def test_the_scale_of_the_encoder_is_kept(offset):
     changed = [weight + 0.5 for weight in again.get_weights()]
     again.set_weights(changed)
     ksbp.copy_weights(again, snn)
-    for now, weight in zip(snn.layers[-1].get_weights(), changed, strict=True):
-        np.testing.assert_array_equal(now, weight)
+    np.testing.assert_equal(snn.layers[-1].get_weights(), changed)
 
 
 def test_layers_in_front_of_the_encoder_stay_and_behind_the_network_are_refused():
@@ -123,8 +120,7 @@ def test_batch_normalization_and_pooling_without_neurons(pooling):
     statistics = [v.numpy() for v in snn.non_trainable_weights]
     ann.set_weights([weight + 0.1 for weight in ann.get_weights()])
     ann(x, training=True)
-    for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal([v.numpy() for v in snn.non_trainable_weights], statistics)
     ksbp.copy_weights(ann, snn)
     assert len(statistics) == 2 * 5
     for a, b in zip(snn.non_trainable_weights, statistics, strict=True):
@@ -180,28 +176,15 @@ def weights_that_differ():
     return ann, snn
 
 
-BAD = {
-    "no network": (lambda: ksbp.ann_counterpart(plain()), TypeError, "must have a SpikingRNN"),
-    "each step": (
-        lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Rescaling(2.0, name="e"), lif())),
-        ValueError, "no layers right before its SpikingRNN.*Received: 'e'",
-    ),
-    "a mask": (
-        lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Masking(), lif())), ValueError, "gets a mask"
-    ),
-    "two ordinary ones": (
-        lambda: ksbp.copy_weights(plain(), plain()), TypeError, "must have a SpikingRNN"
-    ),
-    "deeper": (
-        lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(3, 3)), ValueError, "No such layer: fc1"
-    ),
-    "wider": (lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(4)), ValueError, "shape"),
-    "shared": (lambda: ksbp.copy_weights(*weights_that_differ()), ValueError, "shared by layers that differ in"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused(case):
-    call, kind, message = BAD[case]
-    with pytest.raises(kind, match=message):
+@pytest.mark.parametrize(("call", "error", "argument"), [
+    (lambda: ksbp.ann_counterpart(plain()), TypeError, "SpikingRNN"),
+    (lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Rescaling(2.0, name="e"), lif())), ValueError, "'e'"),
+    (lambda: ksbp.ann_counterpart(on_sequences(keras.layers.Masking(), lif())), ValueError, "mask"),
+    (lambda: ksbp.copy_weights(plain(), plain()), TypeError, "SpikingRNN"),
+    (lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(3, 3)), ValueError, "fc1"),
+    (lambda: ksbp.copy_weights(ksbp.ann_counterpart(in_a_row(3)), in_a_row(4)), ValueError, "shape"),
+    (lambda: ksbp.copy_weights(*weights_that_differ()), ValueError, "shared by layers that differ"),
+])  # fmt: skip
+def test_refused(call, error, argument):
+    with pytest.raises(error, match=argument):
         call()

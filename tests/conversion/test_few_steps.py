@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.conversion.balance import Histogram, Largest
+from keras_spiking_bp.conversion.balance import Histogram
 from keras_spiking_bp.rnn.observe import activity_of
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.conversion.test_convert import IMAGES, residual, trained_looking
@@ -20,15 +20,6 @@ def least_error(*args):
     for batch in NUMBERS:
         histogram.add(np.abs(batch))
     return histogram.least_error(*args)
-
-
-@pytest.mark.parametrize("percentile", [99.9, 50.01])
-def test_percentiles_of_batches_are_those_of_all_numbers(percentile):
-    largest = Largest(percentile, NUMBERS.size)
-    for batch in NUMBERS:
-        largest.add(batch)
-    expected = np.percentile(NUMBERS.astype("float64"), percentile)
-    assert largest.percentile() == pytest.approx(expected, rel=1e-6)
 
 
 def counted(values, norm, steps, start):

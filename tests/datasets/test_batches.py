@@ -101,20 +101,14 @@ def test_paths():
     assert [names[label].encode() for label in labels] == list(x.numpy())
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: Batches(np.zeros(3), np.zeros(2), 1),
-            "`y` must have as many labels as `x` has examples. Received: 2 labels, 3",
-        ),
-        (lambda: Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1), "Received: 3 labels, 2 examples"),
-        (lambda: Batches([np.zeros((3, 4))] * 2, np.zeros(3), 1), "Several inputs of a model are a dictionary"),
-        (lambda: numbers(batch_size=13), "`batch_size` must be at most the number of examples, 12. Received: 13"),
-        (lambda: numbers(batch_size=0), "`batch_size` must be an integer of at least 1"),
-        (lambda: numbers(seed=None), "`seed` must be an integer"),
-    ],
-)
-def test_bad_arguments(make, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("make", "argument"), [
+    (lambda: Batches(np.zeros(3), np.zeros(2), 1), "`y`"),
+    (lambda: Batches({"a": np.zeros(3), "b": np.zeros(2)}, np.zeros(3), 1), "`y`"),
+    (lambda: Batches([np.zeros((3, 4))] * 2, np.zeros(3), 1), "dictionary"),
+    (lambda: numbers(batch_size=13), "`batch_size`"),
+    (lambda: numbers(batch_size=0), "`batch_size`"),
+    (lambda: numbers(seed=None), "`seed`"),
+])  # fmt: skip
+def test_refused(make, argument):
+    with pytest.raises(ValueError, match=argument):
         make()

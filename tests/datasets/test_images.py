@@ -9,12 +9,7 @@ from keras_spiking_bp.datasets import ImageSet, load_images, mnist_5k
 from keras_spiking_bp.datasets.images import IMAGE_SETS
 from tests.real_data import TFDS, needs
 
-SHAPES = {
-    "mnist": (28, 28, 1),
-    "fashion_mnist": (28, 28, 1),
-    "cifar10": (32, 32, 3),
-    "svhn_cropped": (32, 32, 3),
-}
+SHAPES = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3), "svhn_cropped": (32, 32, 3)}
 
 
 def by_hand(name="cifar10", n=9):

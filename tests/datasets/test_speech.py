@@ -72,17 +72,13 @@ def test_less_than_a_frame():
         assert log_mel(samples[:length]).shape == (0, 40)
 
 
-@pytest.mark.parametrize(
-    ("audio", "error", "message"),
-    [
-        (np.zeros((2, 800)), ValueError, r"samples of one recording, of one channel. Received: .* shape \(2, 800\)"),
-        (np.zeros(800, "uint8"), TypeError, "16-bit integers, or floats from -1 to 1. Received: .* dtype uint8"),
-        (np.zeros(800, "int8"), TypeError, "Received: audio of dtype int8"),
-        (np.full(800, 8000.0), ValueError, "floats from -1 to 1. Received: .* float64, from 8000.0 to 8000.0"),
-        (np.full(800, 2**30), ValueError, "must be 16-bit integers.* int64, from 1073741824 to"),
-        (np.full(800, np.nan), ValueError, "from nan to nan"),
-    ],
-)
+@pytest.mark.parametrize(("audio", "error", "message"), [
+    (np.zeros((2, 800)), ValueError, r"samples of one recording, of one channel. Received: .* shape \(2, 800\)"),
+    (np.zeros(800, "uint8"), TypeError, "16-bit integers, or floats from -1 to 1. Received: .* dtype uint8"),
+    (np.full(800, 8000.0), ValueError, "floats from -1 to 1. Received: .* float64, from 8000.0 to 8000.0"),
+    (np.full(800, 2**30), ValueError, "must be 16-bit integers.* int64, from 1073741824 to"),
+    (np.full(800, np.nan), ValueError, "from nan to nan"),
+])  # fmt: skip
 def test_what_is_no_recording(audio, error, message):
     with pytest.raises(error, match=message):
         log_mel(audio)

@@ -260,17 +260,6 @@ class TestBadInput:
         with pytest.raises(TypeError, match="(?s)`images`.*uint8"):
             encoder(10)(keras.Input((4, 4, 1), dtype="uint8"))
 
-    def test_integer_images_in_a_model(self, encoder):
-        """Keras casts them to the dtype of its input before a layer sees them."""
-        inputs = keras.Input((4, 4, 1))
-        model = keras.Model(inputs, encoder(10)(inputs))
-        with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)`images`.*divide 8-bit images by 255"):
-            model.predict(np.full((2, 4, 4, 1), 200, "uint8"), verbose=0)
-
-    def test_nan(self, encoder):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
-            encoder(10)(np.array([[0.0, np.nan]], "float32"))
-
 
 def test_a_current_may_be_large_with_another_limit_or_none():
     images = np.full((1, 1), 300.0, "float32")

@@ -102,17 +102,14 @@ def test_a_window_that_runs_backwards(tmp_path):
         ksbp.export.export_litert(model, tmp_path / "step.tflite", form="step")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"form": "steps"}, r"`form` must be one of \['window', 'step'\]. Received: form='steps'"),
-        ({"weights": "int4"}, r"`weights` must be one of \['float32', 'int8'\]"),
-        ({"inputs": "pixels"}, r"`inputs` must be one of \['spikes', 'images'\]"),
-        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
-        ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
-        ({"form": "step", "num_steps": 3}, "`num_steps` is that of a window of spikes. Received: num_steps=3"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "match"), [
+    ({"form": "steps"}, r"`form` must be one of \['window', 'step'\]. Received: form='steps'"),
+    ({"weights": "int4"}, r"`weights` must be one of \['float32', 'int8'\]"),
+    ({"inputs": "pixels"}, r"`inputs` must be one of \['spikes', 'images'\]"),
+    ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
+    ({"num_steps": 0}, "`num_steps` must be an integer of at least 1"),
+    ({"form": "step", "num_steps": 3}, "`num_steps` is that of a window of spikes. Received: num_steps=3"),
+])  # fmt: skip
 def test_what_cannot_be(tmp_path, monkeypatch, arguments, match):
     model = small(num_steps=5)
     monkeypatch.setattr(tf, "function", None)  # refused before anything is traced

@@ -29,11 +29,7 @@ def exported(model, tmp_path):
     return tf.saved_model.load(tmp_path / "saved_model")
 
 
-@pytest.mark.parametrize(
-    "networks",
-    [(recurrent,), slow(((averages, resnet, maxima),))],
-    ids=["recurrent", "residual"],
-)
+@pytest.mark.parametrize("networks", [(recurrent,), slow(((averages, resnet, maxima),))], ids=["recurrent", "residual"])
 def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
     files = [tmp_path / network.__name__ for network in networks]
     for network, file in zip(networks, files, strict=True):
@@ -185,15 +181,10 @@ def test_nothing_of_training_is_in_the_file(tmp_path):
 
 def test_steps_of_a_converted_network_with_max_pooling(tmp_path):
     """The state of max pooling is shaped like its inputs: a stream of it equals the window."""
-    ann = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Conv2D(4, 3, activation="relu"),
-            keras.layers.MaxPooling2D(2),
-            keras.layers.Flatten(),
-            keras.layers.Dense(3),
-        ]
-    )
+    ann = keras.Sequential([
+        keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.MaxPooling2D(2),
+        keras.layers.Flatten(), keras.layers.Dense(3),
+    ])  # fmt: skip
     images = np.random.default_rng(0).uniform(0, 1, (5, 8, 8, 1)).astype("float32")
     snn = ksbp.convert_to_snn(ann, images, num_steps=20)
     ksbp.export.export_saved_model(snn, tmp_path / "snn")

@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_spiking_bp.gradients.bptt import lif_step_bptt
 from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
 from keras_spiking_bp.gradients.totals import spike_total
-from keras_spiking_bp.gradients.tracing import after_reads, derived_on_demand, gradient_wanted
 
 
 def test_leak_correction_is_the_paper_s_formula():
@@ -32,18 +31,15 @@ def test_spike_total():
     assert others == [None, None]
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(("current", "g_spike", "g_membrane", "correction", "expected"), [
     # spiked?, gradient at the spike, gradient at the next potential, correction -> gradient at the current
-    ("current", "g_spike", "g_membrane", "correction", "expected"),
-    [
-        (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
-        (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
-        (2.0, 1.0, 1.0, 0.9, 0.45),
-        (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
-        (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
-        (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
-    ],
-)
+    (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
+    (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
+    (2.0, 1.0, 1.0, 0.9, 0.45),
+    (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
+    (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
+    (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
+])  # fmt: skip
 def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
     threshold = 2.0
     for resets_to_zero in (True, False):
@@ -65,19 +61,16 @@ def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
         np.testing.assert_allclose(to_slot, [correction], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("count", "membrane", "between"),
-    [
-        (0.0, -0.5, False),  # silent: its charge is negative
-        (0.0, 0.0, False),  # no charge
-        (0.0, 0.1, True),  # silent, but on its way
-        (1.0, -1.9, True),  # it fired, and what came in is positive in sum
-        (1.0, -2.1, False),  # it fired, but what came in is negative in sum
-        (2.0, 0.5, True),  # of a sample with 3 steps, not of one with 2
-        (3.0, 0.5, False),  # it fired at every step
-        (3.0, 70.0, False),
-    ],
-)
+@pytest.mark.parametrize(("count", "membrane", "between"), [
+    (0.0, -0.5, False),  # silent: its charge is negative
+    (0.0, 0.0, False),  # no charge
+    (0.0, 0.1, True),  # silent, but on its way
+    (1.0, -1.9, True),  # it fired, and what came in is positive in sum
+    (1.0, -2.1, False),  # it fired, but what came in is negative in sum
+    (2.0, 0.5, True),  # of a sample with 3 steps, not of one with 2
+    (3.0, 0.5, False),  # it fired at every step
+    (3.0, 70.0, False),
+])  # fmt: skip
 def test_within_bounds(count, membrane, between):
     samples = [tf.fill((2, 1), value) for value in (count, membrane)]
     for num_steps, second in ((tf.constant(3.0), between), (tf.constant([3.0, 2.0]), between and count < 2)):
@@ -141,54 +134,3 @@ def test_eligibility_step_is_the_derivative_of_a_mean_rate(num_steps, threshold,
     found = weighted_slopes(tf.unstack(tf.constant(slopes, tf.float32)), spikes, 0.95, threshold, resets_to_zero)
     difference = (run(0.02)[1].mean() - run(-0.02)[1].mean()) / (0.04 * threshold)
     assert found.mean() == pytest.approx(difference, rel=0.05)
-
-
-def test_gradient_wanted():
-    assert gradient_wanted(True)
-    assert not gradient_wanted(False)
-    assert not gradient_wanted(None)
-    with tf.GradientTape():
-        assert gradient_wanted(False)
-
-    @tf.function
-    def traced_in_a_tape():
-        with tf.GradientTape():
-            assert gradient_wanted(False)
-        assert not gradient_wanted(False)
-
-    traced_in_a_tape()
-
-
-def test_derived_on_demand():
-    """The value comes from one function, the derivative from another, to inputs and variables."""
-    weight = tf.Variable(3.0)
-
-    @tf.function
-    def traced(x):
-        output, (state,) = derived_on_demand(lambda x: (weight * x, [10 * x]), lambda x: 7 * weight * x, x)
-        return output, state
-
-    x = tf.constant([1.0, 2.0])
-    np.testing.assert_array_equal(traced(x), [[3.0, 6.0], [10.0, 20.0]])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        output, state = traced(x)
-    to_x, to_weight = tape.gradient(output, [x, weight])
-    np.testing.assert_array_equal(to_x, [21.0, 21.0])
-    assert to_weight.numpy() == 21.0
-    np.testing.assert_array_equal(tape.gradient(state, [x, weight], unconnected_gradients="zero")[0], [0.0, 0.0])
-
-
-def test_after_reads():
-    weight = tf.Variable(2.0)
-
-    def walk(x):
-        return after_reads(lambda: weight * x)
-
-    for run in (walk, tf.function(walk)):
-        x = tf.constant(5.0)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = run(x)
-        assert y.numpy() == 10
-        assert [float(d) for d in tape.gradient(y, [x, weight])] == [2.0, 5.0]

@@ -168,11 +168,7 @@ CLOSE = [row for row in gradient_slopes.ROWS if row.gradient != "bptt" and isins
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "row",
-    gradient_slopes.ROWS,
-    ids=str,
-)
+@pytest.mark.parametrize("row", gradient_slopes.ROWS, ids=str)
 def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
     """In each of six layers the figures are those of the page; on totals with a triangle, within a factor of 1.6."""
     found = gradient_slopes.ratios(row)
@@ -187,23 +183,6 @@ def test_the_gradient_of_a_deep_network_beside_the_slope_of_its_loss(row):
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("surrogate", "gradient", "arrays"),
-    [
-        ("bounded", "accumulated", {"spike_count"}),
-        (None, "accumulated", {"spike_count", "silence", "leaky_trace"}),
-        ("atan", "accumulated", {"spike_count", "slope_sum", "eligibility"}),
-        ("atan", "bptt", {"spike_count"}),
-    ],
-)
-def test_the_record_of_a_neuron(surrogate, gradient, arrays):
-    """Two arrays for each layer beside the count, none for each step."""
-    cell = ksbp.LIFCell(keras.layers.Dense(3), surrogate=surrogate)
-    cell.build((None, 4))
-    state = cell.initial_state(2, gradient=gradient)
-    assert {name for name, value in state.items() if value.shape.rank} == arrays | {"membrane"}
 
 
 def test_nothing_of_a_step_is_kept_for_the_backward_pass():

@@ -13,12 +13,7 @@ DT = 1e-4
 
 def node(kind, **changed):
     fields = {"tau": 1e-2, "r": 100.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0}
-    names = {
-        "LIF": fields,
-        "LI": ("tau", "r", "v_leak"),
-        "IF": ("r", "v_threshold", "v_reset"),
-        "I": ("r",),
-    }[kind]
+    names = {"LIF": fields, "LI": ("tau", "r", "v_leak"), "IF": ("r", "v_threshold", "v_reset")}[kind]
     values = {name: changed.get(name, fields[name]) for name in names}
     return getattr(nir, kind)(**{name: np.broadcast_to(np.float32(v), (3,)) for name, v in values.items()})
 
@@ -41,11 +36,6 @@ def test_a_decay_that_is_1_in_float32_is_none():
         equations.leaks("n", np.array([0.5, 1.0]))
 
 
-def test_gain_goes_into_the_threshold():
-    found = equations.read_lif("n", node("LIF", tau=1e-2, r=1.0, v_threshold=0.5), 1e-3)
-    assert found == pytest.approx({"beta": 0.9, "threshold": 5.0, "gain": 0.1}, rel=1e-6)
-
-
 def test_a_neuron_without_leak_may_have_infinite_parameters():
     found = equations.read_lif("n", node("LIF", tau=np.inf, r=np.inf, v_threshold=0.5), DT)
     assert found == {"beta": 1.0, "threshold": 0.5, "gain": 1.0}
@@ -55,33 +45,13 @@ def test_a_neuron_without_leak_may_have_infinite_parameters():
     np.testing.assert_allclose(found["threshold"], 0.5, rtol=1e-5)
 
 
-def test_a_resting_potential_is_a_current():
-    assert equations.read_resting_current(node("LIF", v_leak=2.0)) == pytest.approx(2.0 / 100)
-
-
-def test_readout():
-    beta, factor = equations.read_li("n", node("LI", tau=1e-2, r=1.0), 1e-3)
-    assert (beta, factor) == pytest.approx((0.9, 0.1 / 0.9), rel=1e-6)
-    tau, r = equations.leaky(0.99, DT)
-    assert equations.read_li("n", node("LI", tau=tau, r=0.99 * r), DT) == (pytest.approx(0.99), 1.0)
-    assert equations.read_i("n", node("I", r=1 / DT), DT) == (1.0, 1.0)
-
-
-@pytest.mark.parametrize("r", [1.0, 1 / DT])
-def test_without_leak(r):
-    assert equations.read_if("n", node("IF", r=r, v_threshold=0.75), DT) == {"beta": 1.0, "threshold": 0.75}
-
-
-@pytest.mark.parametrize(
-    ("read", "kind", "changed", "message"),
-    [
-        (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
-        (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
-        (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
-        (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
-        (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
-    ],
-)
+@pytest.mark.parametrize(("read", "kind", "changed", "message"), [
+    (equations.read_li, "LI", {"v_leak": 0.1}, "`v_leak` of the LI node 'n' must be 0.*Received: 0.1"),
+    (equations.read_lif, "LIF", {"v_reset": (0, -0.5, 0)}, "`v_reset` of the LIF node 'n' must be 0.*-0.5 to 0"),
+    (equations.read_lif, "LIF", {"tau": 0.99 * DT}, "`dt` must be smaller than the time constant"),
+    (equations.read_li, "LI", {"tau": DT}, "`dt` must be smaller than the time constant.*tau=0.0001 of node 'n'"),
+    (equations.read_if, "IF", {"r": 3.0}, "must be 1 / dt = 10000, or 1"),
+])  # fmt: skip
 def test_refusals(read, kind, changed, message):
     with pytest.raises(ValueError, match=message):
         read("n", node(kind, **changed), DT)

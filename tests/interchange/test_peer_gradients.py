@@ -74,11 +74,9 @@ def spikingjelly_neuron(surrogate, reset):
 
     def make(beta, threshold):
         shared = {
-            "v_threshold": threshold,
-            "v_reset": 0.0 if reset == "zero" else None,
-            "surrogate_function": of_spikingjelly(surrogate),
-            "detach_reset": True,
-        }
+            "v_threshold": threshold, "v_reset": 0.0 if reset == "zero" else None,
+            "surrogate_function": of_spikingjelly(surrogate), "detach_reset": True,
+        }  # fmt: skip
         if beta == 1:
             return neuron.IFNode(**shared)
         return neuron.LIFNode(tau=1 / (1 - beta), decay_input=False, **shared)
@@ -202,14 +200,9 @@ def test_learned_leaks_and_thresholds(snntorch, reset):
     expected = [parameter.grad.numpy() for parameter in (neuron.beta, neuron.threshold, weight)]
 
     cell = LeakyCell(
-        keras.layers.Dense(3, use_bias=False),
-        beta=beta,
-        threshold=threshold,
-        reset_mechanism=reset,
-        surrogate=ATan(),
-        learn_beta=True,
-        learn_threshold=True,
-    )
+        keras.layers.Dense(3, use_bias=False), beta=beta, threshold=threshold, reset_mechanism=reset, surrogate=ATan(),
+        learn_beta=True, learn_threshold=True,
+    )  # fmt: skip
     rnn = ksbp.SpikingRNN(cell, gradient="bptt")
     rnn.build(x.shape)
     cell.synapse.set_weights([kernel])
@@ -306,13 +299,9 @@ def test_snntorch_recurrent_and_synaptic(snntorch):
     assert np.mean(train) > 0.05
 
     cell = ksbp.LIFCell(
-        keras.layers.Dense(10, use_bias=False),
-        beta=1.0,
-        reset_mechanism="subtract",
-        surrogate=ATan(),
-        synaptic_beta=0.6,
-        name="hidden",
-    )
+        keras.layers.Dense(10, use_bias=False), beta=1.0, reset_mechanism="subtract", surrogate=ATan(),
+        synaptic_beta=0.6, name="hidden",
+    )  # fmt: skip
     readout = ksbp.ReadoutCell(keras.layers.Dense(4, use_bias=False), beta=1.0)
     hidden = ksbp.RecurrentCell(cell, keras.layers.Dense(10))
     rnn = ksbp.SpikingRNN(ksbp.SequentialCell([hidden, readout]), gradient="bptt")

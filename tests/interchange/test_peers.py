@@ -159,13 +159,10 @@ def test_ours_reads_spikingjelly(nir_exchange):
     rng = np.random.default_rng(0)
     module = torch.nn.Sequential(
         layer.Conv2d(2, 6, 3, padding=1, bias=False),
-        neuron.LIFNode(tau=10.0, decay_input=False, v_threshold=0.7310585, v_reset=0.0),
-        layer.AvgPool2d(2),
-        neuron.IFNode(v_threshold=0.7, v_reset=0.0),
-        layer.Flatten(),
-        layer.Linear(36, 10, bias=False),
+        neuron.LIFNode(tau=10.0, decay_input=False, v_threshold=0.7310585, v_reset=0.0), layer.AvgPool2d(2),
+        neuron.IFNode(v_threshold=0.7, v_reset=0.0), layer.Flatten(), layer.Linear(36, 10, bias=False),
         neuron.LIFNode(tau=5.0, decay_input=True, v_threshold=0.3210585, v_reset=0.0),
-    )
+    )  # fmt: skip
     for parameter in module.parameters():
         values = np.round(rng.normal(0.2, 0.6, tuple(parameter.shape)) * 64) / 64
         parameter.data = torch.from_numpy(values.astype("float32"))

@@ -125,9 +125,7 @@ def weight(*shape):
 
 HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
     "scaled readout": lambda: graph_of(
-        nir.Linear(weight(3, 4)),
-        neurons(),
-        nir.Affine(weight(2, 3), weight(2)),
+        nir.Linear(weight(3, 4)), neurons(), nir.Affine(weight(2, 3), weight(2)),
         nir.LI(full(5e-3, 2), full(1, 2), full(0, 2)),
     ),
     "a vector of factors": lambda: graph_of(nir.Scale(weight(3)), neurons()),
@@ -141,7 +139,7 @@ HAND_WRITTEN = {  # for dt = 1e-3, with r = 1
         nir.Linear(weight(3, 48) - np.float32(0.3)),  # of both signs: not saturated
         neurons(),
     ),
-}
+}  # fmt: skip
 
 
 HAND_WRITTEN["pictures smaller than the kernel"] = lambda: graph_of(
@@ -206,14 +204,8 @@ def linear():
 
 def cuba(shape=3, **changed):
     values = {
-        "tau_syn": 4e-4,
-        "tau_mem": 9e-4,
-        "r": 7.0,
-        "w_in": 3.0,
-        "v_leak": 0.0,
-        "v_threshold": 15.1234567,
-        "v_reset": 0,
-    }
+        "tau_syn": 4e-4, "tau_mem": 9e-4, "r": 7.0, "w_in": 3.0, "v_leak": 0.0, "v_threshold": 15.1234567, "v_reset": 0,
+    }  # fmt: skip
     return nir.CubaLIF(**{name: full(value, shape) for name, value in (values | changed).items()})
 
 
@@ -248,13 +240,8 @@ REFUSED = {
         [("input", "f"), ("f", "n"), ("n", "u"), ("u", "n"), ("n", "output")],
     ),
     "must have a readout at the end only": lambda: joined(
-        "input-w w-a a-b b-i i-j a-s s-j j-output",
-        w=linear(),
-        a=neurons(),
-        b=linear(),
-        i=nir.LI(full(1e-2), full(1), full(0)),
-        s=linear(),
-        j=neurons(),
+        "input-w w-a a-b b-i i-j a-s s-j j-output", w=linear(), a=neurons(), b=linear(),
+        i=nir.LI(full(1e-2), full(1), full(0)), s=linear(), j=neurons(),
     ),
     "must not end in layers behind a readout": lambda: graph_of(
         linear(), neurons(), nir.LI(full(1e-2), full(1), full(0)), linear()
@@ -312,7 +299,7 @@ REFUSED = {
         type_check=False,
     ),
     "other order": lambda: graph_of(neurons((2, 3, 3)), nir.Flatten({"input": np.array([2, 3, 3])}, 0)),
-}
+}  # fmt: skip
 
 
 def braille(bias, **changed):
@@ -413,11 +400,8 @@ PARAMETERS_OF_EACH = {
     "Threshold": lambda: graph_of(nir.Linear(weight(3, 4)), nir.Threshold(varied(3, high=0.7))),
     "LI": lambda: graph_of(nir.Linear(weight(3, 4)), nir.LI(1e-2 * varied(3), varied(3, seed=2), full(0.0))),
     "pictures, then flattened": lambda: graph_of(
-        each("LIF", 2, 4, 3),
-        nir.Flatten({"input": np.array([2, 4, 3])}, 0),
-        each("LIF", 24),
-        nir.Linear(weight(3, 24)),
-        neurons(),
+        each("LIF", 2, 4, 3), nir.Flatten({"input": np.array([2, 4, 3])}, 0), each("LIF", 24),
+        nir.Linear(weight(3, 24)), neurons(),
     ),
     "LI of pictures": lambda: graph_of(
         nir.Conv2d((4, 3), weight(2, 2, 3, 3), 1, "same", 1, 1, weight(2)),
@@ -429,21 +413,14 @@ PARAMETERS_OF_EACH = {
         nir.LIF(1e-2 * varied(3), full(1.0), np.float32([0.2, 0.0, -0.1]), full(0.1234567), full(0.0)),
     ),
     "sum pooling and scale": lambda: graph_of(
-        neurons((3, 6, 6), v_threshold=0.0456789),
-        nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), np.array([0, 0])),
-        nir.Scale(weight(3, 3, 2)),
-        nir.Flatten({"input": np.array([3, 3, 2])}, 0),
-        nir.Linear(weight(3, 18)),
+        neurons((3, 6, 6), v_threshold=0.0456789), nir.SumPool2d(np.array([2, 3]), np.array([2, 3]), np.array([0, 0])),
+        nir.Scale(weight(3, 3, 2)), nir.Flatten({"input": np.array([3, 3, 2])}, 0), nir.Linear(weight(3, 18)),
         neurons(),
     ),
     "series": lambda: graph_of(
-        nir.Conv1d(9, weight(3, 2, 4), 2, 1, 1, 1, weight(3)),
-        each("LIF", 3, 4),
-        nir.Conv1d(4, weight(2, 3, 2), 1, "same", 2, 1, weight(2)),
-        each("LIF", 2, 4),
-        nir.Flatten({"input": np.array([2, 4])}, 0),
-        nir.Linear(weight(3, 8)),
-        neurons(),
+        nir.Conv1d(9, weight(3, 2, 4), 2, 1, 1, 1, weight(3)), each("LIF", 3, 4),
+        nir.Conv1d(4, weight(2, 3, 2), 1, "same", 2, 1, weight(2)), each("LIF", 2, 4),
+        nir.Flatten({"input": np.array([2, 4])}, 0), nir.Linear(weight(3, 8)), neurons(),
     ),
 }  # fmt: skip
 

@@ -69,14 +69,8 @@ def test_names():
     cells = [lif(dense(4), name="output"), lif(dense(4), name="output"), ksbp.ReadoutCell(dense(2), name="input")]
     graph = ksbp.to_nir(built(cells, (3,))[0])
     assert list(graph.nodes)[1:] == [
-        "output_synapse",
-        "output_1",
-        "output_synapse_1",
-        "output_2",
-        "input_synapse",
-        "input_1",
-        "output",
-    ]
+        "output_synapse", "output_1", "output_synapse_1", "output_2", "input_synapse", "input_1", "output",
+    ]  # fmt: skip
 
 
 def padded(*padding):
@@ -113,15 +107,13 @@ def test_batch_normalization_is_folded_and_averages_need_no_neurons():
 
 def graph_of(*behind):
     """A block that ends in a sum, as a graph, and what is behind it."""
-    return ksbp.GraphCell(
-        [
-            (lif(conv(6), 0.5, "a"), "input"),
-            (lif(conv(6), 0.5, "b"), "a"),
-            (keras.layers.Conv2D(6, 3, padding="same", use_bias=False, name="way"), "b"),
-            (keras.layers.Add(name="sum"), ["way", "a"]),
-            *behind,
-        ]
-    )
+    return ksbp.GraphCell([
+        (lif(conv(6), 0.5, "a"), "input"),
+        (lif(conv(6), 0.5, "b"), "a"),
+        (keras.layers.Conv2D(6, 3, padding="same", use_bias=False, name="way"), "b"),
+        (keras.layers.Add(name="sum"), ["way", "a"]),
+        *behind,
+    ])  # fmt: skip
 
 
 REFUSED = {

@@ -44,12 +44,9 @@ def cell_of(reset, surrogate=None, beta=0.9, threshold=0.7, synaptic_beta=None, 
 
 
 RULES = [
-    ("accumulated", None),
-    ("accumulated", "bounded"),
-    ("accumulated", "triangle"),
-    ("accumulated", ksbp.surrogates.Triangle(0.3)),
-    ("accumulated", "sigmoid"),
-]
+    ("accumulated", None), ("accumulated", "bounded"), ("accumulated", "triangle"),
+    ("accumulated", ksbp.surrogates.Triangle(0.3)), ("accumulated", "sigmoid"),
+]  # fmt: skip
 
 
 def states_of(cell, shape, rule, values):
@@ -143,19 +140,8 @@ def test_any_numbers(values, beta, threshold, reset, rule):
     assert_same(cell, current, {**state, "membrane": tf.reverse(current, [1]) * 0.5})
 
 
-def network(dropout=0.0, surrogate=None, **kwargs):
-    return ksbp.models.spiking_vgg(
-        (9, 9, 2),
-        4,
-        [(5, 3), "pool"],
-        [11],
-        num_steps=4,
-        seed=0,
-        dropout=dropout,
-        surrogate=surrogate,
-        **kwargs,
-        preset="paper",
-    )
+def network(**kwargs):
+    return ksbp.models.spiking_vgg((9, 9, 2), 4, [(5, 3), "pool"], [11], num_steps=4, seed=0, preset="paper", **kwargs)
 
 
 def trained(**kwargs):
@@ -175,14 +161,11 @@ TRAININGS = {
     "surrogate": {"surrogate": "atan", "pooling": "average"},
     "triangle": {"surrogate": "triangle", "pooling": "average"},
     "bfloat16": {
-        "surrogate": "bounded",
-        "reset_mechanism": "subtract",
-        "normalization": "batch",
-        "dtype": "mixed_bfloat16",
+        "surrogate": "bounded", "reset_mechanism": "subtract", "normalization": "batch", "dtype": "mixed_bfloat16",
     },
     "dropout": {"dropout": 0.3},
     "synaptic": {"synaptic_beta": 0.5},
-}
+}  # fmt: skip
 
 
 @with_compiler
@@ -362,13 +345,9 @@ def test_the_environment_switches_them_on(monkeypatch, value, expected):
 
 def in_a_process(code, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
+        [sys.executable, "-c", code, *arguments], env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True, text=True, timeout=300, cwd=ROOT,
+    )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -1,14 +1,12 @@
 """The weights that come with the package: what their card says, and what they are."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples.experiments import pretrained as make_weights
 from examples.experiments.pretrained import packed, quantised
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test as measure
@@ -56,39 +54,6 @@ def test_digits_are_read_at_once():
     model = load_pretrained("mnist", num_steps=10, seed=0)
     assert (model(digits[:50]).numpy().argmax(-1) == labels[:50]).mean() > 0.95
     assert model.layers[1].scale == 0.5 and model.layers[1].num_steps == 10
-
-
-@pytest.fixture
-def mnist_of_few_digits(monkeypatch):
-    """The packaged digits as MNIST; the 200 of its test set."""
-    (x, y), (digits, labels) = ksbp.datasets.mnist_5k()
-    train, test = (((255 * images).round().astype("uint8"), own) for images, own in ((x, y), (digits, labels)))
-    few = ksbp.datasets.ImageSet("mnist", train, (test[0][:200], test[1][:200]), (0.0,), (1.0,), 10)
-    monkeypatch.setattr(ksbp.datasets, "load_images", lambda name, folder: few)
-    return digits[:200], labels[:200]
-
-
-@pytest.mark.slow
-def test_the_example_writes_weights_and_their_card(mnist_of_few_digits, tmp_path):
-    """From a trained network, here that of the package: the same again."""
-    card = ksbp.models.model_card("mnist")
-    load_pretrained("mnist").save(tmp_path / "model.keras")
-    report = {
-        "recipe": card["recipe"],
-        "command": card["trained_by"],
-        "seed": card["seed"],
-        "test": {"accuracy": card["accuracy_before_quantisation"]},
-    }
-    (tmp_path / "report.json").write_text(json.dumps(report))
-    options = f"--model {tmp_path}/model.keras --report {tmp_path}/report.json --output {tmp_path} --num-steps 5"
-    done = make_weights.main(options.split())
-    written = json.loads((tmp_path / "mnist.json").read_text())
-    assert {**written, "sha256": None, "test_by_num_steps": None} == {**card, "sha256": None, "test_by_num_steps": None}
-    assert written["test_by_num_steps"] == done and done["5"]["accuracy"] > 0.9
-    assert written["sha256"] == hashlib.sha256((tmp_path / "mnist.npz").read_bytes()).hexdigest()
-    packaged = Path(ksbp.models.__file__).parent / "weights" / "mnist.npz"
-    for key, array in np.load(packaged).items():
-        np.testing.assert_allclose(np.load(tmp_path / "mnist.npz")[key], array, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))])

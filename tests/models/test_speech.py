@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from examples.experiments import speech
 from keras_spiking_bp.models import load_pretrained, model_card, spiking_speech
 from tests.real_data import TFDS, needs
 
@@ -55,14 +54,3 @@ def test_the_card_is_right():
     model = masked(load_pretrained("spoken_digits"))
     right = model.predict(test.series, verbose=0).argmax(-1) == test.labels
     assert right.mean() == pytest.approx(model_card("spoken_digits")["test"]["accuracy"], abs=0.005)
-
-
-@pytest.mark.slow
-def test_the_training_beside_other_networks(few_recordings, tmp_path, monkeypatch):
-    """On made-up sounds: a speaker left out is the test, and an interrupted table goes on."""
-    monkeypatch.setattr(speech, "SPEAKERS", ("theo",))
-    monkeypatch.setattr(speech, "NETWORKS", {name: speech.NETWORKS[name] for name in ("GRU",)})
-    arguments = f"--table {tmp_path}/speech.json --epochs 1 --verbose 0".split()
-    rows = speech.main(arguments)
-    assert len(rows) == 4 and {row["without"] for row in rows} == {None, "theo"}
-    assert speech.main(arguments) == rows

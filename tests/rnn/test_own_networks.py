@@ -42,17 +42,12 @@ def test_gradients_with_dropout(gradient, monkeypatch):
 
 
 ANY_NETWORK = {
-    "units": st.lists(st.integers(1, 6), min_size=2, max_size=4),
-    "batch": st.integers(1, 3),
-    "num_steps": st.integers(1, 15),
-    "beta": st.floats(0.3, 1.0),
-    "threshold": st.floats(0.2, 2.0),
-    "reset": st.sampled_from(["zero", "subtract"]),
-    "start": st.sampled_from([0.0, 0.5, 0.9]),
+    "units": st.lists(st.integers(1, 6), min_size=2, max_size=4), "batch": st.integers(1, 3),
+    "num_steps": st.integers(1, 15), "beta": st.floats(0.3, 1.0), "threshold": st.floats(0.2, 2.0),
+    "reset": st.sampled_from(["zero", "subtract"]), "start": st.sampled_from([0.0, 0.5, 0.9]),
     "readout": st.sampled_from([None, "leak ignored", "leak differentiated"]),
-    "over_time": st.sampled_from(["at the end", "each step", "masked"]),
-    "seed": st.integers(0, 10_000),
-}
+    "over_time": st.sampled_from(["at the end", "each step", "masked"]), "seed": st.integers(0, 10_000),
+}  # fmt: skip
 SURROGATE = st.sampled_from([Triangle(0.5), Triangle(2.0), ATan(), Sigmoid(4.0), FastSigmoid(3.0)])
 
 

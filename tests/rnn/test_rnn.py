@@ -498,12 +498,10 @@ def test_plain_keras_rnn_runs_every_cell():
 
 def test_plain_keras_rnn_trains():
     """The derivative there is bptt without leak correction: for beta = 1 the very same."""
-    cell = ksbp.SequentialCell(
-        [
-            ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=1.0),
-            ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=1.0),
-        ]
-    )
+    cell = ksbp.SequentialCell([
+        ksbp.LIFCell(keras.layers.Dense(6, use_bias=False), beta=1.0),
+        ksbp.ReadoutCell(keras.layers.Dense(3, use_bias=False), beta=1.0),
+    ])  # fmt: skip
     x = spikes().reshape(3, 8, 32)
     ours = ksbp.SpikingRNN(cell, gradient="bptt")
     ours.build(x.shape)

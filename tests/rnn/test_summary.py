@@ -1,5 +1,7 @@
 """The table of cells names every layer and adds up."""
 
+import re
+
 import keras
 import pytest
 
@@ -18,21 +20,10 @@ def test_a_residual_network():
     )
     lines = lines_of(model)
     rows = {line.split()[0]: line for line in lines[2:]}
-    for name in (
-        "stem",
-        "pool1",
-        "block1_body",
-        "block3_junction",
-        "block3_junction_shortcut",
-        "flatten",
-        "fc1",
-        "readout",
-    ):
-        assert name in rows
+    names = "stem pool1 block1_body block3_junction block3_junction_shortcut flatten fc1 readout"
+    assert set(names.split()) <= rows.keys()
     assert "LIF 0.99, threshold 1, dropout 0.25" in rows["fc1"]
-    assert (
-        "Conv2D 3x3/2, 8 + block3_junction_shortcut" in rows["block3_junction"] and "2x2x8" in rows["block3_junction"]
-    )
+    assert re.search(r"Conv2D 3x3/2, 8 \+ block3_junction_shortcut .*2x2x8", rows["block3_junction"])
     assert "AveragePooling2D 1x1/2" in next(line for line in lines if "AveragePooling2D 1x1" in line)
     weights, neurons = (int(n.replace(",", "")) for n in rows["total"].split()[1:])
     assert weights == model.count_params()
@@ -62,16 +53,9 @@ def test_networks_inside_of_models():
 def test_normalization_and_pooling_without_neurons():
     def rows(pooling):
         model = ksbp.models.spiking_vgg(
-            (8, 8, 1),
-            3,
-            [(4, 3), "pool"],
-            [],
-            normalization="batch",
-            pooling=pooling,
-            threshold=2.0,
-            initial_membrane=0.5,
-            preset="paper",
-        )
+            (8, 8, 1), 3, [(4, 3), "pool"], [], normalization="batch", pooling=pooling, threshold=2.0,
+            initial_membrane=0.5, preset="paper",
+        )  # fmt: skip
         return {line.split()[0]: line for line in lines_of(model)[2:]}, model
 
     averages, model = rows("average")

@@ -110,12 +110,6 @@ def assert_close(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
 
 
-def assert_equal(one, other):
-    assert one[0] == other[0]
-    for a, b in zip(one[1], other[1], strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 # --- what runs in a process of its own --------------------------------------------------------------------------------
 
 
@@ -222,7 +216,7 @@ def test_replicas_draw_differently(two_replicas):
 
 @pytest.mark.slow
 def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas):
-    assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
+    np.testing.assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
 
 
 @pytest.mark.slow

@@ -64,8 +64,7 @@ def test_a_killed_training_resumed_is_the_uninterrupted_one(tmp_path):
         resumed, weights = run(tmp_path, name, -1, "resume")
         assert resumed.returncode == 0, resumed.stderr[-2000:]
         assert json.loads(resumed.stdout) == json.loads(whole.stdout)
-        for a, b in zip(np.load(whole_weights).values(), np.load(weights).values(), strict=True):
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_equal(dict(np.load(weights)), dict(np.load(whole_weights)))
 
 
 def small_model(**kwargs):
@@ -79,11 +78,6 @@ def averaging_model():
     model = small_model()
     model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.5), model.loss, run_eagerly=True)
     return model
-
-
-def spiking_model():
-    model = ksbp.models.spiking_vgg((4, 4, 1), 2, [(2, 3)], [], num_steps=3, seed=0, preset="paper")
-    return compiled(model, run_eagerly=True)
 
 
 def compiled(model, **kwargs):
@@ -107,8 +101,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     with pytest.warns(UserWarning, match="holds a finished training of 2 epochs: nothing is trained"):
         assert ksbp.training.fit(again, batches(), 2, tmp_path, callbacks=record, verbose=0).history == history.history
     assert calls == ["begin", "end"]
-    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(first.get_weights(), again.get_weights())
 
 
 def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
@@ -126,20 +119,6 @@ def test_an_interrupted_save_leaves_the_last_one(tmp_path, monkeypatch):
     see = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
     history = ksbp.training.fit(model, batches(), 2, tmp_path, callbacks=see, verbose=0)
     assert seen == [1] and history.epoch == [0, 1]  # it goes on from the checkpoint of the first epoch
-
-
-def test_an_epoch_that_a_callback_stopped_is_gone_on_with(tmp_path):
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = True
-
-    stopped = spiking_model()
-    assert ksbp.training.fit(stopped, batches(), 1, tmp_path / "a", callbacks=[Stop()], verbose=0).epoch == []
-    resumed, whole = with_other_weights(spiking_model()), spiking_model()
-    history = ksbp.training.fit(resumed, batches(), 1, tmp_path / "a", verbose=0).history
-    assert history == ksbp.training.fit(whole, batches(), 1, tmp_path / "b", verbose=0).history
-    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path):
@@ -161,8 +140,7 @@ def test_what_optimizers_carry_from_step_to_step_is_restored(tmp_path):
     assert train(tmp_path / "a", [StopAfterTwoBatches()])[1] == {}
     (resumed, history), (whole, expected) = train(tmp_path / "a", start=with_other_weights), train(tmp_path / "b")
     assert history == expected and history["loss"][0] != history["loss"][1]
-    for a, b in zip(resumed.weights, whole.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(resumed.get_weights(), whole.get_weights())
     for a, b in zip(resumed.optimizer.variables, whole.optimizer.variables, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -251,8 +229,7 @@ def test_a_save_that_was_killed_in_its_cleaning_up_is_restored(tmp_path, monkeyp
             checkpoint.save(model, position)
     again = small_model()
     assert Checkpoint(tmp_path, batches()).restore(again, next(iter(batches().epoch(0)))) == position
-    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_equal(again.get_weights(), model.get_weights())
 
 
 def test_what_a_killed_process_has_half_removed_is_removed(tmp_path):
@@ -287,18 +264,15 @@ def in_two_steps():
     return model
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"model": lambda: compiled(keras.Sequential([keras.layers.Dense(2)]))}, ValueError, "`model` must be built"),
-        ({"model": lambda: keras.Sequential([keras.Input((4, 4, 1))])}, ValueError, "and compiled"),
-        ({"model": in_two_steps}, ValueError, "steps_per_execution=1.*Received: 2"),
-        ({"data": lambda: batches().epoch(0)}, TypeError, "`data` must be keras_spiking_bp.datasets.Batches"),
-        ({"backup_dir": lambda: None}, TypeError, "PathLike"),
-        ({"backup_dir": lambda: "gs://mine"}, ValueError, "`backup_dir` must be in a file system of this machine"),
-        ({"callbacks": lambda: [[keras.callbacks.BackupAndRestore("backup")]]}, ValueError, "no BackupAndRestore"),
-    ],
-)
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"model": lambda: compiled(keras.Sequential([keras.layers.Dense(2)]))}, ValueError, "`model` must be built"),
+    ({"model": lambda: keras.Sequential([keras.Input((4, 4, 1))])}, ValueError, "and compiled"),
+    ({"model": in_two_steps}, ValueError, "steps_per_execution=1.*Received: 2"),
+    ({"data": lambda: batches().epoch(0)}, TypeError, "`data` must be keras_spiking_bp.datasets.Batches"),
+    ({"backup_dir": lambda: None}, TypeError, "PathLike"),
+    ({"backup_dir": lambda: "gs://mine"}, ValueError, "`backup_dir` must be in a file system of this machine"),
+    ({"callbacks": lambda: [[keras.callbacks.BackupAndRestore("backup")]]}, ValueError, "no BackupAndRestore"),
+])  # fmt: skip
 def test_what_cannot_be_trained_is_refused(tmp_path, change, error, message):
     arguments = {
         "model": small_model, "data": batches, "epochs": lambda: 1, "backup_dir": lambda: tmp_path, **change

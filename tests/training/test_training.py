@@ -52,20 +52,6 @@ def test_a_global_policy_of_mixed_precision():
     }
 
 
-def test_fit_with_a_tf_data_pipeline_callbacks_and_a_smaller_last_batch(tmp_path):
-    x, y = digits()
-    model = compiled(model_for_digits(**ONE_LAYER))
-    data = tf.data.Dataset.from_tensor_slices((x[:200], y[:200])).batch(32).prefetch(1)
-    callbacks = [
-        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss"),
-        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
-        keras.callbacks.TerminateOnNaN(),
-    ]
-    model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
-    assert (tmp_path / "best.keras").exists() and len((tmp_path / "log.csv").read_text().splitlines()) == 3
-    assert model.predict(data, verbose=0).shape == (200, 10)
-
-
 def test_nan_in_a_step_to_skip_is_no_error():
     inputs, steps = keras.Input((4, 3)), keras.Input((4,), dtype="bool")
     layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))

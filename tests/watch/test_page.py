@@ -155,13 +155,10 @@ def test_without_webassembly(address):
         assert not page.find_element("id", "page").is_displayed()
 
 
-@pytest.mark.parametrize(
-    "broken, said",
-    [
-        ("network.wasm", "The file network.wasm could not be loaded (status 404)"),
-        ("garbage", "The network could not be started: "),
-    ],
-)
+@pytest.mark.parametrize("broken, said", [
+    ("network.wasm", "The file network.wasm could not be loaded (status 404)"),
+    ("garbage", "The network could not be started: "),
+])  # fmt: skip
 def test_what_is_missing_is_said(folder, browser, tmp_path, broken, said):
     copy = tmp_path / "page"
     shutil.copytree(folder, copy)
