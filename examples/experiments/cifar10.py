@@ -174,6 +174,14 @@ def training_network(widths: list[int], dtype: str) -> keras.Model:
     return keras.Model(images, ksbp.SpikingRNN(ksbp.SequentialCell(cells), name="time")(steps), name="spiking")
 
 
+def final(trained: keras.Model, widths: list[int], seed: int) -> keras.Model:
+    """The `spiking_network` with the weights of a trained one."""
+    network = spiking_network(widths, seed)
+    pairs = zip(trained.get_weights(), network.weights, strict=True)
+    network.set_weights([value if value.shape == weight.shape else pooled(value).numpy() for value, weight in pairs])
+    return network
+
+
 def initialise(rounded: keras.Model, images: np.ndarray) -> None:
     """Whitening filters of 2x2 patches, of both signs, that stay; identity in the first channels of convolutions."""
     patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
@@ -245,9 +253,7 @@ def main(arguments: list[str] | None = None) -> dict:
     spiking.get_layer("time").cell.cells[0].synapse.layers[0].trainable = False
     rate = schedule.PolynomialDecay(0.2 * args.learning_rate, of_spiking * seen.steps_per_epoch, 1e-3)
     train(spiking, seen, of_spiking, rate, args.output / "spiking", args.verbose)
-    network = spiking_network(args.widths, args.seed)
-    values = zip(spiking.get_weights(), network.weights, strict=True)
-    network.set_weights([value if value.shape == weight.shape else pooled(value).numpy() for value, weight in values])
+    network = final(spiking, args.widths, args.seed)
     network.save(args.output / "model.keras")
     report = {
         "command": command(arguments, "examples.experiments.cifar10"),
