@@ -1,6 +1,6 @@
-"""A network as C files, beside the library: test accuracy in float32 and int8, and how far outputs differ.
+"""A packaged network as C files, beside the library: test accuracy in float32 and int8, and how far outputs differ.
 
-python -m examples.experiments.c_accuracy mnist|cifar10|spoken_digits [--model FILE] [--samples 500] [--data-dir DIR]
+python -m examples.experiments.c_accuracy mnist|cifar10|spoken_digits [--samples 500] [--data-dir DIR]
 
 All see the same spikes, those of `export.poisson_spikes` with the number of the sample as seed. Needs a C compiler.
 """
@@ -77,15 +77,11 @@ def by_library(network: Network, sequences: list[np.ndarray]) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("network", choices=["mnist", "cifar10", "spoken_digits"])
-    parser.add_argument("--model", help="another network for the same data, a .keras file")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--without-library", action="store_true", help="run the C files alone")
     parser.add_argument("--data-dir")
     options = parser.parse_args()
-    if options.model:
-        model = keras.saving.load_model(options.model, compile=False)
-    else:
-        model = models.load_pretrained(options.network, models.model_card(options.network)["recipe"].get("num_steps"))
+    model = models.load_pretrained(options.network, models.model_card(options.network)["recipe"].get("num_steps"))
     sequences, labels = inputs_of_steps(options.network, model, options.samples, options.data_dir)
     with tempfile.TemporaryDirectory() as folder:
         run = {weights: InC(model, weights, Path(folder)) for weights in ("float32", "int8")}
