@@ -13,13 +13,13 @@ def test_rates_and_derivatives_are_those_of_two_stock_layers():
     currents, upstream = (tf.constant(rng.normal(0.5, 2, (6, 5, 5, 3)), "float32") for _ in range(2))
     rates, norm = cifar10.RoundedRates(), keras.layers.BatchNormalization(momentum=0.8)
     rounding = RoundedReLU(cifar10.STEPS, cifar10.THRESHOLD, cifar10.INITIAL)
-    found = []
+    results = []
     for layer in (lambda x: rates(x, training=True), lambda x: rounding(norm(x, training=True))):
         with tf.GradientTape() as tape:
             tape.watch(currents)
             outputs = layer(currents)
-        found.append([outputs, *tape.gradient(outputs, [currents, *tape.watched_variables()], upstream)])
-    for ours, stock in zip(*found, strict=True):
+        results.append([outputs, *tape.gradient(outputs, [currents, *tape.watched_variables()], upstream)])
+    for ours, stock in zip(*results, strict=True):
         np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-5)
     for ours, stock in zip(rates.weights, norm.weights, strict=True):
         np.testing.assert_allclose(ours, stock, rtol=1e-5, atol=1e-6)

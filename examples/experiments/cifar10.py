@@ -2,7 +2,7 @@
 
 python -m examples.experiments.cifar10 [--data-dir FOLDER] [--output checkpoints/cifar10] [...]
 
-The rounded ANN costs half of what four time steps cost, and its weights carry over. As in airbench (github.com/
+The weights of the rounded ANN carry over. As in airbench (github.com/
 KellerJordan/cifar10-airbench): a first layer of whitened 2x2 patches, pooling before the normalisation, large batches
 with Nesterov momentum, reflected translation. A convolution and the average pooling behind it are trained as such and
 end as one convolution with strides. The same command goes on after an interruption.
@@ -26,6 +26,7 @@ from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
 
 STEPS, THRESHOLD, INITIAL, BATCH_SIZE = 4, 2.0, 0.5, 500
+WIDTHS, LEARNING_RATE = [64, 256, 256], 0.5
 NEURONS = {"beta": 1.0, "threshold": THRESHOLD, "initial_membrane": INITIAL, "signed": True}
 
 
@@ -45,7 +46,7 @@ def pooled(kernel: tf.Tensor) -> tf.Tensor:
 
 
 class PooledConvolution(keras.layers.Layer):
-    """`pooled` of a kernel: fastest as a convolution without strides of images whose 2x2 pixels are one."""
+    """`pooled` of a kernel, as a convolution without strides of images whose 2x2 pixels are one."""
 
     is_affine = True
 
@@ -89,7 +90,7 @@ class RoundedRates(keras.layers.Layer):
 
 
 def _sums(values: tf.Tensor) -> tf.Tensor:
-    """Of each channel: the fastest on a CPU as a product of matrices."""
+    """Of each channel."""
     rows = tf.reshape(values, (-1, values.shape[-1]))
     return tf.matmul(tf.ones((1, tf.shape(rows)[0])), rows)[0]
 
@@ -224,36 +225,31 @@ def train(
 def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--epochs", type=int, nargs=2, default=[22, 6], help="as a rounded ANN, then spiking")
-    parser.add_argument("--learning-rate", type=float, default=0.5)
     parser.add_argument("--dtype", default="mixed_bfloat16")
-    parser.add_argument("--validation", type=int, help="so many training images in place of the test set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/cifar10"))
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     start = time.time()
     data = ksbp.datasets.load_images("cifar10", args.data_dir)
-    if args.validation:
-        data = data.with_validation(args.validation)
     keras.utils.set_random_seed(args.seed)
     ksbp.kernels.enable()
     seen, tested = batches(data, args.seed), data.test_batches(500)
-    rounded, spiking = rounded_network(args.widths, args.dtype), training_network(args.widths, args.dtype)
+    rounded, spiking = rounded_network(WIDTHS, args.dtype), training_network(WIDTHS, args.dtype)
     initialise(rounded, data.normalised(data.train[0][:5000]))
     of_rounded, of_spiking = args.epochs
     steps, warmup = of_rounded * seen.steps_per_epoch, of_rounded * seen.steps_per_epoch // 4
     schedule = keras.optimizers.schedules
     rate = schedule.CosineDecay(
-        0.2 * args.learning_rate, steps - warmup, 0.2, warmup_target=args.learning_rate, warmup_steps=warmup
+        0.2 * LEARNING_RATE, steps - warmup, 0.2, warmup_target=LEARNING_RATE, warmup_steps=warmup
     )
     train(rounded, seen, of_rounded, rate, args.output / "rounded", args.verbose)
     spiking.set_weights(rounded.get_weights())
     spiking.get_layer("time").cell.cells[0].synapse.layers[0].trainable = False
-    rate = schedule.PolynomialDecay(0.2 * args.learning_rate, of_spiking * seen.steps_per_epoch, 1e-3)
+    rate = schedule.PolynomialDecay(0.2 * LEARNING_RATE, of_spiking * seen.steps_per_epoch, 1e-3)
     train(spiking, seen, of_spiking, rate, args.output / "spiking", args.verbose)
-    network = final(spiking, args.widths, args.seed)
+    network = final(spiking, WIDTHS, args.seed)
     network.save(args.output / "model.keras")
     report = {
         "command": command(arguments, "examples.experiments.cifar10"),
