@@ -11,8 +11,11 @@ end as one convolution with strides. The same command goes on after an interrupt
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,48 +24,31 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
+from examples.experiments.pretrained import ABOUT, FOLDER, package, packed, power_of_two
 from examples.experiments.report import command, test, write
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
+from keras_spiking_bp.models.pretrained import unpack
 
 STEPS, THRESHOLD, INITIAL, BATCH_SIZE = 4, 2.0, 0.5, 500
 WIDTHS, LEARNING_RATE = [64, 256, 256], 0.5
 NEURONS = {"beta": 1.0, "threshold": THRESHOLD, "initial_membrane": INITIAL, "signed": True}
+#: Of all potentials of the network `on_grid`.
+GRID = 2.0**-13
 
 
-def spiking_network(widths: list[int], seed: int) -> keras.Model:
-    """24 filters of 2x2, then for each width a convolution with strides and one without; the mean of the last rates."""
+def architecture(widths: list[int]) -> dict[str, Any]:
+    """24 filters of 2x2, then for each width a convolution with strides and one without; the mean of the last layer."""
     stages: list[tuple[int, ...] | str] = [(24, 2)]
     for width in widths:
         stages += [(width, 4, 2), (width, 3)]
-    how = {**NEURONS, "preset": "deep", "num_steps": STEPS, "seed": seed}
-    return ksbp.models.spiking_vgg((32, 32, 3), 10, [*stages, "pool"], [], **how)
+    return {"input_shape": (32, 32, 3), "classes": 10, "stages": [*stages, "pool", "pool"], "dense_units": []}
 
 
 def pooled(kernel: tf.Tensor) -> tf.Tensor:
     """The 4x4 kernel, for strides of 2, of a 3x3 convolution and the average pooling behind it."""
     places = [[(y, 1 - y), (x, 1 - x), (0, 0), (0, 0)] for y in (0, 1) for x in (0, 1)]
     return tf.add_n([tf.pad(kernel / 4, place) for place in places])
-
-
-class PooledConvolution(keras.layers.Layer):
-    """`pooled` of a kernel, as a convolution without strides of images whose 2x2 pixels are one."""
-
-    is_affine = True
-
-    def __init__(self, filters: int, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-
-    def build(self, shape: tuple) -> None:
-        self.kernel = self.add_weight(shape=(3, 3, shape[-1], self.filters), name="kernel")
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        channels = images.shape[-1]
-        kernel = tf.reshape(pooled(tf.convert_to_tensor(self.kernel)), (2, 2, 2, 2, channels, self.filters))
-        kernel = tf.reshape(tf.transpose(kernel, (0, 2, 1, 3, 4, 5)), (2, 2, 4 * channels, self.filters))
-        padded = tf.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)])
-        return tf.nn.conv2d(tf.nn.space_to_depth(padded, 2), kernel, 1, "VALID")
 
 
 class RoundedRates(keras.layers.Layer):
@@ -138,15 +124,15 @@ def _rounded(currents: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Te
     return _rates(currents, factor, shift), grad
 
 
-def layers_of(widths: list[int], dtype: str) -> list[keras.layers.Layer]:
+def layers_of(widths: list[int], dtype: str) -> list[list[keras.layers.Layer]]:
     """What stands before each layer of neurons; convolutions begin as the identity, the first one is whitening."""
 
     def convolution(filters: int, size: int = 3) -> keras.layers.Layer:
         return keras.layers.Conv2D(filters, size, padding="same", use_bias=False, dtype=dtype)
 
-    layers = [convolution(24, 2)]
+    layers = [[convolution(24, 2)]]
     for width in widths:
-        layers += [PooledConvolution(width, dtype=dtype), convolution(width)]
+        layers += [[convolution(width), keras.layers.AveragePooling2D(2, dtype=dtype)], [convolution(width)]]
     return layers
 
 
@@ -154,21 +140,22 @@ def rounded_network(widths: list[int], dtype: str) -> keras.Model:
     """The network without time."""
     images = keras.Input((32, 32, 3))
     rates = images
-    for layer in layers_of(widths, dtype):
-        rates = RoundedRates(dtype=dtype)(layer(rates))
-    rates = keras.layers.Flatten(dtype=dtype)(keras.layers.AveragePooling2D(2, dtype=dtype)(rates))
+    for layers in layers_of(widths, dtype):
+        for layer in [*layers, RoundedRates(dtype=dtype)]:
+            rates = layer(rates)
+    rates = keras.layers.GlobalAveragePooling2D(dtype=dtype)(rates)
     outputs = keras.layers.Dense(10, use_bias=False, dtype=dtype)(rates)
     return keras.Model(images, keras.layers.Activation("linear", dtype="float32")(outputs), name="rounded")
 
 
 def training_network(widths: list[int], dtype: str) -> keras.Model:
-    """The spiking network with `PooledConvolution` in place of convolutions with strides."""
+    """The spiking network with convolutions and average pooling in place of convolutions with strides."""
     neurons = {**NEURONS, "reset_mechanism": "subtract", "surrogate": "bounded"}
     cells: list[keras.layers.Layer] = []
-    for layer in layers_of(widths, dtype):
+    for layers in layers_of(widths, dtype):
         norm = keras.layers.BatchNormalization(momentum=0.8, dtype=dtype)
-        cells.append(ksbp.LIFCell(keras.Sequential([layer, norm]), **neurons))
-    cells += [keras.layers.AveragePooling2D(2, dtype=dtype), keras.layers.Flatten(dtype=dtype)]
+        cells.append(ksbp.LIFCell(keras.Sequential([*layers, norm]), **neurons))
+    cells.append(keras.layers.GlobalAveragePooling2D(dtype=dtype))
     cells.append(ksbp.ReadoutCell(keras.layers.Dense(10, use_bias=False, dtype=dtype), beta=1.0))
     images = keras.Input((32, 32, 3))
     steps = ksbp.ConstantEncoder(STEPS)(images)
@@ -176,11 +163,34 @@ def training_network(widths: list[int], dtype: str) -> keras.Model:
 
 
 def final(trained: keras.Model, widths: list[int], seed: int) -> keras.Model:
-    """The `spiking_network` with the weights of a trained one."""
-    network = spiking_network(widths, seed)
+    """The network of `architecture` with the weights of a trained one."""
+    how = {**NEURONS, "initial_membrane": INITIAL + GRID / 2 / THRESHOLD, "num_steps": STEPS, "seed": seed}
+    network = ksbp.models.spiking_vgg(**architecture(widths), **how)
     pairs = zip(trained.get_weights(), network.weights, strict=True)
     network.set_weights([value if value.shape == weight.shape else pooled(value).numpy() for value, weight in pairs])
     return network
+
+
+def on_grid(network: keras.Model, mean: Sequence[float], scale: Sequence[float]) -> None:
+    """Rounds the weights so that each runtime finds the same spikes, for 8-bit images scaled as (image - 128) / 64.
+
+    Kernels become 8-bit multiples of a power of two. All potentials are then multiples of GRID; with a start of half a
+    GRID more they stay away from every threshold, further than sums in another order move them.
+    """
+    cells = network.get_layer("time").cell.neurons()[:-1]
+    kernel, centre = cells[0].synapse.layers[0].kernel, cells[0].synapse.layers[-1].moving_mean
+    centre.assign(centre - np.einsum("yxio,i->o", kernel, (128 / 255 - np.array(mean)) / scale))
+    kernel.assign(kernel * (64 / 255 / np.array(scale)[:, None]))
+    for smallest, cell in zip([64 * GRID] + [GRID] * len(cells), cells, strict=False):
+        *_, convolution, norm = cell.synapse.layers
+        gamma, beta, centre, variance = (np.array(weight, "float64") for weight in norm.weights)
+        factor = gamma / np.sqrt(variance + norm.epsilon)
+        kernel = np.array(convolution.kernel) * factor
+        step = np.maximum(power_of_two(np.abs(kernel).max((0, 1, 2)) / 127), smallest)
+        convolution.kernel.assign(np.round(kernel / step) * step)
+        bias = np.round((beta - centre * factor) / GRID) * GRID
+        variance *= factor**2
+        norm.set_weights([np.sqrt(variance + norm.epsilon), bias + centre * factor, centre * factor, variance])
 
 
 def initialise(rounded: keras.Model, images: np.ndarray) -> None:
@@ -200,13 +210,16 @@ def initialise(rounded: keras.Model, images: np.ndarray) -> None:
 
 
 def batches(data: ImageSet, seed: int) -> ksbp.datasets.Batches:
-    """Moved by up to two pixels, the border reflected; flipped or not."""
+    """Moved by up to four pixels, the border reflected; flipped or not; a square of 8x8 pixels grey."""
 
     def transform(image: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
         image = (tf.cast(image, tf.float32) / 255.0 - data.mean) / data.scale
-        image = tf.pad(image, [(2, 2), (2, 2), (0, 0)], "REFLECT")
+        image = tf.pad(image, [(4, 4), (4, 4), (0, 0)], "REFLECT")
         image = tf.image.stateless_random_crop(image, (32, 32, 3), random)
-        return tf.image.stateless_random_flip_left_right(image, random + 1)
+        image = tf.image.stateless_random_flip_left_right(image, random + 1)
+        corner = tf.random.stateless_uniform((2,), random + 2, 0, 25, tf.int32)
+        rows, columns = (tf.abs(2 * (tf.range(32) - first) - 7) < 8 for first in tf.unstack(corner))
+        return tf.where((rows[:, None] & columns)[..., None], 0.0, image)
 
     images, labels = data.train
     return ksbp.datasets.Batches(images, one_hot(labels, 10), BATCH_SIZE, transform, seed)
@@ -215,7 +228,7 @@ def batches(data: ImageSet, seed: int) -> ksbp.datasets.Batches:
 def train(
     model: keras.Model, data: ksbp.datasets.Batches, epochs: int, rate: object, folder: Path, verbose: int
 ) -> None:
-    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-3)
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=1e-2)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
     model.compile(optimizer, loss, metrics=["accuracy"])
@@ -225,10 +238,11 @@ def train(
 def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="folder of prepared data")
-    parser.add_argument("--epochs", type=int, nargs=2, default=[22, 6], help="as a rounded ANN, then spiking")
+    parser.add_argument("--epochs", type=int, nargs=2, default=[22, 7], help="as a rounded ANN, then spiking")
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/cifar10"))
+    parser.add_argument("--package", action="store_true", help="write the weights of the package")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     start = time.time()
@@ -249,18 +263,48 @@ def main(arguments: list[str] | None = None) -> dict:
     spiking.get_layer("time").cell.cells[0].synapse.layers[0].trainable = False
     rate = schedule.PolynomialDecay(0.2 * LEARNING_RATE, of_spiking * seen.steps_per_epoch, 1e-3)
     train(spiking, seen, of_spiking, rate, args.output / "spiking", args.verbose)
-    network = final(spiking, WIDTHS, args.seed)
-    network.save(args.output / "model.keras")
     report = {
         "command": command(arguments, "examples.experiments.cifar10"),
         "machine": machine(),
         "minutes": (time.time() - start) / 60,
         "rounded": float(np.mean(rounded.predict(tested, verbose=0).argmax(-1) == data.test[1])),
-        "test": test(network, tested),
+        "trained": float(np.mean(spiking.predict(tested, verbose=0).argmax(-1) == data.test[1])),
     }
+    network = final(spiking, WIDTHS, args.seed)
+    on_grid(network, data.mean, data.scale)
+    arrays = packed(network)
+    unpack(network, arrays)
+    data = dataclasses.replace(data, mean=(128 / 255,) * 3, scale=(64 / 255,) * 3)
+    report["test"] = test(network, data.test_batches(500))
+    network.save(args.output / "model.keras")
     write(args.output / "report.json", report)
     print(report, flush=True)
+    if args.package:
+        package(FOLDER / "cifar10", arrays, card(report, data, args.seed))
     return report
+
+
+def card(report: dict, data: ImageSet, seed: int) -> dict[str, Any]:
+    described, use, licence = ABOUT["cifar10"]
+    neurons = {**NEURONS, "initial_membrane": INITIAL + GRID / 2 / THRESHOLD, "surrogate": "bounded"}
+    layers = {"reset_mechanism": "subtract", "pooling": "average", "normalization": "batch"}
+    return {
+        "network": "vgg",
+        "architecture": architecture(WIDTHS),
+        "dataset": described,
+        "mean": data.mean,
+        "scale": data.scale,
+        "input": "images (32, 32, 3), (image - 128) / 64 of 8-bit values",
+        "use": use,
+        "settings": {**neurons, **layers, "encoder": {"kind": "constant", "scale": 1.0}},
+        "trained_by": report["command"],
+        "recipe": {"gradient": "accumulated", "num_steps": STEPS, "test_steps": STEPS},
+        "seed": seed,
+        "minutes": report["minutes"],
+        "accuracy_before_quantisation": report["trained"],
+        "test_by_num_steps": {str(STEPS): report["test"]},
+        "licence": licence,
+    }
 
 
 if __name__ == "__main__":
