@@ -112,11 +112,16 @@ def _effective(operation: Operation, i: int) -> np.ndarray:
 def _units(weights: list[np.ndarray], parameters: dict[str, np.ndarray], period: int) -> np.ndarray:
     """Of each neuron of a period a 127th of the largest weight that leads to it; without weights, of the smallest gain.
 
-    Not less than with what threshold and bias fit 32 bits.
+    The next power of two where all weights are whole multiples of it: then nothing is rounded. Not less than with what
+    threshold and bias fit 32 bits.
     """
     kernels = [np.resize(np.abs(w).max((0, 1, 2)), period) for w in weights if w.ndim > 1]
     largest = np.max(kernels, 0) if kernels else np.full(period, min(np.abs(w).min() for w in weights))
     units = np.where(largest > 0, largest, 1.0) / 127
+    powers = np.exp2(np.ceil(np.log2(units) - 1e-5))  # a folded normalisation leaves rounding errors
+    multiples = [w / np.resize(powers, w.shape[-1]) for w in weights]
+    if all(np.abs(w - np.round(w)).max() < 1e-3 for w in multiples):
+        units = powers
     bounds = [
         np.abs(parameters[name]) * 2.0 ** (POTENTIAL_BITS - 30)
         for name in ("bias", "threshold", "start")

@@ -196,6 +196,22 @@ def test_tiny_weights_beside_a_bias(tmp_path):
 
 
 @needs_cc
+def test_weights_on_a_grid_are_not_rounded(tmp_path):
+    """8-bit multiples of a power of two, behind a normalisation that is the identity but for rounding errors."""
+    rng = np.random.default_rng(0)
+    norm, dense = keras.layers.BatchNormalization(), keras.layers.Dense(20, use_bias=False)
+    neurons = ksbp.IFCell(keras.Sequential([dense, norm]), reset_mechanism="subtract", initial_membrane=0.5 + 2**-9)
+    model = network([neurons, readout()], (30,), num_steps=200)
+    steps = np.exp2(rng.integers(-8, -5, 20))
+    dense.kernel.assign(rng.integers(-90, 91, (30, 20)) * steps)
+    variance, seen = np.full(20, 0.7), rng.integers(0, 2, (200, 30))
+    norm.set_weights([np.sqrt(variance + norm.epsilon), rng.integers(-9, 9, 20) * steps, np.zeros(20), variance])
+    spikes = [Code(model, tmp_path / w, w).by_library(seen)[1] for w in ("float32", "int8")]
+    assert spikes[0].sum() > 500
+    np.testing.assert_array_equal(*spikes)
+
+
+@needs_cc
 def test_poisson_spikes(tmp_path):
     image = np.linspace(-1, 1, 81, dtype="float32").reshape(9, 9, 1)
     inputs = keras.Input(image.shape)
