@@ -15,7 +15,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,11 +23,9 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
-from examples.experiments.pretrained import ABOUT, FOLDER, package, packed, power_of_two
 from examples.experiments.report import command, test, write
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
-from keras_spiking_bp.models.pretrained import unpack
 
 STEPS, THRESHOLD, INITIAL, BATCH_SIZE = 4, 2.0, 0.5, 500
 WIDTHS, LEARNING_RATE = [64, 256, 256], 0.5
@@ -37,12 +34,14 @@ NEURONS = {"beta": 1.0, "threshold": THRESHOLD, "initial_membrane": INITIAL, "si
 GRID = 2.0**-13
 
 
-def architecture(widths: list[int]) -> dict[str, Any]:
+def spiking_network(widths: list[int], seed: int) -> keras.Model:
     """24 filters of 2x2, then for each width a convolution with strides and one without; the mean of the last layer."""
     stages: list[tuple[int, ...] | str] = [(24, 2)]
     for width in widths:
         stages += [(width, 4, 2), (width, 3)]
-    return {"input_shape": (32, 32, 3), "classes": 10, "stages": [*stages, "pool", "pool"], "dense_units": []}
+    start = INITIAL + GRID / 2 / THRESHOLD
+    how = {**NEURONS, "initial_membrane": start, "preset": "deep", "num_steps": STEPS, "seed": seed}
+    return ksbp.models.spiking_vgg((32, 32, 3), 10, [*stages, "pool", "pool"], [], **how)
 
 
 def pooled(kernel: tf.Tensor) -> tf.Tensor:
@@ -163,9 +162,8 @@ def training_network(widths: list[int], dtype: str) -> keras.Model:
 
 
 def final(trained: keras.Model, widths: list[int], seed: int) -> keras.Model:
-    """The network of `architecture` with the weights of a trained one."""
-    how = {**NEURONS, "initial_membrane": INITIAL + GRID / 2 / THRESHOLD, "num_steps": STEPS, "seed": seed}
-    network = ksbp.models.spiking_vgg(**architecture(widths), **how)
+    """The `spiking_network` with the weights of a trained one."""
+    network = spiking_network(widths, seed)
     pairs = zip(trained.get_weights(), network.weights, strict=True)
     network.set_weights([value if value.shape == weight.shape else pooled(value).numpy() for value, weight in pairs])
     return network
@@ -183,10 +181,10 @@ def on_grid(network: keras.Model, mean: Sequence[float], scale: Sequence[float])
     kernel.assign(kernel * (64 / 255 / np.array(scale)[:, None]))
     for smallest, cell in zip([64 * GRID] + [GRID] * len(cells), cells, strict=False):
         *_, convolution, norm = cell.synapse.layers
-        gamma, beta, centre, variance = (np.array(weight, "float64") for weight in norm.weights)
+        gamma, beta, centre, variance = norm.get_weights()
         factor = gamma / np.sqrt(variance + norm.epsilon)
-        kernel = np.array(convolution.kernel) * factor
-        step = np.maximum(power_of_two(np.abs(kernel).max((0, 1, 2)) / 127), smallest)
+        kernel = convolution.get_weights()[0] * factor
+        step = np.maximum(np.exp2(np.ceil(np.log2(np.abs(kernel).max((0, 1, 2)) / 127))), smallest)
         convolution.kernel.assign(np.round(kernel / step) * step)
         bias = np.round((beta - centre * factor) / GRID) * GRID
         variance *= factor**2
@@ -203,7 +201,7 @@ def initialise(rounded: keras.Model, images: np.ndarray) -> None:
     whitening.assign(np.concatenate([filters, -filters], axis=-1))
     whitening.trainable = False
     for kernel in others:
-        value, channels = np.array(kernel), min(kernel.shape[2:])
+        value, channels = kernel.numpy(), min(kernel.shape[2:])
         value[..., :channels] = 0
         value[1, 1, range(channels), range(channels)] = 1
         kernel.assign(value)
@@ -242,7 +240,6 @@ def main(arguments: list[str] | None = None) -> dict:
     parser.add_argument("--dtype", default="mixed_bfloat16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("checkpoints/cifar10"))
-    parser.add_argument("--package", action="store_true", help="write the weights of the package")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
     start = time.time()
@@ -272,39 +269,12 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     network = final(spiking, WIDTHS, args.seed)
     on_grid(network, data.mean, data.scale)
-    arrays = packed(network)
-    unpack(network, arrays)
     data = dataclasses.replace(data, mean=(128 / 255,) * 3, scale=(64 / 255,) * 3)
     report["test"] = test(network, data.test_batches(500))
     network.save(args.output / "model.keras")
     write(args.output / "report.json", report)
     print(report, flush=True)
-    if args.package:
-        package(FOLDER / "cifar10", arrays, card(report, data, args.seed))
     return report
-
-
-def card(report: dict, data: ImageSet, seed: int) -> dict[str, Any]:
-    described, use, licence = ABOUT["cifar10"]
-    neurons = {**NEURONS, "initial_membrane": INITIAL + GRID / 2 / THRESHOLD, "surrogate": "bounded"}
-    layers = {"reset_mechanism": "subtract", "pooling": "average", "normalization": "batch"}
-    return {
-        "network": "vgg",
-        "architecture": architecture(WIDTHS),
-        "dataset": described,
-        "mean": data.mean,
-        "scale": data.scale,
-        "input": "images (32, 32, 3), (image - 128) / 64 of 8-bit values",
-        "use": use,
-        "settings": {**neurons, **layers, "encoder": {"kind": "constant", "scale": 1.0}},
-        "trained_by": report["command"],
-        "recipe": {"gradient": "accumulated", "num_steps": STEPS, "test_steps": STEPS},
-        "seed": seed,
-        "minutes": report["minutes"],
-        "accuracy_before_quantisation": report["trained"],
-        "test_by_num_steps": {str(STEPS): report["test"]},
-        "licence": licence,
-    }
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 python -m examples.experiments.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [...]
 
-`MODEL.keras` and `report.json` are outputs of `reproduce` on MNIST.
+`MODEL.keras` and `report.json` are outputs of `reproduce` on MNIST or CIFAR-10.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -55,20 +54,10 @@ def packed(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`weight = int8 * scale`, with one scale, a power of two, for each output channel (the last axis)."""
-    scale = power_of_two(np.abs(weight).max(tuple(range(weight.ndim - 1))) / 127)
+    """A weight as int8 and one scale for each output channel (the last axis): `weight = int8 * scale`."""
+    largest = np.abs(weight).max(tuple(range(weight.ndim - 1)))
+    scale = (np.maximum(largest, 1e-12) / 127).astype("float32")
     return np.round(weight / scale).astype("int8"), scale
-
-
-def power_of_two(values: np.ndarray) -> np.ndarray:
-    """The next one upwards of each value."""
-    return np.exp2(np.ceil(np.log2(np.maximum(values, 1e-12)))).astype("float32")
-
-
-def images_of(name: str, data_dir: str | None, **how: Any) -> ksbp.datasets.ImageSet:
-    """The data set of a packaged network, scaled as its card says."""
-    card, data = ksbp.models.model_card(name), ksbp.datasets.load_images(name, data_dir, **how)
-    return dataclasses.replace(data, mean=tuple(card["mean"]), scale=tuple(card["scale"]))
 
 
 def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> None:
@@ -76,7 +65,7 @@ def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> 
     with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
         np.savez_compressed(part, **arrays)
     of_weights = {
-        "precision": "int8 with one scale, a power of two, for each output channel; float32 when loaded",
+        "precision": "int8 with one scale for each output channel; float32 when loaded",
         "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
     }
     write(path.with_suffix(".json"), {**card, **of_weights})

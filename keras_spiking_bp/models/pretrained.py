@@ -48,7 +48,7 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
     other = {key: settings[key] for key, value in fixed.items() if not np.array_equal(settings.get(key, value), value)}
     if other:
         raise ValueError(f"`settings` must be those of the training, {trained}. Received: {other}")
-    arguments = {**card.get("architecture", {}), **trained, "gradient": card["recipe"]["gradient"], **settings}
+    arguments = {**trained, "gradient": card["recipe"]["gradient"], **settings}
     if num_steps is not None:
         arguments["num_steps"] = num_steps
     if encoder is not None and "encoder" not in settings:
