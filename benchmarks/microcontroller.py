@@ -26,6 +26,7 @@ from ai_edge_litert.interpreter import Interpreter
 import keras_spiking_bp as ksbp
 from benchmarks.machine import hide_gpus
 from examples.experiments.machine import machine
+from examples.experiments.pretrained import images_of
 from examples.experiments.report import command, write
 
 SOURCES = Path(__file__).parent / "microcontroller_c"
@@ -56,7 +57,7 @@ class Case:
 
 def cases(data_dir: str) -> dict[str, Callable[[], Case]]:
     def of_images(name: str, steps: int) -> Case:
-        data = ksbp.datasets.load_images(name, data_dir, download=False)
+        data = images_of(name, data_dir, download=False)
         splits = {"test": data.test, "train": data.train}
         images = {split: (data.normalised(x[:DECIDED]), y[:DECIDED]) for split, (x, y) in splits.items()}
         samples = list(images["test"][0][:SAMPLES, None])

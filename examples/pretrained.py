@@ -4,6 +4,7 @@ import argparse
 
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
+from examples.experiments.pretrained import images_of
 
 
 def main(arguments=None):
@@ -13,7 +14,7 @@ def main(arguments=None):
     parser.add_argument("--num-steps", type=int, nargs="+", help="numbers of time steps to test (default: as the card)")
     args = parser.parse_args(arguments)
     card = ksbp.models.model_card(args.dataset)
-    data = ksbp.datasets.load_images(args.dataset, args.data_dir)
+    data = images_of(args.dataset, args.data_dir)
     accuracies = {}
     for num_steps in args.num_steps or map(int, card["test_by_num_steps"]):
         model = ksbp.models.load_pretrained(args.dataset, num_steps, seed=0)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from examples.experiments import cifar10
+from examples.experiments import cifar10, pretrained
 from examples.experiments.rounded import RoundedReLU
 from keras_spiking_bp.rnn.observe import traces
 
@@ -51,11 +51,11 @@ def test_potentials_on_a_grid():
         weight.assign(spread(rng.normal(0, 0.3, weight.shape)))
     network = cifar10.final(trained, [5, 6, 6], seed=0)
     before = network.predict(((pixels / 255 - mean) / scale).astype("float32"), verbose=0)
-    cifar10.on_grid(network, mean, scale)
+    pretrained.on_grid(network, mean, scale)
     after = network.predict(images, verbose=0)
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.95
     for name, trace in list(traces(network, images[:2]).items())[:-1]:
-        steps = trace["membrane"] / cifar10.GRID
+        steps = trace["membrane"] / pretrained.GRID
         np.testing.assert_allclose(steps % 1, 0.5, atol=0.1, err_msg=name)
 
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from examples.experiments.pretrained import images_of
 from keras_spiking_bp import datasets, export, models
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.export.forms import Network, step_form
@@ -28,7 +29,7 @@ def inputs_of_steps(name: str, model: keras.Model, samples: int, data_dir: str |
         test = datasets.load_spoken_digits(data_dir)[1]
         series = [one[mask] for one, mask in zip(test.series[:samples], test.mask, strict=False)]
         return series, test.labels[:samples]
-    data = datasets.load_images(name, data_dir)
+    data = images_of(name, data_dir)
     images, encoder = data.normalised(data.test[0][:samples]), model.layers[1]
     if isinstance(encoder, PoissonEncoder):
         spikes = [

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -23,6 +22,7 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
+from examples.experiments.pretrained import CENTRED, OFFSET, on_grid
 from examples.experiments.report import command, test, write
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
@@ -30,8 +30,6 @@ from keras_spiking_bp.datasets.images import ImageSet
 STEPS, THRESHOLD, INITIAL, BATCH_SIZE = 4, 2.0, 0.5, 500
 WIDTHS, LEARNING_RATE = [64, 256, 256], 0.5
 NEURONS = {"beta": 1.0, "threshold": THRESHOLD, "initial_membrane": INITIAL, "signed": True}
-#: Of all potentials of the network `on_grid`.
-GRID = 2.0**-13
 
 
 def spiking_network(widths: list[int], seed: int) -> keras.Model:
@@ -39,7 +37,7 @@ def spiking_network(widths: list[int], seed: int) -> keras.Model:
     stages: list[tuple[int, ...] | str] = [(24, 2)]
     for width in widths:
         stages += [(width, 4, 2), (width, 3)]
-    start = INITIAL + GRID / 2 / THRESHOLD
+    start = INITIAL + OFFSET / THRESHOLD
     how = {**NEURONS, "initial_membrane": start, "preset": "deep", "num_steps": STEPS, "seed": seed}
     return ksbp.models.spiking_vgg((32, 32, 3), 10, [*stages, "pool", "pool"], [], **how)
 
@@ -169,28 +167,6 @@ def final(trained: keras.Model, widths: list[int], seed: int) -> keras.Model:
     return network
 
 
-def on_grid(network: keras.Model, mean: Sequence[float], scale: Sequence[float]) -> None:
-    """Rounds the weights so that each runtime finds the same spikes, for 8-bit images scaled as (image - 128) / 64.
-
-    Kernels become 8-bit multiples of a power of two. All potentials are then multiples of GRID; with a start of half a
-    GRID more they stay away from every threshold, further than sums in another order move them.
-    """
-    cells = network.get_layer("time").cell.neurons()[:-1]
-    kernel, centre = cells[0].synapse.layers[0].kernel, cells[0].synapse.layers[-1].moving_mean
-    centre.assign(centre - np.einsum("yxio,i->o", kernel, (128 / 255 - np.array(mean)) / scale))
-    kernel.assign(kernel * (64 / 255 / np.array(scale)[:, None]))
-    for smallest, cell in zip([64 * GRID] + [GRID] * len(cells), cells, strict=False):
-        *_, convolution, norm = cell.synapse.layers
-        gamma, beta, centre, variance = norm.get_weights()
-        factor = gamma / np.sqrt(variance + norm.epsilon)
-        kernel = convolution.get_weights()[0] * factor
-        step = np.maximum(np.exp2(np.ceil(np.log2(np.abs(kernel).max((0, 1, 2)) / 127))), smallest)
-        convolution.kernel.assign(np.round(kernel / step) * step)
-        bias = np.round((beta - centre * factor) / GRID) * GRID
-        variance *= factor**2
-        norm.set_weights([np.sqrt(variance + norm.epsilon), bias + centre * factor, centre * factor, variance])
-
-
 def initialise(rounded: keras.Model, images: np.ndarray) -> None:
     """Whitening filters of 2x2 patches, of both signs, that stay; identity in the first channels of convolutions."""
     patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
@@ -269,7 +245,7 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     network = final(spiking, WIDTHS, args.seed)
     on_grid(network, data.mean, data.scale)
-    data = dataclasses.replace(data, mean=(128 / 255,) * 3, scale=(64 / 255,) * 3)
+    data = dataclasses.replace(data, **CENTRED)
     report["test"] = test(network, data.test_batches(500))
     network.save(args.output / "model.keras")
     write(args.output / "report.json", report)

@@ -2,14 +2,16 @@
 
 python -m examples.experiments.pretrained --model MODEL.keras --report report.json [--data-dir FOLDER] [...]
 
-`MODEL.keras` and `report.json` are outputs of `reproduce` on MNIST or CIFAR-10.
+`MODEL.keras` and `report.json` are outputs of `reproduce` on MNIST or CIFAR-10; weights for the latter end `on_grid`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,51 @@ def packed(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A weight as int8 and one scale for each output channel (the last axis): `weight = int8 * scale`."""
-    largest = np.abs(weight).max(tuple(range(weight.ndim - 1)))
-    scale = (np.maximum(largest, 1e-12) / 127).astype("float32")
+    """`weight = int8 * scale`, with one scale, a power of two, for each output channel (the last axis)."""
+    scale = power_of_two(np.abs(weight).max(tuple(range(weight.ndim - 1))) / 127)
     return np.round(weight / scale).astype("int8"), scale
+
+
+def power_of_two(values: np.ndarray) -> np.ndarray:
+    """The next one upwards of each value."""
+    return np.exp2(np.ceil(np.log2(np.maximum(values, 1e-12)))).astype("float32")
+
+
+#: Of the potentials of a network `on_grid`; what they start with more than half the threshold; what images it takes.
+GRID, OFFSET = 2.0**-13, 2.0**-14
+CENTRED = {"mean": (128 / 255,) * 3, "scale": (64 / 255,) * 3}
+
+
+def on_grid(network: keras.Model, mean: Sequence[float], scale: Sequence[float]) -> None:
+    """Rounds the weights so that each runtime finds the same spikes, for 8-bit images scaled as (image - 128) / 64.
+
+    Kernels become 8-bit multiples of a power of two. Without leak all potentials are then multiples of GRID; with
+    OFFSET more they stay away from every threshold, further than sums in another order move them.
+    """
+    fraction, images = 64, True  # inputs are multiples of its inverse
+    for cell in network.get_layer("time").cell.cells[:-1]:
+        if isinstance(cell, keras.layers.AveragePooling2D):
+            fraction *= 4
+        if not isinstance(cell, ksbp.LIFCell):
+            continue
+        *_, layer, norm = cell.synapse.layers
+        kernel, (gamma, beta, centre, variance) = layer.get_weights()[0], norm.get_weights()
+        if images:
+            centre = centre - np.einsum("yxio,i->o", kernel, (128 / 255 - np.array(mean)) / scale)
+            kernel = kernel * (64 / 255 / np.array(scale)[:, None])
+        factor = gamma / np.sqrt(variance + norm.epsilon)
+        kernel, centre, variance = kernel * factor, centre * factor, variance * factor**2
+        step = np.maximum(power_of_two(np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / 127), GRID * fraction)
+        layer.set_weights([np.round(kernel / step) * step])
+        bias = np.round((beta - centre) / GRID) * GRID
+        norm.set_weights([np.sqrt(variance + norm.epsilon), bias + centre, centre, variance])
+        fraction, images = 1, False
+
+
+def images_of(name: str, data_dir: str | None, **how: Any) -> ksbp.datasets.ImageSet:
+    """The data set of a packaged network, scaled as its card says."""
+    card, data = ksbp.models.model_card(name), ksbp.datasets.load_images(name, data_dir, **how)
+    return dataclasses.replace(data, mean=tuple(card["mean"]), scale=tuple(card["scale"]))
 
 
 def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> None:
@@ -65,7 +108,7 @@ def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> 
     with written_whole(path.with_suffix(".npz"), overwrite=True) as part:
         np.savez_compressed(part, **arrays)
     of_weights = {
-        "precision": "int8 with one scale for each output channel; float32 when loaded",
+        "precision": "int8 with one scale, a power of two, for each output channel; float32 when loaded",
         "sha256": hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest(),
     }
     write(path.with_suffix(".json"), {**card, **of_weights})
@@ -82,9 +125,13 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     """Writes the weights and their card; returns the test results by number of time steps."""
     args.output.mkdir(parents=True, exist_ok=True)
     recipe = Recipe.from_dict(report["recipe"])
-    arrays = packed(keras.saving.load_model(args.model, compile=False))
+    network, settings = keras.saving.load_model(args.model, compile=False), settings_of(recipe)
     data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
-    settings = settings_of(recipe)
+    if recipe.dataset == "cifar10":
+        on_grid(network, data.mean, data.scale)
+        settings |= {"beta": 1.0, "initial_membrane": recipe.initial_membrane + OFFSET / recipe.threshold}
+        data = dataclasses.replace(data, **CENTRED)
+    arrays = packed(network)
     how = {key: value for key, value in settings.items() if key != "encoder"}
     factory = getattr(ksbp.models, f"spiking_{recipe.network}")
     results = {}

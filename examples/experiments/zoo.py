@@ -26,6 +26,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import keras_spiking_bp as ksbp
 from examples.experiments.machine import machine
+from examples.experiments.pretrained import images_of
 from examples.experiments.report import command, wilson_interval, write
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = json.loads(args.output.read_text()) if args.output.exists() else []
     how = {"command": command(arguments, "examples.experiments.zoo"), "machine": machine()}
     for dataset in ("cifar10", "mnist"):
-        data = ksbp.datasets.load_images(dataset, args.data_dir)
+        data = images_of(dataset, args.data_dir)
         for name in args.formats:
             if (dataset, name) in {(row["dataset"], row["format"]) for row in rows}:
                 continue
