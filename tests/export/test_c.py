@@ -310,7 +310,7 @@ def images(synapse):
     (lambda: images(keras.layers.DepthwiseConv2D(2, strides=2, dilation_rate=2)), "float32", "stride.*dilation"),
     (broadcast, "float32", "'sum'.*one size"),
     (pooled_channels, "float32", "'pool'.*channels last"),
-    (lambda: network([readout(keras.layers.Dense(1, kernel_initializer="ones"))], (20_000,)), "int8", "would be cut"),
+    (lambda: network([readout(keras.layers.Dense(1, kernel_initializer="ones"))], (40_000,)), "int8", "would be cut"),
     (ODD["a large mean"], "int8", "'readout'.*32 bits"),
     (lambda: network([readout()], (4,)), "int4", "`weights`"),
 ])  # fmt: skip
