@@ -57,7 +57,7 @@ class Case:
 
 def cases(data_dir: str) -> dict[str, Callable[[], Case]]:
     def of_images(name: str, steps: int) -> Case:
-        data = images_of(name, data_dir, download=False)
+        data = images_of(name, data_dir)
         splits = {"test": data.test, "train": data.train}
         images = {split: (data.normalised(x[:DECIDED]), y[:DECIDED]) for split, (x, y) in splits.items()}
         samples = list(images["test"][0][:SAMPLES, None])

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from examples.experiments import cifar10, pretrained
+from examples.experiments import cifar10
 from examples.experiments.rounded import RoundedReLU
-from keras_spiking_bp.rnn.observe import traces
 
 
 def test_rates_and_derivatives_are_those_of_two_stock_layers():
@@ -38,25 +37,6 @@ def test_a_convolution_and_its_pooling_become_one_with_strides():
     expected = trained.predict(images, verbose=0)
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(network.predict(images, verbose=0), expected, atol=1e-5)
-
-
-def test_potentials_on_a_grid():
-    """Half a step of it away from all thresholds; the network sees the same images, in other units."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (50, 32, 32, 3))
-    images, mean, scale = (pixels - 128) / np.float32(64), np.array([0.5, 0.4, 0.3]), np.array([0.5, 0.6, 0.4])
-    trained = cifar10.training_network([5, 6, 6], "float32")
-    for weight in trained.weights:
-        spread = np.exp if weight.name in ("gamma", "moving_variance") else lambda values: 2 * values
-        weight.assign(spread(rng.normal(0, 0.3, weight.shape)))
-    network = cifar10.final(trained, [5, 6, 6], seed=0)
-    before = network.predict(((pixels / 255 - mean) / scale).astype("float32"), verbose=0)
-    pretrained.on_grid(network, mean, scale)
-    after = network.predict(images, verbose=0)
-    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.95
-    for name, trace in list(traces(network, images[:2]).items())[:-1]:
-        steps = trace["membrane"] / pretrained.GRID
-        np.testing.assert_allclose(steps % 1, 0.5, atol=0.1, err_msg=name)
 
 
 def test_the_first_layer_whitens_patches():

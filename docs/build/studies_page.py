@@ -61,8 +61,7 @@ Examples of the other libraries, the original and its port.
 CIFAR10 = """## CIFAR-10 within the hour
 
 `python -m examples.experiments.cifar10`: 22 epochs as an ANN with ReLU rounded to spike counts, whose weights carry
-over into signed spiking neurons, then 7 epochs; T = 4, a convolution and its pooling in one, one seed. The weights end
-as 8-bit multiples of powers of two, so that each runtime finds the same spikes.
+over into signed spiking neurons, then 7 epochs; T = 4, a convolution and its pooling in one, one seed.
 """
 SPEECH = """## Spoken digits
 

@@ -11,7 +11,6 @@ end as one convolution with strides. The same command goes on after an interrupt
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 
@@ -22,7 +21,6 @@ import tensorflow as tf
 import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
-from examples.experiments.pretrained import CENTRED, OFFSET, on_grid
 from examples.experiments.report import command, test, write
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
@@ -37,8 +35,7 @@ def spiking_network(widths: list[int], seed: int) -> keras.Model:
     stages: list[tuple[int, ...] | str] = [(24, 2)]
     for width in widths:
         stages += [(width, 4, 2), (width, 3)]
-    start = INITIAL + OFFSET / THRESHOLD
-    how = {**NEURONS, "initial_membrane": start, "preset": "deep", "num_steps": STEPS, "seed": seed}
+    how = {**NEURONS, "preset": "deep", "num_steps": STEPS, "seed": seed}
     return ksbp.models.spiking_vgg((32, 32, 3), 10, [*stages, "pool", "pool"], [], **how)
 
 
@@ -236,18 +233,15 @@ def main(arguments: list[str] | None = None) -> dict:
     spiking.get_layer("time").cell.cells[0].synapse.layers[0].trainable = False
     rate = schedule.PolynomialDecay(0.2 * LEARNING_RATE, of_spiking * seen.steps_per_epoch, 1e-3)
     train(spiking, seen, of_spiking, rate, args.output / "spiking", args.verbose)
+    network = final(spiking, WIDTHS, args.seed)
+    network.save(args.output / "model.keras")
     report = {
         "command": command(arguments, "examples.experiments.cifar10"),
         "machine": machine(),
         "minutes": (time.time() - start) / 60,
         "rounded": float(np.mean(rounded.predict(tested, verbose=0).argmax(-1) == data.test[1])),
-        "trained": float(np.mean(spiking.predict(tested, verbose=0).argmax(-1) == data.test[1])),
+        "test": test(network, tested),
     }
-    network = final(spiking, WIDTHS, args.seed)
-    on_grid(network, data.mean, data.scale)
-    data = dataclasses.replace(data, **CENTRED)
-    report["test"] = test(network, data.test_batches(500))
-    network.save(args.output / "model.keras")
     write(args.output / "report.json", report)
     print(report, flush=True)
     return report

@@ -97,9 +97,9 @@ def on_grid(network: keras.Model, mean: Sequence[float], scale: Sequence[float])
         fraction, images = 1, False
 
 
-def images_of(name: str, data_dir: str | None, **how: Any) -> ksbp.datasets.ImageSet:
+def images_of(name: str, data_dir: str | None) -> ksbp.datasets.ImageSet:
     """The data set of a packaged network, scaled as its card says."""
-    card, data = ksbp.models.model_card(name), ksbp.datasets.load_images(name, data_dir, **how)
+    card, data = ksbp.models.model_card(name), ksbp.datasets.load_images(name, data_dir)
     return dataclasses.replace(data, mean=tuple(card["mean"]), scale=tuple(card["scale"]))
 
 
