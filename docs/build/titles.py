@@ -7,7 +7,7 @@ TITLES = {
     "svhn_cropped": "SVHN",
     "nmnist": "N-MNIST",
     "spoken_digits": "spoken digits",
-    "speech": "A recurrent network",
+    "speech": "Two dense layers",
     "lenet": "LeNet",
     "vgg7": "VGG7",
     "vgg9": "VGG9",

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Listening: from recordings to a stream
 #
-# Sound has time in it: there is something new every 10 ms. This notebook trains a recurrent spiking network on spoken
-# digits, and then runs it on a stream, frame by frame. It requires `pip install '.[data,export]'`. The recordings (Free
+# Sound has time in it: there is something new every 10 ms. This notebook trains a spiking network on spoken digits, and
+# then runs it on a stream, frame by frame. It requires `pip install '.[data,export]'`. The recordings (Free
 # Spoken Digit Dataset, CC BY-SA 4.0) are downloaded once.
 
 # %%
@@ -23,27 +23,28 @@ print(train.series.shape, test.series.shape)
 # %% [markdown]
 # ## A recording
 #
-# `log_mel` makes a frame of 40 numbers every 10 ms: the logarithm of the power in 40 frequency bands, with mean 0 and
-# deviation 1 over the training set. Shorter recordings are padded with zeros to a second.
+# `log_mel` makes a frame of 40 numbers every 10 ms: the logarithm of the power in 40 frequency bands, 0 in silence.
+# Shorter recordings are padded with -1 to a second.
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 2.8))
 frames = test.series[0][test.mask[0]]
 image = axis.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, 10 * len(frames), 0, 40))
-figure.colorbar(image, label="deviations")
+figure.colorbar(image, label="log-mel power")
 axis.set(xlabel="time (ms)", ylabel="frequency band", title=f"a {test.labels[0]}, spoken by {test.speakers[0]}")
 plt.show()
 
 # %% [markdown]
 # ## Training
 #
-# Each frame is a time step. The spikes of 256 leaky neurons go to the readout, and back to the neurons themselves in
-# the next step. `Masking` leaves out the padding. `calibrate` makes the neurons fire before training begins.
+# Each frame is a time step. The spikes of 256 leaky neurons go to 256 others, and theirs to the readout. Some neurons
+# forget within a frame, some remember half a second; training adjusts how long. `Masking` leaves out the padding.
+# `calibrate` makes the neurons fire before training begins.
 
 # %%
 network = ksbp.models.spiking_speech(seed=0)
 series = keras.Input((None, 40), name="series")
-model = keras.Model(series, network.get_layer("time")(keras.layers.Masking()(series)))
+model = keras.Model(series, network.get_layer("time")(keras.layers.Masking(-1.0)(series)))
 ksbp.calibrate(model, train.series[:256], firing_rate=0.1, output_std=0.7)
 
 epochs = 10
@@ -73,11 +74,11 @@ print(analysis.accuracy_over_time(done).early_exit([8, 12, 16, 20]))
 silence = ksbp.datasets.log_mel(np.zeros(4200, "int16"))  # 51 frames
 followed = [np.concatenate([frames[mask], silence]) for frames, mask in zip(test.series, test.mask, strict=True)]
 lengths = test.mask.sum(1)
-spikes = analysis.run(model, keras.utils.pad_sequences(followed, dtype="float32", padding="post"), verbose=0).spikes
-per_frame = spikes["hidden"]
+series = keras.utils.pad_sequences(followed, dtype="float32", padding="post", value=-1)
+per_frame = sum(analysis.run(model, series, verbose=0).spikes.values())  # of both layers
 in_speech = np.arange(per_frame.shape[1]) < lengths[:, None]
 in_silence = ~in_speech & (np.arange(per_frame.shape[1]) < lengths[:, None] + len(silence))
-print(f"spikes a second, of 256 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
+print(f"spikes a second, of 512 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
 print(f"{100 * per_frame[in_silence].mean():,.0f} in silence")
 
 figure, axis = plt.subplots(figsize=(7, 2.8))
@@ -88,8 +89,7 @@ axis.set(xlabel="time (ms)", ylabel="spikes of a frame", title="speech (blue), t
 plt.show()
 
 # %% [markdown]
-# It fires more in silence: in every band silence lies two to three deviations below the mean, and in training
-# the network has seen words alone. A pause costs more than a word, unless training teaches the network to be quiet.
+# Nothing comes in, and nothing feeds back: after the last sounds there is no spike, and a pause costs no accumulate.
 #
 # ## One step as a file
 #

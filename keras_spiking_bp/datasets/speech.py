@@ -10,32 +10,17 @@ import tensorflow as tf
 #: Samples a second; of a frame, 25 ms; from one frame to the next, 10 ms.
 _RATE, _FRAME, _HOP = 8000, 200, 80
 _FFT, _BANDS = 256, 40
-#: Added to the power: digital silence has a logarithm, and lies below nearly all sound of 16-bit recordings.
-_FLOOR = 1e-6
+#: Power of a band that counts as silence, about that of noise of 8 of 2^15, and what the logarithms are divided by.
+_FLOOR, _SCALE = 1e-4, 5.0
 #: Frames of a padded series: a second. Four training recordings are longer, and none of the test set.
 _LENGTH = 100
-#: Mean and deviation of each band of the training set:
-#: `x = train.series[train.mask] * _DEVIATION + _MEAN; x.mean(0).round(3), x.std(0).round(3)`.
-# fmt: off
-_MEAN = (
-    -6.633, -4.423, -2.952, -2.889, -2.865, -2.550, -2.674, -2.485, -2.812, -2.494, -2.876, -3.549, -4.134,
-    -4.549, -4.950, -5.187, -5.506, -5.695, -6.061, -6.189, -6.322, -6.416, -6.365, -6.214, -6.016, -5.967,
-    -5.967, -6.053, -6.108, -6.167, -6.353, -6.357, -6.173, -6.180, -6.424, -6.490, -6.268, -6.067, -6.204,
-    -6.859,
-)
-_DEVIATION = (
-    3.661, 3.366, 3.276, 3.355, 3.515, 3.490, 3.694, 3.947, 3.868, 3.987, 4.018, 3.905, 3.911, 3.844, 3.734,
-    3.633, 3.466, 3.390, 3.259, 3.319, 3.322, 3.345, 3.402, 3.439, 3.452, 3.449, 3.451, 3.425, 3.318, 3.213,
-    2.949, 2.956, 3.098, 3.238, 3.272, 3.308, 3.403, 3.388, 3.291, 3.178,
-)
-# fmt: on
 
 
 class Recordings(NamedTuple):
     """Spoken words with labels, from `load_spoken_digits`. `series[chosen]`, `labels[chosen]`, ... select among them.
 
     Attributes:
-        series: (N, 100, 40) float32, the `log_mel` of each recording, cut after a second, or 0 from its end on.
+        series: (N, 100, 40) float32, the `log_mel` of each recording, cut after a second, or -1 from its end on.
         mask: (N, 100), True where the recording has a frame.
         labels: (N,) int32.
         speakers: (N,) strings.
@@ -76,7 +61,7 @@ def load_spoken_digits(data_dir: str | os.PathLike | None = None) -> tuple[Recor
     audio = np.empty(len(examples), object)
     audio[:] = [example["audio"].astype("int16") for example in examples]
     features = [log_mel(samples) for samples in audio]
-    series = keras.utils.pad_sequences(features, _LENGTH, "float32", padding="post", truncating="post")
+    series = keras.utils.pad_sequences(features, _LENGTH, "float32", padding="post", truncating="post", value=-1)
     mask = np.arange(_LENGTH) < np.array([len(frames) for frames in features])[:, None]
     whole = Recordings(series, mask, labels.astype("int32"), speakers, audio)
     is_test = numbers.astype(int) < 5
@@ -86,9 +71,8 @@ def load_spoken_digits(data_dir: str | os.PathLike | None = None) -> tuple[Recor
 def log_mel(audio: Any) -> np.ndarray:
     """The frames of a recording as a network for spoken digits sees them: 100 a second, each from 25 ms of sound.
 
-    The logarithm of the power in 40 mel bands, less its mean in the training set of `load_spoken_digits`, divided by
-    its deviation there. Frame t is made of the samples `80 * t` to `80 * t + 199` alone: a stream gives the frames of
-    the recording, to the last bit.
+    In each of 40 mel bands `log(1 + power / 1e-4) / 5`: 0 in silence, from 0 to 3 in speech. Frame t is made of the
+    samples `80 * t` to `80 * t + 199` alone: a stream gives the frames of the recording, to the last bit.
 
     Args:
         audio: (samples,) at 8 kHz, one channel: 16-bit integers (int16, or a larger type), or floats from -1 to 1.
@@ -136,7 +120,7 @@ def constants() -> dict[str, Any]:
     """What the frames are made with, for a program that computes them without TensorFlow."""
     filters = tf.signal.linear_to_mel_weight_matrix(_BANDS, _FFT // 2 + 1, _RATE, 20.0, _RATE / 2, tf.float64)
     window = tf.signal.hann_window(_FRAME, dtype=tf.float64)
-    return {"window": window, "filters": filters, "floor": _FLOOR, "mean": _MEAN, "deviation": _DEVIATION}
+    return {"window": window, "filters": filters, "floor": _FLOOR, "scale": _SCALE}
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.float64)], autograph=False)
@@ -148,4 +132,4 @@ def _log_mel(samples: tf.Tensor) -> tf.Tensor:
     power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
     # one product of all frames rounds by their number
     bands = tf.linalg.matvec(made_of["filters"], power, transpose_a=True)
-    return tf.cast((tf.math.log(bands + _FLOOR) - _MEAN) / _DEVIATION, tf.float32)
+    return tf.cast(tf.math.log1p(bands / _FLOOR) / _SCALE, tf.float32)

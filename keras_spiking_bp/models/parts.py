@@ -116,8 +116,8 @@ class Parts:
     def dense(self, units: int) -> keras.layers.Layer:
         return self._normalized([self._dense(units)])
 
-    def lif(self, synapse: keras.layers.Layer, name: str) -> LIFCell:
-        return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **self.neuron)
+    def lif(self, synapse: keras.layers.Layer, name: str, **settings: Any) -> LIFCell:
+        return LIFCell(synapse, seed=next(self._dropout_seeds), name=name, **{**self.neuron, **settings})
 
     def pool(self, name: str) -> keras.layers.Layer:
         """2x2 pooling."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_bp.datasets import load_spoken_digits, log_mel, speech
+from keras_spiking_bp.datasets import load_spoken_digits, log_mel
 from tests.real_data import TFDS, needs
 
 
@@ -28,7 +28,7 @@ def by_hand(samples):
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(200) / 200)
     frames = np.lib.stride_tricks.sliding_window_view(samples, 200)[::80]
     power = np.abs(np.fft.rfft(frames * window, 256)) ** 2
-    return (np.log(power @ np.transpose(filters) + 1e-6) - speech._MEAN) / speech._DEVIATION
+    return np.log(1 + power @ np.transpose(filters) / 1e-4) / 5
 
 
 def in_chunks(samples, sizes):
@@ -47,7 +47,7 @@ def test_the_frames_are_those_of_numpy():
     frames = log_mel(samples)
     assert frames.shape == ((9000 - 200) // 80 + 1, 40) and frames.dtype == "float32"
     np.testing.assert_allclose(frames, by_hand(samples / 32768), rtol=1e-6, atol=1e-6)
-    assert frames[0].max() < -1.9 and frames.max() > 2  # silence is a number below that of all sounds
+    assert not frames[0].any() and frames.max() > 2  # silence is 0
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "float64"])
@@ -107,7 +107,7 @@ def test_split_padding_and_mask(monkeypatch):
         for i, j in enumerate(chosen):
             assert split.audio[i].dtype == "int16" and split.audio[i].tolist() == audio[j].tolist()
             np.testing.assert_array_equal(split.series[i][split.mask[i]], log_mel(audio[j])[: lengths[i]])
-            assert not split.series[i][~split.mask[i]].any()
+            assert (split.series[i][~split.mask[i]] == -1).all()
 
 
 @pytest.mark.slow
@@ -118,8 +118,5 @@ def test_the_real_recordings():
         words, counts = np.unique([split.labels.astype(str), split.speakers], axis=1, return_counts=True)
         assert words.shape == (2, 50) and set(counts) == {each}
     assert not {samples.tobytes() for samples in train.audio} & {samples.tobytes() for samples in test.audio}
-    frames = train.series[train.mask]
-    np.testing.assert_allclose(frames.mean(0), 0, atol=1e-3)
-    np.testing.assert_allclose(frames.std(0), 1, atol=1e-3)
     for samples in test.audio[::50]:
         np.testing.assert_array_equal(in_chunks(samples, [80] * (len(samples) // 80 + 1)), log_mel(samples))

@@ -15,27 +15,39 @@ WEIGHTS = Path(ksbp.models.__file__).parent / "weights"
 
 
 def test_each_neuron_learns_its_leak():
-    model = spiking_speech(units=8, seed=0)
-    hidden = model.get_layer("time").cell.neurons()[0]
-    assert hidden.beta.shape == (8,) and hidden.beta in model.trainable_variables
+    model = spiking_speech(units=[8, 6], seed=0)
+    cells = model.get_layer("time").cell.cells[:2]
+    before = [cell.beta.numpy() for cell in cells]
+    for betas in before:
+        np.testing.assert_allclose(-1 / np.log(betas[[0, -1]]), [1, 50], rtol=1e-5)
     series, labels = np.random.default_rng(0).normal(size=(16, 12, 40)).astype("float32"), np.arange(16) % 10
     ksbp.calibrate(model, series, firing_rate=0.2, output_std=0.7)
-    before = hidden.beta.numpy()
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     first, *_, last = model.fit(series, labels, epochs=20, verbose=0).history["loss"]
-    assert last < 0.8 * first and np.ptp(hidden.beta.numpy() - before) > 0
+    assert last < 0.8 * first
+    for cell, betas in zip(cells, before, strict=True):
+        assert np.ptp(cell.beta.numpy() - betas) > 0
+
+
+def test_silence_costs_nothing():
+    """No spike in 100 frames of silence after a word, but for charge that is left over in its first ones."""
+    word = np.random.default_rng(0).uniform(0, 2, (1, 50, 40)).astype("float32")
+    series = np.pad(word, ((0, 0), (0, 100), (0, 0)))
+    spikes = ksbp.analysis.run(load_pretrained("spoken_digits"), series, verbose=0).spikes
+    for counts in spikes.values():
+        assert counts[0, :50].sum() > 500 and not counts[0, 55:].any()
 
 
 def masked(model):
     series = keras.Input((None, 40))
-    return keras.Model(series, model.get_layer("time")(keras.layers.Masking()(series)))
+    return keras.Model(series, model.get_layer("time")(keras.layers.Masking(-1.0)(series)))
 
 
 def test_a_padded_series_gives_what_it_gives_alone():
     model = load_pretrained("spoken_digits")
     padded = masked(model)
     series = np.random.default_rng(0).normal(size=(2, 30, 40)).astype("float32")
-    series[0, 20:] = 0
+    series[0, 20:] = -1
     alone = np.concatenate([model.predict(one[None], verbose=0) for one in (series[0, :20], series[1])])
     np.testing.assert_allclose(padded.predict(series, verbose=0), alone, rtol=0, atol=1e-5 * np.abs(alone).max())
 

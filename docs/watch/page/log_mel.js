@@ -20,7 +20,7 @@ export class LogMel {
   }
 
   #frame(samples) {
-    const bands = new Float64Array(this.mean.length);
+    const bands = new Float64Array(this.filters[0].length);
     this.filters.forEach((weights, bin) => {
       let [real, imaginary] = [0, 0];
       samples.forEach((value, i) => {
@@ -29,6 +29,6 @@ export class LogMel {
       });
       weights.forEach((weight, band) => (bands[band] += weight * (real ** 2 + imaginary ** 2)));
     });
-    return Float32Array.from(bands, (power, i) => (Math.log(power + this.floor) - this.mean[i]) / this.deviation[i]);
+    return Float32Array.from(bands, (power) => Math.log1p(power / this.floor) / this.scale);
   }
 }

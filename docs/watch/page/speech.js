@@ -102,9 +102,9 @@ class Page {
   async listen() {
     let [noise, quiet] = [Infinity, Infinity];
     this.reset(null, (frame) => {
-      const level = frame.reduce((a, b) => a + b, 0) / frame.length; // in deviations, of about 15 dB
+      const level = frame.reduce((a, b) => a + b, 0) / frame.length; // 1 is about 22 dB
       noise = Math.min(level, noise + 0.01);
-      return (quiet = level > noise + 0.7 ? 0 : quiet + 1);
+      return (quiet = level > noise + 0.4 ? 0 : quiet + 1);
     });
     const own = this.own;
     try {
