@@ -1,6 +1,6 @@
 """Recognises spoken digits in a stream, in a process without TensorFlow.
 
-`python -m examples.listen --export digits.tflite` writes the packaged network, and digits.npz with that of the features.
+`python -m examples.listen --export digits.tflite` writes the packaged network, and digits.npz for the features.
 `python examples/listen.py digits.tflite recording.wav ...` needs these files, this one, numpy and ai-edge-litert alone.
 """
 
