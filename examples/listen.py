@@ -24,12 +24,23 @@ def export(path):
     np.savez(Path(path).with_suffix(".npz"), **speech.constants())
 
 
-def log_mel(samples, constants):
-    """The frames of 16-bit samples, as `datasets.log_mel` computes them."""
-    starts, frame = np.arange(0, len(samples) - len(constants["window"]) + 1, HOP), np.arange(len(constants["window"]))
-    sound = samples[starts[:, None] + frame] / 2**15 * constants["window"]
-    power = np.abs(np.fft.rfft(sound, 2 * len(constants["filters"]) - 2)) ** 2
-    return (np.log1p(power @ constants["filters"] / constants["floor"]) / constants["scale"]).astype("float32")
+class LogMel:
+    """The frames of a stream of 16-bit samples, as `datasets.LogMel` computes them."""
+
+    def __init__(self, constants):
+        self.constants, self.rest, self.background = constants, np.zeros(0), 0
+
+    def __call__(self, chunk):
+        window, filters, floor, scale, adaptation = self.constants.values()
+        samples = np.concatenate([self.rest, chunk])
+        starts = np.arange(0, len(samples) - len(window) + 1, HOP)
+        self.rest = samples[HOP * len(starts) :]
+        sound = samples[starts[:, None] + np.arange(len(window))] / 2**15 * window
+        power = np.abs(np.fft.rfft(sound, 2 * len(filters) - 2)) ** 2
+        for bands in np.log1p(power @ filters / floor) / scale:
+            self.background += adaptation * (bands - self.background)
+            frame = bands - self.background
+            yield (frame - frame.mean()).astype("float32")
 
 
 def hear(path, constants, chunks):
@@ -38,13 +49,10 @@ def hear(path, constants, chunks):
 
     step = Interpreter(str(path), num_threads=1).get_signature_runner("step")
     state = {name: np.zeros(tensor["shape"], "float32") for name, tensor in step.get_input_details().items()}
-    rest, t = np.zeros(0, "int16"), 0
+    log_mel, t = LogMel(constants), 0
     for chunk in chunks:
         start = time.perf_counter()
-        rest = np.concatenate([rest, chunk])
-        frames = log_mel(rest, constants)
-        rest = rest[HOP * len(frames) :]
-        for frame in frames:
+        for frame in log_mel(chunk):
             state, t = step(**state | {"spikes": frame[None]}), t + 1
             yield state.pop("outputs")[0] / t, time.perf_counter() - start
             start = time.perf_counter()
@@ -64,7 +72,7 @@ def main(arguments=None):
     parser.add_argument("network", help="a .tflite file")
     parser.add_argument("recordings", nargs="*", help="16-bit WAV files, 8 kHz, one channel, 25 ms or more")
     parser.add_argument("--export", action="store_true", help="write the network")
-    parser.add_argument("--margin", type=float, default=20, help="from which a guess is certain: analysis.early_exit")
+    parser.add_argument("--margin", type=float, default=12, help="from which a guess is certain: analysis.early_exit")
     args = parser.parse_args(arguments)
     if args.export:
         return export(args.network)

@@ -79,7 +79,7 @@ def few_recordings(monkeypatch):
         frames = np.stack([ksbp.datasets.log_mel(samples) for samples in audio])
         series = np.pad(frames, ((0, 0), (0, 100 - frames.shape[1]), (0, 0)), constant_values=-1)
         return ksbp.datasets.Recordings(
-            series, series[..., 0] >= 0, np.arange(number) % 10, np.resize(["theo", "nobody"], number), audio
+            series, (series != -1).any(-1), np.arange(number) % 10, np.resize(["theo", "nobody"], number), audio
         )
 
     monkeypatch.setattr(ksbp.datasets, "load_spoken_digits", lambda data_dir=None: (made_up(64), made_up(10)))

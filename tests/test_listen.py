@@ -22,7 +22,7 @@ import numpy as np
 import listen
 constants, found = dict(np.load("digits.npz")), {}
 for name, samples in np.load("recordings.npz").items():
-    found[f"{name} frames"] = listen.log_mel(samples, constants)
+    found[f"{name} frames"] = list(listen.LogMel(constants)(samples))
     for frames in (1, 7, 32):
         chunks = np.split(samples, range(80 * frames, len(samples), 80 * frames))
         found[f"{name} outputs {frames}"], _ = zip(*listen.hear("digits.tflite", constants, chunks))

@@ -7,7 +7,7 @@ TITLES = {
     "svhn_cropped": "SVHN",
     "nmnist": "N-MNIST",
     "spoken_digits": "spoken digits",
-    "speech": "Two dense layers",
+    "speech": "A recurrent network",
     "lenet": "LeNet",
     "vgg7": "VGG7",
     "vgg9": "VGG9",

@@ -1,10 +1,10 @@
-"""Spoken digits: spiking neurons of many time constants beside a GRU, an LSTM and recurrent spiking neurons.
+"""Spoken digits: recurrent spiking neurons beside a GRU, an LSTM and two layers of spiking neurons without feedback.
 
 python -m examples.experiments.speech [--network spiking] [--without SPEAKER] [--seed 0] [...]
 python -m examples.experiments.speech --table FILE
 
 Prints accuracy on the test set and the energy of a recording; with `--without`, training leaves a speaker out, and all
-his recordings are the test. Each epoch sees the training recordings faster or slower, louder or softer, and noisy.
+his recordings are the test. Each epoch sees the training recordings as of other speakers, microphones and rooms.
 `--table` trains each network with three seeds, and once without each speaker; interrupted, it goes on. `--package`
 writes the weights of the package.
 """
@@ -38,17 +38,19 @@ def of_keras(layer: type[keras.layers.Layer], units: int) -> keras.Model:
     return keras.Model(series, keras.layers.Dense(10)(layer(units)(series)))
 
 
-def recurrent(seed: int) -> keras.Model:
-    """The spiking network with as many weights, feedback in place of the second layer."""
-    hidden, readout = ksbp.models.spiking_speech(units=[256], seed=seed).get_layer("time").cell.cells
-    cell = ksbp.SequentialCell([ksbp.RecurrentCell(hidden, keras.layers.Dense(256, use_bias=False)), readout])
+def feedforward(seed: int) -> keras.Model:
+    """The spiking network with as many weights, a second layer in place of feedback."""
+    recurrent, readout = ksbp.models.spiking_speech(seed=seed).get_layer("time").cell.cells
+    neurons = {"beta": recurrent.cell.beta.numpy(), "learn_beta": True, "surrogate": recurrent.cell.surrogate}
+    second = ksbp.LIFCell(keras.layers.Dense(256, use_bias=False), **neurons)
     series = keras.Input((None, 40))
+    cell = ksbp.SequentialCell([recurrent.cell, second, readout])
     return keras.Model(series, ksbp.SpikingRNN(cell, gradient="bptt", name="time")(series))
 
 
 NETWORKS = {
     "spiking": lambda seed: ksbp.models.spiking_speech(seed=seed),
-    "recurrent": recurrent,
+    "feedforward": feedforward,
     "GRU": lambda seed: of_keras(keras.layers.GRU, 142),
     "LSTM": lambda seed: of_keras(keras.layers.LSTM, 120),
 }
@@ -63,17 +65,34 @@ def masked(network: keras.Model) -> keras.Model:
     return keras.Model(series, outputs)
 
 
-def augmented(series: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same words spoken faster or slower, louder or softer, and noisy; -1 after their end."""
-    result = np.full_like(series, -1)
+def augmented(bands: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The `log_mel` of the same words as of other speakers, microphones and rooms; -1 after their end."""
+    result, lengths = np.zeros_like(bands), []
     scale = speech.constants()["scale"]
-    for word, frames, out in zip(series, mask.sum(1), result, strict=True):
-        at = np.linspace(0, frames - 1, min(round(frames * rng.uniform(0.85, 1.15)), len(word)))
-        low = np.minimum(at.astype(int), frames - 2)
-        between = word[low] + (at - low)[:, None] * (word[low + 1] - word[low])
-        factor = np.exp(rng.normal(0, 1.5) + rng.normal(0, 0.35, between.shape))  # of the power
-        out[: len(at)] = np.log1p(np.expm1(scale * between) * factor) / scale
-    return result
+    for word, frames, out in zip(bands, mask.sum(1), result, strict=True):
+        at = np.linspace(0, frames - 1, min(round(frames * rng.uniform(0.85, 1.15)), len(word)))  # speed
+        changed = between(word, np.minimum(at, frames - 1.001))
+        voice = np.minimum(np.arange(40) * rng.uniform(0.9, 1.1), 38.999)  # length of the vocal tract
+        changed = between(changed.T, voice).T
+        gain = rng.normal(0, 2.5) + smooth(rng, 6, 1.5) + rng.normal(0, 0.35, changed.shape)  # microphone
+        power = np.expm1(scale * changed) * np.exp(gain)
+        noise = np.exp(rng.uniform(-4, 1) + smooth(rng, 4, 1.0)) * rng.chisquare(4, changed.shape) / 4  # room
+        out[: len(at)] = np.log1p(power + noise) / scale
+        lengths.append(len(at))
+    series, _ = speech.relative(result, np.zeros((len(result), 40)))
+    series[np.arange(series.shape[1]) >= np.array(lengths)[:, None]] = -1
+    return series
+
+
+def between(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows at positions that are no integers."""
+    low = at.astype(int)
+    return rows[low] + (at - low)[:, None] * (rows[low + 1] - rows[low])
+
+
+def smooth(rng: np.random.Generator, knots: int, deviation: float) -> np.ndarray:
+    """A random curve over the bands."""
+    return np.interp(np.arange(40), np.linspace(0, 39, knots), rng.normal(0, deviation, knots))
 
 
 def energy(network: keras.Model, test: Recordings) -> float:
@@ -104,12 +123,15 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     model = masked(network)
     if args.network not in ("GRU", "LSTM"):
         ksbp.calibrate(model, training.series[:256], firing_rate=0.1, output_std=0.7)
+    bands = keras.utils.pad_sequences(
+        [speech.log_bands(samples / 2**15) for samples in training.audio], 100, "float64", "post", "post"
+    )
     steps = -(-len(training.labels) // BATCH_SIZE)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, args.epochs * steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0), loss, metrics=["accuracy"])
     for epoch in range(args.epochs):
-        series = augmented(training.series, training.mask, rng)
+        series = augmented(bands, training.mask, rng)
         model.fit(series, training.labels, BATCH_SIZE, epochs=epoch + 1, initial_epoch=epoch, verbose=args.verbose)
     _, accuracy = model.evaluate(test.series, test.labels, verbose=0)
     return network, {

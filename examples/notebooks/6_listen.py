@@ -23,21 +23,21 @@ print(train.series.shape, test.series.shape)
 # %% [markdown]
 # ## A recording
 #
-# `log_mel` makes a frame of 40 numbers every 10 ms: the logarithm of the power in 40 frequency bands, 0 in silence.
-# Shorter recordings are padded with -1 to a second.
+# `log_mel` makes a frame of 40 numbers every 10 ms: the logarithm of the power in 40 frequency bands,
+# above the background, 0 in silence. Shorter recordings are padded with -1 to a second.
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 2.8))
 frames = test.series[0][test.mask[0]]
 image = axis.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=(0, 10 * len(frames), 0, 40))
-figure.colorbar(image, label="log-mel power")
+figure.colorbar(image, label="above the background")
 axis.set(xlabel="time (ms)", ylabel="frequency band", title=f"a {test.labels[0]}, spoken by {test.speakers[0]}")
 plt.show()
 
 # %% [markdown]
 # ## Training
 #
-# Each frame is a time step. The spikes of 256 leaky neurons go to 256 others, and theirs to the readout. Some neurons
+# Each frame is a time step. The spikes of 256 leaky neurons go back to all of them, and to the readout. Some neurons
 # forget within a frame, some remember half a second; training adjusts how long. `Masking` leaves out the padding.
 # `calibrate` makes the neurons fire before training begins.
 
@@ -63,7 +63,7 @@ history = model.fit(train.series, train.labels, batch_size=32, epochs=epochs, ve
 done = analysis.run(model, test.series, test.labels, verbose=0)
 correct = done.correct()[:, -1]
 print(f"test accuracy: {correct.mean():.3f}")
-print(analysis.accuracy_over_time(done).early_exit([8, 12, 16, 20]))
+print(analysis.accuracy_over_time(done).early_exit([6, 8, 10, 12]))
 
 # %% [markdown]
 # ## Spikes in speech and in silence
@@ -75,10 +75,10 @@ silence = ksbp.datasets.log_mel(np.zeros(4200, "int16"))  # 51 frames
 followed = [np.concatenate([frames[mask], silence]) for frames, mask in zip(test.series, test.mask, strict=True)]
 lengths = test.mask.sum(1)
 series = keras.utils.pad_sequences(followed, dtype="float32", padding="post", value=-1)
-per_frame = sum(analysis.run(model, series, verbose=0).spikes.values())  # of both layers
+per_frame = sum(analysis.run(model, series, verbose=0).spikes.values())
 in_speech = np.arange(per_frame.shape[1]) < lengths[:, None]
 in_silence = ~in_speech & (np.arange(per_frame.shape[1]) < lengths[:, None] + len(silence))
-print(f"spikes a second, of 512 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
+print(f"spikes a second, of 256 neurons: {100 * per_frame[in_speech].mean():,.0f} in speech", end=", ")
 print(f"{100 * per_frame[in_silence].mean():,.0f} in silence")
 
 figure, axis = plt.subplots(figsize=(7, 2.8))
@@ -89,13 +89,13 @@ axis.set(xlabel="time (ms)", ylabel="spikes of a frame", title="speech (blue), t
 plt.show()
 
 # %% [markdown]
-# Nothing comes in, and nothing feeds back: after the last sounds there is no spike, and a pause costs no accumulate.
+# Feedback keeps the neurons firing after a word. A program need not run the network until the next word begins; then it
+# starts anew, from rest.
 #
 # ## One step as a file
 #
 # The file holds one time step: a frame and the state go in, the potentials and the new state come out. It takes the
-# network without `Masking`: a stream has no padding. The class keeps the state, and the sound that is no whole frame
-# yet.
+# network without `Masking`: a stream has no padding. The class keeps the state.
 
 # %%
 ksbp.export.export_litert(network, "step.tflite", form="step", overwrite=True)
@@ -107,14 +107,13 @@ class Stream:
     def __init__(self, path):
         self.step = Interpreter(path).get_signature_runner("step")
         self.state = {name: np.zeros(of["shape"], "float32") for name, of in self.step.get_input_details().items()}
-        self.rest, self.time = np.zeros(0, "int16"), 0
+        self.log_mel, self.time = ksbp.datasets.LogMel(), 0
 
     def hear(self, samples):
         """The outputs after each frame that is complete now."""
-        self.rest = np.concatenate([self.rest, samples])
-        for frame in ksbp.datasets.log_mel(self.rest):
+        for frame in self.log_mel(samples):
             self.state = self.step(**self.state | {"spikes": frame[None]})
-            self.rest, self.time = self.rest[80:], self.time + 1
+            self.time += 1
             yield self.state.pop("outputs")[0] / self.time
 
 
@@ -124,7 +123,7 @@ class Stream:
 # A recording arrives in chunks of 20 ms. The network decides as soon as the largest output leads by the margin.
 
 # %%
-margin = 16
+margin = 8
 lead = np.diff(np.sort(done.outputs)[..., -2:])[..., 0]  # of each recording at each step
 early = (lead > margin).argmax(1)
 chosen = int(np.argmax((early > 0) & done.correct()[np.arange(len(early)), early]))  # the first recognised early

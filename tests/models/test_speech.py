@@ -15,27 +15,23 @@ WEIGHTS = Path(ksbp.models.__file__).parent / "weights"
 
 
 def test_each_neuron_learns_its_leak():
-    model = spiking_speech(units=[8, 6], seed=0)
-    cells = model.get_layer("time").cell.cells[:2]
-    before = [cell.beta.numpy() for cell in cells]
-    for betas in before:
-        np.testing.assert_allclose(-1 / np.log(betas[[0, -1]]), [1, 50], rtol=1e-5)
+    model = spiking_speech(units=8, seed=0)
+    cell = model.get_layer("time").cell.cells[0].cell
+    before = cell.beta.numpy()
+    np.testing.assert_allclose(-1 / np.log(before[[0, -1]]), [1, 50], rtol=1e-5)
     series, labels = np.random.default_rng(0).normal(size=(16, 12, 40)).astype("float32"), np.arange(16) % 10
     ksbp.calibrate(model, series, firing_rate=0.2, output_std=0.7)
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     first, *_, last = model.fit(series, labels, epochs=20, verbose=0).history["loss"]
     assert last < 0.8 * first
-    for cell, betas in zip(cells, before, strict=True):
-        assert np.ptp(cell.beta.numpy() - betas) > 0
+    assert np.ptp(cell.beta.numpy() - before) > 0
 
 
-def test_silence_costs_nothing():
-    """No spike in 100 frames of silence after a word, but for charge that is left over in its first ones."""
-    word = np.random.default_rng(0).uniform(0, 2, (1, 50, 40)).astype("float32")
-    series = np.pad(word, ((0, 0), (0, 100), (0, 0)))
-    spikes = ksbp.analysis.run(load_pretrained("spoken_digits"), series, verbose=0).spikes
-    for counts in spikes.values():
-        assert counts[0, :50].sum() > 500 and not counts[0, 55:].any()
+def test_silence_before_a_word_costs_nothing():
+    series = np.random.default_rng(0).normal(0, 0.3, (1, 150, 40)).astype("float32")
+    series[:, :100] = 0
+    (spikes,) = ksbp.analysis.run(load_pretrained("spoken_digits"), series, verbose=0).spikes.values()
+    assert not spikes[0, :100].any() and spikes[0, 100:].sum() > 500
 
 
 def masked(model):

@@ -101,8 +101,8 @@ class Page {
   /** Listens to the microphone. A word begins well above the noise. */
   async listen() {
     let [noise, quiet] = [Infinity, Infinity];
-    this.reset(null, (frame) => {
-      const level = frame.reduce((a, b) => a + b, 0) / frame.length; // 1 is about 22 dB
+    this.reset(null, ({ level }) => {
+      // 1 is about 22 dB
       noise = Math.min(level, noise + 0.01);
       return (quiet = level > noise + 0.4 ? 0 : quiet + 1);
     });
