@@ -83,11 +83,11 @@ def test_the_microphone(address, recordings, tmp_path):
         page = open_page(driver, address + "speech.html")
         page.find_element("id", "listen").click()
         heard, frames = page.execute_async_script(DECIDED)
-        expected = log_mel(recordings[0])
-        loud = np.array([frame for frame in frames if np.std(frame) > 0.1])
-        assert 0.6 < heard / len(expected) < 1.5  # a busy machine loses sound
-        assert 0.6 < len(loud) / (expected.std(-1) > 0.1).sum() < 2
+        expected = log_mel(np.pad(recordings[0], (8000, 2000)))  # a word ends after 0.25 s of quiet
+        loud, expected = (np.array([frame for frame in of if np.std(frame) > 0.1]) for of in (frames, expected))
+        assert 0.6 < heard / len(log_mel(recordings[0])) < 1.5  # a busy machine loses sound
+        assert 0.6 < len(loud) / len(expected) < 1.5
         within = slice(38)  # the last bands lie where the filters of both resamplings begin
-        np.testing.assert_allclose(loud.mean(0)[within], expected.mean(0)[within], rtol=0, atol=0.1)
+        assert np.corrcoef(loud.mean(0)[within], expected.mean(0)[within])[0, 1] > 0.99
         page.find_element("id", "listen").click()
         assert text(page, "headline") == "Nothing heard yet"
