@@ -124,7 +124,11 @@ def train(args: argparse.Namespace, data: tuple[Recordings, Recordings]) -> tupl
     if args.network not in ("GRU", "LSTM"):
         ksbp.calibrate(model, training.series[:256], firing_rate=0.1, output_std=0.7)
     bands = keras.utils.pad_sequences(
-        [speech.log_bands(samples / 2**15) for samples in training.audio], 100, "float64", "post", "post"
+        [speech.log_bands(samples / 2**15) for samples in training.audio],
+        training.mask.shape[1],
+        "float64",
+        "post",
+        "post",
     )
     steps = -(-len(training.labels) // BATCH_SIZE)
     rate = keras.optimizers.schedules.CosineDecay(5e-3, args.epochs * steps)

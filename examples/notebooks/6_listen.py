@@ -24,7 +24,7 @@ print(train.series.shape, test.series.shape)
 # ## A recording
 #
 # `log_mel` makes a frame of 40 numbers every 10 ms: the logarithm of the power in 40 frequency bands,
-# above the background, 0 in silence. Shorter recordings are padded with -1 to a second.
+# above the background. Shorter recordings are padded with -1 to a second.
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 2.8))
@@ -152,5 +152,5 @@ plt.show()
 print(analysis.energy(done))
 
 # %% [markdown]
-# `examples/listen.py` streams recordings without TensorFlow, features included, and counts operations.
+# `examples/listen.py` streams recordings without TensorFlow, features included.
 # [Time series](../../docs/howto/time-series.md) describes masks, labels at each step and settings.

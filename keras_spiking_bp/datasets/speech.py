@@ -97,14 +97,14 @@ def log_mel(audio: Any) -> np.ndarray:
     """The frames of a recording as a network for spoken digits sees them: 100 a second, each from 25 ms of sound.
 
     In each of 40 mel bands `log(1 + power / 1e-4) / 5`, above its running mean `m += 0.05 * (value - m)`, less the mean
-    of the bands: loudness, the microphone and steady noise hardly count, and silence is 0. Frame t is made of the
-    samples up to `80 * t + 199` alone: a stream, through `LogMel`, gives the frames of the recording, to the last bit.
+    of the bands. Frame t is made of the samples up to `80 * t + 199` alone: a stream, through `LogMel`, gives the
+    frames of the recording, to the last bit.
 
     Args:
         audio: (samples,) at 8 kHz, one channel: 16-bit integers (int16, or a larger type), or floats from -1 to 1.
 
     Returns:
-        (frames, 40) float32, most of them from -1 to 1; no frame from less than 200 samples.
+        (frames, 40) float32; no frame from less than 200 samples.
 
     Raises:
         TypeError: if the samples are neither floats nor signed integers of 16 bits or more.

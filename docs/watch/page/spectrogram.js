@@ -19,7 +19,7 @@ export class Spectrogram extends Maps {
     if (this.frames.length > this.steps) this.frames.shift();
     this.glow.forEach((_, i) => {
       const value = this.frames[i % this.steps]?.[this.bands - 1 - Math.floor(i / this.steps)] ?? -Infinity;
-      this.glow[i] = Math.min(Math.max(value, 0), 1); // 0 is silence
+      this.glow[i] = Math.min(Math.max(value, 0), 1)
     });
   }
 }

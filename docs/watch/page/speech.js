@@ -102,8 +102,7 @@ class Page {
   async listen() {
     let [noise, quiet] = [Infinity, Infinity];
     this.reset(null, ({ level }) => {
-      // 1 is about 22 dB
-      noise = Math.min(level, noise + 0.01);
+      noise = Math.min(level, noise + 0.01); // 1 is about 22 dB
       return (quiet = level > noise + 0.4 ? 0 : quiet + 1);
     });
     const own = this.own;
