@@ -15,6 +15,7 @@ from keras_spiking_bp import (
     kernels,
     losses,
     models,
+    optimizers,
     regularizers,
     training,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "kernels",
     "losses",
     "models",
+    "optimizers",
     "regularizers",
     "summary",
     "surrogates",
