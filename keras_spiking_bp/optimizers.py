@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,7 +19,8 @@ class Muon(keras.optimizers.Muon):
                   - learning_rate * rms_rate * sqrt(max(inputs, outputs)) * direction
 
     `orthogonal` brings the singular values of a matrix near 1, by `ns_steps` Newton-Schulz iterations. Keras' own takes
-    matrices only. Weights that are no kernels, and those of `exclude_layers`, are trained by Adam.
+    matrices only. The last kernel of a network, that of the readout, and weights that are no kernels are trained by
+    Adam.
 
     For networks with batch normalisation, in large batches, and with augmentation: they learn in fewer epochs than by
     AdamW. Let the learning rate fall to 0.
@@ -34,9 +33,7 @@ class Muon(keras.optimizers.Muon):
             effect but on the size of an update.
         momentum: of kernels.
         ns_steps: iterations.
-        ns_dtype: their dtype; `"bfloat16"` is faster where a processor has it, and as good.
-        exclude_layers: parts of paths of weights that Adam trains. The last layer should be one: in the networks of
-            `models` it is called readout.
+        ns_dtype: their dtype; None for the compute dtype of Keras' global policy. bfloat16 is as good.
         adam_lr_ratio: the learning rate of Adam, as a fraction of `learning_rate`.
         adam_weight_decay: of weights that Adam trains.
         **kwargs: of `keras.optimizers.Muon`.
@@ -53,8 +50,7 @@ class Muon(keras.optimizers.Muon):
         weight_decay: float = 0.25,
         momentum: float = 0.6,
         ns_steps: int = 3,
-        ns_dtype: str = "float32",
-        exclude_layers: Sequence[str] = ("readout",),
+        ns_dtype: str | None = None,
         adam_lr_ratio: float = 0.5,
         adam_weight_decay: float = 0.0,
         name: str = "muon",
@@ -65,16 +61,19 @@ class Muon(keras.optimizers.Muon):
             weight_decay=weight_decay,
             momentum=momentum,
             ns_steps=ns_steps,
-            exclude_layers=list(exclude_layers),
             adam_lr_ratio=adam_lr_ratio,
             adam_weight_decay=adam_weight_decay,
             name=name,
             **kwargs,
         )
-        self.ns_dtype = ns_dtype
+        self.ns_dtype = ns_dtype or keras.config.dtype_policy().compute_dtype
+
+    def build(self, var_list: list[keras.Variable]) -> None:
+        self._last = next((v for v in reversed(var_list) if len(v.shape) > 1), None)
+        super().build(var_list)
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) < 2 or any(re.search(part, variable.path) for part in self.exclude_layers)
+        return len(variable.shape) < 2 or variable is self._last
 
     def lr_adjust(self, x: Any) -> Any:
         return x * (self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])))

@@ -72,7 +72,7 @@ def test_every_public_name_is_on_an_api_page():
     for module in ("analysis", "callbacks", "datasets", "export", "kernels", "models", "training"):
         place = getattr(ksbp, module).__name__.removeprefix("keras_spiking_bp.")
         public |= {f"{place}.{name}" for name in getattr(ksbp, module).__all__ if name[0].isalpha()}
-    for module in (ksbp.losses, ksbp.regularizers, ksbp.surrogates):
+    for module in (ksbp.losses, ksbp.optimizers, ksbp.regularizers, ksbp.surrogates):
         name = module.__name__.removeprefix("keras_spiking_bp.")
         public.remove(name.rpartition(".")[2])
         public |= {
