@@ -1,4 +1,4 @@
-"""Muon for convolutions, too."""
+"""Muon, for the kernels of convolutions, too."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from typing import Any
 import keras
 from keras import ops
 
+#: Coefficients of the Newton-Schulz iteration x, x^3, x^5 of Muon's authors.
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class Muon(keras.optimizers.Muon):
-    """`keras.optimizers.Muon`, with the kernels of convolutions as matrices (inputs of an output, outputs).
+class Muon(keras.optimizers.Adam):
+    """Kernels by Muon, as matrices (inputs of an output, outputs); all other weights by Adam.
 
         velocity <- momentum * velocity + gradient
         direction = orthogonal(gradient + momentum * velocity)
         kernel <- (1 - learning_rate * weight_decay) * kernel
-                  - learning_rate * rms_rate * sqrt(max(inputs, outputs)) * direction
+                  - learning_rate * 0.2 * sqrt(max(inputs, outputs)) * direction
 
-    `orthogonal` brings the singular values of a matrix near 1, by `ns_steps` Newton-Schulz iterations. Keras' own takes
-    matrices only. The last kernel of a network, that of the readout, and weights that are no kernels are trained by
-    Adam.
+    `orthogonal` brings the singular values of a matrix near 1, by `ns_steps` Newton-Schulz iterations.
+    `keras.optimizers.Muon` takes matrices only. The last kernel of a network, that of the readout, is trained by Adam.
 
-    For networks with batch normalisation, in large batches, and with augmentation: they learn in fewer epochs than by
-    AdamW. Let the learning rate fall to 0.
+    For networks with batch normalisation, in large batches, with augmentation: they learn in fewer epochs. Let the
+    learning rate fall to 0.
 
-    Source: Jordan, github.com/KellerJordan/Muon; the scale: Liu et al., arXiv 2502.16982.
+    Source: Jordan, github.com/KellerJordan/Muon; the factor: Liu et al., arXiv 2502.16982.
 
     Args:
         learning_rate: a number, or a `keras.optimizers.schedules.LearningRateSchedule`.
-        weight_decay: of kernels; by default as strong as suits kernels before batch normalisation, whose scale has no
-            effect but on the size of an update.
+        weight_decay: of kernels that Muon trains. The default suits those before batch normalisation: their scale has
+            no effect but on the relative size of an update.
         momentum: of kernels.
         ns_steps: iterations.
         ns_dtype: their dtype; None for the compute dtype of Keras' global policy. bfloat16 is as good.
         adam_lr_ratio: the learning rate of Adam, as a fraction of `learning_rate`.
-        adam_weight_decay: of weights that Adam trains.
-        **kwargs: of `keras.optimizers.Muon`.
+        **kwargs: of `keras.optimizers.Adam`.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [])
@@ -52,42 +53,44 @@ class Muon(keras.optimizers.Muon):
         ns_steps: int = 3,
         ns_dtype: str | None = None,
         adam_lr_ratio: float = 0.5,
-        adam_weight_decay: float = 0.0,
         name: str = "muon",
         **kwargs: Any,
     ):
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            ns_steps=ns_steps,
-            adam_lr_ratio=adam_lr_ratio,
-            adam_weight_decay=adam_weight_decay,
-            name=name,
-            **kwargs,
-        )
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, name=name, **kwargs)
+        self.momentum, self.ns_steps, self.adam_lr_ratio = momentum, ns_steps, adam_lr_ratio
         self.ns_dtype = ns_dtype or keras.config.dtype_policy().compute_dtype
 
     def build(self, var_list: list[keras.Variable]) -> None:
-        self._last = next((v for v in reversed(var_list) if len(v.shape) > 1), None)
+        self._kernels = [i for i, variable in enumerate(var_list) if len(variable.shape) > 1][:-1]
         super().build(var_list)
 
-    def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) < 2 or variable is self._last
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        if not self._is_kernel(variable):
+            super().update_step(gradient, variable, learning_rate * self.adam_lr_ratio)
+            return
+        velocity = self._momentums[self._get_variable_index(variable)]
+        self.assign(velocity, self.momentum * velocity + gradient)
+        direction = self._orthogonal(gradient + self.momentum * velocity)
+        size = 0.2 * math.sqrt(max(math.prod(variable.shape[:-1]), variable.shape[-1]))
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * size * direction)
 
-    def lr_adjust(self, x: Any) -> Any:
-        return x * (self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])))
+    def _is_kernel(self, variable: keras.Variable) -> bool:
+        return self._get_variable_index(variable) in self._kernels
 
-    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
-        matrix = ops.reshape(x, (-1, x.shape[-1]))
+    def _use_weight_decay(self, variable: keras.Variable) -> bool:
+        return self._is_kernel(variable) and super()._use_weight_decay(variable)
+
+    def _orthogonal(self, values: Any) -> Any:
+        matrix = ops.reshape(values, (-1, values.shape[-1]))
         matrix = ops.cast(matrix / (ops.norm(matrix) + 1e-7), self.ns_dtype)
         wide = matrix.shape[0] <= matrix.shape[1]
         matrix = matrix if wide else ops.transpose(matrix)
-        for _ in range(steps):
+        a, b, c = _COEFFICIENTS
+        for _ in range(self.ns_steps):
             square = ops.matmul(matrix, ops.transpose(matrix))
-            factor = self.muon_b * square + self.muon_c * ops.matmul(square, square)
-            matrix = self.muon_a * matrix + ops.matmul(factor, matrix)
-        return ops.reshape(ops.cast(matrix if wide else ops.transpose(matrix), x.dtype), x.shape)
+            matrix = a * matrix + ops.matmul(b * square + c * ops.matmul(square, square), matrix)
+        return ops.reshape(ops.cast(matrix if wide else ops.transpose(matrix), values.dtype), values.shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "ns_dtype": self.ns_dtype}
+        names = ("momentum", "ns_steps", "ns_dtype", "adam_lr_ratio")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -104,8 +104,8 @@ def cifar10(report: dict[str, Any]) -> str:
     tested = report["test"]
     accumulates = tested["operations_per_sample"]["accumulates"] / 1e6
     return (
-        f"After {report['minutes']:.0f} minutes {100 * tested['accuracy']:.2f} % of {tested['samples']:,} test images. An "
-        f"image takes {accumulates:.1f} million accumulates.\n\n{made_with([report['machine']])}."
+        f"After {report['minutes']:.0f} minutes {100 * tested['accuracy']:.2f} % of {tested['samples']:,} test images. "
+        f"An image takes {accumulates:.1f} million accumulates.\n\n{made_with([report['machine']])}."
     )
 
 
