@@ -24,8 +24,7 @@ class Muon(keras.optimizers.Adam):
     `orthogonal` brings the singular values of a matrix near 1, by `ns_steps` Newton-Schulz iterations.
     `keras.optimizers.Muon` takes matrices only. The last kernel of a network, that of the readout, is trained by Adam.
 
-    For networks with batch normalisation, in large batches, with augmentation: they learn in fewer epochs. Let the
-    learning rate fall to 0.
+    For networks with batch normalisation, in batches of several hundred; let the learning rate fall to 0.
 
     Source: Jordan, github.com/KellerJordan/Muon; the factor: Liu et al., arXiv 2502.16982.
 
@@ -35,7 +34,7 @@ class Muon(keras.optimizers.Adam):
             no effect but on the relative size of an update.
         momentum: of kernels.
         ns_steps: iterations.
-        ns_dtype: their dtype; None for the compute dtype of Keras' global policy. bfloat16 is as good.
+        ns_dtype: their dtype; None for the compute dtype of Keras' global policy.
         adam_lr_ratio: the learning rate of Adam, as a fraction of `learning_rate`.
         **kwargs: of `keras.optimizers.Adam`.
 
