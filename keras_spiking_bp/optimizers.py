@@ -21,7 +21,7 @@ class Muon(keras.optimizers.Adam):
         kernel <- (1 - learning_rate * weight_decay) * kernel
                   - learning_rate * 0.2 * sqrt(max(inputs, outputs)) * direction
 
-    `orthogonal` brings the singular values of a matrix near 1, by `ns_steps` Newton-Schulz iterations.
+    `orthogonal` moves the singular values of a matrix towards 1, by `ns_steps` Newton-Schulz iterations.
     `keras.optimizers.Muon` takes matrices only. The last kernel of a network, that of the readout, is trained by Adam.
 
     For networks with batch normalisation, in batches of several hundred; let the learning rate fall to 0.

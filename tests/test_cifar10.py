@@ -17,9 +17,7 @@ def test_the_first_layer_whitens_patches_and_the_others_pass_on_their_input():
     np.testing.assert_allclose(covariance, np.eye(12), atol=0.02)
     tolerance = {"rtol": 1e-3, "atol": 1e-5}  # batch normalisation divides by the root of 1.001
     means = keras.layers.AveragePooling2D(2)(patches)
-    np.testing.assert_allclose(
-        pooled(patches)[..., :24], means, rtol=1e-3, atol=1e-5
-    )  # the variance of normalisation is 1.001
+    np.testing.assert_allclose(pooled(patches)[..., :24], means, **tolerance)
     np.testing.assert_allclose(same(pooled(patches)), pooled(patches), **tolerance)
 
 
