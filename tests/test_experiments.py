@@ -151,6 +151,22 @@ def test_a_training_that_broke_down_is_not_reported(few_images, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_network_begins_with_the_weights_of_its_ann(few_images, tmp_path):
+    ann = run(tmp_path / "ann", "--recipe", "deep", "--ann", epochs=1)
+    start = ["--start", str(tmp_path / "ann/model.keras"), "--learning-rate", "0"]
+    report = run(tmp_path / "spiking", "--recipe", "deep", *start, epochs=1)
+    assert ann["ann"] and not report["ann"] and "spikes_per_neuron" not in ann["test"]
+    assert report["start"] == {key: ann[key] for key in report["start"]} and "--start MODEL" in report["command"]
+    before, after = (keras.saving.load_model(tmp_path / name / "model.keras") for name in ("ann", "spiking"))
+    images, labels = made_up_images().test
+    outputs = before.predict(made_up_images().normalised(images), verbose=0)
+    assert ann["test"]["accuracy"] == (outputs.argmax(-1) == labels).mean() and ann["test"]["samples"] == len(labels)
+    kernels = [[w for w in model.get_weights() if w.ndim > 1] for model in (before, after)]
+    for one, other in zip(*kernels, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
 def test_a_validation_split_is_no_test_set(few_images, tmp_path):
     options = ["--validation", "6", "--data-note", "made up", "--momentum", "0.5", "--encoder", "constant"]
     report = run(tmp_path, *options, epochs=1)
@@ -171,7 +187,7 @@ def test_the_command_of_the_report_names_no_folder():
 
 
 def test_the_ann_of_the_comparison_learns_by_cross_entropy():
-    direct, deep = recipe("lenet", "mnist"), recipe("vgg9", "cifar10")
+    direct, deep = recipe("lenet", "mnist", "fast"), recipe("vgg9", "cifar10")
     chosen = compare.ann_recipe(direct)
     assert (direct.loss, chosen.loss, chosen.optimizer, chosen.epochs) == ("squared", "cross_entropy", "adam", 6)
     assert compare.ann_recipe(deep) == deep

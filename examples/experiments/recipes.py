@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import Any
 
 import keras
 
-from keras_spiking_bp import models
+from keras_spiking_bp import models, optimizers
 from keras_spiking_bp.cells.lif import RESET_MECHANISMS
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.losses import SumSquaredError
@@ -22,41 +21,12 @@ NETWORKS = ("lenet", "vgg7", "vgg9", "resnet7", "resnet9", "resnet11", "resnet20
 
 _CHOICES = {
     "network": NETWORKS,
-    "optimizer": ("sgd", "adam"),
+    "optimizer": ("sgd", "adam", "muon"),
     "loss": ("squared", "cross_entropy"),
     "encoder": ("poisson", "constant"),
     "reset_mechanism": RESET_MECHANISMS,
     "gradient": GRADIENTS,
 }
-
-
-@keras.saving.register_keras_serializable(package="experiments")
-class Restarted(keras.optimizers.schedules.LearningRateSchedule):
-    """The schedule `first` up to step `step`, then the schedule `second`, from its step 0.
-
-    `keras.optimizers.schedules.CosineDecayRestarts` has no warm-up.
-    """
-
-    def __init__(
-        self,
-        first: keras.optimizers.schedules.LearningRateSchedule,
-        second: keras.optimizers.schedules.LearningRateSchedule,
-        step: int,
-    ):
-        self.first, self.second, self.step = first, second, step
-
-    def __call__(self, step: Any) -> Any:
-        before = step < self.step
-        return keras.ops.where(before, self.first(step), self.second(keras.ops.maximum(step - self.step, 0)))
-
-    def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {"first": serialize(self.first), "second": serialize(self.second), "step": self.step}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Restarted:
-        first, second = (keras.saving.deserialize_keras_object(config[name]) for name in ("first", "second"))
-        return cls(first, second, config["step"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +41,9 @@ class Recipe:
         batch_size: samples in a batch; the loss is a sum over them.
         learning_rate: of the first epoch.
         epochs: number of epochs.
-        drop_epochs: after each of these epochs the learning rate is divided by 5; if empty, it follows a cosine to 0.
-        warmup: fraction of the steps in which the learning rate rises from 0, before the cosine.
-        restart: after each of these epochs warm-up and cosine start again, up to the next one or the last epoch.
-        optimizer: `"sgd"` or `"adam"`.
+        drop_epochs: after each of these epochs the learning rate is divided by 5; if empty, it falls to 0, along a line
+            with Muon, else along a cosine.
+        optimizer: `"sgd"`, `"adam"` or `"muon"`.
         momentum: of SGD.
         weight_decay: with value w, each step subtracts `learning_rate * w` times each weight.
         loss: `"squared"` (the paper's: summed over classes and batch) or `"cross_entropy"` (mean over the batch; the
@@ -82,7 +51,7 @@ class Recipe:
         label_smoothing: share of each target spread evenly over all classes, in `"cross_entropy"`.
         dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
-        threshold, reset_mechanism, initial_membrane: of the neurons (`LIFCell`).
+        threshold, reset_mechanism, initial_membrane, signed: of the neurons (`LIFCell`).
         surrogate: the name of their surrogate, scaled to the threshold (`Surrogate.scaled`), or None; pooling
             neurons have the same.
         normalization, pooling: of the network (`models.spiking_vgg`).
@@ -103,8 +72,6 @@ class Recipe:
     learning_rate: float
     epochs: int
     drop_epochs: tuple[int, ...] = ()
-    warmup: float = 0.0
-    restart: tuple[int, ...] = ()
     optimizer: str = "sgd"
     momentum: float = 0.0
     weight_decay: float = 5e-4
@@ -118,6 +85,7 @@ class Recipe:
     initial_membrane: float = 0.0
     normalization: str | None = None
     pooling: str = "neuron"
+    signed: bool = False
     firing_rate: float | None = None
     output_std: float | None = None
     encoder: str = "poisson"
@@ -135,8 +103,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, fields: dict) -> Recipe:
         """The recipe from its fields, as in a report; those that an older one lacks have defaults."""
-        epochs = {name: tuple(fields.get(name, ())) for name in ("drop_epochs", "restart")}
-        return cls(**{**fields, **epochs})
+        return cls(**{**fields, "drop_epochs": tuple(fields["drop_epochs"])})
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
@@ -162,12 +129,16 @@ class Recipe:
             reset_mechanism=self.reset_mechanism,
             surrogate=surrogate and surrogate.scaled(self.threshold),
             initial_membrane=self.initial_membrane,
+            signed=self.signed,
         )
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
         """Compiles with the loss, accuracy, and optimizer of this recipe."""
         rate, decay = self.schedule(steps_per_epoch), self.weight_decay or None
-        if self.optimizer == "adam":
+        if self.optimizer == "muon":
+            dtype = keras.DTypePolicy(self.policy or "float32").compute_dtype
+            optimizer = optimizers.Muon(rate, self.weight_decay, ns_dtype=dtype)
+        elif self.optimizer == "adam":
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
         else:
             optimizer = keras.optimizers.SGD(rate, self.momentum, weight_decay=decay)
@@ -180,24 +151,15 @@ class Recipe:
 
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """The learning rate at each step."""
-        if not self.drop_epochs:
-            first, *ends = (epoch * steps_per_epoch for epoch in (*self.restart, self.epochs))
-            schedule = self._cosine(first)
-            for begin, end in itertools.pairwise((first, *ends)):
-                schedule = Restarted(schedule, self._cosine(end - begin), begin)
-            return schedule
-        return keras.optimizers.schedules.PiecewiseConstantDecay(
-            [epoch * steps_per_epoch - 1 for epoch in self.drop_epochs],  # the last step of the old rate
-            [self.learning_rate / 5**i for i in range(len(self.drop_epochs) + 1)],
-        )
-
-    def _cosine(self, steps: int) -> keras.optimizers.schedules.CosineDecay:
-        rising = round(self.warmup * steps)
-        if not rising:
-            return keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
-        return keras.optimizers.schedules.CosineDecay(
-            0.0, steps - rising, warmup_target=self.learning_rate, warmup_steps=rising
-        )
+        schedules, steps = keras.optimizers.schedules, self.epochs * steps_per_epoch
+        if self.drop_epochs:
+            return schedules.PiecewiseConstantDecay(
+                [epoch * steps_per_epoch - 1 for epoch in self.drop_epochs],  # the last step of the old rate
+                [self.learning_rate / 5**i for i in range(len(self.drop_epochs) + 1)],
+            )
+        if self.optimizer == "muon":
+            return schedules.PolynomialDecay(self.learning_rate, steps, 0.0)
+        return schedules.CosineDecay(self.learning_rate, steps)
 
 
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
@@ -219,25 +181,8 @@ PAPER = {
     ("resnet11", "cifar10"): _RESNET11,
 }
 
-_DEEP: dict[str, Any] = {
-    "warmup": 0.1,
-    "optimizer": "adam",
-    "weight_decay": 0.02,
-    "loss": "cross_entropy",
-    "threshold": 2.0,
-    "reset_mechanism": "subtract",
-    "initial_membrane": 0.5,
-    "normalization": "batch",
-    "pooling": "average",
-    "encoder": "constant",
-    "augment": True,
-    "surrogate": "bounded",
-}
-
-#: Ours, on totals, with a cosine schedule. LeNet on digits and events: momentum. LeNet on Fashion-MNIST: Adam, since
-#: with momentum the first layer's weights diverge (docs/training.md). Deep networks: four time steps, the image as a
-#: current, batch normalisation with thresholds of two standard deviations, averages of spikes as pooling; the deepest
-#: with a triangle surrogate as wide as its threshold. The results of each are in docs/log/runs.md.
+#: Ours with the paper's neurons, on totals, with a cosine schedule. On digits and events: momentum. On Fashion-MNIST:
+#: Adam, since with momentum the first layer's weights diverge (docs/training.md).
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
@@ -248,27 +193,38 @@ FAST = {
     ("lenet", "fashion_mnist"): Recipe(
         "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
-    ("vgg7", "mnist"): Recipe("vgg7", "mnist", 4, 4, 64, 1.5e-3, 12, restart=(6,), **_DEEP),
-    ("vgg7", "fashion_mnist"): Recipe(
-        "vgg7", "fashion_mnist", 4, 4, 64, 1.5e-3, 32, restart=(12, 20), label_smoothing=0.1, **_DEEP
-    ),
-    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", 4, 4, 64, 1.5e-3, 30, label_smoothing=0.1, **_DEEP),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", 4, 8, 64, 1.5e-3, 30, label_smoothing=0.1, kappa=1.0, **_DEEP),
-    ("resnet20", "cifar10"): Recipe(
-        "resnet20", "cifar10", 4, 8, 64, 1.5e-3, 20, label_smoothing=0.1, **{**_DEEP, "surrogate": "triangle"}
-    ),
 }
 
-RECIPES = {"paper": PAPER, "fast": FAST}
+
+def _deep(network: str, dataset: str, epochs: int, **changes: Any) -> Recipe:
+    settings = {
+        "optimizer": "muon", "weight_decay": 0.25, "loss": "cross_entropy", "label_smoothing": 0.1, "threshold": 2.0,
+        "reset_mechanism": "subtract", "surrogate": "bounded", "initial_membrane": 0.5, "signed": True,
+        "normalization": "batch", "pooling": "average", "encoder": "constant", "augment": True, **changes,
+    }  # fmt: skip
+    return Recipe(network, dataset, 4, 4, 250, 0.02, epochs, **settings)
 
 
-def recipe(network: str, dataset: str, which: str = "fast") -> Recipe:
+#: Ours for few time steps: preset "deep" with signed neurons, by Muon.
+DEEP = {
+    ("lenet", "mnist"): _deep("lenet", "mnist", 20),
+    ("vgg7", "fashion_mnist"): _deep("vgg7", "fashion_mnist", 8),
+    ("vgg9", "cifar10"): _deep("vgg9", "cifar10", 8),
+    ("resnet9", "cifar10"): _deep("resnet9", "cifar10", 8, kappa=1.0),
+    ("resnet11", "cifar10"): _deep("resnet11", "cifar10", 8, kappa=1.0),
+    ("resnet20", "cifar10"): _deep("resnet20", "cifar10", 12, surrogate="triangle"),
+}
+
+RECIPES = {"fast": FAST, "deep": DEEP, "paper": PAPER}
+
+
+def recipe(network: str, dataset: str, which: str | None = None) -> Recipe:
     """The recipe of a network on a data set.
 
     Args:
         network: name of a factory without its `spiking_`.
         dataset: name of the data set.
-        which: `"paper"` or `"fast"`.
+        which: one of `RECIPES`; None for the first that has one.
 
     Raises:
         ValueError: if there is none.
@@ -277,11 +233,9 @@ def recipe(network: str, dataset: str, which: str = "fast") -> Recipe:
         >>> recipe("vgg9", "cifar10", "paper").learning_rate
         0.0033
     """
-    check_choice("which", which, tuple(RECIPES))
-    known = RECIPES[which]
-    if (network, dataset) not in known:
-        raise ValueError(
-            f"There is no recipe {which!r} for `network` {network!r} on `dataset` {dataset!r}, only for "
-            f"{[' on '.join(pair) for pair in known]}"
-        )
-    return known[network, dataset]
+    names = tuple(RECIPES) if which is None else (check_choice("which", which, tuple(RECIPES)),)
+    for name in names:
+        if (network, dataset) in RECIPES[name]:
+            return RECIPES[name][network, dataset]
+    known = [" on ".join(pair) for name in names for pair in RECIPES[name]]
+    raise ValueError(f"There is no recipe for `network` {network!r} on `dataset` {dataset!r}, only for {known}")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.export.atomic import written_whole
 
-_PLACES = {"--data-dir": "FOLDER", "--table": "FILE"}
+_PLACES = {"--data-dir": "FOLDER", "--table": "FILE", "--start": "MODEL"}
 
 
 def command(arguments: list[str] | None, module: str) -> str:
@@ -56,8 +57,15 @@ def wilson_interval(p: float, samples: int) -> list[float]:
     return [max(middle - half, 0.0), min(middle + half, 1.0)]
 
 
+def test_ann(model: keras.Model, batches: tf.data.Dataset) -> dict:
+    """Accuracy of `model` with its 95 % Wilson interval, over all test batches."""
+    labels = np.concatenate([y for _, y in batches]).argmax(-1)
+    accuracy = float(np.mean(model.predict(batches, verbose=0).argmax(-1) == labels))
+    return {"accuracy": accuracy, "interval_95": wilson_interval(accuracy, len(labels)), "samples": len(labels)}
+
+
 def test(model: keras.Model, batches: tf.data.Dataset, verbose: int = 0) -> dict:
-    """Accuracy of `model` with its 95 % Wilson interval, its spikes and its operations, over all test batches."""
+    """As `test_ann`, and its spikes and operations."""
     done = ksbp.analysis.run(model, batches, verbose=verbose)
     accuracy = float(done.correct()[:, -1].mean())
     activity = ksbp.analysis.activity(done).rows

@@ -3,8 +3,10 @@
 python -m examples.experiments.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
 Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
-resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`. A finished training
-of N epochs goes on with `--epochs M --restart N`, as if it had begun so, and that one with `--epochs L --restart N M`.
+resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+
+`--ann` trains the network with ReLU for neurons, which takes less time; `--start` of its `model.keras` goes on from its
+weights, best with a smaller learning rate.
 
 `--strategy mirrored` trains on all GPUs of the machine. On one device only, `callbacks.Health` monitors the training,
 and batch normalisation statistics are recomputed before the test, for the number of time steps of the test.
@@ -31,7 +33,7 @@ import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
 from examples.experiments.recipes import RECIPES, Recipe, recipe
-from examples.experiments.report import command, test, write
+from examples.experiments.report import command, test, test_ann, write
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.training.saver import has_finite_state
 
@@ -87,6 +89,12 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, newline="")
 
 
+def _of_start(path: Path) -> dict:
+    """What the report of a training that begins with the weights of another says about that one."""
+    report = json.loads(path.read_text())
+    return {key: report[key] for key in ("command", "ann", "start", "training_seconds", "test")}
+
+
 def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
     """Recomputes batch normalisation statistics on 1,024 samples: the moving ones are those of the last few batches.
 
@@ -109,19 +117,14 @@ def load(args: argparse.Namespace, chosen: Recipe):
 def refuse_another(path: Path, own: dict) -> None:
     """Refuses to continue with another recipe than the one recorded in this folder.
 
-    Restarts from its last epoch on may prolong a training: its epochs are then the first ones of the new recipe. So may
-    more epochs alone, with a learning rate that does not depend on their number (`drop_epochs`).
+    More epochs may prolong a training whose learning rate does not depend on their number (`drop_epochs`).
     """
     if not path.exists():
         return
-    written = json.loads(path.read_text())
-    there = {key: written.pop(key) for key in ("seed", "validation")}
-    there |= json.loads(json.dumps(dataclasses.asdict(Recipe.from_dict(written))))
-    differs = [f"{name} {there[name]} -> {value}" for name, value in own.items() if there[name] != value]
-    begun = [{**own, "epochs": end, "restart": own["restart"][:n]} for n, end in enumerate(own["restart"])]
-    if own["drop_epochs"] and there["epochs"] < own["epochs"]:
-        begun.append({**own, "epochs": there["epochs"]})
-    if differs and there not in begun:
+    there = json.loads(path.read_text())
+    differs = [f"{name} {there.get(name)} -> {value}" for name, value in own.items() if there.get(name) != value]
+    prolonged = own["drop_epochs"] and there["epochs"] < own["epochs"] and there == {**own, "epochs": there["epochs"]}
+    if differs and not prolonged:
         raise SystemExit(
             f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
         )
@@ -131,7 +134,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", required=True)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--recipe", default="fast", choices=list(RECIPES))
+    parser.add_argument("--recipe", choices=list(RECIPES), help="default: the first of these that has one")
     for field in OVERRIDES:
         option = f"--{field.name.replace('_', '-')}"
         kind = field.type.split(" |")[0]
@@ -142,6 +145,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         else:
             note = "none: without" if field.type == "str | None" else None
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
+    parser.add_argument("--ann", action="store_true", help="its ANN, with ReLU for neurons, by the same recipe")
+    parser.add_argument("--start", type=Path, help="model.keras of another training, for the first weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -154,7 +159,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if args.dataset == "nmnist" and args.data_dir is None:
         parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
     if args.output is None:
-        args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{args.recipe}-seed{args.seed}"
+        kind = "ann" if args.ann else args.recipe or "spiking"
+        args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{kind}-seed{args.seed}"
     return args
 
 
@@ -173,12 +179,25 @@ def main(arguments: list[str] | None = None) -> dict:
     chosen = recipe_of(args)
     strategy = tf.distribute.MirroredStrategy() if args.strategy == "mirrored" else tf.distribute.get_strategy()
     data = load(args, chosen)
-    own = json.loads(json.dumps({**dataclasses.asdict(chosen), "seed": args.seed, "validation": args.validation}))
+    options = {
+        "seed": args.seed,
+        "validation": args.validation,
+        "ann": args.ann,
+        "start": args.start and str(args.start),
+    }
+    own = json.loads(json.dumps({**dataclasses.asdict(chosen), **options}, default=str))
     refuse_another(args.output / "recipe.json", own)
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
+
+    def build(num_steps: int) -> keras.Model:
+        network = chosen.build(data.input_shape, data.classes, num_steps, args.seed)
+        return ksbp.ann_counterpart(network) if args.ann else network
+
     with strategy.scope():
-        model = chosen.build(data.input_shape, data.classes, chosen.num_steps, args.seed)
+        model = build(chosen.num_steps)
+        if args.start:
+            ksbp.copy_weights(keras.saving.load_model(args.start, compile=False), model)
         sample = next(iter(batches.epoch(0)))[0][:16]
         if chosen.firing_rate is not None:
             ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
@@ -187,7 +206,7 @@ def main(arguments: list[str] | None = None) -> dict:
     write(args.output / "recipe.json", own)  # not before: it may be one that cannot be trained with
     curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")]
-    if args.strategy == "one":
+    if args.strategy == "one" and not args.ann:
         callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
     losses = ksbp.training.fit(
         model, batches, chosen.epochs, args.output / "checkpoint", args.save_every, callbacks, verbose=args.verbose
@@ -201,13 +220,13 @@ def main(arguments: list[str] | None = None) -> dict:
 
     # events are binned into steps by the data set, images become spikes in the network
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
-    tester = chosen.build(data.input_shape, data.classes, chosen.test_steps, args.seed)
+    tester = build(chosen.test_steps)
     tester.set_weights(model.get_weights())
     moving = {}
-    if chosen.normalization is not None and args.strategy == "one":
+    if chosen.normalization is not None and args.strategy == "one" and not args.ann:
         moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
-    tested = {**test(tester, test_data.test_batches(200)), **moving}
+    tested = {**(test_ann if args.ann else test)(tester, test_data.test_batches(200)), **moving}
     with written_whole(args.output / "model.keras", overwrite=True) as part:
         tester.save(part)
     rows = curve.rows()
@@ -215,6 +234,8 @@ def main(arguments: list[str] | None = None) -> dict:
         "command": command(arguments, "examples.experiments.reproduce"),
         "recipe": dataclasses.asdict(chosen),
         "seed": args.seed,
+        "ann": args.ann,
+        "start": args.start and _of_start(args.start.with_name("report.json")),
         "data": {
             "name": chosen.dataset,
             "training_samples": batches.num_examples,

@@ -60,7 +60,7 @@ class ImageSet:
             image = self._normalised(image)
             if augment:
                 shape = image.shape
-                image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]])
+                image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]], "REFLECT")
                 image = tf.image.stateless_random_crop(image, shape, random)
                 if flips:
                     image = tf.image.stateless_random_flip_left_right(image, random + 1)
