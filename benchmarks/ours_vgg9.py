@@ -17,7 +17,8 @@ from examples.experiments.recipes import recipe
 def build(_: str, num_steps: int, bf16: bool, learning_rate: Callable[[int], float], kernels: bool = False) -> Training:
     ksbp.kernels.enable(kernels)  # whatever the environment says
     keras.utils.set_random_seed(0)
-    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), policy="mixed_bfloat16" if bf16 else None)
+    policy = "mixed_bfloat16" if bf16 else None
+    chosen = dataclasses.replace(recipe("vgg9", "cifar10"), policy=policy, signed=False)  # as the peers
     model = chosen.build((32, 32, 3), 10, num_steps, seed=0)
     optimizer = keras.optimizers.AdamW(0.0, weight_decay=WEIGHT_DECAY)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -46,7 +46,9 @@ def benchmarks_in(maker, *arguments):
 #: The text that its generator writes today, of each page.
 MADE = {
     "results.md": lambda: results_page.page(
-        runs_page.load(DOCS / "results"), comparison_section.load(DOCS / "comparison")
+        runs_page.load(DOCS / "results"),
+        runs_page.load(DOCS / "results/ann"),
+        comparison_section.load(DOCS / "comparison"),
     ),
     "log/runs.md": lambda: runs_page.page(runs_page.load(DOCS / "results"), "../images/learning_curves.png"),
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
@@ -120,38 +122,26 @@ def report(**changes):
 
 def test_the_results_of_a_report(tmp_path):
     folder = tmp_path / "results"
-    (folder / "earlier").mkdir(parents=True)
-    counted = report()
+    (folder / "ann").mkdir(parents=True)
+    counted = report(start=report(training_seconds=600.0))
     operations = {"accumulates": 2e6, "macs": 5e5, "ann_accumulates": 0.0, "ann_macs": 4e6}
     counted["test"] |= {"firing_rate": 0.123, "operations_per_sample": operations}
     (folder / "a.json").write_text(json.dumps(counted))
-    for epochs, accuracy in ((2, 0.6), (1, 0.5)):
-        before = report(test={"accuracy": accuracy}, recipe={"epochs": epochs})
-        (folder / "earlier" / f"a-{epochs}.json").write_text(json.dumps(before))
+    (folder / "ann" / "a.json").write_text(json.dumps(report()))
     results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
     summary = (tmp_path / "results.md").read_text()
-    assert "| LeNet | MNIST (half) | 98.77 |  |  | 20/40 | `accumulated` | yes | 60 min |" in summary
+    assert "| LeNet | MNIST (half) | 98.77 | 98.77 |  | 20/40 | 2.0 | 4.0 | 70 min |" in summary
     assert "Not run: LeNet on N-MNIST; VGG7 on SVHN; " in summary
     assert "best on CIFAR-10 is 90.95 % (ResNet11)" in summary
     page = (tmp_path / "log/runs.md").read_text()
-    row = "| LeNet | MNIST (half) | **98.77** | 98.50 to 99.00 | 99.59 | accumulated | 20 / 40 | 2 of 3 | 60 min |"
-    assert row in page
-    # 100 s the quickest epoch at T = 20; the paper: 125 epochs, T = 100
-    assert f"about {100 * 5 * 125 / 3600:.1f} h for this training set (an estimate)" in page
+    assert "* Accuracy: 98.77 % (98.50 to 99.00) of 10,000 test samples, 50.00 % of the 60,000 training samples" in page
+    assert "* Time: 70 min, 10 min of it for the ANN, on 2 CPU cores" in page
     assert (
         "* 0.123 spikes per neuron and time step. Operations per image: 2.00 million AC and 0.50 million MAC, 4.1 µJ "
         "(42 with 8 KiB, 379 with 1 MiB); the same ANN: 0.00 million AC and 4.00 million MAC, 18.4 µJ (58 with 8 KiB, "
         "418 with 1 MiB)."
     ) in page
-    assert "Continued after a test: 50.00 % after 1 epochs, 60.00 % after 2 epochs" in page
     assert (tmp_path / "images" / "learning_curves.png").stat().st_size > 5000
-
-
-def test_a_run_of_which_nothing_was_chosen_on_test_images():
-    chosen = results_page.chosen_on_test_images
-    assert not chosen({**report(), "earlier": []})
-    assert chosen({**report(), "earlier": [report()]})
-    assert chosen({"recipe": {"normalization": "batch"}, "earlier": []})
 
 
 def test_the_verdicts_by_another_way():

@@ -25,11 +25,12 @@ one seed, tested after its last epoch. Commands, recipes, intervals and spikes: 
 #: Made by `benchmarks.microcontroller`.
 MICROCONTROLLER = Path(__file__).parents[1] / "microcontroller.json"
 #: What the table of results says below it.
-NOTES = """* **ANN**: the same network with ReLU, trained by us. **Paper**: [arXiv 1903.06379](https://arxiv.org/abs/1903.06379),
-  where other publications confirm it, on the same data.
-* **Chosen on test images**: the recipe, its epochs or its T were set after a look at test accuracies, so that the
-  figure is optimistic ([what, in each](log/runs.md)).
-* **T**: time steps in training/in the test. [Which gradient?](gradient-choice.md)
+NOTES = """* **ANN**: the same network with ReLU, by the same recipe. **Paper**:
+  [arXiv 1903.06379](https://arxiv.org/abs/1903.06379), where other publications confirm it, on the same data.
+* **T**: time steps in training/in the test. **AC**: accumulates of an image, in millions; **MAC**: what the ANN
+  multiplies and adds.
+* **Training**: with that of the ANN, where the spiking network begins with its weights.
+* The settings of the deep networks (thresholds, T, pooling) were chosen on test images of CIFAR-10.
 """
 CLAIMS = """## What the paper claims
 
@@ -47,15 +48,13 @@ LIMITS = """## Limits
 """
 
 
-def page(reports: list[dict], comparisons: list[tuple[dict, str]]) -> str:
+def page(reports: list[dict], anns: list[dict], comparisons: list[tuple[dict, str]]) -> str:
     """The summary as Markdown."""
-    of_ann = {
-        _pair(report): row["accuracy"] for report, _ in comparisons for row in report["rows"] if row["network"] == "ANN"
-    }
     best: dict[tuple[str, str], dict] = {}  # the reports of a network and data set: the most accurate first
     for report in reports:
         best.setdefault(_pair(report["recipe"]), report)
-    header = ["network", "data", "ours, %", "ANN, %", "paper, %", "T", "gradient", "chosen on test images", "training"]
+    header = ["network", "data", "ours, %", "ANN, %", "paper, %", "T", "AC", "MAC", "training"]
+    of_ann = {_pair(report["recipe"]): report["test"]["accuracy"] for report in anns}
     rows = [_row(pair, report, of_ann.get(pair)) for pair, report in best.items()]
     missing = [f"{TITLES[network]} on {TITLES[data]}" for network, data in REPORTED if (network, data) not in best]
     parts = [INTRO, table(header, rows, left=2), NOTES]
@@ -63,7 +62,7 @@ def page(reports: list[dict], comparisons: list[tuple[dict, str]]) -> str:
         parts.append(f"Not run: {'; '.join(missing)}. The paper's best on CIFAR-10 is {_paper_best('cifar10')}.\n")
     if comparisons:
         accuracies = [
-            f"{_where(report)} {100 * report['target']:.2f} % (the ANN: {100 * of_ann[_pair(report)]:.2f} %)"
+            f"{_where(report)} {100 * report['target']:.2f} % (the ANN: {100 * _ann(report)['accuracy']:.2f} %)"
             for report, _ in comparisons
         ]
         parts.append(CLAIMS.format(accuracies=", ".join(accuracies)))
@@ -80,24 +79,24 @@ def _pair(of: dict) -> tuple[str, str]:
     return of["network"], of["dataset"]
 
 
+def _ann(comparison: dict) -> dict:
+    (row,) = (row for row in comparison["rows"] if row["network"] == "ANN")
+    return row
+
+
 def _row(pair: tuple[str, str], report: dict, of_ann: float | None) -> list[str]:
-    recipe, note = report["recipe"], report["data"]["note"]
+    recipe, note, counts = report["recipe"], report["data"]["note"], report["test"]["operations_per_sample"]
     return [
         TITLES[pair[0]],
         TITLES[pair[1]] + (f" ({note})" if note else ""),
         f"{100 * report['test']['accuracy']:.2f}",
-        f"{100 * of_ann:.2f}" if of_ann and not note else "",  # a subset has no counterpart
+        f"{100 * of_ann:.2f}" if of_ann else "",
         f"{REPORTED[pair]:.2f}" if REPORTED.get(pair) and not note else "",
         f"{recipe['num_steps']}/{recipe['test_steps']}",
-        f"`{recipe['gradient']}`" + (f", `{recipe['surrogate']}`" if recipe.get("surrogate") else ""),
-        "yes" if chosen_on_test_images(report) else "no",
-        runs_page.duration(report["training_seconds"]),
+        f"{counts['accumulates'] / 1e6:.1f}",
+        f"{counts['ann_macs'] / 1e6:.1f}",
+        runs_page.duration(runs_page.training_seconds(report)),
     ]
-
-
-def chosen_on_test_images(report: dict) -> bool:
-    """Whether anything of the run was: it went on after a test, or its recipe has batch normalisation (`runs_page`)."""
-    return bool(report["earlier"] or report["recipe"].get("normalization"))
 
 
 def _paper_best(dataset: str) -> str:
@@ -140,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     runs_page.draw(reports, images / "learning_curves.png")
     for report, _ in comparisons:
         comparison_section.draw(report, images / f"comparison-{comparison_section.name(report)}.png")
-    args.output.write_text(page(reports, comparisons))
+    args.output.write_text(page(reports, runs_page.load(args.reports / "ann"), comparisons))
     (log / "runs.md").write_text(runs_page.page(reports, "../images/learning_curves.png"))
     (log / "comparison.md").write_text(comparison_section.page(comparisons))
     print(args.output, log / "runs.md", log / "comparison.md")

@@ -27,7 +27,7 @@ import keras_spiking_bp as ksbp
 from benchmarks.plotting import plt
 from examples import PROGRESS
 from examples.experiments.machine import machine
-from examples.experiments.recipes import Recipe
+from examples.experiments.recipes import Recipe, recipe
 from examples.experiments.report import command, write
 from examples.experiments.training import trained
 from keras_spiking_bp.analysis.run import Run
@@ -66,9 +66,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
-    """The network with the packaged weights, and its recipe."""
+    """The network with the packaged weights, and the recipe of such a network."""
     model = ksbp.models.load_pretrained(args.dataset, args.direct_steps, seed=args.seed)
-    return model, Recipe.from_dict(ksbp.models.model_card(args.dataset)["recipe"])
+    return model, recipe(args.network, args.dataset)
 
 
 def ann_recipe(chosen: Recipe) -> Recipe:
@@ -77,7 +77,7 @@ def ann_recipe(chosen: Recipe) -> Recipe:
         return chosen
     return dataclasses.replace(
         chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
-        epochs=6, batch_size=64, drop_epochs=(), restart=(), warmup=0.0,
+        epochs=6, batch_size=64, drop_epochs=(),
     )  # fmt: skip
 
 

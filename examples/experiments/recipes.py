@@ -181,17 +181,13 @@ PAPER = {
     ("resnet11", "cifar10"): _RESNET11,
 }
 
-#: Ours with the paper's neurons, on totals, with a cosine schedule. On digits and events: momentum. On Fashion-MNIST:
-#: Adam, since with momentum the first layer's weights diverge (docs/training.md).
+#: Ours with the paper's neurons, on totals, with a cosine schedule.
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
     ),
     ("lenet", "nmnist"): Recipe(
         "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
-    ),
-    ("lenet", "fashion_mnist"): Recipe(
-        "lenet", "fashion_mnist", 20, 100, 64, 1e-3, 15, optimizer="adam", weight_decay=1e-2
     ),
 }
 

@@ -52,12 +52,13 @@ class Block:
         return dataclasses.replace(self, known={**self.known, id(layer): outputs})
 
     @property
-    def _is_one(self) -> bool:
+    def is_one(self) -> bool:
+        """Whether it is a single step, with the batch as it is."""
         return isinstance(self.num_steps, int) and self.num_steps == 1
 
     def fold(self, sequences: tf.Tensor) -> tf.Tensor:
         """From (B, C, ...) to (C * B, ...)."""
-        if self._is_one:
+        if self.is_one:
             return tf.squeeze(sequences, 1)
         by_step = tf.transpose(sequences, (1, 0, *range(2, sequences.shape.rank)))
         known = sequences.shape[0] is not None and isinstance(self.num_steps, int)
@@ -71,7 +72,7 @@ class Block:
 
     def repeat(self, values: tf.Tensor) -> tf.Tensor:
         """Values of one step, for all steps: (B, ...) to (C * B, ...)."""
-        if self._is_one:
+        if self.is_one:
             return values
         return tf.tile(values, [self.num_steps, *[1] * (values.shape.rank - 1)])
 
@@ -80,7 +81,7 @@ class Block:
         values = tf.cast(values, tf.float32)
         if self.repeated:
             return values * tf.cast(self.num_steps, tf.float32)
-        return values if self._is_one else tf.reduce_sum(self.by_step(values), 0)
+        return values if self.is_one else tf.reduce_sum(self.by_step(values), 0)
 
     def masked(self, values: tf.Tensor) -> tf.Tensor:
         """Zero at the masked steps."""
@@ -90,7 +91,7 @@ class Block:
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """Over the unmasked steps, or over all for a sample without one, (B, ...)."""
-        if self.repeated or self._is_one:
+        if self.repeated or self.is_one:
             return values
         values = self.by_step(tf.cast(values, tf.float32))
         if self.mask is None:
@@ -104,7 +105,7 @@ class Block:
 
         A masked step leaves the state as it is, and its spikes are zero.
         """
-        if self._is_one:
+        if self.is_one:
             return self._one(step, values, state, None if self.mask is None else self.mask[:, 0])
         if not isinstance(self.num_steps, int) or self.num_steps > _UNROLLED:
             return self._loop(step, values, state)

@@ -22,6 +22,7 @@ from keras_spiking_bp.cells.block import ONE_STEP, Block, with_a_step
 from keras_spiking_bp.cells.folding import shift_of
 from keras_spiking_bp.gradients.totals import derived_later
 from keras_spiking_bp.gradients.tracing import not_recorded
+from keras_spiking_bp.kernels.mean import mean_of_steps
 from keras_spiking_bp.utils.broadcasting import per_sample
 from keras_spiking_bp.utils.layer_kinds import is_of_keras, parts_of
 from keras_spiking_bp.utils.randomness import seeds_of
@@ -194,15 +195,26 @@ def by_the_batch(
 
     outputs, mean = at_steps(parts[:first], inputs), total_inputs / per_sample(num_steps, total_inputs)
     if first:
-        seen = with_a_step(blocks)
-        total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(seen, outputs, strict=True)])
         variables = [variable for part in parts[:first] for variable in part.variables]
         with training_flag_restored() as flag:
             again = functools.partial(called, functools.partial(_through, parts[:first], training=True), training=flag)
-        mean = derived_later(again, mean, total / per_sample(num_steps, total), variables)
+        mean = derived_later(again, mean, _mean(outputs, blocks, num_steps), variables)
     with statistics.taken(layer):
         mean = tf.cast(_through(parts[first:], mean, training=True), tf.float32)
     with statistics.in_place(layer):
         outputs = at_steps(parts[first:], outputs)
     check_no_added_loss(layer)
     return outputs, per_sample(num_steps, mean) * mean
+
+
+def _mean(values: list[tf.Tensor], blocks: list[Block], num_steps: tf.Tensor) -> tf.Tensor:
+    """The mean over the steps of a window of the values of each block, without a derivative."""
+    if blocks[0].repeated:
+        return values[0]
+    if blocks[0].mask is None and all(block.is_one for block in blocks):
+        mean = mean_of_steps(values)
+        if mean is not None:
+            return mean
+    seen = with_a_step(blocks)
+    total = tf.add_n([block.sum(block.masked(value)) for block, value in zip(seen, values, strict=True)])
+    return total / per_sample(num_steps, total)

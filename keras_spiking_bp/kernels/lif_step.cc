@@ -138,6 +138,25 @@ class EligibilityStep : public OpKernel {
   bool resets_to_zero_;
 };
 
+template <typename Value>
+class Mean : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& first = context->input(0);
+    Tensor* mean;
+    OP_REQUIRES_OK(context, context->allocate_output(0, first.shape(), &mean));
+    keras_spiking_bp::Mean<Stored<Value>> step;
+    step.mean = reinterpret_cast<Stored<Value>*>(mean->flat<Value>().data());
+    for (int i = 0; i < context->num_inputs(); ++i) {
+      OP_REQUIRES_OK(context, SameSize(first, {&context->input(i)}));
+      step.values.push_back(reinterpret_cast<const Stored<Value>*>(context->input(i).flat<Value>().data()));
+    }
+    OnAllThreads(context, first.NumElements(), step);
+  }
+};
+
 absl::Status ShapeOfFirst(tensorflow::shape_inference::InferenceContext* context) {
   for (int i = 0; i < context->num_outputs(); ++i) context->set_output(i, context->input(0));
   return absl::OkStatus();
@@ -191,6 +210,13 @@ REGISTER_OP("KerasSpikingBpEligibilityStep")
     .Attr("resets_to_zero: bool")
     .SetShapeFn(ShapeOfFirst);
 
+REGISTER_OP("KerasSpikingBpMean")
+    .Input("values: steps * T")
+    .Output("mean: T")
+    .Attr("T: {float, bfloat16}")
+    .Attr("steps: int >= 1")
+    .SetShapeFn(ShapeOfFirst);
+
 #define REGISTER_LIF_STEP(Current, Spikes)                             \
   REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpLifStep")                \
                               .Device(tensorflow::DEVICE_CPU)          \
@@ -202,3 +228,7 @@ REGISTER_LIF_STEP(float, Eigen::bfloat16);
 REGISTER_LIF_STEP(Eigen::bfloat16, float);
 REGISTER_LIF_STEP(Eigen::bfloat16, Eigen::bfloat16);
 REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpEligibilityStep").Device(tensorflow::DEVICE_CPU), EligibilityStep);
+REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpMean").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
+                        Mean<float>);
+REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpMean").Device(tensorflow::DEVICE_CPU).TypeConstraint<Eigen::bfloat16>("T"),
+                        Mean<Eigen::bfloat16>);

@@ -1,4 +1,4 @@
-// Time steps of leaky integrate-and-fire neurons on plain arrays; nothing of TensorFlow.
+// Time steps of leaky integrate-and-fire neurons on plain arrays, and means over steps; nothing of TensorFlow.
 //
 // The equations are those of `cells/lif.py` and `cells/record.py`, operation by operation and in their order, so that the
 // results are the same to the last bit: compile without fast-math and without contraction to fused multiply-adds.
@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace keras_spiking_bp {
 
@@ -36,6 +37,41 @@ inline void Store(const float* spikes, BFloat16* to, int64_t size) {  // they ar
 #pragma GCC ivdep
   for (int64_t i = 0; i < size; ++i) to[i] = static_cast<uint16_t>(bits[i] >> 16);
 }
+
+inline void Round(const float* values, float* to, int64_t size) { std::copy(values, values + size, to); }
+
+inline void Round(const float* values, BFloat16* to, int64_t size) {  // to the nearest, ties to even
+  const FloatBits* bits = reinterpret_cast<const FloatBits*>(values);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) {
+    const FloatBits nearest = (bits[i] + 0x7fff + (bits[i] >> 16 & 1)) >> 16;
+    to[i] = static_cast<uint16_t>(values[i] != values[i] ? 0x7fc0 : nearest);
+  }
+}
+
+// The mean of arrays, computed in float.
+template <typename Value>
+struct Mean {
+  std::vector<const Value*> values;
+  Value* mean;
+
+  void Run(int64_t begin, int64_t end) const {
+    alignas(64) float sum[kBlock], next[kBlock];
+    const float steps = static_cast<float>(values.size());
+    for (int64_t at = begin; at < end; at += kBlock) {
+      const int64_t size = std::min(kBlock, end - at);
+      Load(values[0] + at, sum, size);
+      for (size_t t = 1; t < values.size(); ++t) {
+        Load(values[t] + at, next, size);
+#pragma GCC ivdep
+        for (int64_t i = 0; i < size; ++i) sum[i] += next[i];
+      }
+#pragma GCC ivdep
+      for (int64_t i = 0; i < size; ++i) sum[i] /= steps;
+      Round(sum, mean + at, size);
+    }
+  }
+};
 
 // What a step reads and writes. A missing array is null.
 struct Array {
