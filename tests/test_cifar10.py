@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-import keras_spiking_bp as ksbp
 from examples.experiments import cifar10
 
 
@@ -19,15 +18,3 @@ def test_the_first_layer_whitens_patches_and_the_others_pass_on_their_input():
     means = keras.layers.AveragePooling2D(2)(patches)
     np.testing.assert_allclose(pooled(patches)[..., :24], means, **tolerance)
     np.testing.assert_allclose(same(pooled(patches)), pooled(patches), **tolerance)
-
-
-def test_the_faster_ann_is_the_ann():
-    images = np.random.default_rng(0).normal(0, 1, (4, 32, 32, 3)).astype("float32")
-    network = cifar10.spiking_network([5, 6], None, seed=0)
-    ann = ksbp.ann_counterpart(network)
-    faster = keras.models.clone_model(ann, clone_function=cifar10.faster)
-    ksbp.copy_weights(network, faster)
-    outputs = [model(images, training=True) for model in (ann, faster)]
-    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
-    for ours, stock in zip(faster.weights, ann.weights, strict=True):
-        np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-5)

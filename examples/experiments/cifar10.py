@@ -20,7 +20,6 @@ import keras_spiking_bp as ksbp
 from examples import PROGRESS
 from examples.experiments.machine import machine
 from examples.experiments.report import command, test, write
-from keras_spiking_bp.cells.batch_norm import in_one_pass
 from keras_spiking_bp.datasets.batches import one_hot
 from keras_spiking_bp.datasets.images import ImageSet
 
@@ -34,21 +33,6 @@ def spiking_network(widths: list[int], dtype: str | None, seed: int) -> keras.Mo
         stages += [(width, 4, 2), (width, 3)]
     how = {"beta": 1.0, "signed": True, "dtype": dtype, "seed": seed}
     return ksbp.models.spiking_vgg((32, 32, 3), 10, [*stages, "pool", "pool"], [], **how)
-
-
-class OnePass(keras.layers.BatchNormalization):
-    """In one operation of TensorFlow: Keras' own reads and writes the images several times."""
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return in_one_pass(self, inputs, training)
-
-
-def faster(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The same layer, with `OnePass`."""
-    if isinstance(layer, keras.Sequential):
-        return keras.Sequential([faster(part) for part in layer.layers], name=layer.name)
-    kind = OnePass if isinstance(layer, keras.layers.BatchNormalization) else type(layer)
-    return kind.from_config(layer.get_config())
 
 
 def initialise(network: keras.Model, images: np.ndarray) -> None:
@@ -108,8 +92,7 @@ def main(arguments: list[str] | None = None) -> dict:
     network = spiking_network(WIDTHS, "mixed_bfloat16", args.seed)
     initialise(network, data.normalised(data.train[0][:5000]))
     network.get_layer("time").cell.cells[0].synapse.trainable = False
-    ann = keras.models.clone_model(ksbp.ann_counterpart(network), clone_function=faster)
-    ksbp.copy_weights(network, ann)
+    ann = ksbp.ann_counterpart(network)
     ann.get_layer("conv1").trainable = False
     between = LEARNING_RATE * args.epochs[1] / sum(args.epochs)
     train(ann, seen, args.epochs[0], [LEARNING_RATE, between], args.output / "ann", args.verbose)

@@ -43,7 +43,7 @@ def check_normalizations(name: str, layer: keras.layers.Layer) -> None:
 def has_one_pass(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> bool:
     """Whether `in_one_pass` supports this layer: stock batch normalisation of image channels."""
     return (
-        type(layer) is keras.layers.BatchNormalization
+        type(layer) in (keras.layers.BatchNormalization, FusedBatchNormalization)
         and inputs.shape.rank == 4
         and layer.axis in (-1, 3)
         and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
@@ -73,6 +73,16 @@ def in_one_pass(layer: keras.layers.BatchNormalization, inputs: tf.Tensor, train
             updated = old * layer.momentum + tf.stop_gradient(new) * (1.0 - layer.momentum)
             moving.assign(tf.where(values > 0, updated, old))  # an empty batch has none
     return done.y
+
+
+@keras.saving.register_keras_serializable(package="keras_spiking_bp")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, of image channels by `in_one_pass`."""
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        if mask is None and has_one_pass(self, inputs, bool(training)):
+            return in_one_pass(self, inputs, bool(training))
+        return super().call(inputs, training=training, mask=mask)
 
 
 def in_keras_own(layer: keras.layers.Layer, inputs: tf.Tensor, training: bool) -> tf.Tensor:

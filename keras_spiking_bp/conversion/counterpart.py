@@ -1,11 +1,13 @@
 """The ordinary (ANN) counterpart of a spiking network."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_spiking_bp.cells import Cell, LIFCell, PoolingCell
+from keras_spiking_bp.cells.batch_norm import FusedBatchNormalization
 from keras_spiking_bp.cells.composite import CELL_INPUT, Node
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.walk import flat
@@ -21,9 +23,10 @@ def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
     `CategoricalCrossentropy(from_logits=True)` or with the paper's loss. Its layers are named after the cells, and have
-    the current weights. Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds
-    than 1 its activations are on another scale than the rates, and a shortcut without weights that adds to a current
-    (`ResidualCell`) has another weight beside it than in the spiking network.
+    the current weights; its batch normalisation is Keras' in a faster form (to load the model, import this library).
+    Thresholds, leaks and penalties on firing rates have no counterpart: with other thresholds than 1 its activations
+    are on another scale than the rates, and a shortcut without weights that adds to a current (`ResidualCell`) has
+    another weight beside it than in the spiking network.
 
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
@@ -56,7 +59,7 @@ def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
         if not of.weights and called in used:  # it may stand at several places
             called = unique_name(called, used | {part.name for part in layer._flatten_layers()})
         used.add(called)
-        config = keras.saving.serialize_keras_object(of)
+        config = _with_fused(keras.saving.serialize_keras_object(of))
         config["config"]["name"] = called
         return keras.saving.deserialize_keras_object(config)
 
@@ -104,6 +107,18 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
                 raise ValueError(f"The weight {to.path!r} of `target` is shared by layers that differ in `source`")
             to.assign(value)
     use_assigned(target)
+
+
+def _with_fused(config: Any) -> Any:
+    """The config of a layer, with `FusedBatchNormalization` for that of Keras."""
+    if isinstance(config, list):
+        return [_with_fused(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    if (config.get("module"), config.get("class_name")) == ("keras.layers", "BatchNormalization"):
+        fused = keras.saving.serialize_keras_object(FusedBatchNormalization())
+        config = {**config, **{key: fused[key] for key in ("module", "class_name", "registered_name")}}
+    return {key: _with_fused(value) for key, value in config.items()}
 
 
 def _before_encoder(model: keras.Model) -> keras.Model:

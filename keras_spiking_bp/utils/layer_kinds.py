@@ -54,6 +54,7 @@ def computes_otherwise(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> st
     if kind is None:
         return None
     for name in _COMPUTES:
-        if getattr(type(layer), name, None) is not getattr(kind, name, None):
+        method = getattr(type(layer), name, None)
+        if method is not getattr(kind, name, None) and not method.__module__.startswith(__package__.split(".")[0]):
             return f"its class has a `{name}` of its own, other than that of {kind.__name__}"
     return None

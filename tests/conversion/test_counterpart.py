@@ -132,6 +132,29 @@ def test_batch_normalization_and_pooling_without_neurons(pooling):
     np.testing.assert_allclose(other(x), ann(x), rtol=1e-5, atol=1e-6)
 
 
+def with_stock_normalization(layer):
+    if isinstance(layer, keras.Sequential):
+        return keras.Sequential([with_stock_normalization(part) for part in layer.layers], name=layer.name)
+    stock = keras.layers.BatchNormalization
+    return (stock if isinstance(layer, stock) else type(layer)).from_config(layer.get_config())
+
+
+def test_it_learns_as_with_the_batch_normalization_of_keras(tmp_path):
+    network = ksbp.models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool", (6, 3)], [5], seed=0)
+    ann = ksbp.ann_counterpart(network)
+    stock = keras.models.clone_model(ann, clone_function=with_stock_normalization)
+    stock.set_weights(ann.get_weights())
+    for model in (ann, stock):
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(images(number=12), np.arange(12) % 3, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(ann.weights, stock.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    ann.save(tmp_path / "ann.keras")
+    again = keras.saving.load_model(tmp_path / "ann.keras")
+    np.testing.assert_array_equal(again(images()), ann(images()))
+    np.testing.assert_allclose(again(images()), stock(images()), rtol=1e-4, atol=1e-5)
+
+
 def test_weights_before_the_encoder_are_copied_too():
     inputs = keras.Input((4,))
     front = keras.layers.Dense(6, name="front")(inputs)

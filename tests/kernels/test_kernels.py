@@ -21,6 +21,7 @@ from keras_spiking_bp.cells import lif
 from keras_spiking_bp.kernels import compiler, switch
 from keras_spiking_bp.kernels.compiler import library_path
 from keras_spiking_bp.kernels.lif_step import lif_step
+from keras_spiking_bp.kernels.mean import mean_of_steps
 from tests.networks import FIXTURES, build_rnn, golden
 from tests.oracle import assert_close
 from tests.pages import ROOT
@@ -121,6 +122,24 @@ def test_a_step_is_the_same_to_the_last_bit(rule, surrogate, reset, beta, synapt
         state = states_of(cell, shape, rule, values)
         current = tf.cast(values.normal(0.1, 1, shape), cell.synapse.compute_dtype)
         assert_same(cell, current, state)
+
+
+@with_compiler
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("steps", [1, 3, 4, 9])
+def test_a_mean_is_rounded_once(steps, dtype, on):
+    """As in NumPy: float32 sums in order, one division, to the nearest bfloat16; with NaN and infinities."""
+    values = np.random.default_rng(0).normal(0, 3, (steps, 7, 1031)).astype("float32")
+    values[0, 0, :3] = np.nan, np.inf, 3e38
+    values = tf.cast(values, dtype)
+    with switch.in_training(True):
+        mean = mean_of_steps(tf.unstack(values))
+    each = np.asarray(values, "float32")
+    total = each[0]
+    for value in each[1:]:
+        total = total + value
+    assert_same_bits(mean, tf.constant((total / np.float32(steps)).astype(mean.dtype.as_numpy_dtype)))
+    assert mean_of_steps(tf.unstack(values)) is None  # not in training
 
 
 @with_compiler
