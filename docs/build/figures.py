@@ -2,8 +2,8 @@
 
 python -m docs.build.figures
 
-Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`) and in the model card of the packaged
-weights; speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
+Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`);
+speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
 (`python -m benchmarks.tuned_steps`); energy in `docs/comparison` (`python -m examples.experiments.compare`).
 """
 
@@ -19,7 +19,6 @@ from docs.build.comparison_section import WITH_MEMORY
 from docs.build.results_page import REPORTED
 from docs.build.titles import TITLES
 from keras_spiking_bp.analysis import Costs
-from keras_spiking_bp.models import model_card
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "README.md"
@@ -62,18 +61,20 @@ def percent(accuracy: float) -> str:
     return f"{100 * accuracy:.2f} %"
 
 
+def accuracy(name: str) -> str:
+    """Test accuracy of our network."""
+    ours = report(f"results/{name}")
+    return f"{percent(ours['test']['accuracy'])} (T = {ours['recipe']['test_steps']})"
+
+
 def beside_the_paper(network: str, dataset: str) -> tuple[str, str]:
     """Test accuracy of our network, and of the same one in the paper."""
-    ours = report(f"results/{network}-{dataset}")
-    shown = f"{percent(ours['test']['accuracy'])} (T = {ours['recipe']['test_steps']})"
-    return shown, f"{REPORTED[network, dataset]:.2f} % (the paper's {TITLES[network]})"
+    return accuracy(f"{network}-{dataset}"), f"{REPORTED[network, dataset]:.2f} % (the paper's {TITLES[network]})"
 
 
 def beside_the_ann(name: str) -> tuple[str, str]:
-    """Test accuracy of the packaged network at each T of its card, and of the same network as an ANN."""
-    tests = model_card(name.split("-")[1])["test_by_num_steps"]
-    ours = ", ".join(f"{percent(test['accuracy'])} (T = {steps})" for steps, test in tests.items())
-    return ours, f"{percent(of_network(name, 'ANN', 'full length')['accuracy'])} (itself as an ANN)"
+    """Test accuracy of our network, and of itself as an ANN."""
+    return accuracy(name), f"{percent(report(f'results/ann/{name}')['test']['accuracy'])} (itself as an ANN)"
 
 
 def training_step(results: Results) -> tuple[str, str]:

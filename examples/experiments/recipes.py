@@ -204,6 +204,7 @@ def _deep(network: str, dataset: str, epochs: int, **changes: Any) -> Recipe:
 #: Ours for few time steps: preset "deep" with signed neurons, by Muon.
 DEEP = {
     ("lenet", "mnist"): _deep("lenet", "mnist", 20),
+    ("lenet", "nmnist"): dataclasses.replace(_deep("lenet", "nmnist", 60), num_steps=10, test_steps=10, batch_size=50),
     ("vgg7", "fashion_mnist"): _deep("vgg7", "fashion_mnist", 8),
     ("vgg9", "cifar10"): _deep("vgg9", "cifar10", 8),
     ("resnet9", "cifar10"): _deep("resnet9", "cifar10", 8, kappa=1.0),
