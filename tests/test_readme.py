@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-import keras_spiking_bp as ksbp
 from docs.build import figures
 from tests.pages import ROOT, assert_printed, blocks, run, words
 
