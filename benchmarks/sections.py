@@ -78,7 +78,7 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
         f"a quarter of an epoch; scheduled for {report['settings']['epochs']} epochs, {stopped}; the libraries took "
         f"turns, each up to its next measurement.{remark} Compiling counts once; making the batches does not count. "
         "The same images in the same order, batch size 64, AdamW, and distribution of initial weights. Average "
-        "pooling, learning rates and weight decay are those of our recipe, not tuned for the others; each library has "
+        "pooling and thresholds are ours, learning rate and weight decay the same for all; each library has "
         f"neurons of its own ({neurons}). Ours computes one backward pass on totals, the others go back through "
         "all time steps. In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
         f"{_where(report['machine'])}; other processes took at most "

@@ -3,7 +3,7 @@
 python -m benchmarks.time_to_accuracy --data-dir FOLDER --output FILE [--num-steps 4 16] [--targets 0.6 0.7 0.8]
 
 The same images, order, crops and flips, batch size of 64, AdamW, learning rates and epochs for all; the neurons are
-those of each library's examples (ours: of the VGG9 recipe). Four times per epoch the accuracy on 5,000 held-out
+those of each library's examples (ours: of preset "deep"). Four times per epoch the accuracy on 5,000 held-out
 training images is measured; this time does not count. The libraries take turns: the one that has trained for the
 shortest time goes on, in a process of its own, up to its next measurement; a library stops when the last target is
 reached. After an interruption, too, the libraries have had about the same time. `--output` is written after each

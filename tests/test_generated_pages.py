@@ -50,7 +50,9 @@ MADE = {
         runs_page.load(DOCS / "results/ann"),
         comparison_section.load(DOCS / "comparison"),
     ),
-    "log/runs.md": lambda: runs_page.page(runs_page.load(DOCS / "results"), "../images/learning_curves.png"),
+    "log/runs.md": lambda: runs_page.page(
+        runs_page.load(DOCS / "results"), runs_page.load(DOCS / "results/ann"), "../images/learning_curves.png"
+    ),
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
     "log/conversion.md": lambda: conversion_page.page(
@@ -130,7 +132,7 @@ def test_the_results_of_a_report(tmp_path):
     (folder / "ann" / "a.json").write_text(json.dumps(report()))
     results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
     summary = (tmp_path / "results.md").read_text()
-    assert "| LeNet | MNIST (half) | 98.77 | 98.77 |  | 20/40 | 2.0 | 4.0 | 70 min |" in summary
+    assert "| LeNet | MNIST (half) | 98.77 | 98.77 |  | 20/40 | 2.0 + 0.5 | 4.0 | 70 min |" in summary
     assert "Not run: LeNet on N-MNIST; VGG7 on SVHN; " in summary
     assert "best on CIFAR-10 is 90.95 % (ResNet11)" in summary
     page = (tmp_path / "log/runs.md").read_text()

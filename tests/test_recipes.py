@@ -106,14 +106,6 @@ def test_weight_decay_is_that_of_the_paper():
         np.testing.assert_allclose(b, a * (1 - 0.1 * 0.5), rtol=1e-5)
 
 
-@pytest.mark.parametrize("policy", [None, "mixed_float16"])
-def test_the_loss_is_scaled_in_float16(policy):
-    chosen = dataclasses.replace(recipe("lenet", "mnist"), policy=policy)
-    model = chosen.build((8, 8, 1), 3, 2, seed=0)
-    chosen.compile(model, steps_per_epoch=3)
-    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
-
-
 def test_smoothed_labels():
     """Cross entropy of logits with the target (1 - s) * one_hot + s / classes, in NumPy."""
     own = dataclasses.replace(recipe("lenet", "mnist"), loss="cross_entropy", label_smoothing=0.2)

@@ -25,10 +25,10 @@ one seed, tested after its last epoch. Commands, recipes, intervals and spikes: 
 #: Made by `benchmarks.microcontroller`.
 MICROCONTROLLER = Path(__file__).parents[1] / "microcontroller.json"
 #: What the table of results says below it.
-NOTES = """* **ANN**: the same network with ReLU, by the same recipe. **Paper**:
+NOTES = """* **ANN**: the same network with ReLU, by Muon too. **Paper**:
   [arXiv 1903.06379](https://arxiv.org/abs/1903.06379), where other publications confirm it, on the same data.
-* **T**: time steps in training/in the test. **AC**: accumulates of an image, in millions; **MAC**: what the ANN
-  multiplies and adds.
+* **T**: time steps in training/in the test. **AC**, **MAC**: accumulates, and products added, of an image, in
+  millions.
 * **Training**: with that of the ANN, where the spiking network begins with its weights.
 * The settings of the deep networks (thresholds, T, pooling) were chosen on test images of CIFAR-10.
 """
@@ -53,8 +53,8 @@ def page(reports: list[dict], anns: list[dict], comparisons: list[tuple[dict, st
     best: dict[tuple[str, str], dict] = {}  # the reports of a network and data set: the most accurate first
     for report in reports:
         best.setdefault(_pair(report["recipe"]), report)
-    header = ["network", "data", "ours, %", "ANN, %", "paper, %", "T", "AC", "MAC", "training"]
-    of_ann = {_pair(report["recipe"]): report["test"]["accuracy"] for report in anns}
+    header = ["network", "data", "ours, %", "ANN, %", "paper, %", "T", "AC + MAC", "ANN's MAC", "training"]
+    of_ann = {_pair(report["recipe"]): report["test"]["accuracy"] for report in reversed(anns)}  # the best last
     rows = [_row(pair, report, of_ann.get(pair)) for pair, report in best.items()]
     missing = [f"{TITLES[network]} on {TITLES[data]}" for network, data in REPORTED if (network, data) not in best]
     parts = [INTRO, table(header, rows, left=2), NOTES]
@@ -93,7 +93,7 @@ def _row(pair: tuple[str, str], report: dict, of_ann: float | None) -> list[str]
         f"{100 * of_ann:.2f}" if of_ann else "",
         f"{REPORTED[pair]:.2f}" if REPORTED.get(pair) and not note else "",
         f"{recipe['num_steps']}/{recipe['test_steps']}",
-        f"{counts['accumulates'] / 1e6:.1f}",
+        f"{counts['accumulates'] / 1e6:.1f} + {counts['macs'] / 1e6:.1f}",
         f"{counts['ann_macs'] / 1e6:.1f}",
         runs_page.duration(runs_page.training_seconds(report)),
     ]
@@ -133,14 +133,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--comparisons", type=Path, default=Path("docs/comparison"))
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     args = parser.parse_args(arguments)
-    reports, comparisons = runs_page.load(args.reports), comparison_section.load(args.comparisons)
+    reports, anns = runs_page.load(args.reports), runs_page.load(args.reports / "ann")
+    comparisons = comparison_section.load(args.comparisons)
     images, log = (args.output.parent / name for name in ("images", "log"))
     log.mkdir(parents=True, exist_ok=True)
     runs_page.draw(reports, images / "learning_curves.png")
     for report, _ in comparisons:
         comparison_section.draw(report, images / f"comparison-{comparison_section.name(report)}.png")
-    args.output.write_text(page(reports, runs_page.load(args.reports / "ann"), comparisons))
-    (log / "runs.md").write_text(runs_page.page(reports, "../images/learning_curves.png"))
+    args.output.write_text(page(reports, anns, comparisons))
+    (log / "runs.md").write_text(runs_page.page(reports, anns, "../images/learning_curves.png"))
     (log / "comparison.md").write_text(comparison_section.page(comparisons))
     print(args.output, log / "runs.md", log / "comparison.md")
 

@@ -42,7 +42,6 @@ docs.build.results_page` from the reports in `docs/results/`.
   the `model.keras` of the training before. With `KERAS_SPIKING_BP_KERNELS=1` ([Faster on a CPU](../howto/kernels.md)).
 * Times are wall-clock times on different processors, with other work beside most runs.
 * Operations and energies are counted as in the [comparison](comparison.md).
-* Networks with batch normalisation are tested with statistics recomputed from 1,024 training samples.
 """
 
 
@@ -63,16 +62,18 @@ def load(folder: Path) -> list[dict]:
     return sorted(reports, key=place)
 
 
-def page(reports: list[dict], picture: str) -> str:
+def page(reports: list[dict], anns: list[dict], picture: str) -> str:
     """The page as Markdown."""
     lines = [INTRO, f"![Training accuracy after each epoch]({picture})", ""]
     for report in reports:
-        lines += _run(report)
+        lines += _run(report, [ann for ann in anns if same_network(ann, report)])
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _title(recipe: dict) -> str:
-    return f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}, T = {recipe['num_steps']}, {rule(recipe)}"
+def _title(report: dict) -> str:
+    recipe, start = report["recipe"], ", from its ANN" if report.get("start") else ""
+    network = f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}"
+    return f"{network}, T = {recipe['num_steps']}, {rule(recipe)}{start}"
 
 
 def rule(recipe: dict) -> str:
@@ -94,17 +95,22 @@ def training_seconds(report: dict) -> float:
     return report["training_seconds"] + before
 
 
-def _run(report: dict) -> list[str]:
+def same_network(one: dict, other: dict) -> bool:
+    """Whether two reports are of the same network and data."""
+    return all(one["recipe"][key] == other["recipe"][key] for key in ("network", "dataset"))
+
+
+def _run(report: dict, anns: list[dict]) -> list[str]:
     recipe, machine, data, test = report["recipe"], report["machine"], report["data"], report["test"]
     cores = f"{machine['cores']} {machine.get('cpu', 'CPU')} cores"
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     spikes = test["spikes_per_neuron"]
     hidden = {"network", "dataset", *(("encoder", "scale") if recipe["dataset"] == "nmnist" else ())}
-    settings = [f"{k} {v}" for k, v in recipe.items() if k not in hidden and v not in (None, [], False)]
+    shown = {k: v for k, v in recipe.items() if k not in hidden and v is not False and v is not None and v != []}
     low, high = (100 * bound for bound in test["interval_95"])
     start = report.get("start")
     lines = [
-        f"## {_title(recipe)}",
+        f"## {_title(report)}",
         "",
         *([f"`{command_of(start)}`, then", ""] if start else []),
         f"`{command_of(report)}`",
@@ -114,7 +120,7 @@ def _run(report: dict) -> list[str]:
         f"* Accuracy: {100 * test['accuracy']:.2f} % ({low:.2f} to {high:.2f}) of {test['samples']:,} test samples, "
         f"{100 * float(report['curve'][-1]['accuracy']):.2f} % of the {data['training_samples']:,} training samples in "
         f"the last epoch{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
-        f"* Recipe: {', '.join(settings)}.",
+        f"* Recipe: {', '.join(f'{name} {value}' for name, value in shown.items())}.",
         f"* Time: {duration(training_seconds(report))}"
         f"{', ' + duration(start['training_seconds']) + ' of it for the ANN' if start else ''}, on {cores}; TensorFlow "
         f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}{commit}.",
@@ -122,15 +128,14 @@ def _run(report: dict) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
+    lines += [f"* ANN: {100 * ann['test']['accuracy']:.2f} %, `{command_of(ann)}`." for ann in anns]
     lines += _operations(test, events=recipe["dataset"] == "nmnist")
     lines += _packaged(report)
     return [*lines, ""]
 
 
 def _operations(test: dict, of: str = "", events: bool = False) -> list[str]:
-    """Mean firing rate and operations of `of`; nothing for a report made before they were counted."""
-    if "operations_per_sample" not in test:
-        return []
+    """Mean firing rate and operations of `of`."""
     counts = test["operations_per_sample"]
     spiking = {"accumulates": counts["accumulates"], "macs": counts["macs"]}
     ann = {"accumulates": counts["ann_accumulates"], "macs": counts["ann_macs"]}
@@ -182,10 +187,9 @@ def draw(reports: list[dict], path: Path) -> None:
             "markersize": 4,
         }
         style["linestyle"] = "-" if i < len(COLORS) else "--"
-        recipe = report["recipe"]
         epochs = [int(row["epoch"]) for row in report["curve"]]
         accuracy = [float(row["accuracy"]) for row in report["curve"]]
-        axes.plot(epochs, accuracy, **style, label=_title(recipe))
+        axes.plot(epochs, accuracy, **style, label=_title(report))
     axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
     axes.grid(axis="y")
     axes.legend(fontsize="small")

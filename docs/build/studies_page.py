@@ -49,8 +49,7 @@ current. Training accuracy is that of the last epoch; one seed each.
 
 With 4 steps rounding costs 7 points of training accuracy, with 8 almost none. The rest, 9 and 10 points, has two causes
 that this comparison does not separate: spikes have a time, and the gradient is that of sums. A surrogate as wide as the
-threshold gains 4 points of training accuracy. In ResNet20 by its whole recipe it leads mostly at the start: training
-accuracy 63.4 against 59.4 % after 4 epochs, 85.9 against 85.4 % after 20 ([log of runs](runs.md)).
+threshold gains 4 points of training accuracy.
 """
 GRADIENTS = """## `accumulated` and `bptt` compared, without a surrogate
 """

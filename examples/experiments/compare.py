@@ -3,8 +3,8 @@
 python -m examples.experiments.compare --network lenet --dataset mnist [...]
 python -m examples.experiments.compare --network vgg9 --dataset cifar10 [...]
 
-* ANN: the same network with ReLU, trained with the recipe of the direct network if its loss is cross-entropy, for as
-  many epochs; otherwise with Adam and cross-entropy;
+* ANN: the same network with ReLU, trained with the recipe of `recipes` if its loss is cross-entropy; otherwise with
+  Adam and cross-entropy;
 * converted: the ANN's weights, integrate-and-fire neurons, balanced thresholds, no training;
 * direct: trained with spike-based backpropagation: the packaged weights;
 * hybrid: converted for few time steps, then trained with spike-based backpropagation for an epoch.
@@ -65,10 +65,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def packaged(args: argparse.Namespace) -> tuple[keras.Model, Recipe]:
-    """The network with the packaged weights, and the recipe of such a network."""
+def packaged(args: argparse.Namespace) -> tuple[keras.Model, dict]:
+    """The network with the packaged weights, and the recipe of its training."""
     model = ksbp.models.load_pretrained(args.dataset, args.direct_steps, seed=args.seed)
-    return model, recipe(args.network, args.dataset)
+    return model, ksbp.models.model_card(args.dataset)["recipe"]
 
 
 def ann_recipe(chosen: Recipe) -> Recipe:
@@ -106,7 +106,8 @@ def main(arguments: list[str] | None = None) -> dict:
     images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
     sample = data.normalised(data.train[0][:500])
 
-    by_spikes, chosen = packaged(args)
+    by_spikes, of_direct = packaged(args)
+    chosen = recipe(args.network, args.dataset)
     of_ann = ann_recipe(chosen)
 
     def counterpart(recipe: Recipe) -> keras.Model:
@@ -141,7 +142,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "dataset": args.dataset,
         "samples": len(images),
         "seed": args.seed,
-        "direct_recipe": dataclasses.asdict(chosen),
+        "direct_recipe": of_direct,
         "ann_recipe": dataclasses.asdict(of_ann),
         "rows": table.rows,
         "target": table.target,

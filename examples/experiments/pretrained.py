@@ -116,7 +116,7 @@ def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The settings of this recipe's network that affect its spikes."""
-    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization", "surrogate")
+    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization", "surrogate", "signed")
     encoder = {"kind": recipe.encoder, "scale": recipe.scale}
     return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
 

@@ -45,7 +45,8 @@ class Recipe:
             with Muon, else along a cosine.
         optimizer: `"sgd"`, `"adam"` or `"muon"`.
         momentum: of SGD.
-        weight_decay: with value w, each step subtracts `learning_rate * w` times each weight.
+        weight_decay: with value w, each step subtracts `learning_rate * w` times each weight; of Muon, each kernel but
+            the last.
         loss: `"squared"` (the paper's: summed over classes and batch) or `"cross_entropy"` (mean over the batch; the
             outputs are logits).
         label_smoothing: share of each target spread evenly over all classes, in `"cross_entropy"`.
@@ -142,8 +143,6 @@ class Recipe:
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
         else:
             optimizer = keras.optimizers.SGD(rate, self.momentum, weight_decay=decay)
-        if self.policy == "mixed_float16":  # Keras scales the loss only where this is the policy of the whole model
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         loss = SumSquaredError()
         if self.loss == "cross_entropy":
             loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=self.label_smoothing)

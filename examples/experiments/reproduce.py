@@ -2,14 +2,14 @@
 
 python -m examples.experiments.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
-Output, in `checkpoints/NETWORK-DATASET-RECIPE-seedN` or `--output`: the checkpoint (from which the same command
+Output, in a folder of `checkpoints` or `--output`: the checkpoint (from which the same command
 resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--ann` trains the network with ReLU for neurons, which takes less time; `--start` of its `model.keras` goes on from its
 weights, best with a smaller learning rate.
 
-`--strategy mirrored` trains on all GPUs of the machine. On one device only, `callbacks.Health` monitors the training,
-and batch normalisation statistics are recomputed before the test, for the number of time steps of the test.
+`--strategy mirrored` trains on all GPUs of the machine; on one device `callbacks.Health` monitors the training of a
+spiking network. For another number of time steps in the test, statistics of batch normalisation are taken anew.
 `model.keras` is the tested network, not compiled.
 """
 
@@ -89,12 +89,6 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, newline="")
 
 
-def _of_start(path: Path) -> dict:
-    """What the report of a training that begins with the weights of another says about that one."""
-    report = json.loads(path.read_text())
-    return {key: report[key] for key in ("command", "ann", "start", "training_seconds", "test")}
-
-
 def take_statistics(model: keras.Model, batches: ksbp.datasets.Batches) -> None:
     """Recomputes batch normalisation statistics on 1,024 samples: the moving ones are those of the last few batches.
 
@@ -140,13 +134,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         kind = field.type.split(" |")[0]
         if kind == "bool":
             parser.add_argument(option, action=argparse.BooleanOptionalAction)
-        elif kind == "tuple[int, ...]":
-            parser.add_argument(option, type=int, nargs="*", help="epochs; without a number: none")
         else:
             note = "none: without" if field.type == "str | None" else None
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
     parser.add_argument("--ann", action="store_true", help="its ANN, with ReLU for neurons, by the same recipe")
-    parser.add_argument("--start", type=Path, help="model.keras of another training, for the first weights")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="model.keras of its ANN, for the first weights",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -156,18 +152,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--strategy", default="one", choices=["one", "mirrored"], help="which devices")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
+    if args.dataset == "nmnist" and args.ann:
+        parser.error("--ann takes images: the ANN of a network for events would see a single step")
     if args.dataset == "nmnist" and args.data_dir is None:
         parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
     if args.output is None:
-        kind = "ann" if args.ann else args.recipe or "spiking"
-        args.output = Path("checkpoints") / f"{args.network}-{args.dataset}-{kind}-seed{args.seed}"
+        names = [args.network, args.dataset, args.recipe, args.ann and "ann", f"seed{args.seed}"]
+        args.output = Path("checkpoints") / "-".join(filter(None, names))
     return args
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
-    changes |= {name: tuple(value) for name, value in changes.items() if isinstance(value, list)}
     changes |= {f.name: None for f in OVERRIDES if f.type == "str | None" and changes.get(f.name) == "none"}
     if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD
         changes.setdefault("momentum", 0.0)
@@ -187,6 +184,10 @@ def main(arguments: list[str] | None = None) -> dict:
     }
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), **options}, default=str))
     refuse_another(args.output / "recipe.json", own)
+    start = None
+    if args.start:
+        of_start = json.loads(args.start.with_name("report.json").read_text())
+        start = {key: of_start[key] for key in ("command", "training_seconds")}
     keras.utils.set_random_seed(args.seed)
     batches = data.batches(chosen.batch_size, chosen.augment, args.seed)
 
@@ -222,11 +223,9 @@ def main(arguments: list[str] | None = None) -> dict:
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
     tester = build(chosen.test_steps)
     tester.set_weights(model.get_weights())
-    moving = {}
-    if chosen.normalization is not None and args.strategy == "one" and not args.ann:
-        moving = {"accuracy_with_moving_statistics": test(tester, test_data.test_batches(200))["accuracy"]}
+    if chosen.normalization is not None and chosen.test_steps != chosen.num_steps and not args.ann:
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
-    tested = {**(test_ann if args.ann else test)(tester, test_data.test_batches(200)), **moving}
+    tested = (test_ann if args.ann else test)(tester, test_data.test_batches(200))
     with written_whole(args.output / "model.keras", overwrite=True) as part:
         tester.save(part)
     rows = curve.rows()
@@ -235,7 +234,7 @@ def main(arguments: list[str] | None = None) -> dict:
         "recipe": dataclasses.asdict(chosen),
         "seed": args.seed,
         "ann": args.ann,
-        "start": args.start and _of_start(args.start.with_name("report.json")),
+        "start": start,
         "data": {
             "name": chosen.dataset,
             "training_samples": batches.num_examples,

@@ -141,10 +141,9 @@ plt.show()
 # %% [markdown]
 # ## Longer trainings
 #
-# This training takes seconds. The paper's networks for CIFAR-10, `models.spiking_vgg9` and `spiking_resnet9`, need
-# hours: `python -m examples.experiments.reproduce --network vgg9 --dataset cifar10`. Its recipe uses batch
-# normalisation in the synapses (`normalization="batch"`), so that a deep network needs no calibration. See
-# [results](../../docs/results.md) for the accuracies, and [training](../../docs/training.md) for common problems and
-# remedies.
+# This training takes seconds, that of VGG9 on CIFAR-10 half an hour: `python -m examples.experiments.reproduce
+# --network vgg9 --dataset cifar10`. Its recipe uses batch normalisation in the synapses (`normalization="batch"`), so
+# that a deep network needs no calibration. See [results](../../docs/results.md) for the accuracies, and
+# [training](../../docs/training.md) for common problems and remedies.
 #
 # Next: [how sparse and how cheap](4_sparse_and_cheap.ipynb).

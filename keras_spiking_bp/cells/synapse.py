@@ -198,7 +198,8 @@ def by_the_batch(
         variables = [variable for part in parts[:first] for variable in part.variables]
         with training_flag_restored() as flag:
             again = functools.partial(called, functools.partial(_through, parts[:first], training=True), training=flag)
-        mean = derived_later(again, mean, _mean(outputs, blocks, num_steps), variables)
+        dtype = parts[first].compute_dtype if first < len(parts) else "float32"
+        mean = derived_later(again, mean, _mean(outputs, blocks, num_steps, dtype), variables)
     with statistics.taken(layer):
         mean = tf.cast(_through(parts[first:], mean, training=True), tf.float32)
     with statistics.in_place(layer):
@@ -207,11 +208,13 @@ def by_the_batch(
     return outputs, per_sample(num_steps, mean) * mean
 
 
-def _mean(values: list[tf.Tensor], blocks: list[Block], num_steps: tf.Tensor) -> tf.Tensor:
-    """The mean over the steps of a window of the values of each block, without a derivative."""
+def _mean(values: list[tf.Tensor], blocks: list[Block], num_steps: tf.Tensor, dtype: str) -> tf.Tensor:
+    """The mean over the steps of a window of the values of each block, for a layer that computes in `dtype`; without a
+    derivative.
+    """
     if blocks[0].repeated:
         return values[0]
-    if blocks[0].mask is None and all(block.is_one for block in blocks):
+    if values[0].dtype == dtype and blocks[0].mask is None and all(block.is_one for block in blocks):
         mean = mean_of_steps(values)
         if mean is not None:
             return mean

@@ -14,6 +14,7 @@ from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layers import unique_name, use_assigned
 
+_FUSED = keras.saving.serialize_keras_object(FusedBatchNormalization())
 #: Name of the layers before the encoder, as one, in the counterpart.
 _BEFORE = "before_encoder"
 
@@ -116,8 +117,8 @@ def _with_fused(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     if (config.get("module"), config.get("class_name")) == ("keras.layers", "BatchNormalization"):
-        fused = keras.saving.serialize_keras_object(FusedBatchNormalization())
-        config = {**config, **{key: fused[key] for key in ("module", "class_name", "registered_name")}}
+        names = ("module", "class_name", "registered_name")
+        config = {**config, **{name: _FUSED[name] for name in names}}
     return {key: _with_fused(value) for key, value in config.items()}
 
 

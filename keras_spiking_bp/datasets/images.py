@@ -50,8 +50,8 @@ class ImageSet:
     def batches(self, batch_size: int, augment: bool = False, seed: int = 0) -> Batches:
         """The training set in batches: images (B, H, W, C) float32, labels one-hot (B, classes) float32.
 
-        `augment` shifts each image by a random crop (padding 4; 2 for MNIST and Fashion-MNIST; padding is 0 to the
-        network, the mean) and randomly flips CIFAR-10 and Fashion-MNIST left to right.
+        `augment` shifts each image by up to 4 pixels (MNIST and Fashion-MNIST: 2), its border reflected, and randomly
+        flips CIFAR-10 and Fashion-MNIST left to right.
         """
         if augment:
             padding, flips = _AUGMENTATIONS[check_choice("name", self.name, tuple(_AUGMENTATIONS))]

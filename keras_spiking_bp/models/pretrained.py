@@ -43,7 +43,13 @@ def load_pretrained(name: str, num_steps: int | None = None, **settings: Any) ->
     card = model_card(name)
     trained = dict(card["settings"])
     encoder = trained.pop("encoder", None)
-    unlike = {"readout_beta": None, "synaptic_beta": None, "learn_beta": False, "learn_threshold": False}
+    unlike = {
+        "readout_beta": None,
+        "synaptic_beta": None,
+        "learn_beta": False,
+        "learn_threshold": False,
+        "signed": False,
+    }
     fixed = {**unlike, **trained}
     other = {key: settings[key] for key, value in fixed.items() if not np.array_equal(settings.get(key, value), value)}
     if other:

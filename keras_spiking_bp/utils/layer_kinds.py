@@ -55,6 +55,7 @@ def computes_otherwise(layer: keras.layers.Layer, kinds: tuple[type, ...]) -> st
         return None
     for name in _COMPUTES:
         method = getattr(type(layer), name, None)
-        if method is not getattr(kind, name, None) and not method.__module__.startswith(__package__.split(".")[0]):
+        ours = str(getattr(method, "__module__", "")).split(".")[0] == __package__.split(".")[0]
+        if method is not getattr(kind, name, None) and not ours:
             return f"its class has a `{name}` of its own, other than that of {kind.__name__}"
     return None
