@@ -65,7 +65,7 @@ def test_augmentation_is_a_shift_with_a_reflected_border_and_a_flip_where_allowe
     rows, columns, flipped = (set(values) for values in zip(*found, strict=True))
     assert rows == columns == set(shifts)
     assert flipped == ({0, 1} if flips else {0})
-    assert len(set(found)) > 0.6 * len(shifts) ** 2 * len(flipped)  # rows, columns and flips are drawn apart
+    assert len(set(found)) > 0.55 * len(shifts) ** 2 * len(flipped)  # rows, columns and flips are drawn apart
 
 
 def test_validation_is_a_part_of_the_training_set():
