@@ -96,7 +96,7 @@ def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
 
 @pytest.mark.slow
 def test_statistics_are_taken_anew_for_other_steps_in_the_test(few_images, tmp_path):
-    how = ["--normalization", "batch", "--encoder", "constant"]
+    how = ["--preset", "deep"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reproduce, "take_statistics", lambda *args: pytest.fail("the steps are the same"))
         run(tmp_path / "same", *how, "--test-steps", "5", epochs=1)
@@ -104,7 +104,7 @@ def test_statistics_are_taken_anew_for_other_steps_in_the_test(few_images, tmp_p
     model = keras.saving.load_model(tmp_path / "other/model.keras")
     convolution, norm = model.get_layer("time").cell.cells[0].synapse.layers
     images = np.concatenate([x for x, _ in made_up_images().batches(8, True, 0).epoch(0)])
-    currents = convolution(0.5 * images).numpy()  # at each step; the factor is that of the encoder
+    currents = convolution(images).numpy()  # at each step
     np.testing.assert_allclose(norm.moving_mean, currents.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, currents.var((0, 1, 2)), rtol=1e-3)
 
@@ -160,9 +160,9 @@ def test_a_network_begins_with_the_weights_of_its_ann(few_images, tmp_path):
 
 @pytest.mark.slow
 def test_a_validation_split_is_no_test_set(few_images, tmp_path):
-    options = ["--validation", "6", "--data-note", "made up", "--momentum", "0.5", "--encoder", "constant"]
+    options = ["--validation", "6", "--data-note", "made up", "--momentum", "0.5"]
     report = run(tmp_path, *options, epochs=1)
-    assert (report["recipe"]["momentum"], report["recipe"]["encoder"]) == (0.5, "constant")
+    assert report["recipe"]["momentum"] == 0.5
     tested_on = "6 samples of the training set"
     assert report["data"] == {"name": "mnist", "training_samples": 18, "tested_on": tested_on, "note": "made up"}
     assert report["test"]["samples"] == 6

@@ -108,7 +108,7 @@ def report(**changes):
         "command": "python -m examples.experiments.reproduce --network lenet --dataset mnist",
         "recipe": {
             "network": "lenet", "dataset": "mnist", "num_steps": 20, "test_steps": 40, "batch_size": 64,
-            "epochs": 3, "gradient": "accumulated", "policy": None, "drop_epochs": [],
+            "epochs": 3, "preset": "paper", "policy": None, "drop_epochs": [],
         },
         "seed": 7,
         "data": {"training_samples": 60000, "tested_on": "test set", "note": "half"},

@@ -21,7 +21,9 @@ from examples.experiments.recipes import DEEP, FAST, PAPER, recipe
 def test_the_papers(pair, rate, batch, epochs, drops, dropout, kappa):
     own = recipe(*pair, "paper")
     assert (own.learning_rate, own.batch_size, own.epochs, own.drop_epochs) == (rate, batch, epochs, drops)
-    assert (own.dropout, own.kappa, own.num_steps, own.test_steps) == (dropout, kappa, 100, 100)
+    assert (own.dropout, own.preset, own.num_steps, own.test_steps) == (dropout, "paper", 100, 100)
+    first = own.build((32, 32, 3), 10, 2, seed=0).trainable_variables[0].numpy()
+    assert first.std() == pytest.approx(np.sqrt(kappa / first[..., 0].size), rel=0.15)
     assert (own.momentum, own.weight_decay, own.gradient, own.firing_rate) == (0.0, 5e-4, "bptt", None)
 
 
@@ -54,25 +56,16 @@ def test_each_builds_its_network(recipes):
         assert time.gradient == own.gradient
         neurons = time.cell.neurons()
         assert {n.dropout for n in neurons if type(n) is ksbp.LIFCell} == {own.dropout}
-        assert {n.reset_mechanism for n in neurons if n.emits == "spikes"} == {own.reset_mechanism}
         assert {n.synapse.compute_dtype for n in neurons} == {"float32"}
         lif = [n for n in neurons if type(n) is ksbp.LIFCell]
-        assert {n.threshold for n in lif} == {own.threshold}
-        assert {n.initial_membrane for n in lif} == {own.initial_membrane}
-        assert {repr(n.surrogate) for n in lif} == {
-            repr(ksbp.surrogates.get(own.surrogate and ksbp.surrogates.get(own.surrogate).scaled(own.threshold)))
-        }
-        normalized = [
-            any(isinstance(layer, keras.layers.BatchNormalization) for layer in n.synapse._flatten_layers())
-            for n in lif
-        ]
-        assert set(normalized) == {own.normalization == "batch"}
-        assert any(type(n) is ksbp.PoolingCell for n in neurons) == (own.pooling == "neuron")
-        first = model.trainable_variables[0].numpy()
-        assert first.std() == pytest.approx(np.sqrt(own.kappa / first[..., 0].size), rel=0.15)
+        deep = own.preset == "deep"
+        assert {(n.threshold, n.initial_membrane) for n in lif} == {(2.0, 0.5) if deep else (1.0, 0.0)}
+        assert {n.signed for n in lif} == {own.signed}
+        assert any(type(n) is ksbp.PoolingCell for n in neurons) == (not deep)
         if dataset != "nmnist":
-            encoder = {"poisson": ksbp.PoissonEncoder, "constant": ksbp.ConstantEncoder}[own.encoder]
-            assert type(model.layers[1]) is encoder and model.layers[1].scale == own.scale
+            encoder = model.layers[1]
+            assert type(encoder) is (ksbp.ConstantEncoder if deep else ksbp.PoissonEncoder)
+            assert encoder.scale == own.scale
         loss = {"squared": ksbp.losses.SumSquaredError, "cross_entropy": keras.losses.CategoricalCrossentropy}[own.loss]
         assert type(model.loss) is loss
         assert model.optimizer.weight_decay == pytest.approx(own.weight_decay)
@@ -84,14 +77,6 @@ def test_each_builds_its_network(recipes):
             assert model.optimizer.momentum == own.momentum
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
-
-
-def test_a_surrogate_is_that_of_the_neurons():
-    model = dataclasses.replace(recipe("lenet", "mnist"), surrogate="atan").build((28, 28, 1), 10, num_steps=2, seed=0)
-    neurons = model.get_layer("time").cell.neurons()
-    assert [type(n.surrogate) for n in neurons[:-1]] == [ksbp.surrogates.ATan] * (len(neurons) - 1)
-    stem = recipe("resnet20", "cifar10").build((16, 16, 3), 10, num_steps=2, seed=0).get_layer("time").cell.neurons()[0]
-    assert repr(stem.surrogate) == "Triangle(width=2)"
 
 
 def test_weight_decay_is_that_of_the_paper():

@@ -73,16 +73,7 @@ def page(reports: list[dict], anns: list[dict], picture: str) -> str:
 def _title(report: dict) -> str:
     recipe, start = report["recipe"], ", from its ANN" if report.get("start") else ""
     network = f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}"
-    return f"{network}, T = {recipe['num_steps']}, {rule(recipe)}{start}"
-
-
-def rule(recipe: dict) -> str:
-    bounded = recipe.get("surrogate") == "bounded"
-    added = {
-        "batch normalisation": recipe.get("normalization"),
-        f"{recipe.get('surrogate')} surrogate": recipe.get("surrogate") and not bounded,
-    }
-    return ", ".join(["bounded" if bounded else recipe["gradient"], *(name for name, used in added.items() if used)])
+    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{start}"
 
 
 def duration(seconds: float) -> str:
@@ -105,7 +96,7 @@ def _run(report: dict, anns: list[dict]) -> list[str]:
     cores = f"{machine['cores']} {machine.get('cpu', 'CPU')} cores"
     commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     spikes = test["spikes_per_neuron"]
-    hidden = {"network", "dataset", *(("encoder", "scale") if recipe["dataset"] == "nmnist" else ())}
+    hidden = {"network", "dataset", *(("scale",) if recipe["dataset"] == "nmnist" else ())}
     shown = {k: v for k, v in recipe.items() if k not in hidden and v is not False and v is not None and v != []}
     low, high = (100 * bound for bound in test["interval_95"])
     start = report.get("start")

@@ -23,6 +23,7 @@ from examples import PROGRESS
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import test, write
 from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.models.parts import PRESETS
 from keras_spiking_bp.models.pretrained import encoder_from, unpack
 
 FOLDER = Path(ksbp.models.__file__).parent / "weights"
@@ -116,9 +117,10 @@ def package(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The settings of this recipe's network that affect its spikes."""
-    names = ("threshold", "reset_mechanism", "initial_membrane", "pooling", "normalization", "surrogate", "signed")
-    encoder = {"kind": recipe.encoder, "scale": recipe.scale}
-    return {"beta": 0.99, "pool_threshold": 0.75, **{n: getattr(recipe, n) for n in names}, "encoder": encoder}
+    chosen = {"signed": recipe.signed, **PRESETS[recipe.preset]}
+    del chosen["num_steps"]
+    encoder = {"kind": chosen.pop("encoder", "poisson"), "scale": recipe.scale}
+    return {"beta": 0.99, "pool_threshold": 0.75, "preset": recipe.preset, **chosen, "encoder": encoder}
 
 
 def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
@@ -129,7 +131,7 @@ def make(args: argparse.Namespace, report: dict) -> dict[str, dict]:
     data = ksbp.datasets.load_images(recipe.dataset, args.data_dir)
     if recipe.dataset == "cifar10":
         on_grid(network, data.mean, data.scale)
-        settings |= {"beta": 1.0, "initial_membrane": recipe.initial_membrane + OFFSET / recipe.threshold}
+        settings |= {"beta": 1.0, "initial_membrane": settings["initial_membrane"] + OFFSET / settings["threshold"]}
         data = dataclasses.replace(data, **CENTRED)
     arrays = packed(network)
     how = {key: value for key, value in settings.items() if key != "encoder"}

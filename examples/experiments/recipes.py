@@ -7,11 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_spiking_bp import models, optimizers
-from keras_spiking_bp.cells.lif import RESET_MECHANISMS
-from keras_spiking_bp.gradients import surrogates
+from keras_spiking_bp import PoissonEncoder, models, optimizers
 from keras_spiking_bp.losses import SumSquaredError
-from keras_spiking_bp.models.pretrained import encoder_from
+from keras_spiking_bp.models.parts import PRESETS
 from keras_spiking_bp.rnn.derivative import GRADIENTS
 from keras_spiking_bp.utils.validation import check_choice
 
@@ -23,8 +21,7 @@ _CHOICES = {
     "network": NETWORKS,
     "optimizer": ("sgd", "adam", "muon"),
     "loss": ("squared", "cross_entropy"),
-    "encoder": ("poisson", "constant"),
-    "reset_mechanism": RESET_MECHANISMS,
+    "preset": tuple(PRESETS),
     "gradient": GRADIENTS,
 }
 
@@ -50,16 +47,12 @@ class Recipe:
         loss: `"squared"` (the paper's: summed over classes and batch) or `"cross_entropy"` (mean over the batch; the
             outputs are logits).
         label_smoothing: share of each target spread evenly over all classes, in `"cross_entropy"`.
-        dropout: of the LIF neurons.
-        kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`.
-        threshold, reset_mechanism, initial_membrane, signed: of the neurons (`LIFCell`).
-        surrogate: the name of their surrogate, scaled to the threshold (`Surrogate.scaled`), or None; pooling
-            neurons have the same.
-        normalization, pooling: of the network (`models.spiking_vgg`).
+        preset: of the factory; not its `num_steps`.
+        signed, dropout: of the LIF neurons.
+        kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`; None for that of the factory.
         firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
             or None; `output_std` only with a `firing_rate`.
-        encoder: `"poisson"`, or `"constant"` for the image itself as a current at each step; events have none.
-        scale: factor on the image in the encoder.
+        scale: of the Poisson encoder of preset `"paper"`; events have none.
         augment: random crops, and flips where the data allows them.
         gradient: `"bptt"` (the authors' code) or `"accumulated"`.
         policy: dtype policy of the synapses, or None.
@@ -78,18 +71,12 @@ class Recipe:
     weight_decay: float = 5e-4
     loss: str = "squared"
     label_smoothing: float = 0.0
-    dropout: float = 0.0
-    kappa: float = 2.0
-    threshold: float = 1.0
-    reset_mechanism: str = "zero"
-    surrogate: str | None = None
-    initial_membrane: float = 0.0
-    normalization: str | None = None
-    pooling: str = "neuron"
+    preset: str = "paper"
     signed: bool = False
+    dropout: float = 0.0
+    kappa: float | None = None
     firing_rate: float | None = None
     output_std: float | None = None
-    encoder: str = "poisson"
     scale: float = 1.0
     augment: bool = False
     gradient: str = "accumulated"
@@ -108,29 +95,22 @@ class Recipe:
 
     def build(self, input_shape: tuple[int, ...], classes: int, num_steps: int, seed: int) -> keras.Model:
         """The untrained network for `num_steps` time steps; its input is spikes for events, else images."""
-        surrogate = surrogates.get(self.surrogate)
-        factory = getattr(models, f"spiking_{self.network}")
-        encoder = None
-        if self.dataset != "nmnist":
-            encoder = encoder_from({"kind": self.encoder, "scale": self.scale}, num_steps, seed)
-        return factory(
+        settings: dict[str, Any] = {} if self.kappa is None else {"kappa": self.kappa}
+        if self.dataset == "nmnist":
+            settings["encoder"] = None
+        elif self.preset == "paper":
+            settings["encoder"] = PoissonEncoder(num_steps, self.scale, seed=seed)
+        return getattr(models, f"spiking_{self.network}")(
             input_shape,
             classes,
-            preset="paper",
-            num_steps=num_steps,
+            num_steps,
+            preset=self.preset,
             dropout=self.dropout,
             gradient=self.gradient,
-            encoder=encoder,
-            kappa=self.kappa,
-            normalization=self.normalization,
-            pooling=self.pooling,
             dtype=self.policy,
             seed=seed,
-            threshold=self.threshold,
-            reset_mechanism=self.reset_mechanism,
-            surrogate=surrogate and surrogate.scaled(self.threshold),
-            initial_membrane=self.initial_membrane,
             signed=self.signed,
+            **settings,
         )
 
     def compile(self, model: keras.Model, steps_per_epoch: int) -> None:
@@ -164,8 +144,7 @@ class Recipe:
 _LENET = Recipe("lenet", "mnist", 100, 100, 64, 0.0085, 125, (75,), scale=0.5, gradient="bptt")
 _VGG9 = Recipe("vgg9", "cifar10", 100, 100, 16, 0.0033, 150, (70, 100, 125), dropout=0.2, augment=True, gradient="bptt")
 _RESNET11 = Recipe(
-    "resnet11", "cifar10", 100, 100, 16, 0.0025, 150, (70, 100, 125), dropout=0.25, kappa=1.0, augment=True,
-    gradient="bptt",
+    "resnet11", "cifar10", 100, 100, 16, 0.0025, 150, (70, 100, 125), dropout=0.25, augment=True, gradient="bptt",
 )  # fmt: skip
 
 #: The paper's (arXiv 1903.06379, the authors' code). It gives those of LeNet on MNIST, VGG9 and ResNet11 on CIFAR-10;
@@ -191,24 +170,21 @@ FAST = {
 }
 
 
-def _deep(network: str, dataset: str, epochs: int, **changes: Any) -> Recipe:
-    settings = {
-        "optimizer": "muon", "weight_decay": 0.25, "loss": "cross_entropy", "label_smoothing": 0.1, "threshold": 2.0,
-        "reset_mechanism": "subtract", "surrogate": "bounded", "initial_membrane": 0.5, "signed": True,
-        "normalization": "batch", "pooling": "average", "encoder": "constant", "augment": True, **changes,
-    }  # fmt: skip
-    return Recipe(network, dataset, 4, 4, 250, 0.02, epochs, **settings)
-
-
-#: Ours for few time steps: preset "deep" with signed neurons, by Muon.
+_DEEP: dict[str, Any] = {
+    "num_steps": 4, "test_steps": 4, "batch_size": 250, "learning_rate": 0.02, "optimizer": "muon",
+    "weight_decay": 0.25, "loss": "cross_entropy", "label_smoothing": 0.1, "preset": "deep", "signed": True,
+    "augment": True,
+}  # fmt: skip
+#: Ours for few time steps, with signed neurons, by Muon.
 DEEP = {
-    ("lenet", "mnist"): _deep("lenet", "mnist", 20),
-    ("lenet", "nmnist"): dataclasses.replace(_deep("lenet", "nmnist", 60), num_steps=10, test_steps=10, batch_size=50),
-    ("vgg7", "fashion_mnist"): _deep("vgg7", "fashion_mnist", 8),
-    ("vgg9", "cifar10"): _deep("vgg9", "cifar10", 8),
-    ("resnet9", "cifar10"): _deep("resnet9", "cifar10", 8, kappa=1.0),
-    ("resnet11", "cifar10"): _deep("resnet11", "cifar10", 8, kappa=1.0),
-    ("resnet20", "cifar10"): _deep("resnet20", "cifar10", 12, surrogate="triangle"),
+    ("lenet", "mnist"): Recipe("lenet", "mnist", epochs=20, **_DEEP),
+    ("lenet", "nmnist"): Recipe(
+        "lenet", "nmnist", epochs=60, **{**_DEEP, "num_steps": 10, "test_steps": 10, "batch_size": 50}
+    ),
+    ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", epochs=8, **_DEEP),
+    ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", epochs=8, **_DEEP),
+    ("resnet11", "cifar10"): Recipe("resnet11", "cifar10", epochs=8, **_DEEP),
+    ("resnet20", "cifar10"): Recipe("resnet20", "cifar10", epochs=12, **_DEEP),
 }
 
 RECIPES = {"fast": FAST, "deep": DEEP, "paper": PAPER}

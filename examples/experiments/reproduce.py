@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> dict:
     test_data = dataclasses.replace(data, num_steps=chosen.test_steps) if chosen.dataset == "nmnist" else data
     tester = build(chosen.test_steps)
     tester.set_weights(model.get_weights())
-    if chosen.normalization is not None and chosen.test_steps != chosen.num_steps and not args.ann:
+    if chosen.preset == "deep" and chosen.test_steps != chosen.num_steps and not args.ann:
         take_statistics(tester, test_data.batches(chosen.batch_size, chosen.augment, args.seed))
     tested = (test_ann if args.ann else test)(tester, test_data.test_batches(200))
     with written_whole(args.output / "model.keras", overwrite=True) as part:

@@ -8,7 +8,7 @@ import pytest
 
 import keras_spiking_bp as ksbp
 from examples.experiments.pretrained import GRID, on_grid, packed, quantised
-from examples.experiments.recipes import Recipe
+from examples.experiments.recipes import recipe
 from examples.experiments.report import test as measure
 from keras_spiking_bp.models import load_pretrained
 from keras_spiking_bp.models.pretrained import unpack
@@ -85,8 +85,7 @@ def test_on_a_grid_a_network_computes_the_same():
 
 def test_it_is_the_network_of_its_recipe():
     """What was trained and tested, with the weights of the package: every setting that affects a spike."""
-    recipe = Recipe.from_dict({**ksbp.models.model_card("mnist")["recipe"], "policy": None})
-    trained = recipe.build((28, 28, 1), 10, num_steps=8, seed=0)
+    trained = recipe("lenet", "mnist", "fast").build((28, 28, 1), 10, num_steps=8, seed=0)
     model = load_pretrained("mnist", num_steps=8, seed=0)
     trained.set_weights(model.get_weights())
     images = np.random.default_rng(0).uniform(0, 0.9, (2, 28, 28, 1)).astype("float32")
