@@ -34,8 +34,8 @@ NOTES = """* **ANN**: the same network with ReLU, by Muon too. **Paper**:
 """
 CLAIMS = """## What the paper claims
 
-Two networks, trained directly, beside the same network as an ANN and converted from it. Spikes, operations and energy
-are those at equal accuracy: {accuracies}. Steps, counts, hybrid training: [log](log/comparison.md).
+The packaged networks, trained directly, beside the same network as an ANN and converted from it. Spikes, operations
+and energy are those at equal accuracy: {accuracies}. Steps, counts, hybrid training: [log](log/comparison.md).
 """
 LIMITS = """## Limits
 
