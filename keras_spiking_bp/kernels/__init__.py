@@ -1,4 +1,4 @@
-"""The neuron update as one C++ operation: optional, compiled on this machine, switched on by `enable`.
+"""The neuron update, and a mean over steps, as one C++ operation each: optional, compiled on this machine.
 
 `python -m keras_spiking_bp.kernels` compiles it; `enable()`, or `KERAS_SPIKING_BP_KERNELS=1` in the environment,
 switches it on. Training on a CPU then makes fewer passes over memory, with bit-identical spikes and records; weights
