@@ -14,7 +14,12 @@ from keras_spiking_bp.cells.walk import flat
 from keras_spiking_bp.rnn.spiking_model import encoder_of, is_spiking, output_layer, spiking_layer
 from keras_spiking_bp.utils.layers import unique_name, use_assigned
 
-_FUSED = keras.saving.serialize_keras_object(FusedBatchNormalization())
+#: How a config names the class.
+_FUSED = {
+    "module": FusedBatchNormalization.__module__,
+    "class_name": FusedBatchNormalization.__name__,
+    "registered_name": keras.saving.get_registered_name(FusedBatchNormalization),
+}
 #: Name of the layers before the encoder, as one, in the counterpart.
 _BEFORE = "before_encoder"
 
@@ -117,8 +122,7 @@ def _with_fused(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     if (config.get("module"), config.get("class_name")) == ("keras.layers", "BatchNormalization"):
-        names = ("module", "class_name", "registered_name")
-        config = {**config, **{name: _FUSED[name] for name in names}}
+        config = {**config, **_FUSED}
     return {key: _with_fused(value) for key, value in config.items()}
 
 
