@@ -138,7 +138,6 @@ class EligibilityStep : public OpKernel {
   bool resets_to_zero_;
 };
 
-template <typename Value>
 class Mean : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -147,11 +146,13 @@ class Mean : public OpKernel {
     const Tensor& first = context->input(0);
     Tensor* mean;
     OP_REQUIRES_OK(context, context->allocate_output(0, first.shape(), &mean));
-    keras_spiking_bp::Mean<Stored<Value>> step;
-    step.mean = reinterpret_cast<Stored<Value>*>(mean->flat<Value>().data());
+    keras_spiking_bp::Mean step;
+    step.mean = reinterpret_cast<keras_spiking_bp::BFloat16*>(mean->flat<Eigen::bfloat16>().data());
     for (int i = 0; i < context->num_inputs(); ++i) {
-      OP_REQUIRES_OK(context, SameSize(first, {&context->input(i)}));
-      step.values.push_back(reinterpret_cast<const Stored<Value>*>(context->input(i).flat<Value>().data()));
+      const Tensor& value = context->input(i);
+      OP_REQUIRES_OK(context, SameSize(first, {&value}));
+      step.values.push_back(
+          reinterpret_cast<const keras_spiking_bp::BFloat16*>(value.flat<Eigen::bfloat16>().data()));
     }
     OnAllThreads(context, first.NumElements(), step);
   }
@@ -211,9 +212,8 @@ REGISTER_OP("KerasSpikingBpEligibilityStep")
     .SetShapeFn(ShapeOfFirst);
 
 REGISTER_OP("KerasSpikingBpMean")
-    .Input("values: steps * T")
-    .Output("mean: T")
-    .Attr("T: {float, bfloat16}")
+    .Input("values: steps * bfloat16")
+    .Output("mean: bfloat16")
     .Attr("steps: int >= 1")
     .SetShapeFn(ShapeOfFirst);
 
@@ -228,7 +228,4 @@ REGISTER_LIF_STEP(float, Eigen::bfloat16);
 REGISTER_LIF_STEP(Eigen::bfloat16, float);
 REGISTER_LIF_STEP(Eigen::bfloat16, Eigen::bfloat16);
 REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpEligibilityStep").Device(tensorflow::DEVICE_CPU), EligibilityStep);
-REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpMean").Device(tensorflow::DEVICE_CPU).TypeConstraint<float>("T"),
-                        Mean<float>);
-REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpMean").Device(tensorflow::DEVICE_CPU).TypeConstraint<Eigen::bfloat16>("T"),
-                        Mean<Eigen::bfloat16>);
+REGISTER_KERNEL_BUILDER(Name("KerasSpikingBpMean").Device(tensorflow::DEVICE_CPU), Mean);

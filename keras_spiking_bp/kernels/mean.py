@@ -6,9 +6,9 @@ from keras_spiking_bp.kernels.switch import usable
 
 
 def mean_of_steps(values: list[tf.Tensor]) -> tf.Tensor | None:
-    """The mean of tensors of one shape, computed in float32, in their dtype; it has no derivative.
+    """The mean of bfloat16 tensors of one shape, computed in float32; it has no derivative.
 
-    None if the kernels are off, or do not have this dtype.
+    None if they have another dtype, or the kernels are off.
     """
-    library = usable() if values[0].dtype in (tf.float32, tf.bfloat16) else None
+    library = usable() if values[0].dtype == tf.bfloat16 else None
     return None if library is None else library.keras_spiking_bp_mean(values=values)

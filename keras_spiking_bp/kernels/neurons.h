@@ -38,8 +38,6 @@ inline void Store(const float* spikes, BFloat16* to, int64_t size) {  // they ar
   for (int64_t i = 0; i < size; ++i) to[i] = static_cast<uint16_t>(bits[i] >> 16);
 }
 
-inline void Round(const float* values, float* to, int64_t size) { std::copy(values, values + size, to); }
-
 inline void Round(const float* values, BFloat16* to, int64_t size) {  // to the nearest, ties to even
   const FloatBits* bits = reinterpret_cast<const FloatBits*>(values);
 #pragma GCC ivdep
@@ -50,10 +48,9 @@ inline void Round(const float* values, BFloat16* to, int64_t size) {  // to the 
 }
 
 // The mean of arrays, computed in float.
-template <typename Value>
 struct Mean {
-  std::vector<const Value*> values;
-  Value* mean;
+  std::vector<const BFloat16*> values;
+  BFloat16* mean;
 
   void Run(int64_t begin, int64_t end) const {
     alignas(64) float sum[kBlock], next[kBlock];
