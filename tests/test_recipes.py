@@ -24,7 +24,7 @@ def test_the_papers(pair, rate, batch, epochs, drops, dropout, kappa):
     assert (own.dropout, own.preset, own.num_steps, own.test_steps) == (dropout, "paper", 100, 100)
     first = own.build((32, 32, 3), 10, 2, seed=0).trainable_variables[0].numpy()
     assert first.std() == pytest.approx(np.sqrt(kappa / first[..., 0].size), rel=0.15)
-    assert (own.momentum, own.weight_decay, own.gradient, own.firing_rate) == (0.0, 5e-4, "bptt", None)
+    assert (own.momentum, own.weight_decay, own.gradient) == (0.0, 5e-4, "bptt")
 
 
 def test_the_learning_rate_falls_by_5():

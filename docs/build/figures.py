@@ -2,9 +2,9 @@
 
 python -m docs.build.figures
 
-Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`);
-speed and memory in `docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json`
-(`python -m benchmarks.tuned_steps`); energy in `docs/comparison` (`python -m examples.experiments.compare`).
+Accuracies are in `docs/results` (`python -m examples.experiments.reproduce`); speed and memory in
+`docs/benchmarks.json` (`python -m benchmarks.run`) and `docs/tuned_steps.json` (`python -m benchmarks.tuned_steps`);
+energy in `docs/comparison` (`python -m examples.experiments.compare`).
 """
 
 from __future__ import annotations

@@ -137,11 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
     comparisons = comparison_section.load(args.comparisons)
     images, log = (args.output.parent / name for name in ("images", "log"))
     log.mkdir(parents=True, exist_ok=True)
-    runs_page.draw(reports, images / "learning_curves.png")
     for report, _ in comparisons:
         comparison_section.draw(report, images / f"comparison-{comparison_section.name(report)}.png")
     args.output.write_text(page(reports, anns, comparisons))
-    (log / "runs.md").write_text(runs_page.page(reports, anns, "../images/learning_curves.png"))
+    (log / "runs.md").write_text(runs_page.page(reports, anns))
     (log / "comparison.md").write_text(comparison_section.page(comparisons))
     print(args.output, log / "runs.md", log / "comparison.md")
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.plotting import plt
 from docs.build import comparison_section
 from docs.build.blocks import command_of
 from docs.build.titles import TITLES
 from keras_spiking_bp.analysis import Costs
-from keras_spiking_bp.analysis.style import COLORS, MARKERS
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
 
@@ -37,10 +35,9 @@ INTRO = """# Log of runs
 Each training behind [Results](../results.md), with its recipe and its command. Made by `python -m
 docs.build.results_page` from the reports in `docs/results/`.
 
-* One run and one seed each, tested after the last epoch. Interval: 95 % Wilson, for the number of test samples.
+* Interval: 95 % Wilson, for the number of test samples.
 * FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event data](../howto/events.md)); MODEL is
   the `model.keras` of the training before. With `KERAS_SPIKING_BP_KERNELS=1` ([Faster on a CPU](../howto/kernels.md)).
-* Times are wall-clock times on different processors, with other work beside most runs.
 * Operations and energies are counted as in the [comparison](comparison.md).
 """
 
@@ -62,18 +59,19 @@ def load(folder: Path) -> list[dict]:
     return sorted(reports, key=place)
 
 
-def page(reports: list[dict], anns: list[dict], picture: str) -> str:
+def page(reports: list[dict], anns: list[dict]) -> str:
     """The page as Markdown."""
-    lines = [INTRO, f"![Training accuracy after each epoch]({picture})", ""]
+    lines = [INTRO]
     for report in reports:
         lines += _run(report, [ann for ann in anns if same_network(ann, report)])
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _title(report: dict) -> str:
-    recipe, start = report["recipe"], ", from its ANN" if report.get("start") else ""
+    recipe = report["recipe"]
     network = f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}"
-    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{start}"
+    signed, start = ", signed" if recipe["signed"] else "", ", from its ANN" if report.get("start") else ""
+    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{signed}{start}"
 
 
 def duration(seconds: float) -> str:
@@ -166,24 +164,3 @@ def _packaged(report: dict) -> list[str]:
         f"computed in float32 (`python -m examples.pretrained --dataset {recipe['dataset']}`): {reached}.",
         *operations,
     ]
-
-
-def draw(reports: list[dict], path: Path) -> None:
-    """Training accuracy after each epoch, by run."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for i, report in enumerate(reports):
-        style = {
-            "color": COLORS[i % len(COLORS)],
-            "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
-            "markersize": 4,
-        }
-        style["linestyle"] = "-" if i < len(COLORS) else "--"
-        epochs = [int(row["epoch"]) for row in report["curve"]]
-        accuracy = [float(row["accuracy"]) for row in report["curve"]]
-        axes.plot(epochs, accuracy, **style, label=_title(report))
-    axes.set(xlabel="epoch", ylabel="training accuracy (mean over the epoch)", ylim=(None, 1.0))
-    axes.grid(axis="y")
-    axes.legend(fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    plt.close(figure)

@@ -57,11 +57,6 @@ PORTS = """## Ports of snnTorch and SpikingJelly
 
 Examples of the other libraries, the original and its port.
 """
-CIFAR10 = """## CIFAR-10 within the hour
-
-`python -m examples.experiments.cifar10`: 21 epochs as an ANN by `optimizers.Muon`, then 10 as a spiking network with
-its weights; signed neurons, T = 4, one seed.
-"""
 SPEECH = """## Spoken digits
 
 `python -m examples.experiments.speech --table FILE --data-dir FOLDER`: accuracy on the 250 test recordings, a figure
@@ -98,16 +93,6 @@ def _mean(row: dict[str, Any], *keys: str) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def cifar10(report: dict[str, Any]) -> str:
-    """The accuracy of the training within the hour, and what an image costs."""
-    tested = report["test"]
-    accumulates = tested["operations_per_sample"]["accumulates"] / 1e6
-    return (
-        f"After {report['minutes']:.0f} minutes {100 * tested['accuracy']:.2f} % of {tested['samples']:,} test images. "
-        f"An image takes {accumulates:.1f} million accumulates.\n\n{made_with([report['machine']])}."
-    )
-
-
 def speech(rows: list[dict[str, Any]]) -> str:
     """Each network: its test accuracies, and those for each speaker whom it did not hear."""
     networks = dict.fromkeys(row["network"] for row in rows)
@@ -136,7 +121,6 @@ def page() -> str:
         HALF_WIDTH: short_trainings("half_width"),
         DEEP_RESIDUAL: short_trainings("deep_residual"),
         ROUNDING: short_trainings("rounding"),
-        CIFAR10: cifar10(report("training/cifar10")),
         SPEECH: speech(report("training/speech")),
         GRADIENTS: compare_gradients.section(report("gradients")),
         PORTS: ports_page.section(report("ports")),

@@ -50,8 +50,6 @@ class Recipe:
         preset: of the factory; not its `num_steps`.
         signed, dropout: of the LIF neurons.
         kappa: initial weights have standard deviation `sqrt(kappa / fan_in)`; None for that of the factory.
-        firing_rate, output_std: targets to which each layer, and the output, is scaled before training (`calibrate`),
-            or None; `output_std` only with a `firing_rate`.
         scale: of the Poisson encoder of preset `"paper"`; events have none.
         augment: random crops, and flips where the data allows them.
         gradient: `"bptt"` (the authors' code) or `"accumulated"`.
@@ -75,8 +73,6 @@ class Recipe:
     signed: bool = False
     dropout: float = 0.0
     kappa: float | None = None
-    firing_rate: float | None = None
-    output_std: float | None = None
     scale: float = 1.0
     augment: bool = False
     gradient: str = "accumulated"
@@ -163,9 +159,6 @@ PAPER = {
 FAST = {
     ("lenet", "mnist"): Recipe(
         "lenet", "mnist", 25, 100, 64, 0.002, 12, momentum=0.9, weight_decay=5e-3, scale=0.5, augment=True
-    ),
-    ("lenet", "nmnist"): Recipe(
-        "lenet", "nmnist", 30, 30, 16, 0.002, 30, momentum=0.9, weight_decay=5e-3, firing_rate=0.1, augment=True
     ),
 }
 

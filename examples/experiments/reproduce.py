@@ -2,8 +2,8 @@
 
 python -m examples.experiments.reproduce --network lenet --dataset mnist [--recipe fast] [--epochs 12] [...]
 
-Output, in a folder of `checkpoints` or `--output`: the checkpoint (from which the same command
-resumes), `recipe.json`, `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
+Output, in a folder of `checkpoints` or `--output`: the checkpoint (from which the same command resumes), `recipe.json`,
+`curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--ann` trains the network with ReLU for neurons, which takes less time; `--start` of its `model.keras` goes on from its
 weights, best with a smaller learning rate.
@@ -109,16 +109,12 @@ def load(args: argparse.Namespace, chosen: Recipe):
 
 
 def refuse_another(path: Path, own: dict) -> None:
-    """Refuses to continue with another recipe than the one recorded in this folder.
-
-    More epochs may prolong a training whose learning rate does not depend on their number (`drop_epochs`).
-    """
+    """Refuses to continue with another recipe than the one recorded in this folder."""
     if not path.exists():
         return
     there = json.loads(path.read_text())
     differs = [f"{name} {there.get(name)} -> {value}" for name, value in own.items() if there.get(name) != value]
-    prolonged = own["drop_epochs"] and there["epochs"] < own["epochs"] and there == {**own, "epochs": there["epochs"]}
-    if differs and not prolonged:
+    if differs:
         raise SystemExit(
             f"{path.parent} holds a training with another recipe: {', '.join(differs)}. Give another --output"
         )
@@ -138,11 +134,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             note = "none: without" if field.type == "str | None" else None
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
     parser.add_argument("--ann", action="store_true", help="its ANN, with ReLU for neurons, by the same recipe")
-    parser.add_argument(
-        "--start",
-        type=Path,
-        help="model.keras of its ANN, for the first weights",
-    )
+    parser.add_argument("--start", type=Path, help="model.keras of its ANN, for the first weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -152,8 +144,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--strategy", default="one", choices=["one", "mirrored"], help="which devices")
     parser.add_argument("--verbose", type=int, default=PROGRESS)
     args = parser.parse_args(arguments)
-    if args.dataset == "nmnist" and args.ann:
-        parser.error("--ann takes images: the ANN of a network for events would see a single step")
     if args.dataset == "nmnist" and args.data_dir is None:
         parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
     if args.output is None:
@@ -166,8 +156,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe named on the command line, with its overrides."""
     changes = {f.name: getattr(args, f.name) for f in OVERRIDES if getattr(args, f.name) is not None}
     changes |= {f.name: None for f in OVERRIDES if f.type == "str | None" and changes.get(f.name) == "none"}
-    if args.optimizer == "adam":  # the momentum of a recipe belongs to its SGD
-        changes.setdefault("momentum", 0.0)
     return dataclasses.replace(recipe(args.network, args.dataset, args.recipe), **changes)
 
 
@@ -176,13 +164,9 @@ def main(arguments: list[str] | None = None) -> dict:
     chosen = recipe_of(args)
     strategy = tf.distribute.MirroredStrategy() if args.strategy == "mirrored" else tf.distribute.get_strategy()
     data = load(args, chosen)
-    options = {
-        "seed": args.seed,
-        "validation": args.validation,
-        "ann": args.ann,
-        "start": args.start and str(args.start),
-    }
-    own = json.loads(json.dumps({**dataclasses.asdict(chosen), **options}, default=str))
+    path = args.start and str(args.start)
+    options = {"seed": args.seed, "validation": args.validation, "ann": args.ann, "start": path}
+    own = json.loads(json.dumps({**dataclasses.asdict(chosen), **options}))
     refuse_another(args.output / "recipe.json", own)
     start = None
     if args.start:
@@ -200,8 +184,6 @@ def main(arguments: list[str] | None = None) -> dict:
         if args.start:
             ksbp.copy_weights(keras.saving.load_model(args.start, compile=False), model)
         sample = next(iter(batches.epoch(0)))[0][:16]
-        if chosen.firing_rate is not None:
-            ksbp.calibrate(model, sample, chosen.firing_rate, chosen.output_std, verbose=int(args.verbose > 0))
         chosen.compile(model, batches.steps_per_epoch)
     args.output.mkdir(parents=True, exist_ok=True)
     write(args.output / "recipe.json", own)  # not before: it may be one that cannot be trained with
