@@ -25,11 +25,6 @@ def ratio(value: float | None, reference: float | None) -> str:
     return "" if value is None or reference is None else f"{value / reference:.2f}"
 
 
-def times(value: float | None) -> str:
-    """`1.23 x`, empty if it is missing."""
-    return "" if value is None else f"{value:.2f} x"
-
-
 def spread(times: list[float]) -> str:
     """The median, and the smallest and largest in brackets."""
     return f"{seconds(median(times))} ({seconds(min(times))} to {seconds(max(times))})"

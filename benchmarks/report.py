@@ -13,9 +13,8 @@ from typing import Any
 
 from benchmarks import plots, sections, summary
 from benchmarks.case import MOST, SETTLED
-from benchmarks.markdown import cell, ratio, seconds, spread, table, times
+from benchmarks.markdown import cell, ratio, seconds, spread, table
 from benchmarks.networks import NETWORKS
-from benchmarks.promises import promises
 from benchmarks.registry import CASES, INFER, INFER_SPIKES, MAIN, PEER, SWEEP, TRAIN
 from benchmarks.results import Results
 
@@ -169,19 +168,6 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
     settings = data["settings"]
     intro = INTRO.format(**settings, page=page, settled=SETTLED - 1, most=MOST, unsettled=unsettled_text(results))
     parts = [intro, machine_text(data["machine"], results.others(), data.get("remark", ""))]
-    parts.append("## Promises\n")
-    rows = [
-        [p.text, p.measured_text, p.limit_text, p.verdict, times(p.tuned), times(p.synapses)] for p in promises(results)
-    ]
-    header = ["promise", "measured", "promised", "", "against the fastest tuned peer", "bare synapses alone"]
-    parts.append(table(header, rows))
-    parts.append(
-        "In brackets the smallest and the largest ratio of a round, where there are several; each must hold. "
-        '"Bare synapses alone" is the speed-up that T x bare synapses would have, forward only, without neurons or '
-        "a backward pass, as the loop of this benchmark runs them: a reference, not a bound. Tuned peers that are "
-        "missing here were measured on another processor, if at all: see "
-        "[With the others tuned](#with-the-others-tuned).\n"
-    )
     for network, steps, batch in settings["main"]:
         parts.append(f"## {NETWORKS[network].title}, T = {steps}, batch {batch}\n")
         parts.append("### Training step\n")

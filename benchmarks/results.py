@@ -39,14 +39,6 @@ class Results:
         """Record of (section, case, network, steps, batch, mode). What is in the main tables is not measured again."""
         return self.records.get(key) or self.records.get(("main", *key[1:]))
 
-    def of_round(self, number: int) -> Results:
-        """The runs of one round, from 0, alone; what was measured in other rounds only is not there."""
-        alone = Results({"settings": self.settings, "results": []})
-        for key, record in self.records.items():
-            if number < len(record["runs"]):
-                alone.records[key] = {**record, "runs": [record["runs"][number]]}
-        return alone
-
     def status(self, record: Record) -> str:
         """`ok`, or what the tables show instead of a figure."""
         statuses = [run["status"] for run in record["runs"]]
