@@ -21,7 +21,7 @@ Best = tuple[float | None, str]
 INTRO = """# Benchmarks
 
 Is a training step faster here than in snnTorch, SpikingJelly, Norse or the authors' rule in plain PyTorch? How much
-memory does it take? How soon does a network reach an accuracy? Measured on {cores} CPU cores; no GPU was measured.
+memory does it take? How soon does a network reach an accuracy? Measured on {cores} CPU cores.
 
 ## Set-up
 
@@ -38,7 +38,7 @@ memory does it take? How soon does a network reach an accuracy? Measured on {cor
 """
 LIMITS = """## Limits
 
-* Two CPU cores. On a GPU the order may be another one: SpikingJelly has kernels for it.
+* No GPU was measured. There the order may be another one: SpikingJelly has kernels for it.
 * The gradients differ: one pass on sums is not the gradient through time ([which to choose](gradient-choice.md)).
 * Time to an accuracy: one run a library, with our learning rates and schedule, measured four times an epoch.
 """
