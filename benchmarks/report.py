@@ -75,21 +75,6 @@ def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
     return table(["spikes given", "seconds", "x bare spiking loop"], rows)
 
 
-def shares_table(results: Results, network: str, steps: int, batch: int) -> str:
-    """Where the time of our training step goes: each column includes the previous one."""
-
-    def time(name: str, mode: str) -> float | None:
-        return results.time("main", name, network, steps, batch, mode)
-
-    rows = []
-    for suffix, precision in (("", "fp32"), ("_bf16", "bf16")):
-        bare, forward = time("bare_synapses" + suffix, INFER_SPIKES), time("ours" + suffix, INFER_SPIKES)
-        step, kernels = time("ours" + suffix, TRAIN), time("ours_kernels" + suffix, TRAIN)
-        if None not in (bare, forward, step):
-            rows.append([precision, *map(seconds, (bare, forward, step)), "" if kernels is None else seconds(kernels)])
-    return table(["", "synapses, forward", "with neurons", "the whole step", "with the C++ kernels"], rows)
-
-
 def memory_table(results: Results, network: str, steps: int, batch: int) -> str:
     """Peak memory of training and inference."""
     rows = []
@@ -180,10 +165,6 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
         parts.append("### Training step\n")
         parts.append(time_table(results, network, steps, batch, TRAIN))
         parts.append(command(network, steps, batch, TRAIN))
-        parts.append(
-            "Where the time of our step goes, each column with what is in the one before:\n"
-        )
-        parts.append(shares_table(results, network, steps, batch))
         parts.append("### Inference\n")
         parts.append(time_table(results, network, steps, batch, INFER))
         parts.append(spikes_table(results, network, steps, batch))
