@@ -24,32 +24,19 @@ PICTURES = {
 }
 INTRO = """# Log of the benchmarks
 
-All tables behind [Benchmarks](../{page}). Measured by `python -m benchmarks.run --rounds {rounds} --output PAGE`, or by
-the command that a section names, there on the processor named in it; written by `python -m benchmarks.report`. Each
-case ran in its own process, until its last {repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or
-{most} runs were spent: the last are timed, those before are its warm-up. All cases ran in {rounds} rounds, except in
-one: inference with its encoder, and the sizes that occur only in the tables against time steps.
-Tables give the median, with the smallest and largest run in brackets. {unsettled}
+All tables behind [Benchmarks](../{page}), which has the set-up. Measured by `python -m benchmarks.run --rounds {rounds}
+--output PAGE`, or by the command that a section names, on the processor named there. Each case ran until its last
+{repeats} runs differed by less than {settled:.0%}, or until {budget:g} s or {most} runs were spent: the last are timed.
+All ran in {rounds} rounds, except in one: inference with its encoder, and the sizes that occur only against time steps.
+Tables give the median, with the smallest and largest run in brackets. Empty fields: not measured. {unsettled}
 
-* **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of
-  squared errors between V[T] / T and the one-hot label. `accumulated` and `bounded` of ours compute one backward pass
-  on totals, as the equations of the paper (arXiv 1903.06379) do; the others, `ours, bptt` and plain Keras go
-  back through all time steps.
-* **Inference**: Poisson encoding and forward pass.
-* **Peak memory**: the largest resident memory of the whole process, libraries included. "After
-  imports" is what the libraries use before anything is built. "Out of memory": more than {memory_limit:g} GB, the
-  limit of this benchmark; the peers use no checkpointing or other means to save memory.
-* **Authors' rule**: the step-by-step rule of the code of the paper's authors, in plain PyTorch
-  (`benchmarks/peers/authors_rule.py`).
-* **Peers**, the other libraries, are used as their own documentation recommends, in float32, except where a table
-  names another precision. "Tuned" peers go beyond it: channels-last tensors for all, a fused optimizer with batch
-  normalisation, and `torch.compile` of one time step for snnTorch and Norse.
-* All implement the same networks with the same weights, thresholds and resets, except with batch
-  normalisation and in the time to an accuracy, where each has neurons of its own; batch and time steps
-  are those of the table. Empty fields: not measured.
-* The limits receive precomputed input spikes of all steps. "T x bare synapses" is the layers alone,
-  without neurons, forward only; "bare spiking loop" adds the neuron operations: add, compare, reset
-  and leak.
+* **Training step**: Poisson encoding, forward pass, backward pass, plain SGD update; loss: sum of squared errors
+  between V[T] / T and the one-hot label. **Inference**: Poisson encoding and forward pass.
+* **Peak memory**: the largest resident memory of the process. "After imports" is that of the libraries. "Out of
+  memory": more than {memory_limit:g} GB; no library uses checkpointing.
+* **Authors' rule**: that of the code of the paper's authors, in plain PyTorch (`benchmarks/peers/authors_rule.py`).
+* **T x bare synapses**: the layers alone, forward only, on given spikes of all steps. **Bare spiking loop**: with the
+  neurons' operations.
 """
 
 
@@ -84,21 +71,6 @@ def spikes_table(results: Results, network: str, steps: int, batch: int) -> str:
             bare = results.time("main", limit, network, steps, batch, INFER_SPIKES)
             rows.append([case.title, seconds(value), ratio(value, bare)])
     return table(["spikes given", "seconds", "x bare spiking loop"], rows)
-
-
-def shares_table(results: Results, network: str, steps: int, batch: int) -> str:
-    """Where the time of our training step goes: each column includes the previous one."""
-
-    def time(name: str, mode: str) -> float | None:
-        return results.time("main", name, network, steps, batch, mode)
-
-    rows = []
-    for suffix, precision in (("", "fp32"), ("_bf16", "bf16")):
-        bare, forward = time("bare_synapses" + suffix, INFER_SPIKES), time("ours" + suffix, INFER_SPIKES)
-        step, kernels = time("ours" + suffix, TRAIN), time("ours_kernels" + suffix, TRAIN)
-        if None not in (bare, forward, step):
-            rows.append([precision, *map(seconds, (bare, forward, step)), "" if kernels is None else seconds(kernels)])
-    return table(["", "synapses, forward", "with neurons", "the whole step", "with the C++ kernels"], rows)
 
 
 def memory_table(results: Results, network: str, steps: int, batch: int) -> str:
@@ -173,11 +145,6 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
         parts.append("### Training step\n")
         parts.append(time_table(results, network, steps, batch, TRAIN))
         parts.append(command(network, steps, batch, TRAIN))
-        parts.append(
-            "Where the time of our step goes: synapses, then neurons, on given spikes; then the encoder, the "
-            "recording for the derivative, the backward pass and the update.\n"
-        )
-        parts.append(shares_table(results, network, steps, batch))
         parts.append("### Inference\n")
         parts.append(time_table(results, network, steps, batch, INFER))
         parts.append(spikes_table(results, network, steps, batch))
@@ -186,10 +153,9 @@ def page_text(data: dict[str, Any], page: str, folder: Path) -> str:
         parts.append(memory_table(results, network, steps, batch))
     for network, batch in settings["sweep"]:
         parts.append(f"## Against T: {NETWORKS[network].title}, batch {batch}\n")
-        parts.append("Training step, and peak memory of the same process.\n")
         parts.append(sweep_table(results, network, batch, "seconds"))
         parts.append(sweep_table(results, network, batch, "GB"))
-        parts.append("All: `python -m benchmarks.run --section sweep --output PAGE`\n")
+    parts.append("Both: `python -m benchmarks.run --section sweep --output PAGE`\n")
     parts += sections.of(results, data, folder)
     return "\n".join(parts)
 

@@ -74,13 +74,12 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
     return [
         "## Time to accuracy\n",
         "VGG9 with batch normalisation on CIFAR-10: seconds of training to this accuracy on 5,000 held-out images, "
-        "and their ratio to ours. One training run each, measured four times per epoch, so that a time is uncertain by "
-        f"a quarter of an epoch; scheduled for {report['settings']['epochs']} epochs, {stopped}; the libraries took "
-        f"turns, each up to its next measurement.{remark} Compiling counts once; making the batches does not count. "
-        "The same images in the same order, batch size 64, AdamW, and distribution of initial weights. Average "
-        "pooling and thresholds are ours, learning rate and weight decay the same for all; each library has "
-        f"neurons of its own ({neurons}). Ours computes one backward pass on totals, the others go back through "
-        "all time steps. In bf16, the neurons of SpikingJelly compute in bf16 too, those of the others in float32. "
+        "and their ratio to ours. One training run each, measured four times per epoch; scheduled for "
+        f"{report['settings']['epochs']} epochs, {stopped}; the libraries took turns, each up to its next "
+        f"measurement.{remark} Compiling counts once; making the batches does not count. The same for all: images and "
+        "their order, batch size 64, AdamW, learning rate, weight decay, distribution of initial weights, average "
+        f"pooling. Neurons are those of each library ({neurons}). In bf16, the neurons of SpikingJelly compute in bf16 "
+        "too, those of the others in float32. "
         f"{_where(report['machine'])}; other processes took at most "
         f"{max((case['others'] for case in report['cases']), default=0.0):.1%} of them. "
         "The peak memory is that of training, with the 50,000 images in float32 (0.6 GB).\n",
@@ -106,9 +105,8 @@ def tuned_steps(report: dict[str, Any]) -> list[str]:
     unsettled = f" Not settled: {'; '.join(names)}." if names else ""
     return [
         "### With the others tuned\n",
-        "Above, the libraries are used as their documentation does. PyTorch offers more: channels-last tensors, a "
-        "fused optimizer and, for snnTorch, `torch.compile` of one time step. Seconds of a training step without and "
-        f"with these, measured separately. {_where(report['machine'])}; other processes took at most "
+        "Above, the libraries are used as their documentation does. Seconds of a training step so, and tuned, measured "
+        f"separately. {_where(report['machine'])}; other processes took at most "
         f"{max(case['others'] for case in report['cases']):.1%} of them.{unsettled}\n",
         table(["seconds per step", "as documented", "x ours", "tuned", "x ours"], rows),
         f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))} --output FILE`\n",
@@ -146,12 +144,12 @@ def of(results: Results, data: dict[str, Any], folder: Path) -> list[str]:
     if NORMALIZED in measured:
         for network, steps, batch in settings["normalized"]:
             parts.append(f"## {NETWORKS[network].title} with batch normalisation, T = {steps}, batch {batch}\n")
-            parts.append(
-                "Training step with AdamW and cross-entropy, the image as input of each step, average pooling; each "
-                "library with neurons of its own (`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`).\n"
-            )
             parts.append(normalized_table(results, network, steps, batch))
-        parts.append("All: `python -m benchmarks.run --section normalized --output PAGE`\n")
+        parts.append(
+            "Training step with AdamW and cross-entropy, the image as input of each step, average pooling "
+            "(`benchmarks/peers/vgg9.py`, `benchmarks/ours_vgg9.py`): `python -m benchmarks.run --section normalized "
+            "--output PAGE`\n"
+        )
     for file, section in (("time_to_accuracy.json", time_to_accuracy), ("tuned_steps.json", tuned_steps)):
         if (folder / file).exists():
             parts += section(json.loads((folder / file).read_text()))

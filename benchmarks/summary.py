@@ -12,7 +12,6 @@ from benchmarks.markdown import ratio, seconds, table
 from benchmarks.networks import NETWORKS
 from benchmarks.registry import CASES, NORMALIZED, PEER, TRAIN, TUNED, Case
 from benchmarks.results import Results
-from benchmarks.sections import command
 from benchmarks.time_to_accuracy import BATCH, reached
 
 #: Seconds or bytes, and of which library.
@@ -21,7 +20,7 @@ Best = tuple[float | None, str]
 INTRO = """# Benchmarks
 
 Is a training step faster here than in snnTorch, SpikingJelly, Norse or the authors' rule in plain PyTorch? How much
-memory does it take? How soon does a network reach an accuracy? Measured on {cores} CPU cores; no GPU was measured.
+memory does it take? How soon does a network reach an accuracy? Measured on {cores} CPU cores.
 
 ## Set-up
 
@@ -38,7 +37,7 @@ memory does it take? How soon does a network reach an accuracy? Measured on {cor
 """
 LIMITS = """## Limits
 
-* Two CPU cores. On a GPU the order may be another one: SpikingJelly has kernels for it.
+* No GPU was measured. There the order may be another one: SpikingJelly has kernels for it.
 * The gradients differ: one pass on sums is not the gradient through time ([which to choose](gradient-choice.md)).
 * Time to an accuracy: one run a library, with our learning rates and schedule, measured four times an epoch.
 """
@@ -174,7 +173,7 @@ def _to_accuracy(report: dict[str, Any], tuned: dict[str, Any]) -> list[str]:
         f"VGG9 with batch normalisation, `bounded`: seconds of training to {100 * target:.0f} % on 5,000 held-out "
         "CIFAR-10 images. Tuned is an estimate: the measured time, times the share of a step that tuning leaves.\n",
         table(["seconds", "ours", "fastest tuned, estimate", "x", "fastest as documented", "x"], rows),
-        f"{machine['cpu']}, `{command(report)}`.\n",
+        f"{machine['cpu']}, [`python -m benchmarks.time_to_accuracy`](log/benchmarks.md#time-to-accuracy).\n",
     ]
 
 

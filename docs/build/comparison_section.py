@@ -21,20 +21,17 @@ from keras_spiking_bp.analysis.table import Table
 INTRO = """# Log of the comparison
 
 Four versions of a network, of which [Results](../results.md) has the verdicts: an ANN (ReLU, cross-entropy); one
-converted from it (integrate-and-fire neurons, also in pooling layers; constant current as input); one trained directly
-with spike-based backpropagation; a hybrid (converted for few time steps, then trained so). Made by `python -m
-docs.build.results_page` from the reports in `docs/comparison/`.
+converted from it (constant current as input); one trained directly; a hybrid (converted for few time steps, then
+trained so).
 
 * **Operations**: synaptic operations per image, counted exactly: accumulates (AC), and multiply-accumulates (MAC) where
   the input is a current. Biases are in no count. Spikes are those of neurons, without those of the input.
-* **Energy**: 0.9 pJ per AC, 4.6 pJ per MAC (45 nm, 32-bit floating point), synapses only, an estimate. Updates of
-  potentials are in none.
-* **Memory**: the last two columns add 5 or 50 pJ for each 32-bit word that these operations read or write, as in a
-  cache of 8 KiB or 1 MiB: three for an AC or a MAC of a spiking network, one for an AC and two for a MAC of an ANN. The
-  weights of these networks fit into neither cache: an access to a larger memory costs more.
+* **Energy**: [arithmetic of the synapses](../analysis.md#energy). The last two columns add 5 or 50 pJ for each 32-bit
+  word that it reads or writes, as in a cache of 8 KiB or 1 MiB: three for an AC or a MAC of a spiking network, one for
+  an AC and two for a MAC of an ANN. The weights of these networks fit into neither cache.
 * **Equal accuracy** is that of the least accurate spiking network at full length; each network runs for the fewest
-  steps from which it stays at least as accurate. Poisson spikes are resampled: the accuracy of a directly trained
-  network may differ slightly from that in the [log of runs](runs.md).
+  steps from which it stays at least as accurate.
+* **Early exit**: each image stops at the first step at which its two largest outputs differ by more than a margin.
 """
 
 #: `Costs.of` for a spiking network, `Costs.of_ann` for an ANN.
@@ -80,7 +77,7 @@ def _lines(report: dict, remarks: str) -> list[str]:
         "",
         *_cheapest(report),
         "",
-        "Early exit: each image stops at the first step at which its two largest outputs differ by more than a margin.",
+        "Early exit:",
         "",
         *_early_exit(report),
         "",

@@ -36,22 +36,19 @@ MAKER = "python -m docs.build.conversion_page"
 SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# Log of conversion
 
-The accuracy of networks that [`convert_to_snn`](../howto/convert.md) made from trained ANNs, against the number of time
-steps: constant current as input, integrate-and-fire neurons, three ways of balancing thresholds and resetting. Then
-[few time steps](#few-time-steps) and [networks of Keras Applications](#networks-of-keras-applications). Made by
-`python -m docs.build.conversion_page` from the reports in `docs/conversion/`.
+The accuracy in % of networks that [`convert_to_snn`](../howto/convert.md) made from trained ANNs, by number of time
+steps; in the last column the percentage points lost at the end. Then [few time steps](#few-time-steps) and
+[networks of Keras Applications](#networks-of-keras-applications).
 """
 FEW_STEPS = """## Few time steps
 
 Small networks, trained briefly. Test accuracy in %, and in brackets the percentage points lost relative to the ANN:
 
 * **percentile 99.9**: the default of `convert_to_snn`;
-* **half a threshold**: potentials start at `initial_membrane=0.5`, so that counts are rounded to nearest, not down;
-* **least error**: also `method="mse"`: thresholds that minimise, for this number of steps, the squared error with which
-  counts encode activations;
-* **signed**: `signed=True`: neurons take spikes back;
-* **calibrated**: `calibrate_biases=True`: biases corrected layer by layer, for this number of steps, on at most 128
-  training images.
+* **half a threshold**: `initial_membrane=0.5`;
+* **least error**: also `method="mse"`;
+* **signed**: `signed=True`;
+* **calibrated**: `calibrate_biases=True`.
 
 Differences of a point or two may be chance: compare the errors. The last columns give the error of the outputs: the
 root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
@@ -62,8 +59,7 @@ APPLICATIONS = """## Networks of Keras Applications
 
 `{command}`
 
-`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted. Unsupported networks
-are refused before anything is computed.
+`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted.
 
 | network | layers | converted to | spiking layers |
 | --- | ---: | --- | ---: |
@@ -167,8 +163,7 @@ def page(reports: list[dict], few: Sequence[dict] = (), of_keras: dict | None = 
             "",
             f"`{command_of(report)}`",
             "",
-            f"{report['samples']:,} test images{note}; ANN: {100 * report['ann_accuracy']:.2f} %. Accuracy in % by "
-            "number of time steps, and in the last column the percentage points lost at the end:",
+            f"{report['samples']:,} test images{note}; ANN: {100 * report['ann_accuracy']:.2f} %.",
             "",
             f"| balanced by | {' | '.join(str(steps) for steps in shown)} | lost |",
             f"| --- |{' ---: |' * (len(shown) + 1)}",

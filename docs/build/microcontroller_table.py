@@ -33,7 +33,7 @@ def block(report: dict) -> str:
     parts = [
         "Millions of instructions of a sample on a Cortex-M4:\n",
         table(INSTRUCTIONS, (_instructions(*row) for row in rows), left=2),
-        "Instructions of a step, as a straight line against its additions, of samples of several brightness:\n",
+        "To estimate a network of your own, instructions of a step as a straight line against its additions:\n",
         table(LINES, (_line(*row) for row in rows if "line" in row[2]["event_driven"] and not row[3]), left=2),
         f"Milliseconds of a sample on one core of a PC ({cpu}):\n",
         table(TIMES, (_times(*row) for row in rows), left=2),

@@ -19,8 +19,8 @@ from docs.build.titles import TITLES
 
 INTRO = """# Results
 
-How accurate are networks that this library trained, and what does an inference cost? One row is one training run with
-one seed, tested after its last epoch. Commands, recipes, intervals and spikes: [log of runs](log/runs.md).
+How accurate are networks that this library trained, and what does an inference cost? One row is one training run,
+tested after its last epoch. Commands, recipes, intervals and spikes: [log of runs](log/runs.md).
 """
 #: Made by `benchmarks.microcontroller`.
 MICROCONTROLLER = Path(__file__).parents[1] / "microcontroller.json"
@@ -41,10 +41,9 @@ LIMITS = """## Limits
 
 * Energy is computed from counted operations, not measured on a chip. It leaves out the updates of the potentials, and
   both networks would need more memory than these caches. [Your own costs](howto/energy-worksheet.md).
-* The subset of N-MNIST has 1,000 recordings to train and 100 to test.
+* The test set of the subset of N-MNIST has 100 recordings.
 * One seed a row: differences of a few tenths of a point mean nothing.
 * Training times are of two CPU cores, not always the same ones, with other work beside: do not compare rows.
-* No GPU and no neuromorphic chip was used.
 """
 
 

@@ -32,8 +32,7 @@ OUR_PAIRS = [
 ]
 INTRO = """# Log of runs
 
-Each training behind [Results](../results.md), with its recipe and its command. Made by `python -m
-docs.build.results_page` from the reports in `docs/results/`.
+Each training behind [Results](../results.md), with its recipe and its command.
 
 * Interval: 95 % Wilson, for the number of test samples.
 * FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event data](../howto/events.md)); MODEL is

@@ -23,9 +23,8 @@ PAGE = ROOT / "docs/log/studies.md"
 REPORTS = ROOT / "docs/training"
 INTRO = """# Log of studies
 
-Small comparisons, each for a short time and with few seeds: differences of a point may be chance. Made by `python -m
-docs.build.studies_page` from the reports of the commands. FOLDER holds prepared TensorFlow Datasets, OPTIONS are those
-of a row. Accuracies are of the whole test set unless a section says otherwise.
+Small comparisons with few seeds: differences of a point may be chance. FOLDER holds prepared TensorFlow Datasets,
+OPTIONS are those of a row. Accuracies are of the whole test set unless a section says otherwise.
 """
 HALF_WIDTH = """## Settings of deep networks: VGG9 of half the width
 
@@ -38,8 +37,8 @@ DEEP_RESIDUAL = """## Deep residual networks
 epochs of `fit`, bfloat16 synapses, T = 4, `beta=1`; 22 layers with weights, 40 with `--blocks 6`. Operations: millions
 of synaptic operations per image; a spike that passes along sums counts at each of the synapses that it reaches.
 
-The surrogate of the last two rows is not scaled to their threshold of 2. The last but one was measured when batch
-normalisation took its moving statistics in training.
+The surrogate of the last two rows is not scaled to their threshold of 2. In the last but one batch normalisation took
+its moving statistics in training.
 """
 ROUNDING = """## Why deep spiking networks trail their ANN
 
@@ -47,9 +46,8 @@ ROUNDING = """## Why deep spiking networks trail their ANN
 spikes, 8 epochs: spiking, as an ANN, and as an ANN whose ReLU is rounded to the count of a neuron with a constant
 current. Training accuracy is that of the last epoch; one seed each.
 
-With 4 steps rounding costs 7 points of training accuracy, with 8 almost none. The rest, 9 and 10 points, has two causes
-that this comparison does not separate: spikes have a time, and the gradient is that of sums. A surrogate as wide as the
-threshold gains 4 points of training accuracy.
+With 4 steps rounding costs 7 points of training accuracy, with 8 almost none. The rest, 9 and 10 points, is the timing
+of spikes and the gradient together. A surrogate as wide as the threshold gains 4 points.
 """
 GRADIENTS = """## `accumulated` and `bptt` compared, without a surrogate
 """

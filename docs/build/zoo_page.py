@@ -28,14 +28,13 @@ words = ksbp.models.load_pretrained("spoken_digits")
 print(ksbp.models.model_card("cifar10")["input"])  # how to scale images
 ```
 
-The weights come with the package, as 8-bit integers, and are computed in float32. Accuracy on all 10,000 test images,
-by the number of time steps T (more steps cost more time and energy), and on all 250 test recordings.
+The weights come with the package, as 8-bit integers; computations are in float32. Accuracy on all 10,000 test images,
+by the number of time steps T, or on all 250 test recordings.
 """
 FILES = """## As files
 
-Each network in each format that it can be [exported](export.md) to: size, accuracy on all 10,000 test images, and
-processor time of an image in milliseconds, of all T steps with one thread, without the encoder: the median of {timed}
-images, in brackets the 10th and 90th percentile.
+[Exported](export.md): size, accuracy on all 10,000 test images, and milliseconds of an image, all T steps, with one
+thread, without the encoder: the median of {timed} images, in brackets the 10th and 90th percentile.
 """
 NOTES = """LiteRT and ONNX: the file of one step, called T times. All formats get the same input spikes.
 {cpu}, with other work beside; `python -m examples.experiments.zoo --data-dir FOLDER`, {versions}.
