@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.gradients.tracing import not_recorded
-from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
+from keras_spiking_bp.utils.validation import check_float32_policy
 
 #: For each block of a window the input of a cell, and the currents that add to that of its synapse.
 Operands = list[list[tf.Tensor]]
@@ -117,7 +117,6 @@ class Cell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Initial states of the neurons and, for each with dropout, the mask used at all time steps."""
-        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +166,6 @@ class Cell(keras.layers.Layer):
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
-        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return (input_shape[0], *self.output_shape_of_step)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, states: Any, training: bool | None = None) -> Any:
