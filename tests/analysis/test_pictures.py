@@ -83,7 +83,6 @@ def test_bad_input_is_refused(setting):
     model, spikes, _ = setting
     readout = keras.Sequential([keras.Input((10, 4)), ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))])
     for call, message in (
-        (lambda: analysis.pictures.raster(model, spikes, sample=5), "must have samples"),
         (lambda: analysis.pictures.membranes(model, spikes, "conv9"), "`layer` must be one of .*'conv1'"),
         (lambda: analysis.pictures.raster(readout, np.ones((1, 10, 4), "float32")), "must have spiking neurons"),
     ):
