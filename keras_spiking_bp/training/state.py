@@ -24,10 +24,8 @@ _ATTRIBUTES = {
 
 
 def saved_apart(model: keras.Model) -> list[keras.Variable]:
-    """The random streams, which Keras does not save, and weights with LoRA, which it saves as one."""
-    layers = model._flatten_layers()
-    merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
-    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged]
+    """The random streams, which Keras does not save."""
+    return [seed for layer in model._flatten_layers() for seed in seeds_of(layer)]
 
 
 def statistics_of_replicas(model: keras.Model) -> list[keras.Variable]:
