@@ -133,13 +133,12 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
         raise ValueError(message) from error
 
 
-def check_seed(seed: Any, optional: bool = True) -> int | None:
+def check_seed(seed: Any) -> int | None:
     """An integer of 64 bits, or None for a random one."""
-    if seed is None and optional:
+    if seed is None:
         return None
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not -(2**63) <= int(seed) < 2**63:
-        or_none = " or None" if optional else ""
-        raise ValueError(f"`seed` must be an integer of 64 bits{or_none}. Received: seed={seed!r}")
+        raise ValueError(f"`seed` must be an integer of 64 bits or None. Received: seed={seed!r}")
     return int(seed)
 
 
