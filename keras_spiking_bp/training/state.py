@@ -58,9 +58,6 @@ def described(model: keras.Model) -> dict[str, Any]:
 def build_metrics_and_optimizer(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Creates metric and optimizer variables, which Keras would create in the first step."""
     with model.distribute_strategy.scope():
-        inner = _inner_optimizer(model)
-        if not inner.built:  # built by a LossScaleOptimizer, Nadam would not track one of its variables
-            inner.build(model.trainable_variables)
         model._symbolic_build(data_batch=batch)
 
 
