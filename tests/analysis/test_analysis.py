@@ -283,7 +283,7 @@ def _silent(run):
     (lambda m, x, y, r: analysis.run(_cells(_lif(), keras.layers.Dense(2, name="d")), SERIES), ValueError, "'d'"),
     (lambda m, x, y, r: analysis.run(_with_nan(m), x), ValueError, "finite weights"),
     (lambda m, x, y, r: analysis.run(_maxima_of_averages(), PIXELS), ValueError, "no spikes"),
-    (lambda m, x, y, r: analysis.energy(m), TypeError, "`data`"),
+    (lambda m, x, y, r: analysis.energy(m), TypeError, "NoneType"),
     (lambda m, x, y, r: analysis.run(m, _batches(x).repeat()), ValueError, "`data`"),
     (lambda m, x, y, r: analysis.run(m, Pairs(x, y, endless=True)), ValueError, "`data`"),
     (lambda m, x, y, r: analysis.run(m, _batches(x).unbatch()), ValueError, "batched"),
