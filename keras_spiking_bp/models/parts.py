@@ -16,7 +16,6 @@ from keras_spiking_bp.utils.validation import (
     check_choice,
     check_positive_int,
     check_seed,
-    check_static_shape,
 )
 
 #: Height, width and channels of an image.
@@ -170,11 +169,9 @@ def assemble(
     front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
     """The model from images, through `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
-    input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
-        steps = check_positive_int("num_steps", num_steps)
-        encoder = PoissonEncoder(steps, seed=seed) if encoder == "poisson" else ConstantEncoder(steps)
+        encoder = PoissonEncoder(num_steps, seed=seed) if encoder == "poisson" else ConstantEncoder(num_steps)
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):

@@ -100,7 +100,6 @@ class SpikingRNN(keras.layers.RNN):
                     f"`cell` must not hold an encoder, which works on all time steps: call it before the SpikingRNN. "
                     f"Received: {named(layer)} in the cell {cell.name!r}"
                 )
-        check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
         super().__init__(cell, **kwargs)
         check_float32_policy("SpikingRNN", self.dtype_policy)
