@@ -171,7 +171,8 @@ def assemble(
     """The model from images, through `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
-        encoder = PoissonEncoder(num_steps, seed=seed) if encoder == "poisson" else ConstantEncoder(num_steps)
+        steps = check_positive_int("num_steps", num_steps)
+        encoder = PoissonEncoder(steps, seed=seed) if encoder == "poisson" else ConstantEncoder(steps)
     if encoder is None:
         inputs = spikes = keras.Input((num_steps, *input_shape), name="spikes")
     elif isinstance(encoder, Encoder):
