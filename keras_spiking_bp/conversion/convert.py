@@ -14,7 +14,7 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.parts import RESERVED, assemble, checked_num_steps
+from keras_spiking_bp.models.parts import RESERVED, assemble
 from keras_spiking_bp.utils.layers import copy_with_weights
 from keras_spiking_bp.utils.validation import check_choice, is_number
 
@@ -106,7 +106,6 @@ def convert_to_snn(
     check_choice("method", method, METHODS)
     if not (is_number(percentile) and 50 <= percentile <= 100):
         raise ValueError(f"`percentile` must be in per cent, from 50 to 100. Received: percentile={percentile!r}")
-    num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
         encoder = ConstantEncoder(100 if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
