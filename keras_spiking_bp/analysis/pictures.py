@@ -47,8 +47,6 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         axis: matplotlib axes; None for a new figure.
     """
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
-    if not of_layers:
-        raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _figure(1, height=1.0 + 0.75 * len(of_layers)) if axis is None else axis
     top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
