@@ -101,7 +101,7 @@ class Cell(keras.layers.Layer):
             for block, (first, *currents) in zip(blocks, inputs, strict=True):
                 output, states = self.run(first, states, block, *([currents] if currents else []))
                 outputs.append(output)
-        return constants((outputs, states))
+        return tf.nest.map_structure(tf.stop_gradient, (outputs, states))
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
 
@@ -207,11 +207,6 @@ class CellOfParts(Cell):
         if len(parts) == 1:  # a subclass may have another name for it
             return cls(*parts.values(), **config)
         return cls(**parts, **config)
-
-
-def constants(values: Any) -> Any:
-    """The same values without a derivative."""
-    return tf.nest.map_structure(tf.stop_gradient, values)
 
 
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:
