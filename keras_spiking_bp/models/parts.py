@@ -154,10 +154,6 @@ def _seeds(first: int | None) -> Iterator[int | None]:
     return itertools.count(first if abs(first) < 2**62 else first % (3 * 2**60 + 1))
 
 
-#: Names of the input of images and of the `SpikingRNN`.
-RESERVED = ("images", "time")
-
-
 def assemble(
     cell: Cell,
     input_shape: tuple[int, ...],
