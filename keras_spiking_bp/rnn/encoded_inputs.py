@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.batch_norm import learning_normalizations, moving_statistics
+from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 
 
@@ -41,10 +41,9 @@ class Encoded(NamedTuple):
 def stream_restored(encoder: keras.Model) -> Iterator[None]:
     """Afterwards the random stream of `encoder`, as from `input_over_time`, is where it was, also after an error.
 
-    So are other variables that its call may change: not moving statistics, of which each device may have its own.
+    So are other variables that its call may change.
     """
-    kept = {id(statistic) for statistic in moving_statistics(learning_normalizations(encoder))}
-    states = [(variable, variable.numpy()) for variable in encoder.variables if id(variable) not in kept]
+    states = [(variable, variable.numpy()) for variable in encoder.variables]
     try:
         yield
     finally:
