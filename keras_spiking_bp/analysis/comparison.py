@@ -15,7 +15,7 @@ from keras_spiking_bp.analysis.run import Run, as_run
 from keras_spiking_bp.analysis.table import Table
 from keras_spiking_bp.rnn.encoded_inputs import as_inputs
 from keras_spiking_bp.rnn.spiking_model import is_spiking
-from keras_spiking_bp.utils.validation import check_positive_int, check_share
+from keras_spiking_bp.utils.validation import check_share
 
 
 class Comparison(Table):
@@ -94,7 +94,7 @@ def _row(name: str, at: str, curve: AccuracyOverTime, steps: int, costs: Costs) 
 def _ann_row(name: str, network: keras.Model, data: Any, labels: Any, costs: Costs, batch_size: int) -> dict[str, Any]:
     accumulates, macs = operations_of_model(network)
     right = samples = 0
-    batches, _ = batches_of(data, labels, check_positive_int("batch_size", batch_size))
+    batches, _ = batches_of(data, labels, batch_size)
     for inputs, labels_of_batch in batches:
         outputs = np.asarray(network(as_inputs(network, inputs), training=False))
         right += (outputs.argmax(-1) == checked_labels(labels_of_batch, outputs.shape[1:])).sum()

@@ -29,8 +29,6 @@ def batches_of(
             ((x, class_indices(y if labelled else None, len(keras.tree.flatten(x)[0]))) for x, y in pairs),
             number if number >= 0 else None,
         )
-    if not (hasattr(data, "shape") or isinstance(data, (list, tuple))):
-        raise TypeError(f"`data` must be an array (N, ...), or a Dataset of batches. Received: {type(data).__name__}")
     labels = class_indices(labels, len(data))
     parts = [slice(i, i + batch_size) for i in range(0, len(data), batch_size)]
     return ((data[part], None if labels is None else labels[part]) for part in parts), len(parts)

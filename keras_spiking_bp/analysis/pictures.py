@@ -18,7 +18,7 @@ from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.rnn.observe import traces
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 from keras_spiking_bp.utils.neuron_parameters import in_numpy
-from keras_spiking_bp.utils.validation import check_choice, check_positive_int
+from keras_spiking_bp.utils.validation import check_choice
 
 
 def _in_style(draw: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,21 +46,18 @@ def raster(model: keras.Model, inputs: Any, sample: int = 0, neurons: int = 30, 
         neurons: maximum number drawn per layer, evenly spread over those that fire.
         axis: matplotlib axes; None for a new figure.
     """
-    number = check_positive_int("neurons", neurons)
     of_layers = {n: t["spikes"] for n, t in traces(model, _one(inputs, sample)).items() if "spikes" in t}
-    if not of_layers:
-        raise ValueError("`model` must have spiking neurons. It has a readout only, which never fires")
     axis = _figure(1, height=1.0 + 0.75 * len(of_layers)) if axis is None else axis
     top, ticks = 0.0, []
     for i, (name, spikes) in enumerate(of_layers.items()):
         flat = spikes[0].reshape(len(spikes[0]), -1)
         active = np.flatnonzero(flat.any(0))
-        spread = np.unique(np.linspace(0, max(len(active) - 1, 0), number).astype(int))
+        spread = np.unique(np.linspace(0, max(len(active) - 1, 0), neurons).astype(int))
         when, which = np.nonzero(flat[:, active[spread]] if len(active) else flat[:, :1])
         axis.vlines(when + 1, top + which, top + which + 0.8, color=COLORS[i % 2], linewidth=2)
-        rows = max(len(spread), number // 4)
+        rows = max(len(spread), neurons // 4)
         ticks.append((top + rows / 2, f"{name}\n{len(active):,} of {flat.shape[1]:,} fire"))
-        top += rows + 0.15 * number
+        top += rows + 0.15 * neurons
     axis.set(xlabel="time step", xlim=(0.5, len(flat) + 0.5), ylim=(top, 0), title="spikes")
     axis.set_yticks(*zip(*ticks, strict=True))
     axis.tick_params(axis="y", length=0, labelsize="small")
@@ -76,14 +73,13 @@ def membranes(model: keras.Model, inputs: Any, layer: str, sample: int = 0, neur
         layer: name of the layer of neurons, such as `"conv1"`.
         neurons: how many to draw.
     """
-    number = check_positive_int("neurons", neurons)
     cells = {cell.name: cell for cell in spiking_layer(model).cell.neurons() if not isinstance(cell, MaxPoolingCell)}
     trace = traces(model, _one(inputs, sample))[check_choice("layer", layer, tuple(cells))]
     potential = trace["membrane"][0].reshape(len(trace["membrane"][0]), -1)
     active = np.abs(trace["spikes"][0]).reshape(potential.shape).sum(0) if "spikes" in trace else potential[-1]
     axis = _figure(1) if axis is None else axis
     steps = np.arange(1, len(potential) + 1)
-    drawn = np.argsort(-active, kind="stable")[:number]
+    drawn = np.argsort(-active, kind="stable")[:neurons]
     for i, neuron in enumerate(drawn):
         style = {"color": COLORS[i % 7], "linestyle": LINES[i % 7], "linewidth": 1.5}
         axis.plot(steps, potential[:, neuron], label=f"neuron {neuron}", marker=_marker(steps), **style)

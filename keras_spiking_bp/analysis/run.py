@@ -22,7 +22,6 @@ from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.rnn.observe import SATURATED_RATE
 from keras_spiking_bp.rnn.spiking_model import input_over_time, output_layer, sequences_and_mask
 from keras_spiking_bp.utils.layer_kinds import parts_of
-from keras_spiking_bp.utils.validation import check_positive_int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +111,9 @@ def run(model: keras.Model, data: Any, labels: Any = None, batch_size: int = 50,
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a `call` of its own; or if `data` has another type.
-        ValueError: if the model does not end in that layer, runs backwards, or has no spiking neurons, two cells of one
-            name, joins that cannot be followed, or max pooling of values that are not spikes; if `data` is empty,
-            endless or not in batches, or `labels` does not fit.
+        ValueError: if the model does not end in that layer, runs backwards, or has two cells of one name, joins that
+            cannot be followed, or max pooling of values that are not spikes; if `data` is endless or not in batches, or
+            `labels` does not fit.
 
     Example:
         >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, seed=0)
@@ -149,7 +148,7 @@ def as_run(
         return model if labels is None else dataclasses.replace(model, labels=class_indices(labels, model.samples))
     layer, paths, fans, uncounted = plan(model, counted)
     front = input_over_time(model)
-    batches, number = batches_of(data, labels, check_positive_int("batch_size", batch_size), labelled)
+    batches, number = batches_of(data, labels, batch_size, labelled)
     encoded = any(isinstance(part, Encoder) for part in front._flatten_layers())
     encode = functools.partial(encoded_by, front)  # eagerly: in a graph Keras loses the masks of some layers
     if encoded:  # which eagerly would run image by image
@@ -177,8 +176,6 @@ def as_run(
             most = {name: np.maximum(most[name], totals[name].max(0)) for name in neurons}
             _check_max_pooling(layer, paths, bool(batch["is_spikes"].all()))
             bar.add(1)
-    if not counts:
-        raise ValueError("`data` must hold at least one sample. Received: no sample")
 
     whole = {name: np.concatenate([batch[name] for batch in counts]) for name in counts[0]}
     carried = [item for n in layer.cell.neurons() if n.carries_state for item in n.carried_shapes.items()]
@@ -207,8 +204,6 @@ def plan(
 ) -> tuple[SpikingRNN, tuple[Connection, ...], tuple[np.ndarray, ...], str]:
     """The one `SpikingRNN`, its connections, the synapses that each spike reaches; if these have no count, why."""
     layer = output_layer(model)
-    if not any(neuron.emits == "spikes" for neuron in layer.cell.neurons()):
-        raise ValueError(f"`model` must have spiking neurons. Its layer {layer.name!r} has a readout only")
     if layer.go_backwards:
         raise ValueError(f"`model` must not have go_backwards=True in {layer.name!r}. Reverse the data instead")
     reserved = {INPUT, "total"} & set(checked_names(layer.cell))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_spiking_bp.cells.batch_norm import learning_normalizations
 from keras_spiking_bp.cells.block import ONE_STEP, Block, State
 from keras_spiking_bp.gradients.tracing import not_recorded
-from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape
+from keras_spiking_bp.utils.validation import check_float32_policy
 
 #: For each block of a window the input of a cell, and the currents that add to that of its synapse.
 Operands = list[list[tf.Tensor]]
@@ -101,7 +101,7 @@ class Cell(keras.layers.Layer):
             for block, (first, *currents) in zip(blocks, inputs, strict=True):
                 output, states = self.run(first, states, block, *([currents] if currents else []))
                 outputs.append(output)
-        return constants((outputs, states))
+        return tf.nest.map_structure(tf.stop_gradient, (outputs, states))
 
     # --- a cell of plain keras.layers.RNN ----------------------------------------------------------------------------
 
@@ -117,7 +117,6 @@ class Cell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         """Initial states of the neurons and, for each with dropout, the mask used at all time steps."""
-        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return [tensor for neuron in self.neurons() for tensor in neuron.plain_initial_state(batch_size)]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -167,7 +166,6 @@ class Cell(keras.layers.Layer):
         return tf.cast(outputs, self.compute_dtype), new_states
 
     def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
-        check_has_shape(self, self.output_shape_of_step, "build((None, ...))")
         return (input_shape[0], *self.output_shape_of_step)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, states: Any, training: bool | None = None) -> Any:
@@ -209,11 +207,6 @@ class CellOfParts(Cell):
         if len(parts) == 1:  # a subclass may have another name for it
             return cls(*parts.values(), **config)
         return cls(**parts, **config)
-
-
-def constants(values: Any) -> Any:
-    """The same values without a derivative."""
-    return tf.nest.map_structure(tf.stop_gradient, values)
 
 
 def check_no_activity_regularizer(cell: Cell, where: str) -> None:

@@ -187,8 +187,6 @@ def _build_join(node: Node, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     with_batch = [(None, *shape) for shape in shapes]
     if len({len(shape) for shape in shapes}) > 1:
         raise ValueError(f"The layer {node.name!r} must join outputs of as many dimensions each. Received: {shapes}")
-    if isinstance(node.layer, keras.layers.Concatenate) and node.layer.axis % len(with_batch[0]) == 0:
-        raise ValueError(f"`nodes` must not join samples. Received: {node.name!r} with axis={node.layer.axis}")
     if not node.layer.built:
         node.layer.build(with_batch)
     return tuple(node.layer.compute_output_shape(with_batch))[1:]

@@ -10,7 +10,6 @@ import keras
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS, CompositeCell, Node
 from keras_spiking_bp.cells.synapse import check_synapse
-from keras_spiking_bp.utils.validation import check_layer
 
 #: The name of the input.
 INPUT = "input"
@@ -36,7 +35,7 @@ class GraphCell(CompositeCell):
         TypeError: if an entry is not a layer.
         ValueError: if two layers have the same name, a source is not an earlier layer, the output of a layer is unused,
             a layer other than `Add` and `Concatenate` takes several outputs, the last layer is not a cell, a
-            `ReadoutCell` is not the last, samples are concatenated, or a layer has an `activity_regularizer`.
+            `ReadoutCell` is not the last, or a layer has an `activity_regularizer`.
 
     Example:
         >>> cell = GraphCell([
@@ -97,7 +96,8 @@ class GraphCell(CompositeCell):
 
 def _check(i: int, layer: keras.layers.Layer, sources: list[str], names: set[str]) -> None:
     """Rejects a pair of `nodes` that cannot be connected; `names` are those of earlier layers."""
-    (check_layer if isinstance(layer, Cell) else check_synapse)(f"nodes[{i}]", layer)
+    if not isinstance(layer, Cell):
+        check_synapse(f"nodes[{i}]", layer)
     if layer.name in names:
         raise ValueError(f"`nodes` must have names of their own, other than 'input'. Received: {layer.name!r} twice")
     if not sources or not names.issuperset(sources):

@@ -48,7 +48,7 @@ class ResidualCell(CompositeCell):
         super().__init__(**kwargs)
         self.body = body
         self.junction = junction
-        self.shortcut = check_synapse("shortcut", shortcut, optional=True)
+        self.shortcut = None if shortcut is None else check_synapse("shortcut", shortcut)
 
     def nodes(self) -> list[Node]:
         nodes = [Node(self.body, (CELL_INPUT,), self.body.name)]

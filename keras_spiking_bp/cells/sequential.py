@@ -10,7 +10,6 @@ import keras
 from keras_spiking_bp.cells.base import Cell
 from keras_spiking_bp.cells.composite import CompositeCell, Node
 from keras_spiking_bp.cells.synapse import check_synapse
-from keras_spiking_bp.utils.validation import check_layer
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -42,8 +41,7 @@ class SequentialCell(CompositeCell):
     def __init__(self, cells: Sequence[keras.layers.Layer], **kwargs: Any):
         super().__init__(**kwargs)
         self.cells = [
-            check_layer(f"cells[{i}]", cell) if isinstance(cell, Cell) else check_synapse(f"cells[{i}]", cell)
-            for i, cell in enumerate(cells)
+            cell if isinstance(cell, Cell) else check_synapse(f"cells[{i}]", cell) for i, cell in enumerate(cells)
         ]
         self.track_for_checkpoints(self.cells)
         if not any(isinstance(cell, Cell) for cell in self.cells):

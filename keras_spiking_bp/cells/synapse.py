@@ -30,21 +30,21 @@ from keras_spiking_bp.utils.scopes import called, training_flag_restored
 from keras_spiking_bp.utils.validation import check_layer, check_no_added_loss, check_static_shape
 
 
-def check_synapse(name: str, layer: Any, optional: bool = False) -> Any:
+def check_synapse(name: str, layer: Any) -> Any:
     """A Keras layer that works in the loop over time; a penalty on its output would act on currents there."""
-    if check_layer(name, layer, optional) is not None:
-        for part in layer._flatten_layers():
-            if isinstance(part, Cell):
-                raise TypeError(
-                    f"`{name}` must be a layer without neurons: cells stand one after the other in SequentialCell, and "
-                    f"SpikingRNN is around all of them. Received: {name}={layer!r}, which has neurons in {part.name!r}"
-                )
-            if part.activity_regularizer is not None:
-                raise ValueError(
-                    f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
-                    f"Received: {part.activity_regularizer!r} in layer {part.name!r}"
-                )
-        check_normalizations(name, layer)
+    check_layer(name, layer)
+    for part in layer._flatten_layers():
+        if isinstance(part, Cell):
+            raise TypeError(
+                f"`{name}` must be a layer without neurons: cells stand one after the other in SequentialCell, and "
+                f"SpikingRNN is around all of them. Received: {name}={layer!r}, which has neurons in {part.name!r}"
+            )
+        if part.activity_regularizer is not None:
+            raise ValueError(
+                f"`{name}` must have no `activity_regularizer`: give it to the cell, where it acts on rates. "
+                f"Received: {part.activity_regularizer!r} in layer {part.name!r}"
+            )
+    check_normalizations(name, layer)
     return layer
 
 

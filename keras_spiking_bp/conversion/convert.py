@@ -14,7 +14,7 @@ from keras_spiking_bp.conversion.read import read
 from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
-from keras_spiking_bp.models.parts import RESERVED, assemble, checked_num_steps
+from keras_spiking_bp.models.parts import assemble
 from keras_spiking_bp.utils.layers import copy_with_weights
 from keras_spiking_bp.utils.validation import check_choice, is_number
 
@@ -106,7 +106,6 @@ def convert_to_snn(
     check_choice("method", method, METHODS)
     if not (is_number(percentile) and 50 <= percentile <= 100):
         raise ValueError(f"`percentile` must be in per cent, from 50 to 100. Received: percentile={percentile!r}")
-    num_steps = checked_num_steps(num_steps, encoder)
     if encoder is None:
         encoder = ConstantEncoder(100 if num_steps is None else num_steps, largest=None)
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
@@ -131,10 +130,7 @@ def convert_to_snn(
         expected = means(graph, few, norms)
     neuron = {"reset_mechanism": reset_mechanism, "initial_membrane": initial_membrane, "signed": signed}
     parts = written(graph, norms, unit, surrogate=surrogates.get(surrogate), **neuron)
-    front = []
-    for layer in graph.front.layers if graph.front else []:
-        taken = layer.name in (*RESERVED, encoder.name)
-        front.append(copy_with_weights(layer, f"{layer.name}_in_front" if taken else None))
+    front = [copy_with_weights(layer) for layer in graph.front.layers] if graph.front else []
     snn = assemble(network(parts), shape, num_steps, encoder, gradient, None, name or f"{ann.name}_snn", front)
     if calibrate_biases:
         correct_biases(parts, graph, encoder(graph.prepared(few)), expected, verbose)

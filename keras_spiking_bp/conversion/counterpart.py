@@ -24,7 +24,7 @@ _FUSED = {
 _BEFORE = "before_encoder"
 
 
-def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
+def ann_counterpart(model: keras.Model) -> keras.Model:
     """The same network as an ordinary Keras model: ReLU for LIF neurons, plain pooling, the same synapses and dropout.
 
     It maps one image (B, ...) to the outputs of the readout (B, classes), which are logits: train it with
@@ -37,7 +37,6 @@ def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
     Args:
         model: a built functional model that ends in its one `SpikingRNN`. Its encoder is left out, but for its `scale`.
             Without an encoder, the counterpart takes one time step of the input.
-        name: name of the new model.
 
     Raises:
         TypeError: if the model has no `SpikingRNN`, or a cell without a counterpart, such as a `RecurrentCell`.
@@ -77,7 +76,7 @@ def ann_counterpart(model: keras.Model, name: str | None = None) -> keras.Model:
     outputs = _ann(layer.cell, images, synapse)
     if outputs.dtype != "float32":
         outputs = keras.layers.Activation("linear", dtype="float32", name="float32")(outputs)
-    ann = keras.Model(inputs, outputs, name=name or f"{model.name}_ann")
+    ann = keras.Model(inputs, outputs, name=f"{model.name}_ann")
     copy_weights(model, ann)
     return ann
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.utils.validation import asserted, check_positive_int
+from keras_spiking_bp.utils.validation import asserted
 
 #: Three movements of the camera of 100 ms. Most recordings end a few ms later: a longer window has empty steps.
 DURATION_US = 300_000
@@ -32,8 +32,6 @@ def load_nmnist(data_dir: str | os.PathLike, num_steps: int, duration_us: int = 
         >>> events = load_nmnist("N-MNIST", num_steps=50)  # doctest: +SKIP
         >>> spikes, labels = next(iter(events.batches(batch_size=32).epoch(0)))  # doctest: +SKIP
     """
-    num_steps = check_positive_int("num_steps", num_steps)
-    duration_us = check_positive_int("duration_us", duration_us)
     folder = Path(data_dir)
     if (folder / "train1K.txt").exists():
         splits = [_listed(folder, name) for name in ("train1K.txt", "test100.txt")]

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.datasets.events import EventSet
-from keras_spiking_bp.utils.validation import check_choice, check_positive_int, check_positive_ints
 
 
 def from_tonic(
@@ -39,22 +38,14 @@ def from_tonic(
         >>> spikes.shape, labels.shape
         (TensorShape([4, 10, 3, 4, 2]), TensorShape([4, 2]))
     """
-    num_steps = check_positive_int("num_steps", num_steps)
-    known: Any = getattr(train, "sensor_size", None)
-    if known is None and (sensor_size is None or polarities is None):
-        raise ValueError(
-            "`sensor_size` and `polarities` must be given, since `train` has no `sensor_size`. Received: "
-            f"sensor_size={sensor_size!r}, polarities={polarities!r}"
-        )
     if sensor_size is None:
-        sensor_size = (int(known[1]), int(known[0]))
-    polarities = check_choice("polarities", int(known[2]) if polarities is None else polarities, (1, 2))
-    height, width = check_positive_ints("sensor_size", sensor_size)
+        sensor_size = (int(train.sensor_size[1]), int(train.sensor_size[0]))
+    if polarities is None:
+        polarities = int(train.sensor_size[2])
     surveys = (_survey(name, data) for name, data in (("train", train), ("test", test)))
     labels, durations = zip(*surveys, strict=True)
     if duration_us is None:
         duration_us = int(durations[0].max()) + 1
-    duration_us = check_positive_int("duration_us", duration_us)
     one_at_a_time = threading.Lock()  # reading their files may not be thread-safe
 
     def columns(number: np.ndarray) -> list[np.ndarray]:
@@ -74,7 +65,7 @@ def from_tonic(
     numbers = np.arange(len(train) + len(test))
     training, testing = (numbers[: len(train)], labels[0]), (numbers[len(train) :], labels[1])
     classes = int(np.concatenate(labels).max()) + 1
-    return EventSet(training, testing, num_steps, read, duration_us, classes, (height, width), polarities)
+    return EventSet(training, testing, num_steps, read, duration_us, classes, sensor_size, polarities)
 
 
 def _survey(name: str, data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """LiteRT (formerly TensorFlow Lite): the window or one step, for phones and other small devices."""
 
 import os
-import re
 import tempfile
 from pathlib import Path
 
@@ -43,8 +42,9 @@ def export_litert(
 
     Raises:
         ValueError: as `export_saved_model`, which has the other errors, but a window may run backwards; if an argument
-            is out of range, T is free and `num_steps` not given, or the format does not support it: random spikes
-            inside; a synapse, or for `inputs="images"` a layer before time, in another precision or quantised by Keras.
+            is out of range, T is free and `num_steps` not given, or a synapse, or for `inputs="images"` a layer before
+            time, computes in another precision. The converter has its own error for what the format does not support:
+            random spikes inside, layers quantised by Keras.
 
     Example:
         >>> import pathlib, tempfile
@@ -59,31 +59,14 @@ def export_litert(
     check_choice("weights", weights, ("float32", "int8"))
     batch_size = check_positive_int("batch_size", batch_size)
     network = Network(model)
-    parts = network.parts(with_front=inputs == "images")
-    check_float32(parts, "LiteRT")
-    for layer in parts:
-        if getattr(layer, "quantization_mode", None) is not None:
-            raise ValueError(
-                f"`model` must not be quantised by Keras for LiteRT. Received: the layer {layer.name!r}, in "
-                f"{layer.quantization_mode!r}. Export the model from before `quantize`, with weights='int8'"
-            )
+    check_float32(network.parts(with_front=inputs == "images"), "LiteRT")
     exported = _chosen_form(network, form, inputs, num_steps, batch_size)
     with written_whole(path, overwrite) as file, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as saved_model:
         write_signatures(network, [exported], Path(saved_model))
         converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[exported.name])
         if weights == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        try:
-            converted = converter.convert()
-        except Exception as error:  # the class of the converter's errors has no public name
-            lacking = re.search("(?:Select|Custom) ops: (.*)", str(error))
-            if lacking is None:
-                raise
-            raise ValueError(
-                f"`model` has operations that LiteRT cannot do: {lacking.group(1)}. Random spikes are such: with "
-                "inputs='spikes' they are drawn outside"
-            ) from error
-        file.write_bytes(converted)
+        file.write_bytes(converter.convert())
 
 
 def _chosen_form(network: Network, form: str, inputs: str, num_steps: int | None, batch_size: int) -> Form:

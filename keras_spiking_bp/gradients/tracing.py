@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
-try:  # whether a gradient tape is recording, and how to pause it; TensorFlow has no public names for them
-    from tensorflow.python.eager.record import could_possibly_record
-    from tensorflow.python.eager.record import stop_recording as not_recorded
-except ImportError:  # pragma: no cover - a TensorFlow that moved them: gradients stay right; slower, and more memory
-
-    def could_possibly_record() -> bool:
-        """Assume that a tape watches."""
-        return True
-
-    not_recorded = contextlib.nullcontext
+# whether a gradient tape is recording, and how to pause it: they have no public names
+from tensorflow.python.eager.record import could_possibly_record
+from tensorflow.python.eager.record import stop_recording as not_recorded  # noqa: F401
 
 
 def gradient_wanted(training: bool | None) -> bool:

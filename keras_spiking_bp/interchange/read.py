@@ -83,8 +83,6 @@ def from_nir(
         >>> bool(np.all(model(spikes) == layer(spikes)))
         True
     """
-    if not hasattr(graph, "nodes"):
-        raise TypeError(f"`graph` must be a nir.NIRGraph; nir.read(path) loads one. Received: graph={graph!r}")
     dt = check_positive("dt", float(graph.metadata.get("dt", 1e-4)) if dt is None else dt)
     surrogate = surrogates.get(surrogate)
     nodes = Nodes(graph)

@@ -13,13 +13,9 @@ from keras_spiking_bp.encoders.base import Encoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.rnn.layer import SpikingRNN
 from keras_spiking_bp.utils.validation import (
-    check_beta,
     check_choice,
-    check_positive,
     check_positive_int,
-    check_positive_ints,
     check_seed,
-    check_static_shape,
 )
 
 #: Height, width and channels of an image.
@@ -70,9 +66,9 @@ class Parts:
         chosen = {**_SETTINGS, "kappa": kappa, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
         self.num_steps = chosen.pop("num_steps")
         self.gradient, self.encoder, self.dtype = (chosen.pop(name) for name in ("gradient", "encoder", "dtype"))
-        self.kappa = check_positive("kappa", chosen.pop("kappa"))
+        self.kappa = chosen.pop("kappa")
         self.pooling = check_choice("pooling", chosen.pop("pooling"), POOLINGS)
-        self.pool_threshold = check_positive("pool_threshold", chosen.pop("pool_threshold"))
+        self.pool_threshold = chosen.pop("pool_threshold")
         self.normalization = check_choice("normalization", chosen.pop("normalization"), NORMALIZATIONS)
         readout_beta = chosen.pop("readout_beta")
         self.neuron = chosen
@@ -82,7 +78,7 @@ class Parts:
         # the paper's derivative ignores the leak of the readout; libraries that train by surrogates include it
         self._readout = {"differentiate_leak": bptt and chosen.get("surrogate") is not None}
         if readout_beta is not None:
-            self._readout["beta"] = check_beta("readout_beta", readout_beta)
+            self._readout["beta"] = readout_beta
         elif "beta" in chosen:
             self._readout["beta"] = chosen["beta"]
         self.seed = seed = check_seed(seed)
@@ -131,8 +127,6 @@ class Parts:
 
     def head(self, dense_units: Sequence[int], classes: int) -> list[keras.layers.Layer]:
         """Flatten, fully connected LIF layers, and the readout."""
-        check_positive_int("classes", classes)
-        dense_units = check_positive_ints("dense_units", dense_units)
         cells: list[keras.layers.Layer] = [keras.layers.Flatten("channels_last", name="flatten")]
         cells += [self.lif(self.dense(units), f"fc{i}") for i, units in enumerate(dense_units, start=1)]
         return [*cells, ReadoutCell(self._dense(classes), name="readout", **self._readout)]
@@ -160,10 +154,6 @@ def _seeds(first: int | None) -> Iterator[int | None]:
     return itertools.count(first if abs(first) < 2**62 else first % (3 * 2**60 + 1))
 
 
-#: Names of the input of images and of the `SpikingRNN`.
-RESERVED = ("images", "time")
-
-
 def assemble(
     cell: Cell,
     input_shape: tuple[int, ...],
@@ -175,7 +165,6 @@ def assemble(
     front: Sequence[keras.layers.Layer] = (),
 ) -> keras.Model:
     """The model from images, through `front` and the encoder, or from spikes if it is None, to the output of `cell`."""
-    input_shape = check_static_shape("input_shape", input_shape)
     num_steps = checked_num_steps(num_steps, encoder)
     if isinstance(encoder, str) and check_choice("encoder", encoder, ("poisson", "constant")):
         steps = check_positive_int("num_steps", num_steps)

@@ -9,7 +9,7 @@ import keras
 from keras_spiking_bp.cells import Cell, GraphCell, ResidualCell, SequentialCell
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import Parts, Shape
-from keras_spiking_bp.utils.validation import check_choice, check_image_shape, check_positive_int, check_positive_ints
+from keras_spiking_bp.utils.validation import check_choice, check_image_shape
 
 #: What a shortcut adds to, in a residual block.
 RESIDUALS = ("current", "spikes")
@@ -58,10 +58,7 @@ def spiking_resnet(
         >>> model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape
         (2, 3)
     """
-    for block in blocks:
-        check_positive_ints("blocks", block)
     check_choice("residual", residual, RESIDUALS)
-    check_positive_int("stem_filters", stem_filters)
     check_image_shape("input_shape", input_shape, smallest=2)
     parts = Parts(preset, 1.0 if residual == "current" else 2.0, seed, settings)
     stem = [parts.lif(parts.convolution(stem_filters, 3), "stem"), parts.pool("pool1")]

@@ -19,7 +19,7 @@ from keras_spiking_bp.rnn.carried import Carried
 from keras_spiking_bp.rnn.derivative import check_rule
 from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.rnn.window import at_each_step, at_the_end, of_shape, shape_of_step, without_masked
-from keras_spiking_bp.utils.validation import check_float32_policy, check_has_shape, check_positive_int, named
+from keras_spiking_bp.utils.validation import check_float32_policy, check_positive_int, named
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -100,7 +100,6 @@ class SpikingRNN(keras.layers.RNN):
                     f"`cell` must not hold an encoder, which works on all time steps: call it before the SpikingRNN. "
                     f"Received: {named(layer)} in the cell {cell.name!r}"
                 )
-        check_rule(gradient, cell)
         kwargs.setdefault("dtype", "float32")
         super().__init__(cell, **kwargs)
         check_float32_policy("SpikingRNN", self.dtype_policy)
@@ -126,10 +125,6 @@ class SpikingRNN(keras.layers.RNN):
                 f"`sequences` must have time steps. Received: the output of {source.name!r}, which has none: give it "
                 "return_sequences=True"
             )
-        names = ("initial_state", "mask", "training")[: len(args)]
-        if 1 < len(args) == len(names) and not kwargs.keys() & set(names):
-            # Keras passes a mask on to the next layer if it is a keyword
-            args, kwargs = (), kwargs | dict(zip(names, args, strict=True))
         if kwargs.get("mask") is None and not isinstance(sequences, keras.KerasTensor):
             mask = getattr(sequences, "_keras_mask", None)  # which Keras up to 3.13 loses where it casts `sequences`
             kwargs |= {} if mask is None else {"mask": mask}
@@ -146,7 +141,6 @@ class SpikingRNN(keras.layers.RNN):
         super().build(sequences_shape, initial_state_shape)
 
     def compute_output_shape(self, sequences_shape: tuple, initial_state_shape: Any = None) -> Any:
-        self._check_built()
         batch_size, num_steps = sequences_shape[:2]
         steps = (num_steps,) if self.return_sequences else ()
         output_shape = (batch_size, *steps, *self.cell.output_shape_of_step)
@@ -160,16 +154,11 @@ class SpikingRNN(keras.layers.RNN):
             output_mask = keras.ops.flip(output_mask, axis=1)
         if not self.return_state:
             return output_mask
-        self._check_built()
         return [output_mask] + [None] * len(carried.entries(self.cell))
 
     def get_initial_state(self, batch_size: Any) -> list[tf.Tensor]:
         """The states before the first step: of the neurons, output spikes so far if it spikes, steps so far, (B,)."""
-        self._check_built()
         return carried.at_rest(self.cell, batch_size).flat()
-
-    def _check_built(self) -> None:
-        check_has_shape(self, self.cell.output_shape_of_step, "build((None, None, ...))")
 
     def reset_state(self) -> None:
         """Resets a stateful layer to the state before its first step (Keras' own writes zeros)."""

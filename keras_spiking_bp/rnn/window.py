@@ -10,17 +10,17 @@ from keras_spiking_bp.gradients.totals import spread_over_steps
 from keras_spiking_bp.rnn.carried import Carried
 from keras_spiking_bp.rnn.time_loop import Window
 from keras_spiking_bp.utils.broadcasting import per_sample, per_step
-from keras_spiking_bp.utils.validation import check_mask, check_static_shape, finite
+from keras_spiking_bp.utils.validation import check_mask, finite
 
 
 def shape_of_step(sequences_shape: Any) -> tuple[int, ...]:
-    """The shape of one time step of sequences (B, T, ...), every entry known."""
+    """The shape of one time step of sequences (B, T, ...)."""
     if len(sequences_shape) < 3:
         raise ValueError(
             "`sequences` must have the shape (batch, time steps, ...) with at least 3 dimensions. "
             f"Received: {tuple(sequences_shape)}. An encoder such as PoissonEncoder(num_steps) adds the time steps"
         )
-    return check_static_shape("shape of one time step", sequences_shape[2:])
+    return tuple(sequences_shape[2:])
 
 
 def of_shape(sequences: tf.Tensor, step_shape: tuple[int, ...], layer: str) -> tf.Tensor:

@@ -55,28 +55,18 @@ def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
     return value
 
 
-def check_layer(name: str, value: Any, optional: bool = False) -> Any:
+def check_layer(name: str, value: Any) -> None:
     """A Keras layer (an instance, not its class)."""
-    if (value is None and optional) or isinstance(value, keras.layers.Layer):
-        return value
-    raise TypeError(
-        f"`{name}` must be an instance of keras.layers.Layer{' or None' if optional else ''}, such as "
-        f"keras.layers.Dense(10, use_bias=False). Received: {name}={value!r} (type {type(value).__name__})"
-    )
+    if not isinstance(value, keras.layers.Layer):
+        raise TypeError(
+            f"`{name}` must be an instance of keras.layers.Layer, such as keras.layers.Dense(10, use_bias=False). "
+            f"Received: {name}={value!r} (type {type(value).__name__})"
+        )
 
 
 def named(layer: keras.layers.Layer) -> str:
     """A layer as errors call it: its name and its class."""
     return f"{layer.name!r} ({type(layer).__name__})"
-
-
-def check_has_shape(layer: keras.layers.Layer, shape: Any, build: str) -> None:
-    """Checks that a layer or cell knows the shape of its outputs; `build` is the call that tells it."""
-    if shape is None:
-        raise ValueError(
-            f"{named(layer)} must be built first, since its neurons follow from the shape of its inputs. Call it on "
-            f"them, or {build} with the shape of a step. Received: no shape"
-        )
 
 
 def check_no_added_loss(layer: keras.layers.Layer) -> None:
@@ -143,13 +133,12 @@ def check_positive_ints(name: str, values: Any) -> list[int]:
         raise ValueError(message) from error
 
 
-def check_seed(seed: Any, optional: bool = True) -> int | None:
+def check_seed(seed: Any) -> int | None:
     """An integer of 64 bits, or None for a random one."""
-    if seed is None and optional:
+    if seed is None:
         return None
     if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not -(2**63) <= int(seed) < 2**63:
-        or_none = " or None" if optional else ""
-        raise ValueError(f"`seed` must be an integer of 64 bits{or_none}. Received: seed={seed!r}")
+        raise ValueError(f"`seed` must be an integer of 64 bits or None. Received: seed={seed!r}")
     return int(seed)
 
 

@@ -1,6 +1,5 @@
 """The pictures draw what the tables say (that they look well is judged by eye)."""
 
-import keras
 import matplotlib
 import numpy as np
 import pytest
@@ -81,11 +80,5 @@ def test_given_axes_are_drawn_on_and_keep_their_style(setting):
 
 def test_bad_input_is_refused(setting):
     model, spikes, _ = setting
-    readout = keras.Sequential([keras.Input((10, 4)), ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(2)))])
-    for call, message in (
-        (lambda: analysis.pictures.raster(model, spikes, sample=5), "must have samples"),
-        (lambda: analysis.pictures.membranes(model, spikes, "conv9"), "`layer` must be one of .*'conv1'"),
-        (lambda: analysis.pictures.raster(readout, np.ones((1, 10, 4), "float32")), "must have spiking neurons"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
+    with pytest.raises(ValueError, match="`layer` must be one of .*'conv1'"):
+        analysis.pictures.membranes(model, spikes, "conv9")

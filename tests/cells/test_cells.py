@@ -195,7 +195,6 @@ REFUSED = [
     (lambda: ksbp.SpikingRNN(lif())(X, mask=np.ones((2, 5, 1), bool)), ValueError, "mask"),
     (lambda: ksbp.SpikingRNN(lif())(keras.Input((5, None))), ValueError, "None"),
     (lambda: lif()(X[:, 0]), ValueError, "SpikingRNN"),
-    (lambda: lif().get_initial_state(2), ValueError, "build"),
 ]
 
 

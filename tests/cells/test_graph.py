@@ -144,12 +144,6 @@ class HalfSum(keras.layers.Add):
         return 0.5 * sum(inputs)
 
 
-def joined(axis):
-    nodes = [(ksbp.LIFCell(keras.layers.Dense(8), name=name), "input") for name in "ab"]
-    nodes.append((keras.layers.Concatenate(axis=axis, name="both"), ["a", "b"]))
-    ksbp.SpikingRNN(GraphCell([*nodes, (ksbp.ReadoutCell(keras.layers.Dense(3)), "both")])).build((None, None, 4))
-
-
 def add(kind=keras.layers.Add):
     return kind(name="sum")
 
@@ -170,8 +164,6 @@ READOUT = ksbp.ReadoutCell(conv("c"), name="out")
     (lambda: GraphCell([(READOUT, "input"), (A, "out")]), ValueError),
     (lambda: GraphCell([(A, "input"), (lif(conv("d"), "b"), "input")]), ValueError),
     (lambda: GraphCell([(add(HalfSum), ["input", "input"])]), ValueError),
-    (lambda: joined(0), ValueError),
-    (lambda: joined(-2), ValueError),
 ])  # fmt: skip
 def test_bad_graphs(call, error):
     with pytest.raises(error, match="nodes"):

@@ -26,13 +26,6 @@ def row():
     return keras.Sequential([keras.Input((8, 8, 3)), *parts, layers.Flatten(name="readout"), layers.Dense(3)])
 
 
-@pytest.mark.parametrize("name", ["images", "time", "encoder"])
-def test_layers_in_front_may_have_the_names_of_the_new_model(name):
-    ann = trained_looking(keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(2.0, name=name), *row().layers]))
-    snn = ksbp.convert_to_snn(ann, IMAGES, 3, encoder=ksbp.ConstantEncoder(3, name="encoder"), method="max")
-    assert snn.get_layer(f"{name}_in_front").scale == 2.0
-
-
 @pytest.mark.parametrize("build", [branches, row])
 def test_no_two_layers_have_the_same_name(build):
     ann = trained_looking(build())

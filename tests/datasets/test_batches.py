@@ -107,7 +107,6 @@ def test_paths():
     (lambda: Batches([np.zeros((3, 4))] * 2, np.zeros(3), 1), "dictionary"),
     (lambda: numbers(batch_size=13), "`batch_size`"),
     (lambda: numbers(batch_size=0), "`batch_size`"),
-    (lambda: numbers(seed=None), "`seed`"),
 ])  # fmt: skip
 def test_refused(make, argument):
     with pytest.raises(ValueError, match=argument):

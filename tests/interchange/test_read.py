@@ -476,11 +476,6 @@ def test_the_trained_cnn_of_the_nir_paper_reads_recordings():
     assert (rates.argmax(-1) == data.test[1]).mean() >= 0.97
 
 
-def test_refuses_what_is_no_graph():
-    with pytest.raises(TypeError, match="`graph` must be a nir.NIRGraph.*nir.read"):
-        ksbp.from_nir("network.nir")
-
-
 BRANCHED = {
     "paths meet in neurons that come back": "input-w w-a a-b a-c b-s s-n c-t t-n n-n n-output",
     "a block in a block": "input-w w-a a-b b-c b-t c-s s-m t-m m-x x-n a-u u-n n-output",

@@ -47,8 +47,6 @@ def test_a_network_with_batch_normalisation_is_packed_whole():
     images = rng.random((6, 8, 8, 1)).astype("float32")
     np.testing.assert_array_equal(restored(images), rounded(images))
     assert np.ptp(rounded(images)) > 0
-    with pytest.raises(ValueError, match="`model` must have the weights"):
-        unpack(ksbp.models.spiking_lenet(), arrays)
 
 
 def test_digits_are_read_at_once():
@@ -130,7 +128,6 @@ def test_what_is_given_is_kept():
 
 @pytest.mark.parametrize(("call", "error", "argument"), [
     (lambda: load_pretrained("imagenet"), ValueError, "name"),
-    (lambda: load_pretrained("mnist", classes=5), ValueError, "model"),
     (lambda: ksbp.models.model_card("imagenet"), ValueError, "name"),
     (lambda: load_pretrained("mnist", beta=0.9), ValueError, "beta"),
     (lambda: load_pretrained("mnist", threshold=np.ones(3)), ValueError, "threshold"),

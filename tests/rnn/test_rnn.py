@@ -775,8 +775,6 @@ X = np.ones((2, 5, 4), "float32")
     (lambda: ksbp.LIFCell(keras.layers.Dense(2), initial_membrane=1.0), ValueError, "initial_membrane"),
     (lambda: ksbp.LIFCell(keras.layers.Dense(2), signed=True), ValueError, "`reset_mechanism` must be 'subtract'"),
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell(2 * [lif().cell])).observe(X), ValueError, "'n'"),
-    (lambda: lif(name="rnn").get_initial_state(2), ValueError, "'rnn'"),
-    (lambda: lif(name="rnn").compute_output_shape((None, 5, 8)), ValueError, "'rnn'"),
     (lambda: with_states(lambda states: states[:2]), ValueError, "initial_state"),
     (lambda: with_states(lambda states: [*states[:3], tf.zeros((3, 5)), *states[4:]]), ValueError, "initial_state.3"),
     (lambda: with_states(lambda states: [*states[:3], tf.zeros((2, 4)), *states[4:]]), ValueError, "initial_state.3"),

@@ -297,7 +297,7 @@ FEW[:2] = 1
     (one_layer, ONES, {"firing_rate": 0.2, "output_std": 1.0}, "`output_std` needs a network that ends in a Read"),
     (without_gamma, spikes_of(8, 5, 4), {}, "'hidden' cannot be brought"),
     (two_of_one_name, ONES, {"firing_rate": {}}, r"stand for more than one: \['lif'\]"),
-    (unweighted, SEQUENCES, {"output_std": 1.0}, "needs trainable weights .* 'out'"),
+    (unweighted, SEQUENCES, {"output_std": 1.0}, "`output_std` cannot be reached.*'out'"),
     (normalisation_in_front, SEQUENCES, {}, "without statistics in front of its SpikingRNN. Received: .*norm"),
     (two_of_them, SEQUENCES, {}, "must have one SpikingRNN layer"),
 ])  # fmt: skip

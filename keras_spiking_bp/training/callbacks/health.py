@@ -12,7 +12,6 @@ from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.rnn.observe import SATURATED_RATE, activity_of, firing_rates
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
 from keras_spiking_bp.utils.broadcasting import per_sample
-from keras_spiking_bp.utils.validation import check_positive, check_positive_int
 
 _SILENT_SHARE = 0.99
 _SATURATED_SHARE = 0.5
@@ -60,8 +59,8 @@ class Health(keras.callbacks.Callback):
 
     def __init__(self, inputs: Any, every: int = 100, growth: float = 100.0):
         super().__init__()
-        self.every = check_positive_int("every", every)
-        self.growth = check_positive("growth", growth)
+        self.every = every
+        self.growth = growth
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()

@@ -11,7 +11,6 @@ from keras_spiking_bp.cells import MaxPoolingCell
 from keras_spiking_bp.rnn.encoded_inputs import repeatable_encoder
 from keras_spiking_bp.rnn.observe import activity_of, firing_rates, traces_of_spikes
 from keras_spiking_bp.rnn.spiking_model import spiking_layer
-from keras_spiking_bp.utils.validation import check_positive_int
 
 _PIXELS = 4  # side of the square that shows a spike
 
@@ -41,8 +40,8 @@ class SpikingTensorBoard(keras.callbacks.Callback):
         import tensorboard  # noqa: F401 - tf.summary writes by it
 
         self.log_dir = os.fspath(log_dir)
-        self.every = check_positive_int("every", every)
-        self.neurons = check_positive_int("neurons", neurons)
+        self.every = every
+        self.neurons = neurons
         self._inputs = inputs
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
