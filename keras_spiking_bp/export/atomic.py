@@ -23,11 +23,17 @@ def written_whole(path: str | os.PathLike, overwrite: bool = False, folder: bool
     _check(path, overwrite)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        written = temporary / path.name
+        written, replaced = temporary / path.name, temporary / f"{path.name}-replaced"
         yield written
-        if folder and path.is_dir():  # a folder can only be moved to a free name
-            path.rename(temporary / f"{path.name}-replaced")
-        written.replace(path)
+        _check(path, overwrite)  # again: it took time
+        try:
+            if folder and path.is_dir():  # a folder can only be moved to a free name
+                path.rename(replaced)
+            written.replace(path)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
-from keras_spiking_bp.cells.walk import checked_names
 from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import encoder_of, output_layer, sequences_of
+from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer, sequences_of
 from keras_spiking_bp.rnn.weights import weights_prepared
 
 
@@ -30,6 +29,12 @@ class Network:
         layer, sequences = output_layer(model), sequences_of(model)
         if len(model.inputs) != 1:
             raise ValueError(f"`model` must have one input. Received: {len(model.inputs)}")
+        output = call_in(model, layer).output_tensors[0]
+        if model.outputs[0] is not output:
+            raise ValueError(
+                f"`model` must have the output of its SpikingRNN layer {layer.name!r} as its first one: no states are "
+                "exported. Received: a model with a state as its first output"
+            )
         self.layer = SpikingRNN(  # not the layer itself: one that is stateful or unrolled fixes the batch or T
             layer.cell,
             gradient=layer.gradient,
@@ -135,12 +140,27 @@ def step_form(network: Network, batch_size: int | None = None) -> Form:
 
 def state_names(cell: Cell) -> dict[str, tuple[int, str]]:
     """The states of a step: for each name, as of `export_saved_model`, the index of the neurons and the entry."""
-    words = [re.sub(r"\W", "_", name, flags=re.ASCII) for name in checked_names(cell)]
-    return {
-        f"{entry}_{words[i]}": (i, entry)
+    return _each_once(
+        (f"{entry}_{_as_word(neuron.name)}", (i, entry))
         for i, neuron in enumerate(cell.neurons())
         for entry in (neuron.carried_shapes if neuron.carries_state else ())
-    }
+    )
+
+
+def _as_word(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def _each_once(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in named:
+        if name.lower() in (other.lower() for other in found):  # TensorFlow ignores case
+            raise ValueError(
+                "The cells of `model` must have names that differ in letters and digits, in more than their case. "
+                f"This stands for more than one: {name!r}"
+            )
+        found[name] = value
+    return found
 
 
 def _shifted(state: tf.Tensor, entry: str, by: Any) -> tf.Tensor:

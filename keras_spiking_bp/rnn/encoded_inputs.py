@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_spiking_bp.cells.batch_norm import learning_normalizations
+from keras_spiking_bp.cells.batch_norm import learning_normalizations, moving_statistics
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 
 
@@ -41,9 +41,10 @@ class Encoded(NamedTuple):
 def stream_restored(encoder: keras.Model) -> Iterator[None]:
     """Afterwards the random stream of `encoder`, as from `input_over_time`, is where it was, also after an error.
 
-    So are other variables that its call may change.
+    So are other variables that its call may change: not moving statistics, of which each device may have its own.
     """
-    states = [(variable, variable.numpy()) for variable in encoder.variables]
+    kept = {id(statistic) for statistic in moving_statistics(learning_normalizations(encoder))}
+    states = [(variable, variable.numpy()) for variable in encoder.variables if id(variable) not in kept]
     try:
         yield
     finally:
@@ -68,14 +69,14 @@ def as_inputs(model: keras.Model, inputs: Any) -> Any:
 
 def encode(model: keras.Model, inputs: Any) -> Encoded:
     """Inputs of the model as inputs of each time step; the random stream of the encoder advances."""
-    return encoded_by(input_over_time(model), as_inputs(model, inputs))
+    return _encode(model, input_over_time(model), inputs)
 
 
 def encode_repeatably(model: keras.Model, inputs: Any) -> Encoded:
     """The same; the random stream of the encoder does not advance."""
     front = input_over_time(model)
     with stream_restored(front):
-        return encoded_by(front, as_inputs(model, inputs))
+        return _encode(model, front, inputs)
 
 
 def repeatable_encoder(model: keras.Model, inputs: Any) -> Callable[[], Encoded]:
@@ -93,3 +94,10 @@ def encoded_by(front: keras.Model, inputs: Any) -> Encoded:
     found = front(inputs, training=False)  # the random layers of Keras are in training mode unless told otherwise
     sequences, mask = (found, getattr(found, "_keras_mask", None)) if len(front.outputs) == 1 else found
     return Encoded(sequences, None if mask is None else tf.cast(mask, tf.bool))
+
+
+def _encode(model: keras.Model, front: keras.Model, inputs: Any) -> Encoded:
+    encoded = encoded_by(front, as_inputs(model, inputs))
+    if not encoded.mean_steps > 0:
+        raise ValueError("`inputs` must have samples and time steps. Received: none, or all of them masked")
+    return encoded

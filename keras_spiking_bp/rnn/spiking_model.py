@@ -167,7 +167,15 @@ def input_over_time(model: keras.Model) -> keras.Model:
         outputs = sequences if mask is None else [sequences, mask]
     else:
         inner = _part_with(model, layer)
-        outputs = input_over_time(inner)(call_in(model, inner).arguments.args[0])
+        given = call_in(model, inner).arguments
+        attached = (getattr(tensor, "_keras_mask", None) for tensor in keras.tree.flatten(given.args[0]))
+        masks = keras.tree.flatten(given.kwargs.get("mask"))  # those attached are among them
+        if any(mask is not None for mask in masks) and all(mask is None for mask in attached):
+            raise ValueError(
+                f"The model {inner.name!r}, a layer of `model`, is given a mask, which cannot be followed into it. "
+                f"Make the mask an input of {inner.name!r}"
+            )
+        outputs = input_over_time(inner)(given.args[0])
     # its name, which warnings of Keras give
     return keras.Model(model.inputs[0] if len(model.inputs) == 1 else model.input, outputs, name=model.name)
 

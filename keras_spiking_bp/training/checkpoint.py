@@ -52,6 +52,8 @@ class Checkpoint:
     """
 
     def __init__(self, backup_dir: str | os.PathLike, data: Batches):
+        if "://" in os.fspath(backup_dir):
+            raise ValueError(f"`backup_dir` must be in a file system of this machine. Received: {backup_dir!r}")
         self.folder = Path(backup_dir).expanduser().absolute()
         self._data = data.description()
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,10 @@ _ATTRIBUTES = {
 
 
 def saved_apart(model: keras.Model) -> list[keras.Variable]:
-    """The random streams, which Keras does not save."""
-    return [seed for layer in model._flatten_layers() for seed in seeds_of(layer)]
+    """The random streams, which Keras does not save, and weights with LoRA, which it saves as one."""
+    layers = model._flatten_layers()
+    merged = [weight for layer in layers if getattr(layer, "lora_enabled", False) for weight in layer.weights]
+    return [*(seed for layer in layers for seed in seeds_of(layer)), *merged]
 
 
 def statistics_of_replicas(model: keras.Model) -> list[keras.Variable]:
@@ -58,6 +60,9 @@ def described(model: keras.Model) -> dict[str, Any]:
 def build_metrics_and_optimizer(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     """Creates metric and optimizer variables, which Keras would create in the first step."""
     with model.distribute_strategy.scope():
+        inner = _inner_optimizer(model)
+        if not inner.built:  # built by a LossScaleOptimizer, Nadam would not track one of its variables
+            inner.build(model.trainable_variables)
         model._symbolic_build(data_batch=batch)
 
 

@@ -1,6 +1,7 @@
 """A file is there whole or not at all, and none is replaced by accident."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -43,6 +44,27 @@ def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch, name):
     assert [path.name for path in tmp_path.iterdir()] == [name] and _contents(tmp_path) != before
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_appears_meanwhile_is_kept(tmp_path, overwrite):
+    with (
+        pytest.raises(FileExistsError, match="of a SavedModel alone" if overwrite else "is there already"),
+        written_whole(tmp_path / "out", overwrite, folder=True) as part,
+    ):
+        part.mkdir()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "results.csv").write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "results.csv").read_text() == "1"
+
+
+def test_what_cannot_be_replaced_is_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "saved_model.pb").write_text("old")
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "out", overwrite=True, folder=True):
+        pass  # nothing is written
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "saved_model.pb"]
+
+
 @pytest.mark.parametrize("mine", ["letter.txt", "link", "variables", "saved_model.pb/letter.txt"])
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_is_of_the_user_is_kept(tmp_path, mine, folder):
@@ -74,3 +96,19 @@ def test_an_onnx_file_is_replaced_by_the_new_network(tmp_path):
 
 def _contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_interrupt_while_a_folder_is_replaced(tmp_path, monkeypatch):
+    EXPORTS["saved_model"](small(encoder=None), out := tmp_path / "model")
+    before, rename = _contents(tmp_path), Path.rename
+
+    def interrupted(path, to):
+        done = rename(path, to)
+        if path == out:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), written_whole(out, overwrite=True, folder=True) as part:
+        part.mkdir()
+    assert _contents(tmp_path) == before

@@ -47,6 +47,12 @@ def subclassed():
     return model
 
 
+def a_state_first(output_too=False):
+    inputs = keras.Input((5, 4))
+    output, state, *_ = small(return_state=True)(inputs)
+    return keras.Model(inputs, [state, output] if output_too else state)
+
+
 def two_inputs():
     inputs = [keras.Input((5, 4)), keras.Input((5, 4))]
     return keras.Model(inputs, small()(keras.layers.add(inputs)))
@@ -66,12 +72,15 @@ BAD = {
     "a call of its own": (with_a_call_of_its_own, TypeError, "Probabilities has a `call` of its own"),
     "nan": (lambda: not_finite(np.nan), ValueError, "must have finite weights.*'time/.*kernel'"),
     "infinity": (lambda: not_finite(np.inf), ValueError, "must have finite weights.*'time/.*kernel'"),
-    "twins": (lambda: two_cells("conv", "conv"), ValueError, "stand for more than one.*'conv'"),
+    "case": (lambda: two_cells("Conv", "conv"), ValueError, "stands for more than one: 'membrane_conv'"),
+    "words": (lambda: two_cells("a.b", "a_b"), ValueError, "'membrane_a_b'"),
     "subclassed": (subclassed, TypeError, "functional or sequential"),
     "a layer": (lambda: subclassed().time, TypeError, "functional or sequential"),
     "layers behind": (
         lambda: on_sequences(small(), keras.layers.Softmax()), ValueError, "must end in its SpikingRNN layer 'time'"
     ),
+    "a state": (a_state_first, ValueError, "output of its SpikingRNN layer 'time' as its first"),
+    "a state first": (lambda: a_state_first(True), ValueError, "output of its SpikingRNN layer 'time' as its first"),
     "two inputs": (two_inputs, ValueError, "one input. Received: 2"),
     "backwards": (lambda: on_sequences(go_backwards=True), ValueError, "go_backwards"),
 }  # fmt: skip

@@ -220,6 +220,7 @@ def alone():
 
 
 @pytest.mark.parametrize(("make", "inputs", "arguments", "error", "message"), [
+    (alone, SPIKES[:0], {}, ValueError, "must have samples"),
     (Subclassed, SPIKES, {}, TypeError, "`model` must be a functional or sequential.*Received: model=<Sub"),
     (lambda: keras.Sequential([keras.Input((10, 6)), keras.layers.Dense(3)]), SPIKES, {}, TypeError, "SpikingRNN"),
 ])  # fmt: skip

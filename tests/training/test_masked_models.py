@@ -171,8 +171,24 @@ def test_a_network_is_found_once_behind_many_paths():
     assert ksbp.analysis.run(model, SERIES, verbose=0).outputs.shape == (6, 12, 3)
 
 
-@pytest.mark.parametrize("made", FORMS)
-def test_no_export(made, tmp_path):
-    with pytest.raises(ValueError, match="mask|layer"):
-        ksbp.export.export_saved_model(made(cell_of())[0], tmp_path / "to")
+def calibrated(mask):
+    model, (series, _) = given(cell_of())
+    ksbp.calibrate(model, [series, mask], 0.1)
+
+
+def given_to_an_inner_model():
+    series, exists = keras.Input((None, 5)), keras.Input((None,), dtype="bool")
+    inner = keras.Model(series, ksbp.SpikingRNN(cell_of())(series), name="inner")
+    ksbp.calibrate(keras.Model([series, exists], inner(series, mask=exists)), [SERIES, MASK], 0.1)
+
+
+@pytest.mark.parametrize(("call", "argument"), [
+    (lambda: calibrated(np.zeros_like(MASK)), "inputs"),
+    (given_to_an_inner_model, "'inner'"),
+    *((lambda made=made: ksbp.export.export_saved_model(made(cell_of())[0], "to"), "mask|layer") for made in FORMS),
+])  # fmt: skip
+def test_refused(call, argument, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=argument):
+        call()
     assert not list(tmp_path.iterdir())

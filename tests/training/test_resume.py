@@ -177,7 +177,10 @@ def test_the_history_has_metrics_of_each_class(tmp_path):
     model = small_model()
     model.compile("sgd", ksbp.losses.SumSquaredError(), metrics=[keras.metrics.F1Score()], run_eagerly=True)
     ksbp.training.fit(model, data, 1, tmp_path, verbose=0)
-    history = ksbp.training.fit(model, data, 2, tmp_path, verbose=0).history
+    notes = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda _, logs: logs.update(ragged=[[1.0], [1.0, 2.0]], why="-")
+    )
+    history = ksbp.training.fit(model, data, 2, tmp_path, callbacks=[notes], verbose=0).history
     assert [len(values) for values in history["f1_score"]] == [2, 2] and isinstance(history["loss"][0], float)
     assert history.keys() == {"loss", "f1_score"}
 
@@ -267,6 +270,7 @@ def in_two_steps():
     ({"model": in_two_steps}, ValueError, "steps_per_execution=1.*Received: 2"),
     ({"data": lambda: batches().epoch(0)}, TypeError, "`data` must be keras_spiking_bp.datasets.Batches"),
     ({"backup_dir": lambda: None}, TypeError, "PathLike"),
+    ({"backup_dir": lambda: "gs://mine"}, ValueError, "`backup_dir` must be in a file system of this machine"),
     ({"callbacks": lambda: [[keras.callbacks.BackupAndRestore("backup")]]}, ValueError, "no BackupAndRestore"),
 ])  # fmt: skip
 def test_what_cannot_be_trained_is_refused(tmp_path, change, error, message):

@@ -236,6 +236,10 @@ def noisy_model():
     return compiled(model)
 
 
+def scaled_nadam():
+    return plain_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.Nadam(0.01)))
+
+
 def wider_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)])
     return compiled(model)
@@ -291,15 +295,16 @@ def test_metrics_that_keras_names_by_number_are_the_same(tmp_path):
     assert first[0] != again[0] and again[1].epoch == [0]
 
 
-def coarse_model():
+def low_rank_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, kernel_initializer="ones", dtype="bfloat16")])
+    model.layers[-1].enable_lora(2)
     metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy", dtype="bfloat16")]
     return compiled(model, metrics=metrics)
 
 
-@pytest.mark.parametrize("make", [noisy_model, slow(coarse_model)])
+@pytest.mark.parametrize("make", [noisy_model, slow(scaled_nadam), slow(low_rank_model)])
 def test_what_keras_does_not_save_goes_on(tmp_path, make):
-    """Streams in a list; and bfloat16, which NumPy does not."""
+    """Streams in a list, a variable of Nadam, weights with LoRA; and bfloat16, which NumPy does not."""
 
     def train(folder, *callbacks):
         keras.utils.set_random_seed(0)
