@@ -1,5 +1,6 @@
 """Callbacks that save and restore a training, and begin it in the middle of an epoch."""
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -47,7 +48,7 @@ class Saver(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._position.batch == self._steps_per_epoch:  # else a callback stopped it in the middle: saved there
             self._position.epoch, self._position.batch = epoch + 1, 0
-            self._position.curve.append({name: as_saved(x).astype(float).tolist() for name, x in (logs or {}).items()})
+            self._position.curve.append(_numbers(logs or {}))
             self._save()
 
     def _save(self) -> None:
@@ -97,6 +98,15 @@ class CallbacksFromBatch(keras.callbacks.CallbackList):
     def _go_on(self) -> None:
         if self._epoch_ends:
             self._epoch_ends = self.model.stop_training = False
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """The logs that are numbers, or arrays of them, as a JSON file takes them; a callback may add others."""
+    numbers = {}
+    for name, value in logs.items():
+        with contextlib.suppress(TypeError, ValueError):  # text, or lists of different lengths
+            numbers[name] = as_saved(value).astype(float).tolist()
+    return numbers
 
 
 def has_finite_state(model: keras.Model) -> bool:
