@@ -81,9 +81,9 @@ def test_streams_of_the_real_recordings_are_windows(folder):
     assert_streams_are_windows(folder, ksbp.datasets.load_spoken_digits(TFDS)[1].audio)
 
 
-def write(path, samples, rate=8000):
+def write(path, samples):
     with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", None))
+        file.setparams((1, 2, 8000, 0, "NONE", None))
         file.writeframes(samples.astype("<i2").tobytes())
     return str(path)
 
