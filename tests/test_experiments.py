@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import shutil
 import warnings
 
 import keras
@@ -19,7 +18,6 @@ from examples.experiments import (
     convert_applications,
     deep_residual,
     few_steps,
-    half_width,
     reproduce,
     rounding,
 )
@@ -46,26 +44,9 @@ def rows_of(output):
     return list(csv.DictReader((output / "curve.csv").open()))
 
 
-@pytest.fixture(scope="module")
-def once(tmp_path_factory):
-    """A training of two epochs: its folder and its report."""
-    folder = tmp_path_factory.mktemp("once")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ksbp.datasets, "load_images", lambda name, data_dir=None: made_up_images())
-        return folder, run(folder)
-
-
-@pytest.fixture
-def finished(once, few_images, tmp_path):
-    """A copy of that."""
-    folder, report = once
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return report
-
-
 @pytest.mark.slow
-def test_it_trains_and_reports_and_goes_on(finished, tmp_path):
-    report = finished
+def test_it_trains_and_reports_and_goes_on(few_images, tmp_path):
+    report = run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report))
     assert report["recipe"]["num_steps"] == 5 and report["recipe"]["dropout"] == 0.1
@@ -176,13 +157,6 @@ def test_the_command_of_the_report_names_no_folder():
     assert command(["--output=/tmp", "--data-dir=/home/me", "--epochs=3"], "examples.experiments.reproduce") == (
         "python -m examples.experiments.reproduce --data-dir FOLDER --epochs 3"
     )
-
-
-def test_the_ann_of_the_comparison_learns_by_cross_entropy():
-    direct, deep = recipe("lenet", "mnist", "fast"), recipe("vgg9", "cifar10")
-    chosen = compare.ann_recipe(direct)
-    assert (direct.loss, chosen.loss, chosen.optimizer, chosen.epochs) == ("squared", "cross_entropy", "adam", 6)
-    assert compare.ann_recipe(deep) == deep
 
 
 @pytest.mark.slow
@@ -321,17 +295,6 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
     monkeypatch.setattr(port, "BATCH_SIZE", batch_size)
     accuracy = ports.train(port, digits(samples), epochs=1, seed=0, **options)()
     assert accuracy > 0.35
-
-
-@pytest.mark.parametrize("main, arguments, match", [
-    (compare.main, ["--network", "vgg7"], "no weights of vgg7 on mnist"),
-    (half_width.main, ["--ann", "--num-steps", "8"], "--ann has no spiking neurons"),
-])  # fmt: skip
-def test_what_cannot_be_done_is_refused(main, arguments, match, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        main(arguments)
-    assert match in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

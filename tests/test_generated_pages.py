@@ -18,12 +18,7 @@ from docs.build import (
     zoo_page,
 )
 from docs.build.blocks import command_of, replaced
-from examples.experiments import (
-    deep_residual,
-    half_width,
-    reproduce,
-    rounding,
-)
+from examples.experiments import deep_residual, half_width, reproduce, rounding
 from examples.experiments.recipes import Recipe
 from examples.experiments.report import wilson_interval
 from tests.pages import ROOT
@@ -100,49 +95,6 @@ def test_the_time_to_an_accuracy_beside_the_tuned_by_another_way():
     assert row in (DOCS / "benchmarks.md").read_text()
 
 
-def report(**changes):
-    row = {"accuracy": "0.5", "loss": "9", "learning_rate": "0.1"}
-    return {
-        "command": "python -m examples.experiments.reproduce --network lenet --dataset mnist",
-        "recipe": {
-            "network": "lenet", "dataset": "mnist", "num_steps": 20, "test_steps": 40, "batch_size": 64,
-            "epochs": 3, "preset": "paper", "signed": False, "policy": None, "drop_epochs": [],
-        },
-        "seed": 7,
-        "data": {"training_samples": 60000, "tested_on": "test set", "note": "half"},
-        "test": {
-            "accuracy": 0.98765, "interval_95": [0.985, 0.99], "samples": 10000, "spikes_per_neuron": {"conv1": 1.5}
-        },
-        "training_seconds": 3600.0,
-        "machine": {"cores": 2, "tensorflow": "2.21", "keras": "3.15", "python": "3.11"},
-        "curve": [{"epoch": "1", "seconds": "100", **row}, {"epoch": "2", "seconds": "120", **row}],
-        **changes,
-    }  # fmt: skip
-
-
-def test_the_results_of_a_report(tmp_path):
-    folder = tmp_path / "results"
-    (folder / "ann").mkdir(parents=True)
-    counted = report(start=report(training_seconds=600.0))
-    operations = {"accumulates": 2e6, "macs": 5e5, "ann_accumulates": 0.0, "ann_macs": 4e6}
-    counted["test"] |= {"firing_rate": 0.123, "operations_per_sample": operations}
-    (folder / "a.json").write_text(json.dumps(counted))
-    (folder / "ann" / "a.json").write_text(json.dumps(report()))
-    results_page.main(["--reports", str(folder), "--output", str(tmp_path / "results.md")])
-    summary = (tmp_path / "results.md").read_text()
-    assert "| LeNet | MNIST (half) | 98.77 | 98.77 |  | 20/40 | 2.0 + 0.5 | 4.0 | 70 min |" in summary
-    assert "Not run: LeNet on N-MNIST; VGG7 on SVHN; " in summary
-    assert "best on CIFAR-10 is 90.95 % (ResNet11)" in summary
-    page = (tmp_path / "log/runs.md").read_text()
-    assert "* Accuracy: 98.77 % (98.50 to 99.00) of 10,000 test samples, 50.00 % of the 60,000 training samples" in page
-    assert "* Time: 70 min, 10 min of it for the ANN, on 2 CPU cores" in page
-    assert (
-        "* 0.123 spikes per neuron and time step. Operations per image: 2.00 million AC and 0.50 million MAC, 4.1 µJ "
-        "(42 with 8 KiB, 379 with 1 MiB); the same ANN: 0.00 million AC and 4.00 million MAC, 18.4 µJ (58 with 8 KiB, "
-        "418 with 1 MiB)."
-    ) in page
-
-
 def test_the_verdicts_by_another_way():
     for name in ("lenet-mnist", "vgg9-cifar10"):
         compared = json.loads((DOCS / f"comparison/{name}.json").read_text())
@@ -155,7 +107,7 @@ def test_the_verdicts_by_another_way():
 
 
 def test_a_run_that_was_not_tested_on_the_test_set_is_refused(tmp_path):
-    held_out = report(data={"training_samples": 55000, "tested_on": "5,000 held-out samples", "note": ""})
+    held_out = {"data": {"tested_on": "5,000 held-out samples"}}
     (tmp_path / "a.json").write_text(json.dumps(held_out))
     with pytest.raises(SystemExit, match="a.json is of a run that was tested on the 5,000 held-out samples"):
         results_page.main(["--reports", str(tmp_path), "--output", str(tmp_path / "results.md")])
@@ -170,22 +122,11 @@ def test_the_command_of_a_report_still_means_its_recipe(path):
 
 
 @pytest.mark.parametrize("example", [half_width, deep_residual, rounding])
-def test_the_log_has_the_rows_of_short_trainings(example):
-    lines = (ROOT / "docs/log/studies.md").read_text().splitlines()
+def test_the_options_of_short_trainings_still_mean_their_rows(example):
     report = json.loads((ROOT / f"docs/training/{example.__name__.split('.')[-1]}.json").read_text())
     assert {row["options"]: row["network"] for row in report} == example.TABLE
-    for row in report:
-        example.TRAININGS.parse(row["options"].split())
-        (line,) = (line for line in lines if line.startswith(f"| {row['network']} | `{row['options']}` |"))
-        shown = [float(number) for number in line.split("|")[3].replace("%", "").split(",")]
-        assert shown == pytest.approx([100 * training["accuracy"] for training in row["trainings"]], abs=0.0501)
-
-
-def test_from_how_many_steps_on_the_accuracy_is_near():
-    enough = conversion_page.enough
-    assert enough([0.9, 0.895, 0.9], [8, 16, 32], 0.9) == "from 8"
-    assert enough([0.9, 0.89, 0.9], [8, 16, 32], 0.9) == "from 32"  # once is not enough
-    assert enough([0.9, 0.89, 0.8], [8, 16, 32], 0.9) == "later"
+    for options in example.TABLE:
+        example.TRAININGS.parse(options.split())
 
 
 def test_how_far_an_accuracy_may_be_off():

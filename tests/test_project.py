@@ -34,14 +34,6 @@ def test_the_wheel_says_that_it_has_types(monkeypatch):
     assert {f"{name}.{kind}" for name in weights for kind in ("npz", "json")} <= shipped
 
 
-def test_workflows_call_targets_that_there_are():
-    workflows = "\n".join(path.read_text() for path in sorted((ROOT / ".github/workflows").glob("*.yml")))
-    called = set(re.findall(r"run: make ([\w-]+)", workflows))
-    called |= set(re.search(r"target: \[(.*)\]", workflows)[1].split(", "))
-    assert {"lint", "test", "test-oldest", "test-slow", "docs", "release-check"} <= called
-    assert called <= set(re.findall(r"^([\w-]+):", text("Makefile"), re.MULTILINE))
-
-
 def test_workflows_test_every_python_that_is_supported():
     setup = configparser.ConfigParser(interpolation=None)
     setup.read(ROOT / "setup.cfg")

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 
@@ -54,27 +53,14 @@ def test_each_builds_its_network(recipes):
         assert model.name == f"spiking_{network}"
         time = model.get_layer("time")
         assert time.gradient == own.gradient
-        neurons = time.cell.neurons()
-        assert {n.dropout for n in neurons if type(n) is ksbp.LIFCell} == {own.dropout}
-        assert {n.synapse.compute_dtype for n in neurons} == {"float32"}
-        lif = [n for n in neurons if type(n) is ksbp.LIFCell]
-        deep = own.preset == "deep"
-        assert {(n.threshold, n.initial_membrane) for n in lif} == {(2.0, 0.5) if deep else (1.0, 0.0)}
-        assert {n.signed for n in lif} == {own.signed}
-        assert any(type(n) is ksbp.PoolingCell for n in neurons) == (not deep)
+        lif = [n for n in time.cell.neurons() if type(n) is ksbp.LIFCell]
+        assert {(n.dropout, n.signed) for n in lif} == {(own.dropout, own.signed)}
         if dataset != "nmnist":
-            encoder = model.layers[1]
-            assert type(encoder) is (ksbp.ConstantEncoder if deep else ksbp.PoissonEncoder)
-            assert encoder.scale == own.scale
-        loss = {"squared": ksbp.losses.SumSquaredError, "cross_entropy": keras.losses.CategoricalCrossentropy}[own.loss]
-        assert type(model.loss) is loss
+            assert model.layers[1].scale == own.scale
         assert model.optimizer.weight_decay == pytest.approx(own.weight_decay)
-        kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.AdamW, "muon": ksbp.optimizers.Muon}[
-            own.optimizer
-        ]
-        assert isinstance(model.optimizer, kind)
-        if own.optimizer == "sgd":
-            assert model.optimizer.momentum == own.momentum
+        assert type(model.optimizer).__name__.lower().startswith(own.optimizer)
+        assert own.optimizer != "sgd" or model.optimizer.momentum == own.momentum
+        assert isinstance(model.loss, ksbp.losses.SumSquaredError) == (own.loss == "squared")
         assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(own.learning_rate)
         assert model.input_shape == (None, 2, 34, 34, 2) if dataset == "nmnist" else len(model.input_shape) == 4
 
@@ -103,20 +89,10 @@ def test_smoothed_labels():
     assert float(loss) == pytest.approx(-(target * log_p).sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("which", "change", "message"),
-    [
-        ("fast", {"network": "lenett"}, r"`network` must be one of \['lenet'.*Received: network='lenett'"),
-        ("paper", {"drop_epochs": (10, 10)}, "`drop_epochs` must be rising"),
-    ],
-)
-def test_fields_that_would_be_misread(which, change, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(recipe("lenet", "mnist", which), **change)
-
-
-def test_no_such_recipe():
-    with pytest.raises(ValueError, match=r"There is no recipe for `network` 'vgg16' .*'lenet on mnist'"):
+def test_refused():
+    own = recipe("lenet", "mnist")
+    for change in ({"network": "lenett"}, {"drop_epochs": (10, 10)}):
+        with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):
+            dataclasses.replace(own, **change)
+    with pytest.raises(ValueError, match="'vgg16'"):
         recipe("vgg16", "mnist")
-    with pytest.raises(ValueError, match="`which` must be one of"):
-        recipe("lenet", "mnist", "slow")

@@ -84,24 +84,6 @@ def test_dropout_does_not_count():
     assert losses[0] == losses[1] > 0
 
 
-@pytest.mark.slow
-def test_it_brings_a_network_to_the_rate_and_keeps_it_there():
-    model = network(activity_regularizer=FiringRate(0.3, 10.0))
-    x = images(32)
-    ksbp.calibrate(model, x, 0.1)
-
-    def distances():
-        rates = ksbp.analysis.activity(ksbp.analysis.run(model, x, verbose=0)).rows
-        rows = [row for row in rates if row["layer"] not in ("input", "total", "readout", "pool1")]
-        return [abs(row["spikes_per_neuron"] / 8 - 0.3) for row in rows]
-
-    assert min(distances()) > 0.15
-    rate = keras.optimizers.schedules.CosineDecay(0.01, 60)  # it comes to rest
-    model.compile(keras.optimizers.Adam(rate), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
-    model.fit(x, np.eye(4, dtype="float32")[np.arange(32) % 4], batch_size=16, epochs=30, verbose=0)
-    assert max(distances()) < 0.1, distances()
-
-
 def test_round_trips(tmp_path):
     model = network(activity_regularizer=FiringRate(0.2, 3.0))
     model.save(tmp_path / "model.keras")

@@ -53,11 +53,11 @@ def begun(monkeypatch, tmp_path):
     monkeypatch.setitem(bench.LIBRARIES, "fake", "fake_library")
     monkeypatch.setattr(bench.time, "perf_counter", lambda: Fake.now)
 
-    def run(library, name, targets=(0.95,), epochs=3):
+    def run(library, name):
         monkeypatch.setitem(sys.modules, "benchmarks.fake_library", types.SimpleNamespace(build=library.build))
         output = tmp_path / f"{name}.json"
         if not output.exists():
-            settings = {"epochs": epochs, "targets": list(targets)}
+            settings = {"epochs": 3, "targets": [0.95]}
             machine = {"cpu": "a processor", "cores": 2}
             bench.write(output, {"machine": machine, "settings": settings, "run": "a", "cases": []})
         while not bench.finished(KEY, output):
@@ -83,12 +83,3 @@ def test_an_interrupted_case_goes_on_where_it_was(begun, tmp_path):
         assert (case["seconds"], case["step_seconds"]) == (33.0, 1.0)
         assert [row["seconds"] for row in case["curve"]] == [10 + 2 * part - 1 for part in range(1, 13)]
     assert not list((tmp_path / "parts-states").rglob("*.state"))
-
-
-def test_it_ends_when_the_last_accuracy_is_reached(begun):
-    report = begun(library := Fake(), "short", targets=(0.1, 0.25))
-    (case,) = report["cases"]
-    assert case["finished"] and case["curve"][-1]["accuracy"] >= 0.25 > case["curve"][-2]["accuracy"]
-    assert len(library.steps) == 2 * len(case["curve"]) < 24
-    assert bench.reached(case["curve"], 0.25) == case["curve"][-1]["seconds"]
-    assert bench.reached(case["curve"], 0.9) is None

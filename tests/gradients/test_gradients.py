@@ -1,64 +1,10 @@
 """Custom derivatives against their formulas, region by region; whole networks are beside the oracle elsewhere."""
 
-import math
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_spiking_bp.gradients.bptt import lif_step_bptt
-from keras_spiking_bp.gradients.slopes import eligibility_step, leak_correction, within_bounds
-from keras_spiking_bp.gradients.totals import spike_total
-
-
-def test_leak_correction_is_the_paper_s_formula():
-    # spikes at steps 2 and 5 of 6, at step 6 only, never
-    beta = 0.8
-    count = tf.constant([2.0, 1.0, 0.0])
-    trace = tf.constant([beta**4 + beta**1, 1.0, 0.0])
-    expected = [1 + math.log(beta) * (beta**4 + beta) / 2, 1 + math.log(beta), 0.0]
-    np.testing.assert_allclose(leak_correction(count, trace, beta), expected, rtol=1e-6)
-    np.testing.assert_array_equal(leak_correction(count, count, 1.0), [1, 1, 0])
-
-
-def test_spike_total():
-    net, total, slope = tf.constant([1.0, 2.0]), tf.constant([5.0, 0.0]), tf.constant([0.5, 0.0])
-    with tf.GradientTape() as tape:
-        tape.watch([net, total, slope])
-        out = spike_total(net, total, slope)
-    of_net, *others = tape.gradient(out, [net, total, slope], tf.constant([3.0, 7.0]))
-    np.testing.assert_array_equal([out, of_net], [[5, 0], [1.5, 0]])
-    assert others == [None, None]
-
-
-@pytest.mark.parametrize(("current", "g_spike", "g_membrane", "correction", "expected"), [
-    # spiked?, gradient at the spike, gradient at the next potential, correction -> gradient at the current
-    (2.0, 1.0, 0.0, 0.9, 0.45),  # fired: the spike's own gradient, times correction / threshold
-    (2.0, 0.0, 1.0, 0.9, 0.0),  # fired: nothing passes the reset
-    (2.0, 1.0, 1.0, 0.9, 0.45),
-    (0.5, 1.0, 0.0, 0.9, 0.0),  # silent: nothing from the spike
-    (0.5, 0.0, 1.0, 0.9, 1.0),  # silent: the leak counts as 1
-    (1.5, 1.0, 1.0, 0.9, 1.0),  # at the threshold it does not fire
-])  # fmt: skip
-def test_lif_step_bptt(current, g_spike, g_membrane, correction, expected):
-    threshold = 2.0
-    for resets_to_zero in (True, False):
-
-        def forward(membrane, current, resets_to_zero=resets_to_zero):
-            potential = membrane + current
-            spikes = tf.cast(potential > threshold, tf.float32)
-            after = potential * (1 - spikes) if resets_to_zero else potential - threshold * spikes
-            return spikes, 0.7 * after
-
-        membrane, x, slot = tf.constant([0.5]), tf.constant([current]), tf.zeros(1)
-        with tf.GradientTape() as tape:
-            tape.watch([membrane, x, slot])
-            spikes, after, slot_after = lif_step_bptt(membrane, x, slot, forward, 1 / threshold)
-            loss = tf.reduce_sum(g_spike * spikes + g_membrane * after + correction * slot_after)
-        to_membrane, to_current, to_slot = tape.gradient(loss, [membrane, x, slot])
-        np.testing.assert_allclose(to_current, [expected], rtol=1e-6)
-        np.testing.assert_allclose(to_membrane, [expected], rtol=1e-6)
-        np.testing.assert_allclose(to_slot, [correction], rtol=1e-6)
+from keras_spiking_bp.gradients.slopes import eligibility_step, within_bounds
 
 
 @pytest.mark.parametrize(("count", "membrane", "between"), [

@@ -13,9 +13,6 @@ from tests.networks import build_rnn
 from tests.oracle import (
     assert_close,
     compare,
-    draw_masks,
-    dropout_of,
-    hand_masks,
     in_numpy,
     plain,
     safe_case,
@@ -36,14 +33,6 @@ def both(surrogate, start=0.0):
 
 
 # --- the functions ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("surrogate", [*ALL, *OTHERS], ids=repr)
-def test_values(surrogate):
-    u = np.linspace(-3, 3, 49, dtype="float32")  # with 0, and the corners of the triangles
-    np.testing.assert_allclose(
-        surrogate(tf.constant(u)), in_numpy(surrogate)(u.astype("float64")), rtol=2e-5, atol=1e-6
-    )
 
 
 @pytest.mark.parametrize("surrogate", [Triangle(), Triangle(0.5), ATan(), Sigmoid(), Sigmoid(4.0)], ids=repr)
@@ -99,16 +88,6 @@ def test_signed_neurons(gradient, surrogate, make, beta):
     first = rnn.__class__(rnn.cell, gradient=rnn.gradient, return_state=True)
     _, *states = first(inputs[:, :3])
     assert_close(first(inputs[:, 3:], initial_state=states)[0], simulation.outputs)
-
-
-@pytest.mark.parametrize(("gradient", "reset"), [("accumulated", "zero"), ("bptt", "subtract")])
-def test_dropout(gradient, reset, monkeypatch):
-    neuron, of_oracle = both(ATan())
-    network, weights, inputs, simulation = safe_case(plain, 0.9, 6, keep=draw_masks, reset=reset, **of_oracle)
-    dropout = dropout_of(network, simulation)
-    rnn, names = build_rnn(network, weights, dropout=dropout, reset=reset, neuron=neuron, gradient=gradient)
-    hand_masks(rnn, simulation, monkeypatch)
-    compare(rnn, names, inputs, simulation, gradient, training=True, tolerance=TOLERANCE)
 
 
 def dense_case(beta=0.9, num_steps=9, reset="zero", surrogate=ATan(), kappa=6.0):  # noqa: B008

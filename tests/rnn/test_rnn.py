@@ -433,20 +433,6 @@ def test_the_gradient_to_the_inputs(gradient, surrogate):
     np.testing.assert_allclose(np.ravel(tape.gradient(loss, x)), 2 / 3 * np.array(expected), rtol=1e-5)
 
 
-def test_layers_of_cells_equal_one_cell_of_layers():
-    """Spike trains between SpikingRNN layers: the same numbers, forward and backward, as inside one SequentialCell."""
-    inside = conv_network()
-    x = spikes()
-    expected = outputs_and_gradients(inside, x)
-    first = ksbp.SpikingRNN(ksbp.SequentialCell(inside.cell.cells[:2]), return_sequences=True)
-    rest = ksbp.SpikingRNN(ksbp.SequentialCell(inside.cell.cells[2:]))
-    with tf.GradientTape() as tape:
-        outputs = rest(first(x))
-        loss = tf.reduce_sum(outputs**2)
-    gradients = tape.gradient(loss, inside.trainable_weights)
-    assert_all_close([outputs, *gradients], expected, rtol=1e-5, atol=1e-6)
-
-
 def test_integer_spikes_stay_one_byte_each():
     """In a training step no float tensor has all steps, but where they are one block."""
     rnn = conv_network(gradient="accumulated", block_size=2)
@@ -780,7 +766,6 @@ X = np.ones((2, 5, 4), "float32")
     (lambda: with_states(lambda states: [*states[:3], tf.zeros((2, 4)), *states[4:]]), ValueError, "initial_state.3"),
     (lambda: built_for(8, 9), ValueError, "'n'"),
     (in_keras_rnn, ValueError, "'norm'"),
-    (lambda: ksbp.SpikingRNN(rectified())(X), ValueError, "dense"),
     (lambda: ksbp.SpikingRNN(Further(keras.layers.Dense(3)))(X), ValueError, "carried_shapes"),
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell([ksbp.ConstantEncoder(3), lif().cell])), ValueError, "cell"),
     (lambda: setattr(lif(), "gradient", "btpp"), ValueError, "gradient"),

@@ -2,13 +2,12 @@
 
 import base64
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 import keras_spiking_bp as ksbp
-from docs.watch.chromium import chromium, open_page, served
+from docs.watch.chromium import open_page
 
 pytestmark = pytest.mark.browser
 
@@ -146,30 +145,6 @@ def test_keyboard(page):
     assert steps(page) == 0 and text(page, "headline") == "No digit yet"
     for name in ("run", "step", "reset", "clear"):
         assert page.find_element("id", name).get_attribute("disabled")
-
-
-def test_without_webassembly(address):
-    with chromium("--js-flags=--jitless") as driver:  # V8 has no WebAssembly then
-        page = open_page(driver, address)
-        assert "no WebAssembly" in text(page, "problem")
-        assert not page.find_element("id", "page").is_displayed()
-
-
-@pytest.mark.parametrize("broken, said", [
-    ("network.wasm", "The file network.wasm could not be loaded (status 404)"),
-    ("garbage", "The network could not be started: "),
-])  # fmt: skip
-def test_what_is_missing_is_said(folder, browser, tmp_path, broken, said):
-    copy = tmp_path / "page"
-    shutil.copytree(folder, copy)
-    if broken == "garbage":
-        (copy / "network.wasm").write_bytes(b"no network")
-    else:
-        (copy / broken).unlink()
-    with served(copy) as address:
-        page = open_page(browser, address)
-        assert said in text(page, "problem")
-        assert not page.find_element("id", "page").is_displayed()
 
 
 def test_what_a_page_loads(browser, address):
