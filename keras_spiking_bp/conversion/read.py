@@ -23,6 +23,7 @@ from keras_spiking_bp.utils.layer_kinds import (
 from keras_spiking_bp.utils.layers import (
     Call,
     calls,
+    check_is_layer,
     copy_of,
     copy_with_weights,
     free_weights,
@@ -46,7 +47,7 @@ _FUNCTIONS = {
 
 def read(ann: keras.Model) -> Graph:
     """The graph of `ann`: nested models expanded, activations as separate nodes, without a softmax at the end."""
-    found = calls(ann)
+    found = calls(ann, layers_only=False)  # the first layer that cannot be converted is named first
     graph = Graph(check_static_shape("input shape of `ann`", ann.inputs[0].shape[1:]))
     graph.output, _ = _walk(found, name_of_output(ann), INPUT, graph, alone=True)
     _give_dropout(graph)
@@ -64,13 +65,15 @@ def _walk(found: list[Call], output: str, source: str, graph: Graph, alone: bool
     taken = [name for call in found for name in call.sources]
     for call in found:
         layer = call.layer
+        check_is_layer(layer)
         if isinstance(layer, keras.layers.InputLayer):
             ends[layer.name] = source
             continue
         sources = [ends[name] for name in call.sources]
         alone = alone and taken.count(call.sources[0]) == 1
         if isinstance(layer, keras.Model):
-            ends[layer.name], alone = _walk(calls(layer), name_of_output(layer), sources[0], graph, alone)
+            inner = calls(layer, layers_only=False)
+            ends[layer.name], alone = _walk(inner, name_of_output(layer), sources[0], graph, alone)
         elif sources == [INPUT] and alone and (isinstance(layer, _PREPARES) or _augments(layer)):
             before = graph.front
             shape, layers = (graph.shape, []) if before is None else (before.input_shape[1:], before.layers)

@@ -20,8 +20,8 @@ class Call:
     shapes: tuple[tuple[int | None, ...], ...]
 
 
-def calls(model: keras.Model) -> list[Call]:
-    """The layers of a built Sequential or functional model, without other operations, in model order."""
+def calls(model: keras.Model, layers_only: bool = True) -> list[Call]:
+    """The layers of a built Sequential or functional model in model order; `layers_only` rejects other operations."""
     if not isinstance(model, keras.Model) or not has_stock_call(model):
         raise TypeError(
             "An ANN must be a Sequential or functional Keras model without a `call` of its own, whose layers can be "
@@ -36,7 +36,8 @@ def calls(model: keras.Model) -> list[Call]:
         of_operations[node.operation.name].append(node)
     found = []
     for operation in model.operations:
-        _check_is_layer(operation)
+        if layers_only:
+            check_is_layer(operation)
         uses = of_operations[operation.name]
         if len(uses) > 1:
             raise ValueError(f"The layer {operation.name!r} is used {len(uses)} times, which cannot be followed")
@@ -46,7 +47,7 @@ def calls(model: keras.Model) -> list[Call]:
     return found
 
 
-def _check_is_layer(operation: keras.Operation) -> None:
+def check_is_layer(operation: keras.Operation) -> None:
     """Rejects operations outside of layers, such as `x + 1`."""
     if not isinstance(operation, keras.layers.Layer):
         raise ValueError(
