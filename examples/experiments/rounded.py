@@ -41,8 +41,7 @@ def rounded_counterpart(model: keras.Model, **neuron: Any) -> keras.Model:
     """The `ann_counterpart` of a model with `RoundedReLU(**neuron)` for ReLU, and its weights.
 
     Without leak and with reset by subtraction it differs from the spiking network, in inference, only in that no spike
-    comes too early or too late to count. In training its batch normalisation uses the statistics of the batch, that of
-    the spiking network its moving ones.
+    comes too early or too late to count.
     """
     ann = ksbp.ann_counterpart(model)
 

@@ -4,8 +4,7 @@ python -m examples.experiments.rounding [--ann | --rounded] [--num-steps 8] [...
 python -m examples.experiments.rounding --table FILE
 
 Compares the network of `deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
-(`--rounded`). The latter loses only to rounding; the rest is lost to time, to the moving statistics that the spiking
-network uses in training, or to its gradient, which is not that of this loop; one row has a surrogate instead.
+(`--rounded`). The latter loses only to rounding.
 """
 
 from __future__ import annotations

@@ -196,8 +196,7 @@ def _readout_weights(cell: Cell, sources: list[keras.layers.Layer], output_std: 
         raise ValueError(
             f"`output_std` needs a network that ends in a ReadoutCell. Received: output_std={output_std!r}"
         )
-    weights = list({id(weight): weight for weight in last_weights_of(sources)}.values())  # two paths may have one layer
-    return weights
+    return list({id(weight): weight for weight in last_weights_of(sources)}.values())  # two paths may have one layer
 
 
 def _to_rate(

@@ -98,7 +98,6 @@ def in_seconds():
 
 
 @pytest.mark.parametrize(("train", "change", "error", "message"), [
-    (Recordings(4, CAMERA), {}, AttributeError, "no attribute 'sensor_size'"),
     (in_seconds(), {}, TypeError, "item 0 with `t` of dtype float32"),
     ([(GOOD[0][0], "dolphin")], {}, TypeError, "'str' object cannot be interpreted as an integer"),
 ])  # fmt: skip
