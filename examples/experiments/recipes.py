@@ -176,7 +176,6 @@ DEEP = {
     ),
     ("vgg7", "fashion_mnist"): Recipe("vgg7", "fashion_mnist", epochs=8, **_DEEP),
     ("vgg9", "cifar10"): Recipe("vgg9", "cifar10", epochs=8, **_DEEP),
-    ("resnet9", "cifar10"): Recipe("resnet9", "cifar10", epochs=8, **_DEEP),
     ("resnet11", "cifar10"): Recipe("resnet11", "cifar10", epochs=8, **_DEEP),
     ("resnet20", "cifar10"): Recipe("resnet20", "cifar10", epochs=12, **_DEEP),
 }
