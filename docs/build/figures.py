@@ -39,6 +39,7 @@ def table() -> str:
 
     rows = [
         ("LeNet on MNIST, accuracy", *beside_the_paper("lenet", "mnist")),
+        ("ResNet11 on CIFAR-10, accuracy", *beside_the_paper("resnet11", "cifar10")),
         ("VGG9 on CIFAR-10, accuracy", *beside_the_ann("vgg9-cifar10")),
         (f"Training step ({size})", *training_step(results)),
         (f"Training step ({few})", *training_step_with_few_steps()),
