@@ -66,7 +66,9 @@ def test_the_committed_page_is_made_from_the_committed_reports(page):
 
 #: The same of a block in a page written by hand: the page, its maker, the text.
 BLOCKS = {
-    "howto/convert.md": (conversion_page, lambda: conversion_page.how_to_tables(DOCS / "conversion")),
+    "howto/convert.md": (
+        conversion_page, lambda: conversion_page.signed_table(conversion_page.load(DOCS / "conversion/signed"))
+    ),
     "howto/microcontroller.md": (
         microcontroller_table, lambda: microcontroller_table.block(runs_of("microcontroller"))
     ),

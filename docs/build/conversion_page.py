@@ -1,4 +1,4 @@
-"""Writes `docs/log/conversion.md` and its plot, and a table in `docs/howto/convert.md`, from the reports.
+"""Writes `docs/log/conversion.md` and its plot, and the table in `docs/howto/convert.md`, from the reports.
 
 python -m docs.build.conversion_page [--reports docs/conversion] [--output docs/log/conversion.md]
 """
@@ -53,7 +53,6 @@ Small networks, trained briefly. Test accuracy in %, and in brackets the percent
 Differences of a point or two may be chance: compare the errors. The last columns give the error of the outputs: the
 root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
 """
-SIGNED = "Half a threshold, without and with `signed=True`, 1,000 test images each:"
 ENOUGH = 0.5  # percentage points below ANN
 APPLICATIONS = """## Networks of Keras Applications
 
@@ -110,17 +109,6 @@ def enough(accuracies: list[float], steps: list[int], of_ann: float) -> str:
     return f"from {steps[first]}" if first < len(steps) else "later"
 
 
-def steps_table(reports: list[dict]) -> str:
-    """From how many steps on each small network is near its ANN, by the ways of converting it."""
-    ways = ["percentile 99.9", "half a threshold", "half a threshold, calibrated", "least error, calibrated"]
-    rows = [
-        [title(report, FEW_STEPS_NETWORKS).replace("A small ", "")]
-        + [enough(report["accuracies"][way], report["steps"], report["ann_accuracy"]) for way in ways]
-        for report in reports
-    ]
-    return table(["network", "default", *ways[1:]], rows).rstrip()
-
-
 def signed_table(reports: list[dict], shown: Sequence[int] = (8, 16, 32)) -> str:
     """Accuracy after few steps, without and with neurons that take spikes back."""
     plain, signed = "half a threshold", "half a threshold, signed"
@@ -135,11 +123,6 @@ def signed_table(reports: list[dict], shown: Sequence[int] = (8, 16, 32)) -> str
     ]
     header = [name for steps in shown for name in (f"T = {steps}", "signed")]
     return table(["accuracy in %", "ANN", *header], rows).rstrip()
-
-
-def how_to_tables(folder: Path) -> str:
-    """The tables of the how-to."""
-    return f"{steps_table(load(folder / 'few_steps'))}\n\n{SIGNED}\n\n{signed_table(load(folder / 'signed'))}"
 
 
 def applications(report: dict) -> list[str]:
@@ -210,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     of_keras = load(args.reports / "applications")
     args.output.write_text(page(reports, few, of_keras[0] if of_keras else None))
     how_to = HOW_TO.read_text()
-    HOW_TO.write_text(replaced(how_to, MAKER, how_to_tables(args.reports)))
+    HOW_TO.write_text(replaced(how_to, MAKER, signed_table(load(args.reports / "signed"))))
     print(args.output, HOW_TO)
 
 
