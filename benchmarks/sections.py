@@ -90,23 +90,20 @@ def time_to_accuracy(report: dict[str, Any]) -> list[str]:
 
 def tuned_steps(report: dict[str, Any]) -> list[str]:
     """What tuning the other libraries would change in the time to an accuracy."""
-    ours = {
-        (case["num_steps"], case["precision"]): case["seconds"] for case in report["cases"] if case["library"] == "ours"
-    }
+    ours = {(case["num_steps"], case["precision"]): case for case in report["cases"] if case["library"] == "ours"}
     rows = []
     for case in report["cases"]:
-        reference, name = ours[case["num_steps"], case["precision"]], f"{case['library']}, T = {case['num_steps']}"
-        tuned = case.get("seconds_tuned")
-        cells = [f"{case['seconds']:.3f}", ratio(case["seconds"], reference)]
-        cells += ["", ""] if tuned is None else [f"{tuned:.3f}", ratio(tuned, reference)]
-        rows.append([f"{name}, {case['precision']}", *cells])
+        row = [f"{case['library']}, T = {case['num_steps']}, {case['precision']}"]
+        for key in ("seconds", "seconds_tuned"):
+            row += [f"{case[key]:.3f}", ratio(case[key], ours[case["num_steps"], case["precision"]][key])]
+        rows.append(row)
     sizes = dict.fromkeys(case["num_steps"] for case in report["cases"])
     names = [row[0] for row, case in zip(rows, report["cases"], strict=True) if not case["settled"]]
     unsettled = f" Not settled: {'; '.join(names)}." if names else ""
     return [
         "### With the others tuned\n",
-        "Above, the libraries are used as their documentation does. Seconds of a training step so, and tuned, measured "
-        f"separately. {_where(report['machine'])}; other processes took at most "
+        "Above, the libraries are used as their documentation does. Seconds of a training step so and tuned (ours with "
+        f"its C++ kernels), measured separately. {_where(report['machine'])}; other processes took at most "
         f"{max(case['others'] for case in report['cases']):.1%} of them.{unsettled}\n",
         table(["seconds per step", "as documented", "x ours", "tuned", "x ours"], rows),
         f"All: `python -m benchmarks.tuned_steps --num-steps {' '.join(map(str, sizes))} --output FILE`\n",

@@ -1,8 +1,7 @@
-"""How much faster the steps of `time_to_accuracy` get in the other libraries by tuning them: `python -m
-benchmarks.tuned_steps`.
+"""A training step of `time_to_accuracy` as documented and tuned: `python -m benchmarks.tuned_steps`.
 
-There the libraries are used as their documentation does. Here a training step of each is timed as there, and tuned
-(`peers/vgg9.py`), one process after the other, beside a step of ours. Writes `docs/tuned_steps.json`, or `--output`.
+Tuned, the other libraries are as in `peers/vgg9.py`; ours has its C++ kernels. One process after the other. Writes
+`docs/tuned_steps.json`, or `--output`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from benchmarks.results import ROOT, write
 from benchmarks.run import QUICK, Job, Settings, quiet_job
 from benchmarks.time_to_accuracy import BATCH, PRECISIONS
 
-CASES = {"ours": ("",), "spikingjelly": ("", "_tuned"), "snntorch": ("", "_tuned")}
+#: How the case of each library is called when it is tuned.
+TUNED = {"ours": "_kernels", "spikingjelly": "_tuned", "snntorch": "_tuned"}
 
 
 def main() -> None:
@@ -34,15 +34,15 @@ def main() -> None:
     report: dict = {"machine": machine.describe(), "cases": []}
     for num_steps in [1] if args.quick else args.num_steps:
         for precision in PRECISIONS:
-            for library, kinds in CASES.items():
+            for library, tuned in TUNED.items():
                 case = {"library": library, "num_steps": num_steps, "precision": precision}
                 case |= {"others": 0.0, "settled": True}
-                for kind in kinds:
+                for key, kind in (("seconds", ""), ("seconds_tuned", tuned)):
                     name = f"bn_{library}{kind}{'_bf16' * (precision == 'bf16')}"
                     done = quiet_job(Job(NORMALIZED, name, "vgg9", num_steps, batch, TRAIN), settings)
                     if done["status"] != "ok":
                         raise SystemExit(f"{name}: {done}")
-                    case[f"seconds{kind}"] = statistics.median(done["times"])
+                    case[key] = statistics.median(done["times"])
                     case["others"] = max(case["others"], done["others"])
                     case["settled"] = case["settled"] and settled(done["times"], settings.repeats)
                 report["cases"].append(case)

@@ -84,12 +84,12 @@ def training_step(results: Results) -> tuple[str, str]:
 
 
 def training_step_with_few_steps() -> tuple[str, str]:
-    """The same, with batch normalisation."""
+    """The same, with batch normalisation, and ours with its kernels."""
     cases = report("tuned_steps")["cases"]
     cases = [case for case in cases if (case["num_steps"], case["precision"]) == (FEW_STEPS, PRECISION)]
-    (ours,) = (case["seconds"] for case in cases if case["library"] == "ours")
-    fastest = min((case for case in cases if "seconds_tuned" in case), key=lambda case: case["seconds_tuned"])
-    return f"{ours:.2f} s", f"{fastest['seconds_tuned']:.2f} s ({CASES[fastest['library']].title}, tuned)"
+    times = {case["library"]: case["seconds_tuned"] for case in cases}
+    ours, fastest = times.pop("ours"), min(times, key=times.get)
+    return f"{ours:.2f} s (C++ kernels)", f"{times[fastest]:.2f} s ({CASES[fastest].title}, tuned)"
 
 
 def least_memory(results: Results) -> str:
