@@ -221,7 +221,7 @@ def run_with_totals(
 
 
 def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool) -> int:
-    """Steps in a block: as wanted, else as many as keep the largest layer small."""
+    """Steps in a block: as wanted, else as many as keep the largest layer small, in blocks of one size."""
     if one or num_steps == 0 or changes_variables(cell):
         return 1
     if wanted is not None:
@@ -231,7 +231,8 @@ def _block_size(cell: Cell, num_steps: int | None, wanted: int | None, one: bool
     if num_steps <= _FEW_STEPS and tf.config.list_logical_devices("GPU"):
         return num_steps
     largest = max(math.prod(neuron.output_shape_of_step) for neuron in cell.neurons())
-    return max(1, min(num_steps, _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK // largest))
+    most = max(1, min(num_steps, _LARGEST_BLOCK, _NEURONS_OF_A_BLOCK // largest))
+    return max(size for size in range(1, most + 1) if num_steps % size == 0)
 
 
 def _reader(
@@ -248,12 +249,19 @@ def _reader(
         return array.read
     if one:
         return lambda b: tf.gather(sequences, start + b, axis=1)
-    return lambda b: Block(size).fold(_steps(sequences, start + b * size, size))
+    return lambda b: _folded(sequences, start + b * size, size)
 
 
 def _steps(sequences: tf.Tensor, first: Any, size: Any) -> tf.Tensor:
     """`size` steps of (B, T, ...) from the first one on: XLA knows no slice whose two ends are computed."""
     return tf.gather(sequences, first + tf.range(size), axis=1)
+
+
+def _folded(sequences: tf.Tensor, first: Any, size: Any) -> tf.Tensor:
+    """The same, folded into the batch, (size * B, ...), in one copy."""
+    samples, steps = (known or tf.shape(sequences)[i] for i, known in enumerate(sequences.shape[:2]))
+    rows = tf.range(samples) * steps + first + tf.range(size)[:, None]
+    return tf.gather(tf.reshape(sequences, [-1, *sequences.shape[2:]]), tf.reshape(rows, [-1]))
 
 
 def _padded(sequences: tf.Tensor, mask: tf.Tensor | None, more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

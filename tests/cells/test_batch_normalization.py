@@ -156,7 +156,7 @@ def test_the_loop_folds_it_into_the_weights(use_bias, options):
     parts = [keras.layers.Conv2D(4, 3, use_bias=use_bias), keras.layers.BatchNormalization(**options)]
     dense = [keras.layers.Dense(3, use_bias=use_bias), keras.layers.BatchNormalization(**options)]
     cells = [ksbp.LIFCell(keras.Sequential(parts)), keras.layers.Flatten(), ksbp.ReadoutCell(keras.Sequential(dense))]
-    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells))
+    layer = ksbp.SpikingRNN(ksbp.SequentialCell(cells), block_size=5)
     x = (np.random.default_rng(0).random((3, 5, 8, 7, 2)) < 0.4).astype("float32")
     layer.build(x.shape)
     moved(layer, seed=2)
