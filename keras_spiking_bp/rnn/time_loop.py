@@ -116,8 +116,10 @@ def run_window(
             read = lambda _: constant  # noqa: E731
 
         def block_at(b: Any) -> Block:
-            first = start + b * size
-            return block if mask is None else dataclasses.replace(block, mask=_steps(mask, first, size))
+            if mask is None:
+                return block
+            steps = start + b * size + tf.range(size)  # not a slice: XLA knows none whose two ends are computed
+            return dataclasses.replace(block, mask=tf.gather(mask, steps, axis=1))
 
         if isinstance(count, int) and (count == 1 or unroll):
             each = []
@@ -239,29 +241,17 @@ def _reader(
     sequences: tf.Tensor, start: Any, count: Any, size: Any, differentiable: bool
 ) -> Callable[[Any], tf.Tensor]:
     """From the index of a block to its inputs, folded."""
-    one = isinstance(size, int) and size == 1
-    if isinstance(count, int) and count == 1 and not one:
+    if isinstance(count, int) and count == 1 and not (isinstance(size, int) and size == 1):
         return lambda _: Block(size).fold(sequences[:, start : start + size])
     if differentiable and sequences.dtype.is_floating:
         by_step = keras.ops.swapaxes(sequences[:, start : start + count * size], 0, 1)
         blocks = tf.reshape(by_step, [count, -1, *sequences.shape[2:]])
         array = tf.TensorArray(sequences.dtype, count, clear_after_read=False).unstack(blocks)
         return array.read
-    if one:
-        return lambda b: tf.gather(sequences, start + b, axis=1)
-    return lambda b: _folded(sequences, start + b * size, size)
-
-
-def _steps(sequences: tf.Tensor, first: Any, size: Any) -> tf.Tensor:
-    """`size` steps of (B, T, ...) from the first one on: XLA knows no slice whose two ends are computed."""
-    return tf.gather(sequences, first + tf.range(size), axis=1)
-
-
-def _folded(sequences: tf.Tensor, first: Any, size: Any) -> tf.Tensor:
-    """The same, folded into the batch, (size * B, ...), in one copy."""
     samples, steps = (known or tf.shape(sequences)[i] for i, known in enumerate(sequences.shape[:2]))
-    rows = tf.range(samples) * steps + first + tf.range(size)[:, None]
-    return tf.gather(tf.reshape(sequences, [-1, *sequences.shape[2:]]), tf.reshape(rows, [-1]))
+    rows = tf.reshape(start + tf.range(samples) * steps + tf.range(size)[:, None], [-1])  # of the first block
+    by_row = tf.reshape(sequences, [-1, *sequences.shape[2:]])
+    return lambda b: tf.gather(by_row, rows + b * size)
 
 
 def _padded(sequences: tf.Tensor, mask: tf.Tensor | None, more: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
