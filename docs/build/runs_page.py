@@ -11,6 +11,7 @@ from pathlib import Path
 from docs.build import comparison_section
 from docs.build.blocks import command_of
 from docs.build.titles import TITLES
+from examples.experiments.machine import made_with
 from keras_spiking_bp.analysis import Costs
 from keras_spiking_bp.models import model_card
 from keras_spiking_bp.models.pretrained import PRETRAINED
@@ -38,6 +39,8 @@ Each training behind [Results](../results.md), with its recipe and its command.
 * FOLDER holds prepared TensorFlow Datasets, or the recordings of N-MNIST ([Event data](../howto/events.md)); MODEL is
   the `model.keras` of the training before. With `KERAS_SPIKING_BP_KERNELS=1` ([Faster on a CPU](../howto/kernels.md)).
 * Operations and energies are counted as in the [comparison](comparison.md).
+* {versions}.
+* All with the preset `deep`: {shared}.
 """
 
 
@@ -60,10 +63,18 @@ def load(folder: Path) -> list[dict]:
 
 def page(reports: list[dict], anns: list[dict]) -> str:
     """The page as Markdown."""
-    lines = [INTRO]
+    deep = [_settings(report) for report in reports if report["recipe"]["preset"] == "deep"]
+    shared = [text for text in _settings(reports[-1]) if all(text in texts for texts in deep)]
+    lines = [INTRO.format(versions=made_with(report["machine"] for report in reports), shared=", ".join(shared))]
     for report in reports:
-        lines += _run(report, [ann for ann in anns if same_network(ann, report)])
+        lines += _run(report, [ann for ann in anns if same_network(ann, report)], shared)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _settings(report: dict) -> list[str]:
+    """The recipe, but for the network, and without what is switched off."""
+    recipe = report["recipe"].items()
+    return [f"{name} {value}" for name, value in recipe if value and name not in ("network", "dataset")]
 
 
 def _title(report: dict) -> str:
@@ -88,13 +99,10 @@ def same_network(one: dict, other: dict) -> bool:
     return all(one["recipe"][key] == other["recipe"][key] for key in ("network", "dataset"))
 
 
-def _run(report: dict, anns: list[dict]) -> list[str]:
+def _run(report: dict, anns: list[dict], shared: list[str]) -> list[str]:
     recipe, machine, data, test = report["recipe"], report["machine"], report["data"], report["test"]
-    cores = f"{machine['cores']} {machine.get('cpu', 'CPU')} cores"
-    commit = f", commit {machine['commit']}" if machine.get("commit") else ""
     spikes = test["spikes_per_neuron"]
-    hidden = {"network", "dataset", *(("scale",) if recipe["dataset"] == "nmnist" else ())}
-    shown = {k: v for k, v in recipe.items() if k not in hidden and v is not False and v is not None and v != []}
+    settings = [text for text in _settings(report) if recipe["preset"] != "deep" or text not in shared]
     low, high = (100 * bound for bound in test["interval_95"])
     start = report.get("start")
     lines = [
@@ -108,15 +116,17 @@ def _run(report: dict, anns: list[dict]) -> list[str]:
         f"* Accuracy: {100 * test['accuracy']:.2f} % ({low:.2f} to {high:.2f}) of {test['samples']:,} test samples, "
         f"{100 * float(report['curve'][-1]['accuracy']):.2f} % of the {data['training_samples']:,} training samples in "
         f"the last epoch{', ' + data['note'] if data['note'] else ''}. Seed {report['seed']}.",
-        f"* Recipe: {', '.join(f'{name} {value}' for name, value in shown.items())}.",
+        f"* Recipe: {', '.join(settings)}.",
         f"* Time: {duration(training_seconds(report))}"
-        f"{', ' + duration(start['training_seconds']) + ' of it for the ANN' if start else ''}, on {cores}; TensorFlow "
-        f"{machine['tensorflow']}, Keras {machine['keras']}, Python {machine['python']}{commit}.",
+        f"{', ' + duration(start['training_seconds']) + ' of it for the ANN' if start else ''}, on {machine['cores']} "
+        f"{machine['cpu']} cores, commit {machine['commit']}.",
         f"* Spikes per neuron in {recipe['test_steps']} time steps: "
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
-    lines += [f"* ANN: {100 * ann['test']['accuracy']:.2f} %, `{command_of(ann)}`." for ann in anns]
+    for ann in anns:
+        command = "" if start and command_of(ann) == command_of(start) else f", `{command_of(ann)}`"
+        lines.append(f"* ANN: {100 * ann['test']['accuracy']:.2f} %{command}.")
     lines += _operations(test, events=recipe["dataset"] == "nmnist")
     lines += _packaged(report)
     return [*lines, ""]
