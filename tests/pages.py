@@ -58,9 +58,3 @@ def site():
     """Words of each page of the site that people write, without those that commands write; of the API its frame."""
     pages = (path for path in sorted(DOCS.rglob("*.md")) if "log" not in path.parts)
     return {path.relative_to(DOCS).as_posix(): words(path) for path in pages}
-
-
-if __name__ == "__main__":  # python -m tests.pages
-    found = site()
-    print(*(f"{count:6,} {name}" for name, count in found.items()), sep="\n")
-    print(f"{sum(found.values()):6,} the site\n{words(ROOT / 'README.md'):6,} README.md")

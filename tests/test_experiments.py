@@ -15,7 +15,6 @@ from docs.build import conversion_page
 from examples.experiments import (
     compare,
     convert,
-    convert_applications,
     deep_residual,
     few_steps,
     reproduce,
@@ -208,15 +207,6 @@ def test_few_steps(few_images, tmp_path):
     assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
 
 
-def test_a_network_of_keras_applications(tmp_path):
-    report = convert_applications.main(["--networks", "MobileNetV3Small", "--output", str(tmp_path)])
-    (row,) = report["rows"]
-    assert "'hard_silu'" in row["refused"] and "cell" not in row
-    assert json.loads((tmp_path / "applications.json").read_text()) == report
-    assert "| MobileNetV3Small |" in "\n".join(conversion_page.applications(report))
-    assert "| refused: The layer" in "\n".join(conversion_page.applications(report))
-
-
 @pytest.mark.parametrize("num_steps, threshold, initial_membrane", [(4, 2.0, 0.5), (5, 0.75, 0.25)])
 def test_a_rounded_relu_is_the_rate_of_neurons_with_a_constant_current(num_steps, threshold, initial_membrane):
     currents = np.random.default_rng(0).uniform(-1.5, 1.5, (50, 40)).astype("float32") * threshold
@@ -295,18 +285,3 @@ def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
     monkeypatch.setattr(port, "BATCH_SIZE", batch_size)
     accuracy = ports.train(port, digits(samples), epochs=1, seed=0, **options)()
     assert accuracy > 0.35
-
-
-@pytest.mark.slow
-def test_every_format_of_the_zoo_gives_the_answers_of_the_network(monkeypatch):
-    zoo = pytest.importorskip("examples.experiments.zoo", reason="needs pip install '.[export,nir]'")
-    images = made_up_images()
-    encoder = ksbp.ConstantEncoder(4)  # all formats get the same, as with a seed
-    model = ksbp.models.spiking_vgg((12, 12, 1), 10, [(4, 3)], [16], preset="paper", encoder=encoder, kappa=8, seed=0)
-    monkeypatch.setattr(zoo, "built", lambda dataset: model)
-    answers = model.predict(images.test[0] / np.float32(255), verbose=0).argmax(-1)
-    right = dataclasses.replace(images, test=(images.test[0], answers.astype("int32")))
-    for name in zoo.FORMATS:
-        row = zoo.measured("mnist", name, right)
-        assert row["samples"] == row["timed"] == len(answers) and row["bytes"] > 1000
-        assert row["accuracy"] == 1.0 or (name == "LiteRT, 8-bit weights" and row["accuracy"] >= 0.8)

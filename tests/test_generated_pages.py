@@ -49,9 +49,7 @@ MADE = {
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
     "log/conversion.md": lambda: conversion_page.page(
-        reports_in("conversion"),
-        reports_in("conversion/few_steps") + reports_in("conversion/signed"),
-        *reports_in("conversion/applications"),
+        reports_in("conversion"), reports_in("conversion/few_steps") + reports_in("conversion/signed")
     ),
     "log/studies.md": studies_page.page,
     "models.md": lambda: zoo_page.page(runs_of("zoo")),
@@ -80,21 +78,6 @@ def test_the_committed_block_is_made_from_the_committed_reports(page):
     text = (DOCS / page).read_text()
     maker, block = BLOCKS[page]
     assert replaced(text, maker.MAKER, block()) == text
-
-
-def test_the_time_to_an_accuracy_beside_the_tuned_by_another_way():
-    def cases(name):
-        return [case for case in runs_of(name)["cases"] if (case["num_steps"], case["precision"]) == (4, "bf16")]
-
-    def first(case):
-        return next(row["seconds"] for row in case["curve"] if row["accuracy"] >= 0.7)
-
-    measured = {case["library"]: first(case) for case in cases("time_to_accuracy")}
-    left = {case["library"]: case["seconds_tuned"] / case["seconds"] for case in cases("tuned_steps")[1:]}
-    ours = measured.pop("ours")
-    tuned, documented = min(measured[name] * left[name] for name in measured), min(measured.values())
-    row = f"| T = 4, bf16 | {ours:.0f} | {tuned:.0f} (snnTorch) | {tuned / ours:.2f} | {documented:.0f} (snnTorch) |"
-    assert row in (DOCS / "benchmarks.md").read_text()
 
 
 def test_the_verdicts_by_another_way():

@@ -37,8 +37,7 @@ SHOWN = (1, 2, 4, 8, 16, 32, 64, 100, 200, 400)
 INTRO = """# Log of conversion
 
 The accuracy in % of networks that [`convert_to_snn`](../howto/convert.md) made from trained ANNs, by number of time
-steps; in the last column the percentage points lost at the end. Then [few time steps](#few-time-steps) and
-[networks of Keras Applications](#networks-of-keras-applications).
+steps; in the last column the percentage points lost at the end. Then [few time steps](#few-time-steps).
 """
 FEW_STEPS = """## Few time steps
 
@@ -54,15 +53,6 @@ Differences of a point or two may be chance: compare the errors. The last column
 root-mean-square difference from those of the ANN, in % of the latter's standard deviation.
 """
 ENOUGH = 0.5  # percentage points below ANN
-APPLICATIONS = """## Networks of Keras Applications
-
-`{command}`
-
-`weights=None`, images of 64x64 or the smallest allowed, 10 classes; all layers of an ANN counted.
-
-| network | layers | converted to | spiking layers |
-| --- | ---: | --- | ---: |
-"""
 
 
 def load(folder: Path) -> list[dict]:
@@ -125,16 +115,7 @@ def signed_table(reports: list[dict], shown: Sequence[int] = (8, 16, 32)) -> str
     return table(["accuracy in %", "ANN", *header], rows).rstrip()
 
 
-def applications(report: dict) -> list[str]:
-    """The section on the networks of `keras.applications`."""
-    lines = []
-    for row in report["rows"]:
-        outcome = f"`{row['cell']}` | {row['spiking_layers']}" if "cell" in row else f"refused: {row['refused']} |"
-        lines.append(f"| {row['network']} | {row['layers']} | {outcome} |")
-    return [APPLICATIONS.format(command=command_of(report)) + "\n".join(lines), ""]
-
-
-def page(reports: list[dict], few: Sequence[dict] = (), of_keras: dict | None = None) -> str:
+def page(reports: list[dict], few: Sequence[dict] = ()) -> str:
     """The page as Markdown."""
     lines = [INTRO, f"![Accuracy against time steps]({PICTURE})", ""]
     for report in reports:
@@ -157,7 +138,6 @@ def page(reports: list[dict], few: Sequence[dict] = (), of_keras: dict | None = 
             lines.append(f"| {name} | {' | '.join(figures)} | {lost:.2f} |")
         lines.append("")
     lines += few_steps(few) if few else []
-    lines += applications(of_keras) if of_keras else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -190,8 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     draw(reports, args.output.parent / PICTURE)
     few = load(args.reports / "few_steps") + load(args.reports / "signed")
-    of_keras = load(args.reports / "applications")
-    args.output.write_text(page(reports, few, of_keras[0] if of_keras else None))
+    args.output.write_text(page(reports, few))
     how_to = HOW_TO.read_text()
     HOW_TO.write_text(replaced(how_to, MAKER, signed_table(load(args.reports / "signed"))))
     print(args.output, HOW_TO)

@@ -1,4 +1,11 @@
-"""Iterations of a loop overwrite each other in a fused convolution, bias and addition (oneDNN). TensorFlow only."""
+"""Iterations of a loop overwrite each other in a fused convolution, bias and addition (oneDNN). TensorFlow only.
+
+With `parallel_iterations` above 1 the sum is wrong now and then, or the process dies; not with TF_ENABLE_ONEDNN_OPTS=0.
+Grappler fuses a convolution (2D, 3D) with its bias and an addition of equal shapes. Where oneDNN cannot overwrite the
+summand, it copies it by two descriptors of memory that are members of the kernel (`fuse_add_src_`, `fuse_add_dst_` in
+`mkl_conv_ops.cc`), and a loop runs one kernel for several iterations at once. An addition of reshaped tensors is not
+fused, and a reshape moves no data.
+"""
 
 import os
 

@@ -1,4 +1,13 @@
-"""A read of a variable loses its order to the variable's update: Grappler's dependency optimizer. TensorFlow only."""
+"""A read of a variable loses its order to the variable's update: Grappler's dependency optimizer. TensorFlow only.
+
+Automatic control dependencies order the read before the update. After Grappler no path leads from the one to the other,
+and with several inter-op threads a gradient occasionally uses the updated value. It takes a value that is read for the
+backward pass alone, and all gradients joined by one `IdentityN`, as in the optimizers of Keras 3.
+
+`DependencyOptimizer` removes the control edge, since a longer path implies it (`TransitiveReduction`): from the read to
+a gradient, through the `IdentityN`, to the update. Then it bypasses the `IdentityN`, output by output, and that path is
+gone too. A control edge from the read to the gradient that enters the backward pass keeps the order.
+"""
 
 import os
 

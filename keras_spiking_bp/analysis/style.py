@@ -12,7 +12,6 @@ BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
 )  # fmt: skip
 COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 #: For secondary elements: other classes, the input, thresholds.
 GREY = "#999999"
 #: Text beside such lines.

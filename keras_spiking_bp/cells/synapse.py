@@ -145,7 +145,7 @@ def sum_of_currents(current: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """`current + other`, as an addition that TensorFlow does not fuse with the convolution before it.
 
     oneDNN's kernel of the fused operation is not re-entrant, and a loop may run it for several time steps at once
-    (docs/reports/fused-addition-race.md). Grappler fuses an addition that directly follows: hence the reshapes, which
+    (docs/reports/fused_addition_race.py). Grappler fuses an addition that directly follows: hence the reshapes, which
     move no data.
     """
     batch_size, *shape = current.shape

@@ -15,6 +15,7 @@ from keras_spiking_bp.utils.layer_kinds import (
     GLOBAL_AVERAGE_POOLING,
     GLOBAL_MAX_POOLING,
     MAX_POOLING,
+    same_padding,
 )  # fmt: skip
 from keras_spiking_bp.utils.validation import named
 
@@ -132,14 +133,12 @@ def _pair(values: Sequence[int] | int) -> Pair:
 
 def _sides(part: keras.layers.Layer, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:
     """What the `padding` of a layer puts before and after each axis."""
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     if part.padding == "causal":
-        return (0, 0), (reach[1], 0)
+        return (0, 0), (dilation[1] * (kernel[1] - 1), 0)
     if part.padding != "same":
         return (0, 0), (0, 0)
-    totals = [max((math.ceil(n / s) - 1) * s + r + 1 - n, 0) for n, s, r in zip(size, stride, reach, strict=True)]
-    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
-    return (top, bottom), (left, right)
+    rows, columns = same_padding(size, kernel, stride, dilation)
+    return rows, columns
 
 
 def _sliding(

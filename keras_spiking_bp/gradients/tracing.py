@@ -66,7 +66,7 @@ def after_reads(compute: Callable[[], tf.Tensor]) -> tf.Tensor:
 
     The values of the pass are unused, so TensorFlow prunes its forward part, and only the backward pass reads the
     weights. Its graph optimizer (Grappler's `dependency_optimization`) then loses the edges from these reads to the
-    weight updates, and occasionally a gradient would see an already updated weight (docs/reports/lost-control-edge.md).
+    weight updates, and occasionally a gradient would see an already updated weight (docs/reports/lost_control_edge.py).
     """
     if tf.executing_eagerly():
         return compute()

@@ -1,6 +1,5 @@
 """Synapses as nodes of NIR."""
 
-import math
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_spiking_bp.interchange.axes import Scale, Signal, dense_to_nir, neurons_to_nir, swapped
-from keras_spiking_bp.utils.layer_kinds import parts_of
+from keras_spiking_bp.utils.layer_kinds import parts_of, same_padding
 from keras_spiking_bp.utils.validation import named
 
 
@@ -124,13 +123,8 @@ def _output(layer: keras.layers.Layer, shape: tuple[int, ...]) -> Signal:
 
 def _padding_of_same(layer: keras.layers.Layer, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """What padding='same' puts before and after each axis but the channels."""
-    window = getattr(layer, "pool_size", None) or layer.kernel_size
-    sides = []
-    for i, dilation in enumerate(getattr(layer, "dilation_rate", (1,) * (len(shape) - 1))):
-        size, stride = shape[i], layer.strides[i]
-        total = max((math.ceil(size / stride) - 1) * stride + dilation * (window[i] - 1) + 1 - size, 0)
-        sides.append((total // 2, total - total // 2))
-    return sides
+    windows = getattr(layer, "pool_size", None) or layer.kernel_size
+    return same_padding(shape[:-1], windows, layer.strides, getattr(layer, "dilation_rate", (1,) * len(windows)))
 
 
 def _float32(variable: keras.Variable) -> np.ndarray:

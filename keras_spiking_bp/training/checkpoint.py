@@ -32,7 +32,7 @@ from keras_spiking_bp.training.state import (
 
 _NAME = re.compile(r"epoch-\d{4,}-batch-\d{6,}(-unfinished)?")
 #: The format of the checkpoint files. A checkpoint of another format is rejected.
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclasses.dataclass
@@ -135,8 +135,7 @@ class Checkpoint:
             model.load_weights(self._restored / "model.weights.h5")
             with np.load(self._restored / "statistics.npz") as values:
                 stored = list(values.values())
-            # if the number of replicas has changed, all have those of the first, which are in the weights file
-            if stored and len(stored[0]) == model.distribute_strategy.num_replicas_in_sync:
+            if stored:
                 assign_to_replicas(model, list(zip(statistics_of_replicas(model), stored, strict=True)))
             with np.load(self._restored / "variables.npz") as values:
                 for variable, value in zip(saved_apart(model), values.values(), strict=True):
@@ -146,13 +145,12 @@ class Checkpoint:
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Restores the metric sums in the middle of an epoch; those that a batch has made NaN stay at zero."""
-        replicas = model.distribute_strategy.num_replicas_in_sync
         assert self._restored is not None, "restore() found no checkpoint"
         with np.load(self._restored / "metrics.npz") as file:
             stored = iter(file.values())
             of_metrics = [[(v, next(stored)) for v in metric.variables] for metric in model.metrics]
         finite = [
-            (v, _for_replicas(value.reshape((-1, *v.shape)), replicas))
+            (v, value)
             for pairs in of_metrics
             if all(np.isfinite(value).all() for _, value in pairs)
             for v, value in pairs
@@ -168,14 +166,6 @@ def _place(checkpoint: Path) -> tuple[int, int]:
     """The epoch and the batch of a checkpoint."""
     _, epoch, _, batch, *_ = checkpoint.name.split("-")
     return int(epoch), int(batch)
-
-
-def _for_replicas(sums: np.ndarray, replicas: int) -> np.ndarray:
-    """The saved sums of each replica; if the number of replicas has changed, the first has all."""
-    if len(sums) == replicas:
-        return sums
-    first, others = sums.sum(0, keepdims=True), np.zeros((replicas - 1, *sums.shape[1:]), sums.dtype)
-    return np.concatenate([first, others])
 
 
 def _to_disk(path: Path) -> None:

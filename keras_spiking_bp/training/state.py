@@ -54,6 +54,7 @@ def described(model: keras.Model) -> dict[str, Any]:
         # Keras numbers the names of a process: `auc`, then `auc_1`
         "metrics": [[re.sub(r"_\d+(?=/|$)", "", v.path), *v.shape] for v in metric_variables(model)],
         "random streams": shapes(saved_apart(model)),
+        "number of devices": model.distribute_strategy.num_replicas_in_sync,
     }
 
 

@@ -1,5 +1,8 @@
 """Kinds of Keras layers, and whether a layer computes what its kind does."""
 
+import math
+from collections.abc import Iterable
+
 import keras
 
 #: A factor for each element: part of a weight on the path, which moves no values.
@@ -28,6 +31,17 @@ SAME = (
 )  # fmt: skip
 #: Attributes of a class that define what its layers compute.
 _COMPUTES = ("call", "__call__", "convolution_op", "_merge_function", "kernel")
+
+
+def same_padding(
+    sizes: Iterable[int], windows: Iterable[int], strides: Iterable[int], dilations: Iterable[int]
+) -> list[tuple[int, int]]:
+    """What `padding="same"` puts before and after each axis."""
+    totals = [
+        max((math.ceil(n / stride) - 1) * stride + dilation * (window - 1) + 1 - n, 0)
+        for n, window, stride, dilation in zip(sizes, windows, strides, dilations, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]
 
 
 def parts_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

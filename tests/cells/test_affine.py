@@ -110,7 +110,7 @@ def dropout():
 
 @pytest.mark.parametrize(("make", "argument"), [
     (lambda: ksbp.LIFCell(dense(activation="tanh")), "activation"),
-    (lambda: ksbp.LIFCell(keras.Sequential([dense(activation="relu"), keras.layers.Dense(4)])), "'dense'"),
+    (lambda: ksbp.LIFCell(keras.Sequential([dense(activation="relu"), keras.layers.ReLU(name="r")])), "activation"),
     (lambda: ksbp.SequentialCell([ksbp.LIFCell(dense()), dropout(), ksbp.ReadoutCell(dense())]), "'dropout'"),
     (lambda: ksbp.LIFCell(keras.Sequential([dense(), dropout()])), "'dropout'"),
     (lambda: ksbp.LIFCell(keras.Sequential([dense(), keras.layers.GaussianNoise(0.1, name="noise")])), "'noise'"),

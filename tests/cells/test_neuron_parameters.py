@@ -294,7 +294,6 @@ def readout(**kwargs):
     (lambda: pictures(5), ValueError, "beta"),
     (lambda: readout(), ValueError, "differentiate_leak"),
     (lambda: readout(beta=1e-4, differentiate_leak=True), ValueError, "beta"),
-    (lambda: ksbp.PoolingCell(keras.layers.Dense(3), learn_beta=True), TypeError, "learn_beta"),
 ])  # fmt: skip
 def test_refused(call, error, argument):
     with pytest.raises(error, match=argument):

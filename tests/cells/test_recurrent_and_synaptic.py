@@ -251,18 +251,11 @@ def loop(back=3):
     return ksbp.RecurrentCell(lif(), keras.layers.Dense(back), name="loop")
 
 
-def states(number):
-    layer = ksbp.SpikingRNN(lif(synaptic_beta=0.5))
-    layer(np.ones((2, 4, 3), "float32"), initial_state=[tf.zeros((2, 3))] * number)
-
-
 @pytest.mark.parametrize(("call", "error", "argument"), [
     (lambda: ksbp.SpikingRNN(ksbp.SequentialCell([loop()])), ValueError, "'loop'"),
     (lambda: lif(synaptic_beta=1.5), ValueError, "synaptic_beta"),
     (lambda: ksbp.RecurrentCell(lif(), 3), TypeError, "recurrent"),
     (lambda: ksbp.SpikingRNN(loop(back=4), "bptt").build((None, 5, 2)), ValueError, "recurrent"),
-    (lambda: states(3), ValueError, "initial_state"),
-    (lambda: states(5), ValueError, "initial_state"),
     (lambda: ksbp.ann_counterpart(small_model()), TypeError, "recurrent"),
 ])  # fmt: skip
 def test_refused(call, error, argument):

@@ -74,7 +74,6 @@ CONV = {"filters": 2, "kernel_size": 3}
     (lambda: chain(layers.ReLU(negative_slope=0.1, name="slope")), ValueError, "'slope'.*no sign"),
     (lambda: chain(layers.ReLU(threshold=0.1, name="jump")), ValueError, "'jump'.*it jumps"),
     (lambda: chain(layers.Dense(3, "softmax", name="inside")), ValueError, "'inside'.*softmax"),
-    (lambda: chain(layers.ReLU(), layers.Rescaling(np.ones((1, 6, 3)))), ValueError, "broadcast"),
     (lambda: chain(layers.Conv2D(**CONV), layers.RandomCrop(2, 2, name="crop")), ValueError, "'crop'"),
     (lambda: graph(lambda x: layers.Add()([two(x)[0], layers.Dense(2)(layers.Flatten()(x))])), ValueError, "dimension"),
     (lambda: graph(lambda x: layers.Concatenate(1, name="rows")(two(x))), ValueError, "'rows'.* has axis=1"),

@@ -99,7 +99,6 @@ def in_seconds():
 
 @pytest.mark.parametrize(("train", "change", "error", "message"), [
     (in_seconds(), {}, TypeError, "item 0 with `t` of dtype float32"),
-    ([(GOOD[0][0], "dolphin")], {}, TypeError, "'str' object cannot be interpreted as an integer"),
 ])  # fmt: skip
 def test_what_is_no_such_data_set(train, change, error, message):
     size = {"sensor_size": (7, 9), "polarities": 2} if isinstance(train, list) else {}

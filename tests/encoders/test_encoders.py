@@ -180,19 +180,6 @@ def test_a_given_seed():
         encoder.encode(np.ones((2, 3), "uint8"), (1, 2))
 
 
-def test_the_position_in_the_stream_is_saved(tmp_path):
-    model = keras.Sequential([keras.Input((6,)), ksbp.PoissonEncoder(num_steps=40, seed=7)])
-    x = np.full((2, 6), 0.5, "float32")
-    model(x)
-    model.save(tmp_path / "m.keras")
-    model.save_weights(tmp_path / "m.weights.h5")
-    expected = model(x).numpy()
-    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "m.keras")(x), expected)
-    fresh = keras.models.clone_model(model)
-    fresh.load_weights(tmp_path / "m.weights.h5")
-    np.testing.assert_array_equal(fresh(x), expected)
-
-
 def test_images_of_another_precision():
     """As after a layer in low precision: those values, in float32."""
     images = tf.cast(tf.random.stateless_uniform((3, 5), (1, 2), -1, 1), "bfloat16")

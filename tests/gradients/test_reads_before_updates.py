@@ -1,4 +1,4 @@
-"""Each gradient sees the weights as they were before the update (docs/reports/lost-control-edge.md).
+"""Each gradient sees the weights as they were before the update (docs/reports/lost_control_edge.py).
 
 The order is looked for in the graph that TensorFlow runs, since a race shows itself in few trainings of a hundred only.
 """

@@ -129,7 +129,6 @@ REFUSED = {
     "DepthwiseConv2D": [lif(keras.layers.DepthwiseConv2D(3))],
     "must have activation=.linear.*relu": [lif(conv(2, activation="relu"))],
     "groups=1": [lif(conv(2, groups=2))],
-    "type mismatch": [lif(conv(2, (3, 1), padding="valid"))],
     "flat input": [lif(dense(3))],
     "pad opposite sides equally": [lif(padded((1, 0), (1, 1)))],
     "pads its sides unequally.*ZeroPadding2D": [lif(conv(2, 2, strides=3))],

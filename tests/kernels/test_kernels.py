@@ -23,7 +23,6 @@ from keras_spiking_bp.kernels.compiler import library_path
 from keras_spiking_bp.kernels.lif_step import lif_step
 from keras_spiking_bp.kernels.mean import mean_of_steps
 from tests.networks import FIXTURES, build_rnn, golden
-from tests.oracle import assert_close
 from tests.pages import ROOT
 from tests.slow import slow, slow_except
 
@@ -200,28 +199,6 @@ def test_a_training_is_the_same(name):
     assert any(used)
     for a, b in zip(without, with_kernels, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 if "surrogate" in name or name == "triangle" else 0)
-
-
-@with_compiler
-@pytest.mark.parametrize("name", slow_except(FIXTURES, "dense"))
-def test_golden_fixtures(on, name):
-    """In training, where the kernels are used; every spike is in the outputs and the records behind the gradients."""
-    network, weights, figures = golden(name)
-    rnn, names = build_rnn(network, weights, gradient="accumulated")
-    inputs = tf.constant(figures["inputs"], tf.float32)
-
-    @tf.function
-    def train_step(inputs):
-        with tf.GradientTape() as tape:
-            outputs = rnn(inputs, training=True)
-            loss = ksbp.losses.SumSquaredError()(figures["targets"], outputs)
-        return outputs, tape.gradient(loss, rnn.trainable_weights)
-
-    outputs, gradients = train_step(inputs)
-    assert kernels_in(train_step.python_function, inputs)
-    assert_close(outputs, figures["outputs"], "outputs")
-    for weight, actual in zip(names, gradients, strict=True):
-        assert_close(actual, figures[f"grad_accumulated/{weight}"], weight)
 
 
 @with_compiler

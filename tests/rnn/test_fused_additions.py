@@ -1,4 +1,4 @@
-"""No fused operation that is not re-entrant runs for several time steps at once (docs/reports/fused-addition-race.md).
+"""No fused operation that is not re-entrant runs for several time steps at once (docs/reports/fused_addition_race.py).
 
 Looked for in the graph that TensorFlow runs, since a race shows itself now and then only.
 """

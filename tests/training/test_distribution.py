@@ -219,32 +219,6 @@ def test_a_stopped_training_on_two_devices_goes_on_as_if_it_had_not(two_replicas
     np.testing.assert_equal(trained(two_replicas, "stopped"), trained(two_replicas, "whole"))
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_another_number_of_devices(tmp_path):
-    """The metrics of a checkpoint in the middle of an epoch are the sums of each device, here of three.
-
-    The moving statistics are those of the first.
-    """
-
-    class Stop(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 2:  # a batch after the save
-                raise KeyboardInterrupt
-
-    strategy = tf.distribute.get_strategy()
-    with pytest.raises(KeyboardInterrupt):
-        train(strategy, tmp_path, "stopped", True, [Stop()])
-    (checkpoint,) = (tmp_path / "stopped").iterdir()
-    metrics = np.load(checkpoint / "metrics.npz").values()
-    np.savez(checkpoint / "metrics.npz", *[np.repeat(sums, 3, axis=0) / 3 for sums in metrics])
-    assert not np.load(checkpoint / "statistics.npz").files
-    values = statistics(model_of(strategy, True))
-    np.savez(checkpoint / "statistics.npz", *[np.stack([value + 7] * 3) for value in values])
-    train(strategy, tmp_path, "stopped", True)
-    train(strategy, tmp_path, "whole", True)
-    assert_close(trained(tmp_path, "stopped"), trained(tmp_path, "whole"))
-
-
 def test_a_batch_that_the_devices_do_not_divide(tmp_path, monkeypatch):
     model = model_of(tf.distribute.get_strategy(), False)
     monkeypatch.setattr(type(model), "distribute_strategy", type("Three", (), {"num_replicas_in_sync": 3})())
