@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_spiking_bp.analysis.synapse_counts import PASSES_ON, fan_out, has_synapses
 from keras_spiking_bp.rnn.connections import Connection
-from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, PADDING, POOLING, SAME, parts_of
+from keras_spiking_bp.utils.layer_kinds import ONE_TO_ONE, PADDING, POOLING, parts_of
 from keras_spiking_bp.utils.layers import calls
 
 
@@ -32,43 +32,43 @@ class OperationCount(NamedTuple):
 
 
 def ann_operations(paths: Sequence[Connection]) -> list[OperationCount]:
-    """Cost of each connection in one inference of the same network as an ANN.
+    """Cost of each connection in one inference of the same network as an ANN, counted as by `operations_of_model`.
 
-    Counted as by `operations_of_model`: a summand that exists anyway, such as an identity shortcut, by its elements.
     What several paths share, such as the layers after an `Add`, is counted once, for the first.
     """
-    ends = collections.defaultdict(set)
-    for path in paths:
-        ends[path.target].add(id(path.layers[-1]) if path.layers else path.source)
     costs: list[OperationCount] = []
-    counted: set[tuple] = set()
+    computed: set[tuple] = set()
+    summands: dict[Any, set] = collections.defaultdict(set)
+
+    def added(by: Any, where: Any, shape: tuple[int, ...]) -> int:
+        """The additions of a further summand: the output of a layer, or of neurons."""
+        new = by not in summands[where]
+        summands[where].add(by)
+        return math.prod(shape) if new and len(summands[where]) > 1 else 0
+
     for path in paths:
         cost, sums = OperationCount(), iter(path.sums)
+        last: Any = path.source
         value: tuple = (path.source,)  # what identifies it: the source or the last sum, and the layers since
         shape = start = path.source_shape
         since: tuple[keras.layers.Layer, ...] = ()  # the layers since `start`
-        exists = identity = True  # whether the value is there without this path; whether nothing computed it
         for part in [part for layer in path.layers for part in parts_of(layer)]:
             if isinstance(part, keras.layers.Add):
-                if exists and (value, id(part)) not in counted:
-                    cost = cost.plus(accumulates=math.prod(shape))
-                counted.add((value, id(part)))
-                value, shape, since, exists, identity = (id(part),), next(sums), (), True, False
-                start = shape
+                cost = cost.plus(accumulates=added(last, id(part), shape))
+                value, since = (id(part),), ()
+                shape = start = next(sums)
+                last = id(part)
                 continue
-            value = (*value, id(part))
+            last, value = id(part), (*value, id(part))
             if isinstance(part, keras.layers.Concatenate):
                 continue
             since, shape = (*since, part), tuple(part.compute_output_shape((None, *shape))[1:])
             if has_synapses(part):
-                exists, identity = value in counted, False
-                if not exists:
+                if value not in computed:
                     cost = cost.plus_synapses(since, start)
-                counted.add(value)
+                computed.add(value)
                 start, since = shape, ()
-        if identity or (exists and len(ends[path.target]) > 1):
-            cost = cost.plus(accumulates=math.prod(shape))
-        costs.append(cost)
+        costs.append(cost.plus(accumulates=added(last, path.target, shape)))
     return costs
 
 
@@ -76,33 +76,20 @@ def operations_of_model(ann: keras.Model) -> OperationCount:
     """Operations of one inference of an ordinary Keras model.
 
     One MAC for each synapse of a dense layer or convolution (none for its padding, nor that of a `ZeroPadding` right
-    before it), one accumulate for each element of a pooling window, and of an unweighted input of an `Add`, such as an
-    identity shortcut. Other layers without weights, such as activations, cost nothing, nor does normalisation by fixed
-    statistics, which can be folded into the weights. A `GRU`, `LSTM` or `SimpleRNN` has a MAC for each weight at each
-    step of its input, whose number must be fixed; the products of its gates are not counted.
+    before it), one accumulate for each element of a pooling window, and of each input of an `Add` but the first. Other
+    layers without weights, such as activations, cost nothing, nor does normalisation by fixed statistics, which can be
+    folded into the weights. A `GRU`, `LSTM` or `SimpleRNN` has a MAC for each weight at each step of its input, whose
+    number must be fixed; the products of its gates are not counted.
     """
     cost = OperationCount()
     of_layer = {call.layer.name: call for call in calls(ann)}
-    consumers = collections.Counter(source for call in of_layer.values() for source in call.sources)
-
-    def is_partial_sum(name: str) -> bool:
-        """Whether an `Add` can go on with a sum of weights or over a pooling window, which nothing else needs."""
-        if consumers[name] > 1 or name not in of_layer:
-            return False
-        last = [part for part in parts_of(of_layer[name].layer) if not isinstance(part, (*ONE_TO_ONE, *SAME))]
-        if not last:
-            return is_partial_sum(of_layer[name].sources[0])
-        activation = getattr(last[-1], "activation", None)
-        return computes_sums(last[-1]) and activation in (None, keras.activations.linear)
-
     for call in of_layer.values():
         layer = call.layer
         if isinstance(layer, keras.Model):
             cost = cost.plus(*operations_of_model(layer))
         elif isinstance(layer, keras.layers.Add):
             shapes: Any = call.shapes
-            unweighted = sum(not is_partial_sum(name) for name in call.sources)
-            cost = cost.plus(accumulates=unweighted * math.prod(np.broadcast_shapes(*shapes)))
+            cost = cost.plus(accumulates=(len(shapes) - 1) * math.prod(np.broadcast_shapes(*shapes)))
         elif isinstance(layer, _RECURRENT):
             weights = (layer.cell.kernel, layer.cell.recurrent_kernel)
             cost = cost.plus(macs=call.shapes[0][0] * sum(math.prod(weight.shape) for weight in weights))

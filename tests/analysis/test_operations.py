@@ -95,8 +95,9 @@ def test_synapses_equal_the_count_for_a_spike_everywhere(done):
     assert synapses["b -> c"] == brute_force.conv(ones["b -> c"], 3, 2, 1, 6)
     assert synapses["g -> h"] == brute_force.pool(ones["g -> h"], 2, 2)
     total = ksbp.analysis.operations(done).rows[-1]
-    assert total["ann_macs"] + total["ann_accumulates"] == STEPS * sum(done.synapses)
-    assert total["ann_accumulates"] == STEPS * (synapses["c -> e"] + synapses["e -> g"] + synapses["g -> h"])
+    pooled, added = synapses["e -> g"] + synapses["g -> h"], 2 * 6 * 5 * 6 + 3 * 3 * 6  # two shortcuts join at 6 x 5
+    assert total["ann_macs"] == STEPS * (sum(done.synapses) - synapses["c -> e"] - pooled)
+    assert total["ann_accumulates"] == STEPS * (pooled + added)
 
 
 @pytest.mark.parametrize("layer", [
@@ -220,13 +221,9 @@ def written_in_several_ways(shape=(8, 8, 2)):
 
 def test_an_ann_costs_the_same_however_it_is_written():
     macs = brute_force.conv(np.ones((8, 8, 2)), 3, 1, 1, 2)
-    both = 2 * 8 * 8 * 2  # neither the rectified nor the input is a sum of weights that the other could go on with
     assert {name: operations_of_model(ann) for name, ann in written_in_several_ways()} == dict.fromkeys(
-        ("fused", "flat", "nested", "same"), (both, macs)
+        ("fused", "flat", "nested", "same"), (8 * 8 * 2, macs)
     )
-    inputs = keras.Input((8, 8, 2))
-    linear = keras.Sequential([keras.layers.Conv2D(2, 3, padding="same"), keras.layers.BatchNormalization()])
-    assert operations_of_model(keras.Model(inputs, keras.layers.Add()([linear(inputs), inputs]))) == (8 * 8 * 2, macs)
 
 
 def test_a_recurrent_layer_has_all_its_weights_at_each_step():
@@ -277,7 +274,7 @@ def test_the_ann_takes_a_series_step_by_step(encoder):
     kernels = [weights.size for weights in rnn.get_weights()] + [12 * 3]
     assert kernels == [60, 144, 36]
     assert [row["ann_macs"] for row in rows] == [STEPS * size for size in (*kernels, sum(kernels))]
-    assert rows[-1]["ann_accumulates"] == 0
+    assert rows[-1]["ann_accumulates"] == STEPS * 12
     identity = keras.Model(inputs, recurrent(keras.layers.Identity())(encoded))
     by_name = {row["connection"]: row for row in ksbp.analysis.operations(identity, series, verbose=0).rows}
     assert by_name["hidden -> hidden"]["ann_accumulates"] == by_name["total"]["ann_accumulates"] == STEPS * 12
