@@ -34,8 +34,8 @@ def operations(model: keras.Model | Run, data: Any = None, batch_size: int = 50,
     strides it reaches fewer (`analysis.synapse_counts.fan_out`). An input that is not spikes (a constant current) costs
     a multiply-accumulate (MAC) for each nonzero value, synapse and time step. The ANN needs one MAC for each synapse.
     Pooling windows and identity shortcuts have no weights: they accumulate; the ANN adds each shortcut by its elements.
-    Where no neurons follow average pooling, each spike goes through its window to the synapses of the next layer; the ANN computes the averages
-    first. Biases, and batch normalisation, which can be folded into weights and biases, are not counted.
+    Where no neurons follow average pooling, each spike goes through its window to the synapses of the next layer; the
+    ANN computes the averages first. Biases, and batch normalisation, which can be folded, are not counted.
 
     The ANN beside a network with an `Encoder` sees the sample once, without feedback; beside one without, whose input
     is a series, it computes each layer, feedback too, at each time step that no mask skips.
