@@ -15,6 +15,7 @@ from keras_spiking_bp.conversion.write import network, written
 from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import assemble
+from keras_spiking_bp.rnn.encoded_inputs import joined
 from keras_spiking_bp.utils.layers import copy_with_weights
 from keras_spiking_bp.utils.validation import check_choice, is_number
 
@@ -67,7 +68,8 @@ def convert_to_snn(
 
     Args:
         ann: the trained network.
-        sample_data: a few hundred training images, as the ANN accepts them, (N, H, W, C) or (N, features).
+        sample_data: a few hundred training images, as the ANN accepts them, (N, H, W, C) or (N, features); or some
+            batches of a `tf.data.Dataset`, such as `dataset.take(4)`.
         num_steps: time steps T; 100 if None and no encoder sets it.
         method: how `norm` is chosen. `"max"`: the largest activation, or the maximum of a ReLU that has one.
             `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: the one with which
@@ -111,7 +113,7 @@ def convert_to_snn(
     elif not isinstance(encoder, (ConstantEncoder, PoissonEncoder)):
         raise TypeError(f"`encoder` must be a ConstantEncoder or PoissonEncoder. Received: encoder={encoder!r}")
     graph = read(ann)
-    images, shape = np.asarray(sample_data, "float32"), tuple(ann.inputs[0].shape[1:])
+    images, shape = np.asarray(joined(sample_data), "float32"), tuple(ann.inputs[0].shape[1:])
     if not images.size or images.shape[1:] != shape:
         raise ValueError(f"`sample_data` must hold images of the shape {shape}. Received: shape {images.shape}")
     normal_form(graph)

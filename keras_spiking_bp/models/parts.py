@@ -61,7 +61,8 @@ class Parts:
     def __init__(self, preset: str, kappa: float, seed: int | None, settings: dict[str, Any]):
         if unknown := sorted(set(settings) - set(_SETTINGS) - _OF_LIF):
             raise TypeError(
-                f"This network has no arguments {unknown}. It takes {sorted(_SETTINGS)}, its neurons {sorted(_OF_LIF)}"
+                f"This network has no arguments {unknown}. Besides those of its signature it takes "
+                f"{sorted(_SETTINGS)}, its neurons {sorted(_OF_LIF)}"
             )
         chosen = {**_SETTINGS, "kappa": kappa, **PRESETS[check_choice("preset", preset, tuple(PRESETS))], **settings}
         self.num_steps = chosen.pop("num_steps")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_spiking_bp.cells.batch_norm import learning_normalizations, moving_statistics
@@ -50,6 +51,14 @@ def stream_restored(encoder: keras.Model) -> Iterator[None]:
     finally:
         for variable, value in states:
             variable.assign(value)
+
+
+def joined(data: Any) -> Any:
+    """The inputs in all batches of a `tf.data.Dataset`, as arrays; other data as they are."""
+    if not isinstance(data, tf.data.Dataset):
+        return data
+    batches = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in data]
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
 
 def as_inputs(model: keras.Model, inputs: Any) -> Any:
@@ -97,7 +106,7 @@ def encoded_by(front: keras.Model, inputs: Any) -> Encoded:
 
 
 def _encode(model: keras.Model, front: keras.Model, inputs: Any) -> Encoded:
-    encoded = encoded_by(front, as_inputs(model, inputs))
+    encoded = encoded_by(front, as_inputs(model, joined(inputs)))
     if not encoded.mean_steps > 0:
         raise ValueError("`inputs` must have samples and time steps. Received: none, or all of them masked")
     return encoded

@@ -65,8 +65,8 @@ def calibrate(
     Args:
         model: a built functional or sequential model with one `SpikingRNN`.
         inputs: sample inputs of the model, (B, ...): about 16 training images are enough; a list or dictionary for
-            several inputs, such as sequences and their mask: the rates are then those of the unmasked steps. Encoded
-            once.
+            several inputs, such as sequences and their mask: the rates are then those of the unmasked steps; or some
+            batches of a `tf.data.Dataset`, such as `dataset.take(1)`. Encoded once.
         firing_rate: spikes per neuron and time step, above 0 and below 1; one for all layers, or a mapping from cell
             names (other layers are not scaled).
         output_std: target standard deviation of the outputs `V[T] / T` over samples and classes: the weights of the

@@ -226,3 +226,11 @@ def test_initial_weights_and_penalties_that_no_config_can_give_back():
     model = keras.Model(inputs, ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(5)(inputs)))
     rows = ksbp.analysis.operations(model, images, verbose=0).rows
     assert [row["synapses"] for row in rows] == [48, 24, 72]
+
+
+def test_batches_of_a_dataset_are_those_images():
+    ann = trained_looking(plain())
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, np.arange(24))).batch(7)
+    of_batches, of_images = (ksbp.convert_to_snn(ann, data, num_steps=4) for data in (batches, IMAGES))
+    for a, b in zip(of_batches.get_weights(), of_images.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

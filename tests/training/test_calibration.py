@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.rnn.derivative import take_statistics
@@ -45,6 +46,14 @@ def test_each_layer_fires_at_the_rate_and_scaling_is_all_that_happens():
     for name, a, b in zip([*done, "readout"], model.get_weights(), other.get_weights(), strict=True):
         factor = done[name].factor if name in done else 1.0  # the readout stays
         np.testing.assert_array_equal(a, np.float32(factor) * b)
+
+
+def test_batches_of_a_dataset_are_those_samples():
+    batches = tf.data.Dataset.from_tensor_slices((IMAGES, np.arange(8))).batch(3)
+    one, other = small(), small()
+    assert ksbp.calibrate(one, batches) == ksbp.calibrate(other, IMAGES)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_rate_before_is_that_with_the_preceding_layers_scaled(capsys):
