@@ -37,10 +37,9 @@ class Health(keras.callbacks.Callback):
     weights stops training; the warning names the layers.
 
     Args:
-        inputs: sample inputs of the model, (B, ...): about 16 training images suffice; a list or dictionary for several
-            inputs, such as sequences and their mask. Encoded once, or at each check if layers before the `SpikingRNN`
-            learn; the random stream of the encoder is restored, so that training is the same with and without the
-            callback.
+        inputs: sample inputs of the model, as of `calibrate`. Encoded once, or at each check if layers before the
+            `SpikingRNN` learn; the random stream of the encoder is restored, so that training is the same with and
+            without the callback.
         every: number of batches between two checks.
         growth: above 1.
 
