@@ -1,6 +1,6 @@
 """What a deep spiking network loses to the rounding of its rates: 10,000 CIFAR-10 images, 8 epochs.
 
-python -m examples.experiments.rounding [--ann | --rounded] [--num-steps 8] [...]
+python -m examples.experiments.rounding [--ann | --rounded | --signed] [--blocks 6] [...]
 python -m examples.experiments.rounding --table FILE
 
 Compares the network of `deep_residual` with its ANN, and with the ANN whose ReLU is rounded to spike counts
@@ -12,15 +12,19 @@ from __future__ import annotations
 from examples.experiments import deep_residual
 from examples.experiments.short_trainings import ShortTrainings
 
-#: The rows of the table in docs/log/studies.md: the network, and the options.
-TABLE = {
+#: The networks, with their options.
+NETWORKS = {
     "--ann": "ReLU, an ANN",
-    "--rounded --num-steps 4": "ReLU rounded to 0, 1/4, ... 1",
-    "--num-steps 4": "spiking",
-    "--num-steps 4 --surrogate triangle --scale-surrogate": "spiking, a surrogate as wide as the threshold",
-    "--rounded --num-steps 8": "ReLU rounded to 0, 1/8, ... 1",
-    "--num-steps 8": "spiking",
+    "--rounded": "ReLU rounded to 0, 1/4, ... 1",
+    "--surrogate triangle --scale-surrogate": "spiking",
+    "--signed --surrogate triangle --scale-surrogate": "spiking, signed",
 }
+#: The rows of the table in docs/log/studies.md.
+TABLE = {
+    f"{options} --blocks {blocks} --seeds {seeds}": f"{layers} layers: {title}"
+    for layers, blocks, seeds in ((22, 3, 3), (40, 6, 1))
+    for options, title in NETWORKS.items()
+} | {"--signed --blocks 3": "22 layers: spiking, signed, surrogate `bounded`"}
 
 TRAININGS = ShortTrainings(
     __doc__.splitlines()[0],
