@@ -4,7 +4,7 @@ Used by `half_width`, `deep_residual` and `rounding`. Images are flipped at rand
 `--shift 2`, translated by up to 2 pixels. Prints one line per seed: training accuracy in the last epoch, test accuracy
 and, of a network of cells, firing rates in spikes per neuron and step and synaptic operations per image. `--ann` trains
 the same network with ReLU instead of spiking neurons, `--rounded` with ReLU rounded as spike counts are. `--table`
-trains all rows of a table in docs/log/studies.md into one report, and goes on where it was interrupted.
+trains the seeds that are missing in a report, of all rows of a table in docs/log/studies.md.
 """
 
 from __future__ import annotations
@@ -131,14 +131,15 @@ class ShortTrainings:
 
     def fill(self, path: Path, data_dir: str | None, verbose: int) -> None:
         """Trains what is missing in the table at `path`."""
-        rows = json.loads(path.read_text()) if path.exists() else []
+        saved = {row["network"]: row for row in json.loads(path.read_text())} if path.exists() else {}
         common = [*([f"--data-dir={data_dir}"] if data_dir else []), f"--verbose={verbose}"]
         for options, title in self.table.items():
-            if options not in {row["options"] for row in rows}:
+            args = self.parse([*options.split(), *common])
+            trainings = saved.get(title, {}).get("trainings", [])
+            if len(trainings) < args.seeds:
                 print(title, flush=True)
-                measured = self.measure(self.parse([*options.split(), *common]))
-                rows.append({"network": title, "options": options, **measured})
-                write(path, rows)
+                saved[title] = {"network": title, "options": options, **self.measure(args, trainings)}
+                write(path, list(saved.values()))
 
     def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=self.doc, allow_abbrev=False)
@@ -186,8 +187,8 @@ class ShortTrainings:
                 )
         return args
 
-    def measure(self, args: argparse.Namespace) -> dict:
-        """The trainings of one row: a report."""
+    def measure(self, args: argparse.Namespace, trainings: list[dict] | None = None) -> dict:
+        """A report of one row: `trainings` of its first seeds, and those that are missing."""
         data = ksbp.datasets.load_images("cifar10", args.data_dir)
         (images, labels), (test_images, test_labels) = data.train, data.test
         data = dataclasses.replace(
@@ -195,8 +196,8 @@ class ShortTrainings:
             train=(images[: args.images], labels[: args.images]),
             test=(test_images[: args.test_images], test_labels[: args.test_images]),
         )
-        results = []
-        for seed in range(args.seeds):
+        results = list(trainings or [])
+        for seed in range(len(results), args.seeds):
             keras.utils.set_random_seed(seed)
             results.append(train(self.network(args, seed), args, data, seed))
             print(json.dumps(results[-1]), flush=True)
