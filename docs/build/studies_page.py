@@ -47,8 +47,8 @@ that add spikes, 8 epochs, T = 4; as an ANN, and as an ANN whose ReLU is rounded
 constant current. Training accuracy is that of the last epoch; the surrogate a triangle as wide as the threshold.
 
 With 22 layers rounding costs 7 points of training accuracy, the timing of spikes 4 more; neurons that may take a spike
-back win 6, for a fifth more operations. With 40 layers, one seed, they win 7, and the ANN is behind: 8 epochs are few
-for it. On the test images each spiking network is more accurate than its ANN.
+back win 6, for a fifth more operations. With 40 layers they win 7, and the ANN is behind: 8 epochs are few for it. On
+the test images each spiking network is more accurate than its ANN.
 """
 GRADIENTS = """## `accumulated` and `bptt` compared, without a surrogate
 """
