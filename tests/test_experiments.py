@@ -164,9 +164,11 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path, monke
         recipe("lenet", "mnist"), loss="cross_entropy", epochs=1, batch_size=8, test_steps=4, kappa=8
     )
     direct = chosen.build((12, 12, 1), 10, chosen.test_steps, seed=0)
-    monkeypatch.setattr(compare, "packaged", lambda args: (direct, {"kappa": 8}))
+    card = {"recipe": {"kappa": 8}, "trained_by": "", "mean": (0.5,), "scale": (2.0,)}
+    monkeypatch.setattr(compare, "packaged", lambda args: (direct, card))
     monkeypatch.setattr(compare, "recipe", lambda *pair: chosen)
-    for name, value in {"HYBRID_STEPS": 3, "HYBRID_BATCH_SIZE": 8}.items():
+    small = {"ANN_RECIPE": {"epochs": 1, "batch_size": 8}, "HYBRID_STEPS": 3, "HYBRID_BATCH_SIZE": 8}
+    for name, value in small.items():
         monkeypatch.setattr(compare, name, value)
     options = f"--converted-steps 6 --samples 8 --batch-size 4 --verbose 0 --output {tmp_path}".split()
     report = compare.main(options)

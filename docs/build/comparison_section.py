@@ -98,7 +98,11 @@ def _trainings(report: dict) -> str:
             f"weight decay {recipe['weight_decay']:g}{smoothing})"
         )
 
-    return f" The ANN was trained for {how(ann)}, the direct network for {how(direct)} with T = {direct['num_steps']}."
+    start = ", from weights of the ANN," if "--start" in report.get("direct_trained_by", "") else ""
+    return (
+        f" The ANN was trained for {how(ann)}, the direct network{start} for {how(direct)} with "
+        f"T = {direct['num_steps']}."
+    )
 
 
 def draw(report: dict, path: Path) -> None:

@@ -3,22 +3,21 @@
 python -m examples.experiments.compare --network lenet --dataset mnist [...]
 python -m examples.experiments.compare --network vgg9 --dataset cifar10 [...]
 
-* ANN: the same network with ReLU, trained with the recipe of `recipes` if its loss is cross-entropy; otherwise with
-  Adam and cross-entropy;
+* ANN: the same network with ReLU: the `--ann-model` that `reproduce --ann` made; without, trained with Adam and
+  cross-entropy;
 * converted: the ANN's weights, integrate-and-fire neurons, balanced thresholds, no training;
 * direct: trained with spike-based backpropagation: the packaged weights;
 * hybrid: converted for few time steps, then trained with spike-based backpropagation for an epoch.
 
-Writes `comparison.json` and `comparison.png` to the output folder, and saves trained networks and test results there:
-the same command resumes after an interruption.
+Writes `comparison.json` and `comparison.png` to the output folder, and saves trained networks there: the same command
+goes on with them.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
-import pickle
+import json
 from pathlib import Path
 
 import keras
@@ -30,11 +29,14 @@ from examples.experiments.machine import machine
 from examples.experiments.recipes import Recipe, recipe
 from examples.experiments.report import command, write
 from examples.experiments.training import trained
-from keras_spiking_bp.analysis.run import Run
-from keras_spiking_bp.export.atomic import written_whole
+from keras_spiking_bp.datasets.images import ImageSet
 from keras_spiking_bp.gradients.surrogates import NAMES
 from keras_spiking_bp.models.pretrained import PRETRAINED
 
+ANN_RECIPE = {
+    "loss": "cross_entropy", "optimizer": "adam", "learning_rate": 1e-3, "momentum": 0.0, "weight_decay": 0.0,
+    "epochs": 6, "batch_size": 64, "drop_epochs": (),
+}  # fmt: skip
 HYBRID_STEPS, HYBRID_BATCH_SIZE, HYBRID_LEARNING_RATE = 10, 64, 1e-4
 
 
@@ -42,6 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--network", default="lenet")
     parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--ann-model", type=Path, help="model.keras of `reproduce --ann`")
     parser.add_argument(
         "--direct-steps",
         type=int,
@@ -66,35 +69,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def packaged(args: argparse.Namespace) -> tuple[keras.Model, dict]:
-    """The network with the packaged weights, and the recipe of its training."""
+    """The network with the packaged weights, and its card."""
     model = ksbp.models.load_pretrained(args.dataset, args.direct_steps, seed=args.seed)
-    return model, ksbp.models.model_card(args.dataset)["recipe"]
+    return model, ksbp.models.model_card(args.dataset)
 
 
-def ann_recipe(chosen: Recipe) -> Recipe:
-    """The direct recipe if its loss is cross-entropy, else Adam and cross-entropy."""
-    if chosen.loss == "cross_entropy":
-        return chosen
-    return dataclasses.replace(
-        chosen, loss="cross_entropy", optimizer="adam", learning_rate=1e-3, momentum=0.0, weight_decay=0.0,
-        epochs=6, batch_size=64, drop_epochs=(),
-    )  # fmt: skip
-
-
-def tested(name: str, model: keras.Model, images, labels, args: argparse.Namespace) -> Run:
-    """The result of `analysis.run`, cached until the comparison is written: it may take hours."""
-    path = args.output / f"{name}.run"
-    settings = {key: str(value) for key, value in vars(args).items() if key != "verbose"}
-    settings["code"] = machine()["commit"]
-    settings["weights"] = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
-    if path.exists():
-        known, done = pickle.loads(path.read_bytes())
-        if known == settings:
-            return done
-    done = ksbp.analysis.run(model, images, labels, args.batch_size, args.verbose)
-    with written_whole(path, overwrite=True) as part:
-        part.write_bytes(pickle.dumps((settings, done)))
-    return done
+def ann_of(args: argparse.Namespace, chosen: Recipe, data: ImageSet) -> tuple[keras.Model, Recipe]:
+    """The trained ANN, in float32 as the others, and the recipe of its training."""
+    ann = ksbp.ann_counterpart(
+        dataclasses.replace(chosen, policy=None).build(data.input_shape, data.classes, 1, args.seed)
+    )
+    if args.ann_model:
+        recipe = Recipe.from_dict(json.loads(args.ann_model.with_name("report.json").read_text())["recipe"])
+        ann.set_weights(keras.saving.load_model(args.ann_model, compile=False).get_weights())
+        return ann, recipe
+    recipe = dataclasses.replace(chosen, **ANN_RECIPE)
+    path = args.output / "ann.keras"
+    return trained(ann, data, recipe.epochs, path, seed=args.seed, verbose=args.verbose, recipe=recipe), recipe
 
 
 def main(arguments: list[str] | None = None) -> dict:
@@ -102,23 +93,13 @@ def main(arguments: list[str] | None = None) -> dict:
     args.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
     data = ksbp.datasets.load_images(args.dataset, args.data_dir)
-    images, labels = data.test
-    images, labels = data.normalised(images[: args.samples]), labels[: args.samples]
+    unscaled, labels = (values[: args.samples] for values in data.test)
+    images = data.normalised(unscaled)
     sample = data.normalised(data.train[0][:500])
 
-    by_spikes, of_direct = packaged(args)
+    by_spikes, card = packaged(args)
     chosen = recipe(args.network, args.dataset)
-    of_ann = ann_recipe(chosen)
-
-    def counterpart(recipe: Recipe) -> keras.Model:
-        return ksbp.ann_counterpart(recipe.build(data.input_shape, data.classes, 1, args.seed))
-
-    learned = trained(
-        counterpart(chosen), data, of_ann.epochs, args.output / "ann.keras", seed=args.seed, verbose=args.verbose,
-        recipe=of_ann,
-    )  # fmt: skip
-    ann = counterpart(dataclasses.replace(chosen, policy=None))  # tested in float32, as the others
-    ann.set_weights(learned.get_weights())
+    ann, of_ann = ann_of(args, chosen, data)
     few = {"initial_membrane": args.initial_membrane, "calibrate_biases": args.calibrate_biases}
     start = ksbp.convert_to_snn(ann, sample, HYBRID_STEPS, surrogate=args.hybrid_surrogate, **few)
     mixed = trained(
@@ -126,10 +107,11 @@ def main(arguments: list[str] | None = None) -> dict:
         args.seed, args.verbose, note=f"{args.hybrid_surrogate}, {few}, ANN by {of_ann}",
     )  # fmt: skip
     converted = ksbp.convert_to_snn(ann, sample, args.converted_steps, **few)
-    spiking = {"direct": by_spikes, "hybrid": mixed, "converted": converted}
-    runs = {name: tested(name, model, images, labels, args) for name, model in spiking.items()}
-    networks = {"ANN": ann, **{name: runs[name] for name in ("converted", "direct", "hybrid")}}
-    table = ksbp.analysis.compare(networks, images, labels, batch_size=args.batch_size, verbose=args.verbose)
+    how = {"batch_size": args.batch_size, "verbose": args.verbose}
+    scaled = dataclasses.replace(data, mean=tuple(card["mean"]), scale=tuple(card["scale"])).normalised(unscaled)
+    direct = ksbp.analysis.run(by_spikes, scaled, labels, **how)
+    networks = {"ANN": ann, "converted": converted, "direct": direct, "hybrid": mixed}
+    table = ksbp.analysis.compare(networks, images, labels, **how)
     print(table.to_markdown())
     figure = table.plot()[0].figure
     figure.suptitle(f"{args.network} on {args.dataset}")
@@ -142,7 +124,8 @@ def main(arguments: list[str] | None = None) -> dict:
         "dataset": args.dataset,
         "samples": len(images),
         "seed": args.seed,
-        "direct_recipe": of_direct,
+        "direct_recipe": card["recipe"],
+        "direct_trained_by": card["trained_by"],
         "ann_recipe": dataclasses.asdict(of_ann),
         "rows": table.rows,
         "target": table.target,
@@ -152,8 +135,6 @@ def main(arguments: list[str] | None = None) -> dict:
         "machine": machine(),
     }
     write(args.output / "comparison.json", report)
-    for name in runs:
-        (args.output / f"{name}.run").unlink()
     return report
 
 

@@ -18,7 +18,7 @@ import keras_spiking_bp as ksbp
 from keras_spiking_bp.analysis.ann_operations import operations_of_model
 from keras_spiking_bp.export.atomic import written_whole
 
-_PLACES = {"--data-dir": "FOLDER", "--table": "FILE", "--start": "MODEL"}
+_PLACES = {"--data-dir": "FOLDER", "--table": "FILE", "--start": "MODEL", "--ann-model": "MODEL"}
 
 
 def command(arguments: list[str] | None, module: str) -> str:
