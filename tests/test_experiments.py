@@ -20,9 +20,6 @@ from examples.experiments import (
     reproduce,
     rounding,
 )
-from examples.experiments.ports import __main__ as ports
-from examples.experiments.ports import conv_fashion_mnist, snntorch5, snntorch6
-from examples.experiments.ports.data import load
 from examples.experiments.recipes import recipe
 from examples.experiments.report import command, wilson_interval
 from examples.experiments.rounded import RoundedReLU, rounded_counterpart
@@ -249,7 +246,7 @@ def test_the_rounded_network_has_the_weights_and_one_rounding_for_each_layer_of_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["--shift 2", "--ann", "--rounded", "--residual sequences"])
+@pytest.mark.parametrize("options", ["--shift 2", "--ann", "--rounded"])
 def test_a_short_training(options, monkeypatch):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 32, 32, 3), "uint8"), np.arange(40, dtype="int32") % 10
@@ -263,27 +260,6 @@ def test_a_short_training(options, monkeypatch):
     assert (first["seed"], second["seed"]) == (0, 1)
     assert report["accuracy"] == pytest.approx((first["accuracy"] + second["accuracy"]) / 2)
     assert 0 <= first["training_accuracy"] <= 1
-    if options == "--shift 2":  # cells, which `analysis` counts
+    if options == "--shift 2":
         assert 0 < first["firing_rate"] < 1 and first["accumulates"] > 0
         assert first["macs"] == pytest.approx(2 * 32 * 94**2 * 3, rel=0.01)  # 2 steps, 3x3 windows padded with zeros
-
-
-def digits(samples):
-    return load("mnist_5k", None, samples, 200)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("port", "options", "batch_size", "samples"),
-    [
-        (snntorch5, {"num_steps": 10, "readout": True, "gradient": "accumulated"}, 64, 1280),
-        (snntorch6, {"num_steps": 8}, 32, 1600),
-        (conv_fashion_mnist, {"channels": 8, "layers": True}, 32, 1600),
-    ],
-    ids=["snntorch5", "snntorch6", "conv_fashion_mnist"],
-)
-def test_a_port_learns(monkeypatch, port, options, batch_size, samples):
-    """A tenth would be chance."""
-    monkeypatch.setattr(port, "BATCH_SIZE", batch_size)
-    accuracy = ports.train(port, digits(samples), epochs=1, seed=0, **options)()
-    assert accuracy > 0.35

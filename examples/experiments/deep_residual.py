@@ -16,9 +16,7 @@ import argparse
 import keras
 
 import keras_spiking_bp as ksbp
-from examples.experiments.ports.conv_fashion_mnist import on_all_steps
 from examples.experiments.short_trainings import ShortTrainings, count, neuron_settings
-from keras_spiking_bp.models.parts import Parts
 from keras_spiking_bp.models.resnet import RESIDUALS
 
 #: The rows of the table in docs/log/studies.md: the network, and the options.
@@ -31,14 +29,11 @@ TABLE = {
     "--blocks 6 --residual spikes": "40 layers, blocks that add spikes",
     "--blocks 6 --residual spikes --ann": "the last with ReLU, an ANN",
     "--residual spikes --gradient bptt --surrogate atan": "blocks that add spikes, through time",
-    "--residual sequences --gradient bptt --surrogate atan": "the same as layers on sequences",
 }
 
 
 def network(args: argparse.Namespace, seed: int) -> keras.Model:
     blocks = [(filters, 1 if i or filters == 32 else 2) for filters in (32, 64, 128) for i in range(args.blocks)]
-    if args.residual == "sequences":
-        return on_sequences(args, blocks, seed)
     return ksbp.models.spiking_resnet(
         (32, 32, 3),
         10,
@@ -57,40 +52,9 @@ def network(args: argparse.Namespace, seed: int) -> keras.Model:
     )
 
 
-def on_sequences(args: argparse.Namespace, blocks: list[tuple[int, int]], seed: int) -> keras.Model:
-    """The network that adds spikes, with the same initial weights, as layers on the images of all steps.
-
-    As in the multi-step mode of SpikingJelly: batch normalisation is that of Keras, over batch, steps and positions.
-    """
-    if args.ann or args.rounded:
-        raise SystemExit("--ann and --rounded are of cells: --residual current or spikes")
-    settings = {"gradient": args.gradient, "dtype": args.policy, "pooling": "average", "normalization": "batch"}
-    parts = Parts("paper", 2.0, seed, {**settings, **neuron_settings(args)})
-
-    def convolution(x: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:
-        currents = on_all_steps([parts.convolution(filters, size, strides)], x)
-        neurons = parts.lif(keras.layers.Identity(), "neurons")
-        return ksbp.SpikingRNN(neurons, gradient=args.gradient, return_sequences=True)(currents)
-
-    images = keras.Input((32, 32, 3))
-    x = convolution(ksbp.ConstantEncoder(args.num_steps)(images), 32)
-    x, channels = on_all_steps([parts.pool("pool1")], x), 32
-    for filters, strides in blocks:
-        second = convolution(convolution(x, filters), filters, strides=strides)
-        x = keras.layers.Add()([second, x if filters == channels else convolution(x, filters, 1, strides)])
-        channels = filters
-    flatten, readout = parts.head([], 10)
-    return keras.Model(images, ksbp.SpikingRNN(readout, gradient=args.gradient)(on_all_steps([flatten], x)))
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=count, default=3, help="of each of the three stages")
-    parser.add_argument(
-        "--residual",
-        default="spikes",
-        choices=[*RESIDUALS, "sequences"],
-        help="what a shortcut adds to; sequences: spikes, with Keras layers on sequences in place of cells",
-    )
+    parser.add_argument("--residual", default="spikes", choices=RESIDUALS, help="what a shortcut adds to")
 
 
 TRAININGS = ShortTrainings(__doc__.splitlines()[0], network, TABLE, add_options, {"images": 10_000})

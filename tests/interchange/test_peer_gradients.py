@@ -14,8 +14,7 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from examples.experiments.ports.leaky import LeakyCell
-from examples.experiments.ports.parametric import ParametricLIFCell
+from examples.peer_cells import LeakyCell, ParametricLIFCell
 from keras_spiking_bp.gradients.surrogates import ATan, FastSigmoid, Sigmoid, Triangle
 from tests.interchange.test_peers import HOW
 from tests.networks import build_rnn
@@ -185,7 +184,7 @@ def test_spikingjelly(spikingjelly, surrogate, make, reset, beta):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_learned_leaks_and_thresholds(snntorch, reset):
-    """By subtraction theirs takes the threshold from what has leaked: `LeakyCell` of examples/experiments/ports."""
+    """By subtraction theirs takes the threshold from what has leaked: `LeakyCell` of examples/peer_cells.py."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -216,7 +215,7 @@ def test_learned_leaks_and_thresholds(snntorch, reset):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_parametric_neurons(spikingjelly, reset):
-    """`ParametricLIFCell` of examples/experiments/ports, as docs/from-spikingjelly.md has it."""
+    """`ParametricLIFCell` of examples/peer_cells.py, as docs/from-spikingjelly.md has it."""
     import torch
 
     rng = np.random.default_rng(0)

@@ -1,1 +1,0 @@
-"""Three examples of snnTorch and SpikingJelly in Keras, with their hyper-parameters."""
