@@ -11,12 +11,9 @@ import pytest
 import tensorflow as tf
 
 import keras_spiking_bp as ksbp
-from docs.build import conversion_page
 from examples.experiments import (
     compare,
-    convert,
     deep_residual,
-    few_steps,
     reproduce,
     rounding,
 )
@@ -124,6 +121,8 @@ def test_a_network_begins_with_the_weights_of_its_ann(few_images, tmp_path):
     ann = run(tmp_path / "ann", "--recipe", "deep", "--ann", epochs=1)
     start = ["--start", str(tmp_path / "ann/model.keras"), "--learning-rate", "0"]
     report = run(tmp_path / "spiking", "--recipe", "deep", *start, epochs=1)
+    distilled = run(tmp_path / "distilled", "--recipe", "deep", *start, "--distill", epochs=1)
+    assert distilled["test"] == report["test"] and distilled["curve"][0]["loss"] != report["curve"][0]["loss"]
     assert ann["ann"] and not report["ann"] and "spikes_per_neuron" not in ann["test"]
     assert report["start"] == {key: ann[key] for key in report["start"]} and "--start MODEL" in report["command"]
     before, after = (keras.saving.load_model(tmp_path / name / "model.keras") for name in ("ann", "spiking"))
@@ -182,28 +181,6 @@ def test_the_comparison_has_all_networks_and_goes_on(few_images, tmp_path, monke
         assert again[name] == full[name]
     with pytest.raises(SystemExit, match="hybrid.keras was made with other settings"):
         compare.main([*options, "--initial-membrane", "0.25"])
-
-
-@pytest.mark.slow
-def test_conversion_curves(few_images, tmp_path):
-    options = "--network vgg_bn --epochs 1 --batch-size 8 --num-steps 4 --samples 6 --verbose 0"
-    report = convert.main([*options.split(), "--output", str(tmp_path)])
-    assert list(report["curves"]) == list(convert.METHODS)
-    assert [len(rows) for rows in report["curves"].values()] == [4, 4, 4]
-    assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
-
-
-@pytest.mark.slow
-def test_few_steps(few_images, tmp_path):
-    options = "--network vgg_bn --steps 2 3 --samples 6 --sample-images 6 --train 8 --batch-size 8 --verbose 0"
-    report = few_steps.main([*options.split(), "--output", str(tmp_path)])
-    assert list(report["accuracies"]) == list(report["errors"]) == list(few_steps.METHODS)
-    assert all(len(figures) == 2 for figures in report["errors"].values())
-    assert json.loads((tmp_path / "vgg_bn-mnist.json").read_text()) == report
-    table = "\n".join(conversion_page.few_steps([report]))
-    low, high = (100 * bound for bound in wilson_interval(report["ann_accuracy"], 6))
-    assert f"(95 %: {low:.1f} to {high:.1f})." in table
-    assert "### VGG with batch normalisation, half as wide, on MNIST" in table and table.count("| least error") == 2
 
 
 @pytest.mark.parametrize("num_steps, threshold, initial_membrane", [(4, 2.0, 0.5), (5, 0.75, 0.25)])

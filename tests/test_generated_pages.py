@@ -10,7 +10,6 @@ from benchmarks import report as benchmarks
 from benchmarks import summary
 from docs.build import (
     comparison_section,
-    conversion_page,
     microcontroller_table,
     results_page,
     runs_page,
@@ -24,10 +23,6 @@ from examples.experiments.report import wilson_interval
 from tests.pages import ROOT
 
 DOCS = ROOT / "docs"
-
-
-def reports_in(folder):
-    return conversion_page.load(DOCS / folder)
 
 
 def runs_of(name):
@@ -48,9 +43,6 @@ MADE = {
     "log/runs.md": lambda: runs_page.page(runs_page.load(DOCS / "results"), runs_page.load(DOCS / "results/ann")),
     "benchmarks.md": lambda: benchmarks_in(summary.page_text, benchmarks.pictures("benchmarks")),
     "log/benchmarks.md": lambda: benchmarks_in(benchmarks.page_text, "benchmarks.md"),
-    "log/conversion.md": lambda: conversion_page.page(
-        reports_in("conversion"), reports_in("conversion/few_steps") + reports_in("conversion/signed")
-    ),
     "log/studies.md": studies_page.page,
     "models.md": lambda: zoo_page.page(runs_of("zoo")),
     "log/comparison.md": lambda: comparison_section.page(comparison_section.load(DOCS / "comparison")),
@@ -62,22 +54,10 @@ def test_the_committed_page_is_made_from_the_committed_reports(page):
     assert MADE[page]() == (DOCS / page).read_text()
 
 
-#: The same of a block in a page written by hand: the page, its maker, the text.
-BLOCKS = {
-    "howto/convert.md": (
-        conversion_page, lambda: conversion_page.signed_table(conversion_page.load(DOCS / "conversion/signed"))
-    ),
-    "howto/microcontroller.md": (
-        microcontroller_table, lambda: microcontroller_table.block(runs_of("microcontroller"))
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("page", BLOCKS)
-def test_the_committed_block_is_made_from_the_committed_reports(page):
-    text = (DOCS / page).read_text()
-    maker, block = BLOCKS[page]
-    assert replaced(text, maker.MAKER, block()) == text
+def test_the_block_on_microcontrollers_is_made_from_the_committed_report():
+    text = (DOCS / "howto/microcontroller.md").read_text()
+    block = microcontroller_table.block(runs_of("microcontroller"))
+    assert replaced(text, microcontroller_table.MAKER, block) == text
 
 
 def test_the_verdicts_by_another_way():

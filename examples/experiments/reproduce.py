@@ -6,7 +6,7 @@ Output, in a folder of `checkpoints` or `--output`: the checkpoint (from which t
 `curve.csv`, TensorBoard logs, `model.keras`, and at the end `report.json`.
 
 `--ann` trains the network with ReLU for neurons, which takes less time; `--start` of its `model.keras` goes on from its
-weights, best with a smaller learning rate.
+weights, best with a smaller learning rate; `--distill` then takes its outputs as targets beside the labels.
 
 `--strategy mirrored` trains on all GPUs of the machine; on one device `callbacks.Health` monitors the training of a
 spiking network. For another number of time steps in the test, statistics of batch normalisation are taken anew.
@@ -135,6 +135,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             parser.add_argument(option, type={"int": int, "float": float, "str": str}[kind], help=note)
     parser.add_argument("--ann", action="store_true", help="its ANN, with ReLU for neurons, by the same recipe")
     parser.add_argument("--start", type=Path, help="model.keras of its ANN, for the first weights")
+    parser.add_argument("--distill", action="store_true", help="learn from the outputs of --start, too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", type=int, default=0, help="held-out training samples to test on instead")
     parser.add_argument("--data-dir", help="folder of prepared data")
@@ -146,6 +147,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.dataset == "nmnist" and args.data_dir is None:
         parser.error("--dataset nmnist needs --data-dir: N-MNIST is not downloaded")
+    if args.distill and not args.start:
+        parser.error("--distill needs --start")
     if args.output is None:
         names = [args.network, args.dataset, args.recipe, args.ann and "ann", f"seed{args.seed}"]
         args.output = Path("checkpoints") / "-".join(filter(None, names))
@@ -164,8 +167,8 @@ def main(arguments: list[str] | None = None) -> dict:
     chosen = recipe_of(args)
     strategy = tf.distribute.MirroredStrategy() if args.strategy == "mirrored" else tf.distribute.get_strategy()
     data = load(args, chosen)
-    path = args.start and str(args.start)
-    options = {"seed": args.seed, "validation": args.validation, "ann": args.ann, "start": path}
+    options = {name: getattr(args, name) for name in ("seed", "validation", "ann", "distill")}
+    options["start"] = args.start and str(args.start)
     own = json.loads(json.dumps({**dataclasses.asdict(chosen), **options}))
     refuse_another(args.output / "recipe.json", own)
     start = None
@@ -180,25 +183,29 @@ def main(arguments: list[str] | None = None) -> dict:
         return ksbp.ann_counterpart(network) if args.ann else network
 
     with strategy.scope():
-        model = build(chosen.num_steps)
-        if args.start:
-            ksbp.copy_weights(keras.saving.load_model(args.start, compile=False), model)
+        model = learner = build(chosen.num_steps)
         sample = next(iter(batches.epoch(0)))[0][:16]
-        chosen.compile(model, batches.steps_per_epoch)
+        if args.start:
+            ann = keras.saving.load_model(args.start, compile=False)
+            ksbp.copy_weights(ann, model)
+            if args.distill:
+                learner = keras.distillation.Distiller(ann, model, keras.distillation.LogitsDistillation())
+                learner(sample)
+        chosen.compile(learner, batches.steps_per_epoch)
     args.output.mkdir(parents=True, exist_ok=True)
     write(args.output / "recipe.json", own)  # not before: it may be one that cannot be trained with
     curve = Curve(args.output / "curve.csv", args.save_every)
     callbacks = [curve, keras.callbacks.TensorBoard(args.output / "tensorboard")]
-    if args.strategy == "one" and not args.ann:
+    if args.strategy == "one" and learner is model and not args.ann:
         callbacks.append(ksbp.callbacks.Health(sample, every=args.save_every))
     losses = ksbp.training.fit(
-        model, batches, chosen.epochs, args.output / "checkpoint", args.save_every, callbacks, verbose=args.verbose
+        learner, batches, chosen.epochs, args.output / "checkpoint", args.save_every, callbacks, verbose=args.verbose
     ).history.get("loss", [])
     if len(losses) < chosen.epochs:
         raise SystemExit(
             f"The training was stopped after {len(losses)} of {chosen.epochs} epochs: the warnings say why"
         )
-    if not (math.isfinite(losses[-1]) and has_finite_state(model)):
+    if not (math.isfinite(losses[-1]) and has_finite_state(learner)):
         raise SystemExit(f"The training broke down, its loss is {losses[-1]}: take a smaller learning rate")
 
     # events are binned into steps by the data set, images become spikes in the network
