@@ -32,7 +32,7 @@ from keras_spiking_bp.cells import (
     ResidualCell,
     SequentialCell,
 )
-from keras_spiking_bp.conversion import convert_to_snn, fold_batch_normalization
+from keras_spiking_bp.conversion import convert_to_snn
 from keras_spiking_bp.conversion.counterpart import ann_counterpart, copy_weights
 from keras_spiking_bp.encoders import ConstantEncoder, DeltaEncoder, LatencyEncoder, PoissonEncoder
 from keras_spiking_bp.gradients import surrogates
@@ -68,7 +68,6 @@ __all__ = [
     "copy_weights",
     "datasets",
     "export",
-    "fold_batch_normalization",
     "from_nir",
     "kernels",
     "losses",

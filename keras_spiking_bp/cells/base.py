@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -184,18 +184,9 @@ class CellOfParts(Cell):
         parts = [part for value in values for part in (value if isinstance(value, (list, tuple)) else [value])]
         return [part for part in parts if part is not None]
 
-    def config_of_parts(self, serialize: Callable[[keras.layers.Layer], dict]) -> dict[str, Any]:
-        """The entries of the config that hold them, each serialised by `serialize`."""
-
-        def serialized(value: Any) -> Any:
-            if isinstance(value, (list, tuple)):
-                return [serialize(part) for part in value]
-            return None if value is None else serialize(value)
-
-        return {name: serialized(getattr(self, name)) for name in self.part_names}
-
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.config_of_parts(keras.saving.serialize_keras_object)}
+        parts = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.part_names}
+        return {**super().get_config(), **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> CellOfParts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -81,8 +81,9 @@ class GraphCell(CompositeCell):
     def parts(self) -> list[keras.layers.Layer]:
         return list(self.layers)
 
-    def config_of_parts(self, serialize: Callable[[keras.layers.Layer], dict]) -> dict[str, Any]:
-        return {"nodes": [[serialize(layer), names] for layer, names in zip(self.layers, self.sources, strict=True)]}
+    def get_config(self) -> dict[str, Any]:
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "nodes": [list(node) for node in zip(layers, self.sources, strict=True)]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict | None = None) -> GraphCell:

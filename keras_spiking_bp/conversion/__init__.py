@@ -1,6 +1,5 @@
 """From an ordinary network to a spiking one, and to one without batch normalisation."""
 
 from keras_spiking_bp.conversion.convert import convert_to_snn
-from keras_spiking_bp.conversion.fold import fold_batch_normalization
 
-__all__ = ["convert_to_snn", "fold_batch_normalization"]
+__all__ = ["convert_to_snn"]

@@ -5,14 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_bp.cells import Cell, folding
+from keras_spiking_bp.cells import folding
 from keras_spiking_bp.cells.batch_norm import normalizations
-from keras_spiking_bp.cells.walk import tree
-from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import check_graph, spiking_layers
-from keras_spiking_bp.utils.layer_kinds import computes_otherwise, has_stock_call, parts_of
-from keras_spiking_bp.utils.layers import copy_of, copy_own_variables, free_weights, use_assigned
-from keras_spiking_bp.utils.validation import check_finite_weights, named
+from keras_spiking_bp.utils.layer_kinds import computes_otherwise, parts_of
+from keras_spiking_bp.utils.layers import copy_of, free_weights, use_assigned
+from keras_spiking_bp.utils.validation import named
 
 #: Affine layers with a kernel.
 WEIGHTED = (
@@ -23,77 +20,13 @@ _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _EPSILON = 2.0**-10  # so that 1 - epsilon + epsilon is 1 in float32
 
 
-def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """Folds the batch normalisation of a spiking network into kernels and biases.
+def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
+    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold.
 
         kernel <- factor * kernel,    bias <- factor * (bias - mean) + beta
 
-    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics. Each `keras.layers.BatchNormalization`
-    in the synapses and shortcuts of the `SpikingRNN` must directly follow a `Dense`, `Conv` or `DepthwiseConv` layer,
-    in one `keras.Sequential` with it. Layers outside of the `SpikingRNN` are copied unchanged.
-
-    Args:
-        model: a built functional or sequential model with one or more `SpikingRNN`. It is not modified.
-
-    Returns:
-        A new model with the same names, shapes and dtype policies, not compiled.
-
-    Raises:
-        TypeError: if the model has no `SpikingRNN`, is neither functional nor sequential, or has a `call` of its own.
-        ValueError: if it is not built, weights are not finite, or a batch normalisation cannot be folded.
-
-    Example:
-        >>> model = models.spiking_vgg((8, 8, 1), 3, [(4, 3), "pool"], [16], num_steps=10, normalization="batch")
-        >>> folded = fold_batch_normalization(model)
-        >>> synapses = [network.get_layer("time").cell.cells[0].synapse for network in (model, folded)]
-        >>> [[variable.name for variable in synapse.weights] for synapse in synapses]
-        [['kernel', 'gamma', 'beta', 'moving_mean', 'moving_variance'], ['kernel', 'bias']]
+    with `factor = gamma / sqrt(variance + epsilon)` and the moving statistics.
     """
-    networks = spiking_layers(model)
-    check_graph(model)
-    check_finite_weights(model)
-    layers = [layer for network in networks for layer in tree(network.cell) if not isinstance(layer, Cell)]
-    plain = {id(layer): without_normalization(layer) for layer in layers}
-    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
-    made: dict[int, keras.layers.Layer] = {}
-
-    def clone(layer: keras.Operation) -> keras.Operation:
-        if not isinstance(layer, keras.layers.Layer):  # `keras.ops` and arithmetic: without weights
-            return layer
-        if id(layer) not in made:
-            made[id(layer)] = copied(layer)
-        return made[id(layer)]
-
-    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.Model) and getattr(layer, "outputs", None) and has_stock_call(layer):
-            compiled, layer.compiled = layer.compiled, False  # Keras compiles clones, and needs a config of the loss
-            try:
-                return keras.models.clone_model(layer, clone_function=clone)  # by itself Keras follows no models inside
-            finally:
-                layer.compiled = compiled
-        if isinstance(layer, SpikingRNN):  # cells that share a layer get one each
-            config = {**layer.config_of_uses(), "cell": _serialised(layer.cell, plain)}
-        else:
-            config = layer.get_config()
-        pairs.append((layer, type(layer).from_config(config)))
-        return pairs[-1][1]
-
-    folded = clone(model)
-    for old, new in pairs:
-        if isinstance(old, SpikingRNN):
-            copy_own_variables(old, new)
-            for old_part, new_part in zip(tree(old.cell), tree(new.cell), strict=True):
-                if isinstance(old_part, Cell):
-                    copy_own_variables(old_part, new_part)
-                else:
-                    _copy_all(plain[id(old_part)], new_part)
-        else:
-            _copy_all(old, new)
-    return folded
-
-
-def without_normalization(synapse: keras.layers.Layer) -> keras.layers.Layer:
-    """A new built layer that computes what `synapse` does in inference; itself if there is nothing to fold."""
     norms = normalizations(synapse)
     if not norms:
         return synapse
@@ -130,17 +63,6 @@ def _why_not_foldable(before: Any, norm: keras.layers.BatchNormalization) -> str
         if otherwise is not None:
             return f"{part.name!r} is unknown: {otherwise}"
     return folding.why_not_folded(before, norm)
-
-
-def _serialised(layer: keras.layers.Layer, plain: dict[int, keras.layers.Layer]) -> dict[str, Any]:
-    """The config of a cell tree with the layers of `plain` in place of its synapses."""
-    if not isinstance(layer, Cell):
-        config = keras.saving.serialize_keras_object(plain[id(layer)])
-        config["config"]["name"] = layer.name  # by which other layers of a graph refer to it
-        return config
-    config = keras.saving.serialize_keras_object(layer)
-    config["config"] |= layer.config_of_parts(lambda part: _serialised(part, plain))
-    return config
 
 
 def _copy_all(source: keras.layers.Layer, target: keras.layers.Layer) -> None:

@@ -8,7 +8,6 @@ from importlib import resources
 import keras
 import numpy as np
 
-from keras_spiking_bp.conversion.fold import fold_batch_normalization
 from keras_spiking_bp.encoders import ConstantEncoder
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.c_numbers import INPUT_BITS, numbers_of
@@ -62,9 +61,8 @@ def export_c(
     constant = isinstance(encoder, ConstantEncoder) and type(encoder).call is ConstantEncoder.call
     poisson = network.encoder is not None
     scale = encoder.scale if encoder is not None and (constant or poisson) else 1.0
-    folded = Network(fold_batch_normalization(model))
     plan = Plan(
-        folded.layer.cell,
+        network.layer.cell,
         Signal(INPUT, network.step_shape, largest=1 if poisson else None),
         scale if constant else 1.0,
         integer,

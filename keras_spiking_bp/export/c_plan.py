@@ -13,6 +13,7 @@ from keras_spiking_bp.cells import Cell, LIFCell, MaxPoolingCell, ReadoutCell
 from keras_spiking_bp.cells.composite import CELL_INPUT, JOINS
 from keras_spiking_bp.cells.neuron import NeuronCell
 from keras_spiking_bp.cells.walk import flat
+from keras_spiking_bp.conversion.fold import without_normalization
 from keras_spiking_bp.export.c_paths import (
     CONVOLUTIONS,
     INPUT,
@@ -58,7 +59,7 @@ class Operation:
 
 
 class Plan:
-    """The operations of a cell without batch normalisation.
+    """The operations of a cell, batch normalisation folded into its weights.
 
     Args:
         cell: of the network.
@@ -84,7 +85,7 @@ class Plan:
                 value = self._joined(node.layer, node.shape, inputs)
             else:
                 value = inputs[0]
-                for part in parts_of(node.layer):
+                for part in parts_of(without_normalization(node.layer)):
                     value = self._through(part, value)
             if node.delayed_to is not None:
                 self._feed_back(values[node.delayed_to], value)

@@ -281,8 +281,4 @@ class SpikingRNN(keras.layers.RNN):
 
     def get_config(self) -> dict[str, Any]:
         check_nothing_shared(self.cell)
-        return self.config_of_uses()
-
-    def config_of_uses(self) -> dict[str, Any]:
-        """As `get_config`, but a layer that several cells use has an entry for each of them."""
         return {**super().get_config(), "gradient": self.gradient, "block_size": self.block_size}

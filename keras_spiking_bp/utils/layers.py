@@ -90,13 +90,6 @@ def free_weights(layer: keras.layers.Layer) -> dict[str, None]:
     return {key: None for key in layer.get_config() if key.endswith(ends)}
 
 
-def copy_own_variables(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
-    """Copies the variables of a layer, not of layers in it; random streams too."""
-    store: dict[str, Any] = {}
-    source.save_own_variables(store)
-    target.load_own_variables(store)
-
-
 def use_assigned(layer: keras.layers.Layer) -> None:
     """Makes each `Normalization` in a layer compute with the statistics assigned to it: Keras reads them in advance."""
     for part in layer._flatten_layers():
@@ -109,5 +102,7 @@ def copy_with_weights(layer: keras.layers.Layer, name: str | None = None) -> ker
     new = copy_of(layer, name=name or layer.name)
     if layer.weights:
         new.build(layer.input.shape)
-        copy_own_variables(layer, new)  # so that a Normalization uses what it loads
+        store: dict[str, Any] = {}
+        layer.save_own_variables(store)
+        new.load_own_variables(store)  # so that a Normalization uses what it loads
     return new

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 import keras_spiking_bp as ksbp
 from keras_spiking_bp.cells.graph import GraphCell
-from tests.networks import exact_with_statistics
 
 X = np.random.default_rng(0).integers(0, 2, (2, 12, 6, 6, 2)).astype("float32")
 
@@ -119,24 +118,6 @@ def test_branches_by_hand():
     expected = alone(d, tf.concat([middle, each_step(current, spikes)], -1))
     assert expected.numpy().any()
     np.testing.assert_array_equal(outputs, expected)
-
-
-def test_batch_normalization_is_folded():
-    def normalized(name):
-        return keras.Sequential([conv(name), keras.layers.BatchNormalization()], name=name)
-
-    cell = GraphCell([
-        (lif(normalized("c1"), "a"), "input"),
-        (normalized("c2"), "a"),
-        (keras.layers.Add(name="sum"), ["c2", "a"]),
-        (lif(keras.layers.Identity(), "b"), "sum"),
-    ])  # fmt: skip
-    inputs = keras.Input(X.shape[1:])
-    model = exact_with_statistics(keras.Model(inputs, ksbp.SpikingRNN(cell)(inputs)))
-    folded = ksbp.fold_batch_normalization(model)
-    assert not any("moving" in weight.path for weight in folded.weights)
-    np.testing.assert_array_equal(folded(X), model(X))
-    assert model(X).numpy().std() > 0.1
 
 
 class HalfSum(keras.layers.Add):

@@ -45,20 +45,12 @@ def test_both_rules_go_on_with_the_gradient_of_the_ann(reset):
         assert min(cosines(steps, gradients(ann, targets))) > 0.97
 
 
-@pytest.mark.parametrize("of", ["convert", "fold"])
-def test_constraints_and_regularizers_of_the_old_weights_are_not_put_on_the_new_ones(of):
+def test_constraints_and_regularizers_of_the_old_weights_are_not_put_on_the_new_ones():
     keras.utils.set_random_seed(0)
     constraints = {"kernel_constraint": keras.constraints.UnitNorm(), "bias_constraint": "non_neg"}
     constraints |= {"kernel_regularizer": "l2", "bias_regularizer": "l1"}
-    if of == "convert":
-        hidden = layers.Dense(5, activation="relu", **constraints)
-        model = ksbp.convert_to_snn(keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)]), X, 50)
-    else:
-        hidden = keras.Sequential([layers.Dense(5, **constraints), layers.BatchNormalization(beta_initializer="ones")])
-        inputs = keras.Input((6,))
-        cell = ksbp.SequentialCell([ksbp.LIFCell(hidden), ksbp.ReadoutCell(layers.Dense(3))])
-        outputs = ksbp.SpikingRNN(cell)(ksbp.ConstantEncoder(10)(inputs))
-        model = ksbp.fold_batch_normalization(keras.Model(inputs, outputs))
+    hidden = layers.Dense(5, activation="relu", **constraints)
+    model = ksbp.convert_to_snn(keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)]), X, 50)
     assert not model.losses
     assert len(model.trainable_weights) == 4 and all(weight.constraint is None for weight in model.trainable_weights)
 
