@@ -81,7 +81,8 @@ def _title(report: dict) -> str:
     recipe = report["recipe"]
     network = f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}"
     signed, start = ", signed" if recipe["signed"] else "", ", from its ANN" if report.get("start") else ""
-    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{signed}{start}"
+    distilled = ", distilled" if "--distill" in report["command"] else ""
+    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{signed}{start}{distilled}"
 
 
 def duration(seconds: float) -> str:
