@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_spiking_bp.conversion.balance import METHODS, balanced
+from keras_spiking_bp.conversion.balance import balanced
 from keras_spiking_bp.conversion.bias import correct_biases, give_biases, images_for, means
 from keras_spiking_bp.conversion.graph import normal_form
 from keras_spiking_bp.conversion.read import read
@@ -17,14 +17,13 @@ from keras_spiking_bp.gradients import surrogates
 from keras_spiking_bp.models.parts import assemble
 from keras_spiking_bp.rnn.encoded_inputs import joined
 from keras_spiking_bp.utils.layers import copy_with_weights
-from keras_spiking_bp.utils.validation import check_choice, is_number
+from keras_spiking_bp.utils.validation import is_number
 
 
 def convert_to_snn(
     ann: keras.Model,
     sample_data: Any,
     num_steps: int | None = None,
-    method: str = "percentile",
     percentile: float = 99.9,
     reset_mechanism: str = "subtract",
     encoder: ConstantEncoder | PoissonEncoder | None = None,
@@ -38,8 +37,8 @@ def convert_to_snn(
 ) -> keras.Model:
     """Converts a trained ordinary network to a spiking one: integrate-and-fire neurons for ReLU, balanced thresholds.
 
-    For each layer, `norm`, the largest activation on the sample data (or another one, see `method`), is what one spike
-    represents. With `W`, `b` of the ANN, batch normalisation folded in:
+    For each layer, `norm`, a percentile of the activations on the sample data, is what one spike represents. With `W`,
+    `b` of the ANN, batch normalisation folded in:
 
         W <- W * norm_of_input / norm,    b <- b / norm,    threshold 1
 
@@ -64,17 +63,15 @@ def convert_to_snn(
     backpropagation (hybrid training). Dropout directly after a ReLU is kept for this, except where that ReLU follows
     max pooling or another ReLU; constraints and regularizers are not.
 
-    For few time steps: `initial_membrane=0.5, signed=True, calibrate_biases=True`; for very few, also `method="mse"`.
+    For few time steps: `initial_membrane=0.5, signed=True, calibrate_biases=True`.
 
     Args:
         ann: the trained network.
         sample_data: a few hundred training images, as the ANN accepts them, (N, H, W, C) or (N, features); or some
             batches of a `tf.data.Dataset`, such as `dataset.take(4)`.
         num_steps: time steps T; 100 if None and no encoder sets it.
-        method: how `norm` is chosen. `"max"`: the largest activation, or the maximum of a ReLU that has one.
-            `"percentile"`: robust against single large activations, needs fewer steps. `"mse"`: the one with which
-            spike counts represent the activations with the least squared error, if the current of a neuron is constant.
-        percentile: of all activations of a layer, in per cent, from 50 to 100.
+        percentile: of all activations of a layer, in per cent, from 50 to 100. Below 100 single large activations are
+            cut off, and fewer steps needed; at 100, the maximum of a ReLU that has one is its `norm`.
         reset_mechanism: `"subtract"` (keeps the excess over the threshold) or `"zero"`.
         encoder: how images become inputs over time; `ConstantEncoder(num_steps, largest=None)` if None. A
             `PoissonEncoder` cuts off `scale * |images|` beyond 1, with a warning.
@@ -93,7 +90,7 @@ def convert_to_snn(
             all 0.
 
     Source: Diehl et al. 2015 (maximum), Rueckauer et al. 2017 (percentile); for few steps, Li et al., "A Free Lunch
-    From ANN", ICML 2021 (least error, calibration of biases), Bu et al., AAAI 2022 (half a threshold).
+    From ANN", ICML 2021 (calibration of biases), Bu et al., AAAI 2022 (half a threshold).
 
     Example:
         >>> ann = keras.Sequential([
@@ -105,7 +102,6 @@ def convert_to_snn(
         >>> bool((snn.predict(images, verbose=0).argmax(-1) == ann.predict(images, verbose=0).argmax(-1)).mean() > 0.8)
         True
     """
-    check_choice("method", method, METHODS)
     if not (is_number(percentile) and 50 <= percentile <= 100):
         raise ValueError(f"`percentile` must be in per cent, from 50 to 100. Received: percentile={percentile!r}")
     if encoder is None:
@@ -125,7 +121,7 @@ def convert_to_snn(
             f"give PoissonEncoder(scale={1.0 / largest:.3g}), or a ConstantEncoder",
             stacklevel=2,
         )
-    norms = balanced(graph, images, method, percentile, encoder.num_steps, initial_membrane, reset_mechanism, verbose)
+    norms = balanced(graph, images, percentile, verbose)
     if calibrate_biases:
         few = images_for(graph, images, encoder.num_steps)
         give_biases(graph)

@@ -42,6 +42,6 @@ def test_in_the_limit_of_many_steps_it_is_the_ann(name):
     ann, images = ann_of(name)
     expected = ann.predict(images, verbose=0)
     assert np.isfinite(expected).all() and expected.std(0).max() > 1e-6
-    snn = ksbp.convert_to_snn(ann, images, 2, method="max")
+    snn = ksbp.convert_to_snn(ann, images, 2, percentile=100)
     error = np.abs(in_the_limit(snn, images) - expected).max() / np.abs(expected - expected.mean(0)).max()
     assert error < 0.01

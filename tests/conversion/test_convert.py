@@ -87,7 +87,7 @@ def logits_of(ann, images):
 def test_error_falls_as_one_over_the_number_of_steps(make):
     ann = trained_looking(make())
     expected = logits_of(ann, IMAGES)
-    snn = ksbp.convert_to_snn(ann, IMAGES, 800, method="max")
+    snn = ksbp.convert_to_snn(ann, IMAGES, 800, percentile=100)
     after_100 = snn.get_layer("time")(input_over_time(snn)(IMAGES)[:, :100])
     few, many = (error(found, expected) for found in (after_100, snn.predict(IMAGES, verbose=0)))
     assert many < few / 4 and many < 0.03
@@ -119,7 +119,7 @@ def test_counterpart_of_a_spiking_network_comes_back(tmp_path):
         preset="paper",
     )  # fmt: skip
     ann = ksbp.ann_counterpart(source)
-    snn = ksbp.convert_to_snn(ann, IMAGES, 300, method="max")
+    snn = ksbp.convert_to_snn(ann, IMAGES, 300, percentile=100)
     few = IMAGES[:6]
     expected = ann.predict(few, verbose=0)
     assert np.abs(snn.predict(few, verbose=0) - expected).max() < 0.05 * np.abs(expected).max()
@@ -138,7 +138,7 @@ def test_gradients_of_a_converted_network_are_those_of_the_ann():
     x = layers.AveragePooling2D(2)(x)
     ann = keras.Model(inputs, layers.Dense(3, use_bias=False)(layers.Flatten()(x)))
     images = IMAGES[:8, :6, :6]
-    snn = ksbp.convert_to_snn(ann, images, 800, method="max")
+    snn = ksbp.convert_to_snn(ann, images, 800, percentile=100)
     weight = np.random.default_rng(3).normal(size=(8, 3)).astype("float32")
     gradients = []
     for model in (ann, snn):
@@ -218,7 +218,7 @@ def test_initial_weights_and_penalties_that_no_config_can_give_back():
     hidden = layers.Dense(8, "relu", kernel_initializer=initial, kernel_regularizer=penalty)
     ann = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(3)])
     images = np.random.default_rng(0).uniform(0, 1, (20, 6)).astype("float32")
-    snn = ksbp.convert_to_snn(ann, images, 200, method="max", initial_membrane=0.5)
+    snn = ksbp.convert_to_snn(ann, images, 200, percentile=100, initial_membrane=0.5)
     np.testing.assert_allclose(snn.predict(images, verbose=0), ann.predict(images, verbose=0), atol=0.04)
     cells = [ksbp.LIFCell(layers.Dense(8, kernel_initializer=initial, kernel_regularizer=penalty), name="hidden")]
     inputs = keras.Input((6,))

@@ -6,20 +6,10 @@ import pytest
 from keras import layers
 
 import keras_spiking_bp as ksbp
-from keras_spiking_bp.conversion.balance import Histogram
 from keras_spiking_bp.rnn.observe import activity_of
 from keras_spiking_bp.rnn.spiking_model import input_over_time
 from tests.conversion.test_convert import IMAGES, residual, trained_looking
 from tests.slow import slow
-
-NUMBERS = np.maximum(np.random.default_rng(0).normal(0, 2, (7, 501)), -0.0).astype("float32")
-
-
-def least_error(*args):
-    histogram = Histogram()
-    for batch in NUMBERS:
-        histogram.add(np.abs(batch))
-    return histogram.least_error(*args)
 
 
 def counted(values, norm, steps, start):
@@ -32,37 +22,6 @@ def counted(values, norm, steps, start):
     return norm * count / steps
 
 
-@pytest.mark.parametrize("steps, start", [(4, 0.5), (16, 0.0)])
-def test_the_threshold_of_least_error(steps, start):
-    norm = least_error(steps, start)
-    errors = {
-        share: ((NUMBERS - counted(NUMBERS.astype("float64"), share * norm, steps, start)) ** 2).mean()
-        for share in (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5)
-    }
-    assert errors[1.0] < 1.02 * min(errors.values()) and errors[1.0] < 0.7 * errors[1.5]
-
-
-@pytest.mark.parametrize("start", [0.0, 0.5])
-def test_the_threshold_of_least_error_with_a_reset_to_zero(start):
-    """Counts by simulation: what a spike leaves over is lost."""
-    steps = 16
-
-    def counted(norm):
-        membrane, counts = np.full(NUMBERS.shape, start * norm), np.zeros(NUMBERS.shape)
-        for _ in range(steps):
-            membrane = membrane + NUMBERS
-            counts += membrane >= norm
-            membrane = np.where(membrane >= norm, 0.0, membrane)
-        return norm / steps * counts
-
-    def error(norm):
-        return ((NUMBERS - counted(norm)) ** 2).mean()
-
-    best = min(error(share * NUMBERS.max()) for share in np.arange(1, 101) / 100)
-    norm, other = least_error(steps, start, "zero"), least_error(steps, start)
-    assert error(norm) < 1.02 * best and error(norm) < 0.98 * error(other)
-
-
 def one_layer():
     return trained_looking(keras.Sequential([keras.Input((5,)), layers.Dense(6, activation="relu"), layers.Dense(3)]))
 
@@ -72,12 +31,11 @@ def test_few_steps_round_to_the_nearest():
     data = np.random.default_rng(2).uniform(-1, 1, (120, 5)).astype("float32")
     ann = one_layer()
     activations = np.asarray(ann.layers[0](data))
-    by_percentile = ksbp.convert_to_snn(ann, data, 8, percentile=99.0)
-    snn = ksbp.convert_to_snn(ann, data, 8, method="mse", initial_membrane=0.5)
-    kernels = [np.asarray(of.get_layer("time").cell.cells[0].synapse.kernel) for of in (by_percentile, snn)]
-    norm_of_percentile, norm = (float((np.asarray(ann.layers[0].kernel) / kernel).mean()) for kernel in kernels)
+    snn = ksbp.convert_to_snn(ann, data, 8, percentile=99.0, initial_membrane=0.5)
+    kernel = np.asarray(snn.get_layer("time").cell.cells[0].synapse.kernel)
+    norm = float((np.asarray(ann.layers[0].kernel) / kernel).mean())
     # of all 120 images, which come in three batches
-    assert norm_of_percentile == pytest.approx(np.percentile(activations, 99.0), rel=1e-5)
+    assert norm == pytest.approx(np.percentile(activations, 99.0), rel=1e-5)
     rate = activity_of(snn)(input_over_time(snn)(data))["fc1"]["spike_count"].numpy() / 8
     expected = counted(data.astype("float64") @ ann.layers[0].kernel.numpy() + ann.layers[0].bias.numpy(), norm, 8, 0.5)
     assert (np.abs(norm * rate - expected) < 1e-4).mean() > 0.995  # but for ties
@@ -88,9 +46,10 @@ def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
     ann = trained_looking(make())
     data = IMAGES if make is residual else np.random.default_rng(2).uniform(-1, 1, (60, 5)).astype("float32")
     expected = ann.predict(data, verbose=0)
-    how = {"method": "mse", "initial_membrane": 0.5}
     plain, calibrated = (
-        ksbp.convert_to_snn(ann, data, 8, calibrate_biases=calibrate, **how).predict(data, verbose=0)
+        ksbp.convert_to_snn(ann, data, 8, percentile=95, initial_membrane=0.5, calibrate_biases=calibrate).predict(
+            data, verbose=0
+        )
         for calibrate in (False, True)
     )
     # the readout comes last: its mean over the images is exact
@@ -101,9 +60,11 @@ def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
 
 
 def test_a_maximum_is_the_scale_of_its_layer():
-    """`"max"` takes the maximum of a ReLU6, though no image reaches it."""
+    """With a percentile of 100 it is the maximum of a ReLU6, though no image reaches it."""
     ann = keras.Sequential([keras.Input((5,)), layers.Dense(6), layers.ReLU(6.0), layers.Dense(3)])
-    snn = ksbp.convert_to_snn(ann, np.random.default_rng(2).uniform(0, 0.1, (20, 5)).astype("float32"), 4, method="max")
+    snn = ksbp.convert_to_snn(
+        ann, np.random.default_rng(2).uniform(0, 0.1, (20, 5)).astype("float32"), 4, percentile=100
+    )
     kernel = np.asarray(snn.get_layer("time").cell.cells[0].synapse.kernel)
     np.testing.assert_allclose(6 * kernel, np.asarray(ann.layers[0].kernel), rtol=1e-6)
 

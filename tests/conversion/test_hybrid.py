@@ -36,7 +36,7 @@ def test_both_rules_go_on_with_the_gradient_of_the_ann(reset):
     """With many steps: a current counts for the next spike, not for all later ones."""
     ann = two_hidden()
     targets = np.asarray(ann(X)) + np.random.default_rng(1).normal(0, 0.5, (16, 3))
-    convert = functools.partial(ksbp.convert_to_snn, ann, X, 100, method="max", reset_mechanism=reset)
+    convert = functools.partial(ksbp.convert_to_snn, ann, X, 100, percentile=100, reset_mechanism=reset)
     totals, steps = (gradients(convert(gradient=rule), targets) for rule in ("accumulated", "bptt"))
     assert min(cosines(totals, steps)) > 0.98
     for one, other in zip(totals, steps, strict=True):
@@ -61,5 +61,5 @@ def test_frozen_layers_stay_frozen():
     for part in parts:
         part.trainable = False
     images = np.random.default_rng(0).uniform(0, 1, (4, 6, 6, 2)).astype("float32")
-    snn = ksbp.convert_to_snn(ann, images, 5, method="max")
+    snn = ksbp.convert_to_snn(ann, images, 5, percentile=100)
     assert [weight.shape for weight in snn.trainable_weights] == [(48, 3), (3,)]

@@ -188,7 +188,7 @@ def without_end(ann):
 def test_in_the_limit_of_many_steps_it_is_the_ann(build):
     """To the rounding of float32, with rates as real numbers."""
     ann = made(build)
-    snn = ksbp.convert_to_snn(ann, IMAGES, 2, method="max")
+    snn = ksbp.convert_to_snn(ann, IMAGES, 2, percentile=100)
     expected = logits_of(without_end(ann), IMAGES)
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
 

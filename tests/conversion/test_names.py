@@ -29,12 +29,12 @@ def row():
 @pytest.mark.parametrize("build", [branches, row])
 def test_no_two_layers_have_the_same_name(build):
     ann = trained_looking(build())
-    snn = ksbp.convert_to_snn(ann, IMAGES, 4, method="max", calibrate_biases=True)
+    snn = ksbp.convert_to_snn(ann, IMAGES, 4, percentile=100, calibrate_biases=True)
     cell = snn.get_layer("time").cell
     parts = cell.layers if isinstance(cell, ksbp.GraphCell) else cell.cells
     names = [part.name for part in parts]
     assert len(names) == len(set(names)) and {"conv1", "conv1_1", "readout", "readout_1"} <= set(names)
     assert ksbp.ann_counterpart(snn)(IMAGES).shape == (6, 3)
-    snn = ksbp.convert_to_snn(ann, IMAGES, 4, method="max")
+    snn = ksbp.convert_to_snn(ann, IMAGES, 4, percentile=100)
     expected = ann.predict(IMAGES, verbose=0)
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())

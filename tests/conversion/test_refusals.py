@@ -91,7 +91,6 @@ def test_what_cannot_be_converted_is_refused_by_name(make, error, argument):
 
 
 @pytest.mark.parametrize(("arguments", "kind", "message"), [
-    ({"method": "mean"}, ValueError, "`method` must be one of .*'mean'"),
     ({"percentile": 0}, ValueError, "`percentile` must be in per cent.*percentile=0"),
     ({"reset_mechanism": "soft"}, ValueError, "`reset_mechanism` must be one of"),
     ({"initial_membrane": 1}, ValueError, "`initial_membrane` must be .*initial_membrane=1"),
@@ -110,7 +109,7 @@ def test_bad_arguments_are_refused(arguments, kind, message):
 
 
 def agrees(ann, expected):
-    snn = ksbp.convert_to_snn(ann, IMAGES, 2, method="max")
+    snn = ksbp.convert_to_snn(ann, IMAGES, 2, percentile=100)
     np.testing.assert_allclose(in_the_limit(snn, IMAGES), expected, atol=1e-5 * np.abs(expected).max())
 
 
