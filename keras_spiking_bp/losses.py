@@ -1,4 +1,4 @@
-"""The paper's loss, squared errors summed over classes and over the batch; and one on spike counts."""
+"""The paper's loss, squared errors summed over classes and over the batch."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_spiking_bp.utils.validation import asserted, check_positive_int, check_share, finite
+from keras_spiking_bp.utils.validation import asserted, finite
 
 
 @keras.saving.register_keras_serializable(package="keras_spiking_bp")
@@ -69,66 +69,6 @@ class SparseSumSquaredError(SumSquaredError):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
         return super().call(_one_hot(y_true, y_pred, y_pred.shape[-1], "use SumSquaredError"), y_pred)
-
-
-@keras.saving.register_keras_serializable(package="keras_spiking_bp")
-class SpikeCountError(keras.losses.Loss):
-    """Squared errors of spike counts, for a network that ends in spikes: many for the correct class, few for others.
-
-        mean over classes of (count - target) ** 2 / num_steps
-
-    with `target = int(num_steps * correct_rate)` for the correct class, `int(num_steps * incorrect_rate)` for the
-    others. With k outputs per class (population coding) the count of a class is the sum over its k adjacent outputs,
-    and the targets are `int(num_steps * rate * k)`; the metric `"accuracy"` and the accuracies of `analysis`, which
-    compare single outputs, are then wrong: docs/howto/targets.md has a metric. Source: snnTorch's `mse_count_loss`.
-
-    Args:
-        num_steps: T of the network, whose outputs are firing rates, `count / T`.
-        correct_rate, incorrect_rate: target rates of the correct class and of the others, from 0 to 1.
-        classes: number of classes; None for one output each.
-        **kwargs: `reduction`, `name` and `dtype`, Keras' own.
-
-    Shapes: `y_true` (B,) or (B, 1), integers from 0 to classes - 1; `y_pred` (B, outputs), firing rates.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if `y_true` has other labels (in a graph that XLA compiles, the loss is NaN).
-
-    Example:
-        >>> round(float(SpikeCountError(10, correct_rate=0.8, incorrect_rate=0.2)([1], [[0.2, 0.5]])), 6)
-        0.45
-    """
-
-    def __init__(
-        self,
-        num_steps: int,
-        correct_rate: float = 1.0,
-        incorrect_rate: float = 0.0,
-        classes: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(**{"name": "spike_count_error", **kwargs})
-        self.num_steps = check_positive_int("num_steps", num_steps)
-        self.correct_rate = check_share("correct_rate", correct_rate)
-        self.incorrect_rate = check_share("incorrect_rate", incorrect_rate)
-        self.classes = None if classes is None else check_positive_int("classes", classes)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        y_pred = ops.convert_to_tensor(y_pred)
-        _, outputs = y_pred.shape
-        classes = outputs if self.classes is None else self.classes
-        if outputs % classes:
-            raise ValueError(
-                f"`y_pred` must have the same number of outputs for each of the {classes} classes. Received: {outputs}"
-            )
-        each = outputs // classes
-        counts = self.num_steps * ops.sum(ops.reshape(y_pred, (-1, classes, each)), axis=-1)
-        right, wrong = (int(self.num_steps * rate * each) for rate in (self.correct_rate, self.incorrect_rate))
-        targets = wrong + (right - wrong) * _one_hot(y_true, y_pred, classes, "take the argmax of them")
-        return ops.mean(ops.square(counts - targets), axis=-1) / self.num_steps
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("num_steps", "correct_rate", "incorrect_rate", "classes")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def _one_hot(y_true: Any, y_pred: Any, classes: int, instead: str) -> Any:

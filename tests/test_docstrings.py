@@ -17,7 +17,6 @@ SLOW = {  # networks for CIFAR-10, trainings
         "models.resnet",
         "models.vgg",
         "training.calibration",
-        "training.callbacks.tensorboard",
         "training.fit",
     )
 }

@@ -1,6 +1,5 @@
 """The losses against NumPy."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,47 +33,29 @@ def test_shapes_that_differ_are_not_broadcast():
 
 @pytest.mark.parametrize("label", [-1, 3, 0.7])
 def test_wrong_labels_are_refused(label):
-    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
-        compute = tf.function(loss)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold integer labels from 0 to 2"):
-            compute(tf.constant([0, label]), tf.zeros((2, 3)))
-        assert np.isfinite(compute(tf.constant([0.0, 1.0]), tf.zeros((2, 3))))
+    compute = tf.function(losses.SparseSumSquaredError())
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`y_true` must hold integer labels from 0 to 2"):
+        compute(tf.constant([0, label]), tf.zeros((2, 3)))
+    assert np.isfinite(compute(tf.constant([0.0, 1.0]), tf.zeros((2, 3))))
 
 
 @pytest.mark.parametrize("label", [3, 0.5])
 def test_wrong_labels_make_the_loss_nan_under_xla(label):
     """It leaves the checks out."""
-    for loss in (losses.SparseSumSquaredError(), losses.SpikeCountError(10)):
-        compute = tf.function(loss, jit_compile=True)
-        assert np.isnan(compute(tf.constant([0, label]), tf.zeros((2, 3))))
-        assert np.isfinite(compute(tf.cast([0, 2], tf.constant(label).dtype), tf.zeros((2, 3))))
+    compute = tf.function(losses.SparseSumSquaredError(), jit_compile=True)
+    assert np.isnan(compute(tf.constant([0, label]), tf.zeros((2, 3))))
+    assert np.isfinite(compute(tf.cast([0, 2], tf.constant(label).dtype), tf.zeros((2, 3))))
 
 
-RATES = RNG.integers(0, 11, (5, 6)).astype("float32") / 10
 EACH_STEP = np.zeros((5, 4, 3), "float32")
 
 
-@pytest.mark.parametrize("classes", [None, 3])
-def test_spike_counts(classes):
-    """The formula of snnTorch's `mse_count_loss`, its targets cut to whole numbers; with 2 neurons a class, or 1."""
-    loss = losses.SpikeCountError(10, correct_rate=0.85, incorrect_rate=0.1, classes=classes)
-    counts = 10 * RATES.astype("float64")
-    counts = counts if classes is None else counts.reshape(5, 3, 2).sum(2)
-    right, wrong = (8, 1) if classes is None else (17, 2)
-    targets = np.where(np.arange(counts.shape[1]) == LABELS[:, None], right, wrong)
-    np.testing.assert_allclose(loss(LABELS, RATES), ((counts - targets) ** 2).mean() / 10, rtol=1e-5)
-    np.testing.assert_allclose(loss(LABELS[:, None], RATES), loss(LABELS, RATES), rtol=1e-6)
-    again = keras.losses.deserialize(keras.losses.serialize(loss))
-    np.testing.assert_allclose(again(LABELS, RATES), loss(LABELS, RATES), rtol=0)
-
-
-@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError, losses.SpikeCountError])
+@pytest.mark.parametrize("loss", [losses.SumSquaredError, losses.SparseSumSquaredError])
 @pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size", "none"])
 def test_reduction_and_name(loss, reduction):
-    arguments = {"num_steps": 10} if loss is losses.SpikeCountError else {}
-    made = loss(**arguments, reduction=reduction, name="mine", dtype="float64")
+    made = loss(reduction=reduction, name="mine", dtype="float64")
     targets = ONE_HOT if loss is losses.SumSquaredError else LABELS
-    each = np.asarray(loss(**arguments, reduction="none")(targets, PREDICTIONS))
+    each = np.asarray(loss(reduction="none")(targets, PREDICTIONS))
     reduce = {"sum": np.sum, "sum_over_batch_size": np.mean, "none": np.asarray}[reduction]
     found = made(targets, PREDICTIONS)
     np.testing.assert_allclose(found, reduce(each), rtol=1e-6)
@@ -106,11 +87,6 @@ def test_nan_in_targets_is_refused():
     (losses.SparseSumSquaredError, LABELS, EACH_STEP, "`y_true` must be integer labels"),
     (losses.SparseSumSquaredError, ONE_HOT, PREDICTIONS, "`y_true` must be integer labels.*use SumSquaredError"),
     (losses.SparseSumSquaredError, LABELS, np.ones((5, 1)), "`y_pred` must have at least two outputs"),
-    (lambda: losses.SpikeCountError(10), np.eye(6)[LABELS], RATES, "`y_true` must be integer labels.*argmax"),
-    (lambda: losses.SpikeCountError(10, classes=4), LABELS, RATES, "same number of outputs for each of the 4 cl"),
-    (lambda: losses.SpikeCountError(10, classes=1), LABELS, RATES, "`y_pred` must have at least two outputs"),
-    (lambda: losses.SpikeCountError(10, 1.5), LABELS, RATES, "`correct_rate` must be a number .*=1.5"),
-    (lambda: losses.SpikeCountError(0), LABELS, RATES, "`num_steps` must be"),
 ])  # fmt: skip
 def test_bad_arguments_labels_and_outputs(make, labels, outputs, message):
     with pytest.raises(ValueError, match=message):

@@ -106,7 +106,7 @@ plt.show()
 #
 # Cross-entropy, and Adam with a learning rate that decays: in deep spiking networks the gradients of the layers differ
 # widely in size, and Adam adapts the step size of each weight. `surrogate="bounded"` lets no gradient pass through
-# neurons that fire at every step or have no charge. `callbacks.Health` warns of dead, saturated and exploding layers.
+# neurons that fire at every step or have no charge. `callbacks.Health` warns of dead and saturated layers.
 
 # %%
 epochs, batch_size = 4, 32

@@ -22,7 +22,7 @@ class Network:
 
     `layer` runs its cell over any number of steps, of inputs of `step_shape`, from rest at each call; `num_steps` is T
     of the model, or None if it is free. `front` leads from `images`, its input, to the inputs of all steps, None if it
-    starts with those; `before_encoder` to `encoder`, the `PoissonEncoder` right before time, both None without one.
+    starts with those; `encoder` is the `PoissonEncoder` right before time, None without one.
     """
 
     def __init__(self, model: keras.Model):
@@ -47,10 +47,9 @@ class Network:
         self.variables = model.variables
         self.images = model.inputs[0]
         self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
-        encoder, encoded = encoder_of(model)  # one with a `call` of the user's may do something else with a seed
+        encoder, _ = encoder_of(model)  # one with a `call` of the user's may do something else
         is_poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
         self.encoder: Any = encoder if is_poisson else None
-        self.before_encoder: Any = keras.Model(self.images, encoded) if is_poisson else None
 
     def parts(self, with_front: bool = False) -> list[keras.layers.Layer]:
         """All layers of a step, and `with_front` those before time."""
@@ -99,17 +98,6 @@ def images_form(network: Network, batch_size: int | None = None) -> Form:
     """The window from `images`, with the spikes drawn inside, to `outputs`."""
     outputs = lambda x: {"outputs": network.layer(network.front(x, training=False))}  # noqa: E731
     return Form("images", outputs, [_images(network, batch_size)])
-
-
-def images_with_seed_form(network: Network) -> Form:
-    """As `images_form`, with the spikes drawn with `seed`, an integer pair (`PoissonEncoder.encode`)."""
-
-    def outputs(images, seed):
-        spikes = network.encoder.encode(network.before_encoder(images, training=False), seed)
-        return {"outputs": network.layer(spikes)}
-
-    seed = tf.TensorSpec((2,), tf.int32, "seed")
-    return Form("images_with_seed", outputs, [_images(network, None), seed])
 
 
 def step_form(network: Network, batch_size: int | None = None) -> Form:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_spiking_bp.export.atomic import written_whole
-from keras_spiking_bp.export.forms import Form, Network, images_form, images_with_seed_form, spikes_form, step_form
+from keras_spiking_bp.export.forms import Form, Network, images_form, spikes_form, step_form
 
 
 def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -16,16 +16,14 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     | signature | inputs | outputs |
     | --- | --- | --- |
     | `images` | `images` (B, ...): the spikes are drawn inside | `outputs` of the model |
-    | `images_with_seed` | `images`; `seed` (2,) int32: the same spikes for the same seed | `outputs` |
     | `spikes` | `spikes` (B, T, ...) float32, any T | `outputs` |
     | `step` | `spikes` (B, ...) of a step; `membrane_<cell>` of all cells | `outputs`; the new states |
 
     Cells with `synaptic_beta` also have a `current_<cell>`, those in a `RecurrentCell` a `fed_back_<cell>`, the spikes
     of the previous step; `MaxPoolingCell(of="spikes")` has no state. The state before the first step is zeros: for
     cells with an `initial_membrane`, `membrane_<cell>` is the difference from it. The `outputs` of a step are V[t], to
-    be divided by t, or its spikes. `images` exists if anything, such as an encoder, is before the `SpikingRNN`,
-    `images_with_seed` if a `PoissonEncoder` is directly before it. `serving_default` is `images`, or `spikes` if there
-    are no images. The file supports no gradients.
+    be divided by t, or its spikes. `images` exists if anything, such as an encoder, is before the `SpikingRNN`;
+    `serving_default` is `images`, or `spikes` if there are no images. The file supports no gradients.
 
     Args:
         model: a built functional or sequential model that ends in a `SpikingRNN`. Every call starts at rest, whether
@@ -51,8 +49,6 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike, overwrite: b
     forms = [spikes_form(network), step_form(network)]
     if network.front is not None:
         forms.insert(0, images_form(network))
-    if network.encoder is not None:
-        forms.append(images_with_seed_form(network))
     with written_whole(path, overwrite, folder=True) as folder:
         write_signatures(network, forms, folder)
 

@@ -44,13 +44,7 @@ def traces(model: keras.Model, inputs: Any) -> dict[str, dict[str, np.ndarray]]:
         max pooling and signed neurons also -1), both (B, T, ...) float32. In steps that a mask skips potentials stay,
         without a spike.
     """
-    return traces_of_spikes(model, *encode_repeatably(model, inputs))
-
-
-def traces_of_spikes(
-    model: keras.Model, sequences: tf.Tensor, mask: tf.Tensor | None = None
-) -> dict[str, dict[str, np.ndarray]]:
-    """`traces`, from the inputs of each time step (B, T, ...), and their mask (B, T)."""
+    sequences, mask = encode_repeatably(model, inputs)
     layer = spiking_layer(model)
     neurons = layer.cell.neurons()
     checked_names(layer.cell)

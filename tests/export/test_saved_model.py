@@ -39,20 +39,12 @@ def test_spikes_in_and_step_by_step_in_a_fresh_process(tmp_path, networks):
         assert_the_same(given, expected_of(network))
 
 
-def test_images_draw_the_same_spikes_as_the_model_or_those_of_a_seed_and_nan_is_refused(tmp_path):
+def test_images_draw_the_same_spikes_as_the_model_and_nan_is_refused(tmp_path):
     model = small(num_steps=10)
     signatures = exported(model, tmp_path).signatures
     for images in (IMAGES, IMAGES[:2]):  # two calls of one stream, with batches of different sizes
         outputs = signatures["images"](images=tf.constant(images))["outputs"]
         np.testing.assert_allclose(outputs, model(images), atol=1e-5)
-
-    def serve(*seed):
-        return signatures["images_with_seed"](images=tf.constant(IMAGES), seed=tf.constant(seed))["outputs"]
-
-    expected = model.layers[-1](model.layers[1].encode(IMAGES, (1, 2)))
-    np.testing.assert_allclose(serve(1, 2), expected, atol=1e-5)
-    np.testing.assert_array_equal(serve(1, 2), serve(1, 2))
-    assert (serve(1, 2) != serve(1, 3)).numpy().any()
 
     window, images = spikes().astype("float32"), np.zeros((1, 12, 12, 1), "float32")
     window[0, 3, 2, 2, 0] = images[0, 2, 2, 0] = np.nan
@@ -70,8 +62,7 @@ def test_layers_in_front_of_the_encoder_and_a_fixed_batch_that_is_free_in_the_fi
     pixels = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 1), "uint8")
     found = loaded.signatures["images"](images=tf.constant(pixels[:2]))["outputs"]
     np.testing.assert_allclose(found, model(pixels[:2]), atol=1e-5)
-    seeded = loaded.signatures["images_with_seed"](images=tf.constant(pixels), seed=tf.constant([0, 0]))
-    assert seeded["outputs"].shape == (3, 3)
+    assert loaded.signatures["images"](images=tf.constant(pixels))["outputs"].shape == (3, 3)
 
 
 def test_random_layers_of_keras_in_front_do_nothing(tmp_path):
@@ -89,16 +80,9 @@ def test_random_layers_of_keras_in_front_do_nothing(tmp_path):
     np.testing.assert_allclose(ksbp.analysis.run(model, shown, verbose=0).outputs[:, -1], expected, atol=1e-5)
 
 
-class Rectified(ksbp.PoissonEncoder):
-    """A signature with a seed would leave out what this `call` does."""
-
-    def call(self, images):
-        return super().call(tf.nn.relu(images))
-
-
 def test_signatures(tmp_path):
     own = {
-        Rectified(5, seed=0): {"images", "spikes", "step", "serving_default"},
+        ksbp.PoissonEncoder(5, seed=0): {"images", "spikes", "step", "serving_default"},
         ksbp.ConstantEncoder(5): {"images", "spikes", "step", "serving_default"},
         None: {"spikes", "step", "serving_default"},
     }

@@ -105,16 +105,6 @@ def test_a_silent_layer_is_named_once():
     assert warnings_of(lambda: health.on_epoch_end(0))[1] == []
 
 
-@pytest.mark.parametrize(("factor", "arguments", "reported"), [(50.0, {}, 0), (3.0, {"growth": 2}, 1)])
-def test_exploding_weights(factor, arguments, reported):
-    network = alone()
-    health = begun(network, SPIKES, **arguments)
-    scale(network, "hidden", factor)
-    told = [text for text in warnings_of(lambda: health.on_epoch_end(0))[1] if "explode" in text]
-    assert len(told) == reported
-    assert all(t.startswith("The weights of layer 'hidden' explode: their standard deviation grew ") for t in told)
-
-
 @pytest.mark.parametrize(("firing", "told"), [(1, "silent"), (2, None), (101, "saturated")])
 def test_the_share_of_neurons_from_which_on_a_layer_is_named(firing, told):
     """More than 99 % of 200 are silent, or more than half fire in each step."""
@@ -178,20 +168,6 @@ def test_several_inputs():
         assert seen == expected
         with pytest.raises(ValueError, match="expects 2 (named )?input"):
             begun(network, SPIKES)
-
-
-@pytest.mark.slow
-def test_learned_parameters_of_neurons_do_not_explode():
-    """They start nearly equal, so that a small change is a large factor."""
-    start = np.array([0.9, 0.9001, 0.9, 0.9, 0.9, 0.9], "float32")
-    cell = ksbp.LIFCell(keras.layers.Dense(6), beta=start, learn_beta=True, surrogate="atan", name="hidden")
-    cell = ksbp.SequentialCell([cell, ksbp.ReadoutCell(keras.layers.Dense(4), name="readout")])
-    network = keras.Sequential([keras.Input((10, 6)), ksbp.SpikingRNN(cell, "bptt", name="time")])
-    network.compile(keras.optimizers.Adam(0.01), "mse")
-    how = {"epochs": 20, "verbose": 0, "callbacks": [Health(SPIKES)]}
-    _, told = warnings_of(lambda: network.fit(SPIKES, np.ones((8, 4)), **how))
-    assert not np.allclose(layer(network, "hidden").beta.numpy(), start, atol=5e-3)
-    assert not [text for text in told if "explode" in text]
 
 
 def test_what_layers_in_front_learn_is_seen():

@@ -132,24 +132,14 @@ def test_traces(made, backwards, tmp_path):
 
 
 @FEW
-def test_callbacks(made, tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+def test_health(made):
     model, inputs = made(cell_of())
     model.compile("sgd", "mse")
     health = ksbp.callbacks.Health(inputs)
-    board = ksbp.callbacks.SpikingTensorBoard(tmp_path, inputs)
-    written = {}
-    for kind in ("scalar", "histogram"):
-        monkeypatch.setattr(tf.summary, kind, written.__setitem__)
-    for callback in (health, board):
-        callback.set_model(model)
-        callback.on_train_begin()
-        callback.on_epoch_begin(0)
+    health.set_model(model)
+    health.on_train_begin()
     _, counts = alone(model, inputs)
-    rate = pytest.approx(counts.sum() / (20 * LENGTHS.sum()))
-    assert health.firing_rates == {"hidden": rate} and written["firing_rate/hidden"] == rate
-    np.testing.assert_allclose(written["membrane/out"], traces(model, inputs)["out"]["membrane"][:1], rtol=1e-5)
-    assert (written["membrane/out"][0, 6:] == written["membrane/out"][0, 6]).all()  # after its 7 steps
+    assert health.firing_rates == {"hidden": pytest.approx(counts.sum() / (20 * LENGTHS.sum()))}
 
 
 @pytest.mark.parametrize("made", slow_except([given, made_by_masking, made_by_another_model], given))

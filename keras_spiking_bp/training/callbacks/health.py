@@ -18,7 +18,7 @@ _SATURATED_SHARE = 0.5
 
 
 class Health(keras.callbacks.Callback):
-    """Warns of dead, saturated and exploding layers of a spiking network during `fit`, with a remedy for each.
+    """Warns of dead and saturated layers of a spiking network during `fit`, with a remedy for each.
 
     On sample inputs, before the first batch, after every `every` batches and after each epoch (the first time after an
     epoch, if a batch normalisation has no statistics yet):
@@ -28,9 +28,7 @@ class Health(keras.callbacks.Callback):
     * a layer is saturated if more than half of its neurons fire in more than 90 % of the steps: its output no longer
       depends on its input (max pooling is not looked at);
     * currents overflow, as above 65504 in float16, if a potential is NaN or infinite: spikes, outputs and loss stay
-      finite numbers, but wrong;
-    * weights explode if the standard deviation of a kernel has grown `growth`-fold since training began (vectors such
-      as biases start equal: a small change is a large factor).
+      finite numbers, but wrong.
 
     It also warns of a cross-entropy of Keras without `from_logits=True`, for probabilities, where the outputs are the
     potentials of a readout. Each finding is a `RuntimeWarning`, once per layer of a model. NaN in the loss or the
@@ -41,7 +39,6 @@ class Health(keras.callbacks.Callback):
             `SpikingRNN` learn; the random stream of the encoder is restored, so that training is the same with and
             without the callback.
         every: number of batches between two checks.
-        growth: above 1.
 
     Attributes:
         firing_rates: spikes per neuron and step of each layer at the last check.
@@ -56,10 +53,9 @@ class Health(keras.callbacks.Callback):
         ['conv1']
     """
 
-    def __init__(self, inputs: Any, every: int = 100, growth: float = 100.0):
+    def __init__(self, inputs: Any, every: int = 100):
         super().__init__()
         self.every = every
-        self.growth = growth
         self.firing_rates: dict[str, float] = {}
         self._inputs = inputs
         self._said: set[tuple[str, str]] = set()
@@ -85,13 +81,6 @@ class Health(keras.callbacks.Callback):
             neuron.name: list({id(v): v for part in (*before, neuron) for v in part.trainable_weights}.values())
             for neuron, before in zip(layer.cell.neurons(), current_sources(layer.cell), strict=True)
         }
-        bounded = {id(getattr(neuron, name)) for neuron in layer.cell.neurons() for name in neuron.learned}
-        last = {id(v): name for name, own in self._weights.items() for v in own}  # a maximum has those behind it, too
-        self._kernels = {
-            name: [v for v in own if len(v.shape) > 1 and id(v) not in bounded and last[id(v)] == name]
-            for name, own in self._weights.items()
-        }
-        self._spread_at_first = {name: _spreads(own) for name, own in self._kernels.items()}
         # until its statistics follow the data, a network says nothing about its later activity
         self._waits = any(map(untouched, learning_normalizations(layer.cell)))
         if not self._waits:
@@ -116,14 +105,6 @@ class Health(keras.callbacks.Callback):
         if self._not_finite():
             self._stop_for_nan("weights are no numbers any more")
             return
-        for name, own in self._kernels.items():
-            for first, now in zip(self._spread_at_first[name], _spreads(own), strict=True):
-                if first and now > self.growth * first:
-                    self._say(
-                        "explode", name,
-                        f"The weights of layer {name!r} explode: their standard deviation grew from {first:.3g} to "
-                        f"{now:.3g}. Use a smaller learning rate, or clip the gradient (`clipnorm` of the optimizer)",
-                    )  # fmt: skip
         spikes = self._encoding()
         activity = self._observe(*spikes)
         num_steps, of_samples = spikes.sequences.shape[1], spikes.num_steps
@@ -191,8 +172,3 @@ def _takes_probabilities(loss: Any) -> bool:
 def _warn(text: str) -> None:
     """Also if the same was said of another model: `warnings.warn` shows a text once."""
     warnings.warn_explicit(text, RuntimeWarning, __file__, _warn.__code__.co_firstlineno, __name__)
-
-
-def _spreads(variables: list[Any]) -> list[float]:
-    values = [variable.numpy().reshape(-1) for variable in variables]
-    return [float(np.std(value - value[:1])) for value in values]  # exactly 0 if all are equal
