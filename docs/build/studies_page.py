@@ -34,9 +34,8 @@ DEEP_RESIDUAL = """## Deep residual networks
 epochs of `fit`, bfloat16 synapses, T = 4, `beta=1`; 22 layers with weights, 40 with `--blocks 6`. Operations: millions
 of synaptic operations per image; a spike that passes along sums counts at each of the synapses that it reaches.
 
-The surrogate of the last row is not scaled to its threshold of 2, and its batch normalisation took its moving
-statistics in training. As layers on sequences, with the statistics of all steps of the batch, the network of that row
-reached 48.4 % (commit 551a939).
+The surrogate of the last row is not scaled to its threshold of 2. As layers on sequences its network reached 48.4 %
+(commit 551a939).
 """
 ROUNDING = """## Why deep spiking networks trail their ANN
 
