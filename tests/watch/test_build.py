@@ -4,7 +4,7 @@ import numpy as np
 
 import keras_spiking_bp as ksbp
 from docs.watch.description import description
-from keras_spiking_bp.rnn.observe import traces_of_spikes
+from keras_spiking_bp.rnn.observe import traces
 
 
 def test_synapses_and_costs_are_those_of_the_analysis():
@@ -17,7 +17,7 @@ def test_synapses_and_costs_are_those_of_the_analysis():
     spikes = encoder.encode(images, (1, 2)).numpy().astype("float32")
     counted = ksbp.analysis.operations(inner, spikes, verbose=0)
     about = description(model)
-    fired = {name: of["spikes"] for name, of in traces_of_spikes(inner, spikes).items() if "spikes" in of}
+    fired = {name: of["spikes"] for name, of in traces(inner, spikes).items() if "spikes" in of}
     fired["input"] = spikes
     assert len(about["connections"]) == 5
     for path, row in zip(about["connections"], counted.rows, strict=False):
