@@ -8,7 +8,7 @@ from importlib import resources
 import keras
 import numpy as np
 
-from keras_spiking_bp.encoders import ConstantEncoder
+from keras_spiking_bp.encoders import ConstantEncoder, PoissonEncoder
 from keras_spiking_bp.export.atomic import written_whole
 from keras_spiking_bp.export.c_numbers import INPUT_BITS, numbers_of
 from keras_spiking_bp.export.c_paths import INPUT, Signal
@@ -57,9 +57,9 @@ def export_c(
     network = Network(model)
     check_forwards(network)
     check_float32(network.parts(), "C")
-    encoder, _ = encoder_of(model)
+    encoder, _ = encoder_of(model)  # one with a `call` of the user's may do something else
     constant = isinstance(encoder, ConstantEncoder) and type(encoder).call is ConstantEncoder.call
-    poisson = network.encoder is not None
+    poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
     scale = encoder.scale if encoder is not None and (constant or poisson) else 1.0
     plan = Plan(
         network.layer.cell,

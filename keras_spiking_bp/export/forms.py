@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from keras_spiking_bp.cells import Cell
 from keras_spiking_bp.cells.base import State
-from keras_spiking_bp.encoders import PoissonEncoder
 from keras_spiking_bp.rnn.layer import SpikingRNN
-from keras_spiking_bp.rnn.spiking_model import call_in, encoder_of, output_layer, sequences_of
+from keras_spiking_bp.rnn.spiking_model import call_in, output_layer, sequences_of
 from keras_spiking_bp.rnn.weights import weights_prepared
 
 
@@ -22,7 +21,7 @@ class Network:
 
     `layer` runs its cell over any number of steps, of inputs of `step_shape`, from rest at each call; `num_steps` is T
     of the model, or None if it is free. `front` leads from `images`, its input, to the inputs of all steps, None if it
-    starts with those; `encoder` is the `PoissonEncoder` right before time, None without one.
+    starts with those.
     """
 
     def __init__(self, model: keras.Model):
@@ -47,9 +46,6 @@ class Network:
         self.variables = model.variables
         self.images = model.inputs[0]
         self.front: Any = None if self.images is sequences else keras.Model(self.images, sequences)
-        encoder, _ = encoder_of(model)  # one with a `call` of the user's may do something else
-        is_poisson = isinstance(encoder, PoissonEncoder) and type(encoder).call is PoissonEncoder.call
-        self.encoder: Any = encoder if is_poisson else None
 
     def parts(self, with_front: bool = False) -> list[keras.layers.Layer]:
         """All layers of a step, and `with_front` those before time."""

@@ -77,9 +77,11 @@ class Health(keras.callbacks.Callback):
             )  # fmt: skip
         self._observe = activity_of(self.model)
         self._with_threshold = {neuron.name for neuron in layer.cell.neurons() if neuron.has_threshold}
-        self._weights = {
-            neuron.name: list({id(v): v for part in (*before, neuron) for v in part.trainable_weights}.values())
+        self._layers = {
+            id(v): neuron.name
             for neuron, before in zip(layer.cell.neurons(), current_sources(layer.cell), strict=True)
+            for part in (*before, neuron)
+            for v in part.trainable_weights
         }
         # until its statistics follow the data, a network says nothing about its later activity
         self._waits = any(map(untouched, learning_normalizations(layer.cell)))
@@ -145,9 +147,8 @@ class Health(keras.callbacks.Callback):
 
     def _not_finite(self) -> list[str]:
         """The layers of neurons with NaN or infinity in their weights, and other such weights."""
-        layers = {id(v): name for name, own in self._weights.items() for v in own}
         found = [v for v in self.model.trainable_variables if not np.isfinite(v.numpy()).all()]
-        return list(dict.fromkeys(layers.get(id(v), v.path) for v in found))
+        return list(dict.fromkeys(self._layers.get(id(v), v.path) for v in found))
 
     def _stop_for_nan(self, what: str) -> None:
         if self._stopped:
