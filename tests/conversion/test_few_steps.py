@@ -62,9 +62,7 @@ def test_calibrated_biases_bring_the_means_to_those_of_the_ann(make):
 def test_a_maximum_is_the_scale_of_its_layer():
     """With a percentile of 100 it is the maximum of a ReLU6, though no image reaches it."""
     ann = keras.Sequential([keras.Input((5,)), layers.Dense(6), layers.ReLU(6.0), layers.Dense(3)])
-    snn = ksbp.convert_to_snn(
-        ann, np.random.default_rng(2).uniform(0, 0.1, (20, 5)).astype("float32"), 4, percentile=100
-    )
+    snn = ksbp.convert_to_snn(ann, np.full((20, 5), 0.1, "float32"), 4, percentile=100)
     kernel = np.asarray(snn.get_layer("time").cell.cells[0].synapse.kernel)
     np.testing.assert_allclose(6 * kernel, np.asarray(ann.layers[0].kernel), rtol=1e-6)
 
