@@ -81,8 +81,7 @@ def _title(report: dict) -> str:
     recipe = report["recipe"]
     network = f"{TITLES[recipe['network']]} on {TITLES[recipe['dataset']]}"
     signed, start = ", signed" if recipe["signed"] else "", ", from its ANN" if report.get("start") else ""
-    distilled = ", distilled" if "--distill" in report["command"] else ""
-    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{signed}{start}{distilled}"
+    return f"{network}, T = {recipe['num_steps']}, {recipe['preset']}{signed}{start}"
 
 
 def duration(seconds: float) -> str:
@@ -125,8 +124,8 @@ def _run(report: dict, anns: list[dict], shared: list[str]) -> list[str]:
         + ", ".join(f"{name} {count:.2f}" for name, count in spikes.items())
         + ".",
     ]
-    for ann in anns:
-        command = "" if start and command_of(ann) == command_of(start) else f", `{command_of(ann)}`"
+    for ann in [ann for ann in anns if command_of(ann) == command_of(start)] if start else anns[:1]:
+        command = "" if start else f", `{command_of(ann)}`"
         lines.append(f"* ANN: {100 * ann['test']['accuracy']:.2f} %{command}.")
     lines += _operations(test, events=recipe["dataset"] == "nmnist")
     lines += _packaged(report)

@@ -33,9 +33,6 @@ DEEP_RESIDUAL = """## Deep residual networks
 `python -m examples.experiments.deep_residual OPTIONS --data-dir FOLDER`: CIFAR-10, 10,000 randomly flipped images, 2
 epochs of `fit`, bfloat16 synapses, T = 4, `beta=1`; 22 layers with weights, 40 with `--blocks 6`. Operations: millions
 of synaptic operations per image; a spike that passes along sums counts at each of the synapses that it reaches.
-
-The surrogate of the last row is not scaled to its threshold of 2. As layers on sequences its network reached 48.4 %
-(commit 551a939).
 """
 ROUNDING = """## Why deep spiking networks trail their ANN
 
@@ -66,15 +63,13 @@ def short_trainings(name: str) -> str:
         "firing rate": [f"{mean:.2f}" if (mean := _mean(row, "firing_rate")) else "" for row in report],
         "operations": [f"{mean / 1e6:.1f}" if (mean := _mean(row, "accumulates", "macs")) else "" for row in report],
     }
-    columns = {head: cells for head, cells in columns.items() if sum(map(bool, cells)) > 1}  # older reports lack some
     text = table(list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     return f"{text}\n{made_with(row['machine'] for row in report)}."
 
 
 def _percentages(row: dict[str, Any], key: str) -> str:
     """A fraction of each training of a row."""
-    found = [f"{100 * training[key]:.1f}" for training in row["trainings"] if key in training]
-    return ", ".join(found) + " %" if found else ""
+    return ", ".join(f"{100 * training[key]:.1f}" for training in row["trainings"]) + " %"
 
 
 def _mean(row: dict[str, Any], *keys: str) -> float | None:
